@@ -1,0 +1,89 @@
+"""Every limit of the product, with its reason. Relations between them are asserted at import.
+
+Units are in the names. A limit that only one service knows lives here all the same: a limit is
+found by looking in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# --- data path -------------------------------------------------------------------------------
+STRIPE_SEALED_BYTES: Final = 1 * MIB
+"""Sealed bytes of a full stripe: large enough to amortise a thread hop, small enough to buffer."""
+SEGMENT_BYTES: Final = 64 * MIB
+"""Plaintext bytes of a full segment (docs/architecture.md)."""
+AEAD_TAG_BYTES: Final = 16
+UNIT_ALIGNMENT_BYTES: Final = 64
+MAX_SLOTS: Final = 64
+"""n of a redundancy class: one bit each in a slot mask of 64 bits."""
+MAX_STRIPES_PER_SEGMENT: Final = 128
+MAX_UNITS_PER_READ_BYTES: Final = 1 * MIB
+MAX_EXTENTS_PER_PAGE: Final = 256
+MAX_PAGES_PER_OBJECT: Final = 20_000
+"""10,000 parts of up to two pages: one of a full part's 80 segments, more only for copied ranges."""
+MAX_OBJECT_BYTES: Final = 5 * 1024 * GIB
+"""S3: 5 TiB."""
+MAX_SINGLE_PUT_BYTES: Final = 5 * GIB
+"""S3: 5 GiB in one PUT, one part or one copied range."""
+MAX_NAME_BYTES: Final = 1024
+"""S3: object names are at most 1,024 bytes of UTF-8."""
+
+# --- native protocol -------------------------------------------------------------------------
+FRAME_PREFIX_BYTES: Final = 16
+MAX_FRAME_HEADER_BYTES: Final = 2 * MIB
+"""The largest headers are sealed records of objects of 10,000 parts and listing pages."""
+MAX_FRAME_PAYLOAD_BYTES: Final = 1 * MIB + 64 * KIB
+MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
+MAX_CONNECTIONS_PER_LISTENER: Final = 1024
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S: Final = 30.0
+IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
+
+# --- orders and leases -----------------------------------------------------------------------
+ORDER_LIFETIME_S: Final = 900
+WRITE_LEASE_TTL_S: Final = 300
+"""A gateway that is gone for so long loses its uncommitted segments."""
+MAX_CLOCK_SKEW_S: Final = 900
+
+# --- lists -----------------------------------------------------------------------------------
+MAX_LIST_ENTRIES: Final = 1000
+MAX_LIST_REPLY_BYTES: Final = 768 * KIB
+MAX_DELETE_BATCH: Final = 1000
+MAX_SETTLE_BATCH: Final = 1000
+MAX_SEGMENTS_PER_GRANT: Final = 32
+MAX_PARTS: Final = 10_000
+MIN_PART_BYTES: Final = 5 * MIB
+
+# --- HTTP front ------------------------------------------------------------------------------
+MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
+MAX_HTTP_HEADERS: Final = 200
+MAX_HTTP_TARGET_BYTES: Final = 16 * KIB
+MAX_HTTP_CONNECTIONS: Final = 1024
+HTTP_IDLE_TIMEOUT_S: Final = 75.0
+HTTP_BODY_TIMEOUT_S: Final = 60.0
+"""Longest silence inside a body (Swift's client_timeout)."""
+MAX_XML_BODY_BYTES: Final = 2 * MIB
+"""CompleteMultipartUpload with 10,000 parts and checksums is about 1.6 MiB."""
+MAX_USER_METADATA_BYTES: Final = 2 * KIB
+
+# --- memory ----------------------------------------------------------------------------------
+GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
+"""All stripes in flight of one gateway process; streams wait for room."""
+CELL_BUFFER_BUDGET_BYTES: Final = 24 * MIB
+
+# --- cell ------------------------------------------------------------------------------------
+VOLUME_BYTES: Final = 256 * MIB
+RECORD_ALIGNMENT_BYTES: Final = 512
+CELL_RESERVE_BYTES: Final = 64 * MIB
+"""Free space of the file system that a cell never touches, so that deletes and the index work."""
+
+assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
+assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
+assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
+assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
+assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES

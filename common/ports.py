@@ -1,0 +1,309 @@
+"""The ports: everything a service needs from the world, and nothing else touches the world.
+
+Each has a real implementation in ``common/host``, a simulated one in ``sim``, and one conformance
+suite in ``tests/conformance`` that runs against both. Services get a :class:`World` from their
+composition root (``main.py``) and pass single ports on.
+
+All methods that may block are ``async`` and run under trio. Foreign exceptions never leave a port:
+they become errors of :mod:`common.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from common.ids import PeerId
+
+T = TypeVar("T")
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener is: a host name or IP literal, and a TCP port (0 = any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Stream(Protocol):
+    """A bidirectional byte stream; one task may send while another receives."""
+
+    @property
+    def server_key(self) -> bytes | None:
+        """The raw Ed25519 public key the server side proved in TLS; None on a plain stream."""
+
+    @property
+    def remote(self) -> str:
+        """The other end, for logs only."""
+
+    async def send(self, parts: Sequence[Buffer]) -> None:
+        """Send all parts in order, gathered into as few system calls as possible.
+
+        Raises:
+            Unavailable: ``connection_lost``. The other side may have got any prefix.
+        """
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes and put as many as are at hand, at most ``len(buffer)``, into it.
+
+        Returns:
+            The number of bytes; 0 at the end of the stream.
+
+        Raises:
+            Unavailable: ``connection_lost``.
+        """
+
+    async def close(self) -> None:
+        """Close both directions, quickly and without raising. May be called again."""
+
+
+class Listener(Protocol):
+    """A bound listening socket."""
+
+    @property
+    def address(self) -> Address:
+        """What was bound (the real port where 0 was asked for)."""
+
+    async def accept(self) -> Stream:
+        """Wait for the next stream; for a secure listener its TLS handshake is NOT yet done:
+        it is done by the first send or receive, so that one slow peer stops nobody else."""
+
+    async def close(self) -> None: ...
+
+
+class Identity(Protocol):
+    """An Ed25519 key pair that a peer listens with and signs with."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 raw bytes."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    @property
+    def private_key(self) -> bytes:
+        """32 raw bytes (the seed); only ``common/host`` and ``common/crypto`` read it."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes Ed25519 signature."""
+
+
+class Network(Protocol):
+    """TCP, and TLS 1.3 with the server's Ed25519 key pinned."""
+
+    async def connect(self, address: Address, *, pin: PeerId | None) -> Stream:
+        """Connect; with a pin, over TLS 1.3, done and checked against the pin on return.
+
+        Raises:
+            Unavailable: ``connect_failed`` (nobody there, refused, timed out).
+            PeerViolation: ``wrong_server_key``.
+        """
+
+    async def listen(self, address: Address, *, identity: Identity | None) -> Listener:
+        """Bind and listen; TLS when an identity is given, else plain TCP.
+
+        Raises:
+            BadConfig: ``cannot_listen``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of the file system a directory lies on, as ``df`` tells them to an ordinary user."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class File(Protocol):
+    """An open file. Offsets are absolute; there is no position."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; shorter only at the end of the file.
+
+        Raises:
+            Corrupt: ``read_error`` (EIO).
+        """
+
+    async def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """Write all parts one after another at ``offset``. Not durable before :meth:`sync`.
+
+        Raises:
+            Unavailable: ``no_space`` (ENOSPC, EDQUOT) or ``write_error``. Any part of it may
+                have been written.
+        """
+
+    async def sync(self) -> None:
+        """fdatasync: what was written before the call is durable after it.
+
+        Raises:
+            Unavailable: ``sync_failed``. Never call it again on this file: the kernel may have
+                dropped the pages and marked them clean. What was written since the last good
+                sync counts as lost.
+        """
+
+    async def size(self) -> int: ...
+
+    async def truncate(self, length: int) -> None: ...
+
+    async def punch(self, offset: int, length: int) -> None:
+        """Give the blocks of a range back to the file system; it reads as zeros. May do nothing."""
+
+    async def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """A directory tree of one daemon. Paths are relative, with ``/``, and never leave the tree."""
+
+    async def open(self, path: str, *, create: bool = False) -> File:
+        """Open for reading and writing. A created name is durable only after
+        :meth:`sync_directory` of its directory.
+
+        Raises:
+            NotFound: ``no_such_file`` and ``create`` is false.
+            Unavailable: ``no_space`` or ``write_error``.
+        """
+
+    async def names(self, path: str) -> list[str]:
+        """Sorted names in a directory; empty when there is no such directory."""
+
+    async def make_directory(self, path: str) -> None:
+        """Make it and its parents; fine if it exists."""
+
+    async def rename(self, source: str, target: str) -> None:
+        """Atomically replace target by source; durable after :meth:`sync_directory`."""
+
+    async def unlink(self, path: str) -> None: ...
+
+    async def sync_directory(self, path: str) -> None:
+        """fsync the directory. Raises Unavailable ``sync_failed``."""
+
+    async def space(self) -> Space: ...
+
+
+class Sql(Protocol):
+    """What a store function gets: a plain ``sqlite3.Connection`` or a look-alike."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
+        """Run one statement; returns a cursor that can be iterated and has ``rowcount``."""
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any: ...
+
+
+class Store(Protocol):
+    """A transactional SQL store (SQLite; later PostgreSQL)."""
+
+    async def transact(self, work: Callable[[Sql], T]) -> T:
+        """Run ``work`` in a transaction of its own; return its result once that is durable.
+
+        Transactions that wait at the same time run one after another, each in its savepoint, and
+        share one commit and one fsync. ``work`` must be quick, do no I/O of its own, and be free
+        of side effects: if it raises, its changes (only its own) are rolled back and the
+        exception is raised here.
+
+        Raises:
+            Unavailable: ``store_failed``: the commit failed; nothing of it is durable.
+            Outcome: ``store_unknown``: cancelled or died during the commit.
+        """
+
+    async def read(self, work: Callable[[Sql], T]) -> T:
+        """Run read-only ``work`` on a snapshot that has every transaction acknowledged before."""
+
+    async def close(self) -> None: ...
+
+
+class Stores(Protocol):
+    """Opens the stores of one daemon."""
+
+    async def open(self, name: str, *, durable: bool = True) -> Store:
+        """Open (create if absent) the database ``name`` in the daemon's data directory.
+
+        Args:
+            name: a file name such as ``index.sqlite``.
+            durable: True: ``synchronous=FULL``; a transaction is durable when acknowledged.
+                False: ``synchronous=NORMAL``: consistent after a crash, but the last
+                transactions may be gone (for what can be rebuilt).
+
+        Raises:
+            Corrupt: ``store_corrupt``: the file is no database or fails its quick check.
+        """
+
+    async def discard(self, name: str) -> None:
+        """Delete a database that will be rebuilt. It must not be open."""
+
+
+class Workers(Protocol):
+    """Threads for CPU work that releases the GIL, and for nothing else."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in a worker thread, at most one per core at a time; waits for a free one.
+
+        Not cancellable once started (the result is dropped).
+        """
+
+
+class WallClock(Protocol):
+    """Time of day; only for signed, shown or persisted times. Durations use trio's clock."""
+
+    def now(self) -> float:
+        """Seconds since 1970-01-01 UTC. May step back and forth."""
+
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""``entropy(n)``: n unpredictable bytes for keys, nonces and ids."""
+
+
+class Chance(Protocol):
+    """Choice and jitter (a ``random.Random``); never for keys."""
+
+    def random(self) -> float: ...
+    def randrange(self, stop: int, /) -> int: ...
+    def uniform(self, a: float, b: float, /) -> float: ...
+    def shuffle(self, x: list[Any], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Advertisement:
+    """A coordinator seen on the LAN. A hint: trust comes from the pinned key alone."""
+
+    address: Address
+    swarm: str
+
+
+class Discovery(Protocol):
+    """zeroconf."""
+
+    async def advertise(self, address: Address, swarm: str) -> None:
+        """Announce until cancelled."""
+
+    async def find(self, swarm: str, timeout_s: float) -> list[Advertisement]: ...
+
+
+class Log(Protocol):
+    """Structured log lines. Never pass a secret or a signature."""
+
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All ports of one daemon."""
+
+    network: Network
+    disk: Disk
+    stores: Stores
+    workers: Workers
+    clock: WallClock
+    entropy: Entropy
+    chance: Chance
+    discovery: Discovery
+    log: Log
