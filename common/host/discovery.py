@@ -1,0 +1,132 @@
+"""zeroconf: a coordinator announces itself on the LAN, and cells find it.
+
+What is found is a hint: trust comes from the key that the join token pins.
+
+Source: docs/operations.md, "Finding the coordinator".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.errors import Unavailable
+from common.ports import Address, Advertisement
+
+if TYPE_CHECKING:
+    import zeroconf
+
+SERVICE_TYPE: Final = "_alveary._tcp.local."
+MAX_FOUND: Final = 16
+"""More coordinators than a swarm has: a LAN full of forged answers costs no more than this."""
+RESOLVE_TIMEOUT_MS: Final = 1000
+
+
+def service_name(swarm: str, host_name: str, port: int) -> str:
+    """The instance name of one coordinator: unique on the LAN, at most 63 bytes of label."""
+    label = f"{swarm}-{host_name}-{port}".replace(".", "-")
+    return f"{label.encode()[:63].decode(errors='ignore')}.{SERVICE_TYPE}"
+
+
+def _addresses_of(host: str) -> list[bytes]:
+    try:
+        return [ipaddress.ip_address(host).packed]
+    except ValueError:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return sorted({ipaddress.ip_address(entry[4][0]).packed for entry in found})
+
+
+def _read(info: zeroconf.ServiceInfo, swarm: str) -> Advertisement | None:
+    named = (info.properties.get(b"swarm") or b"").decode("utf-8", "replace")
+    hosts = info.parsed_addresses()
+    if not hosts or not info.port or (swarm and named != swarm):
+        return None
+    return Advertisement(address=Address(hosts[0], info.port), swarm=named)
+
+
+def _find(swarm: str, timeout_s: float) -> list[Advertisement]:
+    import zeroconf  # noqa: PLC0415 - costs 100 ms and 10 MiB; most daemons never look
+
+    names: dict[str, None] = {}
+    found: list[Advertisement] = []
+
+    def changed(  # Runs in the browser's own thread; zeroconf passes these by keyword.
+        zeroconf: zeroconf.Zeroconf,
+        service_type: str,
+        name: str,
+        state_change: zeroconf.ServiceStateChange,
+    ) -> None:
+        if len(names) < MAX_FOUND:
+            names[name] = None
+
+    with zeroconf.Zeroconf() as zc:
+        browser = zeroconf.ServiceBrowser(zc, SERVICE_TYPE, handlers=[changed])
+        deadline = time.monotonic() + timeout_s
+        asked: set[str] = set()
+        while time.monotonic() < deadline and not found:
+            time.sleep(0.05)
+            for name in [each for each in list(names) if each not in asked]:
+                asked.add(name)
+                info = zc.get_service_info(SERVICE_TYPE, name, RESOLVE_TIMEOUT_MS)
+                if info is not None and (seen := _read(info, swarm)) is not None:
+                    found.append(seen)
+        browser.cancel()
+    return found
+
+
+def _announce(address: Address, swarm: str) -> zeroconf.Zeroconf:
+    import zeroconf  # noqa: PLC0415 - as above
+
+    info = zeroconf.ServiceInfo(
+        SERVICE_TYPE,
+        service_name(swarm, socket.gethostname(), address.port),
+        addresses=_addresses_of(address.host),
+        port=address.port,
+        properties={"swarm": swarm},
+    )
+    zc = zeroconf.Zeroconf()
+    try:
+        zc.register_service(info, allow_name_change=True)
+    except BaseException:
+        zc.close()
+        raise
+    return zc
+
+
+class ZeroconfDiscovery:
+    """A ``ports.Discovery`` over multicast DNS. zeroconf runs its own threads."""
+
+    async def advertise(self, address: Address, swarm: str) -> None:
+        """Announce until cancelled.
+
+        Raises:
+            Unavailable: ``no_discovery``: multicast does not work here. Tokens that carry the
+                address work all the same.
+        """
+        try:
+            zc = await trio.to_thread.run_sync(partial(_announce, address, swarm))
+        except Exception as error:  # zeroconf raises its own tree, OSError and RuntimeError
+            raise Unavailable("no_discovery", error=str(error)) from error
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(zc.close)
+
+    async def find(self, swarm: str, timeout_s: float) -> list[Advertisement]:
+        """Coordinators of ``swarm`` (of any, if empty) that answer; the first ones end the wait.
+
+        Raises:
+            Unavailable: ``no_discovery``.
+        """
+        try:
+            return await trio.to_thread.run_sync(
+                partial(_find, swarm, timeout_s), abandon_on_cancel=True
+            )
+        except Exception as error:  # zeroconf raises its own tree, OSError and RuntimeError
+            raise Unavailable("no_discovery", error=str(error)) from error

@@ -1,0 +1,57 @@
+"""The real world: every port of one daemon, on this machine's operating system.
+
+Only a service's ``main.py`` (and the command line) uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from common.errors import BadConfig
+from common.host.clock import SystemClock, system_chance, system_entropy
+from common.host.discovery import ZeroconfDiscovery
+from common.host.disk import RealDisk
+from common.host.log import LineLog
+from common.host.network import RealNetwork
+from common.host.sqlite import SqliteStores
+from common.host.workers import ThreadWorkers, core_count
+from common.ports import World
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfig("bad_data_directory", data=str(path), error=str(error)) from error
+
+
+@asynccontextmanager
+async def open_world(data_directory: Path, service: str) -> AsyncIterator[World]:
+    """Every port of one daemon, for as long as the block lasts.
+
+    Args:
+        data_directory: where everything of this daemon lies; made (0700) if absent.
+        service: the daemon's name, on its log lines.
+
+    Raises:
+        BadConfig: ``bad_data_directory``: it cannot be made or is no directory.
+    """
+    _make_directory(data_directory)
+    # One thread more than a core would idle; one alone would let a long job stop all others.
+    workers = ThreadWorkers(max(2, core_count()))
+    try:
+        yield World(
+            network=RealNetwork(),
+            disk=RealDisk(data_directory),
+            stores=SqliteStores(data_directory),
+            workers=workers,
+            clock=SystemClock(),
+            entropy=system_entropy,
+            chance=system_chance(),
+            discovery=ZeroconfDiscovery(),
+            log=LineLog(service),
+        )
+    finally:
+        workers.close()
