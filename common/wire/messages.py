@@ -455,6 +455,9 @@ class ObjectCommit(Request):
     pages: Pages
     segments: NewSegments
     condition: Condition
+    bucket_id: Bucket | None = None
+    """The bucket that the sealed record is bound to: when the name now belongs to another one
+    (deleted and made again), NotFound ``no_such_bucket`` and nothing is done."""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
 
@@ -690,6 +693,8 @@ class UploadCreate(Request):
     name: Name
     upload_id: Version
     sealed: Sealed
+    bucket_id: Bucket | None = None
+    """As in ObjectCommit."""
     code: ClassVar[int] = 61
     reply: ClassVar[type[Reply]] = UploadRecord
 
