@@ -1,0 +1,1 @@
+"""The deterministic world: every port of :mod:`common.ports` in memory, decided by one seed."""

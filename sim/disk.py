@@ -1,0 +1,300 @@
+"""The simulated disk: what was not synced may be lost, torn by sectors, or out of order.
+
+The model of a power cut: every write since the last sync of its file survives whole, not at all,
+or by sectors, each drawn by itself; the names of a directory survive up to a drawn point in the
+order of their changes since the last sync of that directory. A killed process loses nothing that
+was written (the kernel still has it).
+
+Source: shared understanding of POSIX durability in docs/simulation.md; ALICE (OSDI 2014).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.errors import Corrupt, NotFound, Unavailable
+from common.ports import Buffer, Space
+
+if TYPE_CHECKING:
+    from sim.world import SimNode
+
+SECTOR_BYTES: Final = 512
+DEFAULT_CAPACITY_BYTES: Final = 4 * 1024**3
+
+
+@dataclass(slots=True)
+class DiskFaults:
+    """What is wrong with a disk right now. All zero: a perfect disk."""
+
+    read_error: float = 0.0
+    """Probability that a read fails with EIO."""
+    write_error: float = 0.0
+    sync_error: float = 0.0
+    latency_s: float = 0.0
+    """Added to every operation, drawn up to this."""
+    stalled_until: float = 0.0
+    """Virtual time before which nothing is answered."""
+
+
+@dataclass(slots=True)
+class Undo:
+    """How to take one unsynced write back, and what it wrote."""
+
+    offset: int
+    old: bytes
+    old_size: int
+    new: bytes
+
+
+@dataclass(slots=True)
+class Inode:
+    """A file's bytes, with the writes that are not durable yet."""
+
+    content: bytearray = field(default_factory=bytearray)
+    unsynced: list[Undo] = field(default_factory=list)
+    sync_failed: bool = False
+
+
+class Platter:
+    """The medium: survives the lives of its node."""
+
+    def __init__(self, chance: random.Random, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> None:
+        self.chance = chance
+        self.capacity_bytes = capacity_bytes
+        self.faults = DiskFaults()
+        self.inodes: dict[str, Inode] = {}
+        self._durable: dict[str, Inode] = {}
+        self._changes: list[tuple[str, dict[str, Inode | None]]] = []
+
+    def used_bytes(self) -> int:
+        return sum(len(inode.content) for inode in self.inodes.values())
+
+    def change_names(self, directory: str, names: dict[str, Inode | None]) -> None:
+        """Change directory entries (None removes); not durable before :meth:`sync_names`."""
+        for path, inode in names.items():
+            if inode is None:
+                self.inodes.pop(path, None)
+            else:
+                self.inodes[path] = inode
+        self._changes.append((directory, names))
+
+    def sync_names(self, directory: str) -> None:
+        """Make the changes of one directory durable."""
+        kept = []
+        for change in self._changes:
+            if change[0] == directory:
+                self._apply(change[1])
+            else:
+                kept.append(change)
+        self._changes = kept
+
+    def _apply(self, names: dict[str, Inode | None]) -> None:
+        for path, inode in names.items():
+            if inode is None:
+                self._durable.pop(path, None)
+            else:
+                self._durable[path] = inode
+
+    def power_cut(self) -> None:
+        """Lose what was not synced."""
+        survive = self.chance.randrange(len(self._changes) + 1)
+        for _, names in self._changes[:survive]:
+            self._apply(names)
+        self._changes = []
+        for inode in {id(inode): inode for inode in self.inodes.values()}.values():
+            self._tear(inode)
+        self.inodes = dict(self._durable)
+
+    def _tear(self, inode: Inode) -> None:
+        for undo in reversed(inode.unsynced):
+            end = undo.offset + len(undo.new)
+            inode.content[undo.offset : end] = undo.old
+            del inode.content[undo.old_size :]
+        for undo in inode.unsynced:
+            fate = self.chance.randrange(3)
+            if fate == 0:
+                continue
+            for start in range(0, len(undo.new), SECTOR_BYTES):
+                if fate == 1 or self.chance.randrange(2):
+                    piece = undo.new[start : start + SECTOR_BYTES]
+                    self._put(inode, undo.offset + start, piece)
+        inode.unsynced = []
+        inode.sync_failed = False
+
+    @staticmethod
+    def _put(inode: Inode, offset: int, data: bytes) -> None:
+        if len(inode.content) < offset:
+            inode.content.extend(bytes(offset - len(inode.content)))
+        inode.content[offset : offset + len(data)] = data
+
+    def write(self, inode: Inode, offset: int, data: bytes) -> None:
+        """Write, remembering how to take it back."""
+        old = bytes(inode.content[offset : offset + len(data)])
+        inode.unsynced.append(Undo(offset, old, len(inode.content), data))
+        self._put(inode, offset, data)
+
+    def truncate(self, inode: Inode, length: int) -> None:
+        """Cut or extend a file; like a write, not durable before the file is synced."""
+        size = len(inode.content)
+        if length < size:
+            inode.unsynced.append(Undo(length, bytes(inode.content[length:]), size, b""))
+            del inode.content[length:]
+        elif length > size:
+            self.write(inode, size, bytes(length - size))
+
+    def rot(self, path: str, offset: int) -> None:
+        """Flip one bit of a stored byte."""
+        inode = self.inodes[path]
+        inode.content[offset] ^= 1 << self.chance.randrange(8)
+
+
+class SimFile:
+    """An open simulated file: a :class:`common.ports.File`."""
+
+    def __init__(self, disk: SimDisk, path: str, inode: Inode) -> None:
+        self._disk = disk
+        self._path = path
+        self._inode = inode
+        self._is_open = True
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await self._disk.step("read", changes=False)
+        assert self._is_open
+        platter = self._disk.platter
+        if platter.faults.read_error and platter.chance.random() < platter.faults.read_error:
+            raise Corrupt("read_error", path=self._path)
+        return bytes(memoryview(self._inode.content)[offset : offset + length])
+
+    async def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        data = b"".join(parts)
+        await self._disk.step("write")
+        assert self._is_open
+        platter = self._disk.platter
+        growth = max(0, offset + len(data) - len(self._inode.content))
+        if growth > platter.capacity_bytes - platter.used_bytes():
+            raise Unavailable("no_space", path=self._path)
+        if platter.faults.write_error and platter.chance.random() < platter.faults.write_error:
+            part = data[: platter.chance.randrange(len(data) + 1)]
+            if part:
+                platter.write(self._inode, offset, part)
+            raise Unavailable("write_error", path=self._path)
+        platter.write(self._inode, offset, data)
+        self._disk.mark("write", len(data))
+
+    async def sync(self) -> None:
+        await self._disk.step("sync")
+        assert self._is_open
+        assert not self._inode.sync_failed, "a failed sync was retried"
+        platter = self._disk.platter
+        if platter.faults.sync_error and platter.chance.random() < platter.faults.sync_error:
+            self._inode.sync_failed = True
+            raise Unavailable("sync_failed", path=self._path)
+        self._inode.unsynced.clear()
+
+    async def size(self) -> int:
+        await self._disk.step("size", changes=False)
+        return len(self._inode.content)
+
+    async def truncate(self, length: int) -> None:
+        await self._disk.step("truncate")
+        self._disk.platter.truncate(self._inode, length)
+
+    async def punch(self, offset: int, length: int) -> None:
+        await self._disk.step("punch")
+        end = min(offset + length, len(self._inode.content))
+        if end > offset:
+            self._disk.platter.write(self._inode, offset, bytes(end - offset))
+
+    async def close(self) -> None:
+        self._is_open = False
+        await trio.lowlevel.checkpoint()
+
+
+class SimDisk:
+    """The Disk port of one life of a node."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+        self._life = node.life
+        self.platter = node.platter
+
+    def mark(self, event: str, size: int) -> None:
+        self._node.mark(event, size)
+
+    async def step(self, event: str, *, changes: bool = True) -> None:
+        """One operation: a point where the node may be dead, slow, stalled or lose its power."""
+        await self._node.alive(self._life)
+        faults = self.platter.faults
+        now = trio.current_time()
+        if faults.stalled_until > now:
+            await trio.sleep_until(faults.stalled_until)
+        if faults.latency_s:
+            await trio.sleep(self.platter.chance.random() * faults.latency_s)
+        await self._node.alive(self._life)
+        if changes:
+            await self._node.step(self._life, event)
+
+    @staticmethod
+    def _clean(path: str) -> str:
+        clean = posixpath.normpath(path)
+        assert not clean.startswith(("/", "..")), f"path leaves the tree: {path!r}"
+        return clean
+
+    async def open(self, path: str, *, create: bool = False) -> SimFile:
+        path = self._clean(path)
+        inode = self.platter.inodes.get(path)
+        if inode is None:
+            if not create:
+                await self.step("open", changes=False)
+                raise NotFound("no_such_file", path=path)
+            await self.step("create")
+            inode = Inode()
+            self.platter.change_names(posixpath.dirname(path), {path: inode})
+        else:
+            await self.step("open", changes=False)
+        return SimFile(self, path, inode)
+
+    async def names(self, path: str) -> list[str]:
+        await self.step("names", changes=False)
+        start = "" if self._clean(path) == "." else self._clean(path) + "/"
+        below = {
+            name[len(start) :].split("/")[0]
+            for name in self.platter.inodes
+            if name.startswith(start)
+        }
+        return sorted(below)
+
+    async def make_directory(self, path: str) -> None:
+        self._clean(path)
+        await self.step("make_directory", changes=False)
+
+    async def rename(self, source: str, target: str) -> None:
+        source, target = self._clean(source), self._clean(target)
+        await self.step("rename")
+        inode = self.platter.inodes.get(source)
+        if inode is None:
+            raise NotFound("no_such_file", path=source)
+        self.platter.change_names(posixpath.dirname(target), {source: None, target: inode})
+
+    async def unlink(self, path: str) -> None:
+        path = self._clean(path)
+        await self.step("unlink")
+        if path not in self.platter.inodes:
+            raise NotFound("no_such_file", path=path)
+        self.platter.change_names(posixpath.dirname(path), {path: None})
+
+    async def sync_directory(self, path: str) -> None:
+        directory = self._clean(path)
+        await self.step("sync_directory")
+        self.platter.sync_names("" if directory == "." else directory)
+
+    async def space(self) -> Space:
+        await self.step("space", changes=False)
+        used = self.platter.used_bytes()
+        return Space(self.platter.capacity_bytes, max(0, self.platter.capacity_bytes - used))

@@ -1,0 +1,353 @@
+"""The simulated network: reliable ordered streams over links that delay, stall, cut and partition.
+
+It models TCP as the services see it: bytes arrive in order or not at all. Loss and reordering of
+packets show as delay (a retransmission time-out each); a partition shows as silence; a killed
+process as a reset. TLS is modelled by what it gives: the server's key, checked against the pin.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.crypto.identity import peer_id_of
+from common.errors import BadConfig, PeerViolation, Unavailable
+from common.ids import PeerId
+from common.ports import Address, Buffer, Identity
+
+if TYPE_CHECKING:
+    from sim.world import SimNode
+
+PIPE_BYTES: Final = 512 * 1024
+"""What a direction holds before a sender waits (socket buffers of both ends)."""
+FIRST_PORT: Final = 20_000
+ACCEPT_BACKLOG: Final = 128
+CONNECT_TIMEOUT_S: Final = 10.0
+RETRANSMIT_S: Final = 0.2
+MAX_RETRANSMISSIONS: Final = 8
+WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"})  # noqa: S104
+"""Hosts that mean the node itself in a simulated world."""
+
+
+@dataclass(slots=True)
+class LinkModel:
+    """How links behave. All zero: bytes arrive at once."""
+
+    latency_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    """Probability that a sent run of bytes needs a retransmission (repeatedly)."""
+    bytes_per_s: float = 0.0
+    """0: no limit."""
+
+
+class Internet:
+    """The switchboard of one simulated world."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.model = LinkModel()
+        self.chance = chance
+        self.listeners: dict[tuple[str, int], SimListener] = {}
+        self.slow_nodes: dict[str, float] = {}
+        """Extra seconds for everything a node sends."""
+        self._blocked: set[tuple[str, str]] = set()
+        self._pipes: dict[int, SimPipe] = {}
+        self._next_pipe = 0
+        self._next_port: dict[str, int] = {}
+
+    def free_port(self, host: str) -> int:
+        """A port nobody listens on at this host."""
+        port = self._next_port.get(host, FIRST_PORT)
+        while (host, port) in self.listeners:
+            port += 1
+        self._next_port[host] = port + 1
+        return port
+
+    def block(self, source: str, target: str) -> None:
+        """From now on nothing that source sends reaches target (one way)."""
+        self._blocked.add((source, target))
+
+    def unblock(self, source: str, target: str) -> None:
+        """Undo :meth:`block`; what was held back is delivered."""
+        self._blocked.discard((source, target))
+        self._wake_all()
+
+    def heal(self) -> None:
+        """No partition, no slow node, perfect links."""
+        self._blocked.clear()
+        self.slow_nodes.clear()
+        self.model = LinkModel(latency_s=self.model.latency_s)
+        self._wake_all()
+
+    def is_blocked(self, source: str, target: str) -> bool:
+        return (source, target) in self._blocked
+
+    def delay_s(self, source: str, size: int) -> float:
+        """Draw how long a run of bytes takes."""
+        model = self.model
+        delay = model.latency_s + self.slow_nodes.get(source, 0.0)
+        if model.jitter_s:
+            delay += self.chance.random() * model.jitter_s
+        if model.loss:
+            timeout = RETRANSMIT_S
+            for _ in range(MAX_RETRANSMISSIONS):
+                if self.chance.random() >= model.loss:
+                    break
+                delay += timeout
+                timeout *= 2
+        if model.bytes_per_s:
+            delay += size / model.bytes_per_s
+        return delay
+
+    def register(self, pipe: SimPipe) -> None:
+        self._pipes[self._next_pipe] = pipe
+        pipe.number = self._next_pipe
+        self._next_pipe += 1
+
+    def forget(self, pipe: SimPipe) -> None:
+        self._pipes.pop(pipe.number, None)
+
+    def pipes_of(self, node: str) -> list[SimPipe]:
+        """All directions that start or end at a node."""
+        return [pipe for pipe in self._pipes.values() if node in (pipe.source, pipe.target)]
+
+    def cut(self, first: str, second: str) -> None:
+        """Reset every connection between two nodes."""
+        for pipe in list(self._pipes.values()):
+            if {pipe.source, pipe.target} == {first, second}:
+                pipe.reset()
+
+    def queued_bytes(self) -> int:
+        """Bytes sent and not yet received, over all pipes."""
+        return sum(pipe.held for pipe in self._pipes.values())
+
+    def _wake_all(self) -> None:
+        for pipe in self._pipes.values():
+            pipe.wake()
+
+
+class SimPipe:
+    """One direction of a connection."""
+
+    def __init__(self, internet: Internet, source: str, target: str) -> None:
+        self.internet = internet
+        self.source = source
+        self.target = target
+        self.number = -1
+        self.held = 0
+        self.is_reset = False
+        self._runs: deque[tuple[float, memoryview]] = deque()
+        self._is_finished = False
+        self._last_arrival = 0.0
+        self._changed = trio.lowlevel.ParkingLot()
+        internet.register(self)
+
+    def wake(self) -> None:
+        self._changed.unpark_all()
+
+    def reset(self) -> None:
+        """Both ends see a lost connection."""
+        self.is_reset = True
+        self._runs.clear()
+        self.held = 0
+        self.internet.forget(self)
+        self.wake()
+
+    def finish(self) -> None:
+        """No more bytes will be sent."""
+        if not self._is_finished:
+            self._is_finished = True
+            self.wake()
+
+    async def put(self, data: bytes) -> None:
+        while True:
+            if self.is_reset or self._is_finished:
+                raise Unavailable("connection_lost")
+            if self.held < PIPE_BYTES:
+                break
+            await self._changed.park()
+        arrival = trio.current_time() + self.internet.delay_s(self.source, len(data))
+        self._last_arrival = max(self._last_arrival, arrival)
+        self._runs.append((self._last_arrival, memoryview(data)))
+        self.held += len(data)
+        self.wake()
+
+    async def take_into(self, buffer: memoryview) -> int:
+        while True:
+            if self.is_reset:
+                raise Unavailable("connection_lost")
+            if self._runs:
+                arrival, data = self._runs[0]
+                if self.internet.is_blocked(self.source, self.target):
+                    await self._changed.park()
+                elif arrival > trio.current_time():
+                    with trio.move_on_at(arrival):
+                        await self._changed.park()
+                else:
+                    return self._deliver(data, buffer)
+            elif self._is_finished and not self.internet.is_blocked(self.source, self.target):
+                self.internet.forget(self)
+                return 0
+            else:
+                await self._changed.park()
+
+    def _deliver(self, data: memoryview, buffer: memoryview) -> int:
+        count = min(len(data), len(buffer))
+        buffer[:count] = data[:count]
+        if count == len(data):
+            self._runs.popleft()
+        else:
+            self._runs[0] = (self._runs[0][0], data[count:])
+        self.held -= count
+        self.wake()
+        return count
+
+
+class SimStream:
+    """One end of a connection: a :class:`common.ports.Stream`."""
+
+    def __init__(
+        self, node: SimNode, out: SimPipe, into: SimPipe, server_key: bytes | None, remote: str
+    ) -> None:
+        self._node = node
+        self._life = node.life
+        self._out = out
+        self._into = into
+        self._server_key = server_key
+        self._remote = remote
+        self._is_closed = False
+
+    @property
+    def server_key(self) -> bytes | None:
+        return self._server_key
+
+    @property
+    def remote(self) -> str:
+        return self._remote
+
+    async def send(self, parts: Sequence[Buffer]) -> None:
+        await self._node.alive(self._life)
+        if self._is_closed:
+            raise Unavailable("connection_lost")
+        data = b"".join(parts)
+        if data:
+            try:
+                await self._out.put(data)
+            except trio.Cancelled:
+                self._drop()
+                raise
+            self._node.mark("send", len(data))
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        await self._node.alive(self._life)
+        if self._is_closed:
+            raise Unavailable("connection_lost")
+        count = await self._into.take_into(buffer)
+        self._node.mark("receive", count)
+        return count
+
+    async def close(self) -> None:
+        if not self._is_closed and self._life == self._node.life:
+            self._drop()
+        await trio.lowlevel.checkpoint()
+
+    def _drop(self) -> None:
+        self._is_closed = True
+        self._out.finish()
+        self._into.reset()
+
+
+class SimListener:
+    """A bound simulated socket: a :class:`common.ports.Listener`."""
+
+    def __init__(self, node: SimNode, address: Address, identity: Identity | None) -> None:
+        self.node = node
+        self.identity = identity
+        self._life = node.life
+        self._address = address
+        self._send, self._receive = trio.open_memory_channel[SimStream](ACCEPT_BACKLOG)
+
+    @property
+    def address(self) -> Address:
+        return self._address
+
+    def offer(self, stream: SimStream) -> bool:
+        """Put a new connection into the backlog; False when it is full or closed."""
+        try:
+            self._send.send_nowait(stream)
+        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+            return False
+        return True
+
+    async def accept(self) -> SimStream:
+        await self.node.alive(self._life)
+        try:
+            return await self._receive.receive()
+        except trio.ClosedResourceError as error:
+            raise Unavailable("listener_closed") from error
+
+    async def close(self) -> None:
+        self.shut()
+        await trio.lowlevel.checkpoint()
+
+    def shut(self) -> None:
+        """Close without waiting (also when the node dies)."""
+        listeners = self.node.swarm.internet.listeners
+        key = (self._address.host, self._address.port)
+        if listeners.get(key) is self:
+            del listeners[key]
+        self._send.close()
+        self._receive.close()
+
+
+class SimNetwork:
+    """The Network port of one life of a node."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+        self._life = node.life
+
+    async def connect(self, address: Address, *, pin: PeerId | None) -> SimStream:
+        node, internet = self._node, self._node.swarm.internet
+        await node.alive(self._life)
+        host = node.name if address.host in WILDCARD_HOSTS else address.host
+        if internet.is_blocked(node.name, host) or internet.is_blocked(host, node.name):
+            await trio.sleep(CONNECT_TIMEOUT_S)
+            raise Unavailable("connect_failed", address=str(address), why="timed out")
+        await trio.sleep(2 * internet.delay_s(node.name, 0))
+        listener = internet.listeners.get((host, address.port))
+        if listener is None:
+            raise Unavailable("connect_failed", address=str(address), why="refused")
+        key = listener.identity.public_key if listener.identity is not None else None
+        if pin is not None:
+            if key is None:
+                raise PeerViolation("no_tls", address=str(address))
+            if peer_id_of(key) != pin:
+                raise PeerViolation("wrong_server_key", address=str(address))
+        elif key is not None:
+            raise Unavailable("connect_failed", address=str(address), why="server speaks TLS")
+        out = SimPipe(internet, node.name, host)
+        into = SimPipe(internet, host, node.name)
+        near = SimStream(node, out, into, key, str(address))
+        far = SimStream(listener.node, into, out, key, node.name)
+        if not listener.offer(far):
+            out.reset()
+            into.reset()
+            raise Unavailable("connect_failed", address=str(address), why="backlog full")
+        return near
+
+    async def listen(self, address: Address, *, identity: Identity | None) -> SimListener:
+        node, internet = self._node, self._node.swarm.internet
+        await node.alive(self._life)
+        host = node.name if address.host in WILDCARD_HOSTS else address.host
+        port = address.port or internet.free_port(host)
+        if host != node.name or (host, port) in internet.listeners:
+            raise BadConfig("cannot_listen", address=str(address))
+        listener = SimListener(node, Address(host, port), identity)
+        internet.listeners[host, port] = listener
+        return listener

@@ -1,0 +1,124 @@
+"""Simulated SQL stores: sqlite3 in memory, run inline.
+
+A commit is one step: before it nothing is durable, after it everything is. A store that is not
+durable may lose its latest transactions in a power cut, as ``synchronous=NORMAL`` may.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from common.errors import Unavailable
+from common.ports import Sql
+
+if TYPE_CHECKING:
+    from sim.world import SimNode
+
+T = TypeVar("T")
+SNAPSHOTS: Final = 3
+SNAPSHOT_EVERY: Final = 4
+
+
+class Database:
+    """What lies on the medium: survives the lives of its node."""
+
+    def __init__(self, chance: random.Random, durable: bool) -> None:
+        self.durable = durable
+        self.connection = self._connect()
+        self.fail_commits = 0.0
+        self._chance = chance
+        self._snapshots: deque[bytes] = deque([b""], maxlen=SNAPSHOTS)
+        self._transactions = 0
+
+    @staticmethod
+    def _connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def committed(self) -> None:
+        self._transactions += 1
+        if not self.durable and self._transactions % SNAPSHOT_EVERY == 0:
+            self._snapshots.append(self.connection.serialize())
+
+    def power_cut(self) -> None:
+        """Perhaps go back to an earlier state, if the store is not durable."""
+        if self.durable:
+            return
+        choice = self._chance.randrange(len(self._snapshots) + 1)
+        if choice == len(self._snapshots):
+            return
+        snapshot = self._snapshots[choice]
+        self.connection.close()
+        self.connection = self._connect()
+        if snapshot:
+            self.connection.deserialize(snapshot)
+        self._snapshots = deque([snapshot], maxlen=SNAPSHOTS)
+
+
+class SimStore:
+    """An open simulated store: a :class:`common.ports.Store`."""
+
+    def __init__(self, node: SimNode, database: Database) -> None:
+        self._node = node
+        self._life = node.life
+        self._database = database
+
+    async def transact(self, work: Callable[[Sql], T]) -> T:
+        await self._node.alive(self._life)
+        await trio.lowlevel.checkpoint()
+        await self._node.step(self._life, "transact")
+        database = self._database
+        if database.fail_commits and self._node.chance.random() < database.fail_commits:
+            raise Unavailable("store_failed")
+        connection = database.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        database.committed()
+        await self._node.step(self._life, "committed")
+        return result
+
+    async def read(self, work: Callable[[Sql], T]) -> T:
+        await self._node.alive(self._life)
+        await trio.lowlevel.checkpoint()
+        connection = self._database.connection
+        connection.execute("BEGIN")
+        try:
+            return work(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class SimStores:
+    """The Stores port of one life of a node."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+        self._life = node.life
+
+    async def open(self, name: str, *, durable: bool = True) -> SimStore:
+        await self._node.alive(self._life)
+        databases = self._node.databases
+        if name not in databases:
+            databases[name] = Database(self._node.platter.chance, durable)
+        return SimStore(self._node, databases[name])
+
+    async def discard(self, name: str) -> None:
+        await self._node.alive(self._life)
+        self._node.databases.pop(name, None)

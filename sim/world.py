@@ -1,0 +1,180 @@
+"""One simulated world: nodes with lives, a network between them, and one seed for everything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import trio
+
+from common.ports import Address, Advertisement, World
+from sim.disk import DEFAULT_CAPACITY_BYTES, Platter, SimDisk
+from sim.network import Internet, SimNetwork
+from sim.stores import Database, SimStores
+from sim.trace import Trace
+
+T = TypeVar("T")
+EPOCH_S: Final = 1_800_000_000.0
+"""Wall-clock time at which simulated runs begin (January 2027)."""
+
+
+class SimWorkers:
+    """The Workers port: runs the work at once, in the one thread there is."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        await trio.lowlevel.checkpoint()
+        return work()
+
+
+class SimClock:
+    """The WallClock port: virtual time plus the node's own error."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    def now(self) -> float:
+        virtual = trio.current_time() - self._node.swarm.start_s
+        return EPOCH_S + virtual * (1 + self._node.clock_drift) + self._node.clock_offset_s
+
+
+class SimDiscovery:
+    """The Discovery port: whoever advertises is found."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    async def advertise(self, address: Address, swarm: str) -> None:
+        seen = self._node.swarm.advertised
+        advertisement = Advertisement(address, swarm)
+        seen.append(advertisement)
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.remove(advertisement)
+
+    async def find(self, swarm: str, timeout_s: float) -> list[Advertisement]:
+        await trio.lowlevel.checkpoint()
+        return [each for each in self._node.swarm.advertised if not swarm or each.swarm == swarm]
+
+
+class SimLog:
+    """The Log port: into the trace."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    def info(self, event: str, **fields: object) -> None:
+        self._node.note(event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._node.note(f"warning: {event}", fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._node.note(f"error: {event}", fields)
+
+
+class SimNode:
+    """A machine with one daemon. Its disk outlives its lives; its ports belong to one life."""
+
+    def __init__(self, swarm: SimSwarm, name: str, capacity_bytes: int) -> None:
+        self.swarm = swarm
+        self.name = name
+        self.life = 0
+        self.clock_offset_s = 0.0
+        self.clock_drift = 0.0
+        self.steps = 0
+        self.cut_at_step: int | None = None
+        """Lose power just before the step of this number (see :meth:`step`)."""
+        self.died = trio.Event()
+        """Set when the current life ends; the runner then cancels the service."""
+        self.platter = Platter(swarm.random(f"{name}/disk"), capacity_bytes)
+        self.databases: dict[str, Database] = {}
+        self.chance = swarm.random(f"{name}/chance")
+        self._entropy = swarm.random(f"{name}/entropy")
+
+    @property
+    def world(self) -> World:
+        """The ports of the current life."""
+        return World(
+            network=SimNetwork(self),
+            disk=SimDisk(self),
+            stores=SimStores(self),
+            workers=SimWorkers(),
+            clock=SimClock(self),
+            entropy=self._entropy.randbytes,
+            chance=self.chance,
+            discovery=SimDiscovery(self),
+            log=SimLog(self),
+        )
+
+    async def alive(self, life: int) -> None:
+        """Return if that life goes on; a dead life's task waits here until it is cancelled."""
+        if life != self.life:
+            await trio.sleep_forever()
+
+    async def step(self, life: int, event: str) -> None:
+        """A point at which the power may go: counted, and cut where the test asks for it."""
+        if life != self.life:
+            await trio.sleep_forever()
+        self.steps += 1
+        self.mark(event, self.steps)
+        if self.cut_at_step is not None and self.steps == self.cut_at_step:
+            self.crash(power=True)
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        if life != self.life:
+            await trio.sleep_forever()
+
+    def crash(self, *, power: bool) -> None:
+        """End this life at once: connections reset, listeners gone; with ``power`` also everything
+        that was not synced. The ports of the old life never answer again."""
+        self.note("power cut" if power else "killed", {})
+        self.life += 1
+        self.died.set()
+        self.died = trio.Event()
+        internet = self.swarm.internet
+        for listener in [each for each in internet.listeners.values() if each.node is self]:
+            listener.shut()
+        for pipe in internet.pipes_of(self.name):
+            pipe.reset()
+        if power:
+            self.platter.power_cut()
+            for database in self.databases.values():
+                database.power_cut()
+
+    def note(self, event: str, fields: dict[str, Any]) -> None:
+        facts = " ".join(
+            f"{name}={value.hex() if isinstance(value, bytes) else value}"
+            for name, value in fields.items()
+        )
+        self.swarm.trace.note(self.swarm.virtual_s(), self.name, event, facts)
+
+    def mark(self, event: str, size: int) -> None:
+        self.swarm.trace.mark(self.swarm.virtual_s(), self.name, event, size)
+
+
+class SimSwarm:
+    """A world of nodes, decided by one seed. Make it inside ``trio.run``."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.start_s = trio.current_time()
+        self.trace = Trace()
+        self.internet = Internet(self.random("network"))
+        self.nodes: dict[str, SimNode] = {}
+        self.advertised: list[Advertisement] = []
+
+    def random(self, purpose: str) -> random.Random:
+        """A generator of its own for each purpose, so that one's draws do not shift another's."""
+        return random.Random(f"{self.seed}/{purpose}")
+
+    def virtual_s(self) -> float:
+        """Seconds of virtual time since the start."""
+        return trio.current_time() - self.start_s
+
+    def node(self, name: str, *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> SimNode:
+        """The node of that name; made when asked for the first time."""
+        if name not in self.nodes:
+            self.nodes[name] = SimNode(self, name, capacity_bytes)
+        return self.nodes[name]
