@@ -67,9 +67,42 @@ MAX_HTTP_CONNECTIONS: Final = 1024
 HTTP_IDLE_TIMEOUT_S: Final = 75.0
 HTTP_BODY_TIMEOUT_S: Final = 60.0
 """Longest silence inside a body (Swift's client_timeout)."""
+HTTP_HEAD_TIMEOUT_S: Final = 30.0
+"""From the first byte of a request's head to its last."""
+HTTP_SEND_TIMEOUT_S: Final = 60.0
+"""Longest wait for a client to take 256 KiB of an answer."""
+HTTP_READ_BYTES: Final = 256 * KIB
+HTTP_DRAIN_BYTES: Final = 256 * KIB
+"""An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
+HTTP_LINGER_S: Final = 10.0
+"""How long a connection that is given up is drained, so that its client reads the answer before
+it sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
 MAX_XML_BODY_BYTES: Final = 2 * MIB
 """CompleteMultipartUpload with 10,000 parts and checksums is about 1.6 MiB."""
 MAX_USER_METADATA_BYTES: Final = 2 * KIB
+
+# --- native client ---------------------------------------------------------------------------
+SMALL_OBJECT_BYTES: Final = 1 * MIB
+"""Objects up to this are written with grants kept in stock, without a round trip of their own."""
+MAX_STOCKED_GRANTS: Final = 64
+"""Per tenant; at 1,000 small objects a second and 5 ms a refill a sixteenth of it would do."""
+GRANTS_AHEAD: Final = 4
+"""Segments a large object asks places for at a time: 256 MiB."""
+WHOLE_SHARD_BYTES: Final = 256 * KIB
+"""A shard of one unit up to this travels as one ShardPut."""
+INLINE_STRIPE_BYTES: Final = 16 * KIB
+"""Stripes up to this are encoded where they are: a thread hop costs more."""
+WRITE_WINDOW_STRIPES: Final = 4
+"""Stripes of one upload that are encoded and not yet taken by every slot."""
+APPENDS_IN_FLIGHT: Final = 2
+"""Per slot: one travels while the cell writes the other."""
+MAX_SEGMENT_TRIES: Final = 3
+READ_AHEAD_BYTES: Final = 4 * MIB
+"""Plaintext fetched ahead of what a reader has taken."""
+MAX_CELLS_REMEMBERED: Final = 8192
+"""Cells whose latency and failures one process remembers: about 1 MiB."""
+MAX_REPORTS_WAITING: Final = 256
+"""Bad shards seen and not yet reported; more are dropped: scrubbing finds them too."""
 
 # --- memory ----------------------------------------------------------------------------------
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
