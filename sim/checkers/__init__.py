@@ -1,0 +1,1 @@
+"""What must hold of a run, each checker apart from the workload that it judges."""

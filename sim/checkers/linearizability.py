@@ -1,0 +1,199 @@
+"""Is a history of operations on one key linearizable?
+
+A Wing-Gong search with Lowe's memory of (linearized set, state) pairs, for one register that holds
+a value or nothing. Histories are split by key before (linearizability is compositional). An
+operation whose outcome is unknown stays open to the end of the history: it may take effect at any
+later moment, or never.
+
+Source: Wing and Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
+linearizability" (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+ABSENT: Final = None
+UNKNOWN_END: Final = math.inf
+MAX_SEARCH_STATES: Final = 2_000_000
+
+
+class Kind(Enum):
+    """What an operation does to the register."""
+
+    PUT = "put"
+    DELETE = "delete"
+    GET = "get"
+    EXISTS = "exists"
+    PUT_IF_ABSENT = "put-if-absent"
+    PUT_IF_MATCH = "put-if-match"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call on one key.
+
+    Args:
+        kind: what was asked.
+        start_s, end_s: when it was called and answered; ``UNKNOWN_END`` when the outcome is
+            unknown.
+        value: what a put writes (unique in the history), or what a get returned (``ABSENT``: not
+            found).
+        expected: for PUT_IF_MATCH the value that must be there.
+        holds: for EXISTS whether it was there; for the conditional puts whether they were done.
+    """
+
+    kind: Kind
+    start_s: float
+    end_s: float
+    value: str | None = None
+    expected: str | None = None
+    holds: bool = True
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.end_s == UNKNOWN_END
+
+
+class SearchTooLarge(Exception):
+    """The history needs more states than the search may visit: neither verdict is proven."""
+
+
+def _step(operation: Operation, state: str | None) -> tuple[bool, str | None]:
+    """Whether the operation may happen in this state, and the state after it."""
+    kind = operation.kind
+    if kind is Kind.PUT:
+        return True, operation.value
+    if kind is Kind.DELETE:
+        return True, ABSENT
+    if kind is Kind.GET:
+        return operation.is_unknown or state == operation.value, state
+    if kind is Kind.EXISTS:
+        return operation.is_unknown or (state is not ABSENT) == operation.holds, state
+    condition = state is ABSENT if kind is Kind.PUT_IF_ABSENT else state == operation.expected
+    after = operation.value if condition else state
+    return operation.is_unknown or condition == operation.holds, after
+
+
+class _Entry:
+    """A call or a return in the doubly linked history."""
+
+    __slots__ = ("index", "is_call", "matching", "next", "previous")
+
+    def __init__(self, index: int, is_call: bool) -> None:
+        self.index = index
+        self.is_call = is_call
+        self.matching: _Entry | None = None
+        self.next: _Entry | None = None
+        self.previous: _Entry | None = None
+
+
+def _link(history: Sequence[Operation]) -> _Entry:
+    """The history as a linked list of calls and returns in time order, behind a head entry."""
+    events: list[tuple[float, int, int, _Entry]] = []
+    for index, operation in enumerate(history):
+        call, back = _Entry(index, True), _Entry(index, False)
+        call.matching = back
+        events.append((operation.start_s, 0, index, call))
+        events.append((operation.end_s, 1, index, back))
+    events.sort(key=lambda event: event[:3])
+    head = last = _Entry(-1, False)
+    for *_, entry in events:
+        last.next, entry.previous = entry, last
+        last = entry
+    return head
+
+
+def _lift(call: _Entry) -> None:
+    """Take a call and its return out of the list."""
+    for entry in (call, call.matching):
+        assert entry is not None
+        assert entry.previous is not None
+        entry.previous.next = entry.next
+        if entry.next is not None:
+            entry.next.previous = entry.previous
+
+
+def _unlift(call: _Entry) -> None:
+    """Put them back, in the opposite order."""
+    for entry in (call.matching, call):
+        assert entry is not None
+        assert entry.previous is not None
+        entry.previous.next = entry
+        if entry.next is not None:
+            entry.next.previous = entry
+
+
+def is_linearizable(history: Sequence[Operation], initial: str | None = ABSENT) -> bool:
+    """Whether some order of the operations, each between its start and end, explains all results.
+
+    Args:
+        history: operations on one key, in any order.
+        initial: the register's value before the first one.
+
+    Raises:
+        SearchTooLarge: after MAX_SEARCH_STATES states; split the history or shorten it.
+    """
+    history = [
+        each for each in history if not (each.is_unknown and each.kind in (Kind.GET, Kind.EXISTS))
+    ]
+    head = _link(history)
+    state = initial
+    linearized = 0
+    seen: set[tuple[int, str | None]] = set()
+    stack: list[tuple[_Entry, str | None]] = []
+    entry = head.next
+    while head.next is not None:
+        assert entry is not None
+        if entry.is_call:
+            possible, after = _step(history[entry.index], state)
+            mark = (linearized | 1 << entry.index, after)
+            if possible and mark not in seen:
+                seen.add(mark)
+                if len(seen) > MAX_SEARCH_STATES:
+                    raise SearchTooLarge
+                stack.append((entry, state))
+                state, linearized = after, mark[0]
+                _lift(entry)
+                entry = head.next
+            else:
+                entry = entry.next
+        else:
+            if history[entry.index].is_unknown:
+                # Only operations of unknown outcome are left: they may never have happened.
+                return True
+            if not stack:
+                return False
+            entry, state = stack.pop()
+            linearized &= ~(1 << entry.index)
+            _unlift(entry)
+            entry = entry.next
+    return True
+
+
+def shrink(history: Sequence[Operation], initial: str | None = ABSENT) -> list[Operation]:
+    """The shortest prefix (by end time) of a history that is not linearizable, for people.
+
+    Args:
+        history: one for which :func:`is_linearizable` is false.
+    """
+    ordered = sorted(history, key=lambda each: (each.end_s, each.start_s))
+    low, high = 0, len(ordered)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        cut = ordered[:middle]
+        horizon = cut[-1].end_s if cut else 0.0
+        opened = [
+            Operation(each.kind, each.start_s, UNKNOWN_END, each.value, each.expected)
+            for each in ordered[middle:]
+            if each.start_s < horizon
+        ]
+        if is_linearizable([*cut, *opened], initial):
+            low = middle
+        else:
+            high = middle
+    return list(ordered[:high])
