@@ -1,0 +1,130 @@
+"""The gateway's configuration: parsed once, then passed on as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common import limits
+from common.errors import BadConfig
+from common.ids import PEER_ID_BYTES, PeerId
+from common.ports import Address
+
+_REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything an operator can say about a gateway.
+
+    ``data``: the daemon's own directory. ``s3`` and ``http``: where to listen for S3, and for
+    metrics and health (None: nowhere). ``coordinator``: addresses to try; ``coordinator_id``: the
+    key they must have. ``tenants``: the directory of tenant key files; a relative path lies in
+    ``data``. ``domains``: host names under which a bucket may stand as the first label.
+    """
+
+    data: str
+    s3: Address
+    coordinator: tuple[Address, ...]
+    coordinator_id: PeerId
+    http: Address | None = None
+    tenants: str = "tenants"
+    region: str = "us-east-1"
+    domains: tuple[str, ...] = ()
+    buffer_budget_bytes: int = limits.GATEWAY_BUFFER_BUDGET_BYTES
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, Any]) -> Config:
+        """Check a parsed TOML table.
+
+        Raises:
+            BadConfig: ``unknown_key``, ``missing_key`` or ``bad_value``, each with ``key``.
+        """
+        for key in mapping:
+            if key not in cls.__dataclass_fields__:
+                raise BadConfig("unknown_key", key=key)
+        given: dict[str, Any] = {
+            "data": _text(mapping, "data"),
+            "s3": _address(mapping, "s3", _need(mapping, "s3")),
+            "coordinator": _addresses(mapping, "coordinator"),
+            "coordinator_id": _peer_id(mapping, "coordinator_id"),
+        }
+        if mapping.get("http") is not None:
+            given["http"] = _address(mapping, "http", mapping["http"])
+        if "tenants" in mapping:
+            given["tenants"] = _text(mapping, "tenants")
+        if "region" in mapping:
+            given["region"] = _matching(_text(mapping, "region"), "region", _REGION)
+        if "domains" in mapping:
+            given["domains"] = _domains(mapping["domains"])
+        if "buffer_budget_bytes" in mapping:
+            given["buffer_budget_bytes"] = _budget(mapping["buffer_budget_bytes"])
+        return cls(**given)
+
+
+def _need(mapping: Mapping[str, Any], key: str) -> Any:
+    if key not in mapping:
+        raise BadConfig("missing_key", key=key)
+    return mapping[key]
+
+
+def _text(mapping: Mapping[str, Any], key: str) -> str:
+    value = _need(mapping, key)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadConfig("bad_value", key=key, wanted="a text")
+    return value
+
+
+def _matching(value: str, key: str, pattern: re.Pattern[str]) -> str:
+    if pattern.fullmatch(value) is None:
+        raise BadConfig("bad_value", key=key, value=value)
+    return value
+
+
+def _address(mapping: Mapping[str, Any], key: str, value: Any) -> Address:
+    if isinstance(value, Address):
+        return value
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise BadConfig("bad_value", key=key, wanted="host:port")
+    return Address(host, int(port))
+
+
+def _addresses(mapping: Mapping[str, Any], key: str) -> tuple[Address, ...]:
+    value = _need(mapping, key)
+    each = [value] if isinstance(value, str | Address) else value
+    if not isinstance(each, list | tuple) or not 1 <= len(each) <= 64:
+        raise BadConfig("bad_value", key=key, wanted="one to 64 addresses")
+    return tuple(_address(mapping, key, item) for item in each)
+
+
+def _peer_id(mapping: Mapping[str, Any], key: str) -> PeerId:
+    value = _need(mapping, key)
+    if isinstance(value, bytes) and len(value) == PEER_ID_BYTES:
+        return PeerId(value)
+    try:
+        raw = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != PEER_ID_BYTES:
+        raise BadConfig("bad_value", key=key, wanted="64 hex digits")
+    return PeerId(raw)
+
+
+def _domains(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise BadConfig("bad_value", key="domains", wanted="a list of host names")
+    return tuple(_matching(each.lower(), "domains", _DOMAIN) for each in value)
+
+
+def _budget(value: Any) -> int:
+    if type(value) is not int or not 16 * limits.STRIPE_SEALED_BYTES <= value <= 1 << 40:
+        raise BadConfig("bad_value", key="buffer_budget_bytes", wanted="16 MiB or more, in bytes")
+    return value

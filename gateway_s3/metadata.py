@@ -1,0 +1,169 @@
+"""What the gateway itself keeps with an object, an upload and a part: packed records that are
+sealed inside manifests and summaries, so that no coordinator or cell ever reads them.
+
+Source: docs/s3-compatibility.md, "What is kept with an object".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
+
+from common import limits
+from common.errors import Corrupt, PeerViolation
+from common.ids import DIGEST_BYTES
+from common.wire.records import Max, Record, Size
+
+METADATA_VERSION: Final = 1
+_PART: Final = struct.Struct(">HQ")
+
+HeaderText: TypeAlias = Annotated[bytes, Max(limits.MAX_HTTP_HEADER_BLOCK_BYTES)]
+Headers: TypeAlias = Annotated[tuple[HeaderText, ...], Max(2 * limits.MAX_HTTP_HEADERS)]
+"""Names and values in turn, names in lower case: ``(name, value, name, value, ...)``."""
+Key32: TypeAlias = Annotated[bytes, Size(32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum(Record):
+    """A checksum as S3 shows it. ``value``: base64, and ``-<parts>`` behind a composite one."""
+
+    algorithm: Annotated[str, Max(32)]
+    value: Annotated[str, Max(128)]
+    composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMetadata(Record):
+    """What a version of an object has beside its bytes (``Manifest.metadata``).
+
+    ``headers``: the content headers; ``user``: user metadata, names with ``x-amz-meta-``.
+    ``parts``: number and size of each part (:func:`pack_parts`), empty for a single PUT.
+    ``part_checksums``: the parts' digests of the checksum's algorithm, joined, or empty.
+    """
+
+    version: int
+    etag: Annotated[str, Max(64)]
+    headers: Headers
+    user: Headers
+    checksum: Checksum | None
+    parts: Annotated[bytes, Max(_PART.size * limits.MAX_PARTS)] = b""
+    part_checksums: Annotated[bytes, Max(DIGEST_BYTES * limits.MAX_PARTS)] = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSummary(Record):
+    """What a listing row shows beside name, size and time."""
+
+    version: int
+    etag: Annotated[str, Max(64)]
+    algorithm: Annotated[str, Max(32)] = ""
+    composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInfo(Record):
+    """What an upload in parts was begun with. ``algorithm``: the checksum the client asked for,
+    or empty: then CRC64NVME is computed."""
+
+    version: int
+    upload_key: Key32
+    headers: Headers
+    user: Headers
+    algorithm: Annotated[str, Max(32)] = ""
+    composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartMetadata(Record):
+    """What a part has beside its bytes (``Manifest.metadata`` of the part)."""
+
+    version: int
+    md5: Annotated[bytes, Size(16)]
+    algorithm: Annotated[str, Max(32)]
+    checksum: Annotated[bytes, Max(DIGEST_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class PartSpan:
+    """Part ``number`` of an object: ``size`` bytes from ``start`` on; ``index`` counts from 0."""
+
+    index: int
+    number: int
+    start: int
+    size: int
+
+
+def pack_parts(parts: list[tuple[int, int]]) -> bytes:
+    """Pack (number, size) of every part, in order."""
+    return b"".join([_PART.pack(number, size) for number, size in parts])
+
+
+def part_count(metadata: ObjectMetadata) -> int:
+    """How many parts the object was made of; 0 for a single PUT or a copy."""
+    return len(metadata.parts) // _PART.size
+
+
+def part_spans(metadata: ObjectMetadata) -> Iterator[PartSpan]:
+    """Every part in order with the place of its bytes in the object."""
+    start = 0
+    for index, (number, size) in enumerate(_PART.iter_unpack(metadata.parts)):
+        yield PartSpan(index, number, start, size)
+        start += size
+
+
+def unpack_object(data: bytes) -> ObjectMetadata:
+    """Read the metadata of an opened manifest.
+
+    Raises:
+        Corrupt: ``bad_metadata``: authentic bytes that this version cannot read.
+    """
+    try:
+        metadata = ObjectMetadata.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt("bad_metadata", what="object") from error
+    if metadata.version != METADATA_VERSION or len(metadata.parts) % _PART.size:
+        raise Corrupt("bad_metadata", what="object", version=metadata.version)
+    return metadata
+
+
+def unpack_summary(data: bytes) -> ObjectSummary:
+    """Read the summary of a listing row. Raises Corrupt ``bad_metadata``."""
+    try:
+        summary = ObjectSummary.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt("bad_metadata", what="summary") from error
+    if summary.version != METADATA_VERSION:
+        raise Corrupt("bad_metadata", what="summary", version=summary.version)
+    return summary
+
+
+def unpack_upload(data: bytes) -> UploadInfo:
+    """Read what an upload was begun with. Raises Corrupt ``bad_metadata``."""
+    try:
+        upload = UploadInfo.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt("bad_metadata", what="upload") from error
+    if upload.version != METADATA_VERSION:
+        raise Corrupt("bad_metadata", what="upload", version=upload.version)
+    return upload
+
+
+def unpack_part(data: bytes) -> PartMetadata:
+    """Read the metadata of a part. Raises Corrupt ``bad_metadata``."""
+    try:
+        part = PartMetadata.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt("bad_metadata", what="part") from error
+    if part.version != METADATA_VERSION:
+        raise Corrupt("bad_metadata", what="part", version=part.version)
+    return part
+
+
+def summary_of(metadata: ObjectMetadata) -> ObjectSummary:
+    """The listing row that belongs to an object's metadata."""
+    checksum = metadata.checksum
+    if checksum is None:
+        return ObjectSummary(METADATA_VERSION, metadata.etag)
+    return ObjectSummary(METADATA_VERSION, metadata.etag, checksum.algorithm, checksum.composite)

@@ -1,0 +1,72 @@
+"""What the gateway counts. Labels are names of operations and classes of status, nothing that a
+client chooses, so the number of series is bounded.
+
+Source: docs/operations.md, "Metrics".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+
+@dataclass(slots=True)
+class _Series:
+    """The children of one operation, looked up once: finding them by label costs more than
+    counting."""
+
+    seconds: Histogram
+    by_class: dict[int, Counter] = field(default_factory=dict)
+
+
+class Metrics:
+    """All series of one gateway, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "alveary_s3_requests",
+            "S3 requests answered, by operation and class of status",
+            ("operation", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "alveary_s3_request_seconds",
+            "Time from a request's head to its answer's head, by operation",
+            ("operation",),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.received_bytes = Counter(
+            "alveary_s3_received_bytes", "Bytes of object bodies received", registry=self.registry
+        )
+        self.sent_bytes = Counter(
+            "alveary_s3_sent_bytes", "Bytes of object bodies sent", registry=self.registry
+        )
+        self.running = Gauge(
+            "alveary_s3_requests_running",
+            "Requests whose answer has not begun",
+            registry=self.registry,
+        )
+        self._series: dict[str, _Series] = {}
+
+    def count(self, operation: str, status: int, seconds: float) -> None:
+        """Count one answered request.
+
+        Args:
+            operation: the name of an operation of the router, or ``none``.
+            status: the HTTP status.
+            seconds: until the head of the answer was ready.
+        """
+        series = self._series.get(operation)
+        if series is None:
+            series = self._series[operation] = _Series(self._seconds.labels(operation))
+        counter = series.by_class.get(status // 100)
+        if counter is None:
+            counter = self._requests.labels(operation, f"{status // 100}xx")
+            series.by_class[status // 100] = counter
+        counter.inc()
+        series.seconds.observe(seconds)
