@@ -1,0 +1,109 @@
+"""Tenant keys and access keys: made here, kept in files that only their owner reads.
+
+Source: docs/threat-model.md, docs/manifest-format.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import string
+from pathlib import Path
+from typing import Any, Final
+
+from cli.files import read_json, write_private
+from common.crypto.keys import TenantKey
+from common.errors import BadConfig
+from common.format.manifest import AccessKeyRecord, seal_access_key
+from common.host.clock import system_entropy
+from common.ids import TENANT_ID_BYTES, TenantId
+
+_ACCESS_KEY_LETTERS: Final = string.ascii_uppercase + "234567"
+_SECRET_LETTERS: Final = string.ascii_letters + string.digits
+ACCESS_KEY_LENGTH: Final = 20
+SECRET_KEY_LENGTH: Final = 40
+"""As long as S3's own, which some clients check; 238 bits."""
+
+
+def check_name(name: str) -> None:
+    """Tenant names are file names and path segments, so they are kept plain.
+
+    Raises:
+        BadConfig: ``bad_name``.
+    """
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if not (0 < len(name) <= 63 and plain.isascii() and plain.isalnum() and name[0].isalnum()):
+        raise BadConfig(
+            "bad_name", message=f"{name!r}: use up to 63 letters, digits, '-', '_' and '.'"
+        )
+
+
+def make_tenant() -> TenantKey:
+    """A new tenant: a random id and a random key."""
+    return TenantKey(
+        tenant_id=TenantId(system_entropy(TENANT_ID_BYTES)), key=system_entropy(32)
+    )
+
+
+def write_tenant(directory: Path, name: str, tenant: TenantKey) -> Path:
+    """Write ``directory/name.json`` durably, readable by its owner only.
+
+    Raises:
+        BadConfig: ``bad_name``, or ``tenant_exists``: there is such a file already.
+    """
+    check_name(name)
+    path = directory / f"{name}.json"
+    if path.exists():
+        raise BadConfig("tenant_exists", message=f"there is a tenant key in {path}")
+    content = {"name": name, "tenant_id": tenant.tenant_id.hex(), "key": tenant.key.hex()}
+    write_private(path, json.dumps(content) + "\n")
+    return path
+
+
+def read_tenant(path: Path) -> TenantKey:
+    """The tenant of a key file.
+
+    Raises:
+        BadConfig: ``no_tenant_key`` or ``bad_tenant_key``.
+    """
+    content = read_json(path)
+    if content is None:
+        raise BadConfig("no_tenant_key", message=f"there is no {path}")
+    try:
+        tenant_id, key = bytes.fromhex(content["tenant_id"]), bytes.fromhex(content["key"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadConfig("bad_tenant_key", file=str(path)) from error
+    if len(tenant_id) != TENANT_ID_BYTES or len(key) != 32:
+        raise BadConfig("bad_tenant_key", file=str(path))
+    return TenantKey(tenant_id=TenantId(tenant_id), key=key)
+
+
+def tenant_body(name: str, tenant: TenantKey) -> dict[str, Any]:
+    """What the coordinator is told of a tenant: a digest that checks its proof, not its key."""
+    return {
+        "name": name,
+        "tenant_id": tenant.tenant_id.hex(),
+        "proof_digest": hashlib.sha256(tenant.proof()).hexdigest(),
+    }
+
+
+def make_access_key() -> tuple[str, str]:
+    """A new access key id and its secret."""
+    access_key = "".join(secrets.choice(_ACCESS_KEY_LETTERS) for _ in range(ACCESS_KEY_LENGTH))
+    secret_key = "".join(secrets.choice(_SECRET_LETTERS) for _ in range(SECRET_KEY_LENGTH))
+    return access_key, secret_key
+
+
+def seal_key(
+    tenant: TenantKey, access_key: str, secret_key: str, *, created_ms: int
+) -> dict[str, str]:
+    """What the coordinator keeps of an access key: a record that only the tenant's key opens.
+
+    Args:
+        created_ms: milliseconds since 1970-01-01 UTC.
+    """
+    record = AccessKeyRecord(secret=secret_key, created_ms=created_ms)
+    sealed = seal_access_key(tenant, access_key, record, system_entropy)
+    return {"access_key_id": access_key, "sealed": base64.b64encode(sealed).decode()}

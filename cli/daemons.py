@@ -1,0 +1,204 @@
+"""``alveary coordinator``, ``alveary cell`` and ``alveary gateway``: one daemon in the foreground.
+
+Every key of a service's configuration is a key of its TOML file and a flag here; a flag wins.
+Only the service that is started is imported.
+
+Source: docs/operations.md, "Configuration".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from common.errors import BadConfig
+from common.host.process import die_with_parent
+
+PACKAGES: Final[Mapping[str, str]] = {
+    "coordinator": "coordinator",
+    "cell": "cell",
+    "gateway": "gateway_s3",
+}
+CONFIG_NAME: Final = "config.toml"
+_HELP: Final[Mapping[str, str]] = {
+    "data": "The daemon's own directory.",
+    "listen": "HOST:PORT for the native protocol.",
+    "http": "HOST:PORT for metrics and health (and the coordinator's API).",
+    "advertise": "HOST:PORT under which others reach this daemon.",
+    "coordinator": "HOST:PORT of a coordinator; may be repeated.",
+    "coordinator_id": "The coordinators' key id, 64 hex digits.",
+    "swarm": "The swarm's name.",
+    "redundancy": "K/N: any K of N shards give the data back.",
+    "write_quorum": "Durable shards that a write waits for.",
+    "token": "The join token.",
+    "capacity": "The most this cell may use, such as 500GB.",
+    "reserve_bytes": "Free space of the file system that the cell never touches.",
+    "site": "The place that can fail as one.",
+    "host": "Who owns this cell.",
+    "s3": "HOST:PORT for S3.",
+    "tenants": "The directory of tenant key files.",
+    "region": "The S3 region's name.",
+    "domains": "A host name under which buckets are first labels; may be repeated.",
+}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        BadConfig: ``cannot_read`` or ``bad_toml``.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfig("cannot_read", file=str(path), error=error.strerror) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig("bad_toml", file=str(path), error=str(error)) from error
+
+
+def from_text(value: str, hint: object) -> object:
+    """A flag's text as the TOML value it stands for: numbers where the key takes numbers."""
+    kinds = {hint, *typing.get_args(hint)}
+    if int in kinds and value.isascii() and value.isdigit():
+        return int(value)
+    if float in kinds:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def takes_many(hint: object) -> bool:
+    """Whether a key's type is a list."""
+    return any(typing.get_origin(each) in (tuple, list) for each in (hint, *typing.get_args(hint)))
+
+
+def merge(
+    hints: Mapping[str, object], file: Mapping[str, Any], flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The configuration to parse: the file's keys, then what flags were given.
+
+    Args:
+        hints: the type of every key that the service knows.
+        flags: None or an empty tuple where a flag was not given.
+    """
+    merged = dict(file)
+    for name, value in flags.items():
+        if value is None or value == ():
+            continue
+        merged[name] = list(value) if isinstance(value, tuple) else from_text(value, hints[name])
+    return merged
+
+
+def config_class(role: str) -> Any:
+    """The service's ``Config``."""
+    return import_module(f"{PACKAGES[role]}.config").Config
+
+
+def config_hints(role: str) -> dict[str, object]:
+    """The type of every configuration key of a service, in order."""
+    kind = config_class(role)
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def run_daemon(role: str, table: Mapping[str, Any]) -> int:
+    """Run a daemon until it is told to stop.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        BadConfig: the configuration is wrong.
+    """
+    config = config_class(role).parse(table)
+    result: int = import_module(f"{PACKAGES[role]}.main").run(config)
+    return result
+
+
+class DaemonCommand(click.Command):
+    """A command whose flags are the configuration keys of one service."""
+
+    role: str = ""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        flags: list[click.Parameter] = [
+            click.Option(
+                ["--" + name.replace("_", "-"), name], multiple=takes_many(hint), help=_HELP.get(name)
+            )
+            for name, hint in config_hints(self.role).items()
+        ]
+        return [*flags, *super().get_params(ctx)]
+
+
+class CoordinatorCommand(DaemonCommand):
+    role = "coordinator"
+
+
+class GatewayCommand(DaemonCommand):
+    role = "gateway"
+
+
+class CellCommand(DaemonCommand, click.Group):
+    role = "cell"
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "join":
+            return None
+        command: click.Command = import_module("cli.join").join
+        return command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["join"]
+
+
+def _start(role: str, config: Path | None, parent_pid: int | None, flags: dict[str, Any]) -> int:
+    if parent_pid is not None:
+        die_with_parent(parent_pid)
+    if config is None and flags.get("data") and (Path(flags["data"]) / CONFIG_NAME).exists():
+        config = Path(flags["data"]) / CONFIG_NAME
+    table = read_config(config) if config is not None else {}
+    return run_daemon(role, merge(config_hints(role), table, flags))
+
+
+_config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A TOML file (DATA/config.toml if there is one).",
+)
+_parent_option = click.option("--parent-pid", type=int, hidden=True)
+
+
+@click.command(cls=CoordinatorCommand)
+@_config_option
+@_parent_option
+def coordinator(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
+    """Run a coordinator in the foreground."""
+    return _start("coordinator", config, parent_pid, flags)
+
+
+@click.command(cls=CellCommand, invoke_without_command=True)
+@_config_option
+@_parent_option
+@click.pass_context
+def cell(ctx: click.Context, config: Path | None, parent_pid: int | None, **flags: Any) -> int:
+    """Run a cell in the foreground. `alveary cell join TOKEN` makes one."""
+    if ctx.invoked_subcommand is not None:
+        return 0
+    return _start("cell", config, parent_pid, flags)
+
+
+@click.command(cls=GatewayCommand)
+@_config_option
+@_parent_option
+def gateway(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
+    """Run an S3 gateway in the foreground."""
+    return _start("gateway", config, parent_pid, flags)

@@ -1,0 +1,82 @@
+"""``alveary``: the one command. Each subcommand's module is imported only when it is called, so
+that a cell's process holds nothing of the gateway or the operator's tools."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final
+
+import click
+
+from cli.report import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, exit_code_of, explain, print_error
+from common.errors import AlvearyError
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "up": ("cli.up", "A whole swarm on this machine."),
+    "status": ("cli.status", "Cells, rings, space, and what is missing."),
+    "invite": ("cli.admin", "Print a join token for a host's cell."),
+    "tenant": ("cli.tenants", "Make and list tenants."),
+    "key": ("cli.tenants", "Make, list and revoke S3 access keys."),
+    "coordinator": ("cli.daemons", "Run a coordinator."),
+    "cell": ("cli.daemons", "Run a cell, or join one to a swarm."),
+    "gateway": ("cli.daemons", "Run an S3 gateway."),
+    "sim": ("sim.__main__", "Run the deterministic simulator."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help, and imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if name != "sim" or find_spec("sim.__main__")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="alveary")
+def alveary() -> None:
+    """Alveary: a peer-to-peer, erasure-coded, encrypted object store with an S3 gateway."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; the process's own if not given.
+
+    Returns:
+        The exit code (cli/report.py).
+    """
+    try:
+        result = alveary.main(arguments, prog_name="alveary", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_BAD_CONFIG
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except AlvearyError as error:
+        print_error(explain(error))
+        return exit_code_of(error)
+    except BrokenPipeError:  # The reader of our output has gone (`alveary status | head`).
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

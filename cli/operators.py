@@ -1,0 +1,161 @@
+"""The coordinator's HTTP API, as the operator's tools use it.
+
+Source: docs/operations.md, "Operator access".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import click
+import httpx
+
+from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
+
+API_TIMEOUT_S: Final = 30.0
+OPERATOR_VARIABLE: Final = "ALVEARY_OPERATOR"
+DEFAULT_DATA: Final = Path("alveary-data")
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class OperatorApi:
+    """A coordinator, asked over HTTP with the operator's token. An async context manager.
+
+    Args:
+        url: of the coordinator's operators' listener.
+        token: from operator.json; never shown.
+        transport: for a simulated network; the real one if not given.
+    """
+
+    def __init__(
+        self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.url = url
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=API_TIMEOUT_S,
+            transport=transport,
+            trust_env=False,
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._client)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        """Ask and return the answer's JSON object.
+
+        Raises:
+            Unavailable: ``coordinator_unreachable``, or what a 5xx answer names.
+            NotFound: what a 404 answer names.
+            Refused: what any other answer of 4xx names; ``unauthorized`` for 401 and 403.
+        """
+        try:
+            response = await self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                "coordinator_unreachable",
+                message=f"no answer from the coordinator at {self.url}",
+                error=type(error).__name__,
+            ) from error
+        if response.is_success:
+            answer: dict[str, Any] = response.json() if response.content else {}
+            return answer
+        raise _error_of(response)
+
+
+def _error_of(response: httpx.Response) -> AlvearyError:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    reason = str(answer.get("error", f"http_{response.status_code}"))
+    facts = {"message": str(answer["message"])} if answer.get("message") else {}
+    if response.status_code in (401, 403):
+        return Refused("unauthorized", message="the coordinator does not accept the operator token")
+    if response.status_code == 404:
+        return NotFound(reason, **facts)
+    kind = Unavailable if response.status_code >= 500 else Refused
+    return kind(reason, **facts)
+
+
+def read_operator_file(path: Path) -> tuple[str, str]:
+    """The URL and the token of an operator.json.
+
+    Raises:
+        BadConfig: ``no_operator_file`` or ``bad_operator_file``.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return str(content["url"]), str(content["token"])
+    except OSError as error:
+        raise BadConfig(
+            "no_operator_file", message=f"cannot read {path}", error=error.strerror
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadConfig("bad_operator_file", file=str(path)) from error
+
+
+def find_operator_file(operator: Path | None, data: Path | None) -> Path:
+    """Where the operator's access lies: what was named, else the usual places.
+
+    Args:
+        operator: the file itself, if named.
+        data: the directory of ``alveary up``, or a coordinator's own, if named.
+
+    Raises:
+        BadConfig: ``no_operator_file``.
+    """
+    if operator is not None:
+        return operator
+    if data is None and (named := os.environ.get(OPERATOR_VARIABLE)):
+        return Path(named)
+    base = DEFAULT_DATA if data is None else data
+    for candidate in (base / "coordinator" / "operator.json", base / "operator.json"):
+        if candidate.exists():
+            return candidate
+    raise BadConfig("no_operator_file", message=f"no operator.json below {base}")
+
+
+def connect(operator: Path | None, data: Path | None) -> OperatorApi:
+    """The API of the coordinator whose operator.json is found."""
+    return OperatorApi(*read_operator_file(find_operator_file(operator, data)))
+
+
+def access_options(command: C) -> C:
+    """The flags of every operator's command: ``--operator``, ``--data``, ``--json``."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The directory of `alveary up` or of the coordinator.",
+        ),
+        click.option(
+            "--operator",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"The operator.json to use (or {OPERATOR_VARIABLE} in the environment).",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,111 @@
+"""What the command line says: results on standard output, errors with advice on standard error.
+
+Exit codes (docs/operations.md, "Exit codes"): 0 done; 1 a bug of ours; 2 wrong usage or
+configuration; 3 unavailable, try again later; 4 refused, do not repeat it as it is; 5 no such
+thing; 6 corrupt data; 7 unknown outcome, look before you repeat it; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from common.errors import (
+    AlvearyError,
+    BadConfig,
+    Corrupt,
+    NotFound,
+    Outcome,
+    Refused,
+    Unavailable,
+)
+
+EXIT_BUG: Final = 1
+EXIT_BAD_CONFIG: Final = 2
+EXIT_INTERRUPTED: Final = 130
+_EXIT_CODES: Final[tuple[tuple[type[AlvearyError], int], ...]] = (
+    (BadConfig, EXIT_BAD_CONFIG),
+    (Unavailable, 3),
+    (Refused, 4),
+    (NotFound, 5),
+    (Corrupt, 6),
+    (Outcome, 7),
+)
+_ADVICE: Final[Mapping[str, str]] = {
+    "bad_token": "Ask the operator for a new one: `alveary invite`.",
+    "cannot_listen": "Another program has this address. Choose another one, or stop that program.",
+    "coordinator_unreachable": (
+        "Is the coordinator running? See its log, and the address in operator.json."
+    ),
+    "data_in_use": "Stop the other one first, or choose another --data.",
+    "no_operator_file": (
+        "Name it with --operator FILE, or the swarm's directory with --data DIR "
+        "(the coordinator writes operator.json into its data directory)."
+    ),
+    "unauthorized": "The token in operator.json is not this coordinator's.",
+    "daemon_failed": "The end of its log is above; the whole of it is in the file named.",
+    "redundancy_differs": "Leave --redundancy away, or make a new swarm in another --data.",
+    "cells_differ": "Leave --cells away, or give a greater number.",
+    "no_such_tenant": "`alveary tenant list` shows the tenants; `alveary tenant create` makes one.",
+    "no_tenant_key": "Name the directory of the gateway's tenant keys with --tenants DIR.",
+}
+
+
+def exit_code_of(error: AlvearyError) -> int:
+    """The exit code for an error, by its class."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_BUG)
+
+
+def explain(error: AlvearyError) -> str:
+    """What went wrong and what to do about it, in one or two lines."""
+    message = error.fields.get("message")
+    facts = {name: value for name, value in error.fields.items() if name != "message"}
+    text = str(message) if message else error.reason.replace("_", " ")
+    if facts:
+        text += " (" + ", ".join(f"{name}: {value}" for name, value in facts.items()) + ")"
+    advice = _ADVICE.get(error.reason)
+    return f"{text}\n{advice}" if advice else text
+
+
+def print_error(text: str) -> None:
+    """Say on standard error what went wrong."""
+    print(f"alveary: {text}", file=sys.stderr, flush=True)
+
+
+def print_result(result: object, *, as_json: bool, text: str) -> None:
+    """Print a result: one JSON document on one line, or the text for people."""
+    print(json.dumps(result, sort_keys=False) if as_json else text, flush=True)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns padded to their widest cell; numbers to the right."""
+    texts = [[str(value) for value in row] for row in rows]
+    widths = [
+        max(len(heading), *(len(row[column]) for row in texts)) if texts else len(heading)
+        for column, heading in enumerate(headings)
+    ]
+    numeric = [
+        bool(rows) and all(isinstance(row[column], int | float) for row in rows)
+        for column in range(len(headings))
+    ]
+
+    def line(values: Sequence[str]) -> str:
+        padded = (
+            value.rjust(width) if right else value.ljust(width)
+            for value, width, right in zip(values, widths, numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headings), *(line(row) for row in texts)])
+
+
+def human_bytes(count: int) -> str:
+    """A size for people, in binary units: ``1.5 GiB``."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,178 @@
+"""``alveary tenant`` and ``alveary key``.
+
+Keys are made here, at the operator's: the coordinator gets a digest of the tenant's proof and
+records that only the tenant's key opens.
+
+Source: docs/threat-model.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import trio
+
+from cli.credentials import (
+    make_access_key,
+    make_tenant,
+    read_tenant,
+    seal_key,
+    tenant_body,
+    write_tenant,
+)
+from cli.operators import DEFAULT_DATA, OperatorApi, access_options, connect
+from cli.report import print_result, table
+from common.errors import NotFound
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _tenants_option(command: C) -> C:
+    return click.option(
+        "--tenants",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where the gateway's tenant key files lie (DATA/gateway/tenants).",
+    )(command)
+
+
+def _tenant_directory(tenants: Path | None, data: Path | None) -> Path:
+    return tenants or (data or DEFAULT_DATA) / "gateway" / "tenants"
+
+
+@click.group()
+def tenant() -> None:
+    """Make and list tenants: who owns buckets and keys."""
+
+
+@tenant.command("create")
+@click.argument("name")
+@_tenants_option
+@access_options
+def create_tenant(
+    name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Make the tenant NAME and write its key file. Gateways that shall serve it need that file;
+    keep a copy of it: without it the tenant's objects cannot be read."""
+    directory = _tenant_directory(tenants, data)
+    made = make_tenant()
+    # The key is on disk before the coordinator knows the tenant: a crash between leaves a key file
+    # that owns nothing, not a tenant that nobody can open.
+    path = write_tenant(directory, name, made)
+
+    async def ask() -> None:
+        async with connect(operator, data) as api:
+            await api.call("POST", "/v1/tenants", tenant_body(name, made))
+
+    try:
+        trio.run(ask)
+    except BaseException:
+        path.unlink()
+        raise
+    print_result(
+        {"name": name, "tenant_id": made.tenant_id.hex(), "file": str(path)},
+        as_json=as_json,
+        text=f"tenant {name}: its key is in {path}; keep a copy in a safe place",
+    )
+
+
+@tenant.command("list")
+@access_options
+def list_tenants(operator: Path | None, data: Path | None, as_json: bool) -> None:
+    """List the tenants."""
+
+    async def ask() -> list[dict[str, Any]]:
+        async with connect(operator, data) as api:
+            return list((await api.call("GET", "/v1/tenants"))["tenants"])
+
+    tenants = trio.run(ask)
+    rows = [[each["name"], each["tenant_id"]] for each in tenants]
+    print_result(tenants, as_json=as_json, text=table(["NAME", "TENANT ID"], rows))
+
+
+@click.group()
+def key() -> None:
+    """Make, list and revoke S3 access keys."""
+
+
+@key.command("create")
+@click.option("--tenant", "name", required=True, help="Whose key it is.")
+@_tenants_option
+@access_options
+def create_key(
+    name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Make an access key and print it: the secret is shown this once."""
+    owner = read_tenant(_tenant_directory(tenants, data) / f"{name}.json")
+    access_key, secret_key = make_access_key()
+    body = seal_key(owner, access_key, secret_key, created_ms=int(time.time() * 1000))
+
+    async def ask() -> None:
+        async with connect(operator, data) as api:
+            await api.call("POST", f"/v1/tenants/{name}/keys", body)
+
+    trio.run(ask)
+    print_result(
+        {"tenant": name, "access_key": access_key, "secret_key": secret_key},
+        as_json=as_json,
+        text=f"access_key  {access_key}\nsecret_key  {secret_key}",
+    )
+
+
+async def _keys_of(api: OperatorApi, name: str | None) -> list[dict[str, str]]:
+    if name is None:
+        names = [str(each["name"]) for each in (await api.call("GET", "/v1/tenants"))["tenants"]]
+    else:
+        names = [name]
+    found = []
+    for each in names:
+        answer = await api.call("GET", f"/v1/tenants/{each}/keys")
+        found += [{"tenant": each, "access_key": row["access_key_id"]} for row in answer["keys"]]
+    return found
+
+
+@key.command("list")
+@click.option("--tenant", "name", help="Only this tenant's keys.")
+@access_options
+def list_keys(name: str | None, operator: Path | None, data: Path | None, as_json: bool) -> None:
+    """List the access keys (never the secrets)."""
+
+    async def ask() -> list[dict[str, str]]:
+        async with connect(operator, data) as api:
+            return await _keys_of(api, name)
+
+    keys = trio.run(ask)
+    rows = [[each["tenant"], each["access_key"]] for each in keys]
+    print_result(keys, as_json=as_json, text=table(["TENANT", "ACCESS KEY"], rows))
+
+
+@key.command("revoke")
+@click.argument("access_key")
+@click.option("--tenant", "name", help="Whose key it is; found if not given.")
+@access_options
+def revoke_key(
+    access_key: str, name: str | None, operator: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Revoke ACCESS_KEY: gateways refuse it within a minute."""
+
+    async def ask() -> str:
+        async with connect(operator, data) as api:
+            owners = [
+                each["tenant"]
+                for each in await _keys_of(api, name)
+                if each["access_key"] == access_key
+            ]
+            if not owners:
+                raise NotFound("no_such_key", message=f"no access key {access_key}")
+            await api.call("DELETE", f"/v1/tenants/{owners[0]}/keys/{access_key}")
+            return owners[0]
+
+    owner = trio.run(ask)
+    print_result(
+        {"tenant": owner, "access_key": access_key, "revoked": True},
+        as_json=as_json,
+        text=f"revoked {access_key} of tenant {owner}",
+    )
