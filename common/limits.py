@@ -25,7 +25,13 @@ MAX_STRIPES_PER_SEGMENT: Final = 128
 MAX_UNITS_PER_READ_BYTES: Final = 1 * MIB
 MAX_EXTENTS_PER_PAGE: Final = 256
 MAX_PAGES_PER_OBJECT: Final = 20_000
-"""10,000 parts of up to two pages: one of a full part's 80 segments, more only for copied ranges."""
+"""10,000 parts of up to two pages: a full part has 80 segments; copied ranges may need more."""
+MAX_UPLOAD_KEYS_PER_OBJECT: Final = 20_000
+"""One per part; a copied range brings those of its source."""
+MAX_SEALED_RECORD_BYTES: Final = 1_500_000
+"""A manifest of MAX_PARTS parts, each with two pages and a key of its own, is 1.2 MB."""
+MAX_SUMMARY_BYTES: Final = 512
+"""Listings carry 1,000 of them within MAX_LIST_REPLY_BYTES."""
 MAX_OBJECT_BYTES: Final = 5 * 1024 * GIB
 """S3: 5 TiB."""
 MAX_SINGLE_PUT_BYTES: Final = 5 * GIB
@@ -38,14 +44,35 @@ FRAME_PREFIX_BYTES: Final = 16
 MAX_FRAME_HEADER_BYTES: Final = 2 * MIB
 """The largest headers are sealed records of objects of 10,000 parts and listing pages."""
 MAX_FRAME_PAYLOAD_BYTES: Final = 1 * MIB + 64 * KIB
+MAX_CONTROL_HEADER_BYTES: Final = 4 * KIB
+"""Headers of frames that carry no request or reply: a failure's text is the longest."""
+FRAME_STAGING_BYTES: Final = 32 * KIB
+"""Receive buffer of one connection: two TLS records, or some hundred small frames at a time."""
 MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
+OUTBOX_BYTES: Final = 1 * MIB
+"""What waits to be sent on one connection before callers wait for room."""
+SEND_BATCH_BYTES: Final = 512 * KIB
+"""How much of it goes out in one send, so that room comes back while the rest is sent."""
 MAX_CONNECTIONS_PER_LISTENER: Final = 1024
 HANDSHAKE_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 5.0
+SEND_TIMEOUT_S: Final = 30.0
+"""Longest time for one batch to leave: a peer that does not read is cut."""
+FRAME_TIMEOUT_S: Final = 30.0
+"""Longest time from a frame's prefix to its end: it holds memory meanwhile."""
+PROBE_AFTER_S: Final = 4.0
+"""Silence under an unanswered call after which the caller sends a Ping of its own."""
+DEAD_AFTER_S: Final = 10.0
+"""Silence after which a connection with unanswered calls counts as dead."""
+RECONNECT_MIN_S: Final = 0.2
+RECONNECT_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
 # --- orders and leases -----------------------------------------------------------------------
 ORDER_LIFETIME_S: Final = 900
+ORDER_EXPIRY_GRACE_S: Final = 60
+"""How much a cell's clock may run ahead of the coordinator's before fresh-looking orders fail."""
 WRITE_LEASE_TTL_S: Final = 300
 """A gateway that is gone for so long loses its uncommitted segments."""
 MAX_CLOCK_SKEW_S: Final = 900
@@ -117,6 +144,9 @@ CELL_RESERVE_BYTES: Final = 64 * MIB
 
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
+assert SEND_BATCH_BYTES <= OUTBOX_BYTES
+assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S
+assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES

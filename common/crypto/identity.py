@@ -1,0 +1,78 @@
+"""Identities: an Ed25519 key pair per peer, and the peer id that is the hash of its public key.
+
+Source: docs/crypto.md, "Identities"; RFC 8032.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from common.errors import BadConfig
+from common.ids import PeerId
+from common.ports import Entropy
+
+PRIVATE_KEY_BYTES: Final = 32
+PUBLIC_KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+
+
+def peer_id_of(public_key: bytes) -> PeerId:
+    """The peer id of a raw Ed25519 public key: its SHA-256, 32 bytes."""
+    return PeerId(hashlib.sha256(public_key).digest())
+
+
+def signature_holds(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether an Ed25519 signature is good.
+
+    Args:
+        public_key: 32 raw bytes of a foreign key; anything else is simply not good.
+        message: what was signed; the caller separates domains.
+        signature: 64 bytes; anything else is simply not good.
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A peer's identity (:class:`common.ports.Identity`). Its text form shows no private key."""
+
+    public_key: bytes
+    private_key: bytes = field(repr=False)
+    peer_id: PeerId = field(repr=False)
+    _signer: Ed25519PrivateKey = field(repr=False, compare=False)
+
+    @classmethod
+    def generate(cls, entropy: Entropy) -> Self:
+        """A new identity from 32 bytes of entropy."""
+        return cls.from_private(entropy(PRIVATE_KEY_BYTES))
+
+    @classmethod
+    def from_private(cls, private_key: bytes) -> Self:
+        """The identity of a stored seed.
+
+        Args:
+            private_key: 32 raw bytes (the RFC 8032 seed).
+
+        Raises:
+            BadConfig: ``bad_identity_key``: not 32 bytes.
+        """
+        if len(private_key) != PRIVATE_KEY_BYTES:
+            raise BadConfig("bad_identity_key", length=len(private_key))
+        signer = Ed25519PrivateKey.from_private_bytes(private_key)
+        public_key = signer.public_key().public_bytes_raw()
+        return cls(public_key, bytes(private_key), peer_id_of(public_key), signer)
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes Ed25519 signature of a message that names its own purpose."""
+        return self._signer.sign(message)

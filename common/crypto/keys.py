@@ -1,0 +1,159 @@
+"""The key tree: tenant keys and the records sealed under them, upload keys and segment keys.
+
+A sealed record is ``version | salt | commitment | AES-256-GCM ciphertext and tag``. Its key is
+used once, because the salt is drawn anew, so the GCM nonce is zero. The commitment is derived
+beside the key and checked before anything is opened: a record opens under one key only.
+
+Source: docs/crypto.md, "Key tree" and "Sealed records"; RFC 5869.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+from common.errors import BadConfig, Corrupt
+from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
+from common.limits import AEAD_TAG_BYTES
+from common.ports import Entropy
+
+KEY_BYTES: Final = 32
+COMMITMENT_BYTES: Final = 32
+SALT_BYTES: Final = 24
+"""A salt that repeats under one purpose key would repeat a key and nonce: 2**48 records make that
+likelier than 2**-97 only."""
+RECORD_VERSION: Final = 1
+RECORD_OVERHEAD_BYTES: Final = 1 + SALT_BYTES + COMMITMENT_BYTES + AEAD_TAG_BYTES
+"""How much longer a sealed record is than its plaintext."""
+MAX_PURPOSES: Final = 32
+
+_SALT_END: Final = 1 + SALT_BYTES
+_COMMITMENT_END: Final = _SALT_END + COMMITMENT_BYTES
+_VERSION_BYTE: Final = bytes([RECORD_VERSION])
+_NONCE: Final = bytes(12)
+_HASH: Final = SHA256()
+
+
+def _derive(key: bytes, salt: bytes | None, label: bytes) -> bytes:
+    return HKDF(algorithm=_HASH, length=KEY_BYTES, salt=salt, info=label).derive(key)
+
+
+def _context(purpose: str, context: Sequence[bytes]) -> bytes:
+    parts = []
+    for part in (purpose.encode(), *context):
+        parts.append(len(part).to_bytes(4, "big"))
+        parts.append(part)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKey:
+    """A tenant's root secret; it lives in gateways and native clients only.
+
+    Args:
+        tenant_id: 16 bytes.
+        key: 32 random bytes.
+
+    Raises:
+        BadConfig: ``bad_tenant_key``: a length is wrong.
+    """
+
+    tenant_id: TenantId
+    key: bytes = field(repr=False)
+    _purpose_keys: dict[str, bytes] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.tenant_id) != TENANT_ID_BYTES or len(self.key) != KEY_BYTES:
+            raise BadConfig("bad_tenant_key")
+
+    def proof(self) -> bytes:
+        """32 bytes that prove to a coordinator, which keeps only their SHA-256, that the caller
+        has the key. They reveal nothing of it."""
+        return _derive(self.key, self.tenant_id, b"alveary tenant proof v1")
+
+    def _purpose_key(self, purpose: str) -> bytes:
+        key = self._purpose_keys.get(purpose)
+        if key is None:
+            assert len(self._purpose_keys) < MAX_PURPOSES, "purposes are constants of the program"
+            label = b"alveary record purpose v1\0" + purpose.encode()
+            key = self._purpose_keys[purpose] = _derive(self.key, self.tenant_id, label)
+        return key
+
+    def _record_keys(self, purpose: str, salt: bytes) -> tuple[bytes, bytes]:
+        both = HKDFExpand(
+            algorithm=_HASH,
+            length=KEY_BYTES + COMMITMENT_BYTES,
+            info=b"alveary record v1" + salt,
+        ).derive(self._purpose_key(purpose))
+        return both[:KEY_BYTES], both[KEY_BYTES:]
+
+    def seal(
+        self, purpose: str, context: Sequence[bytes], plaintext: bytes, entropy: Entropy
+    ) -> bytes:
+        """Seal a record so that it opens only for the same tenant, purpose and context.
+
+        Args:
+            purpose: a constant of the program, such as ``manifest``.
+            context: what the record belongs to (bucket id, name, version id), in a fixed order.
+            plaintext: any bytes.
+            entropy: for the salt.
+
+        Returns:
+            RECORD_OVERHEAD_BYTES more than the plaintext.
+        """
+        salt = entropy(SALT_BYTES)
+        assert len(salt) == SALT_BYTES
+        key, commitment = self._record_keys(purpose, salt)
+        sealed = AESGCM(key).encrypt(_NONCE, plaintext, _context(purpose, context))
+        return b"".join((_VERSION_BYTE, salt, commitment, sealed))
+
+    def open(self, purpose: str, context: Sequence[bytes], sealed: bytes) -> bytes:
+        """The plaintext of a record that was sealed with this purpose and context.
+
+        Raises:
+            Corrupt: ``record_not_authentic``: not sealed under this key, purpose and context, or
+                changed since. Which of these it is cannot be told.
+        """
+        if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
+            raise Corrupt("record_not_authentic", purpose=purpose)
+        key, commitment = self._record_keys(purpose, sealed[1:_SALT_END])
+        if not hmac.compare_digest(commitment, sealed[_SALT_END:_COMMITMENT_END]):
+            raise Corrupt("record_not_authentic", purpose=purpose)
+        try:
+            return AESGCM(key).decrypt(_NONCE, sealed[_COMMITMENT_END:], _context(purpose, context))
+        except InvalidTag:
+            raise Corrupt("record_not_authentic", purpose=purpose) from None
+
+
+def commitment_of(upload_key: bytes) -> bytes:
+    """The public name of an upload key, 32 bytes: extents say with it which key opens them.
+
+    It hides the key, and nobody can make two keys with one commitment.
+
+    Args:
+        upload_key: 32 random bytes.
+    """
+    assert len(upload_key) == KEY_BYTES
+    return blake3(upload_key, derive_key_context="alveary upload key commitment v1").digest()
+
+
+def segment_key(upload_key: bytes, segment: SegmentId) -> bytes:
+    """The key of one segment's stripes, 32 bytes.
+
+    Args:
+        upload_key: 32 random bytes, sealed in the manifest.
+        segment: the segment's id; with one upload key, every segment has another key.
+    """
+    assert len(upload_key) == KEY_BYTES
+    assert len(segment) == SEGMENT_ID_BYTES
+    return _derive(upload_key, segment, b"alveary segment key v1")

@@ -1,0 +1,121 @@
+"""Orders: short-lived permissions that coordinators give callers for one shard on one cell.
+
+An order is authenticated under the cell's own order key, so it is good on that cell only. It is no
+bearer token: it names the caller, and the cell knows who calls from the caller's proof.
+
+Source: docs/crypto.md, "Orders"; docs/protocol.md, "Orders".
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from blake3 import blake3
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from common.errors import Refused
+from common.ids import PEER_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId
+from common.limits import MAX_SLOTS, ORDER_EXPIRY_GRACE_S
+
+_BODY: Final = struct.Struct(">BBBxQQ16s32s")
+_MAC_BYTES: Final = 32
+ORDER_VERSION: Final = 1
+ORDER_BYTES: Final = _BODY.size + _MAC_BYTES
+ORDER_KEY_BYTES: Final = 32
+
+
+class Action(IntEnum):
+    """What an order permits."""
+
+    PUT = 1
+    GET = 2
+
+
+_ACTIONS: Final = {action.value: action for action in Action}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One permission. ``shard_bytes``: the most a PUT may store; 0 for a GET. ``expires``: unix
+    seconds."""
+
+    action: Action
+    segment_id: SegmentId
+    slot: int
+    caller: PeerId
+    shard_bytes: int
+    expires: int
+
+
+def cell_order_key(swarm_secret: bytes, cell: PeerId) -> bytes:
+    """The key of all orders for one cell, 32 bytes. Coordinators derive it; the cell is told it.
+
+    Args:
+        swarm_secret: at least 32 random bytes that only coordinators have.
+        cell: the cell.
+    """
+    assert len(swarm_secret) >= 32
+    assert len(cell) == PEER_ID_BYTES
+    info = b"alveary cell order key v1"
+    return HKDF(algorithm=SHA256(), length=ORDER_KEY_BYTES, salt=cell, info=info).derive(
+        swarm_secret
+    )
+
+
+def _mac(order_key: bytes, body: bytes) -> bytes:
+    return blake3(body, key=order_key).digest()
+
+
+def issue(order_key: bytes, order: Order) -> bytes:
+    """The order as ORDER_BYTES bytes that the cell of this key will accept."""
+    assert 0 <= order.slot < MAX_SLOTS
+    assert len(order.segment_id) == SEGMENT_ID_BYTES
+    assert len(order.caller) == PEER_ID_BYTES
+    body = _BODY.pack(
+        ORDER_VERSION,
+        order.action,
+        order.slot,
+        order.shard_bytes,
+        order.expires,
+        order.segment_id,
+        order.caller,
+    )
+    return body + _mac(order_key, body)
+
+
+def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now: float) -> Order:
+    """The order in ``data`` if it permits this action to this caller now.
+
+    Args:
+        order_key: of the cell that checks.
+        data: what the caller sent.
+        action: what the caller wants.
+        caller: who the caller proved to be.
+        now: unix seconds of the cell's wall clock. ORDER_EXPIRY_GRACE_S are granted beyond the
+            expiry, for clocks that differ a little.
+
+    Raises:
+        Refused: ``order_invalid`` (not issued under this key: forged, changed, or for another
+            cell), ``order_not_yours``, ``order_wrong_action``, ``order_expired`` (get a new one).
+    """
+    if len(data) != ORDER_BYTES:
+        raise Refused("order_invalid")
+    body = data[: _BODY.size]
+    if not hmac.compare_digest(_mac(order_key, body), data[_BODY.size :]):
+        raise Refused("order_invalid")
+    version, action_code, slot, shard_bytes, expires, segment, holder = _BODY.unpack(body)
+    permitted = _ACTIONS.get(action_code)
+    if version != ORDER_VERSION or permitted is None:
+        raise Refused("order_invalid")
+    if not hmac.compare_digest(holder, caller):
+        raise Refused("order_not_yours")
+    if permitted is not action:
+        raise Refused("order_wrong_action")
+    if now > expires + ORDER_EXPIRY_GRACE_S:
+        raise Refused("order_expired", expires=expires)
+    return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires)

@@ -1,0 +1,107 @@
+"""STREAM: a segment is a row of stripes, each sealed by AES-256-GCM under the segment's own key.
+
+The nonce is the stripe's number and a flag that is set on the last stripe only, so stripes cannot
+be dropped, reordered, repeated or cut off; tenant and segment id are authenticated with each.
+
+Source: docs/crypto.md, "Stripes"; Hoang, Reyhanitabar, Rogaway, Vizar, "Online Authenticated
+Encryption and its Nonce-Reuse Misuse-Resistance" (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from common.errors import Corrupt
+from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
+from common.limits import AEAD_TAG_BYTES, MAX_STRIPES_PER_SEGMENT
+from common.ports import Buffer
+
+_NONCE_ZEROS: Final = bytes(7)
+JOIN_BELOW_BYTES: Final = 128 * 1024
+"""Sealed units of less than this together are joined and opened in one call; above, the copy
+costs more than the calls (measured: docs/crypto.md, "Cost")."""
+
+
+def _nonce(stripe: int, last: bool) -> bytes:
+    assert 0 <= stripe < MAX_STRIPES_PER_SEGMENT
+    return _NONCE_ZEROS + stripe.to_bytes(4, "big") + (b"\1" if last else b"\0")
+
+
+class StripeCipher:
+    """Seals and opens the stripes of one segment. May be used by several threads at once.
+
+    Args:
+        segment_key: 32 bytes from :func:`common.crypto.keys.segment_key`; used for this segment
+            only, and for sealing each of its stripes at most once.
+        tenant: the tenant that owns the segment.
+        segment: the segment.
+    """
+
+    __slots__ = ("_aad", "_aead", "_algorithm")
+
+    def __init__(self, segment_key: bytes, tenant: TenantId, segment: SegmentId) -> None:
+        assert len(segment_key) == 32
+        assert len(tenant) == TENANT_ID_BYTES
+        assert len(segment) == SEGMENT_ID_BYTES
+        self._aead = AESGCM(segment_key)
+        self._algorithm = algorithms.AES256(segment_key)
+        self._aad = tenant + segment
+
+    def seal_into(self, stripe: int, last: bool, plaintext: Buffer, out: memoryview) -> None:
+        """Seal one stripe.
+
+        Args:
+            stripe: counts from 0.
+            last: whether it is the segment's last.
+            plaintext: any length.
+            out: where the ciphertext and its tag go; AEAD_TAG_BYTES longer than the plaintext,
+                and not overlapping it.
+        """
+        assert len(out) == len(plaintext) + AEAD_TAG_BYTES
+        self._aead.encrypt_into(_nonce(stripe, last), plaintext, self._aad, out)
+
+    def open_into(self, stripe: int, last: bool, sealed: Buffer, out: memoryview) -> None:
+        """Open one stripe. ``out`` is as in :meth:`seal_into` with the lengths swapped; what is
+        in it after an error must not be used.
+
+        Raises:
+            Corrupt: ``stripe_not_authentic``: some byte of it, its number, its last flag, its
+                segment, its tenant or its key is not what was sealed.
+        """
+        if len(sealed) != len(out) + AEAD_TAG_BYTES:
+            raise Corrupt("stripe_not_authentic", stripe=stripe)
+        try:
+            self._aead.decrypt_into(_nonce(stripe, last), sealed, self._aad, out)
+        except InvalidTag:
+            raise Corrupt("stripe_not_authentic", stripe=stripe) from None
+
+    def open_units_into(
+        self, stripe: int, last: bool, units: Sequence[Buffer], out: memoryview
+    ) -> None:
+        """Like :meth:`open_into`, of a sealed stripe that lies in several buffers, without
+        joining them where that would cost more.
+
+        Raises:
+            Corrupt: ``stripe_not_authentic``.
+        """
+        if len(out) < JOIN_BELOW_BYTES or len(units[-1]) < AEAD_TAG_BYTES:
+            self.open_into(stripe, last, b"".join(units), out)
+            return
+        final = memoryview(units[-1])
+        if sum(map(len, units)) != len(out) + AEAD_TAG_BYTES:
+            raise Corrupt("stripe_not_authentic", stripe=stripe)
+        tag = bytes(final[-AEAD_TAG_BYTES:])
+        decryptor = Cipher(self._algorithm, modes.GCM(_nonce(stripe, last), tag)).decryptor()
+        decryptor.authenticate_additional_data(self._aad)
+        done = 0
+        for unit in (*units[:-1], final[:-AEAD_TAG_BYTES]):
+            done += decryptor.update_into(unit, out[done:])
+        try:
+            decryptor.finalize()
+        except InvalidTag:
+            raise Corrupt("stripe_not_authentic", stripe=stripe) from None

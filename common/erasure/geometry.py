@@ -1,0 +1,131 @@
+"""Geometry: how a segment's bytes are cut into stripes and units. Pure arithmetic.
+
+Every full stripe holds ``k * unit_bytes - AEAD_TAG_BYTES`` plaintext bytes; sealing adds the tag,
+so a sealed stripe is exactly k units. The last stripe is cut to what it holds, padded with zeros
+to whole units.
+
+Source: docs/manifest-format.md, "Geometry".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from common.errors import PeerViolation
+from common.limits import (
+    AEAD_TAG_BYTES,
+    MAX_SLOTS,
+    MAX_STRIPES_PER_SEGMENT,
+    SEGMENT_BYTES,
+    STRIPE_SEALED_BYTES,
+    UNIT_ALIGNMENT_BYTES,
+)
+
+
+def _bad(what: str, **facts: object) -> PeerViolation:
+    return PeerViolation("bad_geometry", what=what, **facts)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The cut of one segment. Make it with :meth:`plan` (new) or :meth:`of` (stored).
+
+    ``unit_bytes`` are the bytes of every unit but a shard's last, which may be shorter.
+    ``shard_bytes`` are the bytes of all units of one slot.
+    """
+
+    k: int
+    n: int
+    segment_bytes: int
+    unit_bytes: int
+    stripes: int
+    shard_bytes: int
+
+    @classmethod
+    def plan(cls, k: int, n: int, segment_bytes: int) -> Self:
+        """The geometry for a new segment of ``segment_bytes`` plaintext bytes.
+
+        Args:
+            k: data units per stripe, 1 <= k <= n <= MAX_SLOTS.
+            n: all units per stripe.
+            segment_bytes: 0..SEGMENT_BYTES.
+        """
+        assert 1 <= k <= n <= MAX_SLOTS
+        assert 0 <= segment_bytes <= SEGMENT_BYTES
+        full = STRIPE_SEALED_BYTES // k // UNIT_ALIGNMENT_BYTES * UNIT_ALIGNMENT_BYTES
+        if segment_bytes <= k * full - AEAD_TAG_BYTES:
+            full = _ceil_div(segment_bytes + AEAD_TAG_BYTES, k)
+        return cls._cut(k, n, segment_bytes, full)
+
+    @classmethod
+    def of(cls, k: int, n: int, segment_bytes: int, unit_bytes: int) -> Self:
+        """The geometry of a stored segment, from foreign figures.
+
+        Raises:
+            PeerViolation: ``bad_geometry``: no writer makes such a segment.
+        """
+        if not 1 <= k <= n <= MAX_SLOTS:
+            raise _bad("redundancy", k=k, n=n)
+        if not 0 <= segment_bytes <= SEGMENT_BYTES:
+            raise _bad("segment_bytes", segment_bytes=segment_bytes)
+        if not AEAD_TAG_BYTES <= k * unit_bytes <= STRIPE_SEALED_BYTES:
+            raise _bad("unit_bytes", unit_bytes=unit_bytes)
+        if segment_bytes <= k * unit_bytes - AEAD_TAG_BYTES:
+            if unit_bytes != _ceil_div(segment_bytes + AEAD_TAG_BYTES, k):
+                raise _bad("unit_bytes", unit_bytes=unit_bytes)
+        elif k * unit_bytes == AEAD_TAG_BYTES or unit_bytes % UNIT_ALIGNMENT_BYTES:
+            raise _bad("unit_bytes", unit_bytes=unit_bytes)
+        geometry = cls._cut(k, n, segment_bytes, unit_bytes)
+        if geometry.stripes > MAX_STRIPES_PER_SEGMENT:
+            raise _bad("stripes", stripes=geometry.stripes)
+        return geometry
+
+    @classmethod
+    def _cut(cls, k: int, n: int, segment_bytes: int, unit_bytes: int) -> Self:
+        plain = k * unit_bytes - AEAD_TAG_BYTES
+        stripes = max(1, _ceil_div(segment_bytes, plain)) if plain else 1
+        rest = segment_bytes - (stripes - 1) * plain
+        last_unit = _ceil_div(rest + AEAD_TAG_BYTES, k)
+        shard_bytes = (stripes - 1) * unit_bytes + last_unit
+        return cls(k, n, segment_bytes, unit_bytes, stripes, shard_bytes)
+
+    @property
+    def full_plain_bytes(self) -> int:
+        """Plaintext bytes of every stripe but the last."""
+        return self.k * self.unit_bytes - AEAD_TAG_BYTES
+
+    def is_last(self, stripe: int) -> bool:
+        """Whether the stripe is the segment's last."""
+        assert 0 <= stripe < self.stripes
+        return stripe == self.stripes - 1
+
+    def stripe_start(self, stripe: int) -> int:
+        """The offset in the segment of a stripe's first plaintext byte."""
+        assert 0 <= stripe < self.stripes
+        return stripe * self.full_plain_bytes
+
+    def plain_bytes(self, stripe: int) -> int:
+        """Plaintext bytes of a stripe, without padding."""
+        if self.is_last(stripe):
+            return self.segment_bytes - self.stripe_start(stripe)
+        return self.full_plain_bytes
+
+    def unit_bytes_of(self, stripe: int) -> int:
+        """Bytes of each unit of a stripe."""
+        if self.is_last(stripe):
+            return self.shard_bytes - (self.stripes - 1) * self.unit_bytes
+        return self.unit_bytes
+
+    def stripe_at(self, offset: int) -> int:
+        """The stripe that holds a plaintext byte.
+
+        Args:
+            offset: 0 <= offset < segment_bytes.
+        """
+        assert 0 <= offset < self.segment_bytes
+        return offset // self.full_plain_bytes

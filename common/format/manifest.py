@@ -1,0 +1,276 @@
+"""What gateways seal under the tenant key: manifests, parts, summaries, upload and bucket records,
+access keys.
+
+The coordinator stores these records and cannot read them. Each is bound to where it belongs, so
+none opens in another's place. Every ``open_*`` raises only ``Corrupt``: ``record_not_authentic``
+(not ours, or not here), or ``record_not_understood`` (authentic, of a newer version).
+
+Source: docs/manifest-format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeVar
+
+from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
+from common.errors import Corrupt, PeerViolation, Refused
+from common.ids import BucketId, VersionId
+from common.limits import (
+    MAX_PAGES_PER_OBJECT,
+    MAX_SEALED_RECORD_BYTES,
+    MAX_SUMMARY_BYTES,
+    MAX_UPLOAD_KEYS_PER_OBJECT,
+)
+from common.ports import Entropy
+from common.wire.records import Max, Record, Size
+
+MANIFEST_VERSION: Final = 1
+MAX_METADATA_BYTES: Final = 512 * 1024
+MAX_SUMMARY_PLAINTEXT_BYTES: Final = MAX_SUMMARY_BYTES - RECORD_OVERHEAD_BYTES
+_MANIFEST: Final = "manifest"
+_PART: Final = "part"
+_SUMMARY: Final = "summary"
+_UPLOAD: Final = "upload"
+_BUCKET_SETTINGS: Final = "bucket-settings"
+_ACCESS_KEY: Final = "access-key"
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class PageEntry(Record):
+    """A page of extents: its digest (:func:`common.crypto.digest.page_digest`) and how many
+    plaintext bytes of the object it holds."""
+
+    digest: Annotated[bytes, Size(32)]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest(Record):
+    """The secret and the binding half of a version or part.
+
+    ``size``: plaintext bytes. ``pages``: in order; their sizes add up to ``size``. ``keys``: the
+    upload keys, each once; extents name them by commitment. ``metadata``: what the gateway packs.
+    """
+
+    version: int
+    size: int
+    pages: Annotated[tuple[PageEntry, ...], Max(MAX_PAGES_PER_OBJECT)]
+    keys: Annotated[tuple[Annotated[bytes, Size(32)], ...], Max(MAX_UPLOAD_KEYS_PER_OBJECT)]
+    metadata: Annotated[bytes, Max(MAX_METADATA_BYTES)]
+
+    def keys_by_commitment(self) -> Mapping[bytes, bytes]:
+        """The upload keys by their commitments: what an extent's commitment looks up."""
+        return {commitment_of(key): key for key in self.keys}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRecord(Record):
+    """The secret half of an access key. ``created_ms``: unix milliseconds."""
+
+    secret: Annotated[str, Max(128)]
+    created_ms: int
+
+    def __repr__(self) -> str:
+        return f"AccessKeyRecord(created_ms={self.created_ms})"
+
+
+def _seal(
+    tenant: TenantKey, purpose: str, context: tuple[bytes, ...], plaintext: bytes, entropy: Entropy
+) -> bytes:
+    sealed_bytes = len(plaintext) + RECORD_OVERHEAD_BYTES
+    if sealed_bytes > MAX_SEALED_RECORD_BYTES:
+        raise Refused("record_too_large", purpose=purpose, sealed_bytes=sealed_bytes)
+    return tenant.seal(purpose, context, plaintext, entropy)
+
+
+def _understood(record: type[R], plaintext: bytes) -> R:
+    try:
+        return record.unpack(plaintext)
+    except PeerViolation as error:
+        raise Corrupt("record_not_understood", record=record.__name__) from error
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    if manifest.version != MANIFEST_VERSION:
+        raise Corrupt("record_not_understood", record="Manifest", version=manifest.version)
+    if sum(page.size for page in manifest.pages) != manifest.size:
+        raise Corrupt("record_not_understood", record="Manifest")
+    return manifest
+
+
+def _packed(manifest: Manifest) -> bytes:
+    assert manifest.version == MANIFEST_VERSION
+    assert sum(page.size for page in manifest.pages) == manifest.size
+    return manifest.pack()
+
+
+def seal_manifest(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    manifest: Manifest,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the manifest of one version of one name.
+
+    Raises:
+        Refused: ``record_too_large``: pages, keys and metadata together do not fit
+            MAX_SEALED_RECORD_BYTES.
+    """
+    return _seal(tenant, _MANIFEST, (bucket_id, name, version_id), _packed(manifest), entropy)
+
+
+def open_manifest(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> Manifest:
+    """The manifest of this version of this name in this bucket.
+
+    Raises:
+        Corrupt: ``record_not_authentic``, ``record_not_understood``.
+    """
+    plaintext = tenant.open(_MANIFEST, (bucket_id, name, version_id), sealed)
+    return _checked(_understood(Manifest, plaintext))
+
+
+def _part_context(
+    bucket_id: BucketId, name: bytes, upload_id: VersionId, part_number: int, part_id: VersionId
+) -> tuple[bytes, ...]:
+    return (bucket_id, name, upload_id, part_number.to_bytes(4, "big"), part_id)
+
+
+def seal_part(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    upload_id: VersionId,
+    part_number: int,
+    part_id: VersionId,
+    manifest: Manifest,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the manifest of one try at one part of an upload in parts.
+
+    Args:
+        part_number: 1..MAX_PARTS.
+        part_id: drawn for this try.
+
+    Raises:
+        Refused: ``record_too_large``.
+    """
+    context = _part_context(bucket_id, name, upload_id, part_number, part_id)
+    return _seal(tenant, _PART, context, _packed(manifest), entropy)
+
+
+def open_part(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    upload_id: VersionId,
+    part_number: int,
+    part_id: VersionId,
+    sealed: bytes,
+) -> Manifest:
+    """The manifest of this part.
+
+    Raises:
+        Corrupt: ``record_not_authentic``, ``record_not_understood``.
+    """
+    context = _part_context(bucket_id, name, upload_id, part_number, part_id)
+    return _checked(_understood(Manifest, tenant.open(_PART, context, sealed)))
+
+
+def seal_summary(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    summary: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal what listings show of a version.
+
+    Args:
+        summary: packed by the gateway, at most MAX_SUMMARY_PLAINTEXT_BYTES.
+    """
+    assert len(summary) <= MAX_SUMMARY_PLAINTEXT_BYTES
+    return tenant.seal(_SUMMARY, (bucket_id, name, version_id), summary, entropy)
+
+
+def open_summary(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> bytes:
+    """What was sealed for this version of this name.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_SUMMARY, (bucket_id, name, version_id), sealed)
+
+
+def seal_upload(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    upload_id: VersionId,
+    record: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal what the gateway must remember of an upload in parts (packed by the gateway).
+
+    Raises:
+        Refused: ``record_too_large``.
+    """
+    return _seal(tenant, _UPLOAD, (bucket_id, name, upload_id), record, entropy)
+
+
+def open_upload(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, upload_id: VersionId, sealed: bytes
+) -> bytes:
+    """What was sealed for this upload.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_UPLOAD, (bucket_id, name, upload_id), sealed)
+
+
+def seal_bucket_settings(
+    tenant: TenantKey, bucket_id: BucketId, name: str, settings: bytes, entropy: Entropy
+) -> bytes:
+    """Seal the settings of a bucket (packed by the gateway). They bind its name to its id.
+
+    Raises:
+        Refused: ``record_too_large``.
+    """
+    return _seal(tenant, _BUCKET_SETTINGS, (bucket_id, name.encode()), settings, entropy)
+
+
+def open_bucket_settings(tenant: TenantKey, bucket_id: BucketId, name: str, sealed: bytes) -> bytes:
+    """What was sealed for the bucket of this name and id.
+
+    Raises:
+        Corrupt: ``record_not_authentic``: also when a coordinator answers with another bucket.
+    """
+    return tenant.open(_BUCKET_SETTINGS, (bucket_id, name.encode()), sealed)
+
+
+def seal_access_key(
+    tenant: TenantKey, access_key_id: str, record: AccessKeyRecord, entropy: Entropy
+) -> bytes:
+    """Seal the secret half of an access key."""
+    return tenant.seal(_ACCESS_KEY, (access_key_id.encode(),), record.pack(), entropy)
+
+
+def open_access_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> AccessKeyRecord:
+    """The secret half of this access key.
+
+    Raises:
+        Corrupt: ``record_not_authentic``, ``record_not_understood``.
+    """
+    plaintext = tenant.open(_ACCESS_KEY, (access_key_id.encode(),), sealed)
+    return _understood(AccessKeyRecord, plaintext)
