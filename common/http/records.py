@@ -1,0 +1,103 @@
+"""What an HTTP handler is given and what it returns.
+
+Source: RFC 9110, RFC 9112; docs/architecture.md, "HTTP".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from common.ports import Buffer
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class Body(Protocol):
+    """The body of a request, read once, front to back."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that the head promises; None when it comes in chunks of unknown number."""
+
+    async def receive(self) -> bytes | memoryview:
+        """Wait for the next bytes of the body.
+
+        The first call asks a client that said ``Expect: 100-continue`` to go on.
+
+        Returns:
+            A non-empty buffer that nobody else writes to, or ``b""`` at the end (again and again).
+
+        Raises:
+            Unavailable: ``client_gone``: the connection broke.
+            Refused: ``body_too_short`` (the client stopped sending before the end),
+                ``body_timeout`` (silent for too long), ``bad_chunk`` (transfer coding broken).
+        """
+
+
+class BytesBody:
+    """A body that is at hand: of a request without one, and of requests made by tests."""
+
+    def __init__(self, data: Buffer = b"") -> None:
+        self._data: Buffer = data
+        self._length = len(data)
+
+    @property
+    def length(self) -> int | None:
+        return self._length
+
+    async def receive(self) -> bytes | memoryview:
+        data, self._data = self._data, b""
+        return data if isinstance(data, bytes) else memoryview(data)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose head was read whole and obeys RFC 9112.
+
+    ``target`` is the request target as sent; ``path`` and ``query`` are its parts before and
+    after the first ``?``, neither decoded. Header names are in lower case, in the order sent;
+    values have no white space at their ends and no control characters but tabs. There is exactly
+    one ``host`` header on HTTP/1.1.
+    """
+
+    method: str
+    target: bytes
+    path: bytes
+    query: bytes
+    headers: Headers
+    body: Body = field(default_factory=BytesBody)
+    remote: str = ""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header (name in lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """All values of a header (name in lower case), in the order sent."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(slots=True)
+class Response:
+    """What to answer.
+
+    ``body`` is bytes, or an asynchronous iterator of non-empty buffers, which the server closes
+    in every case. With an iterator, a ``content-length`` among the headers is a promise: when
+    the iterator gives more or less, or raises, the connection is cut, so that the client sees a
+    failure and never a short body. Without it the body goes in chunks.
+
+    The server adds ``date``, ``server``, ``connection``, ``transfer-encoding`` and, for bytes,
+    ``content-length`` (unless given: answers to HEAD say the length of what GET would send).
+    """
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes | AsyncIterator[Buffer] = b""
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

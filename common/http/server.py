@@ -1,0 +1,349 @@
+"""An HTTP/1.1 server over the ports: keep-alive, bounded in memory, time and connections.
+
+It moves bytes and decides nothing about requests: heads are parsed by :mod:`common.http.head`,
+chunks by :mod:`common.http.chunks`, everything else is the handler's.
+
+Source: RFC 9112; docs/architecture.md, "HTTP".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from common import limits
+from common.errors import AlvearyError, Unavailable
+from common.http.body import Input, StreamBody
+from common.http.head import BadHead, Head, parse_head
+from common.http.records import Handler, Request, Response
+from common.http.write import DateLine, has_body, response_head
+from common.ports import Buffer, Listener, Log, Stream, WallClock
+
+_ACCEPT_PAUSE_S: Final = 0.1
+"""After a failed accept (no file descriptors left), before the next try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a connection waits for its client, in seconds.
+
+    ``idle_s``: for a request to begin. ``head_s``: from the first byte of a head to its last.
+    ``body_s``: longest silence inside a body that is read. ``send_s``: for the client to take
+    one piece of an answer. ``linger_s``: how long a client that still sends is listened to after
+    the last answer.
+    """
+
+    idle_s: float = limits.HTTP_IDLE_TIMEOUT_S
+    head_s: float = limits.HTTP_HEAD_TIMEOUT_S
+    body_s: float = limits.HTTP_BODY_TIMEOUT_S
+    send_s: float = limits.HTTP_SEND_TIMEOUT_S
+    linger_s: float = limits.HTTP_LINGER_S
+
+
+async def serve_http(
+    listener: Listener,
+    handler: Handler,
+    *,
+    log: Log,
+    clock: WallClock,
+    max_connections: int = limits.MAX_HTTP_CONNECTIONS,
+    timeouts: Timeouts | None = None,
+) -> None:
+    """Serve until cancelled, and close the listener and all connections then.
+
+    Requests of one connection are handled one after another, those of different connections at
+    the same time. When all places are taken, the connection that has been idle longest gives way;
+    when none is idle, new ones wait to be accepted.
+
+    Args:
+        listener: bound; plain or TLS.
+        handler: answers a request. If it raises, the client gets an empty 500 and the log a line.
+        log: gets a line per failure; never a target or a header, which may hold a signature.
+        clock: for the ``date`` header.
+        max_connections: open at the same time.
+        timeouts: other than the product's.
+    """
+    server = _Server(handler, log, DateLine(clock), timeouts or Timeouts())
+    places = trio.Semaphore(max_connections)
+    try:
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except Unavailable as error:
+                    log.warning("http_accept_failed", reason=error.reason)
+                    await trio.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                if places.value == 0:
+                    server.evict_idlest()
+                await places.acquire()
+                nursery.start_soon(_serve_connection, server, stream, places)
+    finally:
+        with trio.CancelScope(shield=True):
+            await listener.close()
+
+
+async def _serve_connection(server: _Server, stream: Stream, places: trio.Semaphore) -> None:
+    try:
+        await server.serve_stream(stream)
+    finally:
+        with trio.CancelScope(shield=True):
+            await stream.close()
+        places.release()
+
+
+class _Server:
+    """What all connections of one listener share."""
+
+    def __init__(self, handler: Handler, log: Log, date: DateLine, timeouts: Timeouts) -> None:
+        self.handler = handler
+        self.log = log
+        self.date_line = date
+        self.timeouts = timeouts
+        self.idle: dict[trio.CancelScope, None] = {}
+        """Connections between two requests, the longest idle first."""
+
+    def evict_idlest(self) -> None:
+        """Close the connection that has been idle longest, if any is."""
+        for scope in self.idle:
+            scope.cancel()
+            del self.idle[scope]
+            return
+
+    async def serve_stream(self, stream: Stream) -> None:
+        """Serve one connection to its end. Its failures end here; they are nobody else's."""
+        # One scope for the whole life of the connection: moving its deadline is much cheaper
+        # than a scope per wait. While the handler runs it has none.
+        with trio.CancelScope() as scope:
+            connection = _Connection(self, stream, scope)
+            try:
+                while await connection.serve_one():
+                    pass
+            except AlvearyError as error:
+                # The client is gone, or its TLS is broken: there is nobody to tell.
+                self.log.info("http_connection_lost", reason=error.reason, remote=stream.remote)
+            finally:
+                self.idle.pop(scope, None)
+
+
+class _Connection:
+    """One connection, serving request after request."""
+
+    def __init__(self, server: _Server, stream: Stream, scope: trio.CancelScope) -> None:
+        self._server = server
+        self._stream = stream
+        self._scope = scope
+        self._input = Input(stream)
+
+    def _give_up_in(self, seconds: float) -> None:
+        self._scope.deadline = trio.current_time() + seconds
+
+    async def _send(self, parts: Sequence[Buffer]) -> None:
+        self._give_up_in(self._server.timeouts.send_s)
+        await self._stream.send(parts)
+
+    async def serve_one(self) -> bool:
+        """Serve the next request.
+
+        Returns:
+            False: the connection is to be closed.
+
+        Raises:
+            AlvearyError: the connection broke.
+        """
+        server = self._server
+        try:
+            head = await self._receive_head()
+        except BadHead as error:
+            server.log.info("http_bad_head", reason=error.reason, remote=self._stream.remote)
+            await self._send((self._empty_response(error.status),))
+            await self._linger()
+            return False
+        if head is None:
+            return False
+        self._scope.deadline = math.inf
+        body = StreamBody(
+            self._input,
+            head.length,
+            expects_continue=head.expects_continue,
+            timeout_s=server.timeouts.body_s,
+        )
+        path, _, query = head.target.partition(b"?")
+        request = Request(
+            head.method, head.target, path, query, head.headers, body, self._stream.remote
+        )
+        try:
+            response = await server.handler(request)
+        except Exception as error:
+            if isinstance(error, Unavailable) and error.reason == "client_gone":
+                return False
+            response = self._failed(error, head)
+        if not body.done and not body.can_drain:
+            head.keep_alive = False
+        whole = await self._respond(head, response)
+        if not whole:
+            return False
+        if not head.keep_alive:
+            if not body.done:
+                await self._linger()
+            return False
+        if not body.done:
+            await body.drain()
+        return True
+
+    def _failed(self, error: Exception, head: Head) -> Response:
+        self._server.log.error(
+            "http_handler_failed", method=head.method, error=type(error).__name__, detail=str(error)
+        )
+        head.keep_alive = False
+        return Response(500)
+
+    async def _receive_head(self) -> Head | None:
+        """The next request's head; None when the client closed between two requests.
+
+        Raises:
+            BadHead: to be answered.
+        """
+        data = self._input.take_head()
+        if data is None:
+            timeouts = self._server.timeouts
+            idle = not len(self._input)
+            if idle:
+                self._server.idle[self._scope] = None
+                self._give_up_in(timeouts.idle_s)
+            else:
+                self._give_up_in(timeouts.head_s)
+            while data is None:
+                if not await self._input.receive_more():
+                    return None
+                if idle:
+                    self._server.idle.pop(self._scope, None)
+                data = self._input.take_head()
+                if data is None and idle:
+                    self._give_up_in(timeouts.head_s)
+                    idle = False
+        return parse_head(data)
+
+    def _empty_response(self, status: int) -> bytes:
+        return response_head(
+            status,
+            [],
+            date_line=self._server.date_line(),
+            body_length=0,
+            chunked=False,
+            keep_alive=False,
+        )
+
+    async def _linger(self) -> None:
+        """Listen to a client that may still be sending, so that it reads the answer before it is
+        told of the close: a reset would destroy an answer that it has not read yet."""
+        self._give_up_in(self._server.timeouts.linger_s)
+        await self._input.discard_all()
+
+    async def _respond(self, head: Head, response: Response) -> bool:
+        """Send an answer.
+
+        Returns:
+            False: it broke off, and the connection is to be cut.
+        """
+        body = response.body
+        if not isinstance(body, bytes):
+            try:
+                return await self._respond_streaming(head, response, body)
+            finally:
+                close = getattr(body, "aclose", None)
+                if close is not None:
+                    await self._close_body(close)
+        try:
+            start = response_head(
+                response.status,
+                response.headers,
+                date_line=self._server.date_line(),
+                body_length=len(body) if response.status not in {204, 304} else None,
+                chunked=False,
+                keep_alive=head.keep_alive,
+            )
+        except ValueError as error:
+            self._failed(error, head)
+            await self._send((self._empty_response(500),))
+            return False
+        with_body = body and has_body(head.method, response.status)
+        await self._send((start, body) if with_body else (start,))
+        return True
+
+    async def _close_body(self, close: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await close()
+        except Exception as error:
+            self._server.log.error("http_body_close_failed", error=type(error).__name__)
+
+    async def _respond_streaming(
+        self, head: Head, response: Response, body: AsyncIterator[Buffer]
+    ) -> bool:
+        sends_body = has_body(head.method, response.status)
+        try:
+            promised = _promised_length(response)
+        except ValueError as error:
+            self._failed(error, head)
+            await self._send((self._empty_response(500),))
+            return False
+        chunked = promised is None and sends_body and head.chunks_understood
+        if promised is None and sends_body and not chunked:
+            head.keep_alive = False
+        # The first piece is waited for before the head goes out: a failure up to here can still
+        # be told with a status, and head and piece go out together.
+        try:
+            start = response_head(
+                response.status,
+                response.headers,
+                date_line=self._server.date_line(),
+                body_length=None,
+                chunked=chunked,
+                keep_alive=head.keep_alive,
+            )
+            piece = await anext(body, None) if sends_body else None
+        except Exception as error:
+            self._failed(error, head)
+            await self._send((self._empty_response(500),))
+            return False
+        if not sends_body:
+            await self._send((start,))
+            return True
+        parts: list[Buffer] = [start]
+        sent = 0
+        while piece is not None:
+            size = len(piece)
+            sent += size
+            if promised is not None and sent > promised:
+                self._server.log.error("http_body_too_long", promised=promised)
+                return False
+            if size:
+                parts += (b"%x\r\n" % size, piece, b"\r\n") if chunked else (piece,)
+                await self._send(parts)
+                parts = []
+            self._scope.deadline = math.inf
+            try:
+                piece = await anext(body, None)
+            except Exception as error:
+                self._failed(error, head)
+                return False
+        if promised is not None and sent != promised:
+            self._server.log.error("http_body_too_short", promised=promised, sent=sent)
+            return False
+        if chunked:
+            parts.append(b"0\r\n\r\n")
+        if parts:
+            await self._send(parts)
+        return True
+
+
+def _promised_length(response: Response) -> int | None:
+    """What the handler's ``content-length`` says; None without one."""
+    for name, value in response.headers:
+        if name.lower() == b"content-length":
+            return int(value)
+    return None
