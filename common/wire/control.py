@@ -1,0 +1,76 @@
+"""Headers of the frames that carry no request or reply.
+
+Source: docs/protocol.md, "Handshake" and "Calls".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from common.errors import BY_WIRE_CODE, AlvearyError, PeerViolation
+from common.wire.records import Max, Record, Size
+
+PROTOCOL_VERSION: Final = 1
+PROOF_CONTEXT: Final = b"alveary native protocol 1: caller proof\0"
+_MAX_FACTS_CHARACTERS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Record):
+    """First frame of a connection, from the answerer."""
+
+    version: int
+    """The newest protocol version it speaks."""
+    nonce: Annotated[bytes, Size(32)]
+    """Fresh for every connection."""
+    max_calls: int
+    """How many calls it takes at a time on this connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof(Record):
+    """The caller's answer to a HELLO."""
+
+    version: int
+    """The version the connection will use."""
+    public_key: Annotated[bytes, Size(32)]
+    signature: Annotated[bytes, Size(64)]
+    """Ed25519 over :func:`proof_message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Record):
+    """The proof holds; calls may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Record):
+    """Why a call was not (or, for Outcome, perhaps not) carried out; also used by GOAWAY."""
+
+    wire_code: int
+    reason: Annotated[str, Max(64)]
+    facts: Annotated[str, Max(_MAX_FACTS_CHARACTERS)] = ""
+
+    @classmethod
+    def of(cls, error: AlvearyError) -> Failure:
+        """How an error travels."""
+        facts = ", ".join(f"{name}={value!r}" for name, value in error.fields.items())
+        return cls(error.wire_code, error.reason[:64], facts[:_MAX_FACTS_CHARACTERS])
+
+    def error(self) -> AlvearyError:
+        """The error it tells of, to be raised where the call was made.
+
+        Raises:
+            PeerViolation: ``bad_failure``: no such wire code.
+        """
+        kind = BY_WIRE_CODE.get(self.wire_code)
+        if kind is None:
+            raise PeerViolation("bad_failure", wire_code=self.wire_code)
+        return kind(self.reason, facts=self.facts) if self.facts else kind(self.reason)
+
+
+def proof_message(server_key: bytes, nonce: bytes) -> bytes:
+    """What a caller signs: bound to this server's key and to this connection's nonce."""
+    assert len(server_key) == len(nonce) == 32
+    return PROOF_CONTEXT + server_key + nonce
