@@ -181,10 +181,10 @@ class FrameReader:
         """``count`` bytes were written to the start of the buffer that get_buffer gave."""
         if self._direct is not None:
             self._filled += count
-            assert 0 < count and self._filled <= len(self._direct)
+            assert self._filled <= len(self._direct)
         else:
             self._end += count
-            assert 0 < count and self._end <= len(self._view)
+            assert self._end <= len(self._view)
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed.

@@ -22,6 +22,7 @@ import msgpack
 
 from common.errors import PeerViolation
 from common.limits import MAX_FRAME_HEADER_BYTES
+from common.ports import Buffer
 
 MAX_UINT: Final = (1 << 63) - 1
 """Integers are unsigned and fit a signed 64-bit column of SQL."""
@@ -43,6 +44,8 @@ class Max:
     most: int
 
 
+_pack: Callable[..., bytes] = msgpack.packb
+_unpack: Callable[..., Any] = msgpack.unpackb  # type: ignore[attr-defined]  # no __all__ there
 Encode = Callable[[Any], Any]
 Decode = Callable[[Any], Any]
 
@@ -192,11 +195,10 @@ class Record:
 
     def pack(self) -> bytes:
         """The record as bytes."""
-        packed: bytes = msgpack.packb(self.to_fields(), use_bin_type=True)
-        return packed
+        return pack_value(self.to_fields())
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> Self:
+    def unpack(cls, data: Buffer) -> Self:
         """The record of exactly these bytes.
 
         Raises:
@@ -205,7 +207,12 @@ class Record:
         return cls.from_fields(unpack_value(data))
 
 
-def unpack_value(data: bytes | memoryview) -> Any:
+def pack_value(value: Any) -> bytes:
+    """One value of lists, integers, booleans, text, bytes and None as msgpack."""
+    return _pack(value, use_bin_type=True)
+
+
+def unpack_value(data: Buffer) -> Any:
     """Unpack one msgpack value in bounded memory.
 
     Raises:
@@ -214,7 +221,7 @@ def unpack_value(data: bytes | memoryview) -> Any:
     if len(data) > MAX_FRAME_HEADER_BYTES:
         raise _bad("too long")
     try:
-        return msgpack.unpackb(
+        return _unpack(
             data, raw=False, strict_map_key=True, use_list=True, max_ext_len=0, max_map_len=0
         )
     except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
