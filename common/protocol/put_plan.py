@@ -1,0 +1,156 @@
+"""When a segment's write is done, whom it still waits for, and whom it cuts.
+
+Pure: a snapshot and a time go in, a verdict comes out. ``common/client/put.py`` carries it out.
+
+Source: docs/data-path.md, "Write quorum" and "Slow slots".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from common.limits import SEGMENT_BYTES, WRITE_WINDOW_STRIPES
+
+MIN_STRAGGLER_S: Final = 0.1
+MAX_STRAGGLER_S: Final = 2.0
+STALL_S: Final = 0.25
+"""What one slot may hold up a segment before it is cut ..."""
+STALL_SHARE: Final = 0.25
+"""... and this share of the time spent on the segment so far."""
+KEEPS_UP_STRIPES: Final = 1
+"""A slot with no more stripes than this to take keeps up."""
+
+
+class Verdict(Enum):
+    """What to do about a segment now."""
+
+    WAIT = "wait"
+    DONE = "done"
+    """The quorum is durable and nobody is worth waiting for: cut who is still live."""
+    LOST = "lost"
+    """The quorum cannot be reached any more."""
+
+
+@dataclass(slots=True)
+class PutQuorum:
+    """The slots of one segment being written: live at first, then durable or lost.
+
+    Args:
+        n: slots of the ring.
+        quorum: how many must be durable before the segment counts, 1..n.
+    """
+
+    n: int
+    quorum: int
+    durable: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+    quorum_at: float | None = None
+    sent_at: float = 0.0
+
+    def live(self) -> list[int]:
+        """Slots neither durable nor lost, in order."""
+        return [s for s in range(self.n) if s not in self.durable and s not in self.lost]
+
+    def all_sent(self, now: float) -> None:
+        """The last stripe was handed to the slots: from here on the quorum's time is taken."""
+        self.sent_at = now
+
+    def slot_is_durable(self, slot: int, now: float) -> None:
+        """A slot acknowledged its shard. One that was cut before stays lost: its
+        acknowledgement came too late to be told apart from a stale one."""
+        if slot in self.lost:
+            return
+        self.durable.add(slot)
+        if self.quorum_at is None and len(self.durable) >= self.quorum:
+            self.quorum_at = now
+
+    def slot_is_lost(self, slot: int) -> None:
+        """A slot failed or was cut. A durable one stays durable."""
+        if slot not in self.durable:
+            self.lost.add(slot)
+
+    def verdict(self, now: float) -> tuple[Verdict, float | None]:
+        """What to do, and for WAIT the time to look again at the latest (None: at the next event)."""
+        if self.n - len(self.lost) < self.quorum:
+            return Verdict.LOST, None
+        if self.quorum_at is None:
+            return Verdict.WAIT, None
+        if len(self.durable) + len(self.lost) == self.n:
+            return Verdict.DONE, None
+        deadline = self.quorum_at + straggler_allowance_s(self.quorum_at - self.sent_at)
+        return (Verdict.DONE, None) if now >= deadline else (Verdict.WAIT, deadline)
+
+    def durable_mask(self) -> int:
+        """Bit i set: slot i is durable."""
+        return sum(1 << slot for slot in self.durable)
+
+
+def straggler_allowance_s(quorum_took_s: float) -> float:
+    """How long the slots that missed the quorum may still take, in seconds: as long again as the
+    quorum took, within bounds. A rebuild costs more than a short wait, a hung cell must not cost
+    more than two seconds."""
+    return min(max(quorum_took_s, MIN_STRAGGLER_S), MAX_STRAGGLER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLag:
+    """How far a live slot is behind: stripes it has yet to take, and the seconds for which the
+    upload stood still because of it."""
+
+    backlog: int
+    stalled_s: float
+
+
+def slots_to_cut(lags: Mapping[int, SlotLag], quorum: int, elapsed_s: float) -> list[int]:
+    """The slots that hold the upload back and can be done without.
+
+    A slot is cut when its backlog fills the window, it has held the upload up for longer than its
+    allowance, and at least ``quorum`` other slots keep up. One slow slot so makes an upload at
+    most about a third longer.
+
+    Args:
+        lags: the live slots.
+        quorum: slots that must be left, all of them keeping up.
+        elapsed_s: since the segment was begun.
+    """
+    keeping_up = sum(1 for lag in lags.values() if lag.backlog <= KEEPS_UP_STRIPES)
+    if keeping_up < quorum:
+        return []
+    allowance_s = STALL_S + STALL_SHARE * elapsed_s
+    return [
+        slot
+        for slot, lag in lags.items()
+        if lag.backlog >= WRITE_WINDOW_STRIPES and lag.stalled_s >= allowance_s
+    ]
+
+
+def segment_sizes(size: int) -> list[int]:
+    """The plaintext bytes of the segments of an object of ``size`` bytes: full ones and a rest."""
+    full, rest = divmod(size, SEGMENT_BYTES)
+    return [SEGMENT_BYTES] * full + ([rest] if rest else [])
+
+
+def best_grant(penalties: Sequence[Sequence[int]], quorums: Sequence[int]) -> int | None:
+    """Choose among grants by what is known of their cells.
+
+    Args:
+        penalties: per grant, per slot: :meth:`SlotHealth.penalty` (2 = suspect).
+        quorums: per grant, the write quorum.
+
+    Returns:
+        The index of the first grant with the fewest suspect slots; None when none has enough
+        slots beyond suspicion for its quorum.
+    """
+    best: int | None = None
+    fewest = 0
+    for index, (slots, quorum) in enumerate(zip(penalties, quorums, strict=True)):
+        suspects = sum(1 for penalty in slots if penalty >= 2)
+        if len(slots) - suspects < quorum or (best is not None and suspects >= fewest):
+            continue
+        best, fewest = index, suspects
+        if not suspects:
+            break
+    return best

@@ -1,0 +1,111 @@
+"""What one process has lately seen of the cells it talks to: how fast, and who failed.
+
+It is a hint for the order in which slots are tried, never a verdict: a cell that failed is tried
+last, not never, and is forgiven after seconds. The coordinator learns by heartbeats, not by this.
+
+Source: docs/data-path.md, "Slot health".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from common.ids import PeerId
+from common.limits import MAX_CELLS_REMEMBERED
+
+SUSPECT_S: Final = 2.0
+"""A cell is suspect for so long after one failure; twice as long after each further one."""
+MAX_SUSPECT_S: Final = 16.0
+LATENCY_WEIGHT: Final = 0.2
+"""Share of the newest answer in the moving average (about the last ten count)."""
+MIN_HEDGE_S: Final = 0.05
+MAX_HEDGE_S: Final = 2.0
+HEDGE_FACTOR: Final = 3.0
+SLOW_FACTOR: Final = 4.0
+"""A cell that is typically so many times slower than the average of all is tried late."""
+FIRST_GUESS_S: Final = 0.02
+
+
+@dataclass(slots=True)
+class _Cell:
+    typical_s: float | None = None
+    failures: int = 0
+    suspect_until: float = 0.0
+
+
+class SlotHealth:
+    """Moving averages of latency and short memories of failure, per cell, bounded in number.
+
+    All times are seconds of one monotonic clock, given by the caller.
+    """
+
+    def __init__(self) -> None:
+        self._cells: OrderedDict[PeerId, _Cell] = OrderedDict()
+        self._typical_s: float | None = None
+
+    def succeeded(self, cell: PeerId, latency_s: float) -> None:
+        """A cell answered after ``latency_s`` seconds: it is healthy again."""
+        known = self._cell(cell)
+        known.failures = 0
+        known.suspect_until = 0.0
+        known.typical_s = _blend(known.typical_s, latency_s)
+        self._typical_s = _blend(self._typical_s, latency_s)
+
+    def was_late(self, cell: PeerId, waited_s: float) -> None:
+        """A cell had not answered after ``waited_s``: it is at least that slow, not failed."""
+        known = self._cell(cell)
+        known.typical_s = max(known.typical_s or 0.0, _blend(known.typical_s, waited_s))
+
+    def failed(self, cell: PeerId, now: float) -> None:
+        """A call to a cell failed at ``now``. Failures while it is suspect already (calls that
+        were in flight together) do not lengthen the suspicion."""
+        known = self._cell(cell)
+        if now < known.suspect_until:
+            return
+        known.failures += 1
+        known.suspect_until = now + min(SUSPECT_S * 2.0 ** (known.failures - 1), MAX_SUSPECT_S)
+
+    def is_suspect(self, cell: PeerId, now: float) -> bool:
+        """Whether the cell failed so lately that others should be tried first."""
+        known = self._cells.get(cell)
+        return known is not None and now < known.suspect_until
+
+    def is_slow(self, cell: PeerId) -> bool:
+        """Whether the cell is typically much slower than cells are on average."""
+        known = self._cells.get(cell)
+        if known is None or known.typical_s is None or self._typical_s is None:
+            return False
+        return known.typical_s > max(MIN_HEDGE_S, SLOW_FACTOR * self._typical_s)
+
+    def hedge_after_s(self, cell: PeerId) -> float:
+        """How long to wait for this cell before a spare is asked too, in seconds.
+
+        Three times what is typical for the cell, or for all cells where that is less: a cell that
+        is always slow does not buy patience by it.
+        """
+        overall_s = FIRST_GUESS_S if self._typical_s is None else self._typical_s
+        known = self._cells.get(cell)
+        own_s = overall_s if known is None or known.typical_s is None else known.typical_s
+        return min(max(MIN_HEDGE_S, HEDGE_FACTOR * min(own_s, overall_s)), MAX_HEDGE_S)
+
+    def penalty(self, cell: PeerId, now: float) -> int:
+        """How late to try a cell: 0 healthy, 1 slow, 2 suspect."""
+        if self.is_suspect(cell, now):
+            return 2
+        return 1 if self.is_slow(cell) else 0
+
+    def _cell(self, cell: PeerId) -> _Cell:
+        known = self._cells.get(cell)
+        if known is None:
+            if len(self._cells) >= MAX_CELLS_REMEMBERED:
+                self._cells.popitem(last=False)
+            known = self._cells[cell] = _Cell()
+        else:
+            self._cells.move_to_end(cell)
+        return known
+
+
+def _blend(old: float | None, new: float) -> float:
+    return new if old is None else old + LATENCY_WEIGHT * (new - old)
