@@ -15,6 +15,7 @@ from common import limits
 from common.errors import Refused, Unavailable
 from common.http.chunks import ChunkedDecoder
 from common.http.head import head_end
+from common.http.records import Request
 from common.ports import Stream
 
 _FIRST_READ_BYTES: Final = 16 * limits.KIB
@@ -201,3 +202,19 @@ class StreamBody:
         """Receive and drop what is left. Raises like :meth:`receive`."""
         while await self.receive():
             pass
+
+
+async def read_body(request: Request, most: int) -> bytes | None:
+    """The whole body of a request, when it is at most ``most`` bytes; else None.
+
+    Raises:
+        Unavailable, Refused: see :meth:`common.http.records.Body.receive`.
+    """
+    if request.body.length is not None and request.body.length > most:
+        return None
+    whole = bytearray()
+    while piece := await request.body.receive():
+        whole += piece
+        if len(whole) > most:
+            return None
+    return bytes(whole)

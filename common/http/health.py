@@ -63,21 +63,3 @@ def health_app(
         )
 
     return handle
-
-
-async def read_body(request: Request, most: int) -> bytes | None:
-    """The whole body of a request, when it is at most ``most`` bytes; else None.
-
-    Raises:
-        Unavailable, Refused: see :meth:`common.http.records.Body.receive`.
-    """
-    if request.body.length is not None and request.body.length > most:
-        return None
-    pieces: list[bytes | memoryview] = []
-    size = 0
-    while piece := await request.body.receive():
-        size += len(piece)
-        if size > most:
-            return None
-        pieces.append(piece)
-    return b"".join(pieces)

@@ -1,0 +1,281 @@
+"""S3's error codes: their status and message, and which of ours becomes which of theirs.
+
+Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from common.errors import AlvearyError, Corrupt, NotFound, Outcome, Refused, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """A row of the table: S3's word, the HTTP status, the message where none is given."""
+
+    code: str
+    status: int
+    message: str
+
+
+def _row(code: str, status: int, message: str) -> ErrorCode:
+    return ErrorCode(code, status, message)
+
+
+# --- who is asking ---------------------------------------------------------------------------
+ACCESS_DENIED: Final = _row("AccessDenied", 403, "Access Denied")
+AUTHORIZATION_HEADER_MALFORMED: Final = _row(
+    "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid."
+)
+AUTHORIZATION_QUERY_PARAMETERS_ERROR: Final = _row(
+    "AuthorizationQueryParametersError", 400, "The authorization parameters are not valid."
+)
+INVALID_ACCESS_KEY_ID: Final = _row(
+    "InvalidAccessKeyId",
+    403,
+    "The AWS Access Key Id you provided does not exist in our records.",
+)
+INVALID_TOKEN: Final = _row(
+    "InvalidToken", 400, "The provided token is malformed or otherwise not valid."
+)
+MISSING_SECURITY_HEADER: Final = _row(
+    "MissingSecurityHeader", 400, "Your request is missing a required header."
+)
+REQUEST_TIME_TOO_SKEWED: Final = _row(
+    "RequestTimeTooSkewed",
+    403,
+    "The difference between the request time and the current time is too large.",
+)
+SIGNATURE_DOES_NOT_MATCH: Final = _row(
+    "SignatureDoesNotMatch",
+    403,
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your key and signing method.",
+)
+CONTENT_SHA256_MISMATCH: Final = _row(
+    "XAmzContentSHA256Mismatch",
+    400,
+    "The provided 'x-amz-content-sha256' header does not match what was computed.",
+)
+
+# --- what is asked ---------------------------------------------------------------------------
+BAD_DIGEST: Final = _row(
+    "BadDigest",
+    400,
+    "The Content-MD5 or checksum value that you specified did not match what the server received.",
+)
+BAD_REQUEST: Final = _row("BadRequest", 400, "Bad Request")
+ENTITY_TOO_LARGE: Final = _row(
+    "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."
+)
+ENTITY_TOO_SMALL: Final = _row(
+    "EntityTooSmall",
+    400,
+    "Your proposed upload is smaller than the minimum allowed object size.",
+)
+ILLEGAL_LOCATION_CONSTRAINT: Final = _row(
+    "IllegalLocationConstraintException",
+    400,
+    "The specified location constraint is incompatible with the region of this endpoint.",
+)
+INCOMPLETE_BODY: Final = _row(
+    "IncompleteBody",
+    400,
+    "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+)
+INVALID_ARGUMENT: Final = _row("InvalidArgument", 400, "Invalid Argument")
+INVALID_BUCKET_NAME: Final = _row("InvalidBucketName", 400, "The specified bucket is not valid.")
+INVALID_CHUNK_SIZE: Final = _row(
+    "InvalidChunkSizeError",
+    403,
+    "Only the last chunk is allowed to have a size less than 8192 bytes",
+)
+INVALID_DIGEST: Final = _row(
+    "InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid."
+)
+INVALID_ENCRYPTION_ALGORITHM: Final = _row(
+    "InvalidEncryptionAlgorithmError",
+    400,
+    "The encryption request that you specified is not valid. The valid value is AES256.",
+)
+INVALID_LOCATION_CONSTRAINT: Final = _row(
+    "InvalidLocationConstraint", 400, "The specified location (Region) constraint is not valid."
+)
+INVALID_PART: Final = _row(
+    "InvalidPart",
+    400,
+    "One or more of the specified parts could not be found. The part might not have been "
+    "uploaded, or the specified entity tag might not have matched the part's entity tag.",
+)
+INVALID_PART_NUMBER: Final = _row(
+    "InvalidPartNumber", 416, "The requested partnumber is not satisfiable"
+)
+INVALID_PART_ORDER: Final = _row(
+    "InvalidPartOrder",
+    400,
+    "The list of parts was not in ascending order. Parts must be ordered by part number.",
+)
+INVALID_RANGE: Final = _row("InvalidRange", 416, "The requested range is not satisfiable")
+INVALID_REQUEST: Final = _row("InvalidRequest", 400, "Invalid Request")
+INVALID_STORAGE_CLASS: Final = _row(
+    "InvalidStorageClass", 400, "The storage class you specified is not valid."
+)
+INVALID_URI: Final = _row("InvalidURI", 400, "Couldn't parse the specified URI.")
+KEY_TOO_LONG: Final = _row("KeyTooLongError", 400, "Your key is too long")
+MALFORMED_TRAILER: Final = _row(
+    "MalformedTrailerError",
+    400,
+    "The request contained trailing data that was not well-formed or did not conform to our "
+    "published schema.",
+)
+MALFORMED_XML: Final = _row(
+    "MalformedXML",
+    400,
+    "The XML you provided was not well-formed or did not validate against our published schema",
+)
+MAX_MESSAGE_LENGTH_EXCEEDED: Final = _row(
+    "MaxMessageLengthExceeded", 400, "Your request was too big."
+)
+METADATA_TOO_LARGE: Final = _row(
+    "MetadataTooLarge",
+    400,
+    "Your metadata headers exceed the maximum allowed metadata size.",
+)
+METHOD_NOT_ALLOWED: Final = _row(
+    "MethodNotAllowed", 405, "The specified method is not allowed against this resource."
+)
+MISSING_CONTENT_LENGTH: Final = _row(
+    "MissingContentLength", 411, "You must provide the Content-Length HTTP header."
+)
+MISSING_REQUEST_BODY: Final = _row("MissingRequestBodyError", 400, "Request body is empty.")
+NOT_IMPLEMENTED: Final = _row(
+    "NotImplemented",
+    501,
+    "A header or query you provided implies functionality that is not implemented.",
+)
+NOT_MODIFIED: Final = _row("NotModified", 304, "Not Modified")
+PRECONDITION_FAILED: Final = _row(
+    "PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"
+)
+REQUEST_TIMEOUT: Final = _row(
+    "RequestTimeout",
+    400,
+    "Your socket connection to the server was not read from or written to within the timeout "
+    "period. Idle connections will be closed.",
+)
+
+# --- what is there ---------------------------------------------------------------------------
+BUCKET_ALREADY_EXISTS: Final = _row(
+    "BucketAlreadyExists",
+    409,
+    "The requested bucket name is not available. The bucket namespace is shared by all users of "
+    "the system. Please select a different name and try again.",
+)
+BUCKET_ALREADY_OWNED_BY_YOU: Final = _row(
+    "BucketAlreadyOwnedByYou",
+    409,
+    "Your previous request to create the named bucket succeeded and you already own it.",
+)
+BUCKET_NOT_EMPTY: Final = _row("BucketNotEmpty", 409, "The bucket you tried to delete is not empty")
+CONDITIONAL_REQUEST_CONFLICT: Final = _row(
+    "ConditionalRequestConflict",
+    409,
+    "The conditional request cannot succeed due to a conflicting operation against this resource.",
+)
+NO_SUCH_BUCKET: Final = _row("NoSuchBucket", 404, "The specified bucket does not exist")
+NO_SUCH_KEY: Final = _row("NoSuchKey", 404, "The specified key does not exist.")
+NO_SUCH_UPLOAD: Final = _row(
+    "NoSuchUpload",
+    404,
+    "The specified multipart upload does not exist. The upload ID may be invalid, or the upload "
+    "may have been aborted or completed.",
+)
+NO_SUCH_VERSION: Final = _row("NoSuchVersion", 404, "The specified version does not exist.")
+OPERATION_ABORTED: Final = _row(
+    "OperationAborted",
+    409,
+    "A conflicting conditional operation is currently in progress against this resource. "
+    "Please try again.",
+)
+TOO_MANY_BUCKETS: Final = _row(
+    "TooManyBuckets", 400, "You have attempted to create more buckets than allowed"
+)
+
+# --- what fails here -------------------------------------------------------------------------
+INTERNAL_ERROR: Final = _row(
+    "InternalError", 500, "We encountered an internal error. Please try again."
+)
+SERVICE_UNAVAILABLE: Final = _row("ServiceUnavailable", 503, "Service is unable to handle request.")
+SLOW_DOWN: Final = _row("SlowDown", 503, "Please reduce your request rate.")
+
+CODES: Final[Mapping[str, ErrorCode]] = {
+    each.code: each for each in list(globals().values()) if isinstance(each, ErrorCode)
+}
+
+
+class S3Error(Refused):
+    """A request that gets one of S3's errors.
+
+    Args:
+        code: a row of the table.
+        message: for the client; the row's own where None.
+        facts: elements that S3 puts beside the message (``Key=...``, ``BucketName=...``). Never a
+            secret, a signature that we computed or a string to sign.
+    """
+
+    def __init__(self, code: ErrorCode, message: str | None = None, **facts: object) -> None:
+        super().__init__(code.code, **facts)
+        self.code = code
+        self.message = code.message if message is None else message
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.code.status
+
+
+_BY_REASON: Final[Mapping[str, ErrorCode]] = {
+    "bad_chunk": INVALID_REQUEST,
+    "below_quorum": SERVICE_UNAVAILABLE,
+    "body_timeout": REQUEST_TIMEOUT,
+    "body_too_short": INCOMPLETE_BODY,
+    "bucket_exists": BUCKET_ALREADY_EXISTS,
+    "bucket_not_empty": BUCKET_NOT_EMPTY,
+    "bucket_owned": BUCKET_ALREADY_OWNED_BY_YOU,
+    "client_gone": REQUEST_TIMEOUT,
+    "condition_failed": PRECONDITION_FAILED,
+    "delete_marker": NO_SUCH_KEY,
+    "lease_ended": SERVICE_UNAVAILABLE,
+    "no_ring": SERVICE_UNAVAILABLE,
+    "no_space": SERVICE_UNAVAILABLE,
+    "no_such_access_key": INVALID_ACCESS_KEY_ID,
+    "no_such_bucket": NO_SUCH_BUCKET,
+    "no_such_object": NO_SUCH_KEY,
+    "no_such_part": INVALID_PART,
+    "no_such_segment": OPERATION_ABORTED,
+    "no_such_upload": NO_SUCH_UPLOAD,
+    "no_such_version": NO_SUCH_VERSION,
+    "not_owner": ACCESS_DENIED,
+    "too_busy": SLOW_DOWN,
+}
+
+
+def from_error(error: AlvearyError) -> S3Error:
+    """The S3 error that a client is told when one of ours ends its request.
+
+    What is unavailable or of unknown outcome is a 503, which clients repeat; what is corrupt
+    beyond repair or our own fault is a 500. Facts of our error stay inside.
+    """
+    if isinstance(error, S3Error):
+        return error
+    code = _BY_REASON.get(error.reason)
+    if code is not None and isinstance(error, Refused | NotFound | Unavailable | Outcome):
+        return S3Error(code)
+    if isinstance(error, Unavailable | Outcome):
+        return S3Error(SERVICE_UNAVAILABLE)
+    if isinstance(error, Corrupt):
+        return S3Error(INTERNAL_ERROR, "The object's data could not be read intact.")
+    return S3Error(INTERNAL_ERROR)
