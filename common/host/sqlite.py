@@ -1,0 +1,335 @@
+"""The Stores and Store ports on SQLite: aiosqlite's threads, driven from trio by trio-asyncio.
+
+Every hop to a database thread costs about a quarter of a millisecond, more than most transactions
+themselves. So nothing hops statement by statement: callers queue whole functions, and all that
+wait when the thread is free go over together, in one BEGIN..COMMIT with one fsync. Readers have a
+connection and a thread of their own (write-ahead log), so they never wait for an fsync.
+
+Source: docs/architecture.md, "Stores".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import aiosqlite
+import trio
+import trio_asyncio
+
+from common.errors import AlvearyError, Corrupt, Unavailable
+from common.ports import Sql
+
+T = TypeVar("T")
+Work = Callable[[Sql], Any]
+
+MAX_BATCH: Final = 128
+"""Transactions that share one commit: bounds how long the first of them waits for the last."""
+MAX_QUEUED: Final = 8192
+"""Transactions that wait for one database; more are turned away."""
+CACHED_STATEMENTS: Final = 512
+BUSY_TIMEOUT_MS: Final = 5000
+QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
+"""A larger file is not checked at opening: reading all of it would delay a restart by minutes."""
+CACHE_KIB: Final = 8 * 1024
+_FATAL = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _mapped(error: sqlite3.Error) -> AlvearyError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _FATAL:
+        return Corrupt("store_corrupt", detail=str(error))
+    return Unavailable("store_failed", detail=str(error))
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs whole functions in its thread: one hop each."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread.daemon = True  # a crash of the daemon must not wait for its databases
+
+    def submit(
+        self, work: Callable[[sqlite3.Connection], None], done: Callable[[], object]
+    ) -> None:
+        """Queue ``work``, which does not raise, for the thread; ``done`` is then called in trio.
+
+        The answer goes straight to trio: through an asyncio future it would take twice as long.
+        """
+        token = trio.lowlevel.current_trio_token()
+
+        def run() -> None:
+            work(self._conn)
+            token.run_sync_soon(done)
+
+        self._tx.put_nowait((None, run))
+
+    async def open(self) -> None:
+        """Start the thread and connect."""
+
+        async def start() -> None:
+            try:
+                await self
+            except BaseException:
+                self._thread.join()  # it is ending; it must not outlive the loop it reports to
+                raise
+
+        await _in_asyncio(start)
+
+    async def shut(self) -> None:
+        """Close, and end the thread."""
+        await _in_asyncio(self.close)
+
+
+async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
+    with trio.CancelScope(shield=True):
+        async with trio_asyncio.open_loop():  # type: ignore[attr-defined]
+            await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]
+
+
+class _Job:
+    __slots__ = ("done", "error", "value", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.done = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self, value: Any, error: BaseException | None) -> None:
+        self.value = value
+        self.error = error
+        self.done.set()
+
+
+Results = list[tuple[Any, BaseException | None]]
+
+
+def _write_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+    """Run all works in one transaction, each in its savepoint.
+
+    Raises:
+        sqlite3.Error: the transaction as a whole failed; it is rolled back.
+    """
+    results: Results = []
+    try:
+        if connection.in_transaction:  # an earlier rollback failed
+            connection.rollback()
+        connection.execute("BEGIN IMMEDIATE")
+        for work in works:
+            connection.execute("SAVEPOINT work")
+            try:
+                results.append((work(connection), None))
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave the whole transaction up
+                    raise
+                connection.execute("ROLLBACK TO work")
+                results.append((None, error))
+            connection.execute("RELEASE work")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    return results
+
+
+def _read_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+    results: Results = []
+    connection.execute("BEGIN")
+    try:
+        for work in works:
+            try:
+                results.append((work(connection), None))
+            except Exception as error:
+                results.append((None, error))
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+    return results
+
+
+class _Lane:
+    """One connection, its thread and the queue of functions that wait for it."""
+
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        run_batch: Callable[[sqlite3.Connection, Sequence[Work]], Results],
+    ) -> None:
+        self._run_batch = run_batch
+        self._connection = _Connection(connector)
+        self._queue: deque[_Job] = deque()
+        self._under_way: list[_Job] = []
+        self._idle = trio.Event()
+        self._closing = False
+
+    async def open(self) -> None:
+        await self._connection.open()
+
+    async def run(self, work: Callable[[Sql], T]) -> T:
+        """Run ``work`` with the next batch and return what it returns."""
+        if self._closing:
+            raise Unavailable("store_closed")
+        if len(self._queue) >= MAX_QUEUED:
+            raise Unavailable("store_busy")
+        job = _Job(work)
+        self._queue.append(job)
+        if not self._under_way and len(self._queue) == 1:
+            # At the end of this tick of the loop: whoever else is ready joins the first batch.
+            trio.lowlevel.current_trio_token().run_sync_soon(self._carry)
+        try:
+            await job.done.wait()
+        except trio.Cancelled:
+            with suppress(ValueError):  # already under way: it will be carried out
+                self._queue.remove(job)
+            raise
+        if job.error is not None:
+            if isinstance(job.error, sqlite3.Error):
+                raise _mapped(job.error) from job.error
+            raise job.error
+        return cast(T, job.value)
+
+    def _carry(self) -> None:
+        """Hand the longest waiting functions to the thread, which is free."""
+        if self._under_way:
+            return
+        if not self._queue:  # all of them were cancelled
+            if self._closing:
+                self._idle.set()
+            return
+        count = min(len(self._queue), MAX_BATCH)
+        jobs = [self._queue.popleft() for _ in range(count)]
+        self._under_way = jobs
+        works = [job.work for job in jobs]
+        run_batch = self._run_batch
+        outcome: list[Results] = []
+
+        def carry(plain: sqlite3.Connection) -> None:
+            try:
+                outcome.append(run_batch(plain, works))
+            except BaseException as error:
+                outcome.append([(None, error)] * len(works))
+
+        def carried() -> None:
+            self._under_way = []
+            for job, (value, error) in zip(jobs, outcome[0], strict=True):
+                job.finish(value, error)
+            if self._queue:
+                self._carry()
+            elif self._closing:
+                self._idle.set()
+
+        self._connection.submit(carry, carried)
+
+    async def close(self) -> None:
+        """Finish what is queued and close. May be called again."""
+        if self._closing:
+            return
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            if self._queue or self._under_way:
+                await self._idle.wait()
+            await self._connection.shut()
+
+
+class SqliteStore:
+    """One database file: a writing lane and a reading lane."""
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        self._writes = _Lane(partial(_connect, path, durable), _write_batch)
+        self._reads = _Lane(partial(_connect_reader, path, durable), _read_batch)
+
+    async def open(self, *, check: bool) -> None:
+        """Open both connections (the first makes the file) and check the file.
+
+        Raises:
+            sqlite3.Error: it cannot be opened.
+            Corrupt: ``store_corrupt``.
+        """
+        await self._writes.open()
+        try:
+            if check:
+                await self._writes.run(_quick_check)
+            await self._reads.open()
+        except BaseException:
+            await self._writes.close()
+            raise
+
+    async def transact(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        return await self._writes.run(work)
+
+    async def read(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        return await self._reads.run(work)
+
+    async def close(self) -> None:
+        """Finish what is queued and close. May be called again."""
+        await self._reads.close()
+        await self._writes.close()
+
+
+def _connect(path: Path, durable: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, cached_statements=CACHED_STATEMENTS, timeout=5.0
+    )
+    try:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_reader(path: Path, durable: bool) -> sqlite3.Connection:
+    connection = _connect(path, durable)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _quick_check(sql: Sql) -> None:
+    for (verdict,) in sql.execute("PRAGMA quick_check(1)"):
+        if verdict != "ok":
+            raise Corrupt("store_corrupt", detail=verdict)
+
+
+class SqliteStores:
+    """The databases of one daemon, all in one directory.
+
+    Args:
+        directory: exists.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def open(self, name: str, *, durable: bool = True) -> SqliteStore:
+        """See :class:`common.ports.Stores`."""
+        path = self._path(name)
+        check = path.exists() and path.stat().st_size <= QUICK_CHECK_MAX_BYTES
+        store = SqliteStore(path, durable)
+        try:
+            await store.open(check=check)
+        except sqlite3.Error as error:
+            raise _mapped(error) from error
+        return store
+
+    async def discard(self, name: str) -> None:
+        """See :class:`common.ports.Stores`."""
+        await trio.lowlevel.checkpoint()
+        for suffix in ("-wal", "-shm", ""):
+            self._path(name + suffix).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        assert "/" not in name, "a store lies directly in the data directory"
+        return self._directory / name
