@@ -87,9 +87,15 @@ class _Connection(aiosqlite.Connection):
 
 
 async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
+    failure: sqlite3.Error | None = None
     with trio.CancelScope(shield=True):
         async with trio_asyncio.open_loop():  # type: ignore[attr-defined]
-            await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]
+            try:
+                await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]
+            except sqlite3.Error as error:  # the loop would wrap it in a group
+                failure = error
+    if failure is not None:
+        raise failure
 
 
 class _Job:
