@@ -11,8 +11,8 @@ Source: docs/manifest-format.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
 from common.errors import Corrupt, PeerViolation, Refused
@@ -37,6 +37,7 @@ _BUCKET_SETTINGS: Final = "bucket-settings"
 _ACCESS_KEY: Final = "access-key"
 
 R = TypeVar("R", bound=Record)
+UploadKey: TypeAlias = Annotated[bytes, Size(32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Manifest(Record):
     version: int
     size: int
     pages: Annotated[tuple[PageEntry, ...], Max(MAX_PAGES_PER_OBJECT)]
-    keys: Annotated[tuple[Annotated[bytes, Size(32)], ...], Max(MAX_UPLOAD_KEYS_PER_OBJECT)]
+    keys: Annotated[tuple[UploadKey, ...], Max(MAX_UPLOAD_KEYS_PER_OBJECT)] = field(repr=False)
     metadata: Annotated[bytes, Max(MAX_METADATA_BYTES)]
 
     def keys_by_commitment(self) -> Mapping[bytes, bytes]:
@@ -71,11 +72,8 @@ class Manifest(Record):
 class AccessKeyRecord(Record):
     """The secret half of an access key. ``created_ms``: unix milliseconds."""
 
-    secret: Annotated[str, Max(128)]
+    secret: Annotated[str, Max(128)] = field(repr=False)
     created_ms: int
-
-    def __repr__(self) -> str:
-        return f"AccessKeyRecord(created_ms={self.created_ms})"
 
 
 def _seal(

@@ -1,0 +1,77 @@
+"""The whole CPU work of one stripe in one call, so that a client makes one thread hop for it.
+
+Source: docs/manifest-format.md, "Stripes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.crypto.digest import leaf
+from common.crypto.stream import StripeCipher
+from common.erasure.code import Code
+from common.erasure.geometry import Geometry
+from common.limits import AEAD_TAG_BYTES
+from common.ports import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedStripe:
+    """What goes to the cells. ``units[i]`` and ``leaves[i]`` (32 bytes) belong to slot i."""
+
+    units: list[memoryview]
+    leaves: list[bytes]
+
+
+def encode_stripe(
+    cipher: StripeCipher, code: Code, geometry: Geometry, stripe: int, plaintext: Buffer
+) -> EncodedStripe:
+    """Pad, seal, encode and hash one stripe.
+
+    Args:
+        cipher: of the segment.
+        code: of the segment's k and n.
+        geometry: of the segment.
+        stripe: its number.
+        plaintext: exactly ``geometry.plain_bytes(stripe)`` bytes. Not read after the return.
+    """
+    assert len(plaintext) == geometry.plain_bytes(stripe)
+    unit_bytes = geometry.unit_bytes_of(stripe)
+    sealed = memoryview(bytearray(geometry.k * unit_bytes))
+    padding = len(sealed) - AEAD_TAG_BYTES - len(plaintext)
+    # Fewer than k bytes, and only in a segment's last stripe.
+    padded = b"".join((plaintext, bytes(padding))) if padding else plaintext
+    cipher.seal_into(stripe, geometry.is_last(stripe), padded, sealed)
+    units = [sealed[at : at + unit_bytes] for at in range(0, len(sealed), unit_bytes)]
+    units += code.encode(sealed, unit_bytes)
+    return EncodedStripe(units, [leaf(unit) for unit in units])
+
+
+def decode_stripe(
+    cipher: StripeCipher,
+    code: Code,
+    geometry: Geometry,
+    stripe: int,
+    units: Mapping[int, Buffer],
+) -> memoryview:
+    """Compute missing data units of one stripe and open it.
+
+    Args:
+        units: any k (or more) units of the stripe by slot, each of
+            ``geometry.unit_bytes_of(stripe)`` bytes.
+
+    Returns:
+        The plaintext without padding.
+
+    Raises:
+        Corrupt: ``stripe_not_authentic``: at least one unit is wrong. Compare the leaves to find
+            which, and try again without it.
+    """
+    unit_bytes = geometry.unit_bytes_of(stripe)
+    missing = [slot for slot in range(geometry.k) if slot not in units]
+    rebuilt = dict(zip(missing, code.rebuild(units, unit_bytes, missing), strict=True))
+    data = [rebuilt[slot] if slot in rebuilt else units[slot] for slot in range(geometry.k)]
+    plaintext = memoryview(bytearray(geometry.k * unit_bytes - AEAD_TAG_BYTES))
+    cipher.open_units_into(stripe, geometry.is_last(stripe), data, plaintext)
+    return plaintext[: geometry.plain_bytes(stripe)]
