@@ -1,0 +1,329 @@
+"""A whole swarm in one trio run: the real services on simulated nodes, killed and restarted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+import trio
+
+import cell.config
+import cell.service
+import coordinator.config
+import coordinator.service
+import gateway_s3.config
+import gateway_s3.service
+from common.crypto.identity import KeyPair
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError
+from common.format.manifest import AccessKeyRecord, seal_access_key
+from common.ids import TenantId
+from common.ports import Disk, World
+from sim.http import SimTransport
+from sim.s3_client import Credentials, S3Client
+from sim.world import SimNode, SimSwarm
+
+NATIVE_PORT: Final = 7000
+HTTP_PORT: Final = 7001
+S3_PORT: Final = 9000
+CLIENT_TIMEOUT_S: Final = 120.0
+
+Serve = Callable[[World, Any, "trio.TaskStatus[Any]"], Awaitable[None]]
+
+
+async def read_file(disk: Disk, path: str) -> bytes:
+    """All bytes of a file of a node."""
+    file = await disk.open(path)
+    try:
+        return await file.read(0, await file.size())
+    finally:
+        await file.close()
+
+
+async def write_file(disk: Disk, path: str, data: bytes) -> None:
+    """Write a whole file durably."""
+    file = await disk.open(path, create=True)
+    await file.write(0, [data])
+    await file.sync()
+    await file.close()
+    await disk.sync_directory(path.rpartition("/")[0])
+
+
+class Daemon:
+    """One service on one node, over its lives.
+
+    Args:
+        node: where it runs.
+        serve: the service's entry.
+        config: its parsed configuration.
+    """
+
+    def __init__(self, node: SimNode, serve: Callable[..., Awaitable[None]], config: Any) -> None:
+        self.node = node
+        self._serve = serve
+        self._config = config
+        self.is_up = False
+        self.serving: Any = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run one life: until the node dies or the service ends. Starts anew when called again.
+
+        Raises:
+            Exception: what the service raised while its node was alive: a finding, except for
+                the errors of :mod:`common.errors`, which end the life (a refused start).
+        """
+        life, died = self.node.life, self.node.died
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await died.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                self.serving = await nursery.start(self._serve, self.node.world, self._config)
+                self.is_up = True
+                task_status.started()
+                await trio.sleep_forever()
+            except AlvearyError as error:
+                self.node.note("daemon ended", {"error": str(error)})
+            except BaseExceptionGroup as group:
+                rest = group.split(AlvearyError)[1]
+                if rest is not None:
+                    raise
+                self.node.note("daemon ended", {"error": repr(group)})
+            finally:
+                self.is_up = False
+                if life == self.node.life:
+                    nursery.cancel_scope.cancel()
+
+    def crash(self, *, power: bool) -> None:
+        """End the current life at once."""
+        self.is_up = False
+        self.node.crash(power=power)
+
+    async def keep(
+        self, down_s: Callable[[], float], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Run life after life, each after a pause, as an operator's supervisor does."""
+        started = False
+        while True:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._one_life)
+                if not started:
+                    task_status.started()
+                    started = True
+            await trio.sleep(down_s())
+
+    async def _one_life(self, *, task_status: trio.TaskStatus[None]) -> None:
+        is_told = False
+
+        class Told:
+            def started(self, value: None = None) -> None:
+                nonlocal is_told
+                is_told = True
+                task_status.started()
+
+        try:
+            await self.run(task_status=Told())
+        finally:
+            if not is_told:
+                task_status.started()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What swarm to build."""
+
+    cells: int = 6
+    redundancy: str = "4/6"
+    gateways: int = 1
+    sites: int = 0
+    """0: every cell is a site of its own."""
+    cell_capacity_bytes: int = 2 * 1024**3
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More configuration by service: ``{"coordinator": {...}}``."""
+
+
+class Cluster(AbstractAsyncContextManager["Cluster"]):
+    """A running swarm: ``async with Cluster(swarm, shape) as cluster``."""
+
+    def __init__(self, swarm: SimSwarm, shape: Shape) -> None:
+        self.swarm = swarm
+        self.shape = shape
+        self.coordinator: Daemon
+        self.cells: list[Daemon] = []
+        self.gateways: list[Daemon] = []
+        self.credentials: Credentials
+        self.tenant: TenantKey
+        self._restarts = swarm.random("restarts")
+        self._operator_token = ""
+        self._nursery_manager = trio.open_nursery()
+        self._nursery: trio.Nursery
+
+    async def __aenter__(self) -> Self:
+        self._nursery = await self._nursery_manager.__aenter__()
+        try:
+            await self._build()
+        except BaseException as error:
+            self._nursery.cancel_scope.cancel()
+            if await self._nursery_manager.__aexit__(type(error), error, error.__traceback__):
+                raise AssertionError("a nursery swallowed an error") from error
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self._nursery.cancel_scope.cancel()
+        return await self._nursery_manager.__aexit__(kind, error, traceback)
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the swarm until it stops."""
+        self._nursery.start_soon(work)
+
+    @property
+    def daemons(self) -> Sequence[Daemon]:
+        """All of them: the coordinator, the cells, the gateways."""
+        return [self.coordinator, *self.cells, *self.gateways]
+
+    def _pause_s(self) -> float:
+        return self._restarts.uniform(0.5, 20.0)
+
+    def _configured(self, service: str, config: dict[str, Any]) -> dict[str, Any]:
+        return {**config, **self.shape.overrides.get(service, {})}
+
+    async def _build(self) -> None:
+        node = self.swarm.node("coordinator")
+        config = coordinator.config.Config.parse(
+            self._configured(
+                "coordinator",
+                {
+                    "data": ".",
+                    "listen": f"coordinator:{NATIVE_PORT}",
+                    "http": f"coordinator:{HTTP_PORT}",
+                    "advertise": f"coordinator:{NATIVE_PORT}",
+                    "swarm": "sim",
+                    "redundancy": self.shape.redundancy,
+                    "discovery": False,
+                },
+            )
+        )
+        self.coordinator = Daemon(node, coordinator.service.serve, config)
+        await self._nursery.start(self.coordinator.keep, self._pause_s)
+        operator = json.loads(await read_file(node.world.disk, "operator.json"))
+        self._operator_token = operator["token"]
+        identity = await read_file(node.world.disk, "identity.key")
+        coordinator_id = KeyPair.from_private(bytes.fromhex(identity.decode().strip())).peer_id
+        for number in range(self.shape.cells):
+            await self.add_cell(number)
+        await self._make_tenant(coordinator_id.hex())
+        await self._wait_rings()
+
+    async def add_cell(self, number: int) -> None:
+        """Invite and start one more cell."""
+        site = number % self.shape.sites if self.shape.sites else number
+        token = (await self.operate("POST", "/v1/invites", {}))["token"]
+        node = self.swarm.node(f"cell-{number:02}", capacity_bytes=self.shape.cell_capacity_bytes)
+        config = cell.config.Config.parse(
+            self._configured(
+                "cell",
+                {
+                    "data": ".",
+                    "listen": f"{node.name}:{NATIVE_PORT}",
+                    "http": f"{node.name}:{HTTP_PORT}",
+                    "advertise": f"{node.name}:{NATIVE_PORT}",
+                    "token": token,
+                    "site": f"site-{site}",
+                    "host": f"host-{number}",
+                },
+            )
+        )
+        daemon = Daemon(node, cell.service.serve, config)
+        self.cells.append(daemon)
+        await self._nursery.start(daemon.keep, self._pause_s)
+
+    async def _make_tenant(self, coordinator_id: str) -> None:
+        chance = self.swarm.random("tenant")
+        self.tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
+        await self.operate(
+            "POST",
+            "/v1/tenants",
+            {
+                "name": "sim",
+                "tenant_id": self.tenant.tenant_id.hex(),
+                "proof_digest": hashlib.sha256(self.tenant.proof()).hexdigest(),
+            },
+        )
+        self.credentials = Credentials("AKSIM", chance.randbytes(20).hex())
+        record = AccessKeyRecord(secret=self.credentials.secret_key, created_ms=0)
+        sealed = seal_access_key(self.tenant, "AKSIM", record, chance.randbytes)
+        await self.operate(
+            "POST",
+            "/v1/tenants/sim/keys",
+            {"access_key_id": "AKSIM", "sealed": base64.b64encode(sealed).decode()},
+        )
+        for number in range(self.shape.gateways):
+            node = self.swarm.node(f"gateway-{number}")
+            await write_file(
+                node.world.disk,
+                "tenants/sim.json",
+                json.dumps(
+                    {
+                        "name": "sim",
+                        "tenant_id": self.tenant.tenant_id.hex(),
+                        "key": self.tenant.key.hex(),
+                    }
+                ).encode(),
+            )
+            config = gateway_s3.config.Config.parse(
+                self._configured(
+                    "gateway",
+                    {
+                        "data": ".",
+                        "s3": f"{node.name}:{S3_PORT}",
+                        "http": f"{node.name}:{HTTP_PORT}",
+                        "coordinator": [f"coordinator:{NATIVE_PORT}"],
+                        "coordinator_id": coordinator_id,
+                        "tenants": "tenants",
+                    },
+                )
+            )
+            daemon = Daemon(node, gateway_s3.service.serve, config)
+            self.gateways.append(daemon)
+            await self._nursery.start(daemon.keep, self._pause_s)
+
+    async def operate(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the operators' HTTP API of the coordinator."""
+        network = self.swarm.node("operator").world.network
+        async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
+            answer = await http.request(
+                method,
+                f"http://coordinator:{HTTP_PORT}{path}",
+                headers={"authorization": f"Bearer {self._operator_token}"},
+                json=body,
+            )
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    async def _wait_rings(self) -> None:
+        while not (await self.operate("GET", "/v1/status"))["rings"]:  # noqa: ASYNC110
+            await trio.sleep(1)  # over HTTP there is no event to wait for
+
+    def client(self, name: str = "client-0", gateway: int = 0) -> S3Client:
+        """An S3 client on a node of its own. One per task: its connections are its own."""
+        node = self.swarm.node(name)
+        http = httpx.AsyncClient(
+            transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
+        )
+        return S3Client(http, f"gateway-{gateway}:{S3_PORT}", self.credentials, node.world.clock)

@@ -1,0 +1,209 @@
+"""The nemesis: draws faults from the seed, bounded by what must be recoverable."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from sim.cluster import Cluster, Daemon
+from sim.network import LinkModel
+from sim.world import SimSwarm
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Which faults may be drawn, and how dense. Drawn from the seed by :func:`draw_plan`."""
+
+    pause_s: float
+    kinds: tuple[str, ...]
+    link: LinkModel
+    rotten_cells: int
+    """Cells whose disks may rot or fail to read: at most n-k, because nothing repairs them yet."""
+
+
+KINDS: Final = (
+    "kill",
+    "power_cut",
+    "partition",
+    "one_way_partition",
+    "slow_node",
+    "slow_disk",
+    "stalled_disk",
+    "sync_error",
+    "write_error",
+    "full_disk",
+    "clock_step",
+    "cut_connections",
+    "rot",
+    "read_error",
+)
+
+
+def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
+    """A plan for one run.
+
+    Args:
+        spare_slots: n-k of the redundancy class: how many cells may rot for good.
+    """
+    count = chance.randrange(3, len(KINDS) + 1)
+    return FaultPlan(
+        pause_s=chance.choice((2.0, 8.0, 30.0)),
+        kinds=tuple(sorted(chance.sample(KINDS, count))),
+        link=LinkModel(
+            latency_s=chance.choice((0.0005, 0.01, 0.05)),
+            jitter_s=chance.choice((0.0, 0.01, 0.2)),
+            loss=chance.choice((0.0, 0.01, 0.1, 0.3)),
+        ),
+        rotten_cells=chance.randrange(spare_slots + 1),
+    )
+
+
+class Nemesis:
+    """Carries a plan out on a cluster until told to heal."""
+
+    def __init__(self, swarm: SimSwarm, cluster: Cluster, plan: FaultPlan) -> None:
+        self._swarm = swarm
+        self._cluster = cluster
+        self._plan = plan
+        self._chance = swarm.random("faults")
+        self.drawn: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Draw faults for ever (cancel it, then :meth:`heal`)."""
+        self._swarm.internet.model = self._plan.link
+        while True:
+            await trio.sleep(self._chance.expovariate(1 / self._plan.pause_s))
+            kind = self._chance.choice(self._plan.kinds)
+            self.drawn[kind] = self.drawn.get(kind, 0) + 1
+            strike: Callable[[], None] = getattr(self, f"_{kind}")
+            strike()
+
+    def heal(self) -> None:
+        """End every fault that ends by itself in the world: links, disks, clocks, space."""
+        self._swarm.internet.heal()
+        for daemon in self._cluster.daemons:
+            node = daemon.node
+            faults = node.platter.faults
+            faults.read_error = faults.write_error = faults.sync_error = faults.latency_s = 0.0
+            faults.stalled_until = 0.0
+            node.platter.capacity_bytes = self._cluster.shape.cell_capacity_bytes
+            node.clock_offset_s = 0.0
+
+    def _any(self) -> Daemon:
+        return self._chance.choice(list(self._cluster.daemons))
+
+    def _cell(self) -> Daemon:
+        return self._chance.choice(self._cluster.cells)
+
+    def _note(self, daemon: Daemon, event: str, **facts: object) -> None:
+        daemon.node.note(f"fault: {event}", dict(facts))
+
+    def _kill(self) -> None:
+        self._any().crash(power=False)
+
+    def _power_cut(self) -> None:
+        self._any().crash(power=True)
+
+    def _for_a_while(self, undo: Callable[[], None]) -> None:
+        seconds = self._chance.uniform(1, 60)
+
+        async def later() -> None:
+            await trio.sleep(seconds)
+            undo()
+
+        self._cluster.start_soon(later)
+
+    def _partition(self) -> None:
+        self._part(both=True)
+
+    def _one_way_partition(self) -> None:
+        self._part(both=False)
+
+    def _part(self, *, both: bool) -> None:
+        first, second = self._chance.sample(list(self._cluster.daemons), 2)
+        internet = self._swarm.internet
+        pairs = [(first.node.name, second.node.name)]
+        if both:
+            pairs.append((second.node.name, first.node.name))
+        for pair in pairs:
+            internet.block(*pair)
+        self._note(first, "partition", other=second.node.name, both=both)
+        self._for_a_while(lambda: [internet.unblock(*pair) for pair in pairs] and None)
+
+    def _cut_connections(self) -> None:
+        first, second = self._chance.sample(list(self._cluster.daemons), 2)
+        self._note(first, "connections cut", other=second.node.name)
+        self._swarm.internet.cut(first.node.name, second.node.name)
+
+    def _slow_node(self) -> None:
+        daemon, slow = self._any(), self._swarm.internet.slow_nodes
+        slow[daemon.node.name] = self._chance.uniform(0.05, 3.0)
+        self._note(daemon, "slow", seconds=slow[daemon.node.name])
+        self._for_a_while(lambda: slow.pop(daemon.node.name, 0.0) and None)
+
+    def _slow_disk(self) -> None:
+        daemon = self._cell()
+        faults = daemon.node.platter.faults
+        faults.latency_s = self._chance.uniform(0.01, 2.0)
+        self._note(daemon, "slow disk", seconds=faults.latency_s)
+        self._for_a_while(lambda: setattr(faults, "latency_s", 0.0))
+
+    def _stalled_disk(self) -> None:
+        daemon = self._cell()
+        seconds = self._chance.uniform(1, 40)
+        daemon.node.platter.faults.stalled_until = trio.current_time() + seconds
+        self._note(daemon, "stalled disk", seconds=seconds)
+
+    def _error(self, name: str, daemon: Daemon) -> None:
+        faults = daemon.node.platter.faults
+        setattr(faults, name, self._chance.choice((0.01, 0.2, 1.0)))
+        self._note(daemon, name.replace("_", " "), probability=getattr(faults, name))
+        self._for_a_while(lambda: setattr(faults, name, 0.0))
+
+    def _sync_error(self) -> None:
+        self._error("sync_error", self._cell())
+
+    def _write_error(self) -> None:
+        self._error("write_error", self._cell())
+
+    def _rotten(self) -> Daemon | None:
+        rotten = self._cluster.cells[: self._plan.rotten_cells]
+        return self._chance.choice(rotten) if rotten else None
+
+    def _read_error(self) -> None:
+        daemon = self._rotten()
+        if daemon is not None:
+            self._error("read_error", daemon)
+
+    def _rot(self) -> None:
+        daemon = self._rotten()
+        if daemon is None:
+            return
+        platter = daemon.node.platter
+        paths = sorted(path for path, inode in platter.inodes.items() if len(inode.content) > 4096)
+        if paths:
+            path = self._chance.choice(paths)
+            offset = self._chance.randrange(len(platter.inodes[path].content))
+            platter.rot(path, offset)
+            self._note(daemon, "rot", path=path, offset=offset)
+
+    def _full_disk(self) -> None:
+        daemon = self._cell()
+        platter = daemon.node.platter
+        platter.capacity_bytes = platter.used_bytes() + self._chance.randrange(100_000)
+        self._note(daemon, "full disk")
+
+        def empty() -> None:
+            platter.capacity_bytes = self._cluster.shape.cell_capacity_bytes
+
+        self._for_a_while(empty)
+
+    def _clock_step(self) -> None:
+        daemon = self._any()
+        daemon.node.clock_offset_s = self._chance.choice((-3600.0, -60.0, 60.0, 3600.0))
+        self._note(daemon, "clock step", seconds=daemon.node.clock_offset_s)
+        self._for_a_while(lambda: setattr(daemon.node, "clock_offset_s", 0.0))

@@ -1,0 +1,67 @@
+"""What clients asked and were answered: the input of the checkers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import trio
+
+from sim.checkers.linearizability import UNKNOWN_END, Kind, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One object content, made of its name alone so that it need not be kept."""
+
+    name: str
+    size: int
+
+    def content(self) -> bytes:
+        """The bytes: the name again and again under a hash, so that every range is telling."""
+        seed = self.name.encode()
+        block = b"".join(
+            hashlib.blake2b(seed, salt=number.to_bytes(16, "big")).digest() for number in range(64)
+        )
+        return (block * (self.size // len(block) + 1))[: self.size]
+
+
+@dataclass(slots=True)
+class History:
+    """Operations by key, and the values written."""
+
+    operations: dict[str, list[Operation]] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    wrong_bytes: list[str] = field(default_factory=list)
+    """Readable accounts of answers whose bytes were not any value's."""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def new_value(self, size: int) -> Value:
+        """A value that no one has written yet."""
+        value = Value(f"v{len(self.values)}", size)
+        self.values[value.name] = value
+        return value
+
+    def record(
+        self,
+        key: str,
+        kind: Kind,
+        start_s: float,
+        *,
+        value: str | None = None,
+        expected: str | None = None,
+        holds: bool = True,
+        known: bool = True,
+    ) -> None:
+        """Add an operation that has just been answered (or given up)."""
+        end_s = trio.current_time() if known else UNKNOWN_END
+        operation = Operation(kind, start_s, end_s, value, expected, holds)
+        self.operations.setdefault(key, []).append(operation)
+        self.count(f"{kind.value} {'answered' if known else 'unknown'}")
+
+    def count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def keys(self) -> Iterable[str]:
+        return sorted(self.operations)

@@ -1,0 +1,296 @@
+"""What clients do: a mix of S3 operations over few keys, so that they meet."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+import httpx
+import trio
+
+from sim.checkers.linearizability import Kind
+from sim.history import History, Value
+from sim.s3_client import S3Client
+
+BUCKET: Final = "hive"
+SIZES: Final = (0, 1, 100, 4096, 4096, 70_000, 300_000, 1_100_000, 2_500_000)
+PART_BYTES: Final = 5 * 1024 * 1024
+VALUE_HEADER: Final = "x-amz-meta-value"
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How often each operation is drawn, and how fast."""
+
+    weights: Mapping[str, int]
+    keys: int = 6
+    clients: int = 3
+    pause_s: float = 3.0
+
+
+DEFAULT_MIX: Final = Mix(
+    {
+        "put": 8,
+        "get": 10,
+        "get_range": 4,
+        "delete": 3,
+        "list": 3,
+        "put_if_absent": 3,
+        "put_if_match": 3,
+        "copy": 2,
+        "put_in_parts": 1,
+        "delete_many": 1,
+    }
+)
+
+
+class Workload:
+    """Drives one client and writes down what it saw.
+
+    Args:
+        chance: draws the operations, keys and sizes.
+        history: shared by all clients of a run.
+    """
+
+    def __init__(
+        self, client: S3Client, history: History, chance: random.Random, mix: Mix = DEFAULT_MIX
+    ) -> None:
+        self._client = client
+        self._history = history
+        self._chance = chance
+        self._mix = mix
+        self._keys = [f"key {number}/\u00e9%2F" for number in range(mix.keys)]
+        self._seen: dict[str, Value] = {}
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self._keys)
+
+    async def make_bucket(self) -> None:
+        """Create the bucket of the run (setup: no faults yet)."""
+        answer = await self._client.request("PUT", f"/{BUCKET}")
+        assert answer.status_code == 200, answer.text
+
+    async def run(self, until_s: float) -> None:
+        """Do operations until that virtual time."""
+        names, weights = list(self._mix.weights), list(self._mix.weights.values())
+        while trio.current_time() < until_s:
+            await trio.sleep(self._chance.uniform(0, 2 * self._mix.pause_s))
+            name = self._chance.choices(names, weights)[0]
+            operation: Callable[[str], Awaitable[None]] = getattr(self, f"_{name}")
+            await operation(self._chance.choice(self._keys))
+
+    async def read_all(self) -> None:
+        """Read every key and list once: the checkers then know the final state."""
+        for key in self._keys:
+            await self._get(key)
+        await self._list(self._keys[0])
+
+    async def _ask(
+        self,
+        method: str,
+        key: str | None,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response | None:
+        """One request; None when its outcome is unknown (cut, timed out, or a 5xx answer)."""
+        path = f"/{BUCKET}" if key is None else f"/{BUCKET}/{key}"
+        try:
+            answer = await self._client.request(method, path, query, body, headers)
+        except httpx.TransportError:
+            return None
+        return None if answer.status_code >= 500 else answer
+
+    def _size(self) -> int:
+        return self._chance.choice(SIZES)
+
+    async def _put(self, key: str) -> None:
+        value, start = self._history.new_value(self._size()), trio.current_time()
+        answer = await self._ask("PUT", key, None, value.content(), {VALUE_HEADER: value.name})
+        if answer is None:
+            self._history.record(key, Kind.PUT, start, value=value.name, known=False)
+        elif answer.status_code == 200:
+            self._history.record(key, Kind.PUT, start, value=value.name)
+        else:
+            self._refused("put", answer)
+
+    def _refused(self, what: str, answer: httpx.Response) -> None:
+        code = re.search(r"<Code>(\w+)</Code>", answer.text)
+        self._history.count(f"{what} refused {answer.status_code} {code.group(1) if code else ''}")
+
+    async def _put_if_absent(self, key: str) -> None:
+        value, start = self._history.new_value(self._size()), trio.current_time()
+        headers = {VALUE_HEADER: value.name, "if-none-match": "*"}
+        answer = await self._ask("PUT", key, None, value.content(), headers)
+        self._conditional(key, Kind.PUT_IF_ABSENT, start, value, None, answer)
+
+    async def _put_if_match(self, key: str) -> None:
+        seen = self._seen.get(key)
+        if seen is None or seen.size == 0:
+            return await self._get(key)
+        value, start = self._history.new_value(self._size()), trio.current_time()
+        digest = hashlib.md5(seen.content(), usedforsecurity=False).hexdigest()
+        headers = {VALUE_HEADER: value.name, "if-match": f'"{digest}"'}
+        answer = await self._ask("PUT", key, None, value.content(), headers)
+        self._conditional(key, Kind.PUT_IF_MATCH, start, value, seen.name, answer)
+        return None
+
+    def _conditional(
+        self,
+        key: str,
+        kind: Kind,
+        start_s: float,
+        value: Value,
+        expected: str | None,
+        answer: httpx.Response | None,
+    ) -> None:
+        if answer is None:
+            self._history.record(
+                key, kind, start_s, value=value.name, expected=expected, known=False
+            )
+        elif answer.status_code == 200:
+            self._history.record(key, kind, start_s, value=value.name, expected=expected)
+        elif answer.status_code in (404, 412):
+            self._history.record(
+                key, kind, start_s, value=value.name, expected=expected, holds=False
+            )
+        else:
+            self._refused(kind.value, answer)
+
+    async def _get(self, key: str) -> None:
+        start = trio.current_time()
+        answer = await self._ask("GET", key)
+        if answer is None:
+            self._history.count("get unknown")
+        elif answer.status_code == 404:
+            self._history.record(key, Kind.GET, start)
+        elif answer.status_code == 200:
+            self._judge(key, start, answer, 0, None)
+        else:
+            self._refused("get", answer)
+
+    async def _get_range(self, key: str) -> None:
+        start = trio.current_time()
+        first = self._chance.randrange(1_200_000)
+        last = first + self._chance.randrange(400_000)
+        answer = await self._ask("GET", key, None, b"", {"range": f"bytes={first}-{last}"})
+        if answer is None:
+            self._history.count("get unknown")
+        elif answer.status_code == 404:
+            self._history.record(key, Kind.GET, start)
+        elif answer.status_code == 206:
+            self._judge(key, start, answer, first, last)
+        elif answer.status_code != 416:
+            self._refused("get", answer)
+
+    def _judge(
+        self, key: str, start_s: float, answer: httpx.Response, first: int, last: int | None
+    ) -> None:
+        name = answer.headers.get(VALUE_HEADER, "")
+        value = self._history.values.get(name)
+        end = None if last is None else last + 1
+        if value is None or answer.content != value.content()[first:end]:
+            self._history.wrong_bytes.append(
+                f"{key!r} answered {len(answer.content)} bytes from {first} that are not {value}"
+            )
+            return
+        self._seen[key] = value
+        self._history.record(key, Kind.GET, start_s, value=name)
+
+    async def _delete(self, key: str) -> None:
+        start = trio.current_time()
+        answer = await self._ask("DELETE", key)
+        if answer is None or answer.status_code == 204:
+            self._history.record(key, Kind.DELETE, start, known=answer is not None)
+        else:
+            self._refused("delete", answer)
+
+    async def _delete_many(self, key: str) -> None:
+        start = trio.current_time()
+        chosen = sorted({key, self._chance.choice(self._keys)})
+        items = "".join(f"<Object><Key>{each}</Key></Object>" for each in chosen)
+        body = f"<Delete>{items}</Delete>".encode()
+        checksum = hashlib.sha256(body).digest()
+        headers = {"x-amz-checksum-sha256": _base64(checksum)}
+        answer = await self._ask("POST", None, {"delete": ""}, body, headers)
+        if answer is not None and answer.status_code != 200:
+            return self._refused("delete_many", answer)
+        for each in chosen:
+            self._history.record(each, Kind.DELETE, start, known=answer is not None)
+        return None
+
+    async def _list(self, key: str) -> None:
+        start = trio.current_time()
+        found: set[str] = set()
+        query = {"list-type": "2", "encoding-type": "url"}
+        if self._chance.random() < 0.5:
+            query["max-keys"] = "2"
+        while True:
+            answer = await self._ask("GET", None, query)
+            if answer is None or answer.status_code != 200:
+                self._history.count("list unknown")
+                return
+            found.update(unquote(name) for name in re.findall(r"<Key>(.*?)</Key>", answer.text))
+            more = re.search(r"<NextContinuationToken>(.*?)</Next", answer.text)
+            if more is None:
+                break
+            query["continuation-token"] = more.group(1)
+        for each in self._keys:
+            self._history.record(each, Kind.EXISTS, start, holds=each in found)
+
+    async def _copy(self, key: str) -> None:
+        """Copy onto another key what we last saw under this one, if it is still the same."""
+        seen, target = self._seen.get(key), self._chance.choice(self._keys)
+        if seen is None or seen.size == 0 or target == key:
+            return await self._get(key)
+        start = trio.current_time()
+        digest = hashlib.md5(seen.content(), usedforsecurity=False).hexdigest()
+        value = Value(f"{seen.name}", seen.size)
+        headers = {
+            "x-amz-copy-source": quote(f"/{BUCKET}/{key}"),
+            "x-amz-copy-source-if-match": f'"{digest}"',
+        }
+        answer = await self._ask("PUT", target, None, b"", headers)
+        if answer is None:
+            self._history.record(target, Kind.PUT, start, value=value.name, known=False)
+        elif answer.status_code == 200 and "<ETag>" in answer.text:
+            self._history.record(target, Kind.PUT, start, value=value.name)
+        elif answer.status_code == 200:
+            self._history.record(target, Kind.PUT, start, value=value.name, known=False)
+        return None
+
+    async def _put_in_parts(self, key: str) -> None:
+        value = self._history.new_value(PART_BYTES + self._chance.randrange(1, 200_000))
+        content = value.content()
+        begun = await self._ask("POST", key, {"uploads": ""}, b"", {VALUE_HEADER: value.name})
+        if begun is None or begun.status_code != 200:
+            return
+        found = re.search(r"<UploadId>(.*?)</UploadId>", begun.text)
+        assert found is not None, begun.text
+        upload = found.group(1)
+        parts = []
+        for number, part in enumerate((content[:PART_BYTES], content[PART_BYTES:]), 1):
+            query = {"partNumber": str(number), "uploadId": upload}
+            answer = await self._ask("PUT", key, query, part)
+            if answer is None or answer.status_code != 200:
+                await self._ask("DELETE", key, {"uploadId": upload})
+                return
+            etag = answer.headers["etag"]
+            parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+        body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
+        start = trio.current_time()
+        answer = await self._ask("POST", key, {"uploadId": upload}, body)
+        known = answer is not None and answer.status_code == 200 and "<ETag>" in answer.text
+        if known or answer is None or answer.status_code == 200:
+            self._history.record(key, Kind.PUT, start, value=value.name, known=known)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
