@@ -42,9 +42,7 @@ def check_name(name: str) -> None:
 
 def make_tenant() -> TenantKey:
     """A new tenant: a random id and a random key."""
-    return TenantKey(
-        tenant_id=TenantId(system_entropy(TENANT_ID_BYTES)), key=system_entropy(32)
-    )
+    return TenantKey(tenant_id=TenantId(system_entropy(TENANT_ID_BYTES)), key=system_entropy(32))
 
 
 def write_tenant(directory: Path, name: str, tenant: TenantKey) -> Path:

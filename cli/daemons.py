@@ -132,7 +132,9 @@ class DaemonCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         flags: list[click.Parameter] = [
             click.Option(
-                ["--" + name.replace("_", "-"), name], multiple=takes_many(hint), help=_HELP.get(name)
+                ["--" + name.replace("_", "-"), name],
+                multiple=takes_many(hint),
+                help=_HELP.get(name),
             )
             for name, hint in config_hints(self.role).items()
         ]
@@ -188,10 +190,9 @@ def coordinator(config: Path | None, parent_pid: int | None, **flags: Any) -> in
 @click.command(cls=CellCommand, invoke_without_command=True)
 @_config_option
 @_parent_option
-@click.pass_context
-def cell(ctx: click.Context, config: Path | None, parent_pid: int | None, **flags: Any) -> int:
+def cell(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
     """Run a cell in the foreground. `alveary cell join TOKEN` makes one."""
-    if ctx.invoked_subcommand is not None:
+    if click.get_current_context().invoked_subcommand is not None:
         return 0
     return _start("cell", config, parent_pid, flags)
 

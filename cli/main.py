@@ -50,6 +50,22 @@ def alveary() -> None:
     """Alveary: a peer-to-peer, erasure-coded, encrypted object store with an S3 gateway."""
 
 
+def _only_ours(group: BaseExceptionGroup[BaseException]) -> AlvearyError:
+    """The first error of a group of tasks that failed together, if all are for the operator.
+
+    Raises:
+        BaseExceptionGroup: there is a bug among them: all of it is shown.
+    """
+    ours, others = group.split(AlvearyError)
+    if ours is None or others is not None:
+        raise group
+    error: BaseException = ours
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, AlvearyError)
+    return error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -70,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except AlvearyError as error:
+        print_error(explain(error))
+        return exit_code_of(error)
+    except BaseExceptionGroup as group:
+        error = _only_ours(group)
         print_error(explain(error))
         return exit_code_of(error)
     except BrokenPipeError:  # The reader of our output has gone (`alveary status | head`).

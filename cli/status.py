@@ -10,7 +10,7 @@ import click
 import trio
 
 from cli.operators import DEFAULT_DATA, access_options, connect
-from cli.report import explain, exit_code_of, human_bytes, print_error, print_result, table
+from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
 from common.errors import AlvearyError
 
 

@@ -1,0 +1,220 @@
+"""Brings a whole swarm up on this machine, watches it, and stops it in order.
+
+Source: docs/operations.md, "A swarm on one machine".
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from cli.credentials import make_access_key, make_tenant, read_tenant, seal_key, tenant_body
+from cli.credentials import write_tenant as write_tenant_file
+from cli.operators import OperatorApi, read_operator_file
+from cli.ports import PortChooser, can_listen, parse_address
+from cli.processes import Daemon, Processes
+from cli.swarm_directory import Credentials, Settings, SwarmDirectory, parse_redundancy
+from common.errors import BadConfig, Unavailable
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 15.0
+POLL_S: Final = 0.05
+TOKEN_LIFETIME_S: Final = 30 * 86_400
+"""A first start that was cut short is finished by the next one, perhaps days later."""
+SWARM_NAME: Final = "local"
+TENANT_NAME: Final = "default"
+REGION: Final = "us-east-1"
+
+
+class LocalSwarm:
+    """The daemons of one directory.
+
+    Args:
+        directory: whose lock the caller holds.
+        settings: what to start.
+        processes: starts and watches children.
+    """
+
+    def __init__(self, directory: SwarmDirectory, settings: Settings, processes: Processes) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._processes = processes
+        self._ports = PortChooser()
+        self._coordinator = Daemon("coordinator", "coordinator", directory.daemon("coordinator"))
+        names = [f"cell-{number:02d}" for number in range(settings.cells)]
+        self._cells = [Daemon(name, "cell", directory.daemon(name)) for name in names]
+        self._gateway = Daemon("gateway", "gateway", directory.daemon("gateway"))
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """All daemons, in the order in which they are started."""
+        return [self._coordinator, *self._cells, self._gateway]
+
+    async def start(self) -> Credentials:
+        """Start everything; return when objects can be written and read.
+
+        Raises:
+            BadConfig: ``cannot_listen``: the S3 address is taken; or files of the directory do
+                not belong together.
+            Unavailable: ``daemon_failed``, ``not_ready``.
+        """
+        address = parse_address(self._settings.s3)
+        if not can_listen(address):
+            raise BadConfig("cannot_listen", message=f"{address} is taken", flag="--s3")
+        self._directory.write_settings(self._settings)
+        coordinator = await self._start_coordinator()
+        async with OperatorApi(*read_operator_file(self._directory.operator_file)) as api:
+            async with trio.open_nursery() as nursery:
+                for cell in self._cells:
+                    nursery.start_soon(self._start_cell, cell, coordinator, api)
+                credentials = await self._prepare_tenant(api)
+                ready = await self._start_gateway(coordinator)
+            await self._wait_writable(api)
+        credentials = replace(credentials, endpoint=f"http://{ready['s3']}")
+        self._directory.write_credentials(credentials)
+        self.write_processes()
+        return credentials
+
+    def write_processes(self) -> None:
+        """Bring ``processes.json`` up to date."""
+        self._directory.write_processes(
+            [
+                {
+                    "name": daemon.name,
+                    "role": daemon.role,
+                    "pid": daemon.pid,
+                    "data": str(daemon.data),
+                    **({} if daemon.is_running else {"exit": daemon.exit_text()}),
+                }
+                for daemon in self.daemons
+                if daemon.process is not None
+            ]
+        )
+
+    async def stop(self) -> list[str]:
+        """Stop all: who takes requests first, who remembers last.
+
+        Returns:
+            The names of the daemons that did not stop in time and were killed.
+        """
+        killed: list[str] = []
+        for group in ([self._gateway], self._cells, [self._coordinator]):
+            killed += await self._processes.stop(group, timeout_s=STOP_TIMEOUT_S)
+        self._directory.forget_processes()
+        return killed
+
+    async def _start_coordinator(self) -> dict[str, Any]:
+        known = self._directory.read_daemon_config("coordinator")
+        listen = self._ports.choose(known.get("listen"))
+        config = {
+            **known,
+            "data": str(self._coordinator.data),
+            "listen": str(listen),
+            "advertise": str(listen),
+            "http": str(self._ports.choose(known.get("http"))),
+            "swarm": SWARM_NAME,
+            "redundancy": self._settings.redundancy,
+        }
+        path = self._directory.write_daemon_config("coordinator", config)
+        ready = await self._run(self._coordinator, path)
+        if not self._settings.coordinator_id:
+            self._settings = replace(self._settings, coordinator_id=str(ready["peer_id"]))
+            self._directory.write_settings(self._settings)
+        elif ready["peer_id"] != self._settings.coordinator_id:
+            raise BadConfig(
+                "wrong_coordinator",
+                message="the coordinator's key is not this swarm's: its data directory was "
+                "replaced or emptied",
+                data=str(self._coordinator.data),
+            )
+        return ready
+
+    async def _start_cell(
+        self, cell: Daemon, coordinator: dict[str, Any], api: OperatorApi
+    ) -> None:
+        known = self._directory.read_daemon_config(cell.name)
+        listen = self._ports.choose(known.get("listen"))
+        http = self._ports.choose(known.get("http"))
+        if "token" not in known:
+            invite = {"host": cell.name, "uses": 1, "expires_in_s": TOKEN_LIFETIME_S}
+            known["token"] = (await api.call("POST", "/v1/invites", invite))["token"]
+        config = {
+            **known,
+            "data": str(cell.data),
+            "listen": str(listen),
+            "advertise": str(listen),
+            "http": str(http),
+            "coordinator": [coordinator["native"]],
+            "coordinator_id": coordinator["peer_id"],
+            "host": cell.name,
+        }
+        await self._run(cell, self._directory.write_daemon_config(cell.name, config))
+
+    async def _start_gateway(self, coordinator: dict[str, Any]) -> dict[str, Any]:
+        known = self._directory.read_daemon_config("gateway")
+        config = {
+            **known,
+            "data": str(self._gateway.data),
+            "s3": self._settings.s3,
+            "http": str(self._ports.choose(known.get("http"))),
+            "coordinator": [coordinator["native"]],
+            "coordinator_id": coordinator["peer_id"],
+            "tenants": str(self._directory.tenants),
+            "region": REGION,
+        }
+        path = self._directory.write_daemon_config("gateway", config)
+        return await self._run(self._gateway, path)
+
+    async def _run(self, daemon: Daemon, config: Path) -> dict[str, Any]:
+        return await self._processes.start(daemon, config, timeout_s=START_TIMEOUT_S)
+
+    async def _prepare_tenant(self, api: OperatorApi) -> Credentials:
+        """Make the tenant and its access key, or what of them a start that was cut short did not
+        get to. Each secret is on disk here before the coordinator hears of it."""
+        path = self._directory.tenants / f"{TENANT_NAME}.json"
+        if not path.exists():
+            write_tenant_file(self._directory.tenants, TENANT_NAME, make_tenant())
+        tenant = read_tenant(path)
+        tenants = (await api.call("GET", "/v1/tenants"))["tenants"]
+        known = {each["name"]: each["tenant_id"] for each in tenants}
+        if TENANT_NAME not in known:
+            await api.call("POST", "/v1/tenants", tenant_body(TENANT_NAME, tenant))
+        elif known[TENANT_NAME] != tenant.tenant_id.hex():
+            raise BadConfig("wrong_tenant_key", file=str(path))
+        credentials = self._directory.read_credentials()
+        if credentials is None:
+            endpoint = f"http://{self._settings.s3}"
+            credentials = Credentials(endpoint, REGION, *make_access_key())
+            self._directory.write_credentials(credentials)
+        keys = (await api.call("GET", f"/v1/tenants/{TENANT_NAME}/keys"))["keys"]
+        if credentials.access_key not in [each["access_key_id"] for each in keys]:
+            body = seal_key(
+                tenant,
+                credentials.access_key,
+                credentials.secret_key,
+                created_ms=int(time.time() * 1000),
+            )
+            await api.call("POST", f"/v1/tenants/{TENANT_NAME}/keys", body)
+        return credentials
+
+    async def _wait_writable(self, api: OperatorApi) -> None:
+        _, slots = parse_redundancy(self._settings.redundancy)
+        status: dict[str, Any] = {}
+        with trio.move_on_after(START_TIMEOUT_S):
+            while True:
+                status = await api.call("GET", "/v1/status")
+                alive = [cell for cell in status["cells"] if cell["state"] == "alive"]
+                if len(alive) >= max(slots, len(self._cells)) and status["rings"]:
+                    return
+                await trio.sleep(POLL_S)
+        raise Unavailable(
+            "not_ready",
+            message="the cells run, but the coordinator does not place on them",
+            cells=len(status.get("cells", [])),
+            rings=len(status.get("rings", [])),
+            log=str(self._coordinator.log_path),
+        )

@@ -1,0 +1,199 @@
+"""The directory of ``alveary up``: what lies where, and what is remembered between starts.
+
+``swarm.json`` what the swarm is; ``credentials.json`` for S3 clients; ``processes.json`` while it
+runs; ``coordinator/``, ``cell-00/``..., ``gateway/`` each with ``config.toml``, ``log`` and data.
+
+Source: docs/operations.md, "The directory of alveary up".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import tomli_w
+
+from cli.daemons import CONFIG_NAME, read_config
+from cli.files import read_json, write_private
+from common.errors import BadConfig
+from common.limits import MAX_SLOTS
+
+VERSION: Final = 1
+DEFAULT_CELLS: Final = 6
+DEFAULT_REDUNDANCY: Final = "4/6"
+DEFAULT_S3: Final = "127.0.0.1:9000"
+MAX_LOCAL_CELLS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a local swarm is, from its first start on."""
+
+    cells: int
+    redundancy: str
+    s3: str
+    coordinator_id: str = ""
+    """64 hex digits; empty until the coordinator has been started once."""
+
+    @classmethod
+    def resolve(
+        cls,
+        remembered: Self | None,
+        *,
+        cells: int | None,
+        redundancy: str | None,
+        s3: str | None,
+    ) -> Self:
+        """What to start: what is remembered, changed by the flags that may change it.
+
+        Args:
+            remembered: None on the first start.
+            cells: may grow.
+            redundancy: ``k/n``; never changes.
+            s3: ``host:port``; may change.
+
+        Raises:
+            BadConfig: ``redundancy_differs``, ``cells_differ`` or ``bad_redundancy``.
+        """
+        if remembered is None:
+            wanted = cls(
+                cells=DEFAULT_CELLS if cells is None else cells,
+                redundancy=redundancy or DEFAULT_REDUNDANCY,
+                s3=s3 or DEFAULT_S3,
+            )
+        else:
+            if redundancy is not None and redundancy != remembered.redundancy:
+                raise BadConfig(
+                    "redundancy_differs",
+                    message=f"this swarm was made with redundancy {remembered.redundancy}, "
+                    f"not {redundancy}",
+                )
+            if cells is not None and cells < remembered.cells:
+                raise BadConfig(
+                    "cells_differ",
+                    message=f"this swarm has {remembered.cells} cells, which hold data; "
+                    f"{cells} would leave some out",
+                )
+            wanted = replace(remembered, cells=cells or remembered.cells, s3=s3 or remembered.s3)
+        _, slots = parse_redundancy(wanted.redundancy)
+        if wanted.cells < slots:
+            raise BadConfig(
+                "too_few_cells",
+                message=f"redundancy {wanted.redundancy} needs at least {slots} cells, "
+                f"not {wanted.cells}",
+            )
+        return wanted
+
+
+def parse_redundancy(text: str) -> tuple[int, int]:
+    """``k/n`` as numbers.
+
+    Raises:
+        BadConfig: ``bad_redundancy``.
+    """
+    match = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", text)
+    if match is None or not int(match[1]) < int(match[2]) <= MAX_SLOTS:
+        raise BadConfig(
+            "bad_redundancy", message=f"{text!r}: write K/N with 1 <= K < N <= {MAX_SLOTS}, as 4/6"
+        )
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an S3 client needs."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+
+
+class SwarmDirectory:
+    """Paths and small files of one local swarm.
+
+    Args:
+        root: absolute; made when something is first written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def operator_file(self) -> Path:
+        """Written by the coordinator on its first start."""
+        return self.root / "coordinator" / "operator.json"
+
+    @property
+    def tenants(self) -> Path:
+        """The gateway's tenant key files."""
+        return self.root / "gateway" / "tenants"
+
+    def daemon(self, name: str) -> Path:
+        """The data directory of a daemon."""
+        return self.root / name
+
+    def read_settings(self) -> Settings | None:
+        """What is remembered; None before the first start.
+
+        Raises:
+            BadConfig: ``bad_swarm_file``: from another version, or damaged.
+        """
+        content = read_json(self.root / "swarm.json")
+        if content is None:
+            return None
+        version = content.pop("version", None)
+        try:
+            settings = Settings(**content)
+        except TypeError as error:
+            raise BadConfig("bad_swarm_file", file=str(self.root / "swarm.json")) from error
+        if version != VERSION:
+            raise BadConfig("bad_swarm_file", version=version, wanted=VERSION)
+        return settings
+
+    def write_settings(self, settings: Settings) -> None:
+        """Remember them."""
+        content = {"version": VERSION, **asdict(settings)}
+        write_private(self.root / "swarm.json", json.dumps(content) + "\n")
+
+    def read_credentials(self) -> Credentials | None:
+        """The credentials made at the first start; None before.
+
+        Raises:
+            BadConfig: ``bad_credentials_file``.
+        """
+        content = read_json(self.root / "credentials.json")
+        if content is None:
+            return None
+        try:
+            return Credentials(**content)
+        except TypeError as error:
+            raise BadConfig(
+                "bad_credentials_file", file=str(self.root / "credentials.json")
+            ) from error
+
+    def write_credentials(self, credentials: Credentials) -> None:
+        """Keep them, readable by the owner only."""
+        write_private(self.root / "credentials.json", json.dumps(asdict(credentials)) + "\n")
+
+    def write_processes(self, processes: list[dict[str, Any]]) -> None:
+        """List the running daemons."""
+        write_private(self.root / "processes.json", json.dumps(processes, indent=1) + "\n")
+
+    def forget_processes(self) -> None:
+        """No daemon runs (any more): a list of dead process ids would mislead."""
+        (self.root / "processes.json").unlink(missing_ok=True)
+
+    def read_daemon_config(self, name: str) -> dict[str, Any]:
+        """A daemon's configuration as it was last written; empty before."""
+        path = self.daemon(name) / CONFIG_NAME
+        return read_config(path) if path.exists() else {}
+
+    def write_daemon_config(self, name: str, table: dict[str, Any]) -> Path:
+        """Write a daemon's configuration and return its path."""
+        path = self.daemon(name) / CONFIG_NAME
+        write_private(path, tomli_w.dumps(table))
+        return path

@@ -1,0 +1,132 @@
+"""``alveary up``: a whole swarm on this machine, one process per daemon, in the foreground."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from cli.files import lock_directory
+from cli.operators import DEFAULT_DATA
+from cli.processes import Daemon, Processes
+from cli.report import print_error
+from cli.supervisor import LocalSwarm
+from cli.swarm_directory import MAX_LOCAL_CELLS, Credentials, Settings, SwarmDirectory
+
+
+def greeting(settings: Settings, credentials: Credentials, root: Path) -> str:
+    """What a person needs to use the swarm: a ready line, then lines to copy and paste."""
+    endpoint, region = credentials.endpoint, credentials.region
+    key, secret = credentials.access_key, credentials.secret_key
+    return f"""\
+alveary is ready: {settings.cells} cells, redundancy {settings.redundancy}, S3 at {endpoint}
+
+  endpoint    {endpoint}
+  region      {region}
+  access key  {key}
+  secret key  {secret}
+  (also in {root / "credentials.json"})
+
+aws-cli:
+  export AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}
+  aws --endpoint-url {endpoint} s3 mb s3://first
+  aws --endpoint-url {endpoint} s3 cp README.md s3://first/
+  aws --endpoint-url {endpoint} s3 ls s3://first
+
+rclone:
+  rclone config create alveary s3 provider=Other endpoint={endpoint} region={region} \
+access_key_id={key} secret_access_key={secret}
+  rclone copy README.md alveary:first
+  rclone ls alveary:first
+
+Ctrl-C stops it; started again on the same --data, everything is there."""
+
+
+def _show_death(daemon: Daemon) -> None:
+    print_error(
+        f"{daemon.name} (process {daemon.pid}) died: {daemon.exit_text()}; "
+        f"its log is {daemon.log_path}"
+    )
+
+
+async def _wait_signal(*, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            return
+
+
+async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
+    """Start the swarm of a directory, and stop it when a signal comes.
+
+    Returns:
+        0 after a clean stop; 1 when a daemon had to be killed.
+
+    Raises:
+        BadConfig, Unavailable: it could not be started; what was started is stopped.
+    """
+    async with trio.open_nursery() as watchers:
+
+        def on_death(daemon: Daemon) -> None:
+            _show_death(daemon)
+            swarm.write_processes()
+
+        directory = SwarmDirectory(root)
+        directory.forget_processes()
+        swarm = LocalSwarm(directory, settings, Processes(watchers, on_death))
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def stop_at_signal(*, task_status: trio.TaskStatus[None]) -> None:
+                    await _wait_signal(task_status=task_status)
+                    nursery.cancel_scope.cancel()
+
+                await nursery.start(stop_at_signal)
+                credentials = await swarm.start()
+                if as_json:
+                    ready = {"ready": True, **asdict(credentials), "data": str(root)}
+                    print(json.dumps(ready), flush=True)
+                else:
+                    print(greeting(settings, credentials, root), flush=True)
+        finally:
+            with trio.CancelScope(shield=True):
+                killed = await swarm.stop()
+        watchers.cancel_scope.cancel()
+    if killed:
+        print_error(f"killed after their deadline: {', '.join(killed)}")
+    return 1 if killed else 0
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DATA,
+    show_default=True,
+    help="Where everything lies.",
+)
+@click.option(
+    "--cells",
+    type=click.IntRange(1, MAX_LOCAL_CELLS),
+    help="How many cells (6 at first; may grow).",
+)
+@click.option("--redundancy", help="K/N: any K of N shards give the data back (4/6).")
+@click.option("--s3", help="HOST:PORT for S3 (127.0.0.1:9000).")
+@click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
+def up(data: Path, cells: int | None, redundancy: str | None, s3: str | None, as_json: bool) -> int:
+    """Run a whole swarm on this machine: a coordinator, cells and a gateway, each a process."""
+    root = data.absolute()
+    handle = lock_directory(root)
+    try:
+        settings = Settings.resolve(
+            SwarmDirectory(root).read_settings(), cells=cells, redundancy=redundancy, s3=s3
+        )
+        return trio.run(partial(supervise, root, settings, as_json=as_json))
+    finally:
+        os.close(handle)
