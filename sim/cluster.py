@@ -188,6 +188,11 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self._nursery.cancel_scope.cancel()
         return await self._nursery_manager.__aexit__(kind, error, traceback)
 
+    async def wait_all_up(self) -> None:
+        """Wait until every daemon serves."""
+        while not all(daemon.is_up for daemon in self.daemons):  # noqa: ASYNC110
+            await trio.sleep(1)  # lives begin and end; a poll in virtual time costs nothing
+
     def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run something beside the swarm until it stops."""
         self._nursery.start_soon(work)

@@ -67,6 +67,7 @@ class Workload:
         self._mix = mix
         self._keys = [f"key {number}/\u00e9%2F" for number in range(mix.keys)]
         self._seen: dict[str, Value] = {}
+        self._unanswered: dict[str, str] = {}
 
     @property
     def keys(self) -> list[str]:
@@ -91,6 +92,12 @@ class Workload:
         for key in self._keys:
             await self._get(key)
         await self._list(self._keys[0])
+
+    def unread(self) -> list[str]:
+        """After :meth:`read_all`: keys whose last read got no answer, readable."""
+        return [
+            f"{key!r}: {self._unanswered[key]}" for key in self._keys if key in self._unanswered
+        ]
 
     async def _ask(
         self,
@@ -167,7 +174,9 @@ class Workload:
     async def _get(self, key: str) -> None:
         start = trio.current_time()
         answer = await self._ask("GET", key)
+        self._unanswered.pop(key, None)
         if answer is None:
+            self._unanswered[key] = "no answer, or an error of the server"
             self._history.count("get unknown")
         elif answer.status_code == 404:
             self._history.record(key, Kind.GET, start)

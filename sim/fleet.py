@@ -1,0 +1,97 @@
+"""Many seeds over several processes, and the file of seeds that once failed."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sim.scenario import SCENARIOS, Report, Scenario, run_scenario
+
+FAILED_SEEDS: Final = Path(__file__).parent / "failed_seeds.json"
+"""Seeds that found a bug, replayed for ever: ``[{"scenario", "minutes", "seed", "found"}]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One seed of one scenario."""
+
+    scenario: Scenario
+    seed: int
+
+
+def _run(job: Job) -> Report:
+    report = run_scenario(job.scenario, job.seed)
+    if report.holds:
+        report.events = []
+    return report
+
+
+def run_fleet(
+    jobs: Iterable[Job], processes: int, *, until_s: float | None = None
+) -> Iterator[Report]:
+    """Run jobs in worker processes; reports come as they finish.
+
+    Args:
+        jobs: may be endless; only a few are taken ahead.
+        processes: how many run at once; 1 runs in this process.
+        until_s: ``time.monotonic()`` after which no new job is begun.
+    """
+
+    def in_time() -> bool:
+        return until_s is None or time.monotonic() < until_s
+
+    waiting = iter(jobs)
+    if processes == 1:
+        for job in waiting:
+            if not in_time():
+                return
+            yield _run(job)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=context, max_tasks_per_child=50
+    ) as pool:
+        running: set[concurrent.futures.Future[Report]] = set()
+        exhausted = False
+        while running or not exhausted:
+            while not exhausted and len(running) < 2 * processes:
+                job = next(waiting, None)
+                if job is None or not in_time():
+                    exhausted = True
+                else:
+                    running.add(pool.submit(_run, job))
+            done, running = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                yield future.result()
+
+
+def failed_seeds() -> list[Job]:
+    """The jobs of the file of failed seeds."""
+    if not FAILED_SEEDS.exists():
+        return []
+    jobs = []
+    for entry in json.loads(FAILED_SEEDS.read_text()):
+        scenario = SCENARIOS[entry["scenario"]]
+        minutes = float(entry["minutes"])
+        fields = {
+            name: getattr(scenario, name) for name in ("cells", "redundancy", "clients", "kinds")
+        }
+        jobs.append(Job(Scenario(scenario.name, minutes, **fields), int(entry["seed"])))
+    return jobs
+
+
+def default_processes() -> int:
+    """One per core."""
+    return os.cpu_count() or 1
+
+
+ShowProgress = Callable[[int, int, Report], None]

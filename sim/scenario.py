@@ -1,0 +1,221 @@
+"""One simulated run: build the swarm, trouble it, heal it, demand that everything converges."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from sim.checkers.bounds import check_bounds
+from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
+from sim.checkers.ownership import check_ownership
+from sim.cluster import Cluster, Shape
+from sim.faults import KINDS, FaultPlan, Nemesis, draw_plan
+from sim.history import History
+from sim.replay import run_seeded
+from sim.trace import TraceEvent
+from sim.workloads import Workload
+from sim.world import SimSwarm
+
+CONVERGE_S: Final = 1200.0
+"""Virtual time after healing within which everything must have converged: two write leases
+(300 s), the delete grace and several rounds, with room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What kind of run: its shape, its faults and how long clients work under them."""
+
+    name: str
+    minutes: float = 20.0
+    cells: int = 12
+    redundancy: str = "4/6"
+    clients: int = 3
+    kinds: tuple[str, ...] = KINDS
+    """Faults that may be drawn; empty: none."""
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    each.name: each
+    for each in (
+        Scenario("everything"),
+        Scenario("calm", kinds=()),
+        Scenario("idle", kinds=(), clients=0),
+        Scenario("crashes", kinds=("kill", "power_cut")),
+        Scenario(
+            "network",
+            kinds=("partition", "one_way_partition", "slow_node", "cut_connections"),
+        ),
+        Scenario(
+            "disks",
+            kinds=(
+                "power_cut",
+                "slow_disk",
+                "stalled_disk",
+                "sync_error",
+                "write_error",
+                "full_disk",
+                "rot",
+                "read_error",
+            ),
+        ),
+        Scenario("clocks", kinds=("clock_step", "kill")),
+        Scenario("small", minutes=3, cells=6),
+        Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
+    )
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """What held and what did not. A run is good when ``violations`` is empty."""
+
+    seed: int
+    scenario: str
+    violations: list[str] = field(default_factory=list)
+    digest: str = ""
+    virtual_s: float = 0.0
+    real_s: float = 0.0
+    steps: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    events: list[TraceEvent] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return not self.violations
+
+
+def run_scenario(scenario: Scenario, seed: int) -> Report:
+    """Run one seed of a scenario from start to verdict.
+
+    Raises:
+        Nothing of the run's own: an exception inside it becomes a violation of the report.
+    """
+    report = Report(seed, scenario.name)
+    began = time.perf_counter()
+
+    async def main() -> None:
+        await _run(scenario, seed, report)
+
+    try:
+        run_seeded(seed, main)
+    except Exception as error:  # any exception of the product is the finding of the run
+        report.violations.append(f"raised {_readable(error)}")
+    report.real_s = time.perf_counter() - began
+    return report
+
+
+def _readable(error: BaseException, depth: int = 0) -> str:
+    """An exception with its place, and those inside a group."""
+    if isinstance(error, BaseExceptionGroup):
+        inner = "; ".join(_readable(each, depth + 1) for each in error.exceptions[:4])
+        return f"[{inner}]"
+    place = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        place = f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return f"{type(error).__name__}: {error} at {place}"
+
+
+def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
+    if not scenario.kinds:
+        return None
+    k, n = (int(part) for part in scenario.redundancy.split("/"))
+    plan = draw_plan(swarm.random("plan"), n - k)
+    kinds = tuple(kind for kind in plan.kinds if kind in scenario.kinds) or scenario.kinds
+    return FaultPlan(plan.pause_s, kinds, plan.link, plan.rotten_cells)
+
+
+async def _run(scenario: Scenario, seed: int, report: Report) -> None:
+    swarm = SimSwarm(seed)
+    history = History()
+    shape = Shape(cells=scenario.cells, redundancy=scenario.redundancy)
+    try:
+        async with Cluster(swarm, shape) as cluster:
+            workloads = [
+                Workload(
+                    cluster.client(f"client-{number}"),
+                    history,
+                    random.Random(f"{seed}/client-{number}"),  # noqa: S311
+                )
+                for number in range(max(1, scenario.clients))
+            ]
+            await workloads[0].make_bucket()
+            await _trouble(scenario, swarm, cluster, workloads, report)
+            await _converge(cluster, workloads[0], report)
+            report.violations += check_bounds(swarm)
+            report.violations += await check_ownership(cluster)
+        _judge(history, report)
+    finally:
+        report.virtual_s = swarm.virtual_s()
+        report.digest = swarm.trace.digest()
+        report.steps = swarm.trace.count
+        report.events = list(swarm.trace.events)
+        report.counts = dict(sorted(history.counts.items()))
+
+
+async def _trouble(
+    scenario: Scenario,
+    swarm: SimSwarm,
+    cluster: Cluster,
+    workloads: list[Workload],
+    report: Report,
+) -> None:
+    """The phase of safety: clients work while faults strike."""
+    until_s = trio.current_time() + scenario.minutes * 60
+    plan = _draw_plan(scenario, swarm)
+    async with trio.open_nursery() as faults:
+        if plan is not None:
+            nemesis = Nemesis(swarm, cluster, plan)
+            faults.start_soon(nemesis.run)
+        if scenario.clients:
+            async with trio.open_nursery() as nursery:
+                for workload in workloads:
+                    nursery.start_soon(workload.run, until_s)
+        else:
+            await trio.sleep_until(until_s)
+        faults.cancel_scope.cancel()
+    if plan is not None:
+        nemesis.heal()
+        report.faults = dict(sorted(nemesis.drawn.items()))
+
+
+async def _converge(cluster: Cluster, workload: Workload, report: Report) -> None:
+    """The phase of liveness: with all faults healed the swarm must come to rest, in time."""
+    with trio.move_on_after(CONVERGE_S) as scope:
+        await cluster.wait_all_up()
+        await trio.sleep(30)
+        await workload.read_all()
+        for problem in workload.unread():
+            report.violations.append(f"not readable after healing: {problem}")
+        violations = await check_ownership(cluster)
+        while violations:
+            await trio.sleep(20)
+            violations = await check_ownership(cluster)
+    if scope.cancelled_caught:
+        report.violations.append(f"did not converge within {CONVERGE_S:.0f} s of virtual time")
+
+
+def _judge(history: History, report: Report) -> None:
+    report.violations += [f"wrong bytes: {account}" for account in history.wrong_bytes]
+    for key in history.keys():
+        operations = history.operations[key]
+        try:
+            if is_linearizable(operations):
+                continue
+        except SearchTooLarge:
+            report.violations.append(f"{key!r}: history of {len(operations)} too large to judge")
+            continue
+        tail = "\n    ".join(
+            f"{each.kind.value} {each.value} [{each.start_s:.3f}, {each.end_s:.3f}]"
+            f" expected={each.expected} holds={each.holds}"
+            for each in shrink(operations)[-8:]
+        )
+        report.violations.append(f"{key!r} is not linearizable; it ends with\n    {tail}")
