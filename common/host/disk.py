@@ -1,0 +1,271 @@
+"""The Disk port on a real directory.
+
+A hop to a thread and back costs 60-100 microseconds of CPU, more than most operations themselves.
+So what surely does not wait is done where it is: reads that the page cache can answer (the kernel
+says so: ``RWF_NOWAIT``) and small writes, which only copy into the page cache. Everything that may
+wait for the medium runs in a thread.
+
+Source: docs/shard-format.md, "Durability"; preadv2(2); fsync(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Unavailable
+from common.limits import KIB
+from common.ports import Buffer, Space
+
+T = TypeVar("T")
+
+INLINE_READ_BYTES: Final = 256 * KIB
+"""Largest read tried in place: a copy of 50 microseconds, less than the hop it saves."""
+INLINE_WRITE_BYTES: Final = 64 * KIB
+"""Largest write done in place. Smaller than for reads: the kernel may throttle a writer."""
+MAX_THREADS: Final = 8
+"""Operations of one daemon that wait for the medium at a time."""
+MAX_PARTS_PER_CALL: Final = 1024
+"""IOV_MAX of Linux."""
+LOCK_NAME: Final = "lock"
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_HERE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def _write_failure(error: OSError, path: str) -> AlvearyError:
+    reason = "no_space" if error.errno in _NO_SPACE else "write_error"
+    return Unavailable(reason, path=path, error=os.strerror(error.errno or 0))
+
+
+def _write_all(descriptor: int, offset: int, parts: Sequence[Buffer]) -> None:
+    """pwritev until everything is written."""
+    rest = [memoryview(part).cast("B") for part in parts if len(part)]
+    while rest:
+        written = os.pwritev(descriptor, rest[:MAX_PARTS_PER_CALL], offset)
+        offset += written
+        done = 0
+        while done < len(rest) and written >= len(rest[done]):
+            written -= len(rest[done])
+            done += 1
+        del rest[:done]
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def _read_all(descriptor: int, offset: int, length: int) -> bytes:
+    """pread until ``length`` bytes or the end of the file."""
+    data = os.pread(descriptor, length, offset)
+    if len(data) == length or not data:
+        return data
+    pieces = [data]
+    got = len(data)
+    while got < length:
+        data = os.pread(descriptor, length - got, offset + got)
+        if not data:
+            break
+        pieces.append(data)
+        got += len(data)
+    return b"".join(pieces)
+
+
+class RealFile:
+    """An open file: a :class:`common.ports.File`."""
+
+    def __init__(self, descriptor: int, path: str, limiter: trio.CapacityLimiter) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._limiter = limiter
+        self._can_try = True
+        self._closer = weakref.finalize(self, os.close, descriptor)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """See :class:`common.ports.File`."""
+        assert offset >= 0
+        assert length >= 0
+        if length <= INLINE_READ_BYTES and self._can_try:
+            cached = self._read_cached(offset, length)
+            if cached is not None:
+                return cached
+        try:
+            return await self._in_thread(partial(_read_all, self._descriptor, offset, length))
+        except OSError as error:
+            raise Corrupt(
+                "read_error", path=self._path, offset=offset, error=os.strerror(error.errno or 0)
+            ) from error
+
+    def _read_cached(self, offset: int, length: int) -> bytes | None:
+        """The bytes if the page cache has them all; None if a thread must read (and will meet
+        again whatever error there was)."""
+        buffer = bytearray(length)
+        try:
+            got = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._can_try = error.errno not in _NOT_HERE
+            return None
+        return bytes(buffer) if got == length else None
+
+    async def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """See :class:`common.ports.File`."""
+        assert offset >= 0
+        write = partial(_write_all, self._descriptor, offset, parts)
+        try:
+            if sum(map(len, parts)) <= INLINE_WRITE_BYTES:
+                write()
+            else:
+                await self._in_thread(write)
+        except OSError as error:
+            raise _write_failure(error, self._path) from error
+
+    async def sync(self) -> None:
+        """See :class:`common.ports.File`."""
+        try:
+            await self._in_thread(partial(os.fdatasync, self._descriptor))
+        except OSError as error:
+            raise Unavailable(
+                "sync_failed", path=self._path, error=os.strerror(error.errno or 0)
+            ) from error
+
+    async def size(self) -> int:
+        """See :class:`common.ports.File`."""
+        await trio.lowlevel.checkpoint()
+        return os.fstat(self._descriptor).st_size
+
+    async def truncate(self, length: int) -> None:
+        """See :class:`common.ports.File`."""
+        try:
+            await self._in_thread(partial(os.ftruncate, self._descriptor, length))
+        except OSError as error:
+            raise _write_failure(error, self._path) from error
+
+    async def punch(self, offset: int, length: int) -> None:
+        """See :class:`common.ports.File`. Python has no fallocate(2) with flags: does nothing."""
+        await trio.lowlevel.checkpoint()
+
+    async def close(self) -> None:
+        """Close; may be called again."""
+        self._closer()
+        await trio.lowlevel.checkpoint()
+
+
+class RealDisk:
+    """The directory of one daemon: a :class:`common.ports.Disk`.
+
+    Args:
+        root: exists. Everything in it is made for this user alone (0600 and 0700).
+
+    Raises:
+        BadConfig: ``data_in_use``: another process works in this directory; ``bad_data_directory``:
+            it cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._limiter = trio.CapacityLimiter(MAX_THREADS)
+        self._unlock = weakref.finalize(self, os.close, _lock(root))
+
+    def close(self) -> None:
+        """Let another process have the directory; may be called again."""
+        self._unlock()
+
+    def _path(self, path: str) -> str:
+        """The real path of a relative one; never outside the root."""
+        if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+            raise AssertionError(f"path leaves the tree: {path!r}")
+        return os.path.join(self._root, path)
+
+    def _directory(self, path: str) -> str:
+        return str(self._root) if path in {"", "."} else self._path(path)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def _change(self, path: str, work: Callable[[], T]) -> T:
+        try:
+            return await self._in_thread(work)
+        except FileNotFoundError as error:
+            raise NotFound("no_such_file", path=path) from error
+        except OSError as error:
+            raise _write_failure(error, path) from error
+
+    async def open(self, path: str, *, create: bool = False) -> RealFile:
+        """See :class:`common.ports.Disk`. A symbolic link in the last place is not followed."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        real = self._path(path)
+        descriptor = await self._change(path, partial(os.open, real, flags, 0o600))
+        return RealFile(descriptor, path, self._limiter)
+
+    async def names(self, path: str) -> list[str]:
+        """See :class:`common.ports.Disk`."""
+        real = self._directory(path)
+        try:
+            names = await self._in_thread(partial(os.listdir, real))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Corrupt("read_error", path=path, error=os.strerror(error.errno or 0)) from error
+        return sorted(names)
+
+    async def make_directory(self, path: str) -> None:
+        """See :class:`common.ports.Disk`."""
+        real = self._directory(path)
+        await self._change(path, partial(os.makedirs, real, 0o700, exist_ok=True))
+
+    async def rename(self, source: str, target: str) -> None:
+        """See :class:`common.ports.Disk`."""
+        await self._change(source, partial(os.replace, self._path(source), self._path(target)))
+
+    async def unlink(self, path: str) -> None:
+        """See :class:`common.ports.Disk`."""
+        await self._change(path, partial(os.unlink, self._path(path)))
+
+    async def sync_directory(self, path: str) -> None:
+        """See :class:`common.ports.Disk`."""
+        try:
+            await self._in_thread(partial(_sync_directory, self._directory(path)))
+        except OSError as error:
+            raise Unavailable(
+                "sync_failed", path=path, error=os.strerror(error.errno or 0)
+            ) from error
+
+    async def space(self) -> Space:
+        """See :class:`common.ports.Disk`."""
+        await trio.lowlevel.checkpoint()
+        facts = os.statvfs(self._root)
+        # As df: what root alone may use counts neither as free nor as part of the whole.
+        usable = facts.f_blocks - (facts.f_bfree - facts.f_bavail)
+        return Space(usable * facts.f_frsize, facts.f_bavail * facts.f_frsize)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(root: Path) -> int:
+    """Take the directory for this process; the kernel gives it back when the process ends."""
+    try:
+        descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadConfig("bad_data_directory", data=str(root), error=str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise BadConfig("data_in_use", data=str(root)) from error
+    return descriptor
