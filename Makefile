@@ -1,0 +1,71 @@
+# Everything a person does with this tree. `make run` and `make test` need nothing but Python 3.11
+# or newer, make and a compiler; both make .venv first, from locks with hashes.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ./alveary-data
+S3 ?= 127.0.0.1:9000
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-annotate
+
+.PHONY: run test check bench lock kill-test memory-test clean
+
+run: $(VENV)/.run
+	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# What is checked beside the tests: style, types, who may import whom.
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(BENCH)
+
+# 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
+kill-test: $(VENV)/.dev
+	ALVEARY_KILLS=200 $(BIN)/python -m pytest --timeout 1800 tests/e2e/test_cell_kill.py
+
+# A 5 GiB object through the gateway, every daemon's memory watched.
+memory-test: $(VENV)/.dev
+	ALVEARY_MEMORY_TEST_MIB=5120 $(BIN)/python -m pytest --timeout 3600 tests/e2e/test_memory.py
+
+# Choose versions anew (docs/hacking.md, "Dependencies").
+lock: $(VENV)/.dev
+	$(PIP_COMPILE) --upgrade --output-file requirements/run.txt requirements/run.in
+	$(PIP_COMPILE) --upgrade --output-file requirements/dev.txt \
+		--constraint requirements/run.txt requirements/dev.in
+	$(PIP_COMPILE) --output-file requirements/build.txt \
+		--constraint requirements/run.txt requirements/build.in
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Alveary needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The build tool comes from its own lock, so that what is built from source is built with it.
+$(VENV)/.build: $(BIN)/python requirements/build.txt
+	$(PIP_INSTALL) --require-hashes -r requirements/build.txt
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.build requirements/run.txt pyproject.toml
+	$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements/run.txt
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
