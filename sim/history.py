@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import trio
@@ -62,6 +61,3 @@ class History:
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
-
-    def keys(self) -> Iterable[str]:
-        return sorted(self.operations)

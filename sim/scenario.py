@@ -143,7 +143,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 Workload(
                     cluster.client(f"client-{number}"),
                     history,
-                    random.Random(f"{seed}/client-{number}"),  # noqa: S311
+                    random.Random(f"{seed}/client-{number}"),
                 )
                 for number in range(max(1, scenario.clients))
             ]
@@ -205,7 +205,7 @@ async def _converge(cluster: Cluster, workload: Workload, report: Report) -> Non
 
 def _judge(history: History, report: Report) -> None:
     report.violations += [f"wrong bytes: {account}" for account in history.wrong_bytes]
-    for key in history.keys():
+    for key in sorted(history.operations):
         operations = history.operations[key]
         try:
             if is_linearizable(operations):
