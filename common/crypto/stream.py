@@ -9,11 +9,9 @@ Encryption and its Nonce-Reuse Misuse-Resistance" (2015).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.errors import Corrupt
@@ -22,9 +20,6 @@ from common.limits import AEAD_TAG_BYTES, MAX_STRIPES_PER_SEGMENT
 from common.ports import Buffer
 
 _NONCE_ZEROS: Final = bytes(7)
-JOIN_BELOW_BYTES: Final = 128 * 1024
-"""Sealed units of less than this together are joined and opened in one call; above, the copy
-costs more than the calls (measured: docs/crypto.md, "Cost")."""
 
 
 def _nonce(stripe: int, last: bool) -> bytes:
@@ -42,14 +37,13 @@ class StripeCipher:
         segment: the segment.
     """
 
-    __slots__ = ("_aad", "_aead", "_algorithm")
+    __slots__ = ("_aad", "_aead")
 
     def __init__(self, segment_key: bytes, tenant: TenantId, segment: SegmentId) -> None:
         assert len(segment_key) == 32
         assert len(tenant) == TENANT_ID_BYTES
         assert len(segment) == SEGMENT_ID_BYTES
         self._aead = AESGCM(segment_key)
-        self._algorithm = algorithms.AES256(segment_key)
         self._aad = tenant + segment
 
     def seal_into(self, stripe: int, last: bool, plaintext: Buffer, out: memoryview) -> None:
@@ -77,31 +71,5 @@ class StripeCipher:
             raise Corrupt("stripe_not_authentic", stripe=stripe)
         try:
             self._aead.decrypt_into(_nonce(stripe, last), sealed, self._aad, out)
-        except InvalidTag:
-            raise Corrupt("stripe_not_authentic", stripe=stripe) from None
-
-    def open_units_into(
-        self, stripe: int, last: bool, units: Sequence[Buffer], out: memoryview
-    ) -> None:
-        """Like :meth:`open_into`, of a sealed stripe that lies in several buffers, without
-        joining them where that would cost more.
-
-        Raises:
-            Corrupt: ``stripe_not_authentic``.
-        """
-        if len(out) < JOIN_BELOW_BYTES or len(units[-1]) < AEAD_TAG_BYTES:
-            self.open_into(stripe, last, b"".join(units), out)
-            return
-        final = memoryview(units[-1])
-        if sum(map(len, units)) != len(out) + AEAD_TAG_BYTES:
-            raise Corrupt("stripe_not_authentic", stripe=stripe)
-        tag = bytes(final[-AEAD_TAG_BYTES:])
-        decryptor = Cipher(self._algorithm, modes.GCM(_nonce(stripe, last), tag)).decryptor()
-        decryptor.authenticate_additional_data(self._aad)
-        done = 0
-        for unit in (*units[:-1], final[:-AEAD_TAG_BYTES]):
-            done += decryptor.update_into(unit, out[done:])
-        try:
-            decryptor.finalize()
         except InvalidTag:
             raise Corrupt("stripe_not_authentic", stripe=stripe) from None

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,33 +44,56 @@ class _PyBuffer(ctypes.Structure):
 
 
 _get_buffer: Final = ctypes.pythonapi.PyObject_GetBuffer
-_get_buffer.argtypes = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int)
+_get_buffer.argtypes = (ctypes.py_object, ctypes.c_void_p, ctypes.c_int)
 _get_buffer.restype = ctypes.c_int
 _release_buffer: Final = ctypes.pythonapi.PyBuffer_Release
-_release_buffer.argtypes = (ctypes.POINTER(_PyBuffer),)
+_release_buffer.argtypes = (ctypes.c_void_p,)
 _release_buffer.restype = None
-_READ_ONLY: Final = 0
-_WRITABLE: Final = 1
+_SIMPLE: Final = 0
 
 
-@contextmanager
-def _pointers(buffers: Sequence[Buffer], length: int, flags: int) -> Iterator[Any]:
-    """A C array of the buffers' addresses, which stay put (and the buffers locked) meanwhile.
+class _Pinned:
+    """Addresses of buffers, which stay put and locked until :meth:`release`.
 
-    The buffer protocol gives the address of read-only memory too, which ctypes' own
-    ``from_buffer`` refuses; so nothing is copied.
+    ctypes' own ``from_buffer`` is quick and takes writable memory only; the buffer protocol itself
+    gives the address of read-only memory too. Neither copies.
     """
-    views = (_PyBuffer * len(buffers))()
-    held = 0
-    try:
-        for buffer, view in zip(buffers, views, strict=True):
-            _get_buffer(buffer, ctypes.byref(view), flags)
-            held += 1
-            assert view.len >= length, "a buffer is shorter than a unit"
-        yield (ctypes.c_void_p * len(buffers))(*(view.buf for view in views))
-    finally:
-        for view in views[:held]:
-            _release_buffer(ctypes.byref(view))
+
+    __slots__ = ("_anchors", "_views")
+
+    def __init__(self) -> None:
+        self._anchors: list[ctypes.c_char] = []
+        self._views: list[_PyBuffer] = []
+
+    def writable(self, buffers: Sequence[Buffer], length: int) -> Any:
+        """Like :meth:`pointers`, of memory that may be written."""
+        assert not any(memoryview(each).readonly for each in buffers)
+        return self.pointers(buffers, length)
+
+    def pointers(self, buffers: Sequence[Buffer], length: int) -> Any:
+        """A C array of the addresses of contiguous buffers of at least ``length`` >= 1 bytes."""
+        return (ctypes.c_void_p * len(buffers))(*[self.pointer(each, length) for each in buffers])
+
+    def pointer(self, buffer: Buffer, length: int) -> int:
+        """The address of one."""
+        assert len(buffer) >= length, "a buffer is shorter than a unit"
+        if isinstance(buffer, bytes) or (isinstance(buffer, memoryview) and buffer.readonly):
+            view = _PyBuffer()
+            _get_buffer(buffer, ctypes.addressof(view), _SIMPLE)
+            self._views.append(view)
+            address = view.buf
+        else:
+            anchor = ctypes.c_char.from_buffer(buffer)
+            self._anchors.append(anchor)
+            address = ctypes.addressof(anchor)
+        assert isinstance(address, int)
+        return address
+
+    def release(self) -> None:
+        """Unlock the buffers."""
+        self._anchors.clear()
+        while self._views:
+            _release_buffer(ctypes.addressof(self._views.pop()))
 
 
 class Isal:
@@ -92,11 +114,15 @@ class Isal:
     def tables(self, rows: Sequence[bytes]) -> bytearray:
         """Multiplication tables for a matrix, given as rows of coefficients."""
         columns = len(rows[0])
-        out = bytearray(TABLE_BYTES_PER_COEFFICIENT * columns * len(rows))
-        with _pointers([b"".join(rows)], columns * len(rows), _READ_ONLY) as matrix:
-            with _pointers([out], len(out), _WRITABLE) as target:
-                self._init_tables(columns, len(rows), matrix[0], target[0])
-        return out
+        matrix = bytearray(b"".join(rows))
+        tables = bytearray(TABLE_BYTES_PER_COEFFICIENT * len(matrix))
+        pinned = _Pinned()
+        try:
+            source, target = pinned.pointers((matrix, tables), len(matrix))
+            self._init_tables(columns, len(rows), source, target)
+        finally:
+            pinned.release()
+        return tables
 
     def multiply(
         self,
@@ -115,22 +141,32 @@ class Isal:
         """
         coefficients = len(sources) * len(targets)
         assert len(tables) == TABLE_BYTES_PER_COEFFICIENT * coefficients
-        with (
-            _pointers([tables], len(tables), _READ_ONLY) as table,
-            _pointers(sources, length, _READ_ONLY) as inputs,
-            _pointers(targets, length, _WRITABLE) as outputs,
-        ):
-            self._encode_data(length, len(sources), len(targets), table[0], inputs, outputs)
+        pinned = _Pinned()
+        try:
+            self._encode_data(
+                length,
+                len(sources),
+                len(targets),
+                pinned.pointer(tables, 1),
+                pinned.pointers(sources, length),
+                pinned.writable(targets, length),
+            )
+        finally:
+            pinned.release()
 
     def invert(self, rows: Sequence[bytes]) -> list[bytes]:
         """The inverse of a square matrix that has one (every k rows of the generator do)."""
         size = len(rows)
         matrix = bytearray(b"".join(rows))
-        out = bytearray(size * size)
-        with _pointers([matrix, out], size * size, _WRITABLE) as both:
-            singular = self._invert_matrix(both[0], both[1], size)
+        inverse = bytearray(size * size)
+        pinned = _Pinned()
+        try:
+            source, target = pinned.pointers((matrix, inverse), size * size)
+            singular = self._invert_matrix(source, target, size)
+        finally:
+            pinned.release()
         assert singular == 0, "any k rows of a Reed-Solomon generator are independent"
-        return [bytes(out[row * size : (row + 1) * size]) for row in range(size)]
+        return [bytes(inverse[row * size : (row + 1) * size]) for row in range(size)]
 
 
 def _candidates() -> Iterator[str]:
