@@ -1,0 +1,171 @@
+"""Request headers that change what a request means, and what is done about each.
+
+A header that asks for something we do not do must not be ignored: an object that its owner thinks
+is locked, tagged or public would not be. Harmless values (the default, or what is true here anyway)
+are accepted; the rest is 501 NotImplemented. Families of headers are refused by their prefix, so
+that a new member of one is not ignored either.
+
+Source: Amazon S3 API Reference, request headers of each action; docs/s3-compatibility.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from common.http.records import Request
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+
+ANY: Final = frozenset({"*"})
+
+ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
+    b"x-amz-acl": frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"}),
+    b"x-amz-bucket-namespace": frozenset({"global"}),
+    b"x-amz-bucket-object-lock-enabled": frozenset({"false", "False"}),
+    b"x-amz-checksum-algorithm": ANY,
+    b"x-amz-checksum-crc32": ANY,
+    b"x-amz-checksum-crc32c": ANY,
+    b"x-amz-checksum-crc64nvme": ANY,
+    b"x-amz-checksum-mode": ANY,
+    b"x-amz-checksum-sha1": ANY,
+    b"x-amz-checksum-sha256": ANY,
+    b"x-amz-checksum-type": ANY,
+    b"x-amz-copy-source": ANY,
+    b"x-amz-copy-source-if-match": ANY,
+    b"x-amz-copy-source-if-modified-since": ANY,
+    b"x-amz-copy-source-if-none-match": ANY,
+    b"x-amz-copy-source-if-unmodified-since": ANY,
+    b"x-amz-copy-source-range": ANY,
+    b"x-amz-metadata-directive": frozenset({"COPY", "REPLACE"}),
+    b"x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
+    b"x-amz-optional-object-attributes": ANY,
+    b"x-amz-request-payer": frozenset({"requester"}),
+    b"x-amz-sdk-checksum-algorithm": ANY,
+    b"x-amz-server-side-encryption": frozenset({"AES256"}),
+    b"x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false", "False"}),
+    b"x-amz-storage-class": frozenset({"STANDARD"}),
+    b"x-amz-tagging": frozenset({""}),
+    b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
+}
+"""Headers of the refused families that are accepted, with the values that are."""
+
+REFUSED_FAMILIES: Final = (
+    b"x-amz-acl",
+    b"x-amz-bucket-",
+    b"x-amz-bypass-",
+    b"x-amz-checksum-",
+    b"x-amz-copy-source",
+    b"x-amz-expected-bucket-owner",
+    b"x-amz-grant-",
+    b"x-amz-if-",
+    b"x-amz-metadata-directive",
+    b"x-amz-mfa",
+    b"x-amz-mp-",
+    b"x-amz-object-",
+    b"x-amz-optional-object-attributes",
+    b"x-amz-rename-",
+    b"x-amz-request-payer",
+    b"x-amz-sdk-checksum-",
+    b"x-amz-server-side-encryption",
+    b"x-amz-source-expected-bucket-owner",
+    b"x-amz-storage-class",
+    b"x-amz-tagging",
+    b"x-amz-website-",
+    b"x-amz-write-offset-bytes",
+)
+
+_WRITES: Final = frozenset(
+    {
+        "PutObject",
+        "CopyObject",
+        "UploadPart",
+        "UploadPartCopy",
+        "CreateMultipartUpload",
+        "CompleteMultipartUpload",
+        "DeleteObject",
+    }
+)
+_REFUSED_ON_WRITES: Final = (
+    b"content-range",
+    b"if-modified-since",
+    b"if-range",
+    b"if-unmodified-since",
+)
+"""Ignoring one of these would overwrite or delete what the client meant to protect."""
+
+_CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
+    b"if-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}),
+    b"if-none-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"}),
+}
+"""The writes on which a condition can be given; on other writes it is refused."""
+
+_STORAGE_CLASSES: Final = frozenset(
+    {
+        "DEEP_ARCHIVE",
+        "EXPRESS_ONEZONE",
+        "FSX_ONTAP",
+        "FSX_OPENZFS",
+        "GLACIER",
+        "GLACIER_IR",
+        "INTELLIGENT_TIERING",
+        "ONEZONE_IA",
+        "OUTPOSTS",
+        "REDUCED_REDUNDANCY",
+        "SNOW",
+        "STANDARD_IA",
+    }
+)
+_ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
+
+
+def check_headers(request: Request, operation: str) -> None:
+    """Refuse a request whose headers ask for what is not done here.
+
+    Args:
+        request: any.
+        operation: the name of the operation it was routed to.
+
+    Raises:
+        S3Error: NotImplemented; InvalidArgument: a header given twice; InvalidStorageClass,
+            InvalidEncryptionAlgorithmError: words that S3 does not know either.
+    """
+    seen: set[bytes] = set()
+    writes = operation in _WRITES
+    for name, value in request.headers:
+        if name.startswith(b"x-amz-"):
+            if name.startswith(REFUSED_FAMILIES):
+                _check_value(name, value)
+                if name in seen:
+                    raise S3Error(
+                        errors.INVALID_ARGUMENT,
+                        "A header is given more than once.",
+                        ArgumentName=name.decode("ascii"),
+                    )
+                seen.add(name)
+        elif writes and (
+            name in _REFUSED_ON_WRITES or operation not in _CONDITIONAL.get(name, _WRITES)
+        ):
+            raise _refused(name)
+
+
+def _refused(name: bytes) -> S3Error:
+    return S3Error(
+        errors.NOT_IMPLEMENTED,
+        "A header you provided implies functionality that is not implemented.",
+        Header=name.decode("ascii", "replace"),
+    )
+
+
+def _check_value(name: bytes, value: bytes) -> None:
+    accepted = ACCEPTED.get(name)
+    text = value.decode("ascii", "replace")
+    if accepted is None:
+        raise _refused(name)
+    if accepted is ANY or text in accepted:
+        return
+    if name == b"x-amz-storage-class" and text not in _STORAGE_CLASSES:
+        raise S3Error(errors.INVALID_STORAGE_CLASS)
+    if name == b"x-amz-server-side-encryption" and text not in _ENCRYPTIONS:
+        raise S3Error(errors.INVALID_ENCRYPTION_ALGORITHM)
+    raise _refused(name)

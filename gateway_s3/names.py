@@ -1,0 +1,82 @@
+"""Names: what a bucket may be called, what a key may be, and how names are stored.
+
+Keys are opaque. ``..``, ``//``, NUL and ``%2F`` mean nothing: a key is never a path, here or on
+any cell, so nothing can be reached through one.
+
+Source: Amazon S3 User Guide, "Bucket naming rules", "Naming Amazon S3 objects".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from common.limits import MAX_NAME_BYTES
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+
+_BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
+_IPV4: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_RESERVED_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket may have this name: 3 to 63 of ``a-z 0-9 . -``, by S3's rules."""
+    return (
+        _BUCKET.fullmatch(name) is not None
+        and ".." not in name
+        and ".-" not in name
+        and "-." not in name
+        and _IPV4.fullmatch(name) is None
+        and not name.startswith(_RESERVED_PREFIXES)
+        and not name.endswith(_RESERVED_SUFFIXES)
+    )
+
+
+def check_bucket_name(name: str) -> str:
+    """The name, if a bucket may have it.
+
+    Raises:
+        S3Error: InvalidBucketName.
+    """
+    if not is_bucket_name(name):
+        raise S3Error(errors.INVALID_BUCKET_NAME, BucketName=name[:255])
+    return name
+
+
+def check_key(key: bytes) -> bytes:
+    """The key, if an object may have it: 1 to 1,024 bytes of UTF-8.
+
+    Raises:
+        S3Error: KeyTooLongError; InvalidURI: not UTF-8, or empty.
+    """
+    if len(key) > MAX_NAME_BYTES:
+        raise S3Error(errors.KEY_TOO_LONG, Size=len(key), MaxSizeAllowed=MAX_NAME_BYTES)
+    if not key:
+        raise S3Error(errors.INVALID_URI)
+    try:
+        key.decode("utf-8")
+    except UnicodeDecodeError:
+        raise S3Error(errors.INVALID_URI) from None
+    return key
+
+
+class NameCodec(Protocol):
+    """How keys become the names that the coordinator sees, and back."""
+
+    def encode(self, key: bytes) -> bytes:
+        """The stored name of a key, or of a prefix, delimiter or marker of keys."""
+
+    def decode(self, name: bytes) -> bytes:
+        """The key of a stored name."""
+
+
+class IdentityNames:
+    """Names are stored as they are: the coordinator sees them, ordered as S3 orders them."""
+
+    def encode(self, key: bytes) -> bytes:
+        return key
+
+    def decode(self, name: bytes) -> bytes:
+        return name
