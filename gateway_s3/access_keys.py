@@ -1,0 +1,128 @@
+"""Access keys: who signs with which secret, kept for seconds so that most requests ask nobody.
+
+Source: docs/threat-model.md, "Access keys"; docs/s3-compatibility.md, "Authentication".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from common.crypto.keys import TenantKey
+from common.errors import Corrupt, NotFound, Outcome, Unavailable
+from common.format.manifest import open_access_key
+from common.ids import TenantId
+from common.ports import Log
+from common.wire.messages import AccessKey
+from gateway_s3.errors import INVALID_ACCESS_KEY_ID, S3Error
+
+FRESH_S: Final = 5.0
+"""A known key is used for so long without asking: a revoked one works for no longer."""
+STALE_S: Final = 30.0
+"""While no coordinator answers, or one request asks, a known key is used for so long."""
+UNKNOWN_S: Final = 1.0
+MAX_KNOWN: Final = 4096
+MAX_UNKNOWN: Final = 4096
+MAX_ACCESS_KEY_ID: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An access key with its secret and its owner."""
+
+    access_key_id: str
+    secret: str = field(repr=False)
+    tenant: TenantKey
+
+
+@dataclass(slots=True)
+class _Known:
+    credential: Credential
+    learned_s: float
+    asking: bool = False
+
+
+class AccessKeys:
+    """Finds credentials by access key id.
+
+    Args:
+        ask: the coordinator's record of an access key (AccessKeyGet).
+        tenant_key: the key of a tenant, None when this gateway does not hold it.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str], Awaitable[AccessKey]],
+        tenant_key: Callable[[TenantId], Awaitable[TenantKey | None]],
+        log: Log,
+    ) -> None:
+        self._ask = ask
+        self._tenant_key = tenant_key
+        self._log = log
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+
+    async def find(self, access_key_id: str) -> Credential:
+        """The credential of this access key id.
+
+        Raises:
+            S3Error: InvalidAccessKeyId: unknown, revoked, or of a tenant that is not served here.
+            Unavailable: no coordinator answers and nothing is remembered.
+        """
+        known = self._known.get(access_key_id)
+        now = trio.current_time()
+        if known is None:
+            return await self._learn(access_key_id)
+        age_s = now - known.learned_s
+        if age_s < FRESH_S or (known.asking and age_s < STALE_S):
+            return known.credential
+        known.asking = True
+        try:
+            return await self._learn(access_key_id)
+        except (Unavailable, Outcome):
+            if age_s < STALE_S:
+                return known.credential
+            raise
+        finally:
+            known.asking = False
+
+    async def _learn(self, access_key_id: str) -> Credential:
+        now = trio.current_time()
+        if now < self._unknown.get(access_key_id, now):
+            raise S3Error(INVALID_ACCESS_KEY_ID)
+        credential = await self._fetch(access_key_id)
+        if credential is None:
+            self._known.pop(access_key_id, None)
+            self._unknown[access_key_id] = trio.current_time() + UNKNOWN_S
+            self._unknown.move_to_end(access_key_id)
+            if len(self._unknown) > MAX_UNKNOWN:
+                self._unknown.popitem(last=False)
+            raise S3Error(INVALID_ACCESS_KEY_ID)
+        self._known[access_key_id] = _Known(credential, now)
+        self._known.move_to_end(access_key_id)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return credential
+
+    async def _fetch(self, access_key_id: str) -> Credential | None:
+        if len(access_key_id) > MAX_ACCESS_KEY_ID:
+            return None
+        try:
+            record = await self._ask(access_key_id)
+        except NotFound:
+            return None
+        tenant = await self._tenant_key(record.tenant_id)
+        if tenant is None:
+            self._log.warning("tenant_not_served", tenant_id=record.tenant_id)
+            return None
+        try:
+            opened = open_access_key(tenant, access_key_id, record.sealed)
+        except Corrupt as error:
+            # A coordinator that answers with another's record must not let anyone in.
+            self._log.error("access_key_not_authentic", reason=error.reason)
+            return None
+        return Credential(access_key_id, opened.secret, tenant)

@@ -1,0 +1,131 @@
+"""Access keys: cached for seconds, revoked soon, never another's."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from common.crypto.keys import TenantKey
+from common.errors import NotFound, Unavailable
+from common.format.manifest import AccessKeyRecord, seal_access_key
+from common.ids import TenantId
+from common.wire.messages import AccessKey
+from gateway_s3.access_keys import FRESH_S, MAX_UNKNOWN, STALE_S, UNKNOWN_S, AccessKeys
+from gateway_s3.errors import S3Error
+from sim.world import SimSwarm
+
+ENTROPY = random.Random(1).randbytes
+TENANT = TenantKey(tenant_id=TenantId(b"t" * 16), key=b"k" * 32)
+OTHER = TenantKey(tenant_id=TenantId(b"o" * 16), key=b"l" * 32)
+
+
+class Coordinator:
+    """Answers AccessKeyGet from a table, and counts."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, AccessKey] = {}
+        self.asked = 0
+        self.failing = False
+
+    def add(self, key_id: str, secret: str, tenant: TenantKey = TENANT) -> None:
+        record = AccessKeyRecord(secret=secret, created_ms=1)
+        sealed = seal_access_key(tenant, key_id, record, ENTROPY)
+        self.records[key_id] = AccessKey(tenant_id=tenant.tenant_id, sealed=sealed)
+
+    async def ask(self, key_id: str) -> AccessKey:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        if self.failing:
+            raise Unavailable("no_coordinator")
+        if key_id not in self.records:
+            raise NotFound("no_such_access_key")
+        return self.records[key_id]
+
+
+async def tenant_key(tenant_id: TenantId) -> TenantKey | None:
+    return TENANT if tenant_id == TENANT.tenant_id else None
+
+
+def keys(coordinator: Coordinator) -> AccessKeys:
+    return AccessKeys(coordinator.ask, tenant_key, SimSwarm(1).node("gateway").world.log)
+
+
+async def test_a_known_key_is_asked_for_once_in_five_seconds(autojump_clock: MockClock) -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    known = keys(coordinator)
+    for _ in range(3):
+        assert (await known.find("AK")).secret == "secret"
+    assert coordinator.asked == 1
+    await trio.sleep(FRESH_S + 0.1)
+    assert (await known.find("AK")).tenant is TENANT
+    assert coordinator.asked == 2
+
+
+async def test_a_revoked_key_is_refused_when_it_is_no_longer_fresh(
+    autojump_clock: MockClock,
+) -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    known = keys(coordinator)
+    await known.find("AK")
+    coordinator.records.clear()
+    await trio.sleep(FRESH_S + 0.1)
+    with pytest.raises(S3Error, match="InvalidAccessKeyId"):
+        await known.find("AK")
+    with pytest.raises(S3Error, match="InvalidAccessKeyId"):
+        await known.find("AK")
+
+
+async def test_an_unknown_key_is_remembered_briefly_and_in_bounded_memory(
+    autojump_clock: MockClock,
+) -> None:
+    coordinator = Coordinator()
+    known = keys(coordinator)
+    for _ in range(3):
+        with pytest.raises(S3Error):
+            await known.find("AK")
+    assert coordinator.asked == 1
+    await trio.sleep(UNKNOWN_S + 0.1)
+    coordinator.add("AK", "secret")
+    assert (await known.find("AK")).secret == "secret"
+    for number in range(MAX_UNKNOWN + 10):
+        with pytest.raises(S3Error):
+            await known.find(f"X{number}")
+    assert len(known._unknown) == MAX_UNKNOWN
+    assert (await known.find("AK")).secret == "secret"
+
+
+async def test_known_keys_work_on_for_a_while_when_no_coordinator_answers(
+    autojump_clock: MockClock,
+) -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    known = keys(coordinator)
+    await known.find("AK")
+    coordinator.failing = True
+    await trio.sleep(FRESH_S + 1)
+    assert (await known.find("AK")).secret == "secret"
+    await trio.sleep(STALE_S)
+    with pytest.raises(Unavailable):
+        await known.find("AK")
+
+
+async def test_a_record_of_another_key_or_tenant_lets_nobody_in() -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    coordinator.add("FOREIGN", "secret", OTHER)
+    coordinator.records["STOLEN"] = coordinator.records["AK"]
+    known = keys(coordinator)
+    for key_id in ("STOLEN", "FOREIGN", "x" * 129):
+        with pytest.raises(S3Error, match="InvalidAccessKeyId"):
+            await known.find(key_id)
+
+
+async def test_a_credential_does_not_show_its_secret() -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "very-secret")
+    assert "very-secret" not in repr(await keys(coordinator).find("AK"))

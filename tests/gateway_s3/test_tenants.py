@@ -1,0 +1,56 @@
+"""Tenant key files: found when they appear, one bad file stops no other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from common.errors import BadConfig
+from common.ids import TenantId
+from common.ports import Disk
+from gateway_s3.tenants import Tenants, parse_tenant
+from sim.world import SimSwarm
+
+
+def key_file(byte: str) -> bytes:
+    return json.dumps({"name": byte, "tenant_id": byte * 32, "key": byte * 64}).encode()
+
+
+async def write(disk: Disk, name: str, data: bytes) -> None:
+    await disk.make_directory("tenants")
+    file = await disk.open(f"tenants/{name}", create=True)
+    await file.write(0, [data])
+    await file.close()
+
+
+async def test_tenants_are_found_also_when_their_file_comes_later(
+    autojump_clock: MockClock,
+) -> None:
+    world = SimSwarm(1).node("gateway").world
+    tenants = Tenants(world.disk, "tenants", world.log)
+    await tenants.reload()
+    view = tenants.keys
+    assert not view
+    await write(world.disk, "bad.json", b"{")
+    await write(world.disk, "notes.txt", b"nothing")
+    await write(world.disk, "a.json", key_file("a"))
+    wanted = TenantId(b"\xaa" * 16)
+    assert await tenants.find(wanted) is None, "looked into again at most once a second"
+    await trio.sleep(1.1)
+    found = await tenants.find(wanted)
+    assert found is not None
+    assert found.key == b"\xaa" * 32
+    assert view[wanted] is found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b'"x"', b"{}", b'{"tenant_id":"aa","key":"bb"}', b'{"tenant_id":1,"key":2}',
+     b'{"tenant_id":"' + b"a" * 32 + b'","key":"zz"}', b"[" * 10_000],
+)  # fmt: skip
+def test_anything_else_is_a_bad_key_file(data: bytes) -> None:
+    with pytest.raises(BadConfig, match="bad_tenant_key"):
+        parse_tenant(data)
