@@ -230,8 +230,9 @@ class AnswererConnection(_Connection):
 
     def reply(self, call_id: int, reply: Reply, payload: Sequence[Buffer] = ()) -> list[Buffer]:
         """Answer a call."""
+        parts = encode_frame(_REPLY, call_id, reply.pack(), payload)
         self._calls.remove(call_id)
-        return encode_frame(_REPLY, call_id, reply.pack(), payload)
+        return parts
 
     def fail(self, call_id: int, error: AlvearyError) -> list[Buffer]:
         """Answer a call with an error."""
@@ -263,7 +264,8 @@ class AnswererConnection(_Connection):
         self._calls.add(call_id)
         if request_type is None:
             return CalledUnknown(call_id, code)
-        return Called(call_id, request_type.from_fields(fields), frame.payload)
+        request = request_type.from_fields(fields)
+        return Called(call_id, request, frame.payload, len(frame.header) + len(frame.payload))
 
     def _judge(self, proof: Proof) -> Event:
         if proof.version != PROTOCOL_VERSION:

@@ -54,6 +54,8 @@ class Called:
     call_id: int
     request: Request
     payload: memoryview
+    size: int
+    """Header and payload bytes of its frame."""
 
 
 @dataclass(slots=True)

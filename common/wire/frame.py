@@ -86,11 +86,11 @@ def encode_frame(
         header: packed header.
         payload: flat byte buffers, sent one after another. They must not change until sent.
     """
+    limits = LIMITS[kind]
+    assert len(header) <= limits.header_bytes, "header too long to send"
     if not payload:
         return [_PREFIX.pack(0, len(header), call_id, kind, 0, MAGIC) + header]
     payload_bytes = sum(map(len, payload))
-    limits = LIMITS[kind]
-    assert len(header) <= limits.header_bytes, "header too long to send"
     assert payload_bytes <= limits.payload_bytes, "payload too long to send"
     return [_PREFIX.pack(payload_bytes, len(header), call_id, kind, 0, MAGIC) + header, *payload]
 

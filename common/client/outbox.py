@@ -1,0 +1,158 @@
+"""What one connection still has to send: bounded, in order, many frames in one send.
+
+Source: docs/protocol.md, "Sending".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import trio
+
+from common.errors import Unavailable
+from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
+from common.ports import Buffer, Stream
+
+
+class Turnstile:
+    """Lets tasks through one at a time, first come, first served, while a condition holds.
+
+    Args:
+        is_open: looked at whenever a task arrives and at every :meth:`nudge`.
+    """
+
+    def __init__(self, is_open: Callable[[], bool]) -> None:
+        self._is_open = is_open
+        self._line = trio.lowlevel.ParkingLot()
+        self._called = 0
+
+    async def enter(self) -> None:
+        """Wait for the turn. Do what the turn is for without a checkpoint, then :meth:`nudge`."""
+        if not self._called and not self._line and self._is_open():
+            return
+        await self._line.park()
+        self._called -= 1
+
+    def nudge(self) -> None:
+        """The condition may hold now: call the next in line, if any."""
+        if self._line and not self._called and self._is_open():
+            self._called = 1
+            self._line.unpark()
+
+
+class Outbox:
+    """Frames on their way out of one connection. The only one who sends on its stream.
+
+    Args:
+        stream: where to.
+        on_room: called when a batch was sent.
+    """
+
+    def __init__(self, stream: Stream, on_room: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_room = on_room
+        self._queue: deque[tuple[list[Buffer], int, Callable[[int], None] | None]] = deque()
+        self._unsent_bytes = 0
+        self._put = 0
+        self._taken = 0
+        self._writer: trio.lowlevel.Task | None = None
+        self._idle: trio.Event | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """True while less than OUTBOX_BYTES wait or are being sent."""
+        return self._unsent_bytes < OUTBOX_BYTES
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait or are being sent."""
+        return self._unsent_bytes
+
+    def put(self, parts: list[Buffer], on_sent: Callable[[int], None] | None = None) -> int:
+        """Queue a frame; look at :attr:`has_room` first.
+
+        Args:
+            parts: as :func:`common.wire.frame.encode_frame` gives them; they must not change.
+            on_sent: called with the frame's payload bytes once it is sent (or given up).
+
+        Returns:
+            A number to ask :meth:`was_taken` with.
+        """
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        self._queue.append((parts, size, on_sent))
+        self._unsent_bytes += size
+        self._put += 1
+        writer = self._writer
+        if writer is not None:
+            self._writer = None
+            trio.lowlevel.reschedule(writer)
+        return self._put
+
+    def was_taken(self, number: int) -> bool:
+        """False when surely nothing of that frame has left."""
+        return number <= self._taken
+
+    async def run(self) -> None:
+        """Send until cancelled.
+
+        Raises:
+            Unavailable: ``connection_lost``, also when the peer takes nothing for SEND_TIMEOUT_S.
+        """
+        while True:
+            if not self._queue:
+                if self._idle is not None:
+                    self._idle.set()
+                    self._idle = None
+                self._writer = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            await self._send_batch()
+
+    async def wait_idle(self) -> None:
+        """Wait until everything queued so far, and what is put meanwhile, is sent."""
+        if self._unsent_bytes:
+            if self._idle is None:
+                self._idle = trio.Event()
+            await self._idle.wait()
+
+    def give_up(self) -> None:
+        """The connection is gone: tell the owners of what was not sent."""
+        self._settle(list(self._queue))
+        self._queue.clear()
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _send_batch(self) -> None:
+        parts, batch, size = self._next_batch()
+        with trio.move_on_after(SEND_TIMEOUT_S) as scope:
+            try:
+                await self._stream.send(parts)
+            finally:
+                self._unsent_bytes -= size
+                self._settle(batch)
+        if scope.cancelled_caught:
+            raise Unavailable("connection_lost", cause="peer does not read")
+        self._on_room()
+
+    def _next_batch(
+        self,
+    ) -> tuple[Sequence[Buffer], list[tuple[list[Buffer], int, Callable[[int], None] | None]], int]:
+        queue = self._queue
+        batch = []
+        parts: list[Buffer] = []
+        size = 0
+        while queue and size < SEND_BATCH_BYTES:
+            entry = queue.popleft()
+            batch.append(entry)
+            parts += entry[0]
+            size += entry[1]
+        self._taken += len(batch)
+        return parts, batch, size
+
+    @staticmethod
+    def _settle(batch: list[tuple[list[Buffer], int, Callable[[int], None] | None]]) -> None:
+        for parts, size, on_sent in batch:
+            if on_sent is not None:
+                on_sent(size - len(parts[0]))

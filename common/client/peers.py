@@ -1,0 +1,433 @@
+"""Calls to other peers over pooled native connections.
+
+Source: docs/protocol.md, "Calls" and "Connections of a pool".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import outcome
+import trio
+
+from common.client.outbox import Outbox, Turnstile
+from common.errors import AlvearyError, Outcome, PeerViolation, Unavailable
+from common.ids import PeerId
+from common.limits import (
+    CALL_TIMEOUT_S,
+    DEAD_AFTER_S,
+    HANDSHAKE_TIMEOUT_S,
+    IDLE_CONNECTION_TIMEOUT_S,
+    PROBE_AFTER_S,
+)
+from common.ports import Address, Buffer, Chance, Identity, Log, Network, Stream
+from common.protocol.connection import CallerConnection
+from common.protocol.events import Accepted, Answered, Event, Failed, GoingAway, Greeted, Rejected
+from common.protocol.pool_policy import Load, choose, retry_delay_s
+from common.protocol.states import State
+from common.wire.messages import Ping, Reply, Request
+
+
+class PeerConnection:
+    """One connection to a peer. Made by :class:`PeerPool`."""
+
+    def __init__(self, stream: Stream, server_key: bytes) -> None:
+        self._stream = stream
+        self._core = CallerConnection(server_key)
+        self._gate = Turnstile(self._may_enter)
+        self._outbox = Outbox(stream, self._gate.nudge)
+        self._waiting: dict[int, tuple[trio.lowlevel.Task, int]] = {}
+        self._lost: AlvearyError | None = None
+        self._last_received = self._busy_since = trio.current_time()
+        self._last_probe = 0.0
+        self.state: dict[str, Any] = {}
+        """For the owner's use: what was agreed on this connection."""
+
+    def is_open(self) -> bool:
+        """True while new calls can be made on it."""
+        return self._lost is None and self._core.state is State.OPEN
+
+    @property
+    def load(self) -> Load:
+        """What it is busy with."""
+        return Load(self._core.calls_in_flight, self._outbox.unsent_bytes)
+
+    @property
+    def remote(self) -> str:
+        """The other end, for logs."""
+        return self._stream.remote
+
+    async def call(
+        self,
+        request: Request,
+        payload: Sequence[Buffer] = (),
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> tuple[Reply, memoryview]:
+        """Make a call and wait for its answer. Requests leave in the order the calls began.
+
+        Args:
+            request: what to do.
+            payload: flat byte buffers sent beside it, not copied. They are given away: they must
+                not be changed even after the call, which may end before they are sent.
+            timeout_s: for everything together.
+
+        Returns:
+            The reply, of type ``request.reply``, and its payload.
+
+        Raises:
+            Unavailable: surely not carried out (``connection_lost``, ``call_timeout``), or the
+                peer says so.
+            Outcome: ``connection_lost`` or ``call_timeout``: perhaps carried out.
+            AlvearyError: any other that the peer answers with.
+        """
+        call_id = 0
+        with trio.move_on_after(timeout_s):
+            await self._gate.enter()
+            try:
+                if self._lost is not None or self._core.state is not State.OPEN:
+                    raise self._unavailable()
+                if not self._core.calls_in_flight:
+                    self._busy_since = trio.current_time()
+                call_id, parts = self._core.call(request, payload)
+                number = self._outbox.put(parts)
+            finally:
+                self._gate.nudge()
+            self._waiting[call_id] = (trio.lowlevel.current_task(), number)
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._forget(call_id)
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            answer: tuple[Reply, memoryview] = await trio.lowlevel.wait_task_rescheduled(abort)
+            return answer
+        if call_id:
+            raise Outcome("call_timeout", timeout_s=timeout_s)
+        raise Unavailable("call_timeout", timeout_s=timeout_s)
+
+    async def shake_hands(self, identity: Identity) -> None:
+        """Check who answers and prove who calls; first of all, and once.
+
+        Raises:
+            AlvearyError: close it: nothing can be carried out on it.
+        """
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+            while True:
+                event = await self._next_event()
+                if isinstance(event, Greeted):
+                    signature = identity.sign(event.message)
+                    await self._stream.send(self._core.prove(identity.public_key, signature))
+                elif isinstance(event, Rejected):
+                    raise event.error
+                else:
+                    assert isinstance(event, Accepted)
+                    return
+        raise Unavailable("connect_failed", cause="handshake timed out")
+
+    async def run(self) -> None:
+        """Carry calls until the connection ends or is cancelled; the calls get the error."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_lost, self._outbox.run, nursery.cancel_scope)
+                await self._until_lost(self._receive, nursery.cancel_scope)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Drop the connection; calls in flight end with Outcome ``connection_lost``."""
+        self._lose(Unavailable("connection_lost", cause="closed here"))
+        with trio.CancelScope(shield=True):
+            await self._stream.close()
+
+    async def look_after(self, now: float) -> bool:
+        """Called about every second: probe a silent peer, give up a dead or an idle one.
+
+        Returns:
+            False when it was given up.
+        """
+        if self._core.calls_in_flight == 0 and not self._outbox.unsent_bytes:
+            if self.is_open() and now - self._last_received < IDLE_CONNECTION_TIMEOUT_S / 2:
+                return True
+            await self.close()
+            return False
+        silent_s = now - max(self._last_received, self._busy_since)
+        if silent_s >= DEAD_AFTER_S:
+            await self.close()
+            return False
+        if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:
+            self._probe(now)
+        return True
+
+    def _probe(self, now: float) -> None:
+        if self.is_open() and self._may_enter():
+            self._last_probe = now
+            call_id, parts = self._core.call(Ping())
+            self._outbox.put(parts)
+            self._outbox.put(self._core.cancel(call_id))
+
+    def _may_enter(self) -> bool:
+        core = self._core
+        if core.state is not State.OPEN or self._lost is not None:
+            return True  # to be turned away
+        return self._outbox.has_room and core.calls_in_flight < core.max_calls
+
+    def _unavailable(self) -> Unavailable:
+        cause = str(self._lost) if self._lost is not None else "peer is going away"
+        return Unavailable("connection_lost", cause=cause)
+
+    def _forget(self, call_id: int) -> None:
+        """The caller does not wait any more."""
+        if self._waiting.pop(call_id, None) is not None and self._lost is None:
+            parts = self._core.cancel(call_id)
+            if parts:
+                self._outbox.put(parts)
+
+    async def _next_event(self) -> Event:
+        while True:
+            event = self._core.next_event()
+            if event is not None:
+                return event
+            count = await self._stream.receive_into(self._core.get_buffer())
+            if not count:
+                self._core.end_of_stream()
+                raise Unavailable("connection_lost", cause="closed by peer")
+            self._core.bytes_received(count)
+
+    async def _until_lost(
+        self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope
+    ) -> None:
+        try:
+            await work()
+        except AlvearyError as error:
+            self._lose(error)
+            scope.cancel()
+
+    async def _receive(self) -> None:
+        core, stream, waiting = self._core, self._stream, self._waiting
+        try:
+            while True:
+                while (event := core.next_event()) is not None:
+                    if isinstance(event, Answered):
+                        found = waiting.pop(event.call_id, None)
+                        if found is not None:
+                            value = (event.reply, event.payload)
+                            trio.lowlevel.reschedule(found[0], outcome.Value(value))
+                    elif isinstance(event, Failed):
+                        found = waiting.pop(event.call_id, None)
+                        if found is not None:
+                            trio.lowlevel.reschedule(found[0], outcome.Error(event.error))
+                    else:
+                        assert isinstance(event, GoingAway)
+                        if isinstance(event.error, PeerViolation):
+                            raise event.error
+                self._gate.nudge()
+                if core.state is State.DRAINING and not core.calls_in_flight:
+                    raise Unavailable("connection_lost", cause="peer went away")
+                count = await stream.receive_into(core.get_buffer())
+                if not count:
+                    core.end_of_stream()
+                    raise Unavailable("connection_lost", cause="closed by peer")
+                core.bytes_received(count)
+                self._last_received = trio.current_time()
+        except PeerViolation as error:
+            await self._say_goodbye(error)
+            raise
+
+    async def _say_goodbye(self, error: AlvearyError) -> None:
+        parts = self._core.go_away(error)
+        if parts and not self._outbox.unsent_bytes:
+            with trio.move_on_after(1):
+                await self._stream.send(parts)
+
+    def _lose(self, error: AlvearyError) -> None:
+        """The connection is of no more use: tell everybody who waits."""
+        if self._lost is not None:
+            return
+        self._lost = error
+        facts = {"cause": str(error), "remote": self._stream.remote}
+        for task, number in self._waiting.values():
+            kind = Outcome if self._outbox.was_taken(number) else Unavailable
+            trio.lowlevel.reschedule(task, outcome.Error(kind("connection_lost", **facts)))
+        self._waiting.clear()
+        self._outbox.give_up()
+        self._gate.nudge()
+
+
+Greeting = Callable[[PeerConnection], Awaitable[None]]
+
+
+class _Peer:
+    """The connections to one peer."""
+
+    def __init__(self) -> None:
+        self.connections: list[PeerConnection] = []
+        self.connecting = 0
+        self.changed = trio.Event()
+        self.failures = 0
+        self.retry_at = 0.0
+        self.error: AlvearyError | None = None
+
+
+class PeerPool:
+    """Connections to many peers, made when needed, shared by all callers, spread by load.
+
+    Args:
+        network: where connections come from.
+        identity: who we prove to be.
+        connections_per_peer: the most to one peer.
+        chance: jitter of retries.
+        log: connections made and lost.
+        greeting: runs on each new connection before others use it (to open tenants, say). If it
+            raises, the connection is dropped and its callers get the error.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        identity: Identity,
+        *,
+        connections_per_peer: int,
+        chance: Chance,
+        log: Log,
+        greeting: Greeting | None = None,
+    ) -> None:
+        assert connections_per_peer >= 1
+        self._network = network
+        self._identity = identity
+        self._most = connections_per_peer
+        self._chance = chance
+        self._log = log
+        self._greeting = greeting
+        self._peers: dict[tuple[Address, PeerId], _Peer] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the connections until cancelled; no call works before this has started."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                while True:
+                    await trio.sleep(1)
+                    await self._look_after()
+        finally:
+            self._nursery = None
+
+    async def call(
+        self,
+        address: Address,
+        pin: PeerId,
+        request: Request,
+        payload: Sequence[Buffer] = (),
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> tuple[Reply, memoryview]:
+        """Make a call on the best connection to a peer; see :meth:`PeerConnection.call`.
+
+        Raises:
+            Unavailable: also ``connect_failed`` and, while the peer is known to be down and its
+                back-off lasts, at once.
+            PeerViolation: ``wrong_server_key``: somebody else listens there.
+        """
+        deadline = trio.current_time() + timeout_s
+        connection = self._ready(address, pin)
+        if connection is None:
+            with trio.move_on_after(timeout_s) as scope:
+                connection = await self.connection(address, pin)
+            if scope.cancelled_caught or connection is None:
+                raise Unavailable("call_timeout", timeout_s=timeout_s)
+            timeout_s = deadline - trio.current_time()
+        return await connection.call(request, payload, timeout_s=timeout_s)
+
+    async def connection(self, address: Address, pin: PeerId) -> PeerConnection:
+        """The best connection to a peer, for requests that must share one. Waits for a new one
+        only when none is open. Raises as :meth:`call` does."""
+        while True:
+            connection = self._ready(address, pin)
+            if connection is not None:
+                return connection
+            await self._peers[address, pin].changed.wait()
+
+    def _ready(self, address: Address, pin: PeerId) -> PeerConnection | None:
+        """The best open connection, or None while one is being made; begins it if need be."""
+        key = (address, pin)
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = _Peer()
+        usable = peer.connections
+        if not all(connection.is_open() for connection in usable):
+            usable = peer.connections = [each for each in usable if each.is_open()]
+        if len(usable) == self._most == 1:
+            return usable[0]
+        choice = choose([each.load for each in usable], peer.connecting, self._most)
+        may_connect = trio.current_time() >= peer.retry_at
+        if choice.connect and may_connect:
+            assert self._nursery is not None, "PeerPool.run must be running"
+            peer.connecting += 1
+            self._nursery.start_soon(self._connect, address, pin, peer)
+        if choice.use is not None:
+            return usable[choice.use]
+        if not may_connect and not peer.connecting:
+            assert peer.error is not None
+            raise type(peer.error)(peer.error.reason, **peer.error.fields)
+        return None
+
+    async def _connect(self, address: Address, pin: PeerId, peer: _Peer) -> None:
+        """Make a connection and carry it until it ends."""
+        try:
+            connection = await self._open(address, pin)
+        except BaseException as error:
+            peer.connecting -= 1
+            self._tell(peer)
+            if not isinstance(error, AlvearyError):
+                raise
+            self._failed(peer, address, error)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            try:
+                if self._greeting is not None:
+                    await self._greeting(connection)
+                peer.failures, peer.retry_at, peer.error = 0, 0.0, None
+                peer.connections.append(connection)
+            except AlvearyError as error:
+                self._failed(peer, address, error)
+                nursery.cancel_scope.cancel()
+            finally:
+                peer.connecting -= 1
+                self._tell(peer)
+        if connection in peer.connections:
+            peer.connections.remove(connection)
+
+    async def _open(self, address: Address, pin: PeerId) -> PeerConnection:
+        stream = await self._network.connect(address, pin=pin)
+        assert stream.server_key is not None, "a pinned stream is secure"
+        connection = PeerConnection(stream, stream.server_key)
+        try:
+            await connection.shake_hands(self._identity)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    def _failed(self, peer: _Peer, address: Address, error: AlvearyError) -> None:
+        peer.failures += 1
+        peer.error = error
+        delay_s = retry_delay_s(peer.failures, self._chance.random())
+        peer.retry_at = trio.current_time() + delay_s
+        self._log.info("connect_failed", address=str(address), error=str(error))
+
+    @staticmethod
+    def _tell(peer: _Peer) -> None:
+        peer.changed.set()
+        peer.changed = trio.Event()
+
+    async def _look_after(self) -> None:
+        now = trio.current_time()
+        for key, peer in list(self._peers.items()):
+            for connection in list(peer.connections):
+                if not await connection.look_after(now) and connection in peer.connections:
+                    peer.connections.remove(connection)
+            if not peer.connections and not peer.connecting and now >= peer.retry_at + 60:
+                del self._peers[key]

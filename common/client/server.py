@@ -1,0 +1,478 @@
+"""Answers native calls: one task that reads, one that sends and a few that work per connection.
+
+Source: docs/protocol.md, "Answering".
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+import trio
+
+from common.client.budget import ByteBudget
+from common.client.outbox import Outbox, Turnstile
+from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
+from common.ids import PeerId
+from common.limits import (
+    FRAME_TIMEOUT_S,
+    HANDSHAKE_TIMEOUT_S,
+    IDLE_CONNECTION_TIMEOUT_S,
+    MAX_CALLS_IN_FLIGHT_PER_CONNECTION,
+    MAX_CONNECTIONS_PER_LISTENER,
+    MAX_FRAME_HEADER_BYTES,
+    MAX_FRAME_PAYLOAD_BYTES,
+)
+from common.ports import Buffer, Entropy, Identity, Listener, Log, Stream
+from common.protocol.connection import AnswererConnection
+from common.protocol.events import (
+    Called,
+    CalledUnknown,
+    Cancelled,
+    Event,
+    GoingAway,
+    Proved,
+    Unproved,
+)
+from common.protocol.states import State
+from common.wire.messages import Done, Ping, Reply, Request
+
+CALL_OVERHEAD_BYTES = 1024
+"""What a call in flight costs beside its header and payload, about."""
+CLOSE_TIMEOUT_S = 5.0
+"""How long the cleaning up after a connection may take."""
+GOODBYE_TIMEOUT_S = 1.0
+IDLE_WORKERS = 4
+"""Tasks that a connection keeps waiting for work."""
+
+
+class Caller:
+    """Who calls, as handlers see it: one per connection."""
+
+    def __init__(self, peer_id: PeerId, remote: str) -> None:
+        self.peer_id = peer_id
+        """Proven by signature."""
+        self.remote = remote
+        """For logs."""
+        self.state: dict[str, Any] = {}
+        """What handlers remember for this connection."""
+        self._on_close: list[Callable[[], Awaitable[None]]] = []
+
+    def on_close(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Run ``action`` when the connection has ended and no handler of it runs any more."""
+        self._on_close.append(action)
+
+    def forget(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Take back an :meth:`on_close`."""
+        self._on_close.remove(action)
+
+    async def closed(self, log: Log) -> None:
+        """Run the actions, newest first; for the server alone."""
+        while self._on_close:
+            action = self._on_close.pop()
+            try:
+                await action()
+            except AlvearyError as error:
+                log.warning("close_action_failed", remote=self.remote, error=str(error))
+
+
+Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]
+Handler: TypeAlias = Callable[[Caller, Any, memoryview], Awaitable[Answer]]
+
+
+class PeerServer:
+    """Answers calls on any number of connections.
+
+    Args:
+        identity: what it listens with.
+        handlers: who carries out which request. Ping is answered without one. A handler raises
+            errors of common.errors to fail the call; a PeerViolation also ends the connection;
+            any other exception is logged and fails the call as Unavailable ``internal_error``.
+        entropy: nonces.
+        log: where connections and bugs are told.
+        buffer_budget_bytes: memory for requests being received and carried out, and for replies
+            being made and sent, of all connections together (half for each). Over it, nothing
+            more is read from the sockets.
+        ordered: requests that are carried out one after another, in the order they came, as long
+            as their ``lane`` is the same; all others run at the same time.
+        lane: what tells apart the ordered requests of one connection.
+        reply_payload_bytes: the longest payload of the reply to a request, set aside before its
+            handler runs; for requests not named here it is counted only once it is there.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        handlers: Mapping[type[Request], Handler],
+        *,
+        entropy: Entropy,
+        log: Log,
+        buffer_budget_bytes: int,
+        ordered: frozenset[type[Request]] = frozenset(),
+        lane: Callable[[Any], Hashable] = attrgetter("upload"),
+        reply_payload_bytes: Mapping[type[Request], int] | None = None,
+    ) -> None:
+        half = buffer_budget_bytes // 2
+        assert half >= MAX_FRAME_HEADER_BYTES + MAX_FRAME_PAYLOAD_BYTES + CALL_OVERHEAD_BYTES
+        self.identity = identity
+        self.handlers: Mapping[type[Request], Handler] = {Ping: _pong, **handlers}
+        self.entropy = entropy
+        self.log = log
+        self.requests_budget = ByteBudget(half)
+        self.replies_budget = ByteBudget(half)
+        self.ordered = ordered
+        self.lane = lane
+        self.reply_payload_bytes = reply_payload_bytes or {}
+        self.connections = 0
+        """How many are open now."""
+
+    async def serve(self, listener: Listener) -> None:
+        """Take connections until cancelled; then say goodbye to all and drop them."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except Unavailable as error:
+                    self.log.warning("accept_failed", error=str(error))
+                    await trio.sleep(0.1)
+                    continue
+                if self.connections >= MAX_CONNECTIONS_PER_LISTENER:
+                    self.log.warning("too_many_connections", remote=stream.remote)
+                    await stream.close()
+                    continue
+                self.connections += 1
+                nursery.start_soon(self._serve_one, stream)
+
+    async def _serve_one(self, stream: Stream) -> None:
+        connection = _ServerConnection(self, stream)
+        try:
+            await connection.run()
+        except AlvearyError as error:
+            self.log.info("connection_ended", remote=stream.remote, error=str(error))
+        finally:
+            self.connections -= 1
+            with trio.CancelScope(shield=True):
+                await stream.close()
+
+
+async def _pong(caller: Caller, request: Ping, payload: memoryview) -> Answer:
+    return Done()
+
+
+class _Call:
+    """A request on its way through the workers."""
+
+    __slots__ = (
+        "call_id",
+        "cancelled",
+        "held_bytes",
+        "lane",
+        "payload",
+        "reply_bytes",
+        "request",
+    )
+
+    def __init__(
+        self, call_id: int, request: Request, payload: memoryview, held_bytes: int
+    ) -> None:
+        self.call_id = call_id
+        self.request = request
+        self.payload = payload
+        self.held_bytes = held_bytes
+        """Of the budget for requests."""
+        self.reply_bytes = 0
+        """Of the budget for replies."""
+        self.lane: Hashable = None
+        self.cancelled = False
+
+
+class _ServerConnection:
+    """One connection of a server."""
+
+    def __init__(self, server: PeerServer, stream: Stream) -> None:
+        self._server = server
+        self._stream = stream
+        own_key = server.identity.public_key
+        self._core = AnswererConnection(own_key, server.entropy(32))
+        self._room = Turnstile(self._has_room)
+        self._outbox = Outbox(stream, self._room.nudge)
+        self._queue: deque[_Call] = deque()
+        self._lanes: dict[Hashable, deque[_Call]] = {}
+        self._calls: dict[int, _Call] = {}
+        self._idle: list[trio.lowlevel.Task] = []
+        self._workers = 0
+        self._waking = False
+        self._charged = 0
+        self._caller: Caller | None = None
+        self._nursery: trio.Nursery | None = None
+        self._ended: AlvearyError | None = None
+
+    async def run(self) -> None:
+        """Shake hands and answer calls until the connection ends.
+
+        Raises:
+            AlvearyError: why it ended, where it did not end in peace.
+        """
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as scope:
+            self._caller = await self._shake_hands()
+        if scope.cancelled_caught or self._caller is None:
+            raise Unavailable("connection_lost", cause="no handshake")
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._until_ended, self._outbox.run)
+                await self._until_ended(self._receive)
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+                await self._clean_up()
+        if self._ended is not None:
+            raise self._ended
+
+    def _has_room(self) -> bool:
+        return self._outbox.has_room
+
+    async def _until_ended(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except AlvearyError as error:
+            self._end(error)
+
+    def _end(self, error: AlvearyError) -> None:
+        if self._ended is None:
+            self._ended = error
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+
+    async def _clean_up(self) -> None:
+        """Say goodbye, give back all memory, let handlers' leftovers go."""
+        server = self._server
+        ended = self._ended or Unavailable("going_away")
+        nothing_half_sent = not self._outbox.unsent_bytes
+        self._outbox.give_up()
+        goodbye = self._core.go_away(ended)
+        if goodbye and nothing_half_sent:
+            with trio.move_on_after(GOODBYE_TIMEOUT_S), suppress(Unavailable):
+                await self._stream.send(goodbye)
+        await self._stream.close()
+        held = self._charged + sum(call.held_bytes for call in self._calls.values())
+        server.requests_budget.give(held)
+        assert self._caller is not None
+        await self._caller.closed(server.log)
+
+    async def _shake_hands(self) -> Caller | None:
+        core, stream = self._core, self._stream
+        await stream.send(core.hello())
+        try:
+            while (event := core.next_event()) is None:
+                if not await self._receive_some():
+                    return None
+        except PeerViolation as error:
+            await stream.send(core.go_away(error))
+            raise
+        if isinstance(event, Proved):
+            await stream.send(core.ready())
+            return Caller(event.peer_id, stream.remote)
+        if isinstance(event, Unproved):
+            await stream.send(core.refuse(event.error))
+            raise event.error
+        assert isinstance(event, GoingAway)
+        return None
+
+    async def _receive_some(self) -> bool:
+        count = await self._stream.receive_into(self._core.get_buffer())
+        if count:
+            self._core.bytes_received(count)
+            return True
+        self._core.end_of_stream()
+        return False
+
+    async def _receive(self) -> None:
+        """Read frames and queue what they ask for, as long as there is memory for them."""
+        core = self._core
+        frame_deadline = 0.0
+        while True:
+            while (event := core.next_event()) is not None:
+                if isinstance(event, Called):
+                    await self._called(event)
+                else:
+                    self._happened(event)
+            if self._queue and not self._waking:
+                self._wake_worker()
+            if core.state is State.DRAINING and not core.calls_in_flight:
+                raise Unavailable("connection_lost", cause="caller went away")
+            wanted = core.wanted_bytes
+            if wanted and not self._charged:
+                await self._charge(wanted)
+                frame_deadline = trio.current_time() + FRAME_TIMEOUT_S
+            idle_deadline = trio.current_time() + IDLE_CONNECTION_TIMEOUT_S
+            with trio.CancelScope(deadline=frame_deadline if wanted else idle_deadline) as scope:
+                if not await self._receive_some():
+                    raise Unavailable("connection_lost", cause="closed by peer")
+            if scope.cancelled_caught and (wanted or not core.calls_in_flight):
+                raise Unavailable("connection_lost", cause="silent")
+
+    async def _charge(self, size: int) -> None:
+        """Take the memory of the next call from the budget; wait for it, if need be."""
+        budget = self._server.requests_budget
+        size += CALL_OVERHEAD_BYTES
+        if not budget.take_nowait(size):
+            if self._queue and not self._waking:
+                self._wake_worker()
+            await budget.take(size)
+        self._charged = size
+
+    async def _called(self, event: Called) -> None:
+        if not self._charged:
+            await self._charge(event.size)
+        call = _Call(event.call_id, event.request, event.payload, self._charged)
+        self._charged = 0
+        self._calls[event.call_id] = call
+        if type(call.request) in self._server.ordered:
+            call.lane = self._server.lane(call.request)
+            behind = self._lanes.get(call.lane)
+            if behind is not None:
+                behind.append(call)
+                return
+            self._lanes[call.lane] = deque()
+        self._queue.append(call)
+
+    def _happened(self, event: Event) -> None:
+        if isinstance(event, Cancelled):
+            call = self._calls.get(event.call_id)
+            if call is not None:
+                call.cancelled = True
+        elif isinstance(event, CalledUnknown):
+            self._outbox.put(
+                self._core.fail(event.call_id, Refused("unknown_request", code=event.code))
+            )
+        else:
+            assert isinstance(event, GoingAway)
+
+    def _wake_worker(self) -> None:
+        """Let one more worker look at the queue. Each wakes the next, so that a burst of requests
+        whose handlers do not block is done by one of them, without a task switch for each."""
+        if self._idle:
+            trio.lowlevel.reschedule(self._idle.pop())
+        elif self._workers < MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
+            self._workers += 1
+            assert self._nursery is not None
+            self._nursery.start_soon(self._work)
+        else:
+            return
+        self._waking = True
+
+    async def _work(self) -> None:
+        queue, idle = self._queue, self._idle
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            idle.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        task = trio.lowlevel.current_task()
+        while True:
+            self._waking = False
+            while queue:
+                call = queue.popleft()
+                if queue and not self._waking:
+                    self._wake_worker()
+                await self._carry_out_lane(call)
+            if len(idle) >= IDLE_WORKERS:
+                self._workers -= 1
+                return
+            idle.append(task)
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _carry_out_lane(self, call: _Call) -> None:
+        """Carry out a call, and after it those that came behind it in its lane."""
+        if call.lane is None:
+            await self._carry_out(call)
+            return
+        behind = self._lanes[call.lane]
+        while True:
+            await self._carry_out(call)
+            if not behind:
+                del self._lanes[call.lane]
+                return
+            call = behind.popleft()
+
+    async def _carry_out(self, call: _Call) -> None:
+        server = self._server
+        reserved = server.reply_payload_bytes.get(type(call.request), 0)
+        try:
+            if reserved:
+                if not server.replies_budget.take_nowait(reserved):
+                    await server.replies_budget.take(reserved)
+                call.reply_bytes = reserved
+            answer = await self._handle(call)
+            server.requests_budget.give(call.held_bytes)
+            call.held_bytes = 0
+            await self._answer(call, answer)
+        finally:
+            server.requests_budget.give(call.held_bytes)
+            server.replies_budget.give(call.reply_bytes)
+            del self._calls[call.call_id]
+
+    async def _handle(self, call: _Call) -> Answer | AlvearyError:
+        """Run the handler; whatever goes wrong in it becomes an error to answer with."""
+        if call.cancelled:
+            return Refused("cancelled")
+        handler = self._server.handlers.get(type(call.request))
+        if handler is None:
+            return Refused("unknown_request", code=call.request.code)
+        assert self._caller is not None
+        try:
+            return await handler(self._caller, call.request, call.payload)
+        except AlvearyError as error:
+            return error
+        except Exception as error:
+            return self._bug(call, error)
+
+    async def _keep_reply_bytes(self, call: _Call, size: int) -> None:
+        """Have exactly ``size`` bytes of the budget for the reply."""
+        budget = self._server.replies_budget
+        if size <= call.reply_bytes:
+            budget.give(call.reply_bytes - size)
+        else:
+            budget.give(call.reply_bytes)
+            call.reply_bytes = 0
+            if not budget.take_nowait(size):
+                await budget.take(size)
+        call.reply_bytes = size
+
+    def _bug(self, call: _Call, error: Exception) -> AlvearyError:
+        name = type(call.request).__name__
+        self._server.log.error(
+            "handler_failed", request=name, traceback="".join(traceback.format_exception(error))
+        )
+        return Unavailable("internal_error")
+
+    async def _answer(self, call: _Call, answer: Answer | AlvearyError) -> None:
+        budget = self._server.replies_budget
+        payload: Sequence[Buffer] = ()
+        if call.cancelled:
+            answer = Refused("cancelled")
+        elif type(answer) is tuple:
+            answer, payload = answer
+            size = sum(map(len, payload))
+            await self._keep_reply_bytes(call, size)
+        if not self._outbox.has_room:
+            await self._room.enter()
+        try:
+            if isinstance(answer, Reply):
+                parts = self._core.reply(call.call_id, answer, payload)
+            else:
+                assert isinstance(answer, AlvearyError)
+                parts = self._core.fail(call.call_id, answer)
+        except Exception as error:
+            parts = self._core.fail(call.call_id, self._bug(call, error))
+        self._outbox.put(parts, budget.give if call.reply_bytes else None)
+        call.reply_bytes = 0
+        self._room.nudge()
+        if isinstance(answer, PeerViolation):
+            with trio.move_on_after(GOODBYE_TIMEOUT_S):
+                await self._outbox.wait_idle()
+            self._end(answer)

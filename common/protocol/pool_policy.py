@@ -1,0 +1,58 @@
+"""Which connection of a peer takes the next call, and when to try a peer again.
+
+Source: docs/protocol.md, "Connections of a pool".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.limits import RECONNECT_MAX_S, RECONNECT_MIN_S
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one open connection is busy with."""
+
+    calls_in_flight: int
+    unsent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``use``: index of the connection to use, None: wait for one. ``connect``: begin one more."""
+
+    use: int | None
+    connect: bool
+
+
+def choose(loads: Sequence[Load], connecting: int, most: int) -> Choice:
+    """Spread calls: the least loaded connection, and one more while all are busy.
+
+    Nobody waits for a new connection while an open one can take the call.
+
+    Args:
+        loads: the open connections.
+        connecting: how many are being made.
+        most: connections per peer, at least 1.
+    """
+    if not loads:
+        return Choice(use=None, connect=connecting == 0)
+    use = min(range(len(loads)), key=lambda i: (loads[i].unsent_bytes, loads[i].calls_in_flight))
+    busy = loads[use].calls_in_flight > 0
+    return Choice(use=use, connect=busy and connecting == 0 and len(loads) < most)
+
+
+def retry_delay_s(failures: int, chance: float) -> float:
+    """How long callers of a peer fail at once after its ``failures``-th failed connect in a row.
+
+    Doubles from RECONNECT_MIN_S to RECONNECT_MAX_S, of which a random half is taken off so that
+    a swarm does not come back in step.
+
+    Args:
+        failures: at least 1.
+        chance: 0 <= chance < 1.
+    """
+    longest: float = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2.0 ** min(failures, 16))
+    return max(RECONNECT_MIN_S, longest * (1 - chance / 2))
