@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from common.limits import SEGMENT_BYTES, WRITE_WINDOW_STRIPES
+from common.limits import SEGMENT_BYTES
 
 MIN_STRAGGLER_S: Final = 0.1
 MAX_STRAGGLER_S: Final = 2.0
@@ -20,8 +20,8 @@ STALL_S: Final = 0.25
 """What one slot may hold up a segment before it is cut ..."""
 STALL_SHARE: Final = 0.25
 """... and this share of the time spent on the segment so far."""
-KEEPS_UP_STRIPES: Final = 1
-"""A slot with no more stripes than this to take keeps up."""
+SUSPECT_STRAGGLER_S: Final = 0.025
+"""What slots get that were suspect from the start, when nobody else is waited for."""
 
 
 class Verdict(Enum):
@@ -41,10 +41,12 @@ class PutQuorum:
     Args:
         n: slots of the ring.
         quorum: how many must be durable before the segment counts, 1..n.
+        suspects: slots whose cells failed lately.
     """
 
     n: int
     quorum: int
+    suspects: frozenset[int] = frozenset()
     durable: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     quorum_at: float | None = None
@@ -73,14 +75,17 @@ class PutQuorum:
             self.lost.add(slot)
 
     def verdict(self, now: float) -> tuple[Verdict, float | None]:
-        """What to do, and for WAIT the time to look again at the latest (None: at the next event)."""
+        """What to do; for WAIT also when to look again at the latest (None: at an event)."""
         if self.n - len(self.lost) < self.quorum:
             return Verdict.LOST, None
         if self.quorum_at is None:
             return Verdict.WAIT, None
         if len(self.durable) + len(self.lost) == self.n:
             return Verdict.DONE, None
-        deadline = self.quorum_at + straggler_allowance_s(self.quorum_at - self.sent_at)
+        if self.suspects.issuperset(self.live()):
+            deadline = self.quorum_at + SUSPECT_STRAGGLER_S
+        else:
+            deadline = self.quorum_at + straggler_allowance_s(self.quorum_at - self.sent_at)
         return (Verdict.DONE, None) if now >= deadline else (Verdict.WAIT, deadline)
 
     def durable_mask(self) -> int:
@@ -95,36 +100,26 @@ def straggler_allowance_s(quorum_took_s: float) -> float:
     return min(max(quorum_took_s, MIN_STRAGGLER_S), MAX_STRAGGLER_S)
 
 
-@dataclass(frozen=True, slots=True)
-class SlotLag:
-    """How far a live slot is behind: stripes it has yet to take, and the seconds for which the
-    upload stood still because of it."""
+def holding_back(backlogs: Mapping[int, int], quorum: int) -> list[int]:
+    """The live slots that alone keep the oldest stripe in memory.
 
-    backlog: int
-    stalled_s: float
-
-
-def slots_to_cut(lags: Mapping[int, SlotLag], quorum: int, elapsed_s: float) -> list[int]:
-    """The slots that hold the upload back and can be done without.
-
-    A slot is cut when its backlog fills the window, it has held the upload up for longer than its
-    allowance, and at least ``quorum`` other slots keep up. One slow slot so makes an upload at
-    most about a third longer.
+    They are the slots furthest behind, provided that at least ``quorum`` others are ahead of
+    them: only then could the upload go on without them.
 
     Args:
-        lags: the live slots.
-        quorum: slots that must be left, all of them keeping up.
-        elapsed_s: since the segment was begun.
+        backlogs: by live slot, the stripes that are ready and it has not taken.
+        quorum: slots that must be left.
     """
-    keeping_up = sum(1 for lag in lags.values() if lag.backlog <= KEEPS_UP_STRIPES)
-    if keeping_up < quorum:
-        return []
-    allowance_s = STALL_S + STALL_SHARE * elapsed_s
-    return [
-        slot
-        for slot, lag in lags.items()
-        if lag.backlog >= WRITE_WINDOW_STRIPES and lag.stalled_s >= allowance_s
-    ]
+    most = max(backlogs.values(), default=0)
+    behind = [slot for slot, backlog in backlogs.items() if backlog == most]
+    return behind if most and len(backlogs) - len(behind) >= quorum else []
+
+
+def stall_allowance_s(elapsed_s: float) -> float:
+    """For how long one slot may hold an upload up before it is cut, in seconds, all its stalls
+    since the segment was begun together: so one slow slot makes an upload at most about a third
+    longer."""
+    return STALL_S + STALL_SHARE * elapsed_s
 
 
 def segment_sizes(size: int) -> list[int]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.limits import SEGMENT_BYTES, WRITE_WINDOW_STRIPES
+from common.limits import SEGMENT_BYTES
 from common.protocol.put_plan import (
     MAX_STRAGGLER_S,
     MIN_STRAGGLER_S,
     STALL_S,
+    SUSPECT_STRAGGLER_S,
     PutQuorum,
-    SlotLag,
     Verdict,
     best_grant,
+    holding_back,
     segment_sizes,
-    slots_to_cut,
+    stall_allowance_s,
     straggler_allowance_s,
 )
 
@@ -62,28 +63,33 @@ def test_the_straggler_allowance_stays_in_its_bounds(took: float) -> None:
     assert MIN_STRAGGLER_S <= straggler_allowance_s(took) <= MAX_STRAGGLER_S
 
 
-def test_a_slot_that_stalls_the_stream_is_cut_when_the_quorum_keeps_up() -> None:
-    lags = {slot: SlotLag(0, 0.0) for slot in range(5)}
-    lags[5] = SlotLag(WRITE_WINDOW_STRIPES, STALL_S * 1.3)
-    assert slots_to_cut(lags, 5, elapsed_s=0.1) == [5]
-    assert slots_to_cut(lags, 5, elapsed_s=10.0) == []
-    lags[0] = SlotLag(2, 0.0)
-    assert slots_to_cut(lags, 5, elapsed_s=0.1) == []
+def test_slots_that_were_suspect_already_get_little_patience() -> None:
+    put = PutQuorum(6, 4, suspects=frozenset({5}))
+    for slot in range(4):
+        put.slot_is_durable(slot, 1.0)
+    assert put.verdict(1.0)[1] == 2.0
+    put.slot_is_durable(4, 1.01)
+    assert put.verdict(1.01) == (Verdict.WAIT, 1.0 + SUSPECT_STRAGGLER_S)
 
 
-@given(
-    lags=st.dictionaries(
-        st.integers(0, 15),
-        st.builds(SlotLag, st.integers(0, WRITE_WINDOW_STRIPES), st.floats(0, 10)),
-    ),
-    quorum=st.integers(1, 16),
-    elapsed=st.floats(0, 100),
-)
-def test_cutting_slow_slots_never_breaks_the_quorum(
-    lags: dict[int, SlotLag], quorum: int, elapsed: float
-) -> None:
-    cut = slots_to_cut(lags, quorum, elapsed)
-    assert not cut or len(lags) - len(cut) >= quorum
+def test_a_slot_holds_back_only_while_the_quorum_is_ahead_of_it() -> None:
+    assert holding_back({0: 0, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 5) == [5]
+    assert holding_back({0: 4, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 5) == []
+    assert holding_back({0: 4, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 4) == [0, 5]
+    assert holding_back({slot: 0 for slot in range(6)}, 5) == []
+    assert holding_back({slot: 4 for slot in range(6)}, 5) == []
+    assert holding_back({}, 1) == []
+
+
+@given(st.dictionaries(st.integers(0, 15), st.integers(0, 4)), st.integers(1, 16))
+def test_cutting_slow_slots_never_breaks_the_quorum(backlogs: dict[int, int], quorum: int) -> None:
+    behind = holding_back(backlogs, quorum)
+    assert not behind or len(backlogs) - len(behind) >= quorum
+
+
+def test_the_stall_allowance_grows_with_the_upload() -> None:
+    assert stall_allowance_s(0.0) == STALL_S
+    assert stall_allowance_s(100.0) < 30.0
 
 
 @given(st.integers(0, 10 * SEGMENT_BYTES))

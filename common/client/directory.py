@@ -1,0 +1,228 @@
+"""The coordinators as one: calls that find a live one, tenants opened where needed, the lease.
+
+Source: docs/data-path.md, "Talking to coordinators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+import trio
+
+from common.client.peers import PeerConnection, PeerPool
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
+from common.ids import PeerId, TenantId
+from common.limits import CALL_TIMEOUT_S
+from common.ports import Address
+from common.wire import messages
+from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
+
+RETRY_FOR_S: Final = 8.0
+"""A coordinator that is started again is back in less."""
+FIRST_PAUSE_S: Final = 0.05
+MAX_PAUSE_S: Final = 1.0
+LEASE_MARGIN_S: Final = 5.0
+"""A lease is taken for ended so long before it ends, to be surely the first to know."""
+TENANT_NOT_OPEN: Final = "tenant_not_open"
+
+FINAL_REASONS: Final = frozenset({"no_ring"})
+"""Unavailable answers of a live coordinator that another try soon would not change."""
+
+ASKING: Final[frozenset[type[Request]]] = frozenset(
+    {
+        messages.Ping,
+        messages.AccessKeyGet,
+        messages.WriteStart,
+        messages.ObjectGet,
+        messages.ObjectsList,
+        messages.BucketGet,
+        messages.BucketsList,
+        messages.UploadGet,
+        messages.PartsList,
+        messages.UploadsList,
+    }
+)
+"""Requests that change nothing."""
+
+REPEATABLE: Final[frozenset[type[Request]]] = ASKING | {
+    TenantOpen,
+    LeaseRenew,
+    messages.WriteAbandon,
+    messages.ObjectCommit,
+    messages.UploadCreate,
+    messages.PartCommit,
+    messages.UploadComplete,
+    messages.ShardsReport,
+}
+"""Requests that may be made again when it is not known whether they were carried out: those that
+ask, and those with an id by which a second one is recognised."""
+
+_OPENED: Final = "tenants_opened"
+
+
+class Directory:
+    """The coordinators of one swarm, for the tenants whose keys are at hand.
+
+    Args:
+        pool: running; connections come from it.
+        coordinators: where each listens and which key it proves; at least one.
+        tenants: keys by tenant id; may grow while it is used.
+    """
+
+    def __init__(
+        self,
+        pool: PeerPool,
+        coordinators: Sequence[tuple[Address, PeerId]],
+        tenants: Mapping[TenantId, TenantKey],
+    ) -> None:
+        assert coordinators, "a directory needs a coordinator"
+        self._pool = pool
+        self._coordinators = list(coordinators)
+        self._tenants = tenants
+        self._current = 0
+        self._lease = 0
+        self._lease_until = 0.0
+        self._renew_at = 0.0
+        self._renewing = trio.Lock()
+        self._lease_dropped = trio.Event()
+
+    async def call(self, request: Request, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """Ask a live coordinator; go on to the next, and try again for some seconds, while none
+        can be reached.
+
+        Args:
+            request: its ``tenant_id``, where it has one, is one of our tenants.
+            timeout_s: for one try.
+
+        Returns:
+            The reply, of the type ``request.reply`` (that is checked).
+
+        Raises:
+            Unavailable: no coordinator answered, or it says that it cannot now.
+            Outcome: the connection died under a request that must not be repeated blindly.
+            AlvearyError: what the coordinator answered.
+        """
+        deadline = trio.current_time() + RETRY_FOR_S
+        pause_s = FIRST_PAUSE_S
+        while True:
+            which = self._current
+            try:
+                return await self._ask(*self._coordinators[which], request, timeout_s)
+            except Unavailable as error:
+                if error.reason in FINAL_REASONS:
+                    raise
+                last: AlvearyError = error
+            except Outcome as error:
+                if type(request) not in REPEATABLE:
+                    raise
+                last = error
+            except PeerViolation as error:
+                if error.reason != "wrong_server_key" or len(self._coordinators) == 1:
+                    raise
+                last = error
+            if trio.current_time() + pause_s >= deadline:
+                if isinstance(last, Outcome) and type(request) in ASKING:
+                    raise Unavailable(last.reason, **last.fields) from last
+                raise last
+            if self._current == which:
+                self._current = (which + 1) % len(self._coordinators)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    async def _ask(self, address: Address, pin: PeerId, request: Request, timeout_s: float) -> Any:
+        connection = await self._connection(address, pin, timeout_s)
+        tenant_id = getattr(request, "tenant_id", None)
+        if tenant_id is not None and type(request) is not TenantOpen:
+            await self._open_tenant(connection, tenant_id)
+        try:
+            reply, _ = await connection.call(request, timeout_s=timeout_s)
+        except Refused as error:
+            if error.reason != TENANT_NOT_OPEN:
+                raise
+            connection.state.pop(_OPENED, None)
+            for each in tuple(self._tenants):
+                await self._open_tenant(connection, each)
+            reply, _ = await connection.call(request, timeout_s=timeout_s)
+        assert isinstance(reply, request.reply)
+        return reply
+
+    async def _connection(self, address: Address, pin: PeerId, timeout_s: float) -> PeerConnection:
+        with trio.move_on_after(timeout_s):
+            return await self._pool.connection(address, pin)
+        raise Unavailable("call_timeout", timeout_s=timeout_s)
+
+    async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
+        """Make the connection act for the tenant, once."""
+        opened = cast(set[TenantId], connection.state.setdefault(_OPENED, set()))
+        if tenant_id in opened:
+            return
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            raise Refused("no_such_tenant")
+        await connection.call(TenantOpen(tenant_id, tenant.proof()))
+        opened.add(tenant_id)
+
+    # --- the write lease ---------------------------------------------------------------------
+
+    async def lease(self) -> int:
+        """The number of a living write lease; opens one when there is none.
+
+        Raises:
+            Unavailable: no coordinator answered.
+        """
+        if self._lease and trio.current_time() < self._lease_until:
+            return self._lease
+        async with self._renewing:
+            if not self._lease or trio.current_time() >= self._lease_until:
+                await self._renew(0)
+            return self._lease
+
+    def is_current(self, lease: int) -> bool:
+        """Whether what was granted under this lease may still be committed, as far as we know."""
+        return lease == self._lease and trio.current_time() < self._lease_until
+
+    def lease_has_ended(self, lease: int) -> None:
+        """A coordinator said so: the next :meth:`lease` opens another."""
+        if lease == self._lease:
+            self._lease = 0
+            self._lease_dropped.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the lease alive until cancelled. Renewed at a third of its life; one that ended
+        is replaced when it is next needed."""
+        task_status.started()
+        while True:
+            self._lease_dropped = trio.Event()
+            now = trio.current_time()
+            if self._lease and now >= self._renew_at:
+                await self._keep_alive()
+            elif self._lease:
+                with trio.move_on_at(self._renew_at):
+                    await self._lease_dropped.wait()
+            else:
+                await self._lease_dropped.wait()
+
+    async def _keep_alive(self) -> None:
+        async with self._renewing:
+            lease = self._lease
+            if not lease:
+                return
+            try:
+                await self._renew(lease)
+            except (Unavailable, Outcome):
+                self._renew_at = trio.current_time() + MAX_PAUSE_S
+                if trio.current_time() >= self._lease_until:
+                    self._lease = 0
+            except AlvearyError:
+                self._lease = 0
+
+    async def _renew(self, lease: int) -> None:
+        asked_at = trio.current_time()
+        reply: Lease = await self.call(LeaseRenew(lease))
+        ttl_s = max(float(reply.ttl_s), 2 * LEASE_MARGIN_S)
+        self._lease = reply.lease
+        self._lease_until = asked_at + ttl_s - LEASE_MARGIN_S
+        self._renew_at = asked_at + ttl_s / 3
+        self._lease_dropped.set()

@@ -1,0 +1,243 @@
+"""Places for new segments: kept in stock for small objects, fetched in batches for large ones.
+
+Source: docs/data-path.md, "Grants".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from common.client.directory import Directory
+from common.errors import AlvearyError, PeerViolation, Refused
+from common.ids import PeerId, SegmentId, TenantId, lease_of
+from common.limits import (
+    GRANTS_AHEAD,
+    MAX_SEGMENTS_PER_GRANT,
+    MAX_SLOTS,
+    MAX_STOCKED_GRANTS,
+    SMALL_OBJECT_BYTES,
+)
+from common.ports import Address, Log
+from common.protocol.put_plan import best_grant
+from common.protocol.slot_health import SlotHealth
+from common.wire.messages import Grants, WriteStart
+
+LOOKS_AHEAD: Final = 8
+"""Grants compared when one is chosen."""
+ASKS_AGAIN: Final = 2
+"""Batches asked for in the hope of better cells, before what there is is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A place for one segment, checked. Slot i is the cell ``cells[i]`` at ``addresses[i]``."""
+
+    segment_id: SegmentId
+    ring: int
+    k: int
+    n: int
+    quorum: int
+    cells: tuple[PeerId, ...]
+    addresses: tuple[Address, ...]
+    orders: tuple[bytes, ...]
+    good_until: float
+    """Monotonic: from then on its orders are too old to begin with."""
+
+
+def checked_grants(reply: Grants, now: float) -> list[Grant]:
+    """The grants of a reply.
+
+    Raises:
+        PeerViolation: ``bad_grant``: figures that do not fit together.
+    """
+    cells = [endpoint.cell_id for endpoint in reply.endpoints]
+    addresses = [Address(endpoint.host, endpoint.port) for endpoint in reply.endpoints]
+    # A third of the life is for the wait in stock, the rest for the upload.
+    good_until = now + reply.expires_in_s / 3
+    grants = []
+    for each in reply.grants:
+        places = each.cells
+        if (
+            not 1 <= each.k <= each.quorum <= each.n <= MAX_SLOTS
+            or len(places) != each.n
+            or len(set(places)) != each.n
+            or len(each.orders) != each.n
+            or max(places) >= len(cells)
+        ):
+            raise PeerViolation("bad_grant")
+        grants.append(
+            Grant(
+                each.segment_id,
+                each.ring,
+                each.k,
+                each.n,
+                each.quorum,
+                tuple([cells[place] for place in places]),
+                tuple([addresses[place] for place in places]),
+                each.orders,
+                good_until,
+            )
+        )
+    return grants
+
+
+class Stock:
+    """Grants for small objects of each tenant, refilled in the background.
+
+    Args:
+        directory: asked for grants, and for whether their lease lives.
+        health: what is known of cells.
+        log: refills that failed.
+    """
+
+    def __init__(self, directory: Directory, health: SlotHealth, log: Log) -> None:
+        self._directory = directory
+        self._health = health
+        self._log = log
+        self._shelves: dict[TenantId, _Shelf] = {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the refills until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def take_small(self, tenant_id: TenantId) -> Grant:
+        """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
+
+        Raises:
+            Unavailable: no coordinator, or ``no_ring``.
+        """
+        shelf = self._shelves.get(tenant_id)
+        if shelf is None:
+            shelf = self._shelves[tenant_id] = _Shelf()
+        for asked in range(ASKS_AGAIN + 1):
+            self._tidy(shelf.grants)
+            grant = self._choose(shelf.grants, anything=asked == ASKS_AGAIN)
+            if len(shelf.grants) < MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
+                shelf.refilled = trio.Event()
+                self._nursery.start_soon(self._refill, tenant_id, shelf)
+            if grant is not None:
+                return grant
+            if asked < ASKS_AGAIN and shelf.refilled is not None:
+                await shelf.refilled.wait()
+        if shelf.error is not None:
+            raise type(shelf.error)(shelf.error.reason, **shelf.error.fields)
+        return (await self.fetch(tenant_id, 1, SMALL_OBJECT_BYTES))[0]
+
+    async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
+        """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
+        of up to ``segment_bytes`` plaintext bytes.
+
+        Raises:
+            Unavailable: no coordinator, or ``no_ring``.
+        """
+        assert 1 <= count <= MAX_SEGMENTS_PER_GRANT
+        asked_at = trio.current_time()
+        lease = await self._directory.lease()
+        try:
+            reply = await self._directory.call(WriteStart(tenant_id, lease, count, segment_bytes))
+        except Refused as error:
+            if error.reason != "lease_ended":
+                raise
+            self._directory.lease_has_ended(lease)
+            lease = await self._directory.lease()
+            reply = await self._directory.call(WriteStart(tenant_id, lease, count, segment_bytes))
+        grants = checked_grants(reply, asked_at)
+        if not grants:
+            raise PeerViolation("bad_grant")
+        return grants
+
+    def line(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantLine:
+        """The grants of one large object, for segments of these sizes in bytes."""
+        return GrantLine(self, tenant_id, sizes)
+
+    async def _refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
+        assert shelf.refilled is not None
+        shelf.error = None
+        try:
+            count = min(MAX_SEGMENTS_PER_GRANT, MAX_STOCKED_GRANTS - len(shelf.grants))
+            shelf.grants += await self.fetch(tenant_id, count, SMALL_OBJECT_BYTES)
+        except AlvearyError as error:
+            shelf.error = error
+            self._log.warning("no_grants", error=str(error))
+        finally:
+            shelf.refilled.set()
+            shelf.refilled = None
+
+    def _tidy(self, grants: deque[Grant]) -> None:
+        """Drop what is too old or of another lease."""
+        now = trio.current_time()
+        while grants and not self._is_good(grants[0], now):
+            grants.popleft()
+
+    def _is_good(self, grant: Grant, now: float) -> bool:
+        return now < grant.good_until and self._directory.is_current(lease_of(grant.segment_id))
+
+    def _choose(self, grants: deque[Grant], *, anything: bool) -> Grant | None:
+        """Take out the grant with the healthiest cells. Those that cannot reach their quorum are
+        dropped, or with ``anything`` taken all the same: suspicion may be wrong."""
+        now = trio.current_time()
+        health = self._health
+        while grants:
+            seen = [grants[index] for index in range(min(LOOKS_AHEAD, len(grants)))]
+            best = best_grant(
+                [[health.penalty(cell, now) for cell in grant.cells] for grant in seen],
+                [grant.quorum for grant in seen],
+            )
+            if best is not None:
+                del grants[best]
+                return seen[best]
+            if anything:
+                return grants.popleft()
+            for _ in seen:
+                grants.popleft()
+        return None
+
+
+class _Shelf:
+    """The stock of one tenant."""
+
+    def __init__(self) -> None:
+        self.grants: deque[Grant] = deque()
+        self.refilled: trio.Event | None = None
+        self.error: AlvearyError | None = None
+
+
+class GrantLine:
+    """The grants of one large object, some segments ahead. Made by :meth:`Stock.line`."""
+
+    def __init__(self, stock: Stock, tenant_id: TenantId, sizes: Sequence[int]) -> None:
+        self._stock = stock
+        self._tenant_id = tenant_id
+        self._sizes = sizes
+        self._taken = 0
+        self._grants: deque[Grant] = deque()
+
+    async def take(self) -> Grant:
+        """The grant of the next segment. Raises as :meth:`Stock.fetch`."""
+        grant = await self._best(self._sizes[self._taken :])
+        self._taken += 1
+        return grant
+
+    async def take_again(self) -> Grant:
+        """Another grant for the segment last taken, whose upload was lost."""
+        return await self._best(self._sizes[self._taken - 1 :])
+
+    async def _best(self, ahead: Sequence[int]) -> Grant:
+        stock = self._stock
+        for asked in range(ASKS_AGAIN + 1):
+            stock._tidy(self._grants)
+            if not self._grants:
+                count = min(GRANTS_AHEAD, len(ahead))
+                self._grants += await stock.fetch(self._tenant_id, count, max(ahead[:count]))
+            grant = stock._choose(self._grants, anything=asked == ASKS_AGAIN)
+            if grant is not None:
+                return grant
+        return (await stock.fetch(self._tenant_id, 1, max(ahead[:1])))[0]
