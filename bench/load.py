@@ -1,0 +1,109 @@
+"""The load, in a process of its own: reads one job as JSON, runs it, prints what it measured.
+
+One thread per connection. The job ends after ``seconds`` or ``operations``, what comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+from bench.client import S3Connection
+from bench.signing import UNSIGNED, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``kind``: put, get or delete. ``prefix``: /bucket/name-prefix; object i of connection c is
+    prefix-c-i. ``distinct``: names per connection, used in turn. ``operations``: per connection.
+    """
+
+    host: str
+    port: int
+    region: str
+    access_key: str
+    secret_key: str
+    kind: str
+    prefix: str
+    size: int
+    connections: int
+    operations: int
+    distinct: int
+    seconds: float
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Seconds. ``latencies_s`` sorted, of all operations."""
+
+    operations: int
+    elapsed_s: float
+    cpu_s: float
+    latencies_s: list[float]
+
+
+def _connection(job: Job) -> S3Connection:
+    signer = Signer(f"{job.host}:{job.port}", job.region, job.access_key, job.secret_key)
+    return S3Connection((job.host, job.port), signer)
+
+
+def content(size: int) -> memoryview:
+    """The same incompressible bytes in every process."""
+    return memoryview(random.Random(size).randbytes(size))
+
+
+def run(job: Job) -> Result:
+    """Run a job and measure it; the connections are open and the content made before it starts."""
+    body = content(job.size) if job.kind == "put" else memoryview(b"")
+    digest = hashlib.sha256(body).hexdigest() if job.signed else UNSIGNED
+    connections = [_connection(job) for _ in range(job.connections)]
+    latencies: list[list[float]] = [[] for _ in connections]
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(job.connections + 1)
+
+    def work(number: int) -> None:
+        connection = connections[number]
+        times = latencies[number]
+        barrier.wait()
+        deadline = time.perf_counter() + job.seconds
+        try:
+            for operation in range(job.operations):
+                path = f"{job.prefix}-{number}-{operation % job.distinct}"
+                begin = time.perf_counter()
+                if begin >= deadline:
+                    break
+                if job.kind == "put":
+                    connection.put(path, body, digest)
+                elif job.kind == "get":
+                    if connection.get(path) != job.size:
+                        raise AssertionError(f"{path} has another size")
+                else:
+                    connection.delete(path)
+                times.append(time.perf_counter() - begin)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in range(job.connections)]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    begin, cpu = time.perf_counter(), time.process_time()
+    for thread in threads:
+        thread.join()
+    elapsed, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    for connection in connections:
+        connection.close()
+    if failures:
+        raise failures[0]
+    every = sorted(each for times in latencies for each in times)
+    return Result(len(every), elapsed, cpu, every)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(run(Job(**json.loads(sys.stdin.read()))))))
