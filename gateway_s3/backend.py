@@ -1,0 +1,90 @@
+"""What every handler works with: the swarm behind it, and the call at hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from common.client.directory import Directory
+from common.crypto.keys import TenantKey
+from common.format.manifest import Manifest
+from common.ids import BucketId, VersionId
+from common.ports import Buffer, Entropy, Log, WallClock, Workers
+from common.wire.messages import NewSegment, ObjectRecord, Page
+from gateway_s3.bucket_cache import BucketCache
+from gateway_s3.ingest import HashCrowd
+from gateway_s3.metrics import Metrics
+from gateway_s3.names import NameCodec
+
+
+class Written(Protocol):
+    """What a write put into the swarm: not yet part of any object."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def pages(self) -> tuple[Page, ...]: ...
+    @property
+    def segments(self) -> tuple[NewSegment, ...]: ...
+
+
+class Swarm(Protocol):
+    """The native client (``common.client.objects.SwarmClient``)."""
+
+    async def write(
+        self,
+        tenant: TenantKey,
+        receive: Callable[[], Awaitable[Buffer]],
+        size: int,
+        upload_key: bytes,
+    ) -> Any: ...
+
+    async def abandon(self, tenant: TenantKey, written: Any) -> None: ...
+
+    def read(
+        self,
+        tenant: TenantKey,
+        bucket: str,
+        name: bytes,
+        record: ObjectRecord,
+        manifest: Manifest,
+        first: int,
+        last: int,
+    ) -> AsyncGenerator[Buffer, None]: ...
+
+    async def copy_pages(
+        self,
+        tenant: TenantKey,
+        bucket: str,
+        name: bytes,
+        record: ObjectRecord,
+        manifest: Manifest,
+        first: int,
+        last: int,
+    ) -> tuple[Page, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The parts of one gateway that handlers use."""
+
+    directory: Directory
+    swarm: Swarm
+    buckets: BucketCache
+    names: NameCodec
+    workers: Workers
+    entropy: Entropy
+    clock: WallClock
+    log: Log
+    metrics: Metrics
+    region: str
+    crowd: HashCrowd = field(default_factory=HashCrowd)
+
+    def new_version(self) -> VersionId:
+        """A fresh id for a version, an upload or a try at a part."""
+        return VersionId(self.entropy(16))
+
+    def new_bucket(self) -> BucketId:
+        """A fresh bucket id."""
+        return BucketId(self.entropy(16))

@@ -1,0 +1,72 @@
+"""Bucket ids by name, remembered for seconds: every sealed record is bound to one.
+
+A remembered id may be of a bucket that was deleted and made anew meanwhile. That is safe: commits
+name the id that their records are bound to, and are refused when it is no longer the bucket's.
+
+Source: docs/manifest-format.md, "Binding".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from common.crypto.keys import TenantKey
+from common.errors import NotFound
+from common.format.manifest import open_bucket_settings
+from common.ids import BucketId, TenantId
+from common.wire.messages import BucketGet, BucketRecord, Request
+from gateway_s3.names import is_bucket_name
+
+REMEMBERED_S: Final = 10.0
+MAX_REMEMBERED: Final = 4096
+
+
+class BucketCache:
+    """Finds bucket ids.
+
+    Args:
+        call: asks a coordinator.
+    """
+
+    def __init__(self, call: Callable[[Request], Awaitable[Any]]) -> None:
+        self._call = call
+        self._known: OrderedDict[tuple[TenantId, str], tuple[BucketId, float]] = OrderedDict()
+
+    async def id_of(self, tenant: TenantKey, name: str) -> BucketId:
+        """The id of the tenant's bucket of this name.
+
+        Raises:
+            NotFound: ``no_such_bucket``.
+            Refused: ``not_owner``.
+            Corrupt: ``record_not_authentic``: the coordinator's answer is of another bucket.
+        """
+        known = self._known.get((tenant.tenant_id, name))
+        if known is not None and trio.current_time() < known[1]:
+            return known[0]
+        return (await self.record_of(tenant, name)).bucket_id
+
+    async def record_of(self, tenant: TenantKey, name: str) -> BucketRecord:
+        """The tenant's bucket of this name, as a coordinator knows it now. Raises as above."""
+        self.forget(tenant, name)
+        if not is_bucket_name(name):
+            raise NotFound("no_such_bucket")
+        record: BucketRecord = await self._call(BucketGet(tenant.tenant_id, name))
+        open_bucket_settings(tenant, record.bucket_id, name, record.settings)
+        self.remember(tenant, name, record.bucket_id)
+        return record
+
+    def remember(self, tenant: TenantKey, name: str, bucket_id: BucketId) -> None:
+        """Keep an id that a coordinator just gave."""
+        place = (tenant.tenant_id, name)
+        self._known[place] = (bucket_id, trio.current_time() + REMEMBERED_S)
+        self._known.move_to_end(place)
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+
+    def forget(self, tenant: TenantKey, name: str) -> bool:
+        """Drop what is remembered; whether there was something."""
+        return self._known.pop((tenant.tenant_id, name), None) is not None

@@ -1,0 +1,237 @@
+"""Making a new version visible: sealed, bound to its bucket, and only if its condition holds.
+
+ETags are sealed, so a coordinator cannot compare them. ``If-Match`` is decided here on the version
+that is current now, and the commit is made on condition that it still is: who comes between is
+seen, and the comparison made again.
+
+Source: Amazon S3 User Guide, "Conditional writes"; docs/s3-compatibility.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import trio
+
+from common.crypto.digest import page_digest
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError, Corrupt, NotFound, Refused
+from common.format.manifest import (
+    MANIFEST_VERSION,
+    Manifest,
+    PageEntry,
+    open_manifest,
+    seal_manifest,
+    seal_summary,
+)
+from common.ids import BucketId, VersionId, lease_of
+from common.wire.messages import (
+    Committed,
+    Condition,
+    NewSegment,
+    ObjectCommit,
+    ObjectGet,
+    ObjectRecord,
+    Page,
+)
+from gateway_s3.backend import Backend, Written
+from gateway_s3.errors import (
+    CONDITIONAL_REQUEST_CONFLICT,
+    NO_SUCH_KEY,
+    PRECONDITION_FAILED,
+    S3Error,
+)
+from gateway_s3.metadata import ObjectMetadata, summary_of, unpack_object
+
+C = TypeVar("C")
+
+MAX_TRIES: Final = 5
+"""How often a conditional write compares again before it gives up as a conflict."""
+ABANDON_TIMEOUT_S: Final = 10.0
+_DEFINITE: Final = (Refused, NotFound, Corrupt)
+"""Answers that say for certain that nothing was committed."""
+_MISSING: Final = frozenset({"no_such_object", "delete_marker"})
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCondition:
+    """What a conditional write asks for. ``absent``: there must be no object. ``etags``: the
+    current object's must be among them; ``*`` stands for any."""
+
+    absent: bool = False
+    etags: tuple[str, ...] | None = None
+
+
+UNCONDITIONAL: Final = WriteCondition()
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones."""
+
+    metadata: ObjectMetadata
+    size: int
+    pages: tuple[Page, ...]
+    keys: tuple[bytes, ...]
+    segments: tuple[NewSegment, ...] = ()
+
+
+def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
+    """Digest and size of each page, for the manifest."""
+    return tuple(
+        PageEntry(page_digest(page), sum(extent.length for extent in page.extents))
+        for page in pages
+    )
+
+
+async def current_version(
+    backend: Backend, tenant: TenantKey, bucket: str, name: bytes
+) -> tuple[ObjectRecord, Manifest, ObjectMetadata]:
+    """The object of this name as it is now, without places.
+
+    Raises:
+        NotFound: ``no_such_bucket``, ``no_such_object``, ``delete_marker``.
+    """
+    record: ObjectRecord = await backend.directory.call(
+        ObjectGet(tenant.tenant_id, bucket, name, None, False, 0, 0)
+    )
+    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
+    return record, manifest, unpack_object(manifest.metadata)
+
+
+async def decide(
+    backend: Backend, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
+) -> Condition:
+    """Turn what the client asks for into what the coordinator decides.
+
+    Raises:
+        S3Error: PreconditionFailed; NoSuchKey: ``If-Match`` on what is not there.
+    """
+    if wanted.etags is None:
+        return Condition(absent=wanted.absent)
+    try:
+        record, _, metadata = await current_version(backend, tenant, bucket, name)
+    except NotFound as error:
+        if error.reason in _MISSING:
+            raise S3Error(NO_SUCH_KEY, Key=name.decode("utf-8", "replace")) from error
+        raise
+    if wanted.absent or ("*" not in wanted.etags and metadata.etag not in wanted.etags):
+        raise S3Error(PRECONDITION_FAILED, Condition="If-Match")
+    return Condition(version_id=record.version_id)
+
+
+async def under_condition(
+    backend: Backend,
+    tenant: TenantKey,
+    bucket: str,
+    name: bytes,
+    wanted: WriteCondition,
+    attempt: Callable[[Condition], Awaitable[C]],
+) -> C:
+    """Run ``attempt`` under the condition, again when another write came between.
+
+    Raises:
+        S3Error: PreconditionFailed, NoSuchKey, ConditionalRequestConflict (too many came between).
+        AlvearyError: what ``attempt`` raises.
+    """
+    for _ in range(MAX_TRIES):
+        condition = await decide(backend, tenant, bucket, name, wanted)
+        try:
+            return await attempt(condition)
+        except Refused as error:
+            if error.reason != "condition_failed":
+                raise
+            if wanted.etags is None:
+                raise S3Error(PRECONDITION_FAILED, Condition="If-None-Match") from error
+    raise S3Error(CONDITIONAL_REQUEST_CONFLICT)
+
+
+async def commit_object(
+    backend: Backend,
+    tenant: TenantKey,
+    bucket: str,
+    name: bytes,
+    new: NewObject,
+    wanted: WriteCondition = UNCONDITIONAL,
+) -> tuple[VersionId, Committed]:
+    """Make the new version the current one.
+
+    Returns:
+        Its version id, and when it was made.
+
+    Raises:
+        S3Error: as :func:`under_condition`.
+        NotFound: ``no_such_bucket``; ``no_such_segment``: look the source of a copy up again.
+        Unavailable, Outcome: it may have been committed all the same.
+    """
+    entries = entries_of(new.pages)
+    manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, new.metadata.pack())
+    summary = summary_of(new.metadata).pack()
+
+    async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
+        async def on(bucket_id: BucketId) -> tuple[VersionId, Committed]:
+            # A fresh id for each try: the last one was refused for certain.
+            version_id = backend.new_version()
+            committed: Committed = await backend.directory.call(
+                ObjectCommit(
+                    tenant.tenant_id,
+                    bucket,
+                    name,
+                    version_id,
+                    new.size,
+                    seal_manifest(tenant, bucket_id, name, version_id, manifest, backend.entropy),
+                    seal_summary(tenant, bucket_id, name, version_id, summary, backend.entropy),
+                    new.pages,
+                    new.segments,
+                    condition,
+                    bucket_id,
+                )
+            )
+            return version_id, committed
+
+        return await in_bucket(backend, tenant, bucket, on)
+
+    return await under_condition(backend, tenant, bucket, name, wanted, attempt)
+
+
+async def in_bucket(
+    backend: Backend,
+    tenant: TenantKey,
+    bucket: str,
+    attempt: Callable[[BucketId], Awaitable[C]],
+) -> C:
+    """Run ``attempt`` with the bucket's id; once more when a remembered one is no longer its.
+
+    Raises:
+        NotFound: ``no_such_bucket``; and what ``attempt`` raises.
+    """
+    try:
+        return await attempt(await backend.buckets.id_of(tenant, bucket))
+    except NotFound as error:
+        if error.reason != "no_such_bucket" or not backend.buckets.forget(tenant, bucket):
+            raise
+    return await attempt(await backend.buckets.id_of(tenant, bucket))
+
+
+async def commit_or_abandon(
+    backend: Backend, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
+) -> C:
+    """Run ``commit``; when it says for certain that what was written is not part of anything,
+    have the cells drop it.
+
+    An unknown outcome abandons nothing: it may be the only copy of an acknowledged object.
+    """
+    try:
+        return await commit()
+    except _DEFINITE as error:
+        if error.reason == "lease_ended" and written.segments:
+            backend.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
+        if written.segments:
+            with trio.move_on_after(ABANDON_TIMEOUT_S, shield=True):
+                try:
+                    await backend.swarm.abandon(tenant, written)
+                except AlvearyError as failure:
+                    backend.log.warning("abandon_failed", reason=failure.reason)
+        raise
