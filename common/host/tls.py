@@ -1,0 +1,91 @@
+"""TLS 1.3 between peers: a self-signed Ed25519 certificate, and the key that was shown pinned.
+
+There is no chain and no name to verify: the hash of the server's raw public key is its name.
+
+Source: docs/protocol.md, "Transport"; RFC 8446, RFC 8410.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from common.errors import PeerViolation
+from common.ports import Identity
+
+_BEGIN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+_NEVER = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
+"""RFC 5280, 4.1.2.5: no well-defined end. A key is revoked by taking its peer id out."""
+
+
+def server_context(identity: Identity) -> ssl.SSLContext:
+    """A context to listen with: this identity's key and a certificate made of it now."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # No tickets: a resumed session would skip the proof of the key that callers pin.
+    context.num_tickets = 0
+    # ssl loads keys from named files only; this one lies in memory and has no name on any disk.
+    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(_certificate(identity))
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context
+
+
+@lru_cache(maxsize=1)
+def client_context() -> ssl.SSLContext:
+    """The context to connect with. The peer's key is checked by :func:`shown_key`'s caller."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def shown_key(certificate: bytes | None) -> bytes:
+    """The raw Ed25519 public key in a certificate. That the peer holds its private half is what
+    the TLS handshake has proven.
+
+    Args:
+        certificate: DER, as the peer sent it.
+
+    Raises:
+        PeerViolation: ``wrong_server_key``: no certificate, or one of another kind of key.
+    """
+    if certificate is None:
+        raise PeerViolation("wrong_server_key", cause="no certificate")
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except Exception as error:  # the parser of foreign bytes documents no set of errors
+        raise PeerViolation("wrong_server_key", cause="unreadable certificate") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise PeerViolation("wrong_server_key", cause="not an Ed25519 key")
+    return key.public_bytes_raw()
+
+
+def _certificate(identity: Identity) -> bytes:
+    """Private key and certificate, PEM."""
+    key = Ed25519PrivateKey.from_private_bytes(identity.private_key)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.peer_id.hex())])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_BEGIN)
+        .not_valid_after(_NEVER)
+        .sign(key, None)
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + certificate.public_bytes(Encoding.PEM)
