@@ -45,6 +45,7 @@ _HELP: Final[Mapping[str, str]] = {
     "s3": "HOST:PORT for S3.",
     "tenants": "The directory of tenant key files.",
     "region": "The S3 region's name.",
+    "discovery": "true or false: announce the coordinator on the LAN.",
     "domains": "A host name under which buckets are first labels; may be repeated.",
 }
 
@@ -64,10 +65,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def from_text(value: str, hint: object) -> object:
-    """A flag's text as the TOML value it stands for: numbers where the key takes numbers."""
+    """A flag's text as its TOML value: a number or a truth where the key takes one."""
     kinds = {hint, *typing.get_args(hint)}
     if int in kinds and value.isascii() and value.isdigit():
         return int(value)
+    if bool in kinds and value in ("true", "false"):
+        return value == "true"
     if float in kinds:
         try:
             return float(value)
@@ -149,8 +152,12 @@ class GatewayCommand(DaemonCommand):
     role = "gateway"
 
 
-class CellCommand(DaemonCommand, click.Group):
+class CellCommand(DaemonCommand):
     role = "cell"
+
+
+class CellGroup(CellCommand, click.Group):
+    """Runs a cell; its one subcommand makes one."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != "join":
@@ -187,7 +194,7 @@ def coordinator(config: Path | None, parent_pid: int | None, **flags: Any) -> in
     return _start("coordinator", config, parent_pid, flags)
 
 
-@click.command(cls=CellCommand, invoke_without_command=True)
+@click.command(cls=CellGroup, invoke_without_command=True)
 @_config_option
 @_parent_option
 def cell(config: Path | None, parent_pid: int | None, **flags: Any) -> int:

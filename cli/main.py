@@ -89,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(explain(error))
         return exit_code_of(error)
     except BaseExceptionGroup as group:
-        error = _only_ours(group)
-        print_error(explain(error))
-        return exit_code_of(error)
+        ours = _only_ours(group)
+        print_error(explain(ours))
+        return exit_code_of(ours)
     except BrokenPipeError:  # The reader of our output has gone (`alveary status | head`).
         sys.stderr.close()
         return 0

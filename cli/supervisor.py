@@ -118,6 +118,7 @@ class LocalSwarm:
             "http": str(self._ports.choose(known.get("http"))),
             "swarm": SWARM_NAME,
             "redundancy": self._settings.redundancy,
+            "discovery": False,  # Nobody else can reach a swarm that listens on loopback.
         }
         path = self._directory.write_daemon_config("coordinator", config)
         ready = await self._run(self._coordinator, path)

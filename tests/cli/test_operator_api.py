@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.operators import OperatorApi, find_operator_file, read_operator_file
+from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
+
+
+def api(answer: httpx.Response | Exception) -> OperatorApi:
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == "Bearer secret"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return OperatorApi("http://coordinator", "secret", transport=httpx.MockTransport(handle))
+
+
+async def test_an_answer_is_its_json_object() -> None:
+    async with api(httpx.Response(200, json={"token": "t"})) as coordinator:
+        assert await coordinator.call("POST", "/v1/invites", {}) == {"token": "t"}
+
+
+async def test_an_answer_without_a_body_is_an_empty_object() -> None:
+    async with api(httpx.Response(204)) as coordinator:
+        assert await coordinator.call("DELETE", "/v1/x") == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (httpx.Response(404, json={"error": "no_such_tenant"}), NotFound, "no_such_tenant"),
+        (httpx.Response(409, json={"error": "tenant_exists"}), Refused, "tenant_exists"),
+        (httpx.Response(503, json={"error": "no_ring"}), Unavailable, "no_ring"),
+        (httpx.Response(401), Refused, "unauthorized"),
+        (httpx.Response(500, text="<html>"), Unavailable, "http_500"),
+        (httpx.Response(400, json=[1]), Refused, "http_400"),
+        (httpx.ConnectError("refused"), Unavailable, "coordinator_unreachable"),
+    ],
+)
+async def test_an_answer_that_is_an_error_is_raised_as_ours(
+    answer: httpx.Response | Exception, kind: type[AlvearyError], reason: str
+) -> None:
+    async with api(answer) as coordinator:
+        with pytest.raises(kind) as caught:
+            await coordinator.call("GET", "/v1/status")
+    assert caught.value.reason == reason
+    assert "secret" not in str(caught.value)
+
+
+def test_the_operator_file_is_found_in_a_swarm_and_in_a_coordinator_directory(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "coordinator").mkdir()
+    path = tmp_path / "coordinator" / "operator.json"
+    path.write_text(json.dumps({"url": "http://x", "token": "t"}))
+    assert find_operator_file(None, tmp_path) == path
+    assert find_operator_file(None, tmp_path / "coordinator") == path
+    assert read_operator_file(path) == ("http://x", "t")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_damaged_operator_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "operator.json"
+    path.write_text(content)
+    with pytest.raises(BadConfig):
+        read_operator_file(path)
+
+
+def test_no_operator_file_says_which_flags_name_one(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="no_operator_file"):
+        find_operator_file(None, tmp_path)
