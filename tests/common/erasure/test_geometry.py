@@ -118,10 +118,9 @@ def test_any_foreign_figures_are_a_sound_geometry_or_a_violation(k, n, segment, 
     ):
         try:
             geometry = Geometry.of(*figures)
-        except PeerViolation as error:
-            assert error.reason == "bad_geometry"
-        else:
-            hold(geometry)
+        except PeerViolation:
+            continue
+        hold(geometry)
 
 
 def test_a_segment_written_with_smaller_stripes_is_still_read():
