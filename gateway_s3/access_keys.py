@@ -19,6 +19,7 @@ from common.ids import TenantId
 from common.ports import Log
 from common.wire.messages import AccessKey
 from gateway_s3.errors import INVALID_ACCESS_KEY_ID, S3Error
+from gateway_s3.sigv4 import derive_signing_key
 
 FRESH_S: Final = 5.0
 """A known key is used for so long without asking: a revoked one works for no longer."""
@@ -28,6 +29,8 @@ UNKNOWN_S: Final = 1.0
 MAX_KNOWN: Final = 4096
 MAX_UNKNOWN: Final = 4096
 MAX_ACCESS_KEY_ID: Final = 128
+MAX_SIGNING_KEYS: Final = 3
+"""Clients' clocks may be a day apart around midnight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,17 @@ class Credential:
     access_key_id: str
     secret: str = field(repr=False)
     tenant: TenantKey
+    _signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+
+    def signing_key(self, date: str, region: str) -> bytes:
+        """The key of one day and region, derived once. As secret as the secret."""
+        key = self._signing_keys.get((date, region))
+        if key is None:
+            if len(self._signing_keys) >= MAX_SIGNING_KEYS:
+                self._signing_keys.clear()
+            key = derive_signing_key(self.secret, date, region)
+            self._signing_keys[date, region] = key
+        return key
 
 
 @dataclass(slots=True)
