@@ -63,7 +63,8 @@ def route(request: Request, domains: Sequence[str]) -> Route:
     """Decide what a request asks for.
 
     Args:
-        request: its body is not touched.
+        request: its body is not touched; ``x-amz-`` parameters of a presigned URL are added to its
+            headers, which S3 takes them for.
         domains: host names that buckets are subdomains of, in lower case, without port.
 
     Raises:
@@ -71,6 +72,7 @@ def route(request: Request, domains: Sequence[str]) -> Route:
             or what :func:`gateway_s3.header_rules.check_headers` raises.
     """
     query = Query(request.query)
+    _lift_headers(request, query)
     resource = locate(request, domains)
     operation = _operation(request, resource.scope, query)
     if not operation.implemented:
@@ -80,6 +82,29 @@ def route(request: Request, domains: Sequence[str]) -> Route:
     if resource.scope is Scope.OBJECT:
         check_key(resource.key)
     return Route(operation, resource.bucket, resource.key, query)
+
+
+def _lift_headers(request: Request, query: Query) -> None:
+    """Treat ``x-amz-`` parameters of a presigned URL as the headers they stand for.
+
+    Some SDKs sign headers by moving them to the query. Ignored there, ``x-amz-acl`` or
+    ``x-amz-tagging`` would be lost.
+    """
+    presigned = "X-Amz-Signature" in query
+    for raw_name, value in query:
+        name = raw_name.lower()
+        if not name.startswith(b"x-amz-") or raw_name.decode("latin-1") in _SIGNING:
+            continue
+        if not presigned or b"\r" in value or b"\n" in value or b"\0" in value:
+            raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name.decode("latin-1")[:255])
+        if request.header(name) is None:
+            request.headers.append((name, value.strip()))
+        elif request.header(name) != value.strip():
+            raise S3Error(
+                errors.INVALID_ARGUMENT,
+                "A header is given more than once.",
+                ArgumentName=name.decode("latin-1")[:255],
+            )
 
 
 def locate(request: Request, domains: Sequence[str]) -> Resource:
@@ -188,7 +213,7 @@ def _check_parameters(operation: Operation, query: Query) -> None:
         if name == "versionId" and known and value != b"null":
             # Without versioning, which is not implemented, "null" is the one version there is.
             raise S3Error(errors.NO_SUCH_VERSION)
-        if known or name in _SIGNING or name == "x-id":
+        if known or name == "x-id" or name[:6].lower() == "x-amz-":
             continue
         if not value or name in _EVERY_PARAMETER:
             raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name[:255])
