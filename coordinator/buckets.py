@@ -1,0 +1,114 @@
+"""Buckets: made, found, listed and deleted. Functions of a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import NotFound, Refused
+from common.ids import BucketId
+from common.limits import MAX_LIST_ENTRIES
+from common.ports import Sql
+from common.wire.messages import BucketCreate, BucketRecord, BucketRow, Buckets
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket as other nouns need it."""
+
+    bucket: int
+    bucket_id: BucketId
+
+
+def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Bucket:
+    """The tenant's bucket of a name.
+
+    Args:
+        expected: the bucket id it must have, if given.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``not_owner``: it is another tenant's.
+    """
+    row = sql.execute(
+        "SELECT bucket, bucket_id, tenant FROM buckets WHERE name = ?", (name,)
+    ).fetchone()
+    if row is None:
+        raise NotFound("no_such_bucket")
+    if row[2] != tenant:
+        raise Refused("not_owner")
+    if expected is not None and row[1] != expected:
+        raise NotFound("no_such_bucket")
+    return Bucket(row[0], BucketId(row[1]))
+
+
+def create(sql: Sql, tenant: int, request: BucketCreate, now_ms: int) -> BucketRecord:
+    """Make a bucket; the same bucket id again gives the same answer.
+
+    Raises:
+        Refused: ``bucket_exists`` (another tenant's), ``bucket_owned`` (this tenant's),
+            ``bad_name``.
+    """
+    if not request.name:
+        raise Refused("bad_name")
+    row = sql.execute(
+        "SELECT tenant, bucket_id, created_ms, settings FROM buckets WHERE name = ?",
+        (request.name,),
+    ).fetchone()
+    if row is not None:
+        owner, bucket_id, created_ms, settings = row
+        if owner != tenant:
+            raise Refused("bucket_exists")
+        if bucket_id != request.bucket_id:
+            raise Refused("bucket_owned")
+        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings)
+    taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
+    if taken.fetchone() is not None:
+        raise Refused("bucket_exists")
+    sql.execute(
+        "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (request.bucket_id, request.name, tenant, now_ms, request.settings),
+    )
+    return BucketRecord(request.bucket_id, request.name, now_ms, request.settings)
+
+
+def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
+    """The tenant's bucket of a name, whole. Raises as :func:`find`."""
+    bucket = find(sql, tenant, name)
+    created_ms, settings = sql.execute(
+        "SELECT created_ms, settings FROM buckets WHERE bucket = ?", (bucket.bucket,)
+    ).fetchone()
+    return BucketRecord(bucket.bucket_id, name, created_ms, settings)
+
+
+def delete(sql: Sql, tenant: int, name: str) -> None:
+    """Delete an empty bucket.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``not_owner``, ``bucket_not_empty``.
+    """
+    bucket = find(sql, tenant, name).bucket
+    holds = sql.execute(
+        "SELECT EXISTS (SELECT 1 FROM versions WHERE bucket = ? AND dropped = 0)"
+        " OR EXISTS (SELECT 1 FROM uploads WHERE bucket = ?)",
+        (bucket, bucket),
+    ).fetchone()[0]
+    if holds:
+        raise Refused("bucket_not_empty")
+    sql.execute("DELETE FROM buckets WHERE bucket = ?", (bucket,))
+
+
+def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> Buckets:
+    """A page of the tenant's buckets, by name."""
+    limit = min(limit, MAX_LIST_ENTRIES)
+    if limit == 0:
+        return Buckets((), False)
+    rows = sql.execute(
+        "SELECT bucket_id, name, created_ms FROM buckets"
+        " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, ?) = ?"
+        " ORDER BY name LIMIT ?",
+        (tenant, after, prefix, len(prefix), prefix, limit + 1),
+    ).fetchall()
+    found = tuple(BucketRow(BucketId(row[0]), row[1], row[2]) for row in rows[:limit])
+    return Buckets(found, len(rows) > limit)

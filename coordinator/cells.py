@@ -1,0 +1,147 @@
+"""Cells: invited, joined, watched.
+
+What is durable is who belongs to the swarm and where it was last; who is alive is known from
+heartbeats alone, in monotonic time. After a restart every cell counts as alive until it has been
+silent for the timeout, so that a restarted coordinator serves at once.
+
+Source: docs/placement.md, "Cells".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from common.errors import Refused
+from common.ids import PeerId
+from common.ports import Sql
+from common.wire.messages import CellFacts
+from coordinator.placement_policy import CellView
+
+MAX_CELLS: Final = 200_000
+SAVE_FACTS_EVERY_S: Final = 60.0
+"""How old the facts in the store may be: they matter only until the first heartbeat."""
+NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
+
+
+class CellState(Enum):
+    """What a cell is good for now."""
+
+    NEW = "new"
+    """Joined, and never heard since: where it is and what it holds is not known."""
+    ALIVE = "alive"
+    READ_ONLY = "read_only"
+    SILENT = "silent"
+    """No heartbeat for the timeout, or its connection broke: still tried for reading."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """A cell as this process knows it. Times are monotonic seconds."""
+
+    cell: int
+    cell_id: PeerId
+    site: str
+    host: str
+    address_host: str
+    address_port: int
+    facts: CellFacts
+    heard_at: float
+    known: bool
+    """Whether it ever sent a heartbeat (in this life or an earlier one)."""
+    suspect: bool = False
+    """The connection of its last heartbeat broke."""
+    saved_at: float = 0.0
+
+    def state(self, now: float, timeout_s: float) -> CellState:
+        """What it is good for now."""
+        if not self.known:
+            return CellState.NEW
+        if self.suspect or now - self.heard_at > timeout_s:
+            return CellState.SILENT
+        return CellState.READ_ONLY if self.facts.read_only else CellState.ALIVE
+
+    def view(self, now: float, timeout_s: float) -> CellView:
+        """The cell as placement sees it."""
+        return CellView(
+            self.cell,
+            self.site,
+            self.host,
+            self.facts.capacity_bytes,
+            self.facts.free_bytes,
+            self.state(now, timeout_s) is CellState.ALIVE,
+        )
+
+
+def invite(
+    sql: Sql, secret: bytes, site: str, host: str, uses: int, expires_ms: int, now_ms: int
+) -> None:
+    """Remember an invitation by the digest of its secret, and forget those that are over."""
+    sql.execute("DELETE FROM invites WHERE expires_ms < ? OR uses_left < 1", (now_ms,))
+    sql.execute(
+        "INSERT INTO invites VALUES (?, ?, ?, ?, ?)",
+        (hashlib.sha256(secret).digest(), site, host, uses, expires_ms),
+    )
+
+
+def join(
+    sql: Sql, cell_id: PeerId, secret: bytes, site: str, host: str, now_ms: int
+) -> tuple[int, str, str]:
+    """Make a peer a cell, using up one use of the invitation; one that has joined stays so.
+
+    Returns:
+        Its number, site and host; what the invitation says of site and host goes first.
+
+    Raises:
+        Refused: ``bad_token`` (unknown, used up or over), ``too_many_cells``.
+    """
+    row = sql.execute("SELECT cell, site, host FROM cells WHERE cell_id = ?", (cell_id,)).fetchone()
+    if row is not None:
+        return row[0], row[1], row[2]
+    digest = hashlib.sha256(secret).digest()
+    row = sql.execute(
+        "UPDATE invites SET uses_left = uses_left - 1"
+        " WHERE secret_digest = ? AND uses_left > 0 AND expires_ms > ? RETURNING site, host",
+        (digest, now_ms),
+    ).fetchone()
+    if row is None:
+        raise Refused("bad_token")
+    if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= MAX_CELLS:
+        raise Refused("too_many_cells")
+    site, host = row[0] or site, row[1] or host
+    cursor = sql.execute(
+        "INSERT INTO cells (cell_id, site, host, joined_ms) VALUES (?, ?, ?, ?)",
+        (cell_id, site, host, now_ms),
+    )
+    return cursor.lastrowid, site, host
+
+
+def load(sql: Sql, now: float) -> list[Cell]:
+    """All cells of the swarm, each given the whole timeout to be heard."""
+    return [
+        Cell(
+            cell=row[0],
+            cell_id=PeerId(row[1]),
+            site=row[2],
+            host=row[3],
+            address_host=row[4],
+            address_port=row[5],
+            facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
+            heard_at=now,
+            known=bool(row[6]),
+            saved_at=now,
+        )
+        for row in sql.execute(
+            "SELECT cell, cell_id, site, host, address_host, address_port, facts FROM cells"
+        )
+    ]
+
+
+def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:
+    """Keep where a cell is and what it said of itself."""
+    sql.execute(
+        "UPDATE cells SET address_host = ?, address_port = ?, facts = ? WHERE cell = ?",
+        (host, port, facts.pack(), cell),
+    )

@@ -1,0 +1,127 @@
+"""The coordinator's configuration: parsed once, then passed on as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common import limits
+from common.errors import BadConfig
+from common.ports import Address
+from coordinator.placement_policy import Redundancy, default_quorum
+
+_SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything an operator can say about a coordinator.
+
+    ``data``: the daemon's own directory. ``listen``: the native protocol. ``http``: the
+    operators' API, metrics and health. ``advertise``: the address that join tokens and zeroconf
+    name (``listen`` when absent). ``swarm``: its name. ``redundancy``: k/n of new objects.
+    ``write_quorum``: shards that must be durable, k..n. ``cell_timeout_s``: silence after which a
+    cell counts as gone. ``write_lease_ttl_s``: silence after which a gateway's uncommitted
+    segments are garbage. ``delete_grace_s``: how long a replaced or deleted version can be read
+    on. ``discovery``: announce the coordinator on the LAN.
+    """
+
+    data: str
+    listen: Address = Address("0.0.0.0", 7400)
+    http: Address = Address("127.0.0.1", 7480)
+    advertise: Address | None = None
+    swarm: str = "alveary"
+    redundancy: str = "4/6"
+    write_quorum: int | None = None
+    heartbeat_interval_s: int = 5
+    cell_timeout_s: int = 15
+    write_lease_ttl_s: int = int(limits.WRITE_LEASE_TTL_S)
+    delete_grace_s: int = 60
+    discovery: bool = True
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, Any]) -> Config:
+        """Check a parsed TOML table.
+
+        Raises:
+            BadConfig: ``unknown_key``, ``missing_key`` or ``bad_value``, each with ``key``.
+        """
+        for key in mapping:
+            if key not in cls.__dataclass_fields__:
+                raise BadConfig("unknown_key", key=key)
+        given: dict[str, Any] = {"data": _text(mapping, "data")}
+        for key in ("listen", "http", "advertise"):
+            if mapping.get(key) is not None:
+                given[key] = _address(key, mapping[key])
+        for key in ("swarm", "redundancy"):
+            if key in mapping:
+                given[key] = _text(mapping, key)
+        for key, least, most in (
+            ("heartbeat_interval_s", 1, 3600),
+            ("cell_timeout_s", 1, 86400),
+            ("write_lease_ttl_s", 1, 86400),
+            ("delete_grace_s", 0, 30 * 86400),
+            ("write_quorum", 1, limits.MAX_SLOTS),
+        ):
+            if mapping.get(key) is not None:
+                given[key] = _whole(key, mapping[key], least, most)
+        if "discovery" in mapping:
+            value = mapping["discovery"]
+            if value not in (True, False, "true", "false"):
+                raise BadConfig("bad_value", key="discovery", wanted="true or false")
+            given["discovery"] = value in (True, "true")
+        config = cls(**given)
+        if _SWARM.fullmatch(config.swarm) is None:
+            raise BadConfig("bad_value", key="swarm", wanted="lower-case letters, digits, dashes")
+        if config.cell_timeout_s < 2 * config.heartbeat_interval_s:
+            raise BadConfig(
+                "bad_value", key="cell_timeout_s", wanted="at least two heartbeat intervals"
+            )
+        config.redundancy_class()
+        return config
+
+    def redundancy_class(self) -> Redundancy:
+        """k, n and the write quorum.
+
+        Raises:
+            BadConfig: ``bad_value``.
+        """
+        match = _REDUNDANCY.fullmatch(self.redundancy)
+        k, n = (int(match[1]), int(match[2])) if match is not None else (0, 0)
+        if not 1 <= k <= n <= limits.MAX_SLOTS:
+            raise BadConfig("bad_value", key="redundancy", wanted="k/n, such as 4/6")
+        quorum = default_quorum(k, n) if self.write_quorum is None else self.write_quorum
+        if not k <= quorum <= n:
+            raise BadConfig("bad_value", key="write_quorum", wanted=f"{k} to {n}")
+        return Redundancy(k, n, quorum)
+
+
+def _text(mapping: Mapping[str, Any], key: str) -> str:
+    if key not in mapping:
+        raise BadConfig("missing_key", key=key)
+    value = mapping[key]
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadConfig("bad_value", key=key, wanted="a text")
+    return value
+
+
+def _whole(key: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise BadConfig("bad_value", key=key, wanted=f"a whole number, {least} to {most}")
+    return value
+
+
+def _address(key: str, value: Any) -> Address:
+    if isinstance(value, Address):
+        return value
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise BadConfig("bad_value", key=key, wanted="host:port")
+    return Address(host, int(port))

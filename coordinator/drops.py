@@ -1,0 +1,110 @@
+"""What was deleted or replaced is worked off later, in small transactions.
+
+Grace is measured in monotonic time since this process saw the row, so that a step of the wall
+clock cuts no download short; after a restart it begins anew.
+
+Source: docs/placement.md, "The life of a segment".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from common.ids import SegmentId
+from common.ports import Sql
+from common.wire.messages import Page
+from coordinator import segments
+from coordinator.objects import KIND_VERSION
+
+MAX_EXTENTS_PER_TRANSACTION = 500
+"""Worked off in one transaction, so that others do not wait for long."""
+MAX_OWNERS_PER_TRANSACTION = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What one transaction has worked off. ``more``: there is more that is due."""
+
+    owners: int
+    segments: int
+    more: bool
+
+
+def purge(sql: Sql, due: int) -> Purged:
+    """Work off some of what was dropped with numbers up to ``due``.
+
+    Raises:
+        Corrupt: ``references_broken``; nothing was changed.
+    """
+    owners = deleted = extents = 0
+    rows = sql.execute(
+        "SELECT number, owner, kind FROM dropped WHERE number <= ? ORDER BY number LIMIT ?",
+        (due, MAX_OWNERS_PER_TRANSACTION),
+    ).fetchall()
+    for number, owner, kind in rows:
+        uses: Counter[SegmentId] = Counter()
+        pages = []
+        whole = True
+        for page_number, packed in sql.execute(
+            "SELECT number, extents FROM pages WHERE owner = ? ORDER BY number", (owner,)
+        ):
+            page = Page.unpack(packed)
+            if extents and extents + len(page.extents) > MAX_EXTENTS_PER_TRANSACTION:
+                whole = False
+                break
+            extents += len(page.extents)
+            pages.append((owner, page_number))
+            for extent in page.extents:
+                uses[extent.segment_id] += 1
+        deleted += segments.release(sql, uses)
+        sql.executemany("DELETE FROM pages WHERE owner = ? AND number = ?", pages)
+        if not whole:
+            return Purged(owners, deleted, True)
+        sql.execute("DELETE FROM dropped WHERE number = ?", (number,))
+        if kind == KIND_VERSION:
+            sql.execute("DELETE FROM versions WHERE sequence = ?", (owner,))
+        owners += 1
+    return Purged(owners, deleted, len(rows) == MAX_OWNERS_PER_TRANSACTION)
+
+
+def last_dropped(sql: Sql) -> int:
+    """The highest number that was given to something dropped."""
+    return _last(sql, "dropped")
+
+
+def last_abandoned(sql: Sql) -> int:
+    """The highest number that was given to an abandoned segment."""
+    return _last(sql, "abandoned")
+
+
+def _last(sql: Sql, table: str) -> int:
+    row = sql.execute(f"SELECT max(number) FROM {table}").fetchone()
+    return row[0] or 0
+
+
+def forget_abandoned(sql: Sql, due: int) -> None:
+    """Forget abandoned segments with numbers up to ``due``."""
+    sql.execute("DELETE FROM abandoned WHERE number <= ?", (due,))
+
+
+class Grace:
+    """Tells which numbered rows were seen at least ``grace_s`` monotonic seconds ago."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._seen: deque[tuple[float, int]] = deque()
+        self._due = 0
+
+    def due(self, now: float, last: int) -> int:
+        """The highest number whose grace is over.
+
+        Args:
+            now: monotonic seconds.
+            last: the highest number there is now.
+        """
+        if last > (self._seen[-1][1] if self._seen else self._due):
+            self._seen.append((now, last))
+        while self._seen and self._seen[0][0] <= now - self._grace_s:
+            self._due = self._seen.popleft()[1]
+        return self._due

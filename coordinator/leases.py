@@ -1,0 +1,108 @@
+"""Write leases: a gateway that is gone loses what it had not committed.
+
+A lease is a row while it lives. Whether it is time to end one is decided by the monotonic time
+since its last renewal (:class:`LeaseBook`), never by the wall clock; after a restart every lease
+has its whole life before it again. Only the durable end of a lease makes its shards garbage.
+
+Source: docs/placement.md, "Write leases".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from common.errors import Refused
+from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES
+from common.ports import Sql
+from coordinator.schema import counter_value, next_number
+
+MAX_LEASES: Final = 100_000
+"""Gateways at the same time, and those that died within a lease's life."""
+
+
+def open_lease(sql: Sql, now_ms: int) -> int:
+    """Open a lease, durably, and return its number."""
+    lease = next_number(sql, "lease")
+    sql.execute("INSERT INTO leases VALUES (?, ?)", (lease, now_ms))
+    return lease
+
+
+def is_alive(sql: Sql, lease: int) -> bool:
+    """Whether segments of this lease may (still) be committed."""
+    return sql.execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is not None
+
+
+def was_opened(sql: Sql, lease: int) -> bool:
+    """Whether this number was ever given out."""
+    return lease <= counter_value(sql, "lease")
+
+
+def end(sql: Sql, ended: Sequence[int]) -> None:
+    """End leases for good, and forget what was remembered only while they lived."""
+    rest = SEGMENT_ID_BYTES - LEASE_ID_BYTES
+    for lease in ended:
+        sql.execute("DELETE FROM leases WHERE lease = ?", (lease,))
+        prefix = lease.to_bytes(LEASE_ID_BYTES, "big")
+        sql.execute(
+            "DELETE FROM abandoned WHERE segment_id BETWEEN ? AND ?",
+            (prefix + bytes(rest), prefix + b"\xff" * rest),
+        )
+
+
+def alive(sql: Sql) -> list[int]:
+    """All leases that live."""
+    return [row[0] for row in sql.execute("SELECT lease FROM leases ORDER BY lease")]
+
+
+class LeaseBook:
+    """When each living lease was last renewed, in monotonic seconds.
+
+    Args:
+        ttl_s: silence after which a lease ends.
+    """
+
+    def __init__(self, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
+        self._renewed: dict[int, float] = {}
+        self._ending: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._renewed)
+
+    def __contains__(self, lease: int) -> bool:
+        return lease in self._renewed
+
+    def load(self, leases: Sequence[int], now: float) -> None:
+        """Begin with the leases that the store holds."""
+        for lease in leases:
+            self._renewed[lease] = now
+
+    def opened(self, lease: int, now: float) -> None:
+        """A lease was opened durably."""
+        self._renewed[lease] = now
+
+    def check(self, lease: int) -> None:
+        """Raises Refused ``lease_ended`` unless the lease lives."""
+        if lease not in self._renewed:
+            raise Refused("lease_ended", lease=lease)
+
+    def renew(self, lease: int, now: float) -> None:
+        """Give a lease its whole life again. Raises as :meth:`check`."""
+        self.check(lease)
+        self._renewed[lease] = now
+
+    def take_expired(self, now: float) -> list[int]:
+        """Take out the leases that are over: they can be renewed no more.
+
+        The caller ends them in the store and then says so (:meth:`ended`); until then they are
+        given again.
+        """
+        for lease in [each for each, at in self._renewed.items() if now - at > self._ttl_s]:
+            del self._renewed[lease]
+            self._ending.add(lease)
+        return sorted(self._ending)
+
+    def ended(self, leases: Sequence[int]) -> None:
+        """These leases have durably ended."""
+        self._ending.difference_update(leases)

@@ -1,0 +1,144 @@
+"""The tables, and how a store of an older version becomes one of this version.
+
+Conventions: ``*_ms`` are milliseconds of the wall clock, for people only: nothing is decided by
+them, because clocks step (an invitation's end is the one exception). Numbers such as ``tenant``,
+``bucket``, ``cell``, ``upload`` are internal and short; ``*_id`` are the ids of the wire. One
+counter, ``sequence``, orders all versions, parts and uploads, so their rows are appended, never
+scattered.
+
+Source: docs/placement.md, "What the store holds".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.errors import BadConfig
+from common.ports import Sql
+
+_VERSION_1: Final = (
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0)",
+    # --- who --------------------------------------------------------------------------------
+    """CREATE TABLE tenants (
+        tenant INTEGER PRIMARY KEY, tenant_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+        proof_digest BLOB NOT NULL, created_ms INTEGER NOT NULL,
+        objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0)""",
+    """CREATE TABLE access_keys (
+        access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
+        created_ms INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
+    # --- names ------------------------------------------------------------------------------
+    # versioning: 0 = unversioned: a commit replaces the current version.
+    """CREATE TABLE buckets (
+        bucket INTEGER PRIMARY KEY AUTOINCREMENT, bucket_id BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL)""",
+    "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
+    # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
+    """CREATE TABLE versions (
+        sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
+        version_id BLOB NOT NULL UNIQUE, delete_marker INTEGER NOT NULL DEFAULT 0,
+        dropped INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        summary BLOB NOT NULL, sealed BLOB NOT NULL)""",
+    "CREATE INDEX versions_by_name ON versions (bucket, name, sequence) WHERE dropped = 0",
+    """CREATE TABLE current (
+        bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,
+        PRIMARY KEY (bucket, name)) WITHOUT ROWID""",
+    """CREATE TABLE uploads (
+        upload INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
+        upload_id BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL)""",
+    "CREATE UNIQUE INDEX uploads_by_name ON uploads (bucket, name, upload_id)",
+    # sequence owns the part's pages.
+    """CREATE TABLE parts (
+        upload INTEGER NOT NULL, part_number INTEGER NOT NULL, part_id BLOB NOT NULL,
+        sequence INTEGER NOT NULL, size INTEGER NOT NULL, pages INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
+        PRIMARY KEY (upload, part_number)) WITHOUT ROWID""",
+    # --- data -------------------------------------------------------------------------------
+    # owner: the sequence of a version or a part. extents: a packed Page record.
+    """CREATE TABLE pages (
+        owner INTEGER NOT NULL, number INTEGER NOT NULL, start INTEGER NOT NULL,
+        size INTEGER NOT NULL, extents BLOB NOT NULL,
+        PRIMARY KEY (owner, number)) WITHOUT ROWID""",
+    # refs: extents of versions and parts (dropped ones too) that lie in the segment.
+    """CREATE TABLE segments (
+        segment_id BLOB PRIMARY KEY, tenant INTEGER NOT NULL, ring INTEGER NOT NULL,
+        segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
+        shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE missing_shards (
+        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, since_ms INTEGER NOT NULL,
+        PRIMARY KEY (segment_id, slot)) WITHOUT ROWID""",
+    # What readers complained of; nobody acts on it before the cell itself was asked.
+    """CREATE TABLE suspect_shards (
+        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, reason TEXT NOT NULL,
+        since_ms INTEGER NOT NULL, PRIMARY KEY (segment_id, slot)) WITHOUT ROWID""",
+    # Never to be committed (again), though their write lease is alive.
+    """CREATE TABLE abandoned (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, segment_id BLOB NOT NULL UNIQUE)""",
+    # Versions (kind 0) and parts (kind 1) whose pages are still to be worked off.
+    """CREATE TABLE dropped (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL,
+        kind INTEGER NOT NULL)""",
+    """CREATE TABLE deletes (
+        cell INTEGER NOT NULL, segment_id BLOB NOT NULL, slot INTEGER NOT NULL,
+        PRIMARY KEY (cell, segment_id, slot)) WITHOUT ROWID""",
+    # Leases that are alive. A number given out that has no row has ended, for good.
+    "CREATE TABLE leases (lease INTEGER PRIMARY KEY, opened_ms INTEGER NOT NULL)",
+    # --- places -----------------------------------------------------------------------------
+    """CREATE TABLE invites (
+        secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,
+        uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE cells (
+        cell INTEGER PRIMARY KEY, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
+        host TEXT NOT NULL, joined_ms INTEGER NOT NULL,
+        address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
+        facts BLOB NOT NULL DEFAULT x'')""",
+    """CREATE TABLE rings (
+        ring INTEGER PRIMARY KEY, k INTEGER NOT NULL, n INTEGER NOT NULL,
+        quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL)""",
+    """CREATE TABLE ring_slots (
+        ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
+        PRIMARY KEY (ring, slot)) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final = (_VERSION_1,)
+"""``MIGRATIONS[v]`` makes version v + 1 of version v. Never change one that was released."""
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def migrate(sql: Sql) -> int:
+    """Bring the store to this version, inside the caller's transaction.
+
+    Returns:
+        The version the store had before; 0 when it was empty.
+
+    Raises:
+        BadConfig: ``store_too_new``: a newer coordinator has written it.
+    """
+    found: int = sql.execute("PRAGMA user_version").fetchone()[0]
+    if found > SCHEMA_VERSION:
+        raise BadConfig("store_too_new", found=found, known=SCHEMA_VERSION)
+    for version in range(found, SCHEMA_VERSION):
+        for statement in MIGRATIONS[version]:
+            sql.execute(statement)
+    if found != SCHEMA_VERSION:
+        sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return found
+
+
+def next_number(sql: Sql, counter: str) -> int:
+    """Count a counter up and return its new value, the first of which is 1."""
+    row = sql.execute(
+        "UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (counter,)
+    ).fetchone()
+    number: int = row[0]
+    return number
+
+
+def counter_value(sql: Sql, counter: str) -> int:
+    """The last value that a counter gave; 0 if none."""
+    row = sql.execute("SELECT value FROM counters WHERE name = ?", (counter,)).fetchone()
+    value: int = row[0]
+    return value

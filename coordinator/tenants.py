@@ -1,0 +1,158 @@
+"""Tenants and their sealed access keys. Functions of a transaction.
+
+The coordinator knows of a tenant's key only the digest of a proof derived from it.
+
+Source: docs/threat-model.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from common.errors import NotFound, Refused
+from common.ids import TenantId
+from common.ports import Sql
+
+MAX_TENANTS = 100_000
+MAX_ACCESS_KEYS_PER_TENANT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as operators see it."""
+
+    tenant: int
+    tenant_id: TenantId
+    name: str
+    created_ms: int
+    objects: int
+    logical_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRow:
+    """An access key as operators see it."""
+
+    access_key_id: str
+    created_ms: int
+
+
+def open_tenant(sql: Sql, tenant_id: bytes, proof: bytes) -> int:
+    """The tenant's number, if the proof holds.
+
+    Raises:
+        Refused: ``bad_proof``; also when there is no such tenant.
+    """
+    row = sql.execute(
+        "SELECT tenant, proof_digest FROM tenants WHERE tenant_id = ?", (tenant_id,)
+    ).fetchone()
+    expected = bytes(32) if row is None else row[1]
+    holds = hmac.compare_digest(hashlib.sha256(proof).digest(), expected)
+    if row is None or not holds:
+        raise Refused("bad_proof")
+    number: int = row[0]
+    return number
+
+
+def create(sql: Sql, name: str, tenant_id: bytes, proof_digest: bytes, now_ms: int) -> None:
+    """Make a tenant; the same again is fine.
+
+    Raises:
+        Refused: ``tenant_exists``: the name or the id is another tenant's; ``too_many_tenants``.
+    """
+    rows = sql.execute(
+        "SELECT name, tenant_id, proof_digest FROM tenants WHERE name = ? OR tenant_id = ?",
+        (name, tenant_id),
+    ).fetchall()
+    if rows:
+        if len(rows) == 1 and tuple(rows[0]) == (name, tenant_id, proof_digest):
+            return
+        raise Refused("tenant_exists")
+    if sql.execute("SELECT count(*) FROM tenants").fetchone()[0] >= MAX_TENANTS:
+        raise Refused("too_many_tenants")
+    sql.execute(
+        "INSERT INTO tenants (tenant_id, name, proof_digest, created_ms) VALUES (?, ?, ?, ?)",
+        (tenant_id, name, proof_digest, now_ms),
+    )
+
+
+def list_tenants(sql: Sql) -> list[Tenant]:
+    """All tenants, by name."""
+    return [
+        Tenant(row[0], TenantId(row[1]), row[2], row[3], row[4], row[5])
+        for row in sql.execute(
+            "SELECT tenant, tenant_id, name, created_ms, objects, logical_bytes FROM tenants"
+            " ORDER BY name"
+        )
+    ]
+
+
+def _number(sql: Sql, name: str) -> int:
+    row = sql.execute("SELECT tenant FROM tenants WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise NotFound("no_such_tenant")
+    number: int = row[0]
+    return number
+
+
+def add_access_key(sql: Sql, name: str, access_key_id: str, sealed: bytes, now_ms: int) -> None:
+    """Store an access key of a tenant; the same again is fine.
+
+    Raises:
+        NotFound: ``no_such_tenant``.
+        Refused: ``access_key_exists``, ``too_many_access_keys``.
+    """
+    tenant = _number(sql, name)
+    row = sql.execute(
+        "SELECT tenant, sealed FROM access_keys WHERE access_key_id = ?", (access_key_id,)
+    ).fetchone()
+    if row is not None:
+        if tuple(row) == (tenant, sealed):
+            return
+        raise Refused("access_key_exists")
+    count = sql.execute("SELECT count(*) FROM access_keys WHERE tenant = ?", (tenant,))
+    if count.fetchone()[0] >= MAX_ACCESS_KEYS_PER_TENANT:
+        raise Refused("too_many_access_keys")
+    sql.execute(
+        "INSERT INTO access_keys VALUES (?, ?, ?, ?)", (access_key_id, tenant, sealed, now_ms)
+    )
+
+
+def list_access_keys(sql: Sql, name: str) -> list[AccessKeyRow]:
+    """A tenant's access keys. Raises NotFound ``no_such_tenant``."""
+    return [
+        AccessKeyRow(row[0], row[1])
+        for row in sql.execute(
+            "SELECT access_key_id, created_ms FROM access_keys WHERE tenant = ?"
+            " ORDER BY access_key_id",
+            (_number(sql, name),),
+        )
+    ]
+
+
+def revoke_access_key(sql: Sql, name: str, access_key_id: str) -> None:
+    """Delete an access key. Raises NotFound ``no_such_tenant``, ``no_such_access_key``."""
+    deleted = sql.execute(
+        "DELETE FROM access_keys WHERE access_key_id = ? AND tenant = ?",
+        (access_key_id, _number(sql, name)),
+    )
+    if deleted.rowcount != 1:
+        raise NotFound("no_such_access_key")
+
+
+def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes]:
+    """The tenant (number and id) and sealed record of an access key.
+
+    Raises:
+        NotFound: ``no_such_access_key``.
+    """
+    row = sql.execute(
+        "SELECT t.tenant, t.tenant_id, a.sealed FROM access_keys a"
+        " JOIN tenants t ON t.tenant = a.tenant WHERE a.access_key_id = ?",
+        (access_key_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound("no_such_access_key")
+    return row[0], TenantId(row[1]), row[2]
