@@ -22,17 +22,18 @@ from gateway_s3.query import Query, decode_percent
 
 _SIGNING: Final = frozenset(
     {
-        "X-Amz-Algorithm",
-        "X-Amz-Credential",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Amz-SignedHeaders",
-        "X-Amz-Signature",
-        "X-Amz-Content-Sha256",
-        "X-Amz-Security-Token",
+        b"X-Amz-Algorithm",
+        b"X-Amz-Credential",
+        b"X-Amz-Date",
+        b"X-Amz-Expires",
+        b"X-Amz-SignedHeaders",
+        b"X-Amz-Signature",
+        b"X-Amz-Content-Sha256",
+        b"X-Amz-Security-Token",
     }
 )
 """Parameters of presigned URLs, which mean nothing to the operation."""
+_SIGNING_LOWERED: Final = frozenset(name.lower() for name in _SIGNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,15 @@ def _lift_headers(request: Request, query: Query) -> None:
     presigned = "X-Amz-Signature" in query
     for raw_name, value in query:
         name = raw_name.lower()
-        if not name.startswith(b"x-amz-") or raw_name.decode("latin-1") in _SIGNING:
+        if not name.startswith(b"x-amz-") or raw_name in _SIGNING:
             continue
-        if not presigned or b"\r" in value or b"\n" in value or b"\0" in value:
+        if (
+            not presigned
+            or name in _SIGNING_LOWERED
+            or b"\r" in value
+            or b"\n" in value
+            or b"\0" in value
+        ):
             raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name.decode("latin-1")[:255])
         if request.header(name) is None:
             request.headers.append((name, value.strip()))
