@@ -6,13 +6,16 @@ Source: docs/protocol.md, "Sending".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TypeAlias
 
 import trio
 
-from common.errors import Unavailable
 from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
 from common.ports import Buffer, Stream
+
+_Entry: TypeAlias = tuple[list[Buffer], int, Callable[[int], None] | None]
+"""A frame's parts, their bytes, and whom to tell when they are sent."""
 
 
 class Turnstile:
@@ -52,12 +55,18 @@ class Outbox:
     def __init__(self, stream: Stream, on_room: Callable[[], None]) -> None:
         self._stream = stream
         self._on_room = on_room
-        self._queue: deque[tuple[list[Buffer], int, Callable[[int], None] | None]] = deque()
+        self._queue: deque[_Entry] = deque()
         self._unsent_bytes = 0
         self._put = 0
         self._taken = 0
         self._writer: trio.lowlevel.Task | None = None
         self._idle: trio.Event | None = None
+        self._sending_since: float | None = None
+
+    def is_stuck(self, now: float) -> bool:
+        """True when the peer has not taken a batch for SEND_TIMEOUT_S: it does not read."""
+        since = self._sending_since
+        return since is not None and now - since >= SEND_TIMEOUT_S
 
     @property
     def has_room(self) -> bool:
@@ -97,7 +106,7 @@ class Outbox:
         """Send until cancelled.
 
         Raises:
-            Unavailable: ``connection_lost``, also when the peer takes nothing for SEND_TIMEOUT_S.
+            Unavailable: ``connection_lost``.
         """
         while True:
             if not self._queue:
@@ -126,19 +135,16 @@ class Outbox:
 
     async def _send_batch(self) -> None:
         parts, batch, size = self._next_batch()
-        with trio.move_on_after(SEND_TIMEOUT_S) as scope:
-            try:
-                await self._stream.send(parts)
-            finally:
-                self._unsent_bytes -= size
-                self._settle(batch)
-        if scope.cancelled_caught:
-            raise Unavailable("connection_lost", cause="peer does not read")
+        self._sending_since = trio.current_time()
+        try:
+            await self._stream.send(parts)
+        finally:
+            self._sending_since = None
+            self._unsent_bytes -= size
+            self._settle(batch)
         self._on_room()
 
-    def _next_batch(
-        self,
-    ) -> tuple[Sequence[Buffer], list[tuple[list[Buffer], int, Callable[[int], None] | None]], int]:
+    def _next_batch(self) -> tuple[list[Buffer], list[_Entry], int]:
         queue = self._queue
         batch = []
         parts: list[Buffer] = []
@@ -152,7 +158,7 @@ class Outbox:
         return parts, batch, size
 
     @staticmethod
-    def _settle(batch: list[tuple[list[Buffer], int, Callable[[int], None] | None]]) -> None:
+    def _settle(batch: list[_Entry]) -> None:
         for parts, size, on_sent in batch:
             if on_sent is not None:
                 on_sent(size - len(parts[0]))

@@ -152,7 +152,7 @@ class PeerConnection:
             await self.close()
             return False
         silent_s = now - max(self._last_received, self._busy_since)
-        if silent_s >= DEAD_AFTER_S:
+        if silent_s >= DEAD_AFTER_S or self._outbox.is_stuck(now):
             await self.close()
             return False
         if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:

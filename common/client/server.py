@@ -127,12 +127,17 @@ class PeerServer:
         self.ordered = ordered
         self.lane = lane
         self.reply_payload_bytes = reply_payload_bytes or {}
-        self.connections = 0
+        self._open: set[_ServerConnection] = set()
+
+    @property
+    def connections(self) -> int:
         """How many are open now."""
+        return len(self._open)
 
     async def serve(self, listener: Listener) -> None:
         """Take connections until cancelled; then say goodbye to all and drop them."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_after)
             while True:
                 try:
                     stream = await listener.accept()
@@ -144,17 +149,25 @@ class PeerServer:
                     self.log.warning("too_many_connections", remote=stream.remote)
                     await stream.close()
                     continue
-                self.connections += 1
-                nursery.start_soon(self._serve_one, stream)
+                connection = _ServerConnection(self, stream)
+                self._open.add(connection)
+                nursery.start_soon(self._serve_one, connection, stream)
 
-    async def _serve_one(self, stream: Stream) -> None:
-        connection = _ServerConnection(self, stream)
+    async def _look_after(self) -> None:
+        """Time limits, in one place: a timer per receive and send would cost more than they do."""
+        while True:
+            await trio.sleep(1)
+            now = trio.current_time()
+            for connection in self._open:
+                connection.look_after(now)
+
+    async def _serve_one(self, connection: _ServerConnection, stream: Stream) -> None:
         try:
             await connection.run()
         except AlvearyError as error:
             self.log.info("connection_ended", remote=stream.remote, error=str(error))
         finally:
-            self.connections -= 1
+            self._open.discard(connection)
             with trio.CancelScope(shield=True):
                 await stream.close()
 
@@ -210,6 +223,19 @@ class _ServerConnection:
         self._caller: Caller | None = None
         self._nursery: trio.Nursery | None = None
         self._ended: AlvearyError | None = None
+        self._last_received = self._frame_since = trio.current_time()
+
+    def look_after(self, now: float) -> None:
+        """Called about every second: end a connection that has broken a limit of time."""
+        if self._nursery is None:
+            return
+        idle_s = now - self._last_received
+        if self._outbox.is_stuck(now):
+            self._end(Unavailable("connection_lost", cause="caller does not read"))
+        elif self._charged and now - self._frame_since >= FRAME_TIMEOUT_S:
+            self._end(Unavailable("connection_lost", cause="caller does not finish a frame"))
+        elif not self._core.calls_in_flight and idle_s >= IDLE_CONNECTION_TIMEOUT_S:
+            self._end(Unavailable("connection_lost", cause="idle"))
 
     async def run(self) -> None:
         """Shake hands and answer calls until the connection ends.
@@ -286,6 +312,7 @@ class _ServerConnection:
         count = await self._stream.receive_into(self._core.get_buffer())
         if count:
             self._core.bytes_received(count)
+            self._last_received = trio.current_time()
             return True
         self._core.end_of_stream()
         return False
@@ -293,7 +320,6 @@ class _ServerConnection:
     async def _receive(self) -> None:
         """Read frames and queue what they ask for, as long as there is memory for them."""
         core = self._core
-        frame_deadline = 0.0
         while True:
             while (event := core.next_event()) is not None:
                 if isinstance(event, Called):
@@ -307,13 +333,8 @@ class _ServerConnection:
             wanted = core.wanted_bytes
             if wanted and not self._charged:
                 await self._charge(wanted)
-                frame_deadline = trio.current_time() + FRAME_TIMEOUT_S
-            idle_deadline = trio.current_time() + IDLE_CONNECTION_TIMEOUT_S
-            with trio.CancelScope(deadline=frame_deadline if wanted else idle_deadline) as scope:
-                if not await self._receive_some():
-                    raise Unavailable("connection_lost", cause="closed by peer")
-            if scope.cancelled_caught and (wanted or not core.calls_in_flight):
-                raise Unavailable("connection_lost", cause="silent")
+            if not await self._receive_some():
+                raise Unavailable("connection_lost", cause="closed by peer")
 
     async def _charge(self, size: int) -> None:
         """Take the memory of the next call from the budget; wait for it, if need be."""
@@ -324,6 +345,7 @@ class _ServerConnection:
                 self._wake_worker()
             await budget.take(size)
         self._charged = size
+        self._frame_since = trio.current_time()
 
     async def _called(self, event: Called) -> None:
         if not self._charged:

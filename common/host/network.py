@@ -48,6 +48,8 @@ class _SocketStream:
         self._remote = remote
         self._is_closed = False
         self._is_sending = False
+        self._may_have_more = True
+        """False when the last receive took all there was: then the next one waits first."""
 
     @property
     def server_key(self) -> bytes | None:
@@ -110,31 +112,29 @@ class PlainStream(_SocketStream):
     """TCP."""
 
     async def _send(self, parts: Sequence[Buffer]) -> None:
-        waited = False
         pending = _joined(parts)
         while pending:
             try:
                 sent = self._socket.sendmsg(pending[:MAX_GATHERED])
             except (BlockingIOError, InterruptedError):
-                waited = True
                 await trio.lowlevel.wait_writable(self._socket)
                 continue
             pending = _after(pending, sent)
-        if not waited:
-            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _receive_into(self, buffer: memoryview) -> int:
-        try:
-            count = self._socket.recv_into(buffer)
-        except (BlockingIOError, InterruptedError):
-            pass
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return count
+        if self._may_have_more:
+            with suppress(BlockingIOError, InterruptedError):
+                count = self._received(self._socket.recv_into(buffer), len(buffer))
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return count
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             with suppress(BlockingIOError, InterruptedError):
-                return self._socket.recv_into(buffer)
+                return self._received(self._socket.recv_into(buffer), len(buffer))
+
+    def _received(self, count: int, asked: int) -> int:
+        self._may_have_more = count == asked
+        return count
 
 
 class SecureStream(_SocketStream):
@@ -186,7 +186,6 @@ class SecureStream(_SocketStream):
     async def _send(self, parts: Sequence[Buffer]) -> None:
         if not self._is_ready:
             await self.shake_hands()
-        waited = False
         for chunk in _records(parts):
             left = chunk
             while left:
@@ -195,43 +194,41 @@ class SecureStream(_SocketStream):
                 try:
                     left = left[self._socket.send(left) :]
                 except ssl.SSLWantWriteError:
-                    waited = True
                     await self._wait(trio.lowlevel.wait_writable)
                 except ssl.SSLWantReadError:
-                    waited = True
                     await self._wait(trio.lowlevel.wait_readable)
-        if not waited:
-            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _receive_into(self, buffer: memoryview) -> int:
         if not self._is_ready:
             await self.shake_hands()
-        filled = 0
-        waited = False
+        wait = trio.lowlevel.wait_readable
+        if self._may_have_more:
+            # Let others run between the bursts of a fast sender.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._wait(wait)
         while True:
             if self._is_closed:
                 raise _lost()
-            wait = trio.lowlevel.wait_readable
+            filled = 0
+            self._may_have_more = False
             try:
-                # A call gives one record at most; go on while there are more at hand.
+                # A call gives one record at most. A full one mostly has others behind it.
                 while filled < len(buffer):
                     count = self._socket.recv_into(buffer[filled:])
-                    if not count:
-                        break
                     filled += count
+                    if count < TLS_RECORD_BYTES and not self._socket.pending():
+                        return filled
             except ssl.SSLWantReadError:
-                pass
+                wait = trio.lowlevel.wait_readable
             except ssl.SSLWantWriteError:
                 wait = trio.lowlevel.wait_writable
             else:
-                break
+                self._may_have_more = True
+                return filled
             if filled:
-                break
-            waited = True
+                return filled
             await self._wait(wait)
-        if not waited:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return filled
 
     async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
