@@ -288,7 +288,7 @@ class SimListener:
         await self.node.alive(self._life)
         try:
             return await self._receive.receive()
-        except trio.ClosedResourceError as error:
+        except (trio.ClosedResourceError, trio.EndOfChannel) as error:
             raise Unavailable("listener_closed") from error
 
     async def close(self) -> None:

@@ -46,6 +46,8 @@ CALL_OVERHEAD_BYTES = 1024
 CLOSE_TIMEOUT_S = 5.0
 """How long the cleaning up after a connection may take."""
 GOODBYE_TIMEOUT_S = 1.0
+ACCEPT_RETRY_S = 0.1
+"""Out of descriptors, say: time for some connections to end."""
 IDLE_WORKERS = 4
 """Tasks that a connection keeps waiting for work."""
 
@@ -135,15 +137,21 @@ class PeerServer:
         return len(self._open)
 
     async def serve(self, listener: Listener) -> None:
-        """Take connections until cancelled; then say goodbye to all and drop them."""
+        """Take connections until cancelled; then say goodbye to all and drop them.
+
+        Raises:
+            Unavailable: ``listener_closed``, in an exception group: somebody else closed it.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_after)
             while True:
                 try:
                     stream = await listener.accept()
                 except Unavailable as error:
+                    if error.reason == "listener_closed":
+                        raise
                     self.log.warning("accept_failed", error=str(error))
-                    await trio.sleep(0.1)
+                    await trio.sleep(ACCEPT_RETRY_S)
                     continue
                 if self.connections >= MAX_CONNECTIONS_PER_LISTENER:
                     self.log.warning("too_many_connections", remote=stream.remote)
