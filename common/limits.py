@@ -106,24 +106,25 @@ HTTP_LINGER_S: Final = 10.0
 it sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
 MAX_XML_BODY_BYTES: Final = 2 * MIB
 """CompleteMultipartUpload with 10,000 parts and checksums is about 1.6 MiB."""
+MAX_SIGNED_CHUNK_BYTES: Final = 16 * MIB
+"""A signed chunk is held until its signature is known to hold. SDKs send 64 KiB to 1 MiB; MinIO
+takes as much."""
 MAX_USER_METADATA_BYTES: Final = 2 * KIB
 
 # --- native client ---------------------------------------------------------------------------
 SMALL_OBJECT_BYTES: Final = 1 * MIB
-"""Objects up to this are written with grants kept in stock, without a round trip of their own."""
+"""Objects up to this are written with grants kept in stock, without a round trip of their own,
+and each shard in one request."""
 MAX_STOCKED_GRANTS: Final = 64
 """Per tenant; at 1,000 small objects a second and 5 ms a refill a sixteenth of it would do."""
 GRANTS_AHEAD: Final = 4
 """Segments a large object asks places for at a time: 256 MiB."""
-WHOLE_SHARD_BYTES: Final = 256 * KIB
-"""A shard of one unit up to this travels as one ShardPut."""
 INLINE_STRIPE_BYTES: Final = 16 * KIB
 """Stripes up to this are encoded where they are: a thread hop costs more."""
 WRITE_WINDOW_STRIPES: Final = 4
 """Stripes of one upload that are encoded and not yet taken by every slot."""
 APPENDS_IN_FLIGHT: Final = 2
 """Per slot: one travels while the cell writes the other."""
-MAX_SEGMENT_TRIES: Final = 3
 READ_AHEAD_BYTES: Final = 4 * MIB
 """Plaintext fetched ahead of what a reader has taken."""
 MAX_CELLS_REMEMBERED: Final = 8192
