@@ -1,0 +1,160 @@
+"""Conditional requests: what ``If-Match`` and its kin decide.
+
+Source: RFC 9110, section 13 (13.2.2: precedence); Amazon S3 API Reference, GetObject, CopyObject;
+User Guide, "Conditional writes".
+"""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from email.utils import parsedate
+from enum import Enum
+
+from common.http.records import Request
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+
+
+class Decision(Enum):
+    """What becomes of a conditional read."""
+
+    GO_ON = "go on"
+    NOT_MODIFIED = "304"
+    FAILED = "412"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConditions:
+    """The conditions of a read, or of the source of a copy. Times are Unix seconds."""
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    if_modified_since: int | None = None
+    if_unmodified_since: int | None = None
+
+    def decide(self, etag: str, modified_s: int) -> Decision:
+        """What becomes of a GET or HEAD of an object.
+
+        ``if-match`` that holds outweighs ``if-unmodified-since``; ``if-none-match``, held or not,
+        outweighs ``if-modified-since``.
+
+        Args:
+            etag: without quotes.
+            modified_s: when the object was made, in whole seconds (as ``last-modified`` shows it).
+        """
+        if self.if_match is not None:
+            if not _matches(self.if_match, etag):
+                return Decision.FAILED
+        elif self.if_unmodified_since is not None and modified_s > self.if_unmodified_since:
+            return Decision.FAILED
+        if self.if_none_match is not None:
+            if _matches(self.if_none_match, etag):
+                return Decision.NOT_MODIFIED
+        elif self.if_modified_since is not None and modified_s <= self.if_modified_since:
+            return Decision.NOT_MODIFIED
+        return Decision.GO_ON
+
+    def check_source(self, etag: str, modified_s: int) -> None:
+        """Refuse a copy whose source does not fit. As above, but there is no 304 for a copy.
+
+        Raises:
+            S3Error: PreconditionFailed.
+        """
+        if self.decide(etag, modified_s) is not Decision.GO_ON:
+            raise S3Error(errors.PRECONDITION_FAILED, Condition="x-amz-copy-source-If-")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCondition:
+    """The condition of a write. At most one of the two is set.
+
+    ``absent``: there must be no object of that name. ``etag``: the object there must have it
+    (without quotes; ``*``: there must be one).
+    """
+
+    absent: bool = False
+    etag: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.absent or self.etag is not None
+
+
+def read_conditions(request: Request, prefix: bytes = b"") -> ReadConditions:
+    """The conditions in a request's headers.
+
+    Args:
+        request: any.
+        prefix: ``b"x-amz-copy-source-"`` for the source of a copy.
+
+    Returns:
+        What was said. A date that is none is as if it were not there (RFC 9110, 13.1.3).
+    """
+    return ReadConditions(
+        _tags(request, prefix + b"if-match"),
+        _tags(request, prefix + b"if-none-match"),
+        _date(request, prefix + b"if-modified-since"),
+        _date(request, prefix + b"if-unmodified-since"),
+    )
+
+
+def write_condition(request: Request) -> WriteCondition:
+    """The condition of a PutObject, CopyObject, CompleteMultipartUpload or DeleteObject.
+
+    Raises:
+        S3Error: NotImplemented: ``if-none-match`` with anything but ``*``, several tags, or both
+            headers: what S3 does not do either.
+    """
+    if_match = _tags(request, b"if-match")
+    if_none_match = _tags(request, b"if-none-match")
+    if if_match is None and if_none_match is None:
+        return WriteCondition()
+    if if_match is not None and if_none_match is not None:
+        raise _not_done(b"If-None-Match")
+    if if_none_match is not None:
+        if if_none_match != ("*",):
+            raise _not_done(b"If-None-Match")
+        return WriteCondition(absent=True)
+    assert if_match is not None
+    if len(if_match) != 1 or not if_match[0]:
+        raise _not_done(b"If-Match")
+    return WriteCondition(etag=if_match[0])
+
+
+def _not_done(header: bytes) -> S3Error:
+    return S3Error(
+        errors.NOT_IMPLEMENTED,
+        "A header you provided implies functionality that is not implemented",
+        Header=header.decode("ascii"),
+    )
+
+
+def _tags(request: Request, name: bytes) -> tuple[str, ...] | None:
+    """The entity tags of a header, without quotes; None without the header."""
+    values = request.all(name)
+    if not values:
+        return None
+    tags = []
+    for piece in b",".join(values).decode("latin-1").split(","):
+        tag = piece.strip().removeprefix("W/")
+        if len(tag) >= 2 and tag[0] == tag[-1] == '"':
+            tag = tag[1:-1]
+        tags.append(tag)
+    return tuple(tags)
+
+
+def _matches(tags: tuple[str, ...], etag: str) -> bool:
+    return any(tag in {"*", etag} for tag in tags)
+
+
+def _date(request: Request, name: bytes) -> int | None:
+    value = request.header(name)
+    if value is None:
+        return None
+    parsed = parsedate(value.decode("latin-1"))
+    if parsed is None:
+        return None
+    try:
+        return calendar.timegm(parsed)
+    except (ValueError, OverflowError):
+        return None
