@@ -1,0 +1,202 @@
+"""Bodies of requests: unwrapped from their transfer form and held against everything that the
+request says of them (length, Content-MD5, signed SHA-256, checksum in header or trailer).
+
+Source: docs/s3-compatibility.md, "Integrity".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import deque
+from typing import Final, Protocol
+
+from common.http.records import Request
+from common.limits import MAX_XML_BODY_BYTES
+from common.ports import Buffer, Workers
+from gateway_s3 import errors
+from gateway_s3.checksums import (
+    Algorithm,
+    content_md5,
+    expected_checksum,
+    new_checksum,
+    parse_checksum,
+)
+from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.errors import S3Error
+from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest, Receive
+from gateway_s3.sigv4 import Payload, Verified
+
+MANY_PIECES: Final = 16
+SMALL_PIECE_BYTES: Final = 4096
+"""More than MANY_PIECES that are smaller than this on average are joined: a body in chunks of one
+byte must not become as many objects."""
+
+_EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
+
+
+class _Running(Protocol):
+    def update(self, data: Buffer, /) -> object: ...
+    def digest(self) -> bytes: ...
+
+
+class IncomingBody:
+    """The body of one request.
+
+    Args:
+        request: its body is not yet touched.
+        verified: how the body is bound to the signature.
+        stored: the checksum that must be known at the end; None: the one that the client says, or
+            CRC64NVME, as S3 does.
+        strict: a checksum that the client says must be the stored one.
+
+    Raises:
+        S3Error: the head promises no length, too much, or contradicts itself.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        verified: Verified,
+        *,
+        stored: Algorithm | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.size = payload_bytes(request, verified.payload)
+        trailers = announced_trailers(request, verified.payload)
+        self._expected = expected_checksum(request, trailers)
+        self._content_md5 = content_md5(request)
+        self._verified = verified
+        self._body = request.body
+        said = self._expected.algorithm if self._expected is not None else None
+        if strict and stored is not None and said is not None and said is not stored:
+            raise S3Error(
+                errors.INVALID_REQUEST,
+                "Checksum Type mismatch occurred, expected checksum Type: "
+                f"{stored.value.lower()}, actual checksum Type: {said.value.lower()}",
+            )
+        self.algorithm = stored or said or Algorithm.CRC64NVME
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._checksums: dict[Algorithm, _Running] = {
+            algorithm: new_checksum(algorithm)
+            for algorithm in {self.algorithm, said or self.algorithm}
+        }
+        self._sha256: _Running | None = None
+        if verified.payload is Payload.HASHED:
+            self._sha256 = self._checksums.get(Algorithm.SHA256) or hashlib.sha256()
+        self._trailer: dict[str, str] = {}
+        self._decoder: ChunkDecoder | None = None
+        if verified.payload.is_chunked:
+            self._decoder = ChunkDecoder(verified, decoded_bytes=self.size, trailers=trailers)
+            self._decodes_slowly = verified.payload is not Payload.UNSIGNED_CHUNKS_TRAILER
+            self._released: deque[Buffer] = deque()
+            self._ended = False
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """The client says a digest of the body, beside the signature."""
+        return self._expected is not None or self._content_md5 is not None
+
+    def ingest(self, workers: Workers, crowd: HashCrowd) -> Ingest:
+        """The pipeline of this body; only once."""
+        slow: list[_Running] = [self._md5]
+        fast: list[_Running] = []
+        for algorithm, running in self._checksums.items():
+            (fast if algorithm.is_crc else slow).append(running)
+        if self._sha256 is not None and self._sha256 not in slow:
+            slow.append(self._sha256)
+        self._workers = workers
+        return Ingest(
+            receive=self._body.receive if self._decoder is None else self._receive_decoded,
+            size=self.size,
+            slow=slow,
+            fast=fast,
+            check=self._check,
+            workers=workers,
+            crowd=crowd,
+        )
+
+    def md5(self) -> bytes:
+        """MD5 of the whole body, once it is in."""
+        return self._md5.digest()
+
+    def checksum(self) -> bytes:
+        """The stored checksum's digest of the whole body, once it is in."""
+        return self._checksums[self.algorithm].digest()
+
+    async def _receive_decoded(self) -> Buffer:
+        decoder = self._decoder
+        assert decoder is not None
+        while not self._released:
+            if self._ended:
+                return b""
+            data = await self._body.receive()
+            if not len(data):
+                self._ended = True
+                self._trailer = decoder.finish()
+                return b""
+            if self._decodes_slowly and len(data) > INLINE_BYTES:
+                pieces = await self._workers.run(lambda data=data: decoder.feed(data))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            else:
+                pieces = decoder.feed(data)
+            if len(pieces) > MANY_PIECES and sum(map(len, pieces)) < SMALL_PIECE_BYTES * len(
+                pieces
+            ):
+                self._released.append(b"".join(pieces))
+            else:
+                self._released.extend(pieces)
+        return self._released.popleft()
+
+    def _check(self) -> None:
+        """Hold the digests of the whole body against what was promised."""
+        if self._sha256 is not None:
+            signed = self._verified.payload_sha256
+            assert signed is not None
+            if not hmac.compare_digest(self._sha256.digest(), signed):
+                raise S3Error(errors.CONTENT_SHA256_MISMATCH)
+        if self._content_md5 is not None and self._md5.digest() != self._content_md5:
+            raise S3Error(errors.BAD_DIGEST)
+        if self._expected is not None:
+            algorithm = self._expected.algorithm
+            digest = self._expected.digest
+            if digest is None:
+                digest = parse_checksum(algorithm, self._trailer[algorithm.header])
+            if self._checksums[algorithm].digest() != digest:
+                raise S3Error(
+                    errors.BAD_DIGEST,
+                    f"The {algorithm.value} you specified did not match the calculated checksum.",
+                )
+
+
+async def read_document(
+    request: Request, verified: Verified, workers: Workers, *, must_vouch: bool = False
+) -> bytes:
+    """Read a small body whole, held against everything that the request says of it.
+
+    Args:
+        must_vouch: a digest of the body must be given beside the signature.
+
+    Raises:
+        S3Error: MaxMessageLengthExceeded; InvalidRequest: not vouched for; and as a body can be
+            wrong.
+    """
+    if request.body.length == 0:
+        if verified.payload is Payload.HASHED and verified.payload_sha256 != _EMPTY_SHA256:
+            raise S3Error(errors.CONTENT_SHA256_MISMATCH)
+        return b""
+    body = IncomingBody(request, verified)
+    if body.size > MAX_XML_BODY_BYTES:
+        raise S3Error(errors.MAX_MESSAGE_LENGTH_EXCEEDED)
+    if must_vouch and not body.is_vouched_for:
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+        )
+    document = bytearray()
+
+    async def gather(receive: Receive) -> None:
+        while len(document) < body.size:
+            document.extend(await receive())
+
+    await body.ingest(workers, HashCrowd()).through(gather)
+    return bytes(document)
