@@ -32,6 +32,11 @@ class ByteBudget:
         return self._free_bytes
 
     @property
+    def is_scarce(self) -> bool:
+        """Whether streams should make do with little."""
+        return self._free_bytes < self._total_bytes // 2 or bool(self._waiting)
+
+    @property
     def waiting(self) -> int:
         """How many streams wait for room."""
         return len(self._waiting)

@@ -117,19 +117,21 @@ class Stock:
         shelf = self._shelves.get(tenant_id)
         if shelf is None:
             shelf = self._shelves[tenant_id] = _Shelf()
-        for asked in range(ASKS_AGAIN + 1):
+        asked = 0
+        while True:
             self._tidy(shelf.grants)
-            grant = self._choose(shelf.grants, anything=asked == ASKS_AGAIN)
+            had = bool(shelf.grants)
+            grant = self._choose(shelf.grants, anything=asked >= ASKS_AGAIN)
             if len(shelf.grants) < MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
                 shelf.refilled = trio.Event()
                 self._nursery.start_soon(self._refill, tenant_id, shelf)
             if grant is not None:
                 return grant
-            if asked < ASKS_AGAIN and shelf.refilled is not None:
+            asked += had
+            if shelf.refilled is not None:
                 await shelf.refilled.wait()
-        if shelf.error is not None:
-            raise type(shelf.error)(shelf.error.reason, **shelf.error.fields)
-        return (await self.fetch(tenant_id, 1, SMALL_OBJECT_BYTES))[0]
+                if shelf.error is not None:
+                    raise type(shelf.error)(shelf.error.reason, **shelf.error.fields)
 
     async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
         """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
@@ -173,12 +175,14 @@ class Stock:
 
     def _tidy(self, grants: deque[Grant]) -> None:
         """Drop what is too old or of another lease."""
-        now = trio.current_time()
-        while grants and not self._is_good(grants[0], now):
+        while grants and not self.is_good(grants[0]):
             grants.popleft()
 
-    def _is_good(self, grant: Grant, now: float) -> bool:
-        return now < grant.good_until and self._directory.is_current(lease_of(grant.segment_id))
+    def is_good(self, grant: Grant) -> bool:
+        """Whether a write may still begin with the grant."""
+        if trio.current_time() >= grant.good_until:
+            return False
+        return self._directory.is_current(lease_of(grant.segment_id))
 
     def _choose(self, grants: deque[Grant], *, anything: bool) -> Grant | None:
         """Take out the grant with the healthiest cells. Those that cannot reach their quorum are

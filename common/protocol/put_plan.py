@@ -115,11 +115,11 @@ def holding_back(backlogs: Mapping[int, int], quorum: int) -> list[int]:
     return behind if most and len(backlogs) - len(behind) >= quorum else []
 
 
-def stall_allowance_s(elapsed_s: float) -> float:
+def stall_allowance_s(elapsed_s: float, *, suspect: bool) -> float:
     """For how long one slot may hold an upload up before it is cut, in seconds, all its stalls
     since the segment was begun together: so one slow slot makes an upload at most about a third
-    longer."""
-    return STALL_S + STALL_SHARE * elapsed_s
+    longer, and one that was suspect from the start hardly at all."""
+    return SUSPECT_STRAGGLER_S if suspect else STALL_S + STALL_SHARE * elapsed_s
 
 
 def segment_sizes(size: int) -> list[int]:

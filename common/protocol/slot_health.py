@@ -18,6 +18,8 @@ from common.limits import MAX_CELLS_REMEMBERED
 SUSPECT_S: Final = 2.0
 """A cell is suspect for so long after one failure; twice as long after each further one."""
 MAX_SUSPECT_S: Final = 16.0
+LATE_S: Final = 1.0
+"""A cell that did not answer in time counts as slow for so long, then twice as long, ..."""
 LATENCY_WEIGHT: Final = 0.2
 """Share of the newest answer in the moving average (about the last ten count)."""
 MIN_HEDGE_S: Final = 0.05
@@ -33,6 +35,8 @@ class _Cell:
     typical_s: float | None = None
     failures: int = 0
     suspect_until: float = 0.0
+    times_late: int = 0
+    late_until: float = 0.0
 
 
 class SlotHealth:
@@ -50,13 +54,27 @@ class SlotHealth:
         known = self._cell(cell)
         known.failures = 0
         known.suspect_until = 0.0
+        known.times_late = 0
+        known.late_until = 0.0
         known.typical_s = _blend(known.typical_s, latency_s)
         self._typical_s = _blend(self._typical_s, latency_s)
 
-    def was_late(self, cell: PeerId, waited_s: float) -> None:
-        """A cell had not answered after ``waited_s``: it is at least that slow, not failed."""
+    def answered(self, cell: PeerId) -> None:
+        """A cell did what takes its own time (a sync): it is healthy, and how long it took says
+        nothing of its latency."""
+        known = self._cells.get(cell)
+        if known is not None:
+            known.failures = 0
+            known.suspect_until = 0.0
+
+    def was_late(self, cell: PeerId, waited_s: float, now: float) -> None:
+        """A cell had not answered after ``waited_s``: it is at least that slow, not failed. For a
+        short while, and longer each time in a row, it counts as slow whatever it was before."""
         known = self._cell(cell)
         known.typical_s = max(known.typical_s or 0.0, _blend(known.typical_s, waited_s))
+        if now >= known.late_until:
+            known.times_late += 1
+            known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), MAX_SUSPECT_S)
 
     def failed(self, cell: PeerId, now: float) -> None:
         """A call to a cell failed at ``now``. Failures while it is suspect already (calls that
@@ -72,12 +90,16 @@ class SlotHealth:
         known = self._cells.get(cell)
         return known is not None and now < known.suspect_until
 
-    def is_slow(self, cell: PeerId) -> bool:
-        """Whether the cell is typically much slower than cells are on average."""
+    def is_slow(self, cell: PeerId, now: float) -> bool:
+        """Whether the cell was late just now or is typically much slower than cells are."""
         known = self._cells.get(cell)
-        if known is None or known.typical_s is None or self._typical_s is None:
+        if known is None or known.typical_s is None:
             return False
-        return known.typical_s > max(MIN_HEDGE_S, SLOW_FACTOR * self._typical_s)
+        if now < known.late_until:
+            return True
+        return self._typical_s is not None and known.typical_s > max(
+            MIN_HEDGE_S, SLOW_FACTOR * self._typical_s
+        )
 
     def hedge_after_s(self, cell: PeerId) -> float:
         """How long to wait for this cell before a spare is asked too, in seconds.
@@ -94,7 +116,7 @@ class SlotHealth:
         """How late to try a cell: 0 healthy, 1 slow, 2 suspect."""
         if self.is_suspect(cell, now):
             return 2
-        return 1 if self.is_slow(cell) else 0
+        return 1 if self.is_slow(cell, now) else 0
 
     def _cell(self, cell: PeerId) -> _Cell:
         known = self._cells.get(cell)

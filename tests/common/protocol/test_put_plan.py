@@ -76,8 +76,8 @@ def test_a_slot_holds_back_only_while_the_quorum_is_ahead_of_it() -> None:
     assert holding_back({0: 0, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 5) == [5]
     assert holding_back({0: 4, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 5) == []
     assert holding_back({0: 4, 1: 1, 2: 0, 3: 0, 4: 0, 5: 4}, 4) == [0, 5]
-    assert holding_back({slot: 0 for slot in range(6)}, 5) == []
-    assert holding_back({slot: 4 for slot in range(6)}, 5) == []
+    assert holding_back(dict.fromkeys(range(6), 0), 5) == []
+    assert holding_back(dict.fromkeys(range(6), 4), 5) == []
     assert holding_back({}, 1) == []
 
 
@@ -88,8 +88,9 @@ def test_cutting_slow_slots_never_breaks_the_quorum(backlogs: dict[int, int], qu
 
 
 def test_the_stall_allowance_grows_with_the_upload() -> None:
-    assert stall_allowance_s(0.0) == STALL_S
-    assert stall_allowance_s(100.0) < 30.0
+    assert stall_allowance_s(0.0, suspect=False) == STALL_S
+    assert 20.0 < stall_allowance_s(100.0, suspect=False) < 30.0
+    assert stall_allowance_s(100.0, suspect=True) == SUSPECT_STRAGGLER_S
 
 
 @given(st.integers(0, 10 * SEGMENT_BYTES))

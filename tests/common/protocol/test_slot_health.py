@@ -45,8 +45,8 @@ def test_a_slow_cell_is_tried_late_and_does_not_buy_patience() -> None:
         for _ in range(9):
             health.succeeded(B, 0.01)
         health.succeeded(A, 0.5)
-    assert health.is_slow(A)
-    assert not health.is_slow(B)
+    assert health.is_slow(A, 100.0)
+    assert not health.is_slow(B, 100.0)
     assert health.penalty(A, 0.0) == 1
     assert health.hedge_after_s(A) < 1.0
     assert health.hedge_after_s(B) == MIN_HEDGE_S
@@ -58,9 +58,22 @@ def test_an_unanswered_wait_makes_a_cell_slower_but_not_suspect() -> None:
         health.succeeded(A, 0.01)
         health.succeeded(B, 0.01)
     for _ in range(20):
-        health.was_late(A, 1.0)
-    assert health.is_slow(A)
+        health.was_late(A, 1.0, 0.0)
+    assert health.is_slow(A, 100.0)
     assert not health.is_suspect(A, 0.0)
+
+
+def test_a_fast_cell_that_stops_answering_is_tried_late_at_once_and_longer_each_time() -> None:
+    health = SlotHealth()
+    for _ in range(20):
+        health.succeeded(A, 0.005)
+    health.was_late(A, 0.05, 0.0)
+    assert health.penalty(A, 0.9) == 1
+    assert health.penalty(A, 1.1) == 0
+    health.was_late(A, 0.05, 1.1)
+    assert health.penalty(A, 3.0) == 1
+    health.succeeded(A, 0.005)
+    assert health.penalty(A, 3.0) == 0
 
 
 def test_the_hedge_delay_is_bounded() -> None:

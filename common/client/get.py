@@ -1,0 +1,286 @@
+"""Reading an object: its stripes in order, some fetched ahead.
+
+Source: docs/data-path.md, "Reading".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from common.client.budget import ByteBudget
+from common.client.directory import Directory
+from common.client.fetch import Report, SegmentReader
+from common.client.locate import Locator, Version
+from common.client.resources import Resources
+from common.errors import Unavailable
+from common.limits import READ_AHEAD_BYTES, STRIPE_SEALED_BYTES
+from common.ports import Buffer
+from common.protocol.get_plan import Run, group_stripes, join_runs, pages_of_extents
+from common.wire.messages import Page
+
+GROUP_BYTES: Final = READ_AHEAD_BYTES // 2
+"""So that one group is fetched while the one before is opened and sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Stripes of one segment that are fetched together."""
+
+    reader: SegmentReader
+    run: Run
+    at: int
+    """The object byte that the run begins at."""
+    first: int
+    count: int
+    skip: int
+    """Plaintext bytes before the wanted ones."""
+    length: int
+    """Wanted plaintext bytes."""
+
+    @property
+    def stripe_bytes(self) -> int:
+        geometry = self.reader.geometry
+        return self.count * geometry.k * geometry.unit_bytes
+
+    def trimmed(self, stripes: list[memoryview]) -> list[memoryview]:
+        """The wanted bytes of the group's stripes."""
+        skip, left = self.skip, self.length
+        chunks = []
+        for stripe in stripes:
+            chunk = stripe[skip : skip + left]
+            skip = 0
+            left -= len(chunk)
+            chunks.append(chunk)
+        assert left == 0
+        return chunks
+
+
+class _Cutter:
+    """Cuts a byte range of a version into groups of stripes."""
+
+    def __init__(self, resources: Resources, locator: Locator, first: int, last: int) -> None:
+        self._budget = resources.budget
+        self._locator = locator
+        self._at = first
+        self._last = last
+        self._runs: deque[Run] = deque()
+        self._most_bytes = STRIPE_SEALED_BYTES
+
+    @property
+    def is_done(self) -> bool:
+        return self._at > self._last
+
+    async def next_group(self) -> _Group:
+        """The next group. The first is one stripe, so that the first byte leaves soon; the next
+        ones grow unless room is scarce. Raises as :meth:`Locator.reader`."""
+        if not self._runs:
+            self._runs.extend(await self._locator.runs(self._at, self._last))
+        run = self._runs.popleft()
+        at = self._at
+        reader = await self._locator.reader(run, at, self._last)
+        geometry = reader.geometry
+        first = geometry.stripe_at(run.offset)
+        stop = geometry.stripe_at(run.offset + run.length - 1) + 1
+        sealed_bytes = geometry.k * geometry.unit_bytes
+        most_bytes = STRIPE_SEALED_BYTES if self._budget.is_scarce else self._most_bytes
+        count = group_stripes(first, stop, geometry.unit_bytes, sealed_bytes, most_bytes)
+        self._most_bytes = min(2 * self._most_bytes, GROUP_BYTES)
+        skip = run.offset - geometry.stripe_start(first)
+        length = run.length
+        if first + count < stop:
+            length = geometry.stripe_start(first + count) - run.offset
+            rest = Run(run.extent, run.offset + length, run.length - length, run.page)
+            self._runs.appendleft(rest)
+        self._at += length
+        return _Group(reader, run, at, first, count, skip, length)
+
+
+class _Entry:
+    """A group on its way, and what it holds of the budget: room for its units and plaintext."""
+
+    def __init__(self, budget: ByteBudget, stripe_bytes: int) -> None:
+        self._budget = budget
+        self._held = self.cost(stripe_bytes)
+        self.stripe_bytes = stripe_bytes
+        self.chunks: list[memoryview] | None = None
+        self.error: Exception | None = None
+
+    @staticmethod
+    def cost(stripe_bytes: int) -> int:
+        """What to take from the budget before an entry is made."""
+        return 2 * stripe_bytes
+
+    def keep(self, amount: int) -> None:
+        """Give all but ``amount`` back."""
+        if self._held > amount:
+            self._budget.give(self._held - amount)
+            self._held = amount
+
+
+class _Reading:
+    """One read: a task that fetches ahead, and a consumer that takes in order."""
+
+    def __init__(self, resources: Resources, locator: Locator, last: int) -> None:
+        self._resources = resources
+        self._locator = locator
+        self._last = last
+        self._entries: deque[_Entry] = deque()
+        self._ahead_bytes = 0
+        self._is_planned = False
+        self._scope = trio.CancelScope()
+        self._consumer = trio.lowlevel.ParkingLot()
+        self._producer = trio.lowlevel.ParkingLot()
+
+    async def read_group(self, group: _Group) -> _Entry:
+        """Fetch one group at once."""
+        await self._resources.budget.take(_Entry.cost(group.stripe_bytes))
+        entry = _Entry(self._resources.budget, group.stripe_bytes)
+        try:
+            await self._fill(entry, group)
+        except BaseException:
+            entry.keep(0)
+            raise
+        return entry
+
+    async def fetch_ahead(self, cutter: _Cutter, group: _Group) -> None:
+        """Fetch this group and those after it, until cancelled or done. Never raises: what goes
+        wrong waits in its place in the line for the consumer."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await self._fetch_in_line(cutter, group, nursery)
+                except Exception as error:
+                    failed = _Entry(self._resources.budget, 0)
+                    failed.error = error
+                    self._entries.append(failed)
+                self._is_planned = True
+                self._consumer.unpark_all()
+        if self._scope.cancel_called:
+            self._drop_all()
+
+    async def _fetch_in_line(self, cutter: _Cutter, group: _Group, nursery: trio.Nursery) -> None:
+        while True:
+            await self._take_room(group.stripe_bytes)
+            entry = _Entry(self._resources.budget, group.stripe_bytes)
+            self._entries.append(entry)
+            self._ahead_bytes += entry.stripe_bytes
+            nursery.start_soon(self._fill_in_line, entry, group)
+            if cutter.is_done:
+                return
+            group = await cutter.next_group()
+
+    async def _take_room(self, stripe_bytes: int) -> None:
+        """Take room for a group. Who holds something does not wait for the budget, but for its
+        own consumer."""
+        budget = self._resources.budget
+        while self._entries:
+            fits = self._ahead_bytes + stripe_bytes <= READ_AHEAD_BYTES
+            if fits and budget.take_nowait(_Entry.cost(stripe_bytes)):
+                return
+            await self._producer.park()
+        await budget.take(_Entry.cost(stripe_bytes))
+
+    async def next_entry(self) -> _Entry | None:
+        """The next group in order, None after the last. Raises what went wrong with it."""
+        while True:
+            if self._entries:
+                entry = self._entries[0]
+                if entry.error is not None:
+                    raise entry.error
+                if entry.chunks is not None:
+                    return entry
+            elif self._is_planned:
+                return None
+            await self._consumer.park()
+
+    def done_with(self, entry: _Entry) -> None:
+        """The consumer is through with the entry that it got last."""
+        self._entries.popleft()
+        entry.keep(0)
+        self._ahead_bytes -= entry.stripe_bytes
+        self._producer.unpark_all()
+
+    def stop(self) -> None:
+        """Fetch no more, hold nothing."""
+        self._scope.cancel()
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        for entry in self._entries:
+            entry.keep(0)
+        self._entries.clear()
+
+    async def _fill(self, entry: _Entry, group: _Group) -> None:
+        try:
+            stripes = await group.reader.read(group.first, group.count)
+        except Unavailable:
+            # Shards may have moved, or orders expired: where are they now?
+            reader = await self._locator.reader(group.run, group.at, self._last, fresh=True)
+            stripes = await reader.read(group.first, group.count)
+        entry.keep(group.stripe_bytes)
+        entry.chunks = group.trimmed(stripes)
+
+    async def _fill_in_line(self, entry: _Entry, group: _Group) -> None:
+        try:
+            await self._fill(entry, group)
+        except Exception as error:
+            entry.error = error
+        self._consumer.unpark_all()
+
+
+async def read_object(
+    resources: Resources,
+    directory: Directory,
+    report: Report,
+    version: Version,
+    first: int,
+    last: int,
+) -> AsyncIterator[Buffer]:
+    """Read bytes ``first..last``; see :meth:`common.client.objects.SwarmClient.read`."""
+    if first > last:
+        return
+    locator = Locator(resources, directory, report, version)
+    cutter = _Cutter(resources, locator, first, last)
+    reading = _Reading(resources, locator, last)
+    group = await cutter.next_group()
+    if cutter.is_done:
+        entry = await reading.read_group(group)
+        try:
+            for chunk in entry.chunks or ():
+                yield chunk
+        finally:
+            entry.keep(0)
+        return
+    resources.background.start_soon(reading.fetch_ahead, cutter, group)
+    try:
+        while (following := await reading.next_entry()) is not None:
+            for chunk in following.chunks or ():
+                yield chunk
+            reading.done_with(following)
+    finally:
+        reading.stop()
+
+
+async def copy_pages(
+    resources: Resources,
+    directory: Directory,
+    report: Report,
+    version: Version,
+    first: int,
+    last: int,
+) -> tuple[Page, ...]:
+    """The extents of bytes ``first..last``; see
+    :meth:`common.client.objects.SwarmClient.copy_pages`."""
+    locator = Locator(resources, directory, report, version)
+    runs: list[Run] = []
+    at = first
+    while at <= last:
+        found = await locator.runs(at, last)
+        runs += found
+        at += sum(run.length for run in found)
+    return pages_of_extents(join_runs(runs))

@@ -1,0 +1,155 @@
+"""Where the bytes of a version lie: its pages, checked against the sealed manifest, and places.
+
+Source: docs/data-path.md, "Reading".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import trio
+
+from common.client.directory import Directory
+from common.client.fetch import Report, SegmentReader
+from common.client.resources import Resources
+from common.crypto.digest import page_digest
+from common.crypto.keys import TenantKey, commitment_of, segment_key
+from common.crypto.stream import StripeCipher
+from common.errors import Corrupt, Unavailable
+from common.format.manifest import Manifest
+from common.ids import SegmentId
+from common.limits import ORDER_LIFETIME_S
+from common.protocol.get_plan import Run, page_bytes, runs_of_page
+from common.wire.messages import ObjectGet, ObjectRecord, Page
+
+STALE_AFTER_S: Final = ORDER_LIFETIME_S / 2
+"""Places are looked up again before their orders can expire on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What is read: a version as a coordinator gave it and as its manifest binds it."""
+
+    tenant: TenantKey
+    bucket: str
+    name: bytes
+    record: ObjectRecord
+    manifest: Manifest
+
+
+class Locator:
+    """Finds the pages and segments of one version, asking for more as a reader goes on.
+
+    Raises:
+        Corrupt: ``manifest_page_mismatch``: a page is not the one that the manifest binds.
+    """
+
+    def __init__(
+        self, resources: Resources, directory: Directory, report: Report, version: Version
+    ) -> None:
+        manifest = version.manifest
+        if manifest.size != version.record.size:
+            raise Corrupt("manifest_page_mismatch")
+        self._resources = resources
+        self._directory = directory
+        self._report = report
+        self._version = version
+        self._starts = list(accumulate((page.size for page in manifest.pages), initial=0))
+        self._keys: dict[bytes, bytes] = {}
+        self._take(version.record)
+
+    async def runs(self, first: int, last: int) -> list[Run]:
+        """The runs of bytes ``first..last`` that the page of ``first`` holds; at least one."""
+        number = bisect_right(self._starts, first) - 1
+        page = self._pages.get(number)
+        if page is None:
+            await self._look_up(first, last)
+            page = self._pages.get(number)
+            if page is None:
+                raise Unavailable("page_not_found", page=number)
+        return list(runs_of_page(page, number, self._starts[number], first, last))
+
+    async def reader(
+        self, run: Run, first: int, last: int, *, fresh: bool = False
+    ) -> SegmentReader:
+        """The reader of a run's segment.
+
+        Args:
+            run: the run.
+            first: the object byte it begins at.
+            last: the last object byte that will be wanted, to learn of later places at once.
+            fresh: look the place up again whatever is known.
+
+        Raises:
+            Unavailable: the coordinator cannot say where it is.
+            NotFound: the version is gone.
+        """
+        segment = run.extent.segment_id
+        if fresh or trio.current_time() >= self._stale_at or segment not in self._places:
+            await self._look_up(first, last)
+        reader = self._readers.get(segment)
+        if reader is None:
+            place = self._places.get(segment)
+            if place is None:
+                raise Unavailable("segment_not_placed")
+            key = segment_key(self._key(run), segment)
+            cipher = StripeCipher(key, self._version.tenant.tenant_id, segment)
+            reader = SegmentReader(self._resources, place, self._endpoints, cipher, self._report)
+            self._readers[segment] = reader
+        if run.offset + run.length > reader.geometry.segment_bytes:
+            raise Corrupt("extent_beyond_segment")
+        return reader
+
+    def _key(self, run: Run) -> bytes:
+        """The upload key that an extent names. The likeliest is tried before all are hashed."""
+        commitment = run.extent.commitment
+        manifest = self._version.manifest
+        keys = manifest.keys
+        if commitment not in self._keys and keys:
+            likely = keys[run.page * len(keys) // len(manifest.pages)]
+            self._keys[commitment_of(likely)] = likely
+            if commitment not in self._keys:
+                self._keys.update(manifest.keys_by_commitment())
+        try:
+            return self._keys[commitment]
+        except KeyError:
+            raise Corrupt("no_such_key") from None
+
+    async def _look_up(self, first: int, last: int) -> None:
+        version = self._version
+        request = ObjectGet(
+            version.tenant.tenant_id,
+            version.bucket,
+            version.name,
+            version.record.version_id,
+            True,
+            first,
+            last,
+        )
+        record: ObjectRecord = await self._directory.call(request)
+        if record.version_id != version.record.version_id or record.size != version.manifest.size:
+            raise Corrupt("manifest_page_mismatch")
+        self._take(record)
+
+    def _take(self, record: ObjectRecord) -> None:
+        self._pages: dict[int, Page] = dict(self._checked_pages(record))
+        self._places = {place.segment_id: place for place in record.places}
+        self._endpoints = record.endpoints
+        self._readers: dict[SegmentId, SegmentReader] = {}
+        self._stale_at = trio.current_time() + STALE_AFTER_S
+
+    def _checked_pages(self, record: ObjectRecord) -> Iterator[tuple[int, Page]]:
+        entries = self._version.manifest.pages
+        for placed in record.pages:
+            if (
+                placed.number >= len(entries)
+                or placed.start != self._starts[placed.number]
+                or page_bytes(placed.page) != entries[placed.number].size
+                or page_digest(placed.page) != entries[placed.number].digest
+            ):
+                raise Corrupt("manifest_page_mismatch", page=placed.number)
+            yield placed.number, placed.page

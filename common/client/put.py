@@ -1,0 +1,310 @@
+"""Writing an object: its bytes become segments on rings, durable at their quorum.
+
+Source: docs/data-path.md, "Writing".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from common.client.directory import Directory
+from common.client.resources import Resources, StripeHold
+from common.client.source import Receive, Source
+from common.client.stock import Grant, GrantLine, Stock
+from common.client.upload import SegmentUpload
+from common.client.whole import WholeWrite
+from common.crypto.keys import TenantKey, commitment_of, segment_key
+from common.crypto.stream import StripeCipher
+from common.erasure.code import make_code
+from common.erasure.geometry import Geometry
+from common.erasure.stripe import EncodedStripe, encode_stripe
+from common.errors import AlvearyError, Unavailable
+from common.ids import SegmentId, TenantId
+from common.limits import (
+    INLINE_STRIPE_BYTES,
+    MAX_DELETE_BATCH,
+    SMALL_OBJECT_BYTES,
+)
+from common.ports import Buffer
+from common.protocol.get_plan import pages_of_extents
+from common.protocol.put_plan import segment_sizes
+from common.wire.messages import Extent, NewSegment, Page, WriteAbandon
+
+REPLAYED_STRIPES: Final = 2
+"""Plaintext kept until the quorum of cells took the upload up, so that it can begin anew."""
+TRY_AGAIN_S: Final = (0.1, 0.5)
+"""Pauses before the second and the third try of a segment."""
+ABANDON_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write made: commit it or abandon it."""
+
+    size: int
+    pages: tuple[Page, ...]
+    segments: tuple[NewSegment, ...]
+
+
+async def write_object(
+    resources: Resources,
+    directory: Directory,
+    stock: Stock,
+    tenant: TenantKey,
+    receive: Receive,
+    size: int,
+    upload_key: bytes,
+) -> Written:
+    """Write ``size`` bytes; see :meth:`common.client.objects.SwarmClient.write`."""
+    writer = _Writer(resources, directory, stock, tenant, Source(receive), upload_key)
+    try:
+        return await writer.write(size)
+    except BaseException:
+        await abandon(directory, tenant.tenant_id, writer.begun)
+        raise
+
+
+async def abandon(directory: Directory, tenant_id: TenantId, segments: list[SegmentId]) -> None:
+    """Tell a coordinator that these segments will never be committed. Best effort: what it does
+    not hear of ends with the write lease."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + ABANDON_TIMEOUT_S):
+        try:
+            for at in range(0, len(segments), MAX_DELETE_BATCH):
+                batch = tuple(segments[at : at + MAX_DELETE_BATCH])
+                await directory.call(WriteAbandon(tenant_id, batch), timeout_s=ABANDON_TIMEOUT_S)
+        except AlvearyError:
+            return
+
+
+class _Stage:
+    """One segment being written: its geometry, its cipher and the try under way."""
+
+    def __init__(self, grant: Grant, size: int, upload_key: bytes, tenant_id: TenantId) -> None:
+        self.grant = grant
+        self.geometry = Geometry.plan(grant.k, grant.n, size)
+        self.code = make_code(grant.k, grant.n)
+        key = segment_key(upload_key, grant.segment_id)
+        self.cipher = StripeCipher(key, tenant_id, grant.segment_id)
+
+    def hold_bytes(self, stripe: int) -> tuple[int, int]:
+        """Bytes of the stripe's plaintext, and of all its units."""
+        geometry = self.geometry
+        return geometry.plain_bytes(stripe), geometry.n * geometry.unit_bytes_of(stripe)
+
+
+class _Writer:
+    """The state of one write."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        directory: Directory,
+        stock: Stock,
+        tenant: TenantKey,
+        source: Source,
+        upload_key: bytes,
+    ) -> None:
+        self._resources = resources
+        self._directory = directory
+        self._stock = stock
+        self._tenant_id = tenant.tenant_id
+        self._source = source
+        self._upload_key = upload_key
+        self._segments: list[NewSegment] = []
+        self.begun: list[SegmentId] = []
+        """Segments of which some cell may have something."""
+        self._given_up: list[SegmentId] = []
+
+    async def write(self, size: int) -> Written:
+        if size <= SMALL_OBJECT_BYTES:
+            if size:
+                await self._write_small(size)
+        else:
+            await self._write_large(size)
+        if self._given_up:
+            given_up = self._given_up
+            self._resources.background.start_soon(
+                abandon, self._directory, self._tenant_id, given_up
+            )
+        commitment = commitment_of(self._upload_key)
+        extents = [
+            Extent(segment.segment_id, 0, segment.segment_bytes, commitment)
+            for segment in self._segments
+        ]
+        return Written(size, pages_of_extents(extents), tuple(self._segments))
+
+    def _stage(self, grant: Grant, size: int) -> _Stage:
+        self.begun.append(grant.segment_id)
+        return _Stage(grant, size, self._upload_key, self._tenant_id)
+
+    async def _encode(self, stage: _Stage, stripe: int, plain: Buffer) -> EncodedStripe:
+        if len(plain) <= INLINE_STRIPE_BYTES:
+            return encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
+        return await self._resources.workers.run(
+            lambda: encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
+        )
+
+    # --- small: all of it kept, so tried again as it is ----------------------------------------
+
+    async def _write_small(self, size: int) -> None:
+        budget = self._resources.budget
+        grant = await self._stock.take_small(self._tenant_id)
+        held = size + grant.n * Geometry.plan(grant.k, grant.n, size).shard_bytes
+        await budget.take(held)
+        try:
+            plain = await self._source.take(size)
+            self._segments.append(await self._try_small(grant, plain))
+        finally:
+            budget.give(held)
+
+    async def _try_small(self, grant: Grant, plain: Buffer) -> NewSegment:
+        for pause_s in (0.0, *TRY_AGAIN_S):
+            if pause_s:
+                await trio.sleep(pause_s)
+                grant = await self._stock.take_small(self._tenant_id)
+            elif not self._stock.is_good(grant):
+                # The client was slow. Should the redundancy have changed meanwhile, then what is
+                # held differs a little from what was taken for it.
+                grant = await self._stock.take_small(self._tenant_id)
+            stage = self._stage(grant, len(plain))
+            encoded = await self._encode_all(stage, plain)
+            segment = await WholeWrite(self._resources, grant, stage.geometry, encoded).run()
+            if segment is not None:
+                return segment
+            self._given_up.append(grant.segment_id)
+        raise Unavailable("write_quorum_lost")
+
+    async def _encode_all(self, stage: _Stage, plain: Buffer) -> list[EncodedStripe]:
+        geometry = stage.geometry
+        if geometry.stripes == 1:
+            return [await self._encode(stage, 0, plain)]
+        view = memoryview(plain)
+        encoded = []
+        for stripe in range(geometry.stripes):
+            start = geometry.stripe_start(stripe)
+            part = view[start : start + geometry.plain_bytes(stripe)]
+            encoded.append(await self._encode(stage, stripe, part))
+        return encoded
+
+    # --- large: segments in a row, the end of one beside the begin of the next -----------------
+
+    async def _write_large(self, size: int) -> None:
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                await self._write_segments(size, nursery)
+            except Exception as error:
+                # Carried out of the nursery by hand, which would wrap it in a group.
+                failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _write_segments(self, size: int, nursery: trio.Nursery) -> None:
+        sizes = segment_sizes(size)
+        line = self._stock.line(self._tenant_id, sizes)
+        ending: SegmentUpload | None = None
+        for length in sizes:
+            upload = await self._write_segment(length, line, nursery)
+            if ending is not None:
+                self._segments.append(_durable(await ending.wait_end()))
+            ending = upload
+        assert ending is not None
+        self._segments.append(_durable(await ending.wait_end()))
+
+    async def _write_segment(
+        self, length: int, line: GrantLine, nursery: trio.Nursery
+    ) -> SegmentUpload:
+        """Hand all stripes of a segment to its upload; it may not have ended when this returns."""
+        head = _Head()
+        stage = self._stage(await line.take(), length)
+        upload = self._begin(stage, nursery)
+        tries = list(TRY_AGAIN_S)
+
+        async def again() -> None:
+            nonlocal stage, upload
+            while True:
+                if not head.is_whole or not tries:
+                    raise Unavailable("write_quorum_lost")
+                self._given_up.append(stage.grant.segment_id)
+                await trio.sleep(tries.pop(0))
+                grant = await line.take_again()
+                if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):
+                    raise Unavailable("write_quorum_lost")  # its stripes would be cut otherwise
+                stage = self._stage(grant, length)
+                upload = self._begin(stage, nursery)
+                for number, (plain, hold) in enumerate(head.stripes):
+                    hold.send_again()
+                    await upload.push(await self._encode(stage, number, plain), hold)
+                if not upload.is_lost:
+                    return
+
+        try:
+            for stripe in range(stage.geometry.stripes):
+                if stripe == REPLAYED_STRIPES and head.is_whole:
+                    while not await upload.wait_open():
+                        await again()
+                    head.drop()
+                hold = await self._reserve(stage, stripe, head, upload)
+                try:
+                    plain = await self._source.take(stage.geometry.plain_bytes(stripe))
+                    encoded = await self._encode(stage, stripe, plain)
+                    if head.is_whole:
+                        head.stripes.append((plain, hold))
+                    else:
+                        hold.encoded()
+                    await upload.push(encoded, hold)
+                except BaseException:
+                    hold.encoded()
+                    hold.sent()
+                    raise
+                if upload.is_lost:
+                    await again()
+            while head.is_whole and await upload.wait_end() is None:
+                await again()
+        finally:
+            head.drop()
+        return upload
+
+    def _begin(self, stage: _Stage, nursery: trio.Nursery) -> SegmentUpload:
+        upload = SegmentUpload(self._resources, stage.grant, stage.geometry)
+        nursery.start_soon(upload.run)
+        return upload
+
+    async def _reserve(
+        self, stage: _Stage, stripe: int, head: _Head, upload: SegmentUpload
+    ) -> StripeHold:
+        """Take room for one stripe. Who waits for room holds nothing that only it could give
+        back: so nobody waits for another in a circle."""
+        budget = self._resources.budget
+        plain_bytes, unit_bytes = stage.hold_bytes(stripe)
+        if not budget.take_nowait(plain_bytes + unit_bytes):
+            head.drop()
+            with upload.producer_waits():
+                await budget.take(plain_bytes + unit_bytes)
+        return StripeHold(budget, plain_bytes, unit_bytes)
+
+
+class _Head:
+    """The first stripes of a segment, kept to be replayed. ``is_whole``: all that was received of
+    the segment is here."""
+
+    def __init__(self) -> None:
+        self.is_whole = True
+        self.stripes: list[tuple[Buffer, StripeHold]] = []
+
+    def drop(self) -> None:
+        """Replay no more; give back what was kept."""
+        self.is_whole = False
+        for _, hold in self.stripes:
+            hold.encoded()
+        self.stripes.clear()
+
+
+def _durable(segment: NewSegment | None) -> NewSegment:
+    if segment is None:
+        raise Unavailable("write_quorum_lost")
+    return segment

@@ -1,0 +1,54 @@
+"""Telling a coordinator of bad shards, in the background and within bounds.
+
+Source: docs/data-path.md, "Reports".
+"""
+
+from __future__ import annotations
+
+import trio
+
+from common.client.directory import Directory
+from common.errors import AlvearyError
+from common.ids import SegmentId, TenantId
+from common.limits import MAX_REPORTS_WAITING
+from common.ports import Log
+from common.wire.messages import BadShard, ShardsReport
+
+
+class Reports:
+    """What readers saw, on its way to a coordinator.
+
+    Args:
+        directory: told of it.
+        log: what was seen, and what could not be told.
+    """
+
+    def __init__(self, directory: Directory, log: Log) -> None:
+        self._directory = directory
+        self._log = log
+        self._waiting: dict[TenantId, dict[tuple[SegmentId, int], str]] = {}
+        self._count = 0
+        self._changed = trio.Event()
+
+    def add(self, tenant_id: TenantId, segment: SegmentId, slot: int, reason: str) -> None:
+        """Note a bad shard; never waits. When too many wait it is dropped: cells scrub too."""
+        self._log.warning("bad_shard", segment=segment, slot=slot, reason=reason)
+        if self._count >= MAX_REPORTS_WAITING:
+            return
+        shards = self._waiting.setdefault(tenant_id, {})
+        self._count += (segment, slot) not in shards
+        shards[segment, slot] = reason
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Report until cancelled. What a coordinator does not take is dropped."""
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            waiting, self._waiting, self._count = self._waiting, {}, 0
+            for tenant_id, shards in waiting.items():
+                bad = tuple(BadShard(*shard, reason) for shard, reason in shards.items())
+                try:
+                    await self._directory.call(ShardsReport(tenant_id, bad))
+                except AlvearyError as error:
+                    self._log.warning("report_not_taken", shards=len(bad), error=str(error))
