@@ -132,7 +132,12 @@ class Nemesis:
         for pair in pairs:
             internet.block(*pair)
         self._note(first, "partition", other=second.node.name, both=both)
-        self._for_a_while(lambda: [internet.unblock(*pair) for pair in pairs] and None)
+
+        def unblock() -> None:
+            for pair in pairs:
+                internet.unblock(*pair)
+
+        self._for_a_while(unblock)
 
     def _cut_connections(self) -> None:
         first, second = self._chance.sample(list(self._cluster.daemons), 2)
@@ -143,7 +148,11 @@ class Nemesis:
         daemon, slow = self._any(), self._swarm.internet.slow_nodes
         slow[daemon.node.name] = self._chance.uniform(0.05, 3.0)
         self._note(daemon, "slow", seconds=slow[daemon.node.name])
-        self._for_a_while(lambda: slow.pop(daemon.node.name, 0.0) and None)
+
+        def speed_up() -> None:
+            slow.pop(daemon.node.name, None)
+
+        self._for_a_while(speed_up)
 
     def _slow_disk(self) -> None:
         daemon = self._cell()

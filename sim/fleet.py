@@ -62,11 +62,11 @@ def run_fleet(
         exhausted = False
         while running or not exhausted:
             while not exhausted and len(running) < 2 * processes:
-                job = next(waiting, None)
-                if job is None or not in_time():
+                following = next(waiting, None)
+                if following is None or not in_time():
                     exhausted = True
                 else:
-                    running.add(pool.submit(_run, job))
+                    running.add(pool.submit(_run, following))
             done, running = concurrent.futures.wait(
                 running, return_when=concurrent.futures.FIRST_COMPLETED
             )

@@ -1,0 +1,120 @@
+"""After convergence every shard has an owner, every owner its shard, and the accounts are right.
+
+It looks at the stores of the nodes directly: what the services would say of themselves is not
+evidence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from common.crypto.identity import KeyPair
+from common.ids import DIGEST_BYTES
+from common.wire.messages import Page
+from sim.cluster import Cluster, Daemon, read_file
+from sim.world import SimNode
+
+COORDINATOR_STORE: Final = "coordinator.sqlite"
+CELL_STORE: Final = "index.sqlite"
+STATE_BAD: Final = 2
+MOST_SHOWN: Final = 5
+
+Held = dict[tuple[bytes, int], tuple[bytes, int]]
+
+
+def _rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
+    return node.databases[store].connection.execute(sql).fetchall()
+
+
+def _some(problems: list[str]) -> list[str]:
+    if len(problems) <= MOST_SHOWN:
+        return problems
+    return [*problems[:MOST_SHOWN], f"... and {len(problems) - MOST_SHOWN} more like it"]
+
+
+async def check_ownership(cluster: Cluster) -> list[str]:
+    """Violations, readable; empty when coordinator and cells agree and nothing is left over."""
+    held: dict[bytes, Held] = {}
+    names: dict[bytes, str] = {}
+    for daemon in cluster.cells:
+        cell_id = await _cell_id(daemon)
+        names[cell_id] = daemon.node.name
+        held[cell_id] = {
+            (segment, slot): (root, state)
+            for segment, slot, root, state in _rows(
+                daemon.node, CELL_STORE, "SELECT segment_id, slot, root, state FROM shards"
+            )
+        }
+    node = cluster.coordinator.node
+    return [
+        *_some(_compare(node, held, names)),
+        *_some(_leftovers(node)),
+        *_some(_accounts(node)),
+    ]
+
+
+async def _cell_id(daemon: Daemon) -> bytes:
+    text = await read_file(daemon.node.world.disk, "identity.key")
+    return KeyPair.from_private(bytes.fromhex(text.decode().strip())).peer_id
+
+
+def _compare(node: SimNode, held: dict[bytes, Held], names: dict[bytes, str]) -> list[str]:
+    missing = set(_rows(node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"))
+    owned: dict[bytes, dict[tuple[bytes, int], bytes]] = {cell_id: {} for cell_id in held}
+    for segment, roots, slot, cell_id in _rows(
+        node,
+        COORDINATOR_STORE,
+        "SELECT s.segment_id, s.roots, r.slot, c.cell_id FROM segments s"
+        " JOIN ring_slots r ON r.ring = s.ring JOIN cells c ON c.cell = r.cell",
+    ):
+        root = roots[DIGEST_BYTES * slot : DIGEST_BYTES * (slot + 1)]
+        owned[cell_id][segment, slot] = root
+    problems = []
+    for cell_id, shards in held.items():
+        for (segment, slot), (root, _) in shards.items():
+            where = f"{names[cell_id]} holds slot {slot} of {segment.hex()}"
+            if (segment, slot) not in owned[cell_id]:
+                problems.append(f"shard without an owner: {where}")
+            elif owned[cell_id][segment, slot] != root:
+                problems.append(f"shard with another root than committed: {where}")
+        for segment, slot in owned[cell_id]:
+            has = shards.get((segment, slot))
+            if (has is None or has[1] == STATE_BAD) and (segment, slot) not in missing:
+                problems.append(
+                    f"owner without a shard: {names[cell_id]} lacks slot {slot} of {segment.hex()}"
+                    " and the coordinator does not know"
+                )
+    return problems
+
+
+def _leftovers(node: SimNode) -> list[str]:
+    problems = []
+    for table in ("dropped", "deletes"):
+        count = _rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {table}")[0][0]
+        if count:
+            problems.append(f"{count} rows are left in {table}")
+    return problems
+
+
+def _accounts(node: SimNode) -> list[str]:
+    problems = []
+    references: Counter[bytes] = Counter()
+    for (packed,) in _rows(node, COORDINATOR_STORE, "SELECT extents FROM pages"):
+        references.update(extent.segment_id for extent in Page.unpack(packed).extents)
+    counted = dict(_rows(node, COORDINATOR_STORE, "SELECT segment_id, refs FROM segments"))
+    if dict(references) != counted:
+        problems.append(f"references {len(references)} are not those counted {len(counted)}")
+    for tenant, objects, size in _rows(
+        node, COORDINATOR_STORE, "SELECT tenant, objects, logical_bytes FROM tenants"
+    ):
+        used = _rows(
+            node,
+            COORDINATOR_STORE,
+            "SELECT count(*), coalesce(sum(v.size), 0) FROM current c"
+            " JOIN versions v ON v.sequence = c.sequence"
+            f" JOIN buckets b ON b.bucket = c.bucket WHERE b.tenant = {int(tenant)}",
+        )[0]
+        if used != (objects, size):
+            problems.append(f"accounted {(objects, size)} objects and bytes, used {used}")
+    return problems
