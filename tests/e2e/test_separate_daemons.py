@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,11 @@ from typing import Any
 
 import pytest
 from e2e_swarm import BIN, QUICK, Swarm, clean_environment, free_port, wait_until
+
+from cli.credentials import read_tenant
+from common.crypto.keys import TenantKey, segment_key
+from common.format.manifest import open_manifest
+from common.ids import BucketId, SegmentId, VersionId
 
 CANARY = b"CANARY-of-honey-" + os.urandom(16).hex().encode()
 CELLS = 3
@@ -201,8 +208,32 @@ def forms_of(secret: bytes) -> list[bytes]:
     return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
 
 
+def content_keys(coordinator: Path, copy: Path, tenant: TenantKey) -> list[bytes]:
+    """Every upload key and segment key of what the coordinator's store lists, opened with the
+    tenant's key, which the coordinator does not have."""
+    shutil.copytree(coordinator, copy)
+    store = next(path for path in copy.iterdir() if path.name.endswith(".sqlite"))
+    with closing(sqlite3.connect(store)) as sql:
+        uploads: set[bytes] = set()
+        for bucket_id, name, version_id, sealed in sql.execute(
+            "SELECT bucket_id, versions.name, version_id, sealed FROM versions"
+            " JOIN buckets USING (bucket)"
+        ):
+            manifest = open_manifest(
+                tenant, BucketId(bucket_id), name, VersionId(version_id), sealed
+            )
+            uploads.update(manifest.keys)
+        segments = [SegmentId(row[0]) for row in sql.execute("SELECT segment_id FROM segments")]
+    assert uploads
+    assert segments
+    derived = [segment_key(upload, segment) for upload in uploads for segment in segments]
+    return [*uploads, *derived]
+
+
 @pytest.mark.timeout(120)
-def test_neither_disks_nor_wires_show_content_secrets_or_keys(deployment: Deployment) -> None:
+def test_neither_disks_nor_wires_show_content_secrets_or_keys(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     credentials = credentials_of(deployment)
     body = CANARY * 40_000
     with closing(client(deployment, credentials)) as s3:
@@ -211,12 +242,10 @@ def test_neither_disks_nor_wires_show_content_secrets_or_keys(deployment: Deploy
         s3.put_object(Bucket="secret", Key="small", Body=CANARY)
         assert s3.get_object(Bucket="secret", Key="large")["Body"].read() == body
         assert s3.get_object(Bucket="secret", Key="small")["Body"].read() == CANARY
-    tenant = json.loads((deployment.root / "gateway" / "tenants" / "keeper.json").read_text())
-    forbidden = [
-        CANARY,
-        credentials["secret_key"].encode(),
-        *forms_of(bytes.fromhex(tenant["key"])),
-    ]
+    tenant = read_tenant(deployment.root / "gateway" / "tenants" / "keeper.json")
+    keys = content_keys(deployment.root / "coordinator", tmp_path / "stolen", tenant)
+    forbidden = [CANARY, credentials["secret_key"].encode(), *forms_of(tenant.key)]
+    forbidden += [form for key in keys for form in forms_of(key)]
     seen = {name: bytes(proxy.recorded) for name, proxy in deployment.proxies.items()}
     assert all(len(traffic) > 1000 for traffic in seen.values()), "the proxies were in the way"
     for name in ["coordinator", *(f"cell-{number}" for number in range(CELLS))]:
