@@ -1,0 +1,246 @@
+"""XML that clients send, read in bounded time and memory.
+
+No document type, so no entities and nothing external; UTF-8 only; a limited number of elements,
+nested no deeper than S3's own documents; namespaces are not looked at, since clients write them in
+every way.
+
+Source: Amazon S3 API Reference, CreateBucket, DeleteObjects, CompleteMultipartUpload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from common.limits import MAX_DELETE_BATCH, MAX_PARTS, MAX_XML_BODY_BYTES
+from gateway_s3 import errors
+from gateway_s3.checksums import Algorithm
+from gateway_s3.errors import S3Error
+
+MAX_DEPTH: Final = 8
+_ELEMENTS_PER_KEY: Final = 8
+_ELEMENTS_PER_PART: Final = 12
+_ELEMENT_OF: Final[Mapping[str, Algorithm]] = {each.element: each for each in Algorithm}
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTarget:
+    """One object to delete. ``key`` is not yet checked; ``etag``: it must have this one."""
+
+    key: bytes
+    version_id: str | None
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """1 to 1,000 objects to delete. ``quiet``: answer with failures only."""
+
+    targets: tuple[DeleteTarget, ...]
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """A part as the client names it to complete an upload. ``etag``: without quotes."""
+
+    number: int
+    etag: str
+    checksums: Mapping[Algorithm, str]
+
+
+@dataclass(slots=True)
+class _Element:
+    name: str
+    text: str = ""
+    children: list[_Element] = field(default_factory=list)
+
+
+class _TooMuch(Exception):
+    """More than the document may hold."""
+
+
+def parse_create_bucket(data: bytes) -> str | None:
+    """The location constraint of a CreateBucketConfiguration; None without body or constraint.
+
+    Raises:
+        S3Error: MalformedXML; NotImplemented: it asks for more than a location.
+    """
+    if not data.strip():
+        return None
+    root = _parse(data, "CreateBucketConfiguration", 64)
+    constraint: str | None = None
+    for child in root.children:
+        if child.name == "LocationConstraint" and constraint is None:
+            constraint = child.text.strip()
+        elif child.name in {"Bucket", "Location", "Tags"}:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
+        else:
+            _malformed()
+    return constraint or None
+
+
+def parse_delete(data: bytes) -> DeleteRequest:
+    """The objects that a DeleteObjects request names.
+
+    Raises:
+        S3Error: MalformedXML: also when there are none, or more than 1,000; NotImplemented: a
+            condition other than on the ETag.
+    """
+    root = _parse(data, "Delete", _ELEMENTS_PER_KEY * MAX_DELETE_BATCH + 8)
+    targets: list[DeleteTarget] = []
+    quiet = False
+    for child in root.children:
+        if child.name == "Object":
+            targets.append(_delete_target(child))
+        elif child.name == "Quiet":
+            quiet = child.text.strip().lower() == "true"
+        else:
+            _malformed()
+    if not 1 <= len(targets) <= MAX_DELETE_BATCH:
+        _malformed()
+    return DeleteRequest(tuple(targets), quiet)
+
+
+def _delete_target(element: _Element) -> DeleteTarget:
+    values: dict[str, str] = {}
+    for child in element.children:
+        if child.name in {"LastModifiedTime", "Size"}:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
+        if child.name not in {"Key", "VersionId", "ETag"} or child.name in values:
+            _malformed()
+        values[child.name] = child.text
+    if not values.get("Key"):
+        _malformed()
+    etag = values.get("ETag")
+    return DeleteTarget(
+        values["Key"].encode("utf-8"),
+        values.get("VersionId"),
+        None if etag is None else _unquoted(etag),
+    )
+
+
+def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
+    """The parts that a CompleteMultipartUpload request names, in ascending order.
+
+    Raises:
+        S3Error: MalformedXML: also when there are none, or more than 10,000; InvalidPartOrder;
+            InvalidArgument: an impossible part number.
+    """
+    root = _parse(data, "CompleteMultipartUpload", _ELEMENTS_PER_PART * MAX_PARTS + 8)
+    parts: list[NamedPart] = []
+    before = 0
+    for child in root.children:
+        if child.name != "Part":
+            _malformed()
+        part = _named_part(child)
+        if part.number <= before:
+            raise S3Error(errors.INVALID_PART_ORDER)
+        before = part.number
+        parts.append(part)
+    if not 1 <= len(parts) <= MAX_PARTS:
+        _malformed()
+    return tuple(parts)
+
+
+def _named_part(element: _Element) -> NamedPart:
+    number: int | None = None
+    etag: str | None = None
+    checksums: dict[Algorithm, str] = {}
+    for child in element.children:
+        text = child.text.strip()
+        algorithm = _ELEMENT_OF.get(child.name)
+        if algorithm is not None and algorithm not in checksums:
+            checksums[algorithm] = text
+        elif child.name == "PartNumber" and number is None:
+            number = _part_number(text)
+        elif child.name == "ETag" and etag is None:
+            etag = _unquoted(text)
+        elif child.name.startswith("Checksum") and algorithm is None:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name[:64])
+        else:
+            _malformed()
+    if number is None or etag is None:
+        _malformed()
+    return NamedPart(number, etag, checksums)
+
+
+def _part_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        _malformed()
+    number = int(text)
+    if not 1 <= number <= MAX_PARTS:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=text,
+        )
+    return number
+
+
+def _unquoted(etag: str) -> str:
+    text = etag.strip()
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
+
+
+def _malformed() -> NoReturn:
+    raise S3Error(errors.MALFORMED_XML)
+
+
+def _parse(data: bytes, root: str, most_elements: int) -> _Element:
+    """Parse a document with this root element.
+
+    Raises:
+        S3Error: MalformedXML.
+    """
+    if len(data) > MAX_XML_BODY_BYTES:
+        _malformed()
+    builder = _Builder(most_elements)
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = builder.on_doctype
+    parser.EntityDeclHandler = builder.on_doctype
+    parser.ExternalEntityRefHandler = builder.on_doctype
+    parser.StartElementHandler = builder.on_start
+    parser.EndElementHandler = builder.on_end
+    parser.CharacterDataHandler = builder.on_text
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, _TooMuch, ValueError):
+        raise S3Error(errors.MALFORMED_XML) from None
+    top = builder.top
+    if top is None or top.name != root:
+        _malformed()
+    return top
+
+
+class _Builder:
+    """Collects expat's events to a small tree. Attributes are not looked at."""
+
+    def __init__(self, most_elements: int) -> None:
+        self.top: _Element | None = None
+        self._open: list[_Element] = []
+        self._left = most_elements
+
+    def on_doctype(self, *_: object) -> int:
+        raise _TooMuch
+
+    def on_start(self, name: str, _attributes: object) -> None:
+        self._left -= 1
+        if self._left < 0 or len(self._open) >= MAX_DEPTH:
+            raise _TooMuch
+        element = _Element(name.rpartition(":")[2])
+        if self._open:
+            self._open[-1].children.append(element)
+        else:
+            self.top = element
+        self._open.append(element)
+
+    def on_end(self, _name: str) -> None:
+        self._open.pop()
+
+    def on_text(self, text: str) -> None:
+        self._open[-1].text += text
