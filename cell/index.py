@@ -85,7 +85,7 @@ class Index:
 
     # --- looking up ----------------------------------------------------------------------------
 
-    def _peek(self, key: ShardKey) -> Entry | None | _Unknown:
+    def _peek(self, key: ShardKey) -> Entry | _Unknown | None:
         for batch in (self._batch, self._writing):
             if batch is None:
                 continue
@@ -263,6 +263,11 @@ class Index:
         if self._writing is not None:
             reported = reported | self._writing.reported
         return [key for key in known if key not in reported]
+
+    async def is_unreported(self, key: ShardKey) -> bool:
+        """Whether a lost shard is still to be reported."""
+        await self.flush()
+        return await self._store.read(partial(index_tables.is_lost, key=key))
 
     async def unsettled(
         self, *, added_before: int, after: tuple[int, bytes, int], limit: int

@@ -118,8 +118,8 @@ def load_sequence(sql: Sql) -> int:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    *place, state = row
-    return Entry(*place, state == BAD)
+    volume, offset, sequence, unit_bytes, shard_bytes, root, state = row
+    return Entry(volume, offset, sequence, unit_bytes, shard_bytes, root, state == BAD)
 
 
 def find(sql: Sql, key: ShardKey) -> Entry | None:
@@ -172,6 +172,11 @@ def lost(sql: Sql, limit: int) -> list[ShardKey]:
     """Shards that are lost and not reported yet."""
     rows = sql.execute("SELECT segment_id, slot FROM lost LIMIT ?", (limit,))
     return [(SegmentId(row[0]), row[1]) for row in rows]
+
+
+def is_lost(sql: Sql, key: ShardKey) -> bool:
+    """Whether a shard is lost and not reported yet."""
+    return sql.execute(f"SELECT 1 FROM lost WHERE {_KEY}", key).fetchone() is not None
 
 
 def size_bytes(sql: Sql) -> int:
@@ -252,6 +257,32 @@ def put_volumes(sql: Sql, volumes: Sequence[VolumeFacts]) -> None:
             )
             for each in volumes
         ],
+    )
+
+
+def know_volume(sql: Sql, number: int) -> None:
+    """Begin to count for a volume, if it is not known yet."""
+    fresh = VolumeFacts(number)
+    sql.execute(
+        "INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, 0, 0, 0, 0)",
+        (number, fresh.watermark, fresh.end_bytes),
+    )
+
+
+def put_marks(sql: Sql, number: int, *, watermark: int, end_bytes: int, is_closed: bool) -> None:
+    """Write how far a volume goes; its counts stay."""
+    sql.execute(
+        "UPDATE volumes SET watermark = ?, end_bytes = ?, is_closed = ? WHERE number = ?",
+        (watermark, end_bytes, is_closed, number),
+    )
+
+
+def lose(sql: Sql, keys: Iterable[ShardKey]) -> None:
+    """Note shards as lost that are not here in any other place."""
+    sql.executemany(
+        "INSERT OR IGNORE INTO lost SELECT ?1, ?2 WHERE NOT EXISTS"
+        " (SELECT 1 FROM shards WHERE segment_id = ?1 AND slot = ?2)",
+        keys,
     )
 
 

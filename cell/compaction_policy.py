@@ -1,0 +1,85 @@
+"""Which volume to compact next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from common.limits import MIB
+
+MIN_DEAD_PART: Final = 0.5
+"""Of a volume's bytes. At a half, a byte is copied at most once for each byte given back."""
+SCARCE_DEAD_PART: Final = 0.1
+"""When space is scarce, more copying for less room."""
+SCARCE_FREE_PART: Final = 0.05
+"""Free part of the capacity below which space is scarce."""
+SPARE_BYTES: Final = 4 * MIB
+"""What must stay free of the file system while copying."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeView:
+    """A volume: bytes of all its records, and of those that are needed.
+
+    ``is_closed``: nothing is written to it any more. ``is_active``: new records go to it. A volume
+    that is neither has unfinished uploads. ``is_excluded``: compacting it failed or must wait.
+    """
+
+    number: int
+    record_bytes: int
+    live_bytes: int
+    is_closed: bool
+    is_active: bool
+    is_excluded: bool = False
+
+    @property
+    def dead_bytes(self) -> int:
+        """What compaction gives back."""
+        return self.record_bytes - self.live_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do. ``retire``: begin a new active volume first, so that the volume can be closed.
+    ``volume``: copy what is needed of it, and remove it."""
+
+    retire: bool = False
+    volume: int | None = None
+
+
+def plan(
+    volumes: Sequence[VolumeView], *, capacity_bytes: int, free_bytes: int, medium_free_bytes: int
+) -> Plan:
+    """Choose the volume that gives back the most for its copying.
+
+    Args:
+        volumes: all.
+        capacity_bytes: what the cell may use.
+        free_bytes: what shards can still take.
+        medium_free_bytes: what the file system can still take, reserve included.
+    """
+    is_scarce = free_bytes < capacity_bytes * SCARCE_FREE_PART
+    least = SCARCE_DEAD_PART if is_scarce else MIN_DEAD_PART
+    worthy = [
+        each
+        for each in volumes
+        if not each.is_excluded
+        and each.record_bytes
+        and each.dead_bytes > least * each.record_bytes
+        and (each.live_bytes == 0 or each.live_bytes + SPARE_BYTES <= medium_free_bytes)
+    ]
+    closed = [each for each in worthy if each.is_closed]
+    if closed:
+        best = max(closed, key=lambda each: (each.dead_bytes / each.record_bytes, -each.number))
+        return Plan(volume=best.number)
+    total = sum(each.record_bytes for each in volumes)
+    for each in worthy:
+        # A small volume is left to fill up first, unless it is much of what there is.
+        if (
+            each.is_active
+            and (is_scarce or each.dead_bytes >= SPARE_BYTES)
+            and (each.dead_bytes * 4 > total or is_scarce)
+        ):
+            return Plan(retire=True)
+    return Plan()

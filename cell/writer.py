@@ -1,0 +1,338 @@
+"""The one writer of a cell: everything that changes a volume file goes through its queue.
+
+Records that wait at the same time go to the active volume in one gathered write, and share one
+fdatasync per volume: while it runs, what is written next waits for the one after it. A sync that
+failed is never tried again: its volume is sealed, who waited for it is told, a new one is begun.
+
+What a job is for does not depend on whoever waits for it: once queued it is carried out, and its
+``after`` is called, even if the caller's connection is gone.
+
+Source: docs/shard-format.md, "Durability"; Rebello et al., "Can Applications Recover from fsync
+Failures?" (USENIX ATC 2020).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import trio
+
+from cell.index import Index
+from cell.shards import ShardKey
+from cell.volumes import Growing, Volumes
+from common.errors import AlvearyError, Unavailable
+from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader, pack_record
+from common.limits import MIB
+from common.ports import Buffer, Log
+
+BATCH_BYTES: Final = 4 * MIB
+BATCH_JOBS: Final = 256
+MAX_SEALED: Final = 3
+"""Volumes that fail in one life before the disk counts as broken."""
+
+Build: TypeAlias = Callable[[Growing, int], Sequence[Buffer]]
+"""Makes the bytes of a record for its place."""
+After: TypeAlias = Callable[[Growing | None, int, AlvearyError | None], None]
+"""Called with the volume, the offset and what went wrong."""
+
+
+class Job:
+    """One record to be written.
+
+    Args:
+        length: bytes of room that it takes at the end of the active volume; 0: it has ``place``.
+        build: makes what is written at the record's beginning.
+        after: called once, when it is durable (or written, with ``sync`` false) or has failed.
+        place: of a record whose room was reserved before.
+        sync: it counts only once it is durable.
+        key: of a shard: its record might be found by a scan even if this job fails.
+    """
+
+    __slots__ = ("after", "build", "done", "error", "key", "length", "offset", "place", "sync")
+
+    def __init__(
+        self,
+        length: int,
+        build: Build,
+        after: After,
+        *,
+        place: tuple[Growing, int] | None = None,
+        sync: bool = True,
+        key: ShardKey | None = None,
+    ) -> None:
+        self.length = length
+        self.build = build
+        self.after = after
+        self.place = place
+        self.sync = sync
+        self.key = key
+        self.done = trio.Event()
+        self.offset = 0
+        """Where it was written."""
+        self.error: AlvearyError | None = None
+
+    async def wait(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            Unavailable: what went wrong.
+        """
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Writer:
+    """Writes jobs, in the order they came.
+
+    Args:
+        volume_bytes: size at which a new volume is begun.
+    """
+
+    def __init__(self, volumes: Volumes, index: Index, log: Log, volume_bytes: int) -> None:
+        self.active: Growing | None = None
+        self.read_only_reason = ""
+        """Why nothing can be written any more, until the next start."""
+        self._volumes = volumes
+        self._index = index
+        self._log = log
+        self._volume_bytes = volume_bytes
+        self._queue: deque[Job] = deque()
+        self._queued = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._sealed = 0
+
+    def submit(self, job: Job) -> Job:
+        """Queue a job."""
+        self._queue.append(job)
+        self._queued.set()
+        return job
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            while True:
+                while not self._queue:
+                    self._queued = trio.Event()
+                    await self._queued.wait()
+                await self._write_some()
+
+    # --- writing -------------------------------------------------------------------------------
+
+    async def _write_some(self) -> None:
+        """Write the jobs that wait: those for the end of the active volume together."""
+        together: list[Job] = []
+        size = 0
+        while self._queue and size < BATCH_BYTES and len(together) < BATCH_JOBS:
+            job = self._queue[0]
+            if job.place is not None:
+                if together:
+                    break
+                await self._write_in_place(self._queue.popleft())
+                continue
+            if not self._fits(job, size):
+                if together:
+                    break
+                try:
+                    await self._begin_volume()
+                except AlvearyError as error:
+                    self._queue.popleft()
+                    self._end(job, None, 0, error)
+                    continue
+            together.append(self._queue.popleft())
+            size += job.length
+        if together:
+            await self._append(together)
+
+    def _fits(self, job: Job, before: int) -> bool:
+        if self.active is None or self.active.has_failed:
+            return False
+        end = self.active.end + before
+        # A record larger than a volume gets a volume of its own.
+        return end + job.length <= self._volume_bytes or end == VOLUME_HEAD_BYTES
+
+    async def _append(self, jobs: list[Job]) -> None:
+        volume = self.active
+        assert volume is not None
+        start = volume.end
+        parts: list[Buffer] = []
+        offsets = []
+        for job in jobs:
+            offset = volume.reserve(job.length)
+            offsets.append(offset)
+            parts.extend(job.build(volume, offset))
+        try:
+            async with self._volumes.opened(volume.number) as file:
+                await file.write(start, parts)
+        except AlvearyError as error:
+            await self._broken_write(volume, list(zip(jobs, offsets, strict=True)), error)
+            return
+        for job, offset in zip(jobs, offsets, strict=True):
+            self._written(volume, offset, job)
+
+    async def _write_in_place(self, job: Job) -> None:
+        assert job.place is not None
+        volume, offset = job.place
+        if volume.has_failed:
+            self._end(job, volume, offset, Unavailable("sync_failed"))
+            return
+        try:
+            async with self._volumes.opened(volume.number) as file:
+                await file.write(offset, job.build(volume, offset))
+        except AlvearyError as error:
+            await self._broken_write(volume, [(job, offset)], error)
+            return
+        self._written(volume, offset, job)
+
+    def _written(self, volume: Growing, offset: int, job: Job) -> None:
+        if not job.sync:
+            self._end(job, volume, offset, None)
+            return
+        job.offset = offset
+        if volume.has_failed:  # a sync failed while this was being written
+            self._fail(volume, [(job, offset)], Unavailable("sync_failed"))
+            return
+        volume.waiting.append(job)
+        if not volume.is_syncing:
+            volume.is_syncing = True
+            assert self._nursery is not None
+            self._nursery.start_soon(self._sync, volume)
+
+    async def _broken_write(
+        self, volume: Growing, jobs: list[tuple[Job, int]], error: AlvearyError
+    ) -> None:
+        """Any part of the jobs' records may have been written, whole headers among them: say that
+        they are void, or give the volume up."""
+        self._log.warning("write_failed", volume=volume.number, error=str(error))
+        try:
+            async with self._volumes.opened(volume.number) as file:
+                for job, offset in jobs:
+                    length = job.length or volume.length_of(offset)
+                    await file.write(offset, [void_header(volume, offset, length)])
+        except AlvearyError as second:
+            self._seal(volume, second)
+            self._fail(volume, jobs, error)
+            return
+        for job, offset in jobs:
+            volume.finished(offset)
+            self._end(job, volume, offset, error)
+        self._close_if_resting(volume)
+
+    # --- making durable ------------------------------------------------------------------------
+
+    async def _sync(self, volume: Growing) -> None:
+        """Sync a volume as long as somebody waits for it."""
+        while volume.waiting:
+            jobs, volume.waiting = volume.waiting, []
+            try:
+                async with self._volumes.opened(volume.number) as file:
+                    await file.sync()
+            except AlvearyError as error:
+                self._seal(volume, error)
+                jobs += volume.waiting
+                volume.waiting = []
+                self._fail(volume, [(job, job.offset) for job in jobs], Unavailable("sync_failed"))
+                break
+            for job in jobs:
+                volume.finished(job.offset)
+                job.after(volume, job.offset, None)
+            volume.facts.watermark = volume.durable_below
+            self._index.volume_changed(volume.number)
+            for job in jobs:
+                job.done.set()
+        volume.is_syncing = False
+        self._close_if_resting(volume)
+
+    # --- ends ----------------------------------------------------------------------------------
+
+    def _end(
+        self, job: Job, volume: Growing | None, offset: int, error: AlvearyError | None
+    ) -> None:
+        job.error = error
+        job.after(volume, offset, error)
+        job.done.set()
+        if volume is not None:
+            self._close_if_resting(volume)
+
+    def _fail(self, volume: Growing, jobs: Sequence[tuple[Job, int]], error: AlvearyError) -> None:
+        """Records of a sealed volume are not durable; a scan may find them all the same."""
+        for job, offset in jobs:
+            if job.key is not None:
+                self._index.bury_unknown(job.key, volume.number)
+            self._end(job, volume, offset, error)
+
+    def _seal(self, volume: Growing, error: AlvearyError) -> None:
+        """Nothing is written to this volume any more, and what is not durable counts as lost."""
+        self._log.error("volume_sealed", volume=volume.number, error=str(error))
+        volume.has_failed = True
+        volume.facts.is_closed = True
+        self._index.volume_changed(volume.number)
+        self._volumes.growing.pop(volume.number, None)
+        if self.active is volume:
+            self.active = None
+        self._sealed += 1
+        if self._sealed >= MAX_SEALED:
+            self.read_only_reason = "disk_fails"
+
+    async def _begin_volume(self) -> None:
+        """Make a new volume the active one.
+
+        Raises:
+            Unavailable: ``read_only``, or why there is no new volume.
+        """
+        if self.read_only_reason:
+            raise Unavailable("read_only", why=self.read_only_reason)
+        self.retire_active()
+        try:
+            self.active = await self._volumes.begin()
+        except Unavailable as error:
+            self._log.error("no_new_volume", error=str(error))
+            if error.reason == "sync_failed":
+                self.read_only_reason = "sync_failed"
+            raise
+        self._index.volume_changed(self.active.number)
+
+    def retire_active(self) -> None:
+        """Begin a new volume with the next record."""
+        volume, self.active = self.active, None
+        if volume is not None:
+            self._close_if_resting(volume)
+
+    def _close_if_resting(self, volume: Growing) -> None:
+        """Once nothing in it is unfinished, a volume that is not active will never change."""
+        if volume is self.active or volume.has_failed or not volume.is_resting:
+            return
+        if self._volumes.growing.pop(volume.number, None) is not None:
+            volume.facts.is_closed = True
+            volume.facts.watermark = volume.end
+            self._index.volume_changed(volume.number)
+
+    # --- room of uploads ------------------------------------------------------------------------
+
+    def give_up(self, volume: Growing, offset: int) -> None:
+        """The room of an unfinished record is not needed any more."""
+        if volume.has_failed:
+            return
+        if volume.give_back(offset):
+            self._close_if_resting(volume)
+            return
+        length = volume.length_of(offset)
+
+        def build(volume: Growing, offset: int) -> Sequence[Buffer]:
+            return [void_header(volume, offset, length)]
+
+        def after(_: Growing | None, offset: int, error: AlvearyError | None) -> None:
+            if error is None:
+                volume.finished(offset)
+
+        self.submit(Job(0, build, after, place=(volume, offset), sync=False))
+
+
+def void_header(volume: Growing, offset: int, length: int) -> bytes:
+    """The header of a record that came to nothing."""
+    return pack_record(
+        volume.key,
+        RecordHeader(Kind.VOID, volume.number, offset, 0, length, volume.durable_below),
+    )
