@@ -289,6 +289,7 @@ class SimListener:
         try:
             return await self._receive.receive()
         except (trio.ClosedResourceError, trio.EndOfChannel) as error:
+            await self.node.alive(self._life)
             raise Unavailable("listener_closed") from error
 
     async def close(self) -> None:

@@ -129,7 +129,7 @@ class PeerServer:
         self.ordered = ordered
         self.lane = lane
         self.reply_payload_bytes = reply_payload_bytes or {}
-        self._open: set[_ServerConnection] = set()
+        self._open: dict[_ServerConnection, None] = {}
 
     @property
     def connections(self) -> int:
@@ -158,7 +158,7 @@ class PeerServer:
                     await stream.close()
                     continue
                 connection = _ServerConnection(self, stream)
-                self._open.add(connection)
+                self._open[connection] = None
                 nursery.start_soon(self._serve_one, connection, stream)
 
     async def _look_after(self) -> None:
@@ -175,7 +175,7 @@ class PeerServer:
         except AlvearyError as error:
             self.log.info("connection_ended", remote=stream.remote, error=str(error))
         finally:
-            self._open.discard(connection)
+            del self._open[connection]
             with trio.CancelScope(shield=True):
                 await stream.close()
 
