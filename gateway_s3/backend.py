@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from common.client.directory import Directory
 from common.crypto.keys import TenantKey
 from common.format.manifest import Manifest
+from common.http.records import Request
 from common.ids import BucketId, VersionId
 from common.ports import Buffer, Entropy, Log, WallClock, Workers
 from common.wire.messages import NewSegment, ObjectRecord, Page
+from gateway_s3.access_keys import Credential
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.ingest import HashCrowd
 from gateway_s3.metrics import Metrics
 from gateway_s3.names import NameCodec
+from gateway_s3.query import Query
+from gateway_s3.router import Route
+from gateway_s3.sigv4 import Verified
 
 
 class Written(Protocol):
@@ -51,7 +56,7 @@ class Swarm(Protocol):
         manifest: Manifest,
         first: int,
         last: int,
-    ) -> AsyncGenerator[Buffer, None]: ...
+    ) -> AsyncIterator[Buffer]: ...
 
     async def copy_pages(
         self,
@@ -88,3 +93,27 @@ class Backend:
     def new_bucket(self) -> BucketId:
         """A fresh bucket id."""
         return BucketId(self.entropy(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, routed and proven. ``name``: the stored name of its key."""
+
+    request: Request
+    route: Route
+    credential: Credential
+    verified: Verified
+    tenant: TenantKey
+    bucket: str
+    name: bytes
+    request_id: str
+
+    @property
+    def query(self) -> Query:
+        """The parameters of its URL."""
+        return self.route.query
+
+    @property
+    def key_text(self) -> str:
+        """The key as text, for answers and errors."""
+        return self.route.key.decode("utf-8")

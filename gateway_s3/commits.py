@@ -13,11 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import trio
-
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
-from common.errors import AlvearyError, Corrupt, NotFound, Refused
+from common.errors import NotFound, Refused
 from common.format.manifest import (
     MANIFEST_VERSION,
     Manifest,
@@ -37,6 +35,7 @@ from common.wire.messages import (
     Page,
 )
 from gateway_s3.backend import Backend, Written
+from gateway_s3.conditions import WriteCondition
 from gateway_s3.errors import (
     CONDITIONAL_REQUEST_CONFLICT,
     NO_SUCH_KEY,
@@ -49,21 +48,8 @@ C = TypeVar("C")
 
 MAX_TRIES: Final = 5
 """How often a conditional write compares again before it gives up as a conflict."""
-ABANDON_TIMEOUT_S: Final = 10.0
-_DEFINITE: Final = (Refused, NotFound, Corrupt)
-"""Answers that say for certain that nothing was committed."""
-_MISSING: Final = frozenset({"no_such_object", "delete_marker"})
-
-
-@dataclass(frozen=True, slots=True)
-class WriteCondition:
-    """What a conditional write asks for. ``absent``: there must be no object. ``etags``: the
-    current object's must be among them; ``*`` stands for any."""
-
-    absent: bool = False
-    etags: tuple[str, ...] | None = None
-
-
+MISSING: Final = frozenset({"no_such_object", "delete_marker"})
+"""Reasons of NotFound that mean: there is no such key."""
 UNCONDITIONAL: Final = WriteCondition()
 
 
@@ -109,15 +95,15 @@ async def decide(
     Raises:
         S3Error: PreconditionFailed; NoSuchKey: ``If-Match`` on what is not there.
     """
-    if wanted.etags is None:
+    if wanted.etag is None:
         return Condition(absent=wanted.absent)
     try:
         record, _, metadata = await current_version(backend, tenant, bucket, name)
     except NotFound as error:
-        if error.reason in _MISSING:
+        if error.reason in MISSING:
             raise S3Error(NO_SUCH_KEY, Key=name.decode("utf-8", "replace")) from error
         raise
-    if wanted.absent or ("*" not in wanted.etags and metadata.etag not in wanted.etags):
+    if wanted.etag not in {"*", metadata.etag}:
         raise S3Error(PRECONDITION_FAILED, Condition="If-Match")
     return Condition(version_id=record.version_id)
 
@@ -143,7 +129,7 @@ async def under_condition(
         except Refused as error:
             if error.reason != "condition_failed":
                 raise
-            if wanted.etags is None:
+            if wanted.etag is None:
                 raise S3Error(PRECONDITION_FAILED, Condition="If-None-Match") from error
     raise S3Error(CONDITIONAL_REQUEST_CONFLICT)
 
@@ -218,20 +204,16 @@ async def in_bucket(
 async def commit_or_abandon(
     backend: Backend, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
 ) -> C:
-    """Run ``commit``; when it says for certain that what was written is not part of anything,
-    have the cells drop it.
+    """Run ``commit``; when it does not end well, have the cells drop what was written.
 
-    An unknown outcome abandons nothing: it may be the only copy of an acknowledged object.
+    That is safe when the outcome is unknown, too: what was committed stays, and what is abandoned
+    cannot be committed any more.
     """
     try:
         return await commit()
-    except _DEFINITE as error:
-        if error.reason == "lease_ended" and written.segments:
-            backend.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
+    except BaseException as error:
         if written.segments:
-            with trio.move_on_after(ABANDON_TIMEOUT_S, shield=True):
-                try:
-                    await backend.swarm.abandon(tenant, written)
-                except AlvearyError as failure:
-                    backend.log.warning("abandon_failed", reason=failure.reason)
+            if isinstance(error, Refused) and error.reason == "lease_ended":
+                backend.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
+            await backend.swarm.abandon(tenant, written)
         raise

@@ -46,6 +46,11 @@ class Metrics:
         self.sent_bytes = Counter(
             "alveary_s3_sent_bytes", "Bytes of object bodies sent", registry=self.registry
         )
+        self.copied_bytes = Counter(
+            "alveary_s3_copied_bytes",
+            "Bytes read to know a copy's checksum",
+            registry=self.registry,
+        )
         self.running = Gauge(
             "alveary_s3_requests_running",
             "Requests whose answer has not begun",

@@ -1,0 +1,122 @@
+"""What an upload in parts becomes when it is completed: pure, from its parts to one object.
+
+Source: Amazon S3 API Reference, CompleteMultipartUpload; User Guide, "Checking object integrity".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from common import limits
+from common.format.manifest import MANIFEST_VERSION, Manifest
+from gateway_s3 import errors
+from gateway_s3.checksums import Algorithm, combine, composite, encode
+from gateway_s3.errors import S3Error
+from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, pack_parts
+from gateway_s3.uploads import Part, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPart:
+    """A part as the request names it. ``etag`` without quotes; ``checksums``: digests."""
+
+    number: int
+    etag: str
+    checksums: Mapping[Algorithm, bytes] = field(default_factory=dict)
+
+
+def check_order(wanted: Sequence[WantedPart]) -> None:
+    """The numbers must ascend.
+
+    Raises:
+        S3Error: InvalidPartOrder; MalformedXML: none, or too many.
+    """
+    if not 1 <= len(wanted) <= limits.MAX_PARTS:
+        raise S3Error(errors.MALFORMED_XML)
+    for before, after in pairwise(wanted):
+        if after.number <= before.number:
+            raise S3Error(errors.INVALID_PART_ORDER)
+
+
+def choose(wanted: Sequence[WantedPart], parts: Mapping[int, Part]) -> list[Part]:
+    """The parts that the request names, each held against what it says of it.
+
+    Args:
+        wanted: in ascending order.
+        parts: of the upload, by number.
+
+    Raises:
+        S3Error: InvalidPart, EntityTooSmall, EntityTooLarge.
+    """
+    chosen: list[Part] = []
+    for each in wanted:
+        part = parts.get(each.number)
+        if part is None or part.etag != each.etag:
+            raise _invalid(each)
+        for algorithm, digest in each.checksums.items():
+            if part.metadata.algorithm == algorithm.value and part.metadata.checksum != digest:
+                raise _invalid(each)
+        chosen.append(part)
+    for part in chosen[:-1]:
+        if part.manifest.size < limits.MIN_PART_BYTES:
+            raise S3Error(
+                errors.ENTITY_TOO_SMALL,
+                ProposedSize=part.manifest.size,
+                MinSizeAllowed=limits.MIN_PART_BYTES,
+                PartNumber=part.row.part_number,
+                ETag=part.etag,
+            )
+    if sum(part.manifest.size for part in chosen) > limits.MAX_OBJECT_BYTES:
+        raise S3Error(errors.ENTITY_TOO_LARGE, MaxSizeAllowed=limits.MAX_OBJECT_BYTES)
+    return chosen
+
+
+def whole_etag(parts: Sequence[Part]) -> str:
+    """MD5 of the parts' MD5s, and their number."""
+    digest = hashlib.md5(b"".join([part.metadata.md5 for part in parts]), usedforsecurity=False)
+    return f"{digest.hexdigest()}-{len(parts)}"
+
+
+def whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
+    """The object's checksum; None when a copied part has none."""
+    algorithm = upload.algorithm
+    if any(not part.metadata.checksum for part in parts):
+        return None
+    if upload.info.composite:
+        digests = [part.metadata.checksum for part in parts]
+        return Checksum(algorithm.value, composite(algorithm, digests), composite=True)
+    digest = combine(algorithm, [(part.metadata.checksum, part.manifest.size) for part in parts])
+    return Checksum(algorithm.value, encode(digest))
+
+
+def assemble(upload: Upload, parts: Sequence[Part]) -> tuple[Manifest, ObjectMetadata]:
+    """The object that these parts make, in this order."""
+    checksum = whole_checksum(upload, parts)
+    part_checksums = b""
+    if checksum is not None:
+        part_checksums = b"".join([part.metadata.checksum for part in parts])
+    metadata = ObjectMetadata(
+        METADATA_VERSION,
+        whole_etag(parts),
+        upload.info.headers,
+        upload.info.user,
+        checksum,
+        pack_parts([(part.row.part_number, part.manifest.size) for part in parts]),
+        part_checksums,
+    )
+    keys = dict.fromkeys([key for part in parts for key in part.manifest.keys])
+    manifest = Manifest(
+        MANIFEST_VERSION,
+        sum(part.manifest.size for part in parts),
+        tuple([page for part in parts for page in part.manifest.pages]),
+        tuple(keys),
+        metadata.pack(),
+    )
+    return manifest, metadata
+
+
+def _invalid(part: WantedPart) -> S3Error:
+    return S3Error(errors.INVALID_PART, PartNumber=part.number, ETag=part.etag[:128])

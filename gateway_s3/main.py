@@ -1,0 +1,66 @@
+"""The gateway's composition root: the real world, the service, signals and the ready line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import trio
+
+from common.host.disk import RealDisk
+from common.host.world import open_world
+from common.ports import Disk
+from gateway_s3.config import Config
+from gateway_s3.service import Serving, serve
+
+
+def run(config: Config) -> int:
+    """Run a gateway until SIGTERM or SIGINT, then let running requests finish.
+
+    Returns:
+        The exit code: 0 after a clean stop.
+
+    Raises:
+        BadConfig: a value cannot be used on this machine.
+    """
+    trio.run(_run, config)
+    return 0
+
+
+def _tenants_disk(config: Config) -> Disk | None:
+    path = Path(config.tenants)
+    return RealDisk(path) if path.is_absolute() else None
+
+
+def _ready_line(serving: Serving) -> str:
+    return json.dumps(
+        {
+            "ready": True,
+            "role": "gateway",
+            "s3": str(serving.s3),
+            "http": None if serving.http is None else str(serving.http),
+            "peer_id": serving.peer_id.hex(),
+        }
+    )
+
+
+async def _run(config: Config) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_world(Path(config.data), "gateway") as world:
+            async with trio.open_nursery() as nursery:
+
+                async def start() -> None:
+                    serving: Serving = await nursery.start(
+                        serve, world, config, _tenants_disk(config)
+                    )
+                    print(_ready_line(serving), flush=True)  # noqa: T201  (who started us waits for it)
+                    started.append(serving)
+
+                started: list[Serving] = []
+                nursery.start_soon(start)
+                async for _ in signals:
+                    if started:
+                        await started[0].drain()
+                    nursery.cancel_scope.cancel()
+                    break

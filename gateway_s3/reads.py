@@ -1,0 +1,289 @@
+"""GetObject and HeadObject: one look-up, then the bytes as they come.
+
+The answer's head is made once the first bytes are decoded, so what goes wrong before is told with
+a status. What goes wrong later cuts the connection: a client never takes a part for the whole.
+
+Source: Amazon S3 API Reference, GetObject, HeadObject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import Counter
+
+from common import limits
+from common.format.manifest import Manifest, open_manifest
+from common.http.records import Headers, Response
+from common.ids import VersionId
+from common.ports import Buffer
+from common.wire.messages import ObjectGet, ObjectRecord
+from gateway_s3 import errors
+from gateway_s3.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.backend import Backend, Call
+from gateway_s3.checksums import Algorithm, encode
+from gateway_s3.conditions import Decision, read_conditions
+from gateway_s3.errors import S3Error
+from gateway_s3.headers import overridden, response_overrides
+from gateway_s3.metadata import (
+    Checksum,
+    ObjectMetadata,
+    PartSpan,
+    part_count,
+    part_spans,
+    unpack_object,
+)
+from gateway_s3.ranges import Span, parse_range
+
+WHOLE_BODY_BYTES: Final = 64 * limits.KIB
+"""Up to here a body that came in one piece is copied and sent as one."""
+_END: Final = (1 << 62) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that was looked up and opened."""
+
+    record: ObjectRecord
+    manifest: Manifest
+    metadata: ObjectMetadata
+
+    @property
+    def modified_s(self) -> int:
+        """When it was made: unix seconds, as ``last-modified`` shows it."""
+        return self.record.created_ms // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of an object is to be answered: a span, or all of it (None)."""
+
+    span: Span | None
+    part: PartSpan | None = None
+
+
+async def find_object(
+    backend: Backend,
+    call: Call,
+    bucket: str,
+    name: bytes,
+    *,
+    span: Span | None = None,
+    version_id: VersionId | None = None,
+) -> Found:
+    """Look an object up and open its manifest.
+
+    Args:
+        span: also the places of these bytes; they may reach beyond the end.
+        version_id: this version, even if another is current by now.
+
+    Raises:
+        NotFound: no such bucket, object or version.
+        Corrupt: its record is not authentic.
+    """
+    tenant = call.tenant
+    first, last = (span.first, span.last) if span is not None else (0, 0)
+    record: ObjectRecord = await backend.directory.call(
+        ObjectGet(tenant.tenant_id, bucket, name, version_id, span is not None, first, last)
+    )
+    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
+    return Found(record, manifest, unpack_object(manifest.metadata))
+
+
+async def get_object(backend: Backend, call: Call) -> Response:
+    """Answer with an object's bytes, or a range of them."""
+    header = call.request.header(b"range")
+    number = _part_number(call, header)
+    guess = _guess(header) if number is None else None
+    found = await find_object(backend, call, call.bucket, call.name, span=guess)
+    refusal = _decide(call, found)
+    if refusal is not None:
+        return refusal
+    part = _wanted(found, header, number)
+    size = found.manifest.size
+    span = part.span or Span(0, size - 1)
+    status, headers = _head(call, found, part)
+    if not span.length:
+        return Response(status, headers)
+    if guess is None or span.first != guess.first or span.last != min(guess.last, size - 1):
+        found = await find_object(
+            backend, call, call.bucket, call.name, span=span, version_id=found.record.version_id
+        )
+    chunks = backend.swarm.read(
+        call.tenant, call.bucket, call.name, found.record, found.manifest, span.first, span.last
+    )
+    body = ObjectBody(chunks, backend.metrics.sent_bytes)
+    try:
+        first = await body.begin()
+    except BaseException:
+        await body.aclose()
+        raise
+    if len(first) == span.length <= WHOLE_BODY_BYTES:
+        whole = bytes(first)
+        await body.aclose()
+        backend.metrics.sent_bytes.inc(len(whole))
+        return Response(status, headers, whole)
+    return Response(status, headers, body)
+
+
+async def head_object(backend: Backend, call: Call) -> Response:
+    """Answer with what GetObject would say of the object, without its bytes."""
+    header = call.request.header(b"range")
+    number = _part_number(call, header)
+    found = await find_object(backend, call, call.bucket, call.name)
+    refusal = _decide(call, found)
+    if refusal is not None:
+        return refusal
+    status, headers = _head(call, found, _wanted(found, header, number))
+    return Response(status, headers)
+
+
+class ObjectBody:
+    """An object's bytes as the body of an answer, from their first piece on.
+
+    Args:
+        chunks: from the native client.
+        counter: of bytes taken.
+    """
+
+    def __init__(self, chunks: AsyncIterator[Buffer], counter: Counter) -> None:
+        self._chunks = chunks
+        self._counter = counter
+        self._first: Buffer | None = None
+
+    async def begin(self) -> Buffer:
+        """Wait for the first piece; it is given again by the iteration.
+
+        Raises:
+            AlvearyError: the bytes cannot be had.
+        """
+        self._first = await anext(self._chunks)
+        return self._first
+
+    def __aiter__(self) -> ObjectBody:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        chunk, self._first = self._first, None
+        if chunk is None:
+            chunk = await anext(self._chunks)
+        self._counter.inc(len(chunk))
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop fetching and give everything back."""
+        self._first = None
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _part_number(call: Call, range_header: bytes | None) -> int | None:
+    text = call.query.get("partNumber") if call.query.pairs else None
+    if text is None:
+        return None
+    if range_header is not None:
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            "Cannot specify both Range header and partNumber query parameter",
+        )
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    if not 1 <= number <= limits.MAX_PARTS:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "Part number must be an integer between 1 and 10000, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=text[:32],
+        )
+    return number
+
+
+def _guess(header: bytes | None) -> Span | None:
+    """The bytes that will be wanted, as far as that is known before the size is."""
+    if header is None:
+        return Span(0, _END)
+    if b"=-" in header.replace(b" ", b""):
+        return None
+    return parse_range(header, _END + 1) or Span(0, _END)
+
+
+def _decide(call: Call, found: Found) -> Response | None:
+    """The answer to a condition that does not hold; None: go on.
+
+    Raises:
+        S3Error: PreconditionFailed.
+    """
+    conditions = read_conditions(call.request)
+    decision = conditions.decide(found.metadata.etag, found.modified_s)
+    if decision is Decision.FAILED:
+        raise S3Error(errors.PRECONDITION_FAILED)
+    if decision is Decision.NOT_MODIFIED:
+        kept = [
+            (name, value)
+            for name, value in paired(found.metadata.headers)
+            if name in {b"cache-control", b"expires"}
+        ]
+        return Response(304, [*_identity(found), *kept])
+    return None
+
+
+def _wanted(found: Found, header: bytes | None, number: int | None) -> _Part:
+    size = found.manifest.size
+    if number is None:
+        return _Part(parse_range(header, size))
+    if not found.metadata.parts:
+        if number != 1:
+            raise S3Error(errors.INVALID_PART_NUMBER)
+        return _Part(Span(0, size - 1) if size else None)
+    for part in part_spans(found.metadata):
+        if part.number == number:
+            span = Span(part.start, part.start + part.size - 1)
+            return _Part(span if part.size else None, part)
+    raise S3Error(errors.INVALID_PART_NUMBER)
+
+
+def _identity(found: Found) -> Headers:
+    return [
+        (b"last-modified", http_date(found.modified_s)),
+        etag_header(found.metadata.etag),
+    ]
+
+
+def _head(call: Call, found: Found, part: _Part) -> tuple[int, Headers]:
+    """Status and headers of the answer to a GET or HEAD."""
+    metadata = found.metadata
+    size = found.manifest.size
+    span = part.span
+    headers = _identity(found)
+    headers.append((b"accept-ranges", b"bytes"))
+    headers.append((b"content-length", b"%d" % (size if span is None else span.length)))
+    kept = paired(metadata.headers)
+    if call.query.pairs:
+        kept = overridden(kept, response_overrides(call.query, signed=True))
+    headers += kept
+    headers += paired(metadata.user)
+    if part.part is not None:
+        headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
+    if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":
+        headers += _checksum_headers(metadata, part, size)
+    if span is None:
+        return 200, headers
+    headers.append((b"content-range", span.content_range(size)))
+    return 206, headers
+
+
+def _checksum_headers(metadata: ObjectMetadata, part: _Part, size: int) -> Headers:
+    """The checksum of just what is answered; none for a range that has none."""
+    checksum = metadata.checksum
+    if checksum is None:
+        return []
+    if part.span is None or part.span.length == size:
+        return checksum_headers(checksum)
+    if part.part is None or not metadata.part_checksums:
+        return []
+    width = Algorithm(checksum.algorithm).digest_bytes
+    at = part.part.index * width
+    value = encode(metadata.part_checksums[at : at + width])
+    return checksum_headers(Checksum(checksum.algorithm, value, checksum.composite))

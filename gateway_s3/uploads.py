@@ -1,0 +1,216 @@
+"""Uploads in parts, as the gateway sees them: found, opened, filled.
+
+Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upload".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common import limits
+from common.format.manifest import (
+    MANIFEST_VERSION,
+    Manifest,
+    open_part,
+    open_upload,
+    seal_part,
+)
+from common.ids import VERSION_ID_BYTES, BucketId, VersionId
+from common.wire.messages import (
+    Committed,
+    NewSegment,
+    Page,
+    PartCommit,
+    PartRow,
+    Parts,
+    PartsList,
+    UploadGet,
+    UploadRecord,
+)
+from gateway_s3 import errors
+from gateway_s3.backend import Backend, Call
+from gateway_s3.checksums import Algorithm
+from gateway_s3.commits import entries_of
+from gateway_s3.errors import S3Error
+from gateway_s3.metadata import (
+    METADATA_VERSION,
+    PartMetadata,
+    UploadInfo,
+    unpack_part,
+    unpack_upload,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in progress."""
+
+    bucket_id: BucketId
+    upload_id: VersionId
+    info: UploadInfo
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The checksum that its parts get: the one asked for, or S3's default."""
+        return Algorithm(self.info.algorithm or Algorithm.CRC64NVME.value)
+
+    @property
+    def is_explicit(self) -> bool:
+        """The client asked for the checksum."""
+        return bool(self.info.algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an upload, opened. ``checksum`` is empty for a copied part that has none."""
+
+    row: PartRow
+    manifest: Manifest
+    metadata: PartMetadata
+
+    @property
+    def etag(self) -> str:
+        """Without quotes."""
+        return self.metadata.md5.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class PartContent:
+    """What a part is made of."""
+
+    metadata: PartMetadata
+    size: int
+    pages: tuple[Page, ...]
+    keys: tuple[bytes, ...]
+    segments: tuple[NewSegment, ...] = ()
+
+
+def upload_id_text(upload_id: bytes) -> str:
+    """An upload id as clients see it."""
+    return upload_id.hex()
+
+
+def parse_upload_id(text: str | None) -> VersionId:
+    """The upload id that a client names.
+
+    Raises:
+        S3Error: NoSuchUpload: none of ours.
+    """
+    try:
+        raw = bytes.fromhex(text or "")
+    except ValueError:
+        raw = b""
+    if len(raw) != VERSION_ID_BYTES or raw.hex() != text:
+        raise S3Error(errors.NO_SUCH_UPLOAD, UploadId=(text or "")[:128])
+    return VersionId(raw)
+
+
+def parse_part_number(text: str | None) -> int:
+    """The part number that a client names.
+
+    Raises:
+        S3Error: InvalidArgument.
+    """
+    digits = text or ""
+    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 9 else 0
+    if not 1 <= number <= limits.MAX_PARTS:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "Part number must be an integer between 1 and 10000, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=digits[:32],
+        )
+    return number
+
+
+async def find_upload(backend: Backend, call: Call) -> Upload:
+    """The upload that a call names, opened.
+
+    Raises:
+        S3Error, NotFound: there is none of that id for this key.
+    """
+    upload_id = parse_upload_id(call.query.get("uploadId"))
+    tenant = call.tenant
+    record: UploadRecord = await backend.directory.call(
+        UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)
+    )
+    sealed = open_upload(tenant, record.bucket_id, call.name, upload_id, record.sealed)
+    return Upload(record.bucket_id, upload_id, unpack_upload(sealed))
+
+
+async def list_parts_after(
+    backend: Backend, call: Call, upload: Upload, after: int, limit: int
+) -> tuple[list[Part], bool]:
+    """Up to ``limit`` (at most MAX_LIST_ENTRIES) parts with numbers above ``after``; fewer when
+    one reply cannot carry them.
+
+    Returns:
+        The parts, opened, by number; and whether there are more.
+    """
+    tenant = call.tenant
+    reply: Parts = await backend.directory.call(
+        PartsList(tenant.tenant_id, call.bucket, call.name, upload.upload_id, after, limit)
+    )
+    parts = []
+    for row in reply.parts:
+        manifest = open_part(
+            tenant,
+            upload.bucket_id,
+            call.name,
+            upload.upload_id,
+            row.part_number,
+            row.part_id,
+            row.sealed,
+        )
+        parts.append(Part(row, manifest, unpack_part(manifest.metadata)))
+    return parts, reply.truncated
+
+
+async def commit_part(
+    backend: Backend, call: Call, upload: Upload, number: int, content: PartContent
+) -> Committed:
+    """Make (or replace) a part.
+
+    Raises:
+        NotFound: ``no_such_upload``; ``no_such_segment``: look the source of a copy up again.
+        Unavailable, Outcome: it may be there all the same.
+    """
+    tenant = call.tenant
+    part_id = backend.new_version()
+    manifest = Manifest(
+        MANIFEST_VERSION,
+        content.size,
+        entries_of(content.pages),
+        content.keys,
+        content.metadata.pack(),
+    )
+    sealed = seal_part(
+        tenant,
+        upload.bucket_id,
+        call.name,
+        upload.upload_id,
+        number,
+        part_id,
+        manifest,
+        backend.entropy,
+    )
+    committed: Committed = await backend.directory.call(
+        PartCommit(
+            tenant.tenant_id,
+            call.bucket,
+            call.name,
+            upload.upload_id,
+            number,
+            part_id,
+            content.size,
+            sealed,
+            content.pages,
+            content.segments,
+        )
+    )
+    return committed
+
+
+def part_metadata(md5: bytes, algorithm: Algorithm, checksum: bytes) -> PartMetadata:
+    """What is kept with a part."""
+    return PartMetadata(METADATA_VERSION, md5, algorithm.value, checksum)
