@@ -6,7 +6,7 @@ Source: docs/data-path.md, "Reading".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -240,7 +240,7 @@ async def read_object(
     version: Version,
     first: int,
     last: int,
-) -> AsyncIterator[Buffer]:
+) -> AsyncGenerator[Buffer, None]:
     """Read bytes ``first..last``; see :meth:`common.client.objects.SwarmClient.read`."""
     if first > last:
         return

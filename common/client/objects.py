@@ -5,7 +5,7 @@ Source: docs/data-path.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import count
 
 import trio
@@ -133,7 +133,7 @@ class SwarmClient:
         manifest: Manifest,
         first: int,
         last: int,
-    ) -> AsyncIterator[Buffer]:
+    ) -> AsyncGenerator[Buffer, None]:
         """Read plaintext bytes ``first..last`` of a version. Close it (``aclosing``) when it is
         left before its end.
 
