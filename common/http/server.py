@@ -75,6 +75,8 @@ async def serve_http(
                 try:
                     stream = await listener.accept()
                 except Unavailable as error:
+                    if error.reason == "listener_closed":
+                        return
                     log.warning("http_accept_failed", reason=error.reason)
                     await trio.sleep(_ACCEPT_PAUSE_S)
                     continue
@@ -138,12 +140,20 @@ class _Connection:
         self._stream = stream
         self._scope = scope
         self._input = Input(stream)
+        self._has_idle_deadline = False
 
     def _give_up_in(self, seconds: float) -> None:
         self._scope.deadline = trio.current_time() + seconds
 
     async def _send(self, parts: Sequence[Buffer]) -> None:
         self._give_up_in(self._server.timeouts.send_s)
+        await self._stream.send(parts)
+
+    async def _send_whole(self, parts: Sequence[Buffer]) -> None:
+        """Send an answer that is all at hand. Moving a deadline costs as much as parsing a head,
+        so the one for taking it is also the one for the next request to begin."""
+        self._give_up_in(self._server.timeouts.idle_s)
+        self._has_idle_deadline = True
         await self._stream.send(parts)
 
     async def serve_one(self) -> bool:
@@ -166,6 +176,7 @@ class _Connection:
         if head is None:
             return False
         self._scope.deadline = math.inf
+        self._has_idle_deadline = False
         body = StreamBody(
             self._input,
             head.length,
@@ -214,7 +225,8 @@ class _Connection:
             idle = not len(self._input)
             if idle:
                 self._server.idle[self._scope] = None
-                self._give_up_in(timeouts.idle_s)
+                if not self._has_idle_deadline:
+                    self._give_up_in(timeouts.idle_s)
             else:
                 self._give_up_in(timeouts.head_s)
             while data is None:
@@ -272,7 +284,7 @@ class _Connection:
             await self._send((self._empty_response(500),))
             return False
         with_body = body and has_body(head.method, response.status)
-        await self._send((start, body) if with_body else (start,))
+        await self._send_whole((start, body) if with_body else (start,))
         return True
 
     async def _close_body(self, close: Callable[[], Awaitable[None]]) -> None:
