@@ -117,6 +117,25 @@ class Index:
                     self._remember(key, row)
         return entry
 
+    async def find_all(self, keys: Sequence[ShardKey]) -> list[Entry | None]:
+        """Where each of many shards lies, by whoever holds them all.
+
+        Raises:
+            Unavailable: ``store_failed``.
+        """
+        while True:
+            entries = [self._peek(key) for key in keys]
+            missing = [
+                key for key, entry in zip(keys, entries, strict=True) if isinstance(entry, _Unknown)
+            ]
+            if not missing:
+                return [each for each in entries if not isinstance(each, _Unknown)]
+            written = self._written
+            found = await self._store.read(partial(index_tables.find_many, keys=missing))
+            if written == self._written:
+                rest = iter(found)
+                return [next(rest) if isinstance(each, _Unknown) else each for each in entries]
+
     def _remember(self, key: ShardKey, entry: Entry) -> None:
         cache = self._cache
         cache.pop(key, None)

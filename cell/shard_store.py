@@ -184,8 +184,8 @@ class ShardStore:
         gone = []
         left = set(keys)
         try:
-            for key in keys:
-                entry = await self.index.find(key)
+            entries = await self.index.find_all(keys)
+            for key, entry in zip(keys, entries, strict=True):
                 if entry is None:
                     gone.append(key)
                     continue

@@ -42,6 +42,8 @@ class Upload:
         self._received = 0
         self._is_over = False
         self.last_used = trio.current_time()
+        self.is_busy = False
+        """A call of it is under way."""
 
     @classmethod
     async def begin(
@@ -91,9 +93,13 @@ class Upload:
         if self._received == self._shard_bytes:
             plain = data_offset(self._unit_bytes, self._shard_bytes) + self._shard_bytes
             parts.append(bytes(padding_bytes(plain)))
-        async with self._storage.volumes.opened(self._volume.number) as file:
-            await file.write(self._offset + start, parts)
-        self.last_used = trio.current_time()
+        self.is_busy = True
+        try:
+            async with self._storage.volumes.opened(self._volume.number) as file:
+                await file.write(self._offset + start, parts)
+        finally:
+            self.is_busy = False
+            self.last_used = trio.current_time()
 
     async def finish(self, root: bytes) -> None:
         """All units are there; durable on return.
@@ -111,6 +117,7 @@ class Upload:
         leaves = b"".join(self._leaves)
         if shard_root(self._unit_bytes, self._shard_bytes, leaves) != root:
             raise Corrupt("root_mismatch")
+        self.is_busy = True
         await storage.holds.take([self.key])
         is_queued = False
         try:

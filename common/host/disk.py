@@ -14,7 +14,8 @@ import errno
 import fcntl
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -164,21 +165,13 @@ class RealDisk:
     """The directory of one daemon: a :class:`common.ports.Disk`.
 
     Args:
-        root: exists. Everything in it is made for this user alone (0600 and 0700).
-
-    Raises:
-        BadConfig: ``data_in_use``: another process works in this directory; ``bad_data_directory``:
-            it cannot be written.
+        root: exists. Everything in it is made for this user alone (0600 and 0700). Whoever may
+            not share it with another process holds it first (:func:`hold_directory`).
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._limiter = trio.CapacityLimiter(MAX_THREADS)
-        self._unlock = weakref.finalize(self, os.close, _lock(root))
-
-    def close(self) -> None:
-        """Let another process have the directory; may be called again."""
-        self._unlock()
 
     def _path(self, path: str) -> str:
         """The real path of a relative one; never outside the root."""
@@ -257,15 +250,28 @@ def _sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def _lock(root: Path) -> int:
-    """Take the directory for this process; the kernel gives it back when the process ends."""
+@contextmanager
+def hold_directory(root: Path) -> Iterator[None]:
+    """Have a data directory for this process alone, for as long as the block lasts. The kernel
+    gives it back when the process ends in any way.
+
+    Args:
+        root: made (0700) if absent.
+
+    Raises:
+        BadConfig: ``data_in_use``: another process works in it; ``bad_data_directory``: it cannot
+            be written.
+    """
     try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BadConfig("bad_data_directory", data=str(root), error=str(error)) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadConfig("data_in_use", data=str(root)) from error
+        yield
+    finally:
         os.close(descriptor)
-        raise BadConfig("data_in_use", data=str(root)) from error
-    return descriptor

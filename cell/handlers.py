@@ -1,0 +1,185 @@
+"""What a cell answers: orders are checked here, and uploads belong to their connection.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import trio
+
+from cell.metrics import Metrics
+from cell.shard_store import ShardStore
+from cell.shards import ShardKey
+from cell.uploads import Upload
+from common.client.server import Answer, Caller, Handler
+from common.crypto.orders import Action, Order, check
+from common.errors import NotFound, Refused, Unavailable
+from common.ports import WallClock
+from common.wire.messages import (
+    CellFactsGet,
+    Done,
+    Request,
+    ShardAbort,
+    ShardAppend,
+    ShardFinish,
+    ShardOpen,
+    ShardPut,
+    ShardRead,
+    ShardUnits,
+)
+
+MAX_UPLOADS: Final = 1024
+"""Open at a time: each keeps up to 4 KiB of leaves and holds back its volume's watermark."""
+MAX_UPLOADS_PER_CONNECTION: Final = 256
+UPLOAD_IDLE_S: Final = 120.0
+"""An upload that nobody goes on with for so long is dropped."""
+_UPLOADS: Final = "uploads"
+
+ORDERED: Final = frozenset({ShardOpen, ShardAppend, ShardFinish, ShardAbort})
+"""Carried out in the order sent, those of one upload."""
+
+
+class Handlers:
+    """Answers the requests of callers.
+
+    Args:
+        order_key: the key of orders; None as long as the coordinator has not told it.
+    """
+
+    def __init__(
+        self,
+        store: ShardStore,
+        clock: WallClock,
+        order_key: Callable[[], bytes | None],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._order_key = order_key
+        self._metrics = metrics
+        self._all: dict[Upload, tuple[dict[int, Upload], int]] = {}
+
+    def by_request(self) -> Mapping[type[Request], Handler]:
+        """For :class:`common.client.server.PeerServer`."""
+        return {
+            ShardPut: self.put,
+            ShardOpen: self.open,
+            ShardAppend: self.append,
+            ShardFinish: self.finish,
+            ShardAbort: self.abort,
+            ShardRead: self.read,
+            CellFactsGet: self.facts,
+        }
+
+    def _check(self, caller: Caller, order: bytes, action: Action) -> tuple[Order, ShardKey]:
+        key = self._order_key()
+        if key is None:
+            raise Unavailable("not_ready")
+        checked = check(key, order, action=action, caller=caller.peer_id, now=self._clock.now())
+        return checked, (checked.segment_id, checked.slot)
+
+    async def put(self, caller: Caller, request: ShardPut, payload: memoryview) -> Answer:
+        """Store a whole shard."""
+        order, key = self._check(caller, request.order, Action.PUT)
+        if len(payload) > order.shard_bytes:
+            raise Refused("order_exceeded", most=order.shard_bytes)
+        await self._store.put(key, request.unit_bytes, request.root, payload)
+        self._metrics.wrote(len(payload))
+        return Done()
+
+    async def open(self, caller: Caller, request: ShardOpen, payload: memoryview) -> Answer:
+        """Begin an upload."""
+        order, key = self._check(caller, request.order, Action.PUT)
+        if request.shard_bytes > order.shard_bytes:
+            raise Refused("order_exceeded", most=order.shard_bytes)
+        uploads: dict[int, Upload] | None = caller.state.get(_UPLOADS)
+        if uploads is None:
+            uploads = caller.state[_UPLOADS] = {}
+            caller.on_close(partial(self._drop_all, uploads))
+        if request.upload in uploads:
+            raise Refused("upload_number_taken", upload=request.upload)
+        if len(self._all) >= MAX_UPLOADS or len(uploads) >= MAX_UPLOADS_PER_CONNECTION:
+            raise Unavailable("too_many_uploads")
+        upload = await self._store.begin_upload(key, request.unit_bytes, request.shard_bytes)
+        uploads[request.upload] = upload
+        self._all[upload] = (uploads, request.upload)
+        return Done()
+
+    async def append(self, caller: Caller, request: ShardAppend, payload: memoryview) -> Answer:
+        """Take the next unit of an upload; if that fails, the upload is over."""
+        upload = self._upload(caller, request.upload)
+        is_taken = False
+        try:
+            await upload.append(request.unit, payload)
+            is_taken = True
+        finally:
+            if not is_taken:
+                self._drop(upload)
+        self._metrics.wrote(len(payload))
+        return Done()
+
+    async def finish(self, caller: Caller, request: ShardFinish, payload: memoryview) -> Answer:
+        """End an upload: the shard is durable, or nothing of it is kept."""
+        upload = self._upload(caller, request.upload)
+        try:
+            await upload.finish(request.root)
+        finally:
+            self._drop(upload)
+        return Done()
+
+    async def abort(self, caller: Caller, request: ShardAbort, payload: memoryview) -> Answer:
+        """Drop an upload; fine if there is none."""
+        uploads: dict[int, Upload] = caller.state.get(_UPLOADS, {})
+        upload = uploads.get(request.upload)
+        if upload is not None:
+            self._drop(upload)
+        return Done()
+
+    async def read(self, caller: Caller, request: ShardRead, payload: memoryview) -> Answer:
+        """Read units."""
+        _, key = self._check(caller, request.order, Action.GET)
+        entry, data, leaves = await self._store.read(
+            key, request.first, request.count, want_leaves=request.want_leaves
+        )
+        self._metrics.read(len(data))
+        return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
+
+    async def facts(self, caller: Caller, request: CellFactsGet, payload: memoryview) -> Answer:
+        """What the cell says of itself: no secret, so whoever proved any key may ask."""
+        return await self._store.facts()
+
+    def _upload(self, caller: Caller, number: int) -> Upload:
+        uploads: dict[int, Upload] = caller.state.get(_UPLOADS, {})
+        upload = uploads.get(number)
+        if upload is None:
+            raise NotFound("no_such_upload", upload=number)
+        return upload
+
+    def _drop(self, upload: Upload) -> None:
+        upload.abort()
+        known = self._all.pop(upload, None)
+        if known is not None:
+            uploads, number = known
+            del uploads[number]
+
+    async def _drop_all(self, uploads: dict[int, Upload]) -> None:
+        for upload in list(uploads.values()):
+            self._drop(upload)
+
+    async def run(self) -> None:
+        """Drop uploads that nobody goes on with, until cancelled."""
+        while True:
+            await trio.sleep(UPLOAD_IDLE_S / 4)
+            now = trio.current_time()
+            for upload in list(self._all):
+                if not upload.is_busy and now - upload.last_used > UPLOAD_IDLE_S:
+                    self._drop(upload)
+
+    @property
+    def open_uploads(self) -> int:
+        """How many there are."""
+        return len(self._all)

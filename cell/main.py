@@ -1,0 +1,55 @@
+"""The cell's composition root: the real world, the service, signals and the ready line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import trio
+
+from cell.config import Config
+from cell.service import Serving, serve
+from common.host.disk import hold_directory
+from common.host.world import open_world
+
+
+def run(config: Config) -> int:
+    """Run a cell until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop.
+
+    Raises:
+        BadConfig: ``data_in_use``, or a value that cannot be used on this machine.
+        Refused: the swarm does not take the cell.
+    """
+    with hold_directory(Path(config.data)):
+        trio.run(_run, config)
+    return 0
+
+
+def _ready_line(serving: Serving) -> str:
+    return json.dumps(
+        {
+            "ready": True,
+            "role": "cell",
+            "native": str(serving.native),
+            "http": None if serving.http is None else str(serving.http),
+            "peer_id": serving.peer_id.hex(),
+        }
+    )
+
+
+async def _run(config: Config) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_world(Path(config.data), "cell") as world, trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                serving = await nursery.start(serve, world, config)
+                print(_ready_line(serving), flush=True)  # noqa: T201  (who started us waits for it)
+
+            nursery.start_soon(start)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break

@@ -1,0 +1,177 @@
+"""What a cell does again and again: heartbeats, settling, reporting what is lost.
+
+Source: docs/protocol.md, "Cells and coordinators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from cell.coordinators import Coordinators
+from cell.shard_store import ShardStore
+from cell.shards import ShardKey
+from common.errors import AlvearyError, Refused
+from common.limits import MAX_DELETE_BATCH, MAX_SETTLE_BATCH
+from common.ports import Address, Chance, Log, WallClock
+from common.wire.messages import (
+    COMMITTED,
+    GARBAGE,
+    Heartbeat,
+    HeartbeatReply,
+    HeldShard,
+    Settle,
+    SettleReply,
+    ShardName,
+    ShardsLost,
+)
+
+FIRST_INTERVAL_S: Final = 1.0
+MAX_INTERVAL_S: Final = 60.0
+SETTLE_EVERY_S: Final = 15.0
+REPORT_EVERY_S: Final = 5.0
+
+
+class Rounds:
+    """The cell's talk with its coordinators.
+
+    Args:
+        address: under which callers reach the cell.
+        settle_after_s: age at which an unclaimed shard is asked about.
+    """
+
+    def __init__(
+        self,
+        store: ShardStore,
+        coordinators: Coordinators,
+        *,
+        address: Address,
+        settle_after_s: int,
+        clock: WallClock,
+        chance: Chance,
+        log: Log,
+    ) -> None:
+        self.order_key: bytes | None = None
+        """Under which orders are checked; None until a coordinator told it."""
+        self.last_heartbeat: float | None = None
+        """When a coordinator last answered, by trio's clock."""
+        self._store = store
+        self._coordinators = coordinators
+        self._address = address
+        self._settle_after_s = settle_after_s
+        self._clock = clock
+        self._chance = chance
+        self._log = log
+        self._interval_s = FIRST_INTERVAL_S
+        self._deleted: set[ShardKey] = set()
+
+    async def run(self) -> None:
+        """Everything, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._repeat, "heartbeat", self.heartbeat, self._pause_s)
+            nursery.start_soon(self._repeat, "settle", self.settle, lambda: SETTLE_EVERY_S)
+            nursery.start_soon(self._repeat, "report_lost", self.report, lambda: REPORT_EVERY_S)
+
+    async def _repeat(
+        self, name: str, work: Callable[[], Awaitable[bool]], pause_s: Callable[[], float]
+    ) -> None:
+        """Repeat a round; at once while it says that there is more to do."""
+        failed = ""
+        while True:
+            more = False
+            try:
+                more = await work()
+                failed = ""
+            except AlvearyError as error:
+                if str(error) != failed:
+                    self._log.warning(f"{name}_failed", error=str(error))
+                failed = str(error)
+            if not more:
+                await trio.sleep(pause_s() * self._chance.uniform(0.9, 1.1))
+
+    def _pause_s(self) -> float:
+        return self._interval_s
+
+    async def heartbeat(self) -> bool:
+        """Tell that the cell is alive and what is gone, and carry out what is to be deleted.
+
+        Returns:
+            Whether more deletes are likely to wait.
+
+        Raises:
+            AlvearyError: no coordinator can be reached, or it turned the cell away.
+        """
+        confirmed = sorted(self._deleted)[:MAX_DELETE_BATCH]
+        reply = await self._coordinators.call(
+            Heartbeat(
+                self._address.host,
+                self._address.port,
+                await self._store.facts(),
+                tuple(ShardName(*each) for each in confirmed),
+            )
+        )
+        assert isinstance(reply, HeartbeatReply)
+        self._deleted.difference_update(confirmed)
+        if self.order_key is None:
+            self._log.info("heartbeat_answered", interval_s=reply.interval_s)
+        self.order_key = reply.order_key
+        self.last_heartbeat = trio.current_time()
+        self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_INTERVAL_S)
+        if not reply.deletes:
+            return False
+        wanted = [(each.segment_id, each.slot) for each in reply.deletes]
+        gone = await self._store.delete(wanted)
+        self._deleted.update(gone)
+        return len(gone) == MAX_DELETE_BATCH
+
+    async def settle(self) -> bool:
+        """Ask about every shard that is old enough and that nobody claimed yet.
+
+        Raises:
+            AlvearyError: no coordinator can be reached.
+        """
+        index = self._store.index
+        before = int(self._clock.now()) - self._settle_after_s
+        after: tuple[int, bytes, int] = (-1, b"", -1)
+        while True:
+            page = await index.unsettled(added_before=before, after=after, limit=MAX_SETTLE_BATCH)
+            if not page:
+                return False
+            held = tuple(
+                HeldShard(*key, root, shard_bytes) for key, _, root, shard_bytes, _ in page
+            )
+            reply = await self._coordinators.call(Settle(held))
+            assert isinstance(reply, SettleReply)
+            if len(reply.verdicts) != len(page):
+                raise Refused("bad_settle_reply", asked=len(page), told=len(reply.verdicts))
+            garbage = []
+            for (key, sequence, *_), verdict in zip(page, reply.verdicts, strict=True):
+                if verdict == COMMITTED:
+                    index.settle(key, sequence)
+                elif verdict == GARBAGE:
+                    garbage.append(key)
+            if garbage:
+                await self._store.delete(garbage)
+                self._log.info("garbage_deleted", shards=len(garbage))
+            last_key, *_, added = page[-1]
+            after = (added, *last_key)
+
+    async def report(self) -> bool:
+        """Tell what is lost.
+
+        Returns:
+            Whether there is more.
+
+        Raises:
+            AlvearyError: no coordinator can be reached.
+        """
+        lost = await self._store.index.lost(MAX_DELETE_BATCH)
+        if not lost:
+            return False
+        await self._coordinators.call(ShardsLost(tuple(ShardName(*each) for each in lost)))
+        self._store.index.reported(lost)
+        self._log.warning("lost_shards_reported", shards=len(lost))
+        await self._store.index.flush()
+        return len(lost) == MAX_DELETE_BATCH

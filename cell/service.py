@@ -1,0 +1,201 @@
+"""The cell as a service on any world: the real one, or a simulated one.
+
+Source: docs/architecture.md, "Cell".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from cell.config import Config
+from cell.coordinators import Coordinators
+from cell.handlers import ORDERED, Handlers
+from cell.identity import load_identity, write_whole
+from cell.metrics import Metrics
+from cell.rounds import Rounds
+from cell.shard_store import ShardStore
+from common.client.peers import PeerPool
+from common.client.server import PeerServer
+from common.errors import AlvearyError, BadConfig, NotFound, Refused
+from common.format.token import JoinToken, decode_token
+from common.http.health import health_app
+from common.http.records import Request, Response
+from common.http.server import serve_http
+from common.ids import PeerId
+from common.limits import CELL_BUFFER_BUDGET_BYTES, MAX_UNITS_PER_READ_BYTES
+from common.ports import Address, Listener, World
+from common.wire.messages import CellJoin, CellJoined, ShardRead
+
+JOINED_NAME: Final = "joined"
+_JOINED_NEW_NAME: Final = "joined.new"
+JOIN_RETRY_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A cell that takes calls: where, and who it is."""
+
+    native: Address
+    http: Address | None
+    peer_id: PeerId
+    store: ShardStore
+
+
+async def serve(
+    world: World,
+    config: Config,
+    *,
+    task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled. Ready once it listens and the swarm has taken the cell.
+
+    Raises:
+        BadConfig: ``cannot_listen``, ``not_joined`` (a first start needs a token), ``bad_token``,
+            ``no_coordinator_id``.
+        Refused: the coordinator does not take the cell.
+        Unavailable: the data directory cannot be written.
+    """
+    token = decode_token(config.token) if config.token else None
+    identity = await load_identity(world.disk, world.entropy)
+    store = await ShardStore.open(
+        world,
+        capacity_bytes=config.capacity,
+        reserve_bytes=config.reserve_bytes,
+        volume_bytes=config.volume_bytes,
+    )
+    pool = PeerPool(
+        world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
+    )
+    coordinators = _coordinators(world, config, token, pool)
+    listener = await world.network.listen(config.listen, identity=identity)
+    address = config.advertise or config.listen
+    rounds = Rounds(
+        store,
+        coordinators,
+        address=Address(address.host, address.port or listener.address.port),
+        settle_after_s=config.settle_after_s,
+        clock=world.clock,
+        chance=world.chance,
+        log=world.log,
+    )
+    metrics = Metrics()
+    handlers = Handlers(store, world.clock, lambda: rounds.order_key, metrics)
+    server = PeerServer(
+        identity,
+        handlers.by_request(),
+        entropy=world.entropy,
+        log=world.log,
+        buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
+        ordered=ORDERED,
+        reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
+    )
+    http = None
+    if config.http is not None:
+        http = await world.network.listen(config.http, identity=None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await nursery.start(pool.run)
+        nursery.start_soon(server.serve, listener)
+        nursery.start_soon(handlers.run)
+        if http is not None:
+            nursery.start_soon(_serve_http, http, world, store, rounds, handlers, metrics)
+        await _join(world, config, token, coordinators)
+        nursery.start_soon(rounds.run)
+        task_status.started(
+            Serving(
+                listener.address,
+                None if http is None else http.address,
+                identity.peer_id,
+                store,
+            )
+        )
+
+
+def _coordinators(
+    world: World, config: Config, token: JoinToken | None, pool: PeerPool
+) -> Coordinators:
+    """Whom to ask, from the configuration, and what it leaves open from the token."""
+    addresses = list(config.coordinator)
+    if not addresses and token is not None:
+        addresses = [Address(each.host, each.port) for each in token.coordinators]
+    key_id = config.coordinator_id
+    if key_id is None and token is not None:
+        key_id = token.coordinator_id
+    if key_id is None:
+        raise BadConfig("no_coordinator_id", key="coordinator_id")
+    swarm = "" if token is None else token.swarm
+    return Coordinators(pool, world.discovery, world.log, addresses, key_id, swarm)
+
+
+async def _join(
+    world: World, config: Config, token: JoinToken | None, coordinators: Coordinators
+) -> None:
+    """Have the swarm take this cell, once in its life."""
+    try:
+        file = await world.disk.open(JOINED_NAME)
+    except NotFound:
+        if token is None:
+            raise BadConfig("not_joined", key="token") from None
+    else:
+        await file.close()
+        return
+    request = CellJoin(token.secret, config.site, config.host)
+    told = ""
+    while True:
+        try:
+            reply = await coordinators.call(request)
+            break
+        except Refused:
+            raise
+        except AlvearyError as error:
+            if str(error) != told:
+                world.log.warning("join_failed", error=str(error))
+            told = str(error)
+            await trio.sleep(JOIN_RETRY_S)
+    assert isinstance(reply, CellJoined)
+    text = f"{reply.swarm}\n{reply.swarm_id.hex()}\n"
+    await write_whole(world.disk, JOINED_NAME, _JOINED_NEW_NAME, text.encode())
+    world.log.info("joined", swarm=reply.swarm)
+
+
+async def _serve_http(
+    listener: Listener,
+    world: World,
+    store: ShardStore,
+    rounds: Rounds,
+    handlers: Handlers,
+    metrics: Metrics,
+) -> None:
+    """Health and metrics."""
+
+    async def health() -> Mapping[str, Any]:
+        facts = await store.facts()
+        since = -1.0
+        if rounds.last_heartbeat is not None:
+            since = trio.current_time() - rounds.last_heartbeat
+        metrics.update(
+            facts,
+            open_uploads=handlers.open_uploads,
+            volumes_removed=store.compaction.removed,
+            seconds_since_heartbeat=since,
+        )
+        return {
+            "ok": not facts.read_only,
+            "read_only": facts.read_only_reason,
+            "shards": facts.shards,
+            "used_bytes": facts.used_bytes,
+            "free_bytes": facts.free_bytes,
+            "seconds_since_heartbeat": round(since, 1),
+        }
+
+    app = health_app(metrics.registry, health)
+
+    async def handle(request: Request) -> Response:
+        await health()  # the numbers that /metrics shows
+        return await app(request)
+
+    await serve_http(listener, handle, log=world.log, clock=world.clock)
