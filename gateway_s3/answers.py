@@ -6,12 +6,12 @@ Source: Amazon S3 API Reference, response headers of each action.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from email.utils import formatdate
 
-from common.http.records import Headers
-from gateway_s3.checksums import Algorithm
+from common.http.records import Headers, Response
+from gateway_s3.checksums import Algorithm, Type
 from gateway_s3.metadata import Checksum
+from gateway_s3.xml_write import CONTENT_TYPE
 
 
 def flat(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
@@ -29,12 +29,6 @@ def http_date(seconds: int) -> bytes:
     return formatdate(seconds, usegmt=True).encode("ascii")
 
 
-def iso_date(milliseconds: int) -> str:
-    """A moment (unix milliseconds) as S3's XML says it."""
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
-
-
 def etag_header(etag: str) -> tuple[bytes, bytes]:
     """The ``etag`` header, quoted."""
     return b"etag", b'"%b"' % etag.encode("ascii")
@@ -46,5 +40,15 @@ def checksum_headers(checksum: Checksum | None) -> Headers:
         return []
     return [
         (Algorithm(checksum.algorithm).header.encode("ascii"), checksum.value.encode("ascii")),
-        (b"x-amz-checksum-type", b"COMPOSITE" if checksum.composite else b"FULL_OBJECT"),
+        (b"x-amz-checksum-type", type_text(checksum.composite).encode("ascii")),
     ]
+
+
+def xml_response(document: bytes, headers: Headers | None = None) -> Response:
+    """200 with a document."""
+    return Response(200, [(b"content-type", CONTENT_TYPE), *(headers or ())], document)
+
+
+def type_text(composite: bool) -> str:
+    """A checksum's type as S3 names it."""
+    return Type.COMPOSITE.value if composite else Type.FULL_OBJECT.value

@@ -7,41 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 
 from common import limits
 from common.format.manifest import MANIFEST_VERSION, Manifest
 from gateway_s3 import errors
-from gateway_s3.checksums import Algorithm, combine, composite, encode
+from gateway_s3.checksums import combine, composite, encode
 from gateway_s3.errors import S3Error
 from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, pack_parts
 from gateway_s3.uploads import Part, Upload
+from gateway_s3.xml_read import NamedPart
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPart:
-    """A part as the request names it. ``etag`` without quotes; ``checksums``: digests."""
-
-    number: int
-    etag: str
-    checksums: Mapping[Algorithm, bytes] = field(default_factory=dict)
-
-
-def check_order(wanted: Sequence[WantedPart]) -> None:
-    """The numbers must ascend.
-
-    Raises:
-        S3Error: InvalidPartOrder; MalformedXML: none, or too many.
-    """
-    if not 1 <= len(wanted) <= limits.MAX_PARTS:
-        raise S3Error(errors.MALFORMED_XML)
-    for before, after in pairwise(wanted):
-        if after.number <= before.number:
-            raise S3Error(errors.INVALID_PART_ORDER)
-
-
-def choose(wanted: Sequence[WantedPart], parts: Mapping[int, Part]) -> list[Part]:
+def choose(wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]:
     """The parts that the request names, each held against what it says of it.
 
     Args:
@@ -56,8 +33,11 @@ def choose(wanted: Sequence[WantedPart], parts: Mapping[int, Part]) -> list[Part
         part = parts.get(each.number)
         if part is None or part.etag != each.etag:
             raise _invalid(each)
-        for algorithm, digest in each.checksums.items():
-            if part.metadata.algorithm == algorithm.value and part.metadata.checksum != digest:
+        for algorithm, value in each.checksums.items():
+            if (
+                part.metadata.algorithm == algorithm.value
+                and encode(part.metadata.checksum) != value
+            ):
                 raise _invalid(each)
         chosen.append(part)
     for part in chosen[:-1]:
@@ -118,5 +98,5 @@ def assemble(upload: Upload, parts: Sequence[Part]) -> tuple[Manifest, ObjectMet
     return manifest, metadata
 
 
-def _invalid(part: WantedPart) -> S3Error:
+def _invalid(part: NamedPart) -> S3Error:
     return S3Error(errors.INVALID_PART, PartNumber=part.number, ETag=part.etag[:128])

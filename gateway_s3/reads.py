@@ -8,7 +8,7 @@ Source: Amazon S3 API Reference, GetObject, HeadObject.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,6 +152,8 @@ class ObjectBody:
         self._chunks = chunks
         self._counter = counter
         self._first: Buffer | None = None
+        self.on_close: Callable[[], None] | None = None
+        """Called once, when the body has been sent or given up."""
 
     async def begin(self) -> Buffer:
         """Wait for the first piece; it is given again by the iteration.
@@ -175,6 +177,9 @@ class ObjectBody:
     async def aclose(self) -> None:
         """Stop fetching and give everything back."""
         self._first = None
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
         close = getattr(self._chunks, "aclose", None)
         if close is not None:
             await close()

@@ -1,0 +1,186 @@
+"""From a request to its answer: routed, proven, handled; and every error in S3's own form.
+
+Source: docs/s3-compatibility.md; docs/architecture.md, "Gateway".
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+import trio
+
+from common.errors import AlvearyError, NotFound, Unavailable
+from common.http.records import Request, Response
+from gateway_s3 import buckets, copy, errors, listing, objects, parts, reads
+from gateway_s3.access_keys import AccessKeys
+from gateway_s3.authentication import authenticate
+from gateway_s3.backend import Backend, Call
+from gateway_s3.errors import S3Error, from_error
+from gateway_s3.names import is_bucket_name
+from gateway_s3.operations import OPERATIONS
+from gateway_s3.router import Route, route
+from gateway_s3.xml_write import CONTENT_TYPE, error_document
+
+Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
+
+HANDLERS: Final[Mapping[str, Handle]] = {
+    "ListBuckets": buckets.list_buckets,
+    "CreateBucket": buckets.create_bucket,
+    "HeadBucket": buckets.head_bucket,
+    "DeleteBucket": buckets.delete_bucket,
+    "GetBucketLocation": buckets.get_location,
+    "GetBucketVersioning": buckets.get_versioning,
+    "ListObjects": listing.list_objects,
+    "ListObjectsV2": listing.list_objects_v2,
+    "ListMultipartUploads": listing.list_uploads,
+    "DeleteObjects": objects.delete_objects,
+    "PutObject": objects.put_object,
+    "CopyObject": copy.copy_object,
+    "GetObject": reads.get_object,
+    "HeadObject": reads.head_object,
+    "DeleteObject": objects.delete_object,
+    "CreateMultipartUpload": parts.create_upload,
+    "UploadPart": parts.upload_part,
+    "UploadPartCopy": copy.upload_part_copy,
+    "CompleteMultipartUpload": parts.complete_upload,
+    "AbortMultipartUpload": parts.abort_upload,
+    "ListParts": parts.list_parts,
+}
+assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
+_NO_OPERATION: Final = "none"
+
+
+class App:
+    """The S3 side of a gateway, as an HTTP handler.
+
+    Args:
+        backend: what handlers work with.
+        keys: who may sign.
+        domains: host names under which a bucket may stand as the first label.
+    """
+
+    def __init__(self, backend: Backend, keys: AccessKeys, domains: Sequence[str]) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._domains = domains
+        self._host_id = base64.b64encode(backend.entropy(24))
+        self._running = 0
+        self._draining = False
+        self._idle = trio.Event()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises Unavailable ``client_gone`` only: nobody is left to answer."""
+        backend = self._backend
+        started = trio.current_time()
+        request_id = backend.entropy(8).hex().upper()
+        operation = _NO_OPERATION
+        self._running += 1
+        streams = False
+        try:
+            if self._draining:
+                raise S3Error(errors.SERVICE_UNAVAILABLE, "The server is about to stop.")
+            routed = route(request, self._domains)
+            operation = routed.operation.name
+            call = await self._prove(request, routed, request_id)
+            response = await HANDLERS[operation](backend, call)
+            body = response.body
+            if isinstance(body, reads.ObjectBody):
+                streams = True
+                body.on_close = self._ended
+        except AlvearyError as error:
+            if isinstance(error, Unavailable) and error.reason == "client_gone":
+                raise
+            response = self._refuse(request, operation, error, request_id)
+        except Exception as error:
+            backend.log.error(
+                "request_broke",
+                operation=operation,
+                request_id=request_id,
+                error=type(error).__name__,
+                detail=_detail(error),
+            )
+            response = self._answer_error(request, S3Error(errors.INTERNAL_ERROR), request_id)
+        finally:
+            if not streams:
+                self._ended()
+        response.headers.append((b"x-amz-request-id", request_id.encode("ascii")))
+        response.headers.append((b"x-amz-id-2", self._host_id))
+        backend.metrics.count(operation, response.status, trio.current_time() - started)
+        return response
+
+    async def drain(self) -> None:
+        """Refuse new requests and wait until all running ones are answered to their last byte."""
+        self._draining = True
+        if self._running:
+            await self._idle.wait()
+
+    async def _prove(self, request: Request, routed: Route, request_id: str) -> Call:
+        """Everything that must hold before any handler runs."""
+        backend = self._backend
+        credential, verified = await authenticate(
+            request, keys=self._keys, clock=backend.clock, region=backend.region
+        )
+        bucket = routed.bucket
+        if bucket and routed.operation.name != "CreateBucket" and not is_bucket_name(bucket):
+            raise S3Error(errors.NO_SUCH_BUCKET, BucketName=bucket[:255])
+        return Call(
+            request,
+            routed,
+            credential,
+            verified,
+            credential.tenant,
+            bucket,
+            backend.names.encode(routed.key),
+            request_id,
+        )
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if self._draining and not self._running:
+            self._idle.set()
+
+    def _refuse(
+        self, request: Request, operation: str, error: AlvearyError, request_id: str
+    ) -> Response:
+        told = _with_name(request, error, from_error(error))
+        if told.status >= 500:
+            self._backend.log.warning(
+                "request_failed",
+                operation=operation,
+                request_id=request_id,
+                status=told.status,
+                cause=str(error),
+            )
+        return self._answer_error(request, told, request_id)
+
+    def _answer_error(self, request: Request, error: S3Error, request_id: str) -> Response:
+        if request.method == "HEAD" or error.status == 304:
+            return Response(error.status)
+        document = error_document(
+            error,
+            resource=request.path.decode("latin-1"),
+            request_id=request_id,
+            host_id=self._host_id.decode("ascii"),
+        )
+        return Response(error.status, [(b"content-type", CONTENT_TYPE)], document)
+
+
+def _with_name(request: Request, cause: AlvearyError, error: S3Error) -> S3Error:
+    """The error with what S3 puts beside it where something is not there."""
+    if cause is error or not isinstance(cause, NotFound):
+        return error
+    path = request.path.decode("latin-1")
+    if error.code is errors.NO_SUCH_KEY:
+        return S3Error(error.code, Key=path.lstrip("/").partition("/")[2])
+    if error.code is errors.NO_SUCH_BUCKET:
+        return S3Error(error.code, BucketName=path.lstrip("/").partition("/")[0])
+    return error
+
+
+def _detail(error: BaseException) -> str:
+    """What broke, all the way down a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(f"{type(each).__name__}: {_detail(each)}" for each in error.exceptions)
+    return str(error)

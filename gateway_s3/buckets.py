@@ -1,0 +1,113 @@
+"""Buckets: made, found, listed, removed.
+
+Source: Amazon S3 API Reference, CreateBucket, HeadBucket, DeleteBucket, ListBuckets,
+GetBucketLocation, GetBucketVersioning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common import limits
+from common.errors import NotFound, Outcome, Refused
+from common.format.manifest import seal_bucket_settings
+from common.http.records import Response
+from common.wire.messages import BucketCreate, BucketDelete, BucketRecord, Buckets, BucketsList
+from gateway_s3 import errors, xml_write
+from gateway_s3.answers import xml_response
+from gateway_s3.backend import Backend, Call
+from gateway_s3.bodies import read_document
+from gateway_s3.errors import S3Error
+from gateway_s3.listing_params import list_buckets_params, make_token
+from gateway_s3.names import check_bucket_name
+from gateway_s3.xml_read import parse_create_bucket
+
+SETTINGS_V1: Final = b"\x01"
+"""The settings of a bucket that has none yet: their version alone."""
+DEFAULT_REGION: Final = "us-east-1"
+MAX_LISTED: Final = 10_000
+
+
+async def create_bucket(backend: Backend, call: Call) -> Response:
+    """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
+    check_bucket_name(call.bucket)
+    document = await read_document(call.request, call.verified, backend.workers)
+    constraint = parse_create_bucket(document)
+    if constraint is not None and constraint not in {backend.region, ""}:
+        raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
+    tenant = call.tenant
+    bucket_id = backend.new_bucket()
+    settings = seal_bucket_settings(tenant, bucket_id, call.bucket, SETTINGS_V1, backend.entropy)
+    try:
+        record: BucketRecord = await backend.directory.call(
+            BucketCreate(tenant.tenant_id, bucket_id, call.bucket, settings)
+        )
+    except Refused as error:
+        if error.reason != "bucket_owned":
+            raise
+        if backend.region != DEFAULT_REGION:
+            raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
+        record = await backend.buckets.record_of(tenant, call.bucket)
+    except Outcome:
+        # It may be there by now; that it is, is all that was asked for.
+        record = await backend.buckets.record_of(tenant, call.bucket)
+    backend.buckets.remember(tenant, call.bucket, record.bucket_id)
+    return Response(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
+
+
+async def head_bucket(backend: Backend, call: Call) -> Response:
+    """Say that a bucket is there, and where."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return Response(200, [(b"x-amz-bucket-region", backend.region.encode("ascii"))])
+
+
+async def delete_bucket(backend: Backend, call: Call) -> Response:
+    """Remove an empty bucket."""
+    backend.buckets.forget(call.tenant, call.bucket)
+    try:
+        await backend.directory.call(BucketDelete(call.tenant.tenant_id, call.bucket))
+    except Outcome:
+        try:
+            await backend.buckets.record_of(call.tenant, call.bucket)
+        except NotFound:
+            return Response(204)
+        raise
+    return Response(204)
+
+
+async def get_location(backend: Backend, call: Call) -> Response:
+    """Say the bucket's region."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return xml_response(xml_write.location(backend.region))
+
+
+async def get_versioning(backend: Backend, call: Call) -> Response:
+    """Say that versioning was never enabled."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return xml_response(xml_write.versioning())
+
+
+async def list_buckets(backend: Backend, call: Call) -> Response:
+    """List the tenant's buckets."""
+    params = list_buckets_params(call.query)
+    limit = MAX_LISTED if params.limit is None else params.limit
+    rows: list[tuple[str, int]] = []
+    after = params.after
+    more = True
+    while more and len(rows) < limit:
+        room = min(limit - len(rows), limits.MAX_LIST_ENTRIES)
+        reply: Buckets = await backend.directory.call(
+            BucketsList(call.tenant.tenant_id, params.prefix[:255], after[:255], room)
+        )
+        rows += [(row.name, row.created_ms) for row in reply.buckets]
+        more = reply.truncated and bool(reply.buckets)
+        if reply.buckets:
+            after = reply.buckets[-1].name
+    document = xml_write.list_buckets(
+        call.tenant.tenant_id.hex(),
+        rows,
+        region=backend.region,
+        prefix=params.prefix,
+        next_token=make_token(after.encode("utf-8")) if more else None,
+    )
+    return xml_response(document)

@@ -1,0 +1,283 @@
+"""Uploads in parts: begun, filled, listed, completed, aborted.
+
+Source: Amazon S3 API Reference, CreateMultipartUpload, UploadPart, ListParts,
+CompleteMultipartUpload, AbortMultipartUpload.
+"""
+
+from __future__ import annotations
+
+from common import limits
+from common.errors import NotFound
+from common.format.manifest import seal_manifest, seal_summary, seal_upload
+from common.http.records import Response
+from common.ids import BucketId
+from common.wire.messages import (
+    ChosenPart,
+    Committed,
+    Condition,
+    UploadAbort,
+    UploadComplete,
+    UploadCreate,
+)
+from gateway_s3 import errors, xml_write
+from gateway_s3.answers import checksum_headers, etag_header, flat, type_text, xml_response
+from gateway_s3.backend import Backend, Call
+from gateway_s3.bodies import IncomingBody, read_document
+from gateway_s3.checksums import Algorithm, Type, encode, expected_checksum, upload_checksum
+from gateway_s3.commits import commit_or_abandon, in_bucket, under_condition
+from gateway_s3.completion import assemble, choose
+from gateway_s3.conditions import write_condition
+from gateway_s3.errors import S3Error
+from gateway_s3.headers import content_headers, user_metadata
+from gateway_s3.listing_params import list_parts_params
+from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
+from gateway_s3.reads import find_object
+from gateway_s3.uploads import (
+    Part,
+    PartContent,
+    Upload,
+    commit_part,
+    find_upload,
+    list_parts_after,
+    parse_part_number,
+    parse_upload_id,
+    part_metadata,
+    upload_id_text,
+)
+from gateway_s3.xml_read import NamedPart, parse_complete_upload
+
+
+async def create_upload(backend: Backend, call: Call) -> Response:
+    """Begin an upload: its headers and metadata are the object's."""
+    request = call.request
+    asked = upload_checksum(
+        _text(call, b"x-amz-checksum-algorithm"), _text(call, b"x-amz-checksum-type")
+    )
+    info = UploadInfo(
+        METADATA_VERSION,
+        backend.entropy(32),
+        flat(content_headers(request)),
+        flat(user_metadata(request)),
+        asked[0].value if asked is not None else "",
+        asked is not None and asked[1] is Type.COMPOSITE,
+    )
+    upload_id = backend.new_version()
+    tenant = call.tenant
+
+    async def on(bucket_id: BucketId) -> None:
+        sealed = seal_upload(tenant, bucket_id, call.name, upload_id, info.pack(), backend.entropy)
+        await backend.directory.call(
+            UploadCreate(tenant.tenant_id, call.bucket, call.name, upload_id, sealed, bucket_id)
+        )
+
+    await in_bucket(backend, tenant, call.bucket, on)
+    headers = []
+    if asked is not None:
+        headers = [
+            (b"x-amz-checksum-algorithm", info.algorithm.encode("ascii")),
+            (b"x-amz-checksum-type", asked[1].value.encode("ascii")),
+        ]
+    document = xml_write.upload_created(call.bucket, call.route.key, upload_id_text(upload_id))
+    return xml_response(document, headers)
+
+
+async def upload_part(backend: Backend, call: Call) -> Response:
+    """Store a body as a part of an upload."""
+    number = parse_part_number(call.query.get("partNumber"))
+    upload = await find_upload(backend, call)
+    body = IncomingBody(
+        call.request, call.verified, stored=upload.algorithm, strict=upload.is_explicit
+    )
+    tenant = call.tenant
+    key = upload.info.upload_key
+    written = await body.ingest(backend.workers, backend.crowd).through(
+        lambda receive: backend.swarm.write(tenant, receive, body.size, key)
+    )
+    backend.metrics.received_bytes.inc(body.size)
+    content = PartContent(
+        part_metadata(body.md5(), body.algorithm, body.checksum()),
+        body.size,
+        written.pages,
+        (key,) if written.pages else (),
+        written.segments,
+    )
+
+    async def commit() -> Committed:
+        return await commit_part(backend, call, upload, number, content)
+
+    await commit_or_abandon(backend, tenant, written, commit)
+    shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
+    return Response(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
+
+
+async def list_parts(backend: Backend, call: Call) -> Response:
+    """Show the parts that an upload has."""
+    params = list_parts_params(call.query)
+    upload = await find_upload(backend, call)
+    parts: list[Part] = []
+    more = params.limit > 0
+    truncated = False
+    after = params.after
+    while more and len(parts) < params.limit:
+        found, more = await list_parts_after(
+            backend, call, upload, after, params.limit - len(parts)
+        )
+        parts += found
+        if found:
+            after = found[-1].row.part_number
+        truncated = more
+    rows = [
+        xml_write.PartRow(
+            part.row.part_number,
+            part.row.created_ms,
+            part.etag,
+            part.manifest.size,
+            Algorithm(part.metadata.algorithm),
+            encode(part.metadata.checksum),
+        )
+        for part in parts
+    ]
+    document = xml_write.list_parts(
+        call.bucket,
+        call.route.key,
+        upload_id_text(upload.upload_id),
+        params,
+        rows,
+        owner_id=call.tenant.tenant_id.hex(),
+        truncated=truncated,
+        encode_url=(call.query.get("encoding-type") or "").lower() == "url",
+        algorithm=upload.info.algorithm,
+        checksum_type=type_text(upload.info.composite) if upload.info.algorithm else "",
+    )
+    return xml_response(document)
+
+
+async def abort_upload(backend: Backend, call: Call) -> Response:
+    """Drop an upload and what it has."""
+    upload_id = parse_upload_id(call.query.get("uploadId"))
+    await backend.directory.call(
+        UploadAbort(call.tenant.tenant_id, call.bucket, call.name, upload_id)
+    )
+    return Response(204)
+
+
+async def complete_upload(backend: Backend, call: Call) -> Response:
+    """Make the object of the parts that the request names. Completing again says the same."""
+    condition = write_condition(call.request)
+    document = await read_document(call.request, call.verified, backend.workers)
+    wanted = parse_complete_upload(document)
+    try:
+        upload = await find_upload(backend, call)
+    except NotFound as error:
+        metadata = await _completed_before(backend, call, wanted)
+        if metadata is None:
+            raise S3Error(errors.NO_SUCH_UPLOAD, UploadId=call.query.get("uploadId")) from error
+        return _completed(call, metadata)
+    chosen = choose(wanted, await _all_parts(backend, call, upload))
+    manifest, metadata = assemble(upload, chosen)
+    _check_whole(call, upload, metadata)
+    tenant = call.tenant
+    place = (tenant, upload.bucket_id, call.name, upload.upload_id)
+    request = UploadComplete(
+        tenant.tenant_id,
+        call.bucket,
+        call.name,
+        upload.upload_id,
+        tuple([ChosenPart(part.row.part_number, part.row.part_id) for part in chosen]),
+        manifest.size,
+        seal_manifest(*place, manifest, backend.entropy),
+        seal_summary(*place, summary_of(metadata).pack(), backend.entropy),
+        Condition(),
+    )
+
+    async def attempt(decided: Condition) -> None:
+        await backend.directory.call(_under(request, decided))
+
+    await under_condition(backend, tenant, call.bucket, call.name, condition, attempt)
+    return _completed(call, metadata)
+
+
+def _under(request: UploadComplete, condition: Condition) -> UploadComplete:
+    return UploadComplete(
+        request.tenant_id,
+        request.bucket,
+        request.name,
+        request.upload_id,
+        request.parts,
+        request.size,
+        request.sealed,
+        request.summary,
+        condition,
+    )
+
+
+async def _all_parts(backend: Backend, call: Call, upload: Upload) -> dict[int, Part]:
+    parts: dict[int, Part] = {}
+    more = True
+    after = 0
+    while more:
+        found, more = await list_parts_after(backend, call, upload, after, limits.MAX_LIST_ENTRIES)
+        for part in found:
+            after = part.row.part_number
+            parts[after] = part
+    return parts
+
+
+def _check_whole(call: Call, upload: Upload, metadata: ObjectMetadata) -> None:
+    """Hold the object against what the request's headers say of it.
+
+    Raises:
+        S3Error: BadDigest, InvalidRequest.
+    """
+    kind = _text(call, b"x-amz-checksum-type")
+    if kind is not None and kind.upper() != type_text(upload.info.composite):
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            f"The upload was created with the {type_text(upload.info.composite)} checksum mode. "
+            f"The complete request used the {kind[:32]} checksum mode.",
+        )
+    expected = expected_checksum(call.request, frozenset())
+    checksum = metadata.checksum
+    if expected is None or checksum is None or checksum.composite:
+        return
+    if checksum.algorithm != expected.algorithm.value or expected.digest is None:
+        return
+    if checksum.value != encode(expected.digest):
+        raise S3Error(
+            errors.BAD_DIGEST,
+            f"The {checksum.algorithm} you specified did not match the calculated checksum.",
+        )
+
+
+async def _completed_before(
+    backend: Backend, call: Call, wanted: tuple[NamedPart, ...]
+) -> ObjectMetadata | None:
+    """The object that this very upload became, if it did and of so many parts."""
+    upload_id = parse_upload_id(call.query.get("uploadId"))
+    try:
+        found = await find_object(backend, call, call.bucket, call.name, version_id=upload_id)
+    except NotFound:
+        return None
+    same = found.metadata.etag.endswith(f"-{len(wanted)}")
+    return found.metadata if same else None
+
+
+def _completed(call: Call, metadata: ObjectMetadata) -> Response:
+    checksum = metadata.checksum
+    host = (call.request.header(b"host") or b"").decode("latin-1")
+    path = call.request.path.decode("latin-1")
+    document = xml_write.upload_completed(
+        f"http://{host}{path}",
+        call.bucket,
+        call.route.key,
+        metadata.etag,
+        Algorithm(checksum.algorithm) if checksum is not None else None,
+        checksum.value if checksum is not None else "",
+        type_text(checksum.composite) if checksum is not None else "",
+    )
+    return xml_response(document)
+
+
+def _text(call: Call, header: bytes) -> str | None:
+    value = call.request.header(header)
+    return None if value is None else value.decode("latin-1")
