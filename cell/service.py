@@ -195,7 +195,8 @@ async def _serve_http(
     app = health_app(metrics.registry, health)
 
     async def handle(request: Request) -> Response:
-        await health()  # the numbers that /metrics shows
+        if request.path == b"/metrics":
+            await health()  # brings the numbers up to date
         return await app(request)
 
     await serve_http(listener, handle, log=world.log, clock=world.clock)
