@@ -11,7 +11,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-annotate
 
-.PHONY: run test check bench lock kill-test memory-test clean
+MINUTES ?= 10
+
+.PHONY: run test check bench sim lock kill-test memory-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -28,6 +30,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
+
+# New seeds of the simulator for MINUTES.
+sim: $(VENV)/.dev
+	$(BIN)/python -m sim --for $(MINUTES)
 
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev

@@ -14,16 +14,16 @@ import click
 from cli.report import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, exit_code_of, explain, print_error
 from common.errors import AlvearyError
 
-COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "up": ("cli.up", "A whole swarm on this machine."),
-    "status": ("cli.status", "Cells, rings, space, and what is missing."),
-    "invite": ("cli.admin", "Print a join token for a host's cell."),
-    "tenant": ("cli.tenants", "Make and list tenants."),
-    "key": ("cli.tenants", "Make, list and revoke S3 access keys."),
-    "coordinator": ("cli.daemons", "Run a coordinator."),
-    "cell": ("cli.daemons", "Run a cell, or join one to a swarm."),
-    "gateway": ("cli.daemons", "Run an S3 gateway."),
-    "sim": ("sim.__main__", "Run the deterministic simulator."),
+COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "up": ("cli.up", "up", "A whole swarm on this machine."),
+    "status": ("cli.status", "status", "Cells, rings, space, and what is missing."),
+    "invite": ("cli.admin", "invite", "Print a join token for a host's cell."),
+    "tenant": ("cli.tenants", "tenant", "Make and list tenants."),
+    "key": ("cli.tenants", "key", "Make, list and revoke S3 access keys."),
+    "coordinator": ("cli.daemons", "coordinator", "Run a coordinator."),
+    "cell": ("cli.daemons", "cell", "Run a cell, or join one to a swarm."),
+    "gateway": ("cli.daemons", "gateway", "Run an S3 gateway."),
+    "sim": ("sim.__main__", "main", "Run the deterministic simulator."),
 }
 
 
@@ -36,12 +36,13 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
