@@ -189,6 +189,8 @@ class Stock:
         dropped, or with ``anything`` taken all the same: suspicion may be wrong."""
         now = trio.current_time()
         health = self._health
+        if grants and health.suspects_none(now):
+            return grants.popleft()
         while grants:
             seen = [grants[index] for index in range(min(LOOKS_AHEAD, len(grants)))]
             best = best_grant(

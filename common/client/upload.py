@@ -48,12 +48,11 @@ class SegmentUpload:
 
     def __init__(self, resources: Resources, grant: Grant, geometry: Geometry) -> None:
         now = trio.current_time()
-        health = resources.health
-        suspects = [s for s, cell in enumerate(grant.cells) if health.is_suspect(cell, now)]
+        suspects = resources.health.suspects(grant.cells, now)
         self.grant = grant
         self.geometry = geometry
         self._resources = resources
-        self._quorum = PutQuorum(grant.n, grant.quorum, suspects=frozenset(suspects))
+        self._quorum = PutQuorum(grant.n, grant.quorum, suspects=suspects)
         self._leaves: list[list[bytes]] = [[] for _ in range(grant.n)]
         self._window: dict[int, _Stripe] = {}
         self._sent = [0] * grant.n

@@ -32,13 +32,12 @@ class WholeWrite:
         self, resources: Resources, grant: Grant, geometry: Geometry, encoded: list[EncodedStripe]
     ) -> None:
         now = trio.current_time()
-        health = resources.health
-        suspects = [s for s, cell in enumerate(grant.cells) if health.is_suspect(cell, now)]
+        suspects = resources.health.suspects(grant.cells, now)
         self._resources = resources
         self._grant = grant
         self._geometry = geometry
         self._encoded = encoded
-        self._quorum = PutQuorum(grant.n, grant.quorum, suspects=frozenset(suspects), sent_at=now)
+        self._quorum = PutQuorum(grant.n, grant.quorum, suspects=suspects, sent_at=now)
         self._changed = trio.lowlevel.ParkingLot()
         self._roots = [
             shard_root(

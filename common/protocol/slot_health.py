@@ -9,6 +9,7 @@ Source: docs/data-path.md, "Slot health".
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +49,7 @@ class SlotHealth:
     def __init__(self) -> None:
         self._cells: OrderedDict[PeerId, _Cell] = OrderedDict()
         self._typical_s: float | None = None
+        self._all_well_from = 0.0
 
     def succeeded(self, cell: PeerId, latency_s: float) -> None:
         """A cell answered after ``latency_s`` seconds: it is healthy again."""
@@ -84,11 +86,22 @@ class SlotHealth:
             return
         known.failures += 1
         known.suspect_until = now + min(SUSPECT_S * 2.0 ** (known.failures - 1), MAX_SUSPECT_S)
+        self._all_well_from = max(self._all_well_from, known.suspect_until)
+
+    def suspects_none(self, now: float) -> bool:
+        """Whether surely no cell is suspect: a cheap look before looking at each."""
+        return now >= self._all_well_from
 
     def is_suspect(self, cell: PeerId, now: float) -> bool:
         """Whether the cell failed so lately that others should be tried first."""
         known = self._cells.get(cell)
         return known is not None and now < known.suspect_until
+
+    def suspects(self, cells: Sequence[PeerId], now: float) -> frozenset[int]:
+        """The positions of the suspect ones among ``cells``."""
+        if self.suspects_none(now):
+            return frozenset()
+        return frozenset(at for at, cell in enumerate(cells) if self.is_suspect(cell, now))
 
     def is_slow(self, cell: PeerId, now: float) -> bool:
         """Whether the cell was late just now or is typically much slower than cells are."""

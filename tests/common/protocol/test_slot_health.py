@@ -32,6 +32,15 @@ def test_a_failed_cell_is_suspect_for_a_while_and_longer_when_it_fails_again() -
         now += MAX_SUSPECT_S
 
 
+def test_suspects_are_found_among_cells() -> None:
+    health = SlotHealth()
+    assert health.suspects([A, B], 0.0) == frozenset()
+    health.failed(B, 0.0)
+    assert not health.suspects_none(SUSPECT_S / 2)
+    assert health.suspects([A, B], SUSPECT_S / 2) == {1}
+    assert health.suspects_none(SUSPECT_S)
+
+
 def test_one_good_answer_clears_a_cell() -> None:
     health = SlotHealth()
     health.failed(A, 0.0)
