@@ -92,8 +92,8 @@ class SimStore:
         return result
 
     async def read(self, work: Callable[[Sql], T]) -> T:
-        await self._node.alive(self._life)
         await trio.lowlevel.checkpoint()
+        await self._node.alive(self._life)
         connection = self._database.connection
         connection.execute("BEGIN")
         try:
