@@ -52,8 +52,9 @@ class Input:
         if self._start == self._end:
             return None
         # An empty line or two before a request is forgiven (RFC 9112, 2.2).
-        while buffer.startswith(b"\r\n", self._start, self._end) and not self._searched:
+        while buffer.startswith(b"\r\n", self._start, self._end):
             self._start += 2
+            self._searched = 0
         length = head_end(buffer, self._start, self._end, self._searched)
         if length < 0:
             self._searched = len(self)

@@ -94,7 +94,7 @@ def head_end(data: bytearray, start: int, end: int, searched: int) -> int:
     return -1 if found < 0 else length
 
 
-def parse_head(data: bytes | bytearray | memoryview) -> Head:
+def parse_head(data: bytes) -> Head:
     """Parse a whole head: exactly the bytes that :func:`head_end` counted.
 
     Raises:
@@ -117,8 +117,9 @@ def parse_head(data: bytes | bytearray | memoryview) -> Head:
         raise BadHead(400, "bad_head") from error
     if not events.whole or events.surplus:
         raise BadHead(400, "bad_head")
-    version = parser.get_http_version()
-    if version not in {"1.1", "1.0"}:
+    # Looked at in the bytes: llhttp takes RTSP and ICE for HTTP.
+    version = data[: data.find(b"\r\n")][-9:]
+    if version not in {b" HTTP/1.1", b" HTTP/1.0"}:
         raise BadHead(505, "unknown_version")
     if len(events.target) > limits.MAX_HTTP_TARGET_BYTES:
         raise BadHead(414, "target_too_long")
@@ -132,7 +133,7 @@ def parse_head(data: bytes | bytearray | memoryview) -> Head:
         raise BadHead(400, "target_not_a_path")
     if b"#" in target:
         raise BadHead(400, "bad_target")
-    return _frame(method, target, events.headers, is_1_1=version == "1.1")
+    return _frame(method, target, events.headers, is_1_1=version == b" HTTP/1.1")
 
 
 def _frame(method: str, target: bytes, headers: Headers, *, is_1_1: bool) -> Head:

@@ -1,0 +1,582 @@
+"""The HTTP server over simulated streams: what it answers, keeps open, cuts and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import trio
+
+from common import limits
+from common.errors import Refused, Unavailable
+from common.http.records import Request, Response
+from common.http.server import Timeouts, serve_http
+from common.ports import Address, Listener, Stream
+from sim.world import SimNode, SimSwarm
+
+HOST = b"Host: a\r\n"
+
+
+class Client:
+    """A raw client: sends bytes, reads answers."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.data = bytearray()
+
+    async def send(self, *parts: bytes) -> None:
+        await self.stream.send(parts)
+
+    async def more(self) -> bool:
+        buffer = bytearray(65536)
+        try:
+            count = await self.stream.receive_into(memoryview(buffer))
+        except Unavailable:
+            return False
+        self.data += buffer[:count]
+        return count > 0
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        while b"\r\n\r\n" not in self.data:
+            assert await self.more(), f"closed within a head: {bytes(self.data)!r}"
+        raw, _, rest = bytes(self.data).partition(b"\r\n\r\n")
+        self.data = bytearray(rest)
+        first, *lines = raw.decode("latin-1").split("\r\n")
+        pairs = [line.partition(": ") for line in lines]
+        return int(first.split()[1]), {name.lower(): value for name, _, value in pairs}
+
+    async def answer(self, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        status, headers = await self.head()
+        length = int(headers.get("content-length", "0")) if body else 0
+        while len(self.data) < length:
+            assert await self.more(), "closed within a body"
+        found = bytes(self.data[:length])
+        del self.data[:length]
+        return status, headers, found
+
+    async def status(self) -> int:
+        return (await self.answer())[0]
+
+    async def is_closed(self) -> bool:
+        with trio.move_on_after(1000):
+            return not await self.more()
+        return False
+
+
+class Site:
+    """A server with one handler, and clients of it."""
+
+    def __init__(self, listener: Listener, node: SimNode) -> None:
+        self.listener = listener
+        self.node = node
+
+    async def client(self) -> Client:
+        network = self.node.swarm.node("client").world.network
+        address = Address("server", self.listener.address.port)
+        return Client(await network.connect(address, pin=None))
+
+
+Handle = Callable[[Request], Awaitable[Response]]
+Start = Callable[..., Awaitable[Site]]
+
+
+@pytest.fixture
+async def start(nursery: trio.Nursery) -> Start:
+    async def begin(
+        handler: Handle, *, max_connections: int = 100, timeouts: Timeouts | None = None
+    ) -> Site:
+        node = SimSwarm(seed=1).node("server")
+        world = node.world
+        listener = await world.network.listen(Address("server", 0), identity=None)
+
+        async def serve() -> None:
+            await serve_http(
+                listener,
+                handler,
+                log=world.log,
+                clock=world.clock,
+                max_connections=max_connections,
+                timeouts=timeouts,
+            )
+
+        nursery.start_soon(serve)
+        return Site(listener, node)
+
+    return begin
+
+
+async def whole(request: Request) -> bytes:
+    found = bytearray()
+    while piece := await request.body.receive():
+        found += piece
+    return bytes(found)
+
+
+async def echo(request: Request) -> Response:
+    body = await whole(request)
+    return Response(200, [(b"x-path", request.path)], request.method.encode() + b" " + body)
+
+
+async def refuse(_request: Request) -> Response:
+    return Response(403, [], b"no")
+
+
+async def test_requests_of_one_connection_are_answered_in_order(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(echo)).client()
+    await client.send(
+        b"GET /a?q HTTP/1.1\r\n" + HOST + b"\r\n"
+        b"PUT /b HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc"
+        b"PUT /c HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+        b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nTrailer: z\r\n\r\n"
+        b"GET /d HTTP/1.1\r\n" + HOST + b"\r\n"
+    )
+    for path, body in [("/a", b"GET "), ("/b", b"PUT abc"), ("/c", b"PUT def"), ("/d", b"GET ")]:
+        status, headers, found = await client.answer()
+        assert (status, headers["x-path"], found) == (200, path, body)
+        assert headers["server"] == "Alveary"
+        assert headers["date"].endswith(" GMT")
+        assert headers["connection"] == "keep-alive"
+
+
+async def test_a_large_body_arrives_whole_in_pieces_that_are_nobody_elses(
+    autojump_clock: object, start: Start
+) -> None:
+    body = bytes(range(256)) * 4096
+    seen: list[bytes | memoryview] = []
+
+    async def keep(request: Request) -> Response:
+        assert request.body.length == len(body)
+        while piece := await request.body.receive():
+            seen.append(piece)
+        return Response(200)
+
+    client = await (await start(keep)).client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body))
+    for at in range(0, len(body), 100_000):
+        await client.send(body[at : at + 100_000])
+    assert await client.status() == 200
+    assert b"".join(seen) == body
+    assert max(map(len, seen)) <= limits.HTTP_READ_BYTES
+
+
+async def test_a_head_may_come_byte_by_byte(autojump_clock: object, start: Start) -> None:
+    client = await (await start(echo)).client()
+    for byte in b"\r\nPUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy":
+        await client.send(bytes([byte]))
+    assert (await client.answer())[2] == b"PUT xy"
+
+
+async def test_a_head_request_gets_the_length_and_no_body(
+    autojump_clock: object, start: Start
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, [], b"12345")
+
+    client = await (await start(handler)).client()
+    await client.send((b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n") * 2)
+    for _ in range(2):
+        _, headers, _ = await client.answer(body=False)
+        assert headers["content-length"] == "5"
+    assert not client.data
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_that_has_no_body_says_no_length(
+    autojump_clock: object, start: Start, status: int
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(status, [(b"etag", b'"x"')])
+
+    client = await (await start(handler)).client()
+    await client.send((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 2)
+    for _ in range(2):
+        found, headers = await client.head()
+        assert found == status
+        assert "content-length" not in headers
+
+
+async def test_continue_is_said_when_the_handler_reads(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(echo)).client()
+    await client.send(
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    )
+    assert (await client.head())[0] == 100
+    await client.send(b"ab")
+    assert (await client.answer())[2] == b"PUT ab"
+
+
+async def test_without_reading_there_is_no_continue_and_the_connection_closes(
+    autojump_clock: object,
+    start: Start,
+) -> None:
+    client = await (await start(refuse)).client()
+    await client.send(
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    )
+    status, headers, _ = await client.answer()
+    assert (status, headers["connection"]) == (403, "close")
+    assert await client.is_closed()
+
+
+async def test_a_small_unread_body_is_drained_and_the_connection_kept(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(refuse)).client()
+    for _ in range(2):
+        await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 50000\r\n\r\n")
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (403, "keep-alive")
+        await client.send(b"x" * 50_000)
+
+
+async def test_a_large_unread_body_may_be_sent_to_its_end_before_the_close(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(refuse)).client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 9000000\r\n\r\n")
+    for _ in range(9):
+        await client.send(b"x" * 1_000_000)
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"], body) == (403, "close", b"no")
+    assert await client.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\nA: b\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET / RTSP/1.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (b"PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 501),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+        (
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            400,
+        ),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
+        (
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417),
+        (b"GET /" + b"a" * limits.MAX_HTTP_TARGET_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 32_768 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * limits.MAX_HTTP_HEADERS + b"\r\n", 431),
+    ],
+)
+async def test_an_ambiguous_or_boundless_head_is_refused_and_the_connection_closed(
+    autojump_clock: object, start: Start, nursery: trio.Nursery, request_bytes: bytes, status: int
+) -> None:
+    client = await (await start(echo)).client()
+    nursery.start_soon(client.send, request_bytes)
+    found, headers, body = await client.answer()
+    assert (found, headers["connection"], body) == (status, "close", b"")
+    assert await client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"2\r\nabc\r\n0\r\n\r\n",
+        b"2\r\nabXX0\r\n\r\n",
+        b"2\nab\r\n0\r\n\r\n",
+        b"+2\r\nab\r\n0\r\n\r\n",
+        b"0x2\r\nab\r\n0\r\n\r\n",
+        b"\r\n2\r\nab\r\n0\r\n\r\n",
+        b"ffffffffffffffffff\r\nab",
+        b"2;" + b"x" * 5000,
+        b"0\r\n folded: x\r\n\r\n",
+        b"0\r\n" + b"a: b\r\n" * 5000,
+    ],
+)
+async def test_broken_chunks_are_told_to_the_handler_and_nothing_follows(
+    autojump_clock: object, start: Start, body: bytes
+) -> None:
+    reasons: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await whole(request)
+        except Refused as error:
+            reasons.append(error.reason)
+            return Response(400)
+        return Response(200)
+
+    client = await (await start(handler)).client()
+    await client.send(
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n",
+        body + b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n",
+    )
+    status, headers, _ = await client.answer()
+    assert (status, headers["connection"], reasons) == (400, "close", ["bad_chunk"])
+    assert await client.is_closed()
+    assert not client.data
+
+
+async def test_a_body_that_ends_early_or_falls_silent_is_told_to_the_handler(
+    autojump_clock: object,
+    start: Start,
+) -> None:
+    reasons: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await whole(request)
+        except (Refused, Unavailable) as error:
+            reasons.append(error.reason)
+            return Response(400)
+        return Response(200)
+
+    site = await start(handler)
+    head = b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\nabc"
+    client = await site.client()
+    await client.send(head)
+    assert await client.status() == 400
+    assert reasons == ["body_timeout"]
+    client = await site.client()
+    await client.send(head)
+    await client.stream.close()
+    await trio.sleep(1)
+    assert reasons[1:] in (["body_too_short"], ["client_gone"])
+
+
+async def test_a_failing_handler_gives_an_empty_500(autojump_clock: object, start: Start) -> None:
+    async def handler(_request: Request) -> Response:
+        raise RuntimeError("x")
+
+    client = await (await start(handler)).client()
+    await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"], body) == (500, "close", b"")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"a", b"b\r\nset-cookie: x")],
+        [(b"a", b"b\nc")],
+        [(b"a\r\nb", b"c")],
+        [(b"a", b"b\0")],
+        [(b"connection", b"close")],
+    ],
+)
+async def test_a_header_that_would_split_the_answer_is_not_sent(
+    autojump_clock: object, start: Start, headers: list[tuple[bytes, bytes]]
+) -> None:
+    async def handler(_request: Request) -> Response:
+        return Response(200, headers, b"x")
+
+    client = await (await start(handler)).client()
+    await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    status, found, body = await client.answer()
+    assert (status, body) == (500, b"")
+    assert "set-cookie" not in found
+
+
+class Pieces:
+    """A body of pieces that notes its closing, and fails at its end if asked to."""
+
+    def __init__(self, *pieces: bytes, fails: bool = False) -> None:
+        self.pieces = list(pieces)
+        self.fails = fails
+        self.closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self.pieces:
+            return self.pieces.pop(0)
+        if self.fails:
+            raise RuntimeError("x")
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def streamed(
+    start: Start, body: Pieces, length: int | None, *, version: bytes = b"1.1"
+) -> Client:
+    headers = [] if length is None else [(b"content-length", b"%d" % length)]
+
+    async def handler(_request: Request) -> Response:
+        return Response(200, headers, body)
+
+    client = await (await start(handler)).client()
+    await client.send(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n")
+    return client
+
+
+async def test_a_streamed_body_of_the_promised_length_is_sent_and_closed(
+    autojump_clock: object, start: Start
+) -> None:
+    body = Pieces(b"abc", b"defg")
+    client = await streamed(start, body, 7)
+    assert (await client.answer())[2] == b"abcdefg"
+    await client.send(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (await client.answer(body=False))[0] == 200
+    assert body.closed
+
+
+async def test_a_streamed_body_without_length_goes_in_chunks(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await streamed(start, Pieces(b"abc", b"defg"), None)
+    _, headers = await client.head()
+    assert headers["transfer-encoding"] == "chunked"
+    while not client.data.endswith(b"0\r\n\r\n"):
+        assert await client.more()
+    assert client.data == b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+
+
+async def test_an_old_client_gets_a_body_that_ends_with_the_connection(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await streamed(start, Pieces(b"abc", b"defg"), None, version=b"1.0")
+    _, headers = await client.head()
+    assert headers["connection"] == "close"
+    while await client.more():
+        pass
+    assert client.data == b"abcdefg"
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        (Pieces(b"abc"), 4),
+        (Pieces(b"abc", b"de"), 4),
+        (Pieces(b"abc", fails=True), 4),
+        (Pieces(b"abc", fails=True), None),
+    ],
+)
+async def test_a_streamed_body_that_breaks_off_cuts_the_connection(
+    autojump_clock: object, start: Start, body: Pieces, length: int | None
+) -> None:
+    client = await streamed(start, body, length)
+    await client.head()
+    while await client.more():
+        pass
+    assert client.data in (b"abc", b"3\r\nabc\r\n")
+    assert body.closed
+
+
+async def test_a_body_that_fails_before_its_first_byte_is_a_500(
+    autojump_clock: object, start: Start
+) -> None:
+    body = Pieces(fails=True)
+    client = await streamed(start, body, 4)
+    assert await client.status() == 500
+    assert body.closed
+
+
+async def test_a_client_that_goes_away_closes_the_body_it_was_sent(
+    autojump_clock: object, start: Start
+) -> None:
+    body = Pieces(*[b"x" * 200_000] * 20)
+    client = await streamed(start, body, 4_000_000)
+    await client.head()
+    await client.stream.close()
+    await trio.sleep(1)
+    assert body.closed
+
+
+async def test_silent_clients_are_let_go(autojump_clock: object, start: Start) -> None:
+    site = await start(echo, timeouts=Timeouts(idle_s=10, head_s=5))
+    for sent, most in [(b"", 11), (b"GET / HTTP/1.1\r\n", 6)]:
+        client = await site.client()
+        if sent:
+            await client.send(sent)
+        began = trio.current_time()
+        assert await client.is_closed()
+        assert trio.current_time() - began <= most
+
+
+async def test_a_client_that_takes_nothing_is_let_go(autojump_clock: object, start: Start) -> None:
+    body = Pieces(*[b"x" * 200_000] * 20)
+    await streamed(start, body, 4_000_000)
+    await trio.sleep(limits.HTTP_SEND_TIMEOUT_S + 1)
+    assert body.closed
+
+
+async def test_a_slow_but_steady_body_has_all_the_time_it_needs(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(echo)).client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\n")
+    for _ in range(10):
+        await trio.sleep(50)
+        await client.send(b"x")
+    assert (await client.answer())[2] == b"PUT xxxxxxxxxx"
+
+
+async def test_the_idlest_connection_gives_way_to_a_new_one(
+    autojump_clock: object, start: Start
+) -> None:
+    site = await start(echo, max_connections=2)
+    first, second = await site.client(), await site.client()
+    for client in (first, second):
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert await client.status() == 200
+        await trio.sleep(1)
+    third = await site.client()
+    await third.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert await third.status() == 200
+    assert await first.is_closed()
+    await second.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert await second.status() == 200
+
+
+async def test_busy_connections_are_not_evicted_and_new_ones_wait(
+    autojump_clock: object, start: Start
+) -> None:
+    release = trio.Event()
+
+    async def handler(_request: Request) -> Response:
+        await release.wait()
+        return Response(200)
+
+    site = await start(handler, max_connections=1)
+    first, second = await site.client(), await site.client()
+    for client in (first, second):
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    await trio.sleep(5)
+    release.set()
+    assert await first.status() == 200
+    assert await second.status() == 200
+
+
+async def test_an_offer_to_upgrade_is_ignored(autojump_clock: object, start: Start) -> None:
+    client = await (await start(echo)).client()
+    await client.send(
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+        b"Content-Length: 2\r\n\r\nab"
+    )
+    assert (await client.answer())[2] == b"PUT ab"
