@@ -132,6 +132,7 @@ class _Reading:
         self._entries: deque[_Entry] = deque()
         self._ahead_bytes = 0
         self._is_planned = False
+        self._is_over = False
         self._scope = trio.CancelScope()
         self._consumer = trio.lowlevel.ParkingLot()
         self._producer = trio.lowlevel.ParkingLot()
@@ -150,18 +151,22 @@ class _Reading:
     async def fetch_ahead(self, cutter: _Cutter, group: _Group) -> None:
         """Fetch this group and those after it, until cancelled or done. Never raises: what goes
         wrong waits in its place in the line for the consumer."""
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                try:
-                    await self._fetch_in_line(cutter, group, nursery)
-                except Exception as error:
-                    failed = _Entry(self._resources.budget, 0)
-                    failed.error = error
-                    self._entries.append(failed)
-                self._is_planned = True
-                self._consumer.unpark_all()
-        if self._scope.cancel_called:
-            self._drop_all()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    try:
+                        await self._fetch_in_line(cutter, group, nursery)
+                    except Exception as error:
+                        failed = _Entry(self._resources.budget, 0)
+                        failed.error = error
+                        self._entries.append(failed)
+                    self._is_planned = True
+                    self._consumer.unpark_all()
+        finally:
+            self._is_over = True
+            self._consumer.unpark_all()
+            if self._scope.cancel_called:
+                self._drop_all()
 
     async def _fetch_in_line(self, cutter: _Cutter, group: _Group, nursery: trio.Nursery) -> None:
         while True:
@@ -196,6 +201,8 @@ class _Reading:
                     return entry
             elif self._is_planned:
                 return None
+            if self._is_over:
+                raise Unavailable("client_stops")
             await self._consumer.park()
 
     def done_with(self, entry: _Entry) -> None:
@@ -256,7 +263,8 @@ async def read_object(
         finally:
             entry.keep(0)
         return
-    resources.background.start_soon(reading.fetch_ahead, cutter, group)
+    if not resources.background.start(reading.fetch_ahead, cutter, group):
+        raise Unavailable("client_stops")
     try:
         while (following := await reading.next_entry()) is not None:
             for chunk in following.chunks or ():

@@ -18,7 +18,7 @@ from common.client.locate import Version
 from common.client.peers import PeerPool
 from common.client.put import Written, abandon, write_object
 from common.client.reports import Reports
-from common.client.resources import Resources
+from common.client.resources import Background, Resources
 from common.client.stock import Stock
 from common.crypto.keys import TenantKey
 from common.format.manifest import Manifest
@@ -55,6 +55,7 @@ class SwarmClient:
         self._directory = directory
         self._pool = pool
         self._workers = workers
+        self._chance = chance
         self._log = log
         self._health = SlotHealth()
         self._budget = ByteBudget(budget_bytes)
@@ -74,6 +75,7 @@ class SwarmClient:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._stock.run)
                 nursery.start_soon(self._reports.run)
+                background = Background(nursery)
                 self._running = Resources(
                     pool=self._pool,
                     health=self._health,
@@ -81,9 +83,14 @@ class SwarmClient:
                     budget=self._budget,
                     log=self._log,
                     upload_numbers=count(1),
-                    background=nursery,
+                    background=background,
+                    chance=self._chance,
                 )
                 task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    background.close()
         finally:
             self._running = None
 
@@ -118,11 +125,13 @@ class SwarmClient:
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
-        """Give up what was written and will not be committed. Best effort, within seconds: what
-        this cannot tell ends with the write lease."""
+        """Give up what was written and will not be committed. Goes on in the background, and is
+        best effort: what a coordinator is not told ends with the write lease."""
         segments = [segment.segment_id for segment in written.segments]
         if segments:
-            await abandon(self._directory, tenant.tenant_id, segments)
+            background = self._resources().background
+            background.start(abandon, self._directory, tenant.tenant_id, segments)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def read(
         self,

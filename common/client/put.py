@@ -37,7 +37,7 @@ REPLAYED_STRIPES: Final = 2
 """Plaintext kept until the quorum of cells took the upload up, so that it can begin anew."""
 TRY_AGAIN_S: Final = (0.1, 0.5)
 """Pauses before the second and the third try of a segment."""
-ABANDON_TIMEOUT_S: Final = 2.0
+ABANDON_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,19 @@ async def write_object(
     try:
         return await writer.write(size)
     except BaseException:
-        await abandon(directory, tenant.tenant_id, writer.begun)
+        if writer.begun:
+            resources.background.start(abandon, directory, tenant.tenant_id, writer.begun)
         raise
 
 
 async def abandon(directory: Directory, tenant_id: TenantId, segments: list[SegmentId]) -> None:
     """Tell a coordinator that these segments will never be committed. Best effort: what it does
     not hear of ends with the write lease."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + ABANDON_TIMEOUT_S):
+    with trio.move_on_after(ABANDON_TIMEOUT_S):
         try:
             for at in range(0, len(segments), MAX_DELETE_BATCH):
                 batch = tuple(segments[at : at + MAX_DELETE_BATCH])
-                await directory.call(WriteAbandon(tenant_id, batch), timeout_s=ABANDON_TIMEOUT_S)
+                await directory.call(WriteAbandon(tenant_id, batch))
         except AlvearyError:
             return
 
@@ -125,9 +126,8 @@ class _Writer:
         else:
             await self._write_large(size)
         if self._given_up:
-            given_up = self._given_up
-            self._resources.background.start_soon(
-                abandon, self._directory, self._tenant_id, given_up
+            self._resources.background.start(
+                abandon, self._directory, self._tenant_id, self._given_up
             )
         commitment = commitment_of(self._upload_key)
         extents = [
@@ -147,6 +147,9 @@ class _Writer:
             lambda: encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
         )
 
+    async def _pause(self, about_s: float) -> None:
+        await trio.sleep(about_s * self._resources.chance.uniform(0.5, 1.5))
+
     # --- small: all of it kept, so tried again as it is ----------------------------------------
 
     async def _write_small(self, size: int) -> None:
@@ -163,7 +166,7 @@ class _Writer:
     async def _try_small(self, grant: Grant, plain: Buffer) -> NewSegment:
         for pause_s in (0.0, *TRY_AGAIN_S):
             if pause_s:
-                await trio.sleep(pause_s)
+                await self._pause(pause_s)
                 grant = await self._stock.take_small(self._tenant_id)
             elif not self._stock.is_good(grant):
                 # The client was slow. Should the redundancy have changed meanwhile, then what is
@@ -230,7 +233,7 @@ class _Writer:
                 if not head.is_whole or not tries:
                     raise Unavailable("write_quorum_lost")
                 self._given_up.append(stage.grant.segment_id)
-                await trio.sleep(tries.pop(0))
+                await self._pause(tries.pop(0))
                 grant = await line.take_again()
                 if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):
                     raise Unavailable("write_quorum_lost")  # its stripes would be cut otherwise

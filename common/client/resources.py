@@ -5,15 +5,38 @@ Source: docs/data-path.md, "Memory".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
 from common.client.budget import ByteBudget
 from common.client.peers import PeerPool
-from common.ports import Log, Workers
+from common.ports import Chance, Log, Workers
 from common.protocol.slot_health import SlotHealth
+
+
+class Background:
+    """Tasks that outlive the stream that begins them, each of them for seconds at most.
+
+    Args:
+        nursery: theirs.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery: trio.Nursery | None = nursery
+
+    def start(self, work: Callable[..., Awaitable[Any]], *args: object) -> bool:
+        """Begin a task; False, and nothing is begun, while the client stops."""
+        if self._nursery is None:
+            return False
+        self._nursery.start_soon(work, *args)
+        return True
+
+    def close(self) -> None:
+        """Begin no more. To be called before the nursery can end."""
+        self._nursery = None
 
 
 @dataclass(slots=True)
@@ -27,8 +50,8 @@ class Resources:
     log: Log
     upload_numbers: Iterator[int]
     """Numbers of uploads to cells, never the same twice."""
-    background: trio.Nursery
-    """For what outlives the stream that begins it; everything in it ends by itself, soon."""
+    background: Background
+    chance: Chance
 
 
 class StripeHold:

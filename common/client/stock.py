@@ -13,7 +13,8 @@ from typing import Final
 import trio
 
 from common.client.directory import Directory
-from common.errors import AlvearyError, PeerViolation, Refused
+from common.client.resources import Background
+from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of
 from common.limits import (
     GRANTS_AHEAD,
@@ -104,9 +105,12 @@ class Stock:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the refills until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self._background = Background(nursery)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._background.close()
 
     async def take_small(self, tenant_id: TenantId) -> Grant:
         """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
@@ -123,8 +127,7 @@ class Stock:
             had = bool(shelf.grants)
             grant = self._choose(shelf.grants, anything=asked >= ASKS_AGAIN)
             if len(shelf.grants) < MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
-                shelf.refilled = trio.Event()
-                self._nursery.start_soon(self._refill, tenant_id, shelf)
+                self._begin_refill(tenant_id, shelf)
             if grant is not None:
                 return grant
             asked += had
@@ -159,6 +162,11 @@ class Stock:
     def line(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantLine:
         """The grants of one large object, for segments of these sizes in bytes."""
         return GrantLine(self, tenant_id, sizes)
+
+    def _begin_refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
+        if not self._background.start(self._refill, tenant_id, shelf):
+            raise Unavailable("client_stops")
+        shelf.refilled = trio.Event()
 
     async def _refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
         assert shelf.refilled is not None

@@ -17,7 +17,7 @@ from common.client.stock import Grant
 from common.crypto.digest import shard_root
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe
-from common.errors import AlvearyError, Refused, Unavailable
+from common.errors import AlvearyError, Refused
 from common.limits import APPENDS_IN_FLIGHT, WRITE_WINDOW_STRIPES
 from common.protocol.put_plan import PutQuorum, Verdict, holding_back, stall_allowance_s
 from common.wire.messages import NewSegment, ShardAbort, ShardAppend, ShardFinish, ShardOpen
@@ -86,8 +86,11 @@ class SegmentUpload:
                 nursery.cancel_scope.cancel()
             if verdict is Verdict.DONE:
                 self._segment = self._result()
+                now = trio.current_time()
                 for slot in self._quorum.live():
-                    self._failed(slot, Unavailable("straggler"))
+                    cell = self.grant.cells[slot]
+                    self._resources.health.was_late(cell, now - self._quorum.sent_at, now)
+                    self._give_up(slot, "straggler")
             else:
                 self._resources.log.warning(
                     "segment_lost",
@@ -204,7 +207,7 @@ class SegmentUpload:
                 self._failed(slot, error)
             finally:
                 if upload and connection is not None and slot not in self._quorum.durable:
-                    resources.background.start_soon(_abort, connection, upload)
+                    resources.background.start(_abort, connection, upload)
         if scope.cancelled_caught:
             self._give_up(slot, "cut")
         self._changed.unpark_all()

@@ -12,7 +12,7 @@ from common.client.stock import Grant
 from common.crypto.digest import shard_root
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe
-from common.errors import AlvearyError, Refused, Unavailable
+from common.errors import AlvearyError, Refused
 from common.limits import MAX_FRAME_PAYLOAD_BYTES, SMALL_OBJECT_BYTES
 from common.protocol.put_plan import PutQuorum, Verdict
 from common.wire.messages import NewSegment, ShardPut
@@ -66,8 +66,11 @@ class WholeWrite:
             nursery.cancel_scope.cancel()
         if verdict is Verdict.LOST:
             return None
+        now = trio.current_time()
         for slot in quorum.live():
-            self._failed(slot, Unavailable("straggler"))
+            cell = grant.cells[slot]
+            self._resources.health.was_late(cell, now - quorum.sent_at, now)
+            self._resources.log.info("shard_missed", cell=cell, slot=slot, error="straggler")
         return NewSegment(
             grant.segment_id,
             grant.ring,

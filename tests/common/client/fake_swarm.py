@@ -359,6 +359,7 @@ class FakeSwarm:
         self.client: SwarmClient
         self.directory: Directory
         self.pool: PeerPool
+        self.nursery: trio.Nursery
 
     async def write(self, data: Buffer, *, chunk: int = 100_000) -> Written:
         return await self.client.write(TENANT, receiver(data, chunk), len(data), UPLOAD_KEY)
@@ -427,6 +428,7 @@ async def fake_swarm(
         await nursery.start(swarm.pool.run)
         await nursery.start(swarm.directory.run)
         await nursery.start(swarm.client.run)
+        swarm.nursery = nursery
         yield swarm
         nursery.cancel_scope.cancel()
 

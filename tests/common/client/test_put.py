@@ -198,8 +198,8 @@ async def test_a_cancelled_write_abandons_its_segments(autojump_clock: MockClock
 
         with trio.move_on_after(2.0):
             await swarm.client.write(TENANT, receive, MAX_SINGLE_PUT_BYTES, UPLOAD_KEY)
-        assert swarm.coordinator.abandoned
         await trio.sleep(3)
+        assert swarm.coordinator.abandoned
         assert swarm.open_uploads() == 0
         assert swarm.client.budget.free_bytes == 32 << 20
 
@@ -270,4 +270,23 @@ async def test_abandon_tells_the_coordinator(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         written = await swarm.write(content(100))
         await swarm.client.abandon(TENANT, written)
+        await trio.sleep(1)
         assert swarm.coordinator.abandoned == {written.segments[0].segment_id}
+
+
+@pytest.mark.parametrize("size", [5000, 20 * MIB])
+async def test_a_client_that_stops_ends_its_streams_quietly(
+    size: int, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        data = content(size)
+        manifest = swarm.coordinator.commit(await swarm.write(data))
+
+        async def stream() -> None:
+            while True:
+                await swarm.write(data)
+                assert await swarm.read(manifest) == data
+
+        for _ in range(5):
+            swarm.nursery.start_soon(stream)
+        await trio.sleep(0.3)
