@@ -161,6 +161,8 @@ class ChunkDecoder:
         if self._state != _TAIL or self._left:
             raise S3Error(errors.INCOMPLETE_BODY)
         if not self._has_trailer:
+            if self._tail == b"\r":
+                raise S3Error(errors.INCOMPLETE_BODY)
             if bytes(self._tail) not in {b"", b"\r\n"}:
                 _malformed()
             return {}
@@ -273,7 +275,7 @@ class ChunkDecoder:
         Lines may end in LF or CRLF, and empty ones may stand between: minio-go ends each field
         with LF and puts an empty line before the signature.
         """
-        if not self._tail.endswith(b"\r\n") and self._tail:
+        if not self._tail.endswith(b"\n\r\n") and self._tail != b"\r\n":
             raise S3Error(errors.INCOMPLETE_BODY)
         fields: dict[str, str] = {}
         canonical = b""
@@ -282,12 +284,13 @@ class ChunkDecoder:
             if not line:
                 continue
             name, colon, value = line.partition(b":")
-            key = name.strip().lower().decode("latin-1")
+            name, value = name.strip(b" \t").lower(), value.strip(b" \t")
+            key = name.decode("latin-1")
             if not colon or not key or key in fields or _TRAILER_SIGNATURE in fields:
                 raise S3Error(errors.MALFORMED_TRAILER)
-            fields[key] = value.strip().decode("latin-1")
+            fields[key] = value.decode("latin-1")
             if key != _TRAILER_SIGNATURE:
-                canonical += name.strip().lower() + b":" + value.strip() + b"\n"
+                canonical += name + b":" + value + b"\n"
         return fields, canonical
 
     def _check_trailer(self, signature: str | None, canonical: bytes) -> None:
