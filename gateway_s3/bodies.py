@@ -49,6 +49,7 @@ class IncomingBody:
         stored: the checksum that must be known at the end; None: the one that the client says, or
             CRC64NVME, as S3 does.
         strict: a checksum that the client says must be the stored one.
+        checksum_is_of_body: False: a checksum header is of something else (the finished object).
 
     Raises:
         S3Error: the head promises no length, too much, or contradicts itself.
@@ -61,10 +62,11 @@ class IncomingBody:
         *,
         stored: Algorithm | None = None,
         strict: bool = False,
+        checksum_is_of_body: bool = True,
     ) -> None:
         self.size = payload_bytes(request, verified.payload)
         trailers = announced_trailers(request, verified.payload)
-        self._expected = expected_checksum(request, trailers)
+        self._expected = expected_checksum(request, trailers) if checksum_is_of_body else None
         self._content_md5 = content_md5(request)
         self._verified = verified
         self._body = request.body
@@ -169,12 +171,18 @@ class IncomingBody:
 
 
 async def read_document(
-    request: Request, verified: Verified, workers: Workers, *, must_vouch: bool = False
+    request: Request,
+    verified: Verified,
+    workers: Workers,
+    *,
+    must_vouch: bool = False,
+    checksum_is_of_body: bool = True,
 ) -> bytes:
     """Read a small body whole, held against everything that the request says of it.
 
     Args:
         must_vouch: a digest of the body must be given beside the signature.
+        checksum_is_of_body: see :class:`IncomingBody`.
 
     Raises:
         S3Error: MaxMessageLengthExceeded; InvalidRequest: not vouched for; and as a body can be
@@ -184,7 +192,7 @@ async def read_document(
         if verified.payload is Payload.HASHED and verified.payload_sha256 != _EMPTY_SHA256:
             raise S3Error(errors.CONTENT_SHA256_MISMATCH)
         return b""
-    body = IncomingBody(request, verified)
+    body = IncomingBody(request, verified, checksum_is_of_body=checksum_is_of_body)
     if body.size > MAX_XML_BODY_BYTES:
         raise S3Error(errors.MAX_MESSAGE_LENGTH_EXCEEDED)
     if must_vouch and not body.is_vouched_for:

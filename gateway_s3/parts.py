@@ -164,7 +164,10 @@ async def abort_upload(backend: Backend, call: Call) -> Response:
 async def complete_upload(backend: Backend, call: Call) -> Response:
     """Make the object of the parts that the request names. Completing again says the same."""
     condition = write_condition(call.request)
-    document = await read_document(call.request, call.verified, backend.workers)
+    # A checksum header of this request is of the object, not of the document.
+    document = await read_document(
+        call.request, call.verified, backend.workers, checksum_is_of_body=False
+    )
     wanted = parse_complete_upload(document)
     try:
         upload = await find_upload(backend, call)
