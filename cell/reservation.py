@@ -35,7 +35,7 @@ class Reservation:
         Raises:
             Unavailable: ``no_space``, ``read_only``, ``write_error``.
         """
-        job = Job(self._header.record_bytes, self._build, self._after, sync=False)
+        job = Job(self._header.record_bytes, self._build, self._after, sync=False, fills=False)
         self._writer.submit(job)
         try:
             await job.wait()

@@ -47,10 +47,22 @@ class Job:
         after: called once, when it is durable (or written, with ``sync`` false) or has failed.
         place: of a record whose room was reserved before.
         sync: it counts only once it is durable.
+        fills: what ``build`` makes is all of ``length``; the units of a reservation come later.
         key: of a shard: its record might be found by a scan even if this job fails.
     """
 
-    __slots__ = ("after", "build", "done", "error", "key", "length", "offset", "place", "sync")
+    __slots__ = (
+        "after",
+        "build",
+        "done",
+        "error",
+        "fills",
+        "key",
+        "length",
+        "offset",
+        "place",
+        "sync",
+    )
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class Job:
         *,
         place: tuple[Growing, int] | None = None,
         sync: bool = True,
+        fills: bool = True,
         key: ShardKey | None = None,
     ) -> None:
         self.length = length
@@ -67,6 +80,7 @@ class Job:
         self.after = after
         self.place = place
         self.sync = sync
+        self.fills = fills
         self.key = key
         self.done = trio.Event()
         self.offset = 0
@@ -143,6 +157,8 @@ class Writer:
                     continue
             together.append(self._queue.popleft())
             size += job.length
+            if not job.fills:
+                break  # what follows does not begin where its bytes end
         if together:
             await self._append(together)
 
@@ -162,7 +178,9 @@ class Writer:
         for job in jobs:
             offset = volume.reserve(job.length)
             offsets.append(offset)
-            parts.extend(job.build(volume, offset))
+            built = job.build(volume, offset)
+            assert not job.fills or sum(map(len, built)) == job.length
+            parts.extend(built)
         try:
             async with self._volumes.opened(volume.number) as file:
                 await file.write(start, parts)
