@@ -136,6 +136,8 @@ MAX_REPORTS_WAITING: Final = 256
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """All stripes in flight of one gateway process; streams wait for room."""
 CELL_BUFFER_BUDGET_BYTES: Final = 24 * MIB
+COORDINATOR_BUFFER_BUDGET_BYTES: Final = 64 * MIB
+"""Requests and replies in flight: manifests of 10,000 parts are the largest, of up to 2 MiB."""
 
 # --- cell ------------------------------------------------------------------------------------
 VOLUME_BYTES: Final = 256 * MIB

@@ -13,6 +13,8 @@ from common.ports import Address
 from coordinator.placement_policy import Redundancy, default_quorum
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere
+_HTTP: Final = Address("127.0.0.1", 7480)
 _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
 
 
@@ -30,8 +32,8 @@ class Config:
     """
 
     data: str
-    listen: Address = Address("0.0.0.0", 7400)
-    http: Address = Address("127.0.0.1", 7480)
+    listen: Address = _LISTEN
+    http: Address = _HTTP
     advertise: Address | None = None
     swarm: str = "alveary"
     redundancy: str = "4/6"

@@ -274,7 +274,7 @@ def _pages(sql: Sql, owner: int, first: int, last: int) -> tuple[PlacedPage, ...
         " AND start + size > ?2 AND number >= ?4 ORDER BY number LIMIT ?5",
         (owner, first, last, _page_at(sql, owner, first), MAX_PAGES_PER_REPLY),
     )
-    pages = []
+    pages: list[PlacedPage] = []
     extents = 0
     for number, start, packed in rows:
         page = Page.unpack(packed)
@@ -329,5 +329,16 @@ def _stored(sql: Sql, needed: Sequence[SegmentId]) -> tuple[Stored, ...]:
             (segment_id,),
         ).fetchone()
         missing = sql.execute("SELECT slot FROM missing_shards WHERE segment_id = ?", (segment_id,))
-        found.append(Stored(segment_id, *row, frozenset(slot for (slot,) in missing)))
+        ring, segment_bytes, unit_bytes, shard_bytes, roots = row
+        found.append(
+            Stored(
+                segment_id,
+                ring,
+                segment_bytes,
+                unit_bytes,
+                shard_bytes,
+                roots,
+                frozenset(slot for (slot,) in missing),
+            )
+        )
     return tuple(found)

@@ -1,0 +1,156 @@
+"""What cells ask: to join, heartbeats, settling, reports of loss.
+
+Source: docs/protocol.md, "Cells and coordinators".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from common.client.server import Answer, Caller
+from common.ids import BucketId
+from common.limits import MAX_DELETE_BATCH
+from common.ports import Log, Sql, Store, WallClock
+from common.wire.messages import (
+    CellJoin,
+    CellJoined,
+    Done,
+    Heartbeat,
+    HeartbeatReply,
+    Settle,
+    SettleReply,
+    ShardName,
+    ShardsLost,
+)
+from coordinator import cells, segments
+from coordinator.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
+from coordinator.swarm import Swarm, heard
+
+_HEARTBEATS: Final = "heartbeats"
+
+
+class CellHandlers:
+    """Handlers of the requests of cells.
+
+    Args:
+        swarm_name, swarm_id: told to a cell that joins.
+        heartbeat_interval_s: told to all.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        swarm: Swarm,
+        clock: WallClock,
+        log: Log,
+        *,
+        swarm_name: str,
+        swarm_id: bytes,
+        heartbeat_interval_s: int,
+    ) -> None:
+        self._store = store
+        self._swarm = swarm
+        self._clock = clock
+        self._log = log
+        self._name = swarm_name
+        self._swarm_id = BucketId(swarm_id)
+        self._interval_s = heartbeat_interval_s
+        self._heard_on: dict[int, Caller] = {}
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
+        """Take a cell into the swarm."""
+        now_ms = self._now_ms()
+        number, site, host = await self._store.transact(
+            lambda sql: cells.join(
+                sql, caller.peer_id, request.token, request.site, request.host, now_ms
+            )
+        )
+        if not self._swarm.knows(caller.peer_id):
+            self._swarm.add_cell(
+                Cell(
+                    cell=number,
+                    cell_id=caller.peer_id,
+                    site=site,
+                    host=host,
+                    address_host="",
+                    address_port=0,
+                    facts=NO_FACTS,
+                    heard_at=trio.current_time(),
+                    known=False,
+                )
+            )
+            self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, host=host)
+        return CellJoined(self._name, self._swarm_id)
+
+    async def heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:
+        """A cell is alive: take in its facts, hand out its deletes."""
+        cell = self._swarm.cell_of(caller.peer_id)
+        now = trio.current_time()
+        was_suspect = cell.suspect
+        moved = heard(cell, request.address_host, request.address_port, request.facts, now)
+        self._watch(caller, cell)
+        if moved or was_suspect:
+            self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
+        deletes = await self._deletes(cell, request, moved, now)
+        return HeartbeatReply(self._swarm.order_key(cell.cell), self._interval_s, tuple(deletes))
+
+    async def _deletes(
+        self, cell: Cell, request: Heartbeat, moved: bool, now: float
+    ) -> list[ShardName]:
+        is_due = moved or now - cell.saved_at > SAVE_FACTS_EVERY_S
+        number = cell.cell
+        if not is_due and not request.deleted:
+            return await self._store.read(
+                lambda sql: segments.queued_deletes(sql, number, MAX_DELETE_BATCH)
+            )
+
+        def work(sql: Sql) -> list[ShardName]:
+            if is_due:
+                cells.save(sql, number, request.address_host, request.address_port, request.facts)
+            return segments.take_deletes(sql, number, request.deleted, MAX_DELETE_BATCH)
+
+        deletes = await self._store.transact(work)
+        if is_due:
+            cell.saved_at = now
+        return deletes
+
+    def _watch(self, caller: Caller, cell: Cell) -> None:
+        """Notice at once when the connection that heartbeats come on breaks."""
+        if self._heard_on.get(cell.cell) is caller:
+            return
+        self._heard_on[cell.cell] = caller
+        if _HEARTBEATS in caller.state:
+            return
+        caller.state[_HEARTBEATS] = True
+
+        async def lost() -> None:
+            if self._heard_on.get(cell.cell) is caller:
+                del self._heard_on[cell.cell]
+                cell.suspect = True
+                self._swarm.refresh(trio.current_time())
+
+        caller.on_close(lost)
+
+    async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
+        """Say which of the cell's shards are owned."""
+        cell = self._swarm.cell_of(caller.peer_id).cell
+        now_ms = self._now_ms()
+        verdicts = await self._store.transact(
+            lambda sql: segments.settle(sql, cell, request.shards, now_ms)
+        )
+        return SettleReply(verdicts)
+
+    async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
+        """Remember what a cell has lost."""
+        cell = self._swarm.cell_of(caller.peer_id)
+        now_ms = self._now_ms()
+        await self._store.transact(
+            lambda sql: segments.lost(sql, cell.cell, request.shards, now_ms)
+        )
+        self._log.warning("shards_lost", cell=cell.cell_id.hex()[:12], shards=len(request.shards))
+        return Done()

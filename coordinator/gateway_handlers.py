@@ -1,0 +1,359 @@
+"""What gateways ask: leases, grants, and everything about a tenant's buckets and objects.
+
+Source: docs/protocol.md, "Gateways and coordinators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import trio
+
+from common.client.server import Answer, Caller
+from common.crypto.orders import Action, Order, issue
+from common.erasure.geometry import Geometry
+from common.errors import NotFound, Refused
+from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, segment_id
+from common.limits import MAX_SEGMENTS_PER_GRANT, ORDER_LIFETIME_S, SEGMENT_BYTES
+from common.ports import Chance, Entropy, Sql, Store, WallClock
+from common.wire.messages import (
+    AccessKey,
+    AccessKeyGet,
+    BucketCreate,
+    BucketDelete,
+    BucketGet,
+    BucketsList,
+    Deleted,
+    Done,
+    Endpoint,
+    Grants,
+    Lease,
+    LeaseRenew,
+    ObjectCommit,
+    ObjectGet,
+    ObjectRecord,
+    ObjectsDelete,
+    ObjectsList,
+    PartCommit,
+    PartsList,
+    Reply,
+    SegmentGrant,
+    SegmentPlace,
+    ShardsReport,
+    TenantOpen,
+    UploadAbort,
+    UploadComplete,
+    UploadCreate,
+    UploadGet,
+    UploadsList,
+    WriteAbandon,
+    WriteStart,
+)
+from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
+from coordinator.objects import Stored
+from coordinator.swarm import GrantBook, Swarm
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Reply)
+_TENANTS: Final = "tenants"
+MAX_TENANTS_PER_CONNECTION: Final = 10_000
+
+
+class _Endpoints:
+    """The table of cells of a reply: each named once, referred to by its place."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self._swarm = swarm
+        self._places: dict[int, int] = {}
+        self.table: list[Endpoint] = []
+
+    def place(self, cell: int) -> int:
+        found = self._places.get(cell)
+        if found is None:
+            found = self._places[cell] = len(self.table)
+            self.table.append(self._swarm.endpoint(cell))
+        return found
+
+
+class GatewayHandlers:
+    """Handlers of the requests of gateways. Each decides inside one transaction."""
+
+    def __init__(
+        self,
+        store: Store,
+        swarm: Swarm,
+        lease_book: leases.LeaseBook,
+        clock: WallClock,
+        chance: Chance,
+        entropy: Entropy,
+        *,
+        lease_ttl_s: int,
+    ) -> None:
+        self._store = store
+        self._swarm = swarm
+        self._leases = lease_book
+        self._clock = clock
+        self._chance = chance
+        self._entropy = entropy
+        self._lease_ttl_s = lease_ttl_s
+        self.grants = GrantBook()
+
+    # --- who asks -------------------------------------------------------------------------
+
+    async def open_tenant(self, caller: Caller, request: TenantOpen, _: memoryview) -> Answer:
+        """Let the connection act for a tenant."""
+        opened: dict[TenantId, int] = caller.state.setdefault(_TENANTS, {})
+        if len(opened) >= MAX_TENANTS_PER_CONNECTION:
+            raise Refused("too_many_tenants")
+        opened[request.tenant_id] = await self._store.read(
+            lambda sql: tenants.open_tenant(sql, request.tenant_id, request.proof)
+        )
+        return Done()
+
+    @staticmethod
+    def _tenant(caller: Caller, tenant_id: TenantId) -> int:
+        number: int | None = caller.state.get(_TENANTS, {}).get(tenant_id)
+        if number is None:
+            raise Refused("tenant_not_open")
+        return number
+
+    async def access_key(self, caller: Caller, request: AccessKeyGet, _: memoryview) -> Answer:
+        """The sealed record of an access key of a tenant that is open here."""
+        _number, tenant_id, sealed = await self._store.read(
+            lambda sql: tenants.access_key(sql, request.access_key_id)
+        )
+        if tenant_id not in caller.state.get(_TENANTS, {}):
+            raise NotFound("no_such_access_key")
+        return AccessKey(tenant_id, sealed)
+
+    # --- places to write ------------------------------------------------------------------
+
+    async def renew_lease(self, caller: Caller, request: LeaseRenew, _: memoryview) -> Answer:
+        """Open a write lease, or keep one alive."""
+        if not caller.state.get(_TENANTS):
+            raise Refused("tenant_not_open")
+        if request.lease:
+            self._leases.renew(request.lease, trio.current_time())
+            return Lease(request.lease, self._lease_ttl_s)
+        if len(self._leases) >= leases.MAX_LEASES:
+            raise Refused("too_many_leases")
+        now_ms = self._now_ms()
+        lease = await self._store.transact(lambda sql: leases.open_lease(sql, now_ms))
+        self._leases.opened(lease, trio.current_time())
+        return Lease(lease, self._lease_ttl_s)
+
+    async def start_write(self, caller: Caller, request: WriteStart, _: memoryview) -> Answer:
+        """Grant places for segments. Nothing is written to the store."""
+        tenant = self._tenant(caller, request.tenant_id)
+        self._leases.check(request.lease)
+        if not 1 <= request.count <= MAX_SEGMENTS_PER_GRANT:
+            raise Refused("bad_count", count=request.count)
+        if not 1 <= request.max_segment_bytes <= SEGMENT_BYTES:
+            raise Refused("bad_segment_size", size=request.max_segment_bytes)
+        redundancy = self._swarm.redundancy
+        k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
+        shard_bytes = Geometry.plan(k, n, request.max_segment_bytes).shard_bytes
+        expires = self._expires()
+        endpoints = _Endpoints(self._swarm)
+        grants = []
+        for _number in range(request.count):
+            ring = self._swarm.choose(self._chance)
+            chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
+            segment = segment_id(request.lease, chance)
+            orders = tuple(
+                issue(
+                    self._swarm.order_key(cell),
+                    Order(Action.PUT, segment, slot, caller.peer_id, shard_bytes, expires),
+                )
+                for slot, cell in enumerate(ring.cells)
+            )
+            places = tuple(endpoints.place(cell) for cell in ring.cells)
+            grants.append(SegmentGrant(segment, ring.ring, k, n, quorum, places, orders))
+            self.grants.granted(segment, ring.ring, tenant)
+        return Grants(tuple(endpoints.table), tuple(grants), ORDER_LIFETIME_S)
+
+    def _expires(self) -> int:
+        return int(self._clock.now()) + ORDER_LIFETIME_S
+
+    async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
+        """Delete what cells have of segments that will not be committed."""
+        tenant = self._tenant(caller, request.tenant_id)
+        taken = self.grants.take(request.segments, tenant)
+        if taken:
+            await self._store.transact(lambda sql: segments.abandon(sql, taken))
+        return Done()
+
+    # --- objects --------------------------------------------------------------------------
+
+    async def commit_object(self, caller: Caller, request: ObjectCommit, _: memoryview) -> Answer:
+        """Make a version of an object."""
+        tenant = self._tenant(caller, request.tenant_id)
+        objects.check_size(request.name, request.size)
+        content = segments.check_content(request.pages, request.segments, request.size)
+        now_ms = self._now_ms()
+        committed = await self._store.transact(
+            lambda sql: objects.commit(sql, tenant, request, content, now_ms)
+        )
+        self.grants.committed(segment.segment_id for segment in request.segments)
+        return committed
+
+    async def get_object(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
+        """Look up a version, with places and orders for a range of it."""
+        tenant = self._tenant(caller, request.tenant_id)
+        found = await self._store.read(lambda sql: objects.get(sql, tenant, request))
+        endpoints = _Endpoints(self._swarm)
+        places = self._places(found.stored, caller.peer_id, endpoints) if found.stored else ()
+        return ObjectRecord(
+            found.bucket_id,
+            found.version_id,
+            found.sequence,
+            found.created_ms,
+            found.size,
+            found.sealed,
+            found.pages,
+            places,
+            tuple(endpoints.table),
+        )
+
+    def _places(
+        self, stored: Sequence[Stored], caller: PeerId, endpoints: _Endpoints
+    ) -> tuple[SegmentPlace, ...]:
+        expires = self._expires()
+        places = []
+        for segment in stored:
+            ring = self._swarm.rings[segment.ring]
+            orders = tuple(
+                b""
+                if slot in segment.missing
+                else issue(
+                    self._swarm.order_key(cell),
+                    Order(Action.GET, segment.segment_id, slot, caller, 0, expires),
+                )
+                for slot, cell in enumerate(ring.cells)
+            )
+            places.append(
+                SegmentPlace(
+                    segment.segment_id,
+                    ring.redundancy.k,
+                    ring.redundancy.n,
+                    segment.segment_bytes,
+                    segment.unit_bytes,
+                    segment.shard_bytes,
+                    segment.roots,
+                    tuple(endpoints.place(cell) for cell in ring.cells),
+                    orders,
+                )
+            )
+        return tuple(places)
+
+    async def delete_objects(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
+        """Delete names."""
+        tenant = self._tenant(caller, request.tenant_id)
+        results = await self._store.transact(
+            lambda sql: objects.delete(sql, tenant, request.bucket, request.items)
+        )
+        return Deleted(tuple(results))
+
+    async def list_objects(self, caller: Caller, request: ObjectsList, _: memoryview) -> Answer:
+        """A page of a bucket's objects."""
+        return await self._read(caller, request, listing.list_objects)
+
+    # --- buckets --------------------------------------------------------------------------
+
+    async def create_bucket(self, caller: Caller, request: BucketCreate, _: memoryview) -> Answer:
+        """Make a bucket."""
+        return await self._transact(caller, request, buckets.create)
+
+    async def get_bucket(self, caller: Caller, request: BucketGet, _: memoryview) -> Answer:
+        """A bucket by its name."""
+        tenant = self._tenant(caller, request.tenant_id)
+        return await self._store.read(lambda sql: buckets.get(sql, tenant, request.name))
+
+    async def delete_bucket(self, caller: Caller, request: BucketDelete, _: memoryview) -> Answer:
+        """Delete an empty bucket."""
+        tenant = self._tenant(caller, request.tenant_id)
+        await self._store.transact(lambda sql: buckets.delete(sql, tenant, request.name))
+        return Done()
+
+    async def list_buckets(self, caller: Caller, request: BucketsList, _: memoryview) -> Answer:
+        """A page of the tenant's buckets."""
+        tenant = self._tenant(caller, request.tenant_id)
+        return await self._store.read(
+            lambda sql: buckets.list_buckets(
+                sql, tenant, request.prefix, request.after, request.limit
+            )
+        )
+
+    # --- uploads in parts -----------------------------------------------------------------
+
+    async def create_upload(self, caller: Caller, request: UploadCreate, _: memoryview) -> Answer:
+        """Begin an upload in parts."""
+        return await self._transact(caller, request, uploads.create)
+
+    async def get_upload(self, caller: Caller, request: UploadGet, _: memoryview) -> Answer:
+        """An upload in progress."""
+        tenant = self._tenant(caller, request.tenant_id)
+        return await self._store.read(
+            lambda sql: uploads.get(sql, tenant, request.bucket, request.name, request.upload_id)
+        )
+
+    async def commit_part(self, caller: Caller, request: PartCommit, _: memoryview) -> Answer:
+        """Make or replace a part."""
+        tenant = self._tenant(caller, request.tenant_id)
+        uploads.check_part(request)
+        content = segments.check_content(request.pages, request.segments, request.size)
+        now_ms = self._now_ms()
+        committed = await self._store.transact(
+            lambda sql: uploads.commit_part(sql, tenant, request, content, now_ms)
+        )
+        self.grants.committed(segment.segment_id for segment in request.segments)
+        return committed
+
+    async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:
+        """A page of an upload's parts."""
+        return await self._read(caller, request, uploads.list_parts)
+
+    async def complete_upload(
+        self, caller: Caller, request: UploadComplete, _: memoryview
+    ) -> Answer:
+        """Make the object of its parts."""
+        return await self._transact(caller, request, uploads.complete)
+
+    async def abort_upload(self, caller: Caller, request: UploadAbort, _: memoryview) -> Answer:
+        """Drop an upload and its parts."""
+        tenant = self._tenant(caller, request.tenant_id)
+        await self._store.transact(
+            lambda sql: uploads.abort(sql, tenant, request.bucket, request.name, request.upload_id)
+        )
+        return Done()
+
+    async def list_uploads(self, caller: Caller, request: UploadsList, _: memoryview) -> Answer:
+        """A page of a bucket's uploads in progress."""
+        return await self._read(caller, request, listing.list_uploads)
+
+    async def report_shards(self, caller: Caller, request: ShardsReport, _: memoryview) -> Answer:
+        """Remember a reader's complaints."""
+        tenant = self._tenant(caller, request.tenant_id)
+        now_ms = self._now_ms()
+        shards = [(shard.segment_id, shard.slot, shard.reason) for shard in request.shards]
+        await self._store.transact(lambda sql: segments.suspect(sql, tenant, shards, now_ms))
+        return Done()
+
+    # --- how ------------------------------------------------------------------------------
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    async def _read(
+        self, caller: Caller, request: Any, work: Callable[[Sql, int, Any], R]
+    ) -> Answer:
+        tenant = self._tenant(caller, request.tenant_id)
+        return await self._store.read(lambda sql: work(sql, tenant, request))
+
+    async def _transact(
+        self, caller: Caller, request: Any, work: Callable[[Sql, int, Any, int], R]
+    ) -> Answer:
+        tenant = self._tenant(caller, request.tenant_id)
+        now_ms = self._now_ms()
+        return await self._store.transact(lambda sql: work(sql, tenant, request, now_ms))

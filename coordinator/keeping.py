@@ -1,0 +1,117 @@
+"""What a coordinator keeps beside its store: its key, the swarm's secret, the operator's access.
+
+Source: docs/operations.md, "Files of a coordinator".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
+from common.errors import BadConfig, NotFound
+from common.ports import Disk, Entropy
+
+IDENTITY_NAME: Final = "identity.key"
+SECRET_NAME: Final = "swarm.secret"  # noqa: S105 - a file name
+OPERATOR_NAME: Final = "operator.json"
+SECRET_BYTES: Final = 32
+MAX_FILE_BYTES: Final = 4096
+_NEW: Final = ".new"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets of a swarm's coordinators.
+
+    ``swarm_secret``: order keys derive from it. ``operator_token``: who knows it operates.
+    """
+
+    identity: KeyPair
+    swarm_secret: bytes = field(repr=False)
+    operator_token: str = field(repr=False)
+
+    @property
+    def swarm_id(self) -> bytes:
+        """16 bytes that name the swarm and tell nothing of its secret."""
+        return hashlib.sha256(b"alveary swarm id\0" + self.swarm_secret).digest()[:16]
+
+
+async def read_whole(disk: Disk, name: str) -> bytes | None:
+    """A small file's bytes; None when there is none."""
+    try:
+        file = await disk.open(name)
+    except NotFound:
+        return None
+    try:
+        return await file.read(0, MAX_FILE_BYTES)
+    finally:
+        await file.close()
+
+
+async def write_whole(disk: Disk, name: str, data: bytes) -> None:
+    """Write a small file so that after any crash it is there whole, old or new.
+
+    Raises:
+        Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
+    """
+    file = await disk.open(name + _NEW, create=True)
+    try:
+        await file.truncate(0)
+        await file.write(0, [data])
+        await file.sync()
+    finally:
+        await file.close()
+    await disk.rename(name + _NEW, name)
+    await disk.sync_directory(".")
+
+
+async def _kept_secret(disk: Disk, name: str, length: int, entropy: Entropy) -> bytes:
+    """Hex digits in a file, made at the first start.
+
+    Raises:
+        BadConfig: ``bad_secret_file``: it is damaged, and must be restored from a copy.
+    """
+    text = await read_whole(disk, name)
+    if text is None:
+        secret = entropy(length)
+        await write_whole(disk, name, secret.hex().encode("ascii") + b"\n")
+        return secret
+    try:
+        secret = bytes.fromhex(text.decode("ascii").strip())
+    except (UnicodeDecodeError, ValueError) as error:
+        raise BadConfig("bad_secret_file", file=name) from error
+    if len(secret) != length:
+        raise BadConfig("bad_secret_file", file=name)
+    return secret
+
+
+async def load_keys(disk: Disk, entropy: Entropy) -> Keys:
+    """The coordinator's keys; made, durably, at the first start.
+
+    Raises:
+        BadConfig: ``bad_secret_file``.
+        Unavailable: new ones could not be made durable.
+    """
+    private_key = await _kept_secret(disk, IDENTITY_NAME, PRIVATE_KEY_BYTES, entropy)
+    swarm_secret = await _kept_secret(disk, SECRET_NAME, SECRET_BYTES, entropy)
+    token = await _operator_token(disk)
+    return Keys(KeyPair.from_private(private_key), swarm_secret, token or entropy(24).hex())
+
+
+async def _operator_token(disk: Disk) -> str | None:
+    text = await read_whole(disk, OPERATOR_NAME)
+    if text is None:
+        return None
+    try:
+        return str(json.loads(text)["token"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadConfig("bad_secret_file", file=OPERATOR_NAME) from error
+
+
+async def write_operator_file(disk: Disk, keys: Keys, url: str) -> None:
+    """Tell the operator's tools on this machine where and how to ask."""
+    content = json.dumps({"url": url, "token": keys.operator_token}) + "\n"
+    await write_whole(disk, OPERATOR_NAME, content.encode("utf-8"))

@@ -1,0 +1,55 @@
+"""The coordinator's composition root: the real world, the service, signals and the ready line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import trio
+
+from common.host.disk import hold_directory
+from common.host.world import open_world
+from coordinator.config import Config
+from coordinator.service import Serving, serve
+
+
+def run(config: Config) -> int:
+    """Run a coordinator until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop.
+
+    Raises:
+        BadConfig: ``data_in_use``, or a value that cannot be used on this machine.
+    """
+    with hold_directory(Path(config.data)):
+        trio.run(_run, config)
+    return 0
+
+
+def _ready_line(serving: Serving) -> str:
+    return json.dumps(
+        {
+            "ready": True,
+            "role": "coordinator",
+            "native": str(serving.native),
+            "http": str(serving.http),
+            "peer_id": serving.peer_id.hex(),
+        }
+    )
+
+
+async def _run(config: Config) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_world(Path(config.data), "coordinator") as world:
+            async with trio.open_nursery() as nursery:
+
+                async def start() -> None:
+                    serving = await nursery.start(serve, world, config)
+                    print(_ready_line(serving), flush=True)  # noqa: T201  (its starter waits)
+
+                nursery.start_soon(start)
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+                    break

@@ -1,0 +1,62 @@
+"""What a coordinator counts. Labels are names of requests and states, so series are bounded.
+
+Source: docs/operations.md, "Metrics".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from common.wire.messages import Request
+
+_LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
+
+
+class Metrics:
+    """All series of one coordinator, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "alveary_coordinator_requests",
+            "Native requests, by request and outcome",
+            ("request", "outcome"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "alveary_coordinator_request_seconds",
+            "Time to answer a native request",
+            ("request",),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.cells = Gauge(
+            "alveary_cells", "Cells of the swarm, by state", ("state",), registry=self.registry
+        )
+        self.rings = Gauge("alveary_rings", "Rings, by state", ("state",), registry=self.registry)
+        self.missing_shards = Gauge(
+            "alveary_missing_shards",
+            "Shards that their slots are known to lack",
+            registry=self.registry,
+        )
+        self.queued_deletes = Gauge(
+            "alveary_queued_deletes", "Shards that cells have yet to delete", registry=self.registry
+        )
+        self.leases = Gauge("alveary_write_leases", "Living write leases", registry=self.registry)
+        self.objects = Gauge("alveary_objects", "Live objects", registry=self.registry)
+        self.logical_bytes = Gauge(
+            "alveary_logical_bytes", "Bytes of live objects", registry=self.registry
+        )
+        self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
+
+    def count(self, request: type[Request], outcome: str, seconds: float) -> None:
+        """A request was answered."""
+        found = self._children.get((request, outcome))
+        if found is None:
+            name = request.__name__
+            found = (self._requests.labels(name, outcome), self._seconds.labels(name))
+            self._children[request, outcome] = found
+        found[0].inc()
+        found[1].observe(seconds)

@@ -1,0 +1,116 @@
+"""What a coordinator does again and again: cells' states and rings, leases, working off deletes.
+
+Source: docs/placement.md, "Rounds".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from common.errors import AlvearyError
+from common.ports import Chance, Log, Store, WallClock
+from coordinator import drops, leases, rings
+from coordinator.drops import Grace
+from coordinator.leases import LeaseBook
+from coordinator.swarm import Swarm
+
+REFRESH_S: Final = 1.0
+LEASES_S: Final = 5.0
+PURGE_S: Final = 2.0
+ABANDONED_LIFE_S: Final = 3600.0
+"""How long a late commit of an abandoned segment is still known and refused by name. A gateway
+gives a commit up after minutes; when its lease ends, the lease refuses it anyway."""
+
+
+class Rounds:
+    """The coordinator's own work.
+
+    Args:
+        delete_grace_s: how long dropped versions can be read on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        swarm: Swarm,
+        lease_book: LeaseBook,
+        clock: WallClock,
+        chance: Chance,
+        log: Log,
+        *,
+        delete_grace_s: float,
+    ) -> None:
+        self._store = store
+        self._swarm = swarm
+        self._leases = lease_book
+        self._clock = clock
+        self._chance = chance
+        self._log = log
+        self._dropped = Grace(delete_grace_s)
+        self._abandoned = Grace(ABANDONED_LIFE_S)
+        self._plan_again = True
+
+    async def run(self) -> None:
+        """Everything, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._repeat, "refresh", self.refresh, REFRESH_S)
+            nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
+            nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)
+
+    async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
+        failed = ""
+        while True:
+            try:
+                await work()
+                failed = ""
+            except AlvearyError as error:
+                if str(error) != failed:
+                    self._log.error(f"{name}_failed", error=str(error))
+                failed = str(error)
+            await trio.sleep(every_s)
+
+    async def refresh(self) -> None:
+        """Look at the cells, and plan rings when those that can be written to have changed."""
+        changed = self._swarm.refresh(trio.current_time())
+        if changed or self._plan_again:
+            self._plan_again = True
+            await self._plan()
+            self._plan_again = False
+
+    async def _plan(self) -> None:
+        plan = self._swarm.plan(self._chance)
+        if not (plan.new or plan.reopen or plan.close):
+            return
+        now_ms = int(self._clock.now() * 1000)
+        redundancy = self._swarm.redundancy
+        await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+        self._swarm.set_rings(await self._store.read(rings.load))
+        self._swarm.refresh(trio.current_time())
+        self._log.info(
+            "rings_changed", new=len(plan.new), reopened=len(plan.reopen), closed=len(plan.close)
+        )
+
+    async def end_leases(self) -> None:
+        """End, durably, the leases of gateways that are gone."""
+        expired = self._leases.take_expired(trio.current_time())
+        if expired:
+            await self._store.transact(lambda sql: leases.end(sql, expired))
+            self._leases.ended(expired)
+            self._log.info("leases_ended", leases=len(expired))
+
+    async def purge(self) -> None:
+        """Work off what was dropped and whose grace is over, a bounded transaction at a time."""
+        last_dropped, last_abandoned = await self._store.read(
+            lambda sql: (drops.last_dropped(sql), drops.last_abandoned(sql))
+        )
+        now = trio.current_time()
+        due = self._dropped.due(now, last_dropped)
+        if due and last_dropped:
+            while (await self._store.transact(lambda sql: drops.purge(sql, due))).more:
+                await trio.lowlevel.checkpoint()
+        forgotten = self._abandoned.due(now, last_abandoned)
+        if forgotten and last_abandoned:
+            await self._store.transact(lambda sql: drops.forget_abandoned(sql, forgotten))

@@ -1,0 +1,233 @@
+"""The coordinator as a service on any world: the real one, or a simulated one.
+
+Source: docs/architecture.md, "Coordinator".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from common.client.server import Answer, Caller, Handler, PeerServer
+from common.errors import AlvearyError
+from common.http.health import health_app
+from common.http.records import Request as HttpRequest
+from common.http.records import Response
+from common.http.server import serve_http
+from common.ids import PeerId
+from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
+from common.ports import Address, Sql, World
+from common.wire.messages import (
+    AccessKeyGet,
+    BucketCreate,
+    BucketDelete,
+    BucketGet,
+    BucketsList,
+    CellJoin,
+    Heartbeat,
+    LeaseRenew,
+    ObjectCommit,
+    ObjectGet,
+    ObjectsDelete,
+    ObjectsList,
+    PartCommit,
+    PartsList,
+    Request,
+    Settle,
+    ShardsLost,
+    ShardsReport,
+    TenantOpen,
+    UploadAbort,
+    UploadComplete,
+    UploadCreate,
+    UploadGet,
+    UploadsList,
+    WriteAbandon,
+    WriteStart,
+)
+from coordinator import cells, leases, rings
+from coordinator.api import Api, advertised_url
+from coordinator.cell_handlers import CellHandlers
+from coordinator.config import Config
+from coordinator.gateway_handlers import GatewayHandlers
+from coordinator.keeping import load_keys, write_operator_file
+from coordinator.leases import LeaseBook
+from coordinator.metrics import Metrics
+from coordinator.rounds import Rounds
+from coordinator.schema import migrate
+from coordinator.status import Status
+from coordinator.swarm import Swarm
+
+STORE_NAME: Final = "coordinator.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A coordinator that takes calls: where, and who it is."""
+
+    native: Address
+    http: Address
+    peer_id: PeerId
+    operator_token: str
+
+
+def _counted(metrics: Metrics, kind: type[Request], handler: Handler) -> Handler:
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        began = trio.current_time()
+        outcome = "bug"
+        try:
+            answer = await handler(caller, request, payload)
+            outcome = "done"
+            return answer
+        except AlvearyError as error:
+            outcome = type(error).__name__
+            raise
+        except trio.Cancelled:
+            outcome = "cancelled"
+            raise
+        finally:
+            metrics.count(kind, outcome, trio.current_time() - began)
+
+    return handle
+
+
+def _handlers(of_cells: CellHandlers, of_gateways: GatewayHandlers) -> Mapping[type[Request], Any]:
+    return {
+        CellJoin: of_cells.join,
+        Heartbeat: of_cells.heartbeat,
+        Settle: of_cells.settle,
+        ShardsLost: of_cells.lost,
+        TenantOpen: of_gateways.open_tenant,
+        AccessKeyGet: of_gateways.access_key,
+        LeaseRenew: of_gateways.renew_lease,
+        WriteStart: of_gateways.start_write,
+        WriteAbandon: of_gateways.abandon,
+        ObjectCommit: of_gateways.commit_object,
+        ObjectGet: of_gateways.get_object,
+        ObjectsDelete: of_gateways.delete_objects,
+        ObjectsList: of_gateways.list_objects,
+        BucketCreate: of_gateways.create_bucket,
+        BucketGet: of_gateways.get_bucket,
+        BucketDelete: of_gateways.delete_bucket,
+        BucketsList: of_gateways.list_buckets,
+        UploadCreate: of_gateways.create_upload,
+        UploadGet: of_gateways.get_upload,
+        PartCommit: of_gateways.commit_part,
+        PartsList: of_gateways.list_parts,
+        UploadComplete: of_gateways.complete_upload,
+        UploadAbort: of_gateways.abort_upload,
+        UploadsList: of_gateways.list_uploads,
+        ShardsReport: of_gateways.report_shards,
+    }
+
+
+async def serve(
+    world: World,
+    config: Config,
+    *,
+    task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``.
+        Corrupt: ``store_corrupt``.
+        Unavailable: the data directory cannot be written.
+    """
+    keys = await load_keys(world.disk, world.entropy)
+    store = await world.stores.open(STORE_NAME)
+    await store.transact(migrate)
+    now = trio.current_time()
+
+    def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[int]]:
+        return cells.load(sql, now), rings.load(sql), leases.alive(sql)
+
+    known_cells, known_rings, living = await store.read(load)
+    swarm = Swarm(
+        known_cells,
+        known_rings,
+        config.redundancy_class(),
+        keys.swarm_secret,
+        config.cell_timeout_s,
+    )
+    swarm.refresh(now)
+    book = LeaseBook(config.write_lease_ttl_s)
+    book.load(living, now)
+    listener = await world.network.listen(config.listen, identity=keys.identity)
+    http = await world.network.listen(config.http, identity=None)
+    advertise = config.advertise or config.listen
+    advertised = Address(advertise.host, advertise.port or listener.address.port)
+    await write_operator_file(world.disk, keys, advertised_url(http.address))
+    metrics = Metrics()
+    status = Status(config.swarm, store, swarm, book)
+    of_cells = CellHandlers(
+        store,
+        swarm,
+        world.clock,
+        world.log,
+        swarm_name=config.swarm,
+        swarm_id=keys.swarm_id,
+        heartbeat_interval_s=config.heartbeat_interval_s,
+    )
+    of_gateways = GatewayHandlers(
+        store,
+        swarm,
+        book,
+        world.clock,
+        world.chance,
+        world.entropy,
+        lease_ttl_s=config.write_lease_ttl_s,
+    )
+    server = PeerServer(
+        keys.identity,
+        {
+            kind: _counted(metrics, kind, handler)
+            for kind, handler in _handlers(of_cells, of_gateways).items()
+        },
+        entropy=world.entropy,
+        log=world.log,
+        buffer_budget_bytes=COORDINATOR_BUFFER_BUDGET_BYTES,
+    )
+    rounds = Rounds(
+        store,
+        swarm,
+        book,
+        world.clock,
+        world.chance,
+        world.log,
+        delete_grace_s=config.delete_grace_s,
+    )
+    api = Api(
+        store,
+        status,
+        keys,
+        world.clock,
+        world.entropy,
+        world.log,
+        swarm_name=config.swarm,
+        advertised=advertised,
+    )
+    app = health_app(metrics.registry, status.health, otherwise=api)
+
+    async def answer(request: HttpRequest) -> Response:
+        if request.path == b"/metrics":
+            await status.measure(metrics)
+        return await app(request)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, listener)
+            nursery.start_soon(lambda: serve_http(http, answer, log=world.log, clock=world.clock))
+            nursery.start_soon(rounds.run)
+            if config.discovery:
+                nursery.start_soon(world.discovery.advertise, advertised, config.swarm)
+            world.log.info("serving", native=str(listener.address), http=str(http.address))
+            task_status.started(
+                Serving(listener.address, http.address, keys.identity.peer_id, keys.operator_token)
+            )
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            await store.close()

@@ -1,0 +1,153 @@
+"""The state of the swarm in words and numbers, for operators and for metrics.
+
+Source: docs/operations.md, "Status".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from common.ports import Address, Sql, Store
+from coordinator.cells import Cell, CellState
+from coordinator.leases import LeaseBook
+from coordinator.metrics import Metrics
+from coordinator.rings import Ring
+from coordinator.swarm import Swarm
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard."""
+
+    missing_shards: int
+    segments_at_risk: int
+    suspect_shards: int
+    queued_deletes: int
+    tenants: int
+    objects: int
+    logical_bytes: int
+
+
+def count(sql: Sql) -> Counts:
+    """Read the numbers."""
+    missing, at_risk = sql.execute(
+        "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
+    ).fetchone()
+    suspect = sql.execute("SELECT count(*) FROM suspect_shards").fetchone()[0]
+    deletes = sql.execute("SELECT count(*) FROM deletes").fetchone()[0]
+    number, objects, size = sql.execute(
+        "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
+    ).fetchone()
+    return Counts(missing, at_risk, suspect, deletes, number, objects, size)
+
+
+class Status:
+    """Tells the state of a swarm."""
+
+    def __init__(self, name: str, store: Store, swarm: Swarm, lease_book: LeaseBook) -> None:
+        self._name = name
+        self._store = store
+        self._swarm = swarm
+        self._leases = lease_book
+
+    def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
+        facts = cell.facts
+        address = Address(cell.address_host, cell.address_port) if cell.known else ""
+        return {
+            "cell_id": cell.cell_id.hex(),
+            "address": str(address),
+            "site": cell.site,
+            "host": cell.host,
+            "state": self._swarm.state(cell, now).value,
+            "capacity_bytes": facts.capacity_bytes,
+            "used_bytes": facts.used_bytes,
+            "free_bytes": facts.free_bytes,
+            "shards": facts.shards,
+            "read_only": facts.read_only,
+            "read_only_reason": facts.read_only_reason,
+            "last_seen_s": round(now - cell.heard_at, 1),
+        }
+
+    def ring_state(self, ring: Ring, now: float) -> str:
+        """``whole``: all cells are there; ``degraded``: written and read, but not at full
+        strength; ``readable``: read, not written; ``lost``: neither, until cells come back;
+        with ``closed`` before it where no new segment is placed on it."""
+        states = [self._swarm.state(self._swarm.cells[cell], now) for cell in ring.cells]
+        writable = sum(state is CellState.ALIVE for state in states)
+        readable = sum(state in (CellState.ALIVE, CellState.READ_ONLY) for state in states)
+        if writable == len(states):
+            state = "whole"
+        elif writable >= ring.redundancy.quorum:
+            state = "degraded"
+        else:
+            state = "readable" if readable >= ring.redundancy.k else "lost"
+        return state if ring.open else f"closed, {state}"
+
+    async def tell(self) -> dict[str, Any]:
+        """Everything, JSON-like."""
+        counts = await self._store.read(count)
+        now = trio.current_time()
+        cells = [self._cell(cell, now) for cell in self._swarm.cells.values()]
+        return {
+            "swarm": self._name,
+            "redundancy": f"{self._swarm.redundancy.k}/{self._swarm.redundancy.n}",
+            "cells": cells,
+            "rings": [
+                {
+                    "ring": ring.ring,
+                    "k": ring.redundancy.k,
+                    "n": ring.redundancy.n,
+                    "quorum": ring.redundancy.quorum,
+                    "cells": [self._swarm.cells[cell].cell_id.hex() for cell in ring.cells],
+                    "state": self.ring_state(ring, now),
+                }
+                for ring in self._swarm.rings.values()
+            ],
+            "space": {
+                "capacity_bytes": sum(cell["capacity_bytes"] for cell in cells),
+                "used_bytes": sum(cell["used_bytes"] for cell in cells),
+                "free_bytes": sum(cell["free_bytes"] for cell in cells),
+                "logical_bytes": counts.logical_bytes,
+            },
+            "missing": {
+                "shards": counts.missing_shards,
+                "segments_at_risk": counts.segments_at_risk,
+                "suspect_shards": counts.suspect_shards,
+            },
+            "queued_deletes": counts.queued_deletes,
+            "objects": counts.objects,
+            "tenants": counts.tenants,
+        }
+
+    async def health(self) -> dict[str, Any]:
+        """Whether the coordinator does its work, in a few numbers."""
+        await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
+        now = trio.current_time()
+        states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
+        return {
+            "ok": True,
+            "role": "coordinator",
+            "cells": dict(sorted(states.items())),
+            "writable": self._swarm.writable_cells() >= self._swarm.redundancy.quorum,
+        }
+
+    async def measure(self, metrics: Metrics) -> None:
+        """Bring the gauges up to date."""
+        counts = await self._store.read(count)
+        now = trio.current_time()
+        states = Counter(self._swarm.state(cell, now) for cell in self._swarm.cells.values())
+        for state in CellState:
+            metrics.cells.labels(state.value).set(states[state])
+        rings = Counter(self.ring_state(ring, now) for ring in self._swarm.rings.values())
+        metrics.rings.clear()
+        for ring_state, number in rings.items():
+            metrics.rings.labels(ring_state).set(number)
+        metrics.missing_shards.set(counts.missing_shards)
+        metrics.queued_deletes.set(counts.queued_deletes)
+        metrics.leases.set(len(self._leases))
+        metrics.objects.set(counts.objects)
+        metrics.logical_bytes.set(counts.logical_bytes)
