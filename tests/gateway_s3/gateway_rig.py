@@ -12,6 +12,7 @@ import hmac
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -545,8 +546,8 @@ class Rig:
         if isinstance(response.body, bytes):
             content = response.body
         else:
-            content = b"".join([bytes(chunk) async for chunk in response.body])
-            await response.body.aclose()  # type: ignore[attr-defined]
+            async with aclosing(response.body) as chunks:  # type: ignore[type-var]
+                content = b"".join([bytes(chunk) async for chunk in chunks])
         shown = {name.decode(): value.decode("latin-1") for name, value in response.headers}
         if "content-length" in shown and method != "HEAD":
             assert int(shown["content-length"]) == len(content)
