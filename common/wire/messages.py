@@ -331,7 +331,7 @@ class LeaseRenew(Request):
 
 @dataclass(frozen=True, slots=True)
 class SegmentGrant(Record):
-    """A place for one segment: slot i is on ``cells[i]`` of the reply's table, with ``orders[i]``."""
+    """A place for one segment: slot i is on ``cells[i]`` of the reply's table, by ``orders[i]``."""
 
     segment_id: Segment
     ring: int

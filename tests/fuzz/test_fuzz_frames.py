@@ -113,19 +113,19 @@ def survives(core: AnswererConnection | CallerConnection, data: bytes, chunks: l
     assert len(events) <= len(data) // 16
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(streams, cuts)
 def test_an_open_answerer_survives_any_bytes(data: bytes, chunks: list[int]) -> None:
     survives(open_answerer(), data, chunks)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(streams, cuts)
 def test_an_open_caller_survives_any_bytes(data: bytes, chunks: list[int]) -> None:
     survives(open_caller(), data, chunks)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(Role), streams, cuts)
 def test_a_handshake_survives_any_bytes(role: Role, data: bytes, chunks: list[int]) -> None:
     if role is Role.CALLER:
@@ -136,7 +136,7 @@ def test_a_handshake_survives_any_bytes(role: Role, data: bytes, chunks: list[in
         survives(answerer, data, chunks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(streams, cuts, cuts)
 def test_events_do_not_depend_on_how_the_stream_is_cut(
     data: bytes, one: list[int], other: list[int]
