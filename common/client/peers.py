@@ -152,7 +152,9 @@ class PeerConnection:
             await self.close()
             return False
         silent_s = now - max(self._last_received, self._busy_since)
-        if silent_s >= DEAD_AFTER_S or self._outbox.is_stuck(now):
+        # A peer that is going away takes no probe: it gets as long as a call.
+        limit_s = DEAD_AFTER_S if self.is_open() else CALL_TIMEOUT_S
+        if silent_s >= limit_s or self._outbox.is_stuck(now):
             await self.close()
             return False
         if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:
@@ -355,9 +357,7 @@ class PeerPool:
         peer = self._peers.get(key)
         if peer is None:
             peer = self._peers[key] = _Peer()
-        usable = peer.connections
-        if not all(connection.is_open() for connection in usable):
-            usable = peer.connections = [each for each in usable if each.is_open()]
+        usable = [each for each in peer.connections if each.is_open()]
         if len(usable) == self._most == 1:
             return usable[0]
         choice = choose([each.load for each in usable], peer.connecting, self._most)

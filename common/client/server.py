@@ -292,8 +292,8 @@ class _ServerConnection:
             with trio.move_on_after(GOODBYE_TIMEOUT_S), suppress(Unavailable):
                 await self._stream.send(goodbye)
         await self._stream.close()
-        held = self._charged + sum(call.held_bytes for call in self._calls.values())
-        server.requests_budget.give(held)
+        self._give_charge_back()
+        server.requests_budget.give(sum(call.held_bytes for call in self._calls.values()))
         assert self._caller is not None
         await self._caller.closed(server.log)
 
@@ -334,6 +334,7 @@ class _ServerConnection:
                     await self._called(event)
                 else:
                     self._happened(event)
+                    self._give_charge_back()
             if self._queue and not self._waking:
                 self._wake_worker()
             if core.state is State.DRAINING and not core.calls_in_flight:
@@ -354,6 +355,11 @@ class _ServerConnection:
             await budget.take(size)
         self._charged = size
         self._frame_since = trio.current_time()
+
+    def _give_charge_back(self) -> None:
+        """The frame that was paid for is no call that would hold its memory."""
+        self._server.requests_budget.give(self._charged)
+        self._charged = 0
 
     async def _called(self, event: Called) -> None:
         if not self._charged:

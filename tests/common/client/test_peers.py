@@ -22,6 +22,7 @@ from common.limits import (
     MIB,
 )
 from common.ports import Address, Buffer, Listener
+from common.wire.frame import Kind, encode_frame
 from common.wire.messages import (
     CellFactsGet,
     Done,
@@ -32,6 +33,7 @@ from common.wire.messages import (
     ShardRead,
     ShardUnits,
 )
+from common.wire.records import pack_value
 from sim.world import SimSwarm
 
 SERVER = KeyPair.from_private(b"s" * 32)
@@ -571,6 +573,45 @@ async def test_a_caller_that_does_not_finish_its_frame_is_dropped(
         await trio.sleep(12)
         assert it.server.connections == 0
         assert it.server.requests_budget.free_bytes == 4 * MIB
+
+
+async def test_a_long_request_of_unknown_code_is_refused_and_holds_no_memory(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with bench() as it:
+        connection = await it.connection()
+        frame = encode_frame(Kind.REQUEST, 99, pack_value([9999, []]), [bytes(MIB)])
+        connection._core._replies[99] = Done
+        await connection._stream.send(frame)
+        await trio.sleep(1)
+        assert 99 not in connection._core._replies, "it was answered"
+        assert it.server.requests_budget.free_bytes == 4 * MIB
+        for _ in range(5):
+            await trio.sleep(9)
+            await it.call(Ping())
+        assert it.server.connections == 1
+
+
+async def test_what_was_begun_before_a_goodbye_is_answered_and_new_calls_go_elsewhere(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+        await trio.sleep(20)
+        return Done()
+
+    async with bench({ShardAppend: slow}) as it:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.call, ping_like())
+            await trio.sleep(0.1)
+            connection = await it.connection()
+            (ours,) = it.server._open
+            ours._outbox.put(ours._core.go_away(Unavailable("going_away")))
+            await trio.sleep(0.1)
+            assert not connection.is_open()
+            await it.call(Ping())
+            assert it.server.connections == 2
+        await trio.sleep(2)
+        assert it.server.connections == 1
 
 
 async def test_a_caller_that_does_not_read_is_dropped(
