@@ -66,16 +66,20 @@ class AccessKeys:
     Args:
         ask: the coordinator's record of an access key (AccessKeyGet).
         tenant_key: the key of a tenant, None when this gateway does not hold it.
+        more_tenants: looks for tenants that were added; whether there are some. A coordinator
+            tells nothing of a tenant whose key this gateway has not proven.
     """
 
     def __init__(
         self,
         ask: Callable[[str], Awaitable[AccessKey]],
-        tenant_key: Callable[[TenantId], Awaitable[TenantKey | None]],
+        tenant_key: Callable[[TenantId], TenantKey | None],
+        more_tenants: Callable[[], Awaitable[bool]],
         log: Log,
     ) -> None:
         self._ask = ask
         self._tenant_key = tenant_key
+        self._more_tenants = more_tenants
         self._log = log
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
@@ -125,11 +129,12 @@ class AccessKeys:
     async def _fetch(self, access_key_id: str) -> Credential | None:
         if len(access_key_id) > MAX_ACCESS_KEY_ID:
             return None
-        try:
-            record = await self._ask(access_key_id)
-        except NotFound:
+        record = await self._record(access_key_id)
+        if record is None and await self._more_tenants():
+            record = await self._record(access_key_id)
+        if record is None:
             return None
-        tenant = await self._tenant_key(record.tenant_id)
+        tenant = self._tenant_key(record.tenant_id)
         if tenant is None:
             self._log.warning("tenant_not_served", tenant_id=record.tenant_id)
             return None
@@ -140,3 +145,9 @@ class AccessKeys:
             self._log.error("access_key_not_authentic", reason=error.reason)
             return None
         return Credential(access_key_id, opened.secret, tenant)
+
+    async def _record(self, access_key_id: str) -> AccessKey | None:
+        try:
+            return await self._ask(access_key_id)
+        except NotFound:
+            return None

@@ -113,7 +113,7 @@ async def serve(
         record: AccessKey = await directory.call(AccessKeyGet(access_key_id))
         return record
 
-    keys = AccessKeys(ask_access_key, tenants.find, world.log)
+    keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
     app = App(backend, keys, config.domains)
 
     async def health() -> Mapping[str, Any]:

@@ -63,33 +63,29 @@ class Tenants:
         """What is known now; the same view shows what :meth:`reload` finds."""
         return MappingProxyType(self._keys)
 
-    async def find(self, tenant_id: TenantId) -> TenantKey | None:
-        """The key of a tenant; looks into the directory again, at most once a second, when it is
-        not known. None: this gateway does not hold it."""
-        found = self._keys.get(tenant_id)
-        if found is None:
-            await self.reload()
-            found = self._keys.get(tenant_id)
-        return found
-
-    async def reload(self) -> None:
+    async def reload(self) -> bool:
         """Read the directory again unless that was done within the last second.
 
         A file that cannot be read is logged and left out: one bad file must not stop all tenants.
+
+        Returns:
+            Whether a tenant was found that was not known.
         """
         async with self._reading:
             if trio.current_time() < self._read_at_s + RELOAD_INTERVAL_S:
-                return
+                return False
             self._read_at_s = trio.current_time()
+            before = len(self._keys)
             for name in (await self._disk.names(self._path))[:MAX_TENANTS]:
                 if not name.endswith(_SUFFIX) or name.startswith("."):
                     continue
                 try:
-                    tenant = await self._read(name if self._path == "." else f"{self._path}/{name}")
+                    tenant = await self._read(f"{self._path}/{name}")
                 except AlvearyError as error:
                     self._log.warning("tenant_key_unreadable", file=name, reason=error.reason)
                     continue
                 self._keys[tenant.tenant_id] = tenant
+            return len(self._keys) > before
 
     async def _read(self, path: str) -> TenantKey:
         file = await self._disk.open(path)

@@ -458,10 +458,11 @@ class Rig:
             answer: m.AccessKey = await self.directory.call(m.AccessKeyGet(key_id))
             return answer
 
-        async def tenant_key(tenant_id: TenantId) -> TenantKey | None:
-            return self.tenants.get(tenant_id)
+        async def more_tenants() -> bool:
+            return False
 
-        self.app = App(self.backend, AccessKeys(ask, tenant_key, world.log), domains)
+        keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
+        self.app = App(self.backend, keys, domains)
 
     def sign(
         self,

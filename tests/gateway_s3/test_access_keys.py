@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -45,12 +46,26 @@ class Coordinator:
         return self.records[key_id]
 
 
-async def tenant_key(tenant_id: TenantId) -> TenantKey | None:
-    return TENANT if tenant_id == TENANT.tenant_id else None
+async def no_more_tenants() -> bool:
+    return False
 
 
-def keys(coordinator: Coordinator) -> AccessKeys:
-    return AccessKeys(coordinator.ask, tenant_key, SimSwarm(1).node("gateway").world.log)
+def keys(
+    coordinator: Coordinator, more: Callable[[], Awaitable[bool]] = no_more_tenants
+) -> AccessKeys:
+    held = {TENANT.tenant_id: TENANT}
+    return AccessKeys(coordinator.ask, held.get, more, SimSwarm(1).node("gateway").world.log)
+
+
+async def test_a_key_of_a_tenant_that_came_later_is_found() -> None:
+    coordinator = Coordinator()
+
+    async def more_tenants() -> bool:
+        coordinator.add("AK", "secret")
+        return True
+
+    assert (await keys(coordinator, more_tenants).find("AK")).secret == "secret"
+    assert coordinator.asked == 2
 
 
 async def test_a_known_key_is_asked_for_once_in_five_seconds(autojump_clock: MockClock) -> None:
