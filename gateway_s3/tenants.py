@@ -80,7 +80,8 @@ class Tenants:
                 if not name.endswith(_SUFFIX) or name.startswith("."):
                     continue
                 try:
-                    tenant = await self._read(f"{self._path}/{name}")
+                    path = name if self._path == "." else f"{self._path}/{name}"
+                    tenant = await self._read(path)
                 except AlvearyError as error:
                     self._log.warning("tenant_key_unreadable", file=name, reason=error.reason)
                     continue
