@@ -190,6 +190,7 @@ class GatewayHandlers:
         """Make a version of an object."""
         tenant = self._tenant(caller, request.tenant_id)
         objects.check_size(request.name, request.size)
+        self.grants.check(request.segments, tenant)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
         committed = await self._store.transact(
@@ -302,6 +303,7 @@ class GatewayHandlers:
         """Make or replace a part."""
         tenant = self._tenant(caller, request.tenant_id)
         uploads.check_part(request)
+        self.grants.check(request.segments, tenant)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
         committed = await self._store.transact(

@@ -49,6 +49,9 @@ class Metrics:
         self.logical_bytes = Gauge(
             "alveary_logical_bytes", "Bytes of live objects", registry=self.registry
         )
+        self.store_bytes = Gauge(
+            "alveary_coordinator_store_bytes", "Size of the database", registry=self.registry
+        )
         self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
 
     def count(self, request: type[Request], outcome: str, seconds: float) -> None:

@@ -51,7 +51,6 @@ class Rounds:
         self._log = log
         self._dropped = Grace(delete_grace_s)
         self._abandoned = Grace(ABANDONED_LIFE_S)
-        self._plan_again = True
 
     async def run(self) -> None:
         """Everything, until cancelled."""
@@ -74,19 +73,22 @@ class Rounds:
 
     async def refresh(self) -> None:
         """Look at the cells, and plan rings when those that can be written to have changed."""
-        changed = self._swarm.refresh(trio.current_time())
-        if changed or self._plan_again:
-            self._plan_again = True
+        self._swarm.refresh(trio.current_time())
+        if self._swarm.change_unseen:
             await self._plan()
-            self._plan_again = False
 
     async def _plan(self) -> None:
+        self._swarm.change_seen()
         plan = self._swarm.plan(self._chance)
         if not (plan.new or plan.reopen or plan.close):
             return
         now_ms = int(self._clock.now() * 1000)
         redundancy = self._swarm.redundancy
-        await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+        try:
+            await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+        except AlvearyError:
+            self._swarm.change_not_seen()
+            raise
         self._swarm.set_rings(await self._store.read(rings.load))
         self._swarm.refresh(trio.current_time())
         self._log.info(

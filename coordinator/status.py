@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import trio
 
@@ -17,6 +18,9 @@ from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.rings import Ring
 from coordinator.swarm import Swarm
+
+MAX_RINGS_TOLD: Final = 1000
+"""In one answer; ``rings_total`` says how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Counts:
     tenants: int
     objects: int
     logical_bytes: int
+    store_bytes: int
 
 
 def count(sql: Sql) -> Counts:
@@ -42,7 +47,9 @@ def count(sql: Sql) -> Counts:
     number, objects, size = sql.execute(
         "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
     ).fetchone()
-    return Counts(missing, at_risk, suspect, deletes, number, objects, size)
+    pages = sql.execute("PRAGMA page_count").fetchone()[0]
+    page_bytes = sql.execute("PRAGMA page_size").fetchone()[0]
+    return Counts(missing, at_risk, suspect, deletes, number, objects, size, pages * page_bytes)
 
 
 class Status:
@@ -105,8 +112,9 @@ class Status:
                     "cells": [self._swarm.cells[cell].cell_id.hex() for cell in ring.cells],
                     "state": self.ring_state(ring, now),
                 }
-                for ring in self._swarm.rings.values()
+                for ring in islice(self._swarm.rings.values(), MAX_RINGS_TOLD)
             ],
+            "rings_total": len(self._swarm.rings),
             "space": {
                 "capacity_bytes": sum(cell["capacity_bytes"] for cell in cells),
                 "used_bytes": sum(cell["used_bytes"] for cell in cells),
@@ -151,3 +159,4 @@ class Status:
         metrics.leases.set(len(self._leases))
         metrics.objects.set(counts.objects)
         metrics.logical_bytes.set(counts.logical_bytes)
+        metrics.store_bytes.set(counts.store_bytes)

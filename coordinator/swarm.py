@@ -13,7 +13,7 @@ from common.crypto.orders import cell_order_key
 from common.errors import Refused
 from common.ids import PeerId, SegmentId
 from common.ports import Chance
-from common.wire.messages import CellFacts, Endpoint
+from common.wire.messages import CellFacts, Endpoint, NewSegment
 from coordinator.cells import Cell, CellState
 from coordinator.placement_policy import CellView, Chooser, Redundancy, RingPlan, plan_rings
 from coordinator.rings import Ring
@@ -21,6 +21,8 @@ from coordinator.rings import Ring
 LEAST_FREE_BYTES: Final = 32 * 1024 * 1024
 """A cell with less is not written to: it could not take two shards of a full segment at 4/6."""
 MAX_GRANTS_REMEMBERED: Final = 200_000
+RINGS_WEIGHED_PER_S: Final = 5_000
+"""A chooser of more rings follows the cells' free space more slowly: a tenth of a core at most."""
 
 
 class Swarm:
@@ -49,6 +51,10 @@ class Swarm:
         self._secret = swarm_secret
         self._timeout_s = cell_timeout_s
         self._views: dict[int, CellView] = {}
+        self._writable: set[int] = set()
+        self._change_seen = False
+        self._weighed_at = 0.0
+        self._chooser_is_of_these_rings = False
         self._chooser = Chooser((), {}, LEAST_FREE_BYTES)
         for cell in cells:
             self.add_cell(cell)
@@ -64,6 +70,7 @@ class Swarm:
         """The rings are these now."""
         self.rings = {ring.ring: ring for ring in rings}
         self._views = {}
+        self._chooser_is_of_these_rings = False
 
     def cell_of(self, peer_id: PeerId) -> Cell:
         """The cell with this key. Raises Refused ``not_a_cell``."""
@@ -89,23 +96,44 @@ class Swarm:
         known = self.cells[cell]
         return Endpoint(known.cell_id, known.address_host, known.address_port)
 
-    def refresh(self, now: float) -> bool:
+    def refresh(self, now: float) -> None:
         """Look at all cells again; renew the chooser where something has changed.
 
-        Returns:
-            Whether the set of cells that can be written to is another than before.
+        A change of who can be written to counts at once. Free space alone changes with every
+        heartbeat and matters little: the more rings there are, the longer it may wait.
         """
         views = {number: cell.view(now, self._timeout_s) for number, cell in self.cells.items()}
         if views == self._views:
-            return False
-        before = {number for number, view in self._views.items() if view.writable}
+            return
+        writable = {number for number, view in views.items() if view.writable}
+        if writable == self._writable and self._chooser_is_of_these_rings:
+            wait_s = len(self.rings) / RINGS_WEIGHED_PER_S
+            if now - self._weighed_at < wait_s:
+                return
+        elif writable != self._writable:
+            self._writable = writable
+            self._change_seen = False
         self._views = views
+        self._weighed_at = now
+        self._chooser_is_of_these_rings = True
         self._chooser = Chooser(
             [ring.view() for ring in self.rings.values() if ring.redundancy == self.redundancy],
             views,
             LEAST_FREE_BYTES,
         )
-        return before != {number for number, view in views.items() if view.writable}
+
+    @property
+    def change_unseen(self) -> bool:
+        """Whether other cells can be written to than when the last plan was made."""
+        return not self._change_seen
+
+    def change_seen(self) -> None:
+        """A plan is made for the cells as they are."""
+        self._change_seen = True
+
+    def change_not_seen(self) -> None:
+        """The plan could not be carried out: make one again."""
+        self._change_seen = False
 
     def plan(self, chance: Chance) -> RingPlan:
         """Which rings to add, reopen and close for the cells as last refreshed."""
@@ -122,7 +150,7 @@ class Swarm:
 
     def writable_cells(self) -> int:
         """How many cells can be written to, as last refreshed."""
-        return sum(view.writable for view in self._views.values())
+        return len(self._writable)
 
 
 class GrantBook:
@@ -142,6 +170,13 @@ class GrantBook:
         self._grants[segment_id] = (ring, tenant)
         if len(self._grants) > MAX_GRANTS_REMEMBERED:
             self._grants.popitem(last=False)
+
+    def check(self, segments: Iterable[NewSegment], tenant: int) -> None:
+        """Raises Refused ``bad_segment``: one is remembered as another tenant's or ring's."""
+        for segment in segments:
+            granted = self._grants.get(segment.segment_id)
+            if granted is not None and granted != (segment.ring, tenant):
+                raise Refused("bad_segment", what="granted otherwise")
 
     def committed(self, segments: Iterable[SegmentId]) -> None:
         """These are the store's matter now."""
