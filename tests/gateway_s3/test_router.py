@@ -1,0 +1,282 @@
+"""The router: every operation of S3 is told from every other, and none falls through."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import botocore.session
+import pytest
+
+from common.http.records import Request
+from gateway_s3.errors import CODES, S3Error
+from gateway_s3.header_rules import ACCEPTED, REFUSED_FAMILIES
+from gateway_s3.operations import BY_NAME, OPERATIONS, SUBRESOURCES, Operation, Scope
+from gateway_s3.router import Route, route
+
+DOMAINS = ["s3.example.org", "example.org"]
+PATHS = {Scope.SERVICE: "/", Scope.BUCKET: "/bucket", Scope.OBJECT: "/bucket/key"}
+IMPLEMENTED = [operation for operation in OPERATIONS if operation.implemented]
+
+
+def ask(
+    method: str,
+    target: str,
+    headers: dict[str, str] | None = None,
+    *,
+    host: str = "127.0.0.1:9000",
+) -> Route:
+    raw = target.encode("latin-1")
+    path, _, query = raw.partition(b"?")
+    pairs = [(b"host", host.encode())]
+    pairs += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return route(Request(method, raw, path, query, pairs), DOMAINS)
+
+
+def refusal(
+    method: str, target: str, headers: dict[str, str] | None = None, *, host: str = "h"
+) -> str:
+    with pytest.raises(S3Error) as caught:
+        ask(method, target, headers, host=host)
+    return caught.value.code.code
+
+
+def target_of(operation: Operation) -> tuple[str, dict[str, str]]:
+    target = PATHS[operation.scope]
+    if operation.selectors:
+        target += "?" + "&".join(
+            each if "=" in each or each not in {"uploadId", "partNumber"} else f"{each}=1"
+            for each in operation.selectors
+        )
+    headers = {operation.header.decode(): "/b/k"} if operation.header else {}
+    return target, headers
+
+
+@pytest.mark.parametrize("operation", IMPLEMENTED, ids=lambda each: each.name)
+def test_an_implemented_operation_is_found(operation: Operation) -> None:
+    target, headers = target_of(operation)
+    assert ask(operation.method, target, headers).operation is operation
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in OPERATIONS if not each.implemented],
+    ids=lambda each: each.name,
+)
+def test_an_operation_that_is_not_implemented_is_said_so(operation: Operation) -> None:
+    target, headers = target_of(operation)
+    assert refusal(operation.method, target, headers) == "NotImplemented"
+    if operation.selectors and "=" not in operation.selectors[-1]:
+        assert refusal(operation.method, target + "=", headers) == "NotImplemented"
+
+
+def test_every_operation_of_the_sdk_has_its_row() -> None:
+    model = botocore.session.get_session().get_service_model("s3")
+    for name in model.operation_names:
+        http = model.operation_model(name).http
+        row = BY_NAME[name]
+        assert row.method == http["method"], name
+        path, _, query = http["requestUri"].partition("?")
+        if query:
+            assert row.selectors == tuple(query.split("&")), name
+        scope = {"/{Bucket}": Scope.BUCKET, "/{Bucket}/{Key+}": Scope.OBJECT}.get(
+            path, Scope.SERVICE
+        )
+        assert row.scope is scope, name
+
+
+@pytest.mark.parametrize("subresource", sorted(SUBRESOURCES))
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "HEAD"])
+@pytest.mark.parametrize("path", ["/bucket", "/bucket/key"])
+def test_a_subresource_never_falls_through_to_the_plain_operation(
+    method: str, path: str, subresource: str
+) -> None:
+    for suffix in ("", "=", "=x"):
+        try:
+            found = ask(method, f"{path}?{subresource}{suffix}").operation
+        except S3Error as error:
+            assert error.code.code in {"NotImplemented", "MethodNotAllowed"}  # noqa: PT017
+        else:
+            assert subresource in found.selectors
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "code"),
+    [
+        ("PUT", "/bucket/key?somethingNew", "NotImplemented"),
+        ("PUT", "/bucket/key?somethingNew=", "NotImplemented"),
+        ("PUT", "/bucket/key?partNumber=1", "NotImplemented"),
+        ("PUT", "/bucket/key?uploadId=1", "NotImplemented"),
+        ("GET", "/bucket/key?versionId=abc", "NoSuchVersion"),
+        ("GET", "/bucket?list-type=1", "NotImplemented"),
+        ("GET", "/bucket?list-type=2&list-type=2", "InvalidArgument"),
+        ("GET", "/bucket?prefix=a&prefix=b", "InvalidArgument"),
+        ("GET", "/bucket?acl&policy", "InvalidArgument"),
+        ("GET", "/bucket?prefix=%zz", "InvalidURI"),
+        ("GET", "/bucket/%f", "InvalidURI"),
+        ("GET", "/bucket/%ff", "InvalidURI"),
+        ("GET", "/%ff/key", "InvalidURI"),
+        ("GET", "//key", "InvalidBucketName"),
+        ("GET", "/bucket/" + "a" * 1025, "KeyTooLongError"),
+        ("GET", "/bucket/" + "%61" * 1025, "KeyTooLongError"),
+        ("POST", "/bucket/key", "MethodNotAllowed"),
+        ("PATCH", "/bucket/key", "MethodNotAllowed"),
+        ("PUT", "/", "MethodNotAllowed"),
+        ("OPTIONS", "/bucket/key", "NotImplemented"),
+        ("GET", "/bucket?" + "a=b&" * 200, "InvalidURI"),
+        ("GET", "/bucket/key?x-amz-acl=public-read", "NotImplemented"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(method: str, target: str, code: str) -> None:
+    assert refusal(method, target) == code
+
+
+@pytest.mark.parametrize(
+    ("target", "bucket", "key"),
+    [
+        ("/bucket/a/../b//c", "bucket", b"a/../b//c"),
+        ("/bucket//", "bucket", b"/"),
+        ("/bucket/a%2Fb%00%0d%0a", "bucket", b"a/b\x00\r\n"),
+        ("/bucket/a+b%20c", "bucket", b"a+b c"),
+        ("/bucket/%E2%82%AC", "bucket", "€".encode()),
+        ("/bucket/" + "a" * 1024, "bucket", b"a" * 1024),
+        ("/buck%2Fet/key", "buck/et", b"key"),
+        ("/..%2Fother/key", "../other", b"key"),
+        ("/bucket/k?foo=bar", "bucket", b"k"),
+    ],
+)
+def test_a_path_is_split_before_it_is_decoded(target: str, bucket: str, key: bytes) -> None:
+    found = ask("GET", target)
+    assert (found.bucket, found.key) == (bucket, key)
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "operation", "bucket", "key"),
+    [
+        ("bucket.s3.example.org", "/key/a", "GetObject", "bucket", b"key/a"),
+        ("bucket.s3.example.org:9000", "/", "ListObjects", "bucket", b""),
+        ("BUCKET.S3.Example.Org", "/key", "GetObject", "bucket", b"key"),
+        ("a.b.s3.example.org", "/key", "GetObject", "a.b", b"key"),
+        ("s3.example.org", "/bucket/key", "GetObject", "bucket", b"key"),
+        ("s3.example.org", "/", "ListBuckets", "", b""),
+        ("other.org", "/bucket/key", "GetObject", "bucket", b"key"),
+        ("xs3.other.org", "/bucket", "ListObjects", "bucket", b""),
+        ("b.example.org", "/bucket/key", "GetObject", "b", b"bucket/key"),
+        ("b.s3.example.org", "//x", "GetObject", "b", b"/x"),
+    ],
+)
+def test_a_bucket_may_stand_in_the_host(
+    host: str, target: str, operation: str, bucket: str, key: bytes
+) -> None:
+    found = ask("GET", target, host=host)
+    assert (found.operation.name, found.bucket, found.key) == (operation, bucket, key)
+
+
+def test_a_copy_source_makes_a_copy_even_when_it_is_empty() -> None:
+    assert ask("PUT", "/b/k", {"x-amz-copy-source": ""}).operation.name == "CopyObject"
+    found = ask("PUT", "/b/k?uploadId=a&partNumber=1", {"x-amz-copy-source": ""})
+    assert found.operation.name == "UploadPartCopy"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("x-amz-acl", "private", None),
+        ("x-amz-acl", "public-read", "NotImplemented"),
+        ("x-amz-grant-read", "id=1", "NotImplemented"),
+        ("x-amz-storage-class", "STANDARD", None),
+        ("x-amz-storage-class", "GLACIER", "NotImplemented"),
+        ("x-amz-storage-class", "COLD", "InvalidStorageClass"),
+        ("x-amz-server-side-encryption", "AES256", None),
+        ("x-amz-server-side-encryption", "aws:kms", "NotImplemented"),
+        ("x-amz-server-side-encryption", "rot13", "InvalidEncryptionAlgorithmError"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256", "NotImplemented"),
+        ("x-amz-copy-source-server-side-encryption-customer-key", "x", "NotImplemented"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "x", "NotImplemented"),
+        ("x-amz-tagging", "a=b", "NotImplemented"),
+        ("x-amz-object-lock-mode", "COMPLIANCE", "NotImplemented"),
+        ("x-amz-object-lock-legal-hold", "ON", "NotImplemented"),
+        ("x-amz-object-lock-something-new", "ON", "NotImplemented"),
+        ("x-amz-website-redirect-location", "/", "NotImplemented"),
+        ("x-amz-checksum-sha512", "x", "NotImplemented"),
+        ("x-amz-expected-bucket-owner", "1", "NotImplemented"),
+        ("x-amz-write-offset-bytes", "5", "NotImplemented"),
+        ("x-amz-mfa", "1 2", "NotImplemented"),
+        ("x-amz-meta-anything", "at all", None),
+        ("x-amz-user-agent", "sdk", None),
+        ("content-range", "bytes 0-1/2", "NotImplemented"),
+        ("if-unmodified-since", "x", "NotImplemented"),
+        ("if-none-match", "*", None),
+    ],
+)
+def test_a_header_that_changes_the_meaning_is_never_ignored(
+    name: str, value: str, code: str | None
+) -> None:
+    if code is None:
+        assert ask("PUT", "/b/k", {name: value}).operation.name == "PutObject"
+    else:
+        assert refusal("PUT", "/b/k", {name: value}) == code
+
+
+def test_a_condition_on_a_write_that_has_none_is_refused() -> None:
+    assert refusal("PUT", "/b/k?uploadId=a&partNumber=1", {"if-none-match": "*"}) == (
+        "NotImplemented"
+    )
+    assert refusal("DELETE", "/b/k", {"if-none-match": "*"}) == "NotImplemented"
+    assert ask("DELETE", "/b/k", {"if-match": '"x"'}).operation.name == "DeleteObject"
+
+
+def test_every_header_that_the_sdk_can_send_is_decided() -> None:
+    model = botocore.session.get_session().get_service_model("s3")
+    for operation in IMPLEMENTED:
+        shape = model.operation_model(operation.name).input_shape
+        for member in shape.members.values() if shape is not None else []:
+            name = str(member.serialization.get("name", "")).lower().encode()
+            if member.serialization.get("location") != "header" or name[:6] != b"x-amz-":
+                continue
+            assert name.startswith(REFUSED_FAMILIES), name
+    assert all(name.startswith(REFUSED_FAMILIES) for name in ACCEPTED)
+
+
+def test_every_parameter_that_the_sdk_can_send_is_decided() -> None:
+    model = botocore.session.get_session().get_service_model("s3")
+    refused = {"bucket-region"}
+    for operation in IMPLEMENTED:
+        shape = model.operation_model(operation.name).input_shape
+        for member in shape.members.values() if shape is not None else []:
+            if member.serialization.get("location") == "querystring":
+                name = member.serialization["name"]
+                assert name in operation.parameters | set(operation.selectors) | refused, name
+
+
+def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> None:
+    signed = "X-Amz-Signature=0&X-Amz-Algorithm=AWS4-HMAC-SHA256"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-acl=public-read") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&X-Amz-Tagging=a%3Db") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-expires=5") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b%0d%0ac") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b", {"x-amz-meta-a": "c"}) == (
+        "InvalidArgument"
+    )
+    request = Request("PUT", b"", b"/b/k", (signed + "&X-Amz-Meta-A=b").encode(), [(b"host", b"h")])
+    assert route(request, []).operation.name == "PutObject"
+    assert request.header(b"x-amz-meta-a") == b"b"
+    copy = Request(
+        "PUT", b"", b"/b/k", (signed + "&x-amz-copy-source=/b/o").encode(), [(b"host", b"h")]
+    )
+    assert route(copy, []).operation.name == "CopyObject"
+
+
+def test_the_compatibility_page_says_what_the_router_does() -> None:
+    page = Path(__file__).parents[2] / "docs" / "s3-compatibility.md"
+    rows = re.findall(
+        r"^\| (\w+) \| (yes|no) \| (\d{3}) \| (.*?) \|$", page.read_text("utf-8"), re.MULTILINE
+    )
+    shown = {name: (answer, int(status), note) for name, answer, status, note in rows}
+    assert len(shown) == len(rows), "an operation has two rows"
+    told = {
+        each.name: ("yes" if each.implemented else "no", each.answer, each.note)
+        for each in OPERATIONS
+    }
+    assert shown == told
+    assert CODES["NotImplemented"].status == 501
