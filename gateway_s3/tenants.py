@@ -47,12 +47,13 @@ class Tenants:
 
     Args:
         disk: where the directory lies.
-        path: the directory, relative to the disk.
+        path: the directory, relative to the disk; ``.`` is its root.
     """
 
     def __init__(self, disk: Disk, path: str, log: Log) -> None:
         self._disk = disk
         self._path = path
+        self._prefix = "" if path == "." else f"{path}/"
         self._log = log
         self._keys: dict[TenantId, TenantKey] = {}
         self._read_at_s = float("-inf")

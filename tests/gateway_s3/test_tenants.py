@@ -46,6 +46,16 @@ async def test_tenants_are_found_also_when_their_file_comes_later(
     assert not await tenants.reload(), "nothing new"
 
 
+async def test_the_directory_may_be_the_root_of_a_disk_of_its_own() -> None:
+    world = SimSwarm(1).node("keys").world
+    file = await world.disk.open("a.json", create=True)
+    await file.write(0, [key_file("a")])
+    await file.close()
+    tenants = Tenants(world.disk, ".", world.log)
+    assert await tenants.reload()
+    assert list(tenants.keys) == [b"\xaa" * 16]
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"[]", b'"x"', b"{}", b'{"tenant_id":"aa","key":"bb"}', b'{"tenant_id":1,"key":2}',
