@@ -67,6 +67,7 @@ class Workload:
         self._mix = mix
         self._keys = [f"key {number}/\u00e9%2F" for number in range(mix.keys)]
         self._seen: dict[str, Value] = {}
+        self._tags: dict[str, str] = {}
         self._unanswered: dict[str, str] = {}
 
     @property
@@ -143,8 +144,7 @@ class Workload:
         if seen is None or seen.size == 0:
             return await self._get(key)
         value, start = self._history.new_value(self._size()), trio.current_time()
-        digest = hashlib.md5(seen.content(), usedforsecurity=False).hexdigest()
-        headers = {VALUE_HEADER: value.name, "if-match": f'"{digest}"'}
+        headers = {VALUE_HEADER: value.name, "if-match": self._tags[seen.name]}
         answer = await self._ask("PUT", key, None, value.content(), headers)
         self._conditional(key, Kind.PUT_IF_MATCH, start, value, seen.name, answer)
         return None
@@ -211,6 +211,7 @@ class Workload:
             )
             return
         self._seen[key] = value
+        self._tags[name] = answer.headers["etag"]
         self._history.record(key, Kind.GET, start_s, value=name)
 
     async def _delete(self, key: str) -> None:
@@ -260,19 +261,17 @@ class Workload:
         if seen is None or seen.size == 0 or target == key:
             return await self._get(key)
         start = trio.current_time()
-        digest = hashlib.md5(seen.content(), usedforsecurity=False).hexdigest()
-        value = Value(f"{seen.name}", seen.size)
         headers = {
             "x-amz-copy-source": quote(f"/{BUCKET}/{key}"),
-            "x-amz-copy-source-if-match": f'"{digest}"',
+            "x-amz-copy-source-if-match": self._tags[seen.name],
         }
         answer = await self._ask("PUT", target, None, b"", headers)
         if answer is None:
-            self._history.record(target, Kind.PUT, start, value=value.name, known=False)
+            self._history.record(target, Kind.PUT, start, value=seen.name, known=False)
         elif answer.status_code == 200 and "<ETag>" in answer.text:
-            self._history.record(target, Kind.PUT, start, value=value.name)
+            self._history.record(target, Kind.PUT, start, value=seen.name)
         elif answer.status_code == 200:
-            self._history.record(target, Kind.PUT, start, value=value.name, known=False)
+            self._history.record(target, Kind.PUT, start, value=seen.name, known=False)
         return None
 
     async def _put_in_parts(self, key: str) -> None:
