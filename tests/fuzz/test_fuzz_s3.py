@@ -1,0 +1,269 @@
+"""Any bytes into the parsers of the S3 front: a decision or the one error, bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.http.head import BadHead, parse_head
+from common.http.records import Request
+from gateway_s3.checksums import content_md5, expected_checksum
+from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.conditions import read_conditions, write_condition
+from gateway_s3.copy_source import parse_copy_source
+from gateway_s3.errors import S3Error
+from gateway_s3.headers import content_headers, user_metadata
+from gateway_s3.listing_params import (
+    list_buckets_params,
+    list_objects_params,
+    list_objects_v2_params,
+    list_parts_params,
+    list_uploads_params,
+)
+from gateway_s3.query import Query
+from gateway_s3.router import Route, route
+from gateway_s3.sigv4 import Claim, Payload, Verified, parse_authorization, verify
+from gateway_s3.xml_read import parse_complete_upload, parse_create_bucket, parse_delete
+
+METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"])
+PIECES = st.sampled_from(
+    [
+        b"/",
+        b"%",
+        b"%2F",
+        b"%00",
+        b"..",
+        b"bucket",
+        b"?",
+        b"&",
+        b"=",
+        b"uploads",
+        b"uploadId",
+        b"partNumber",
+        b"acl",
+        b"list-type=2",
+        b"versionId",
+        b"+",
+        b"\xff",
+        b"X-Amz-Signature",
+        b"X-Amz-Credential",
+        b"x-amz-acl",
+        b"X-Amz-Expires=5",
+    ]
+)
+TEXT = st.lists(PIECES | st.binary(max_size=6), max_size=20).map(b"".join)
+NAMES = st.sampled_from(
+    [
+        b"host",
+        b"authorization",
+        b"x-amz-date",
+        b"date",
+        b"x-amz-content-sha256",
+        b"x-amz-decoded-content-length",
+        b"x-amz-trailer",
+        b"x-amz-checksum-crc32",
+        b"x-amz-sdk-checksum-algorithm",
+        b"x-amz-copy-source",
+        b"x-amz-meta-a",
+        b"content-md5",
+        b"content-encoding",
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"x-amz-acl",
+    ]
+)
+VALUES = st.binary(max_size=40) | st.sampled_from(
+    [
+        b"AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/s3/aws4_request, SignedHeaders=host;"
+        b"x-amz-date;x-amz-content-sha256, Signature=00",
+        b"20260101T000000Z",
+        b"20269999T999999Z",
+        b"Thu, 01 Jan 2026 00:00:00 GMT",
+        b"Thu, 99 Jan 99999999999 00:00:00 -9999",
+        b"UNSIGNED-PAYLOAD",
+        b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        b"*",
+        b"1",
+        b"",
+        b"b/k",
+    ]
+)
+HEADERS = st.lists(st.tuples(NAMES, VALUES), max_size=10)
+
+
+def request_of(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Request:
+    path, _, query = (b"/" + target).partition(b"?")
+    return Request(method, b"/" + target, path, query, list(headers))
+
+
+@settings(max_examples=400, deadline=None)
+@given(METHODS, TEXT, HEADERS)
+def test_any_request_is_routed_or_refused(
+    method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    try:
+        found = route(request_of(method, target, headers), ["example.org"])
+    except S3Error as error:
+        assert 400 <= error.status < 600  # noqa: PT017
+    else:
+        assert isinstance(found, Route)
+        assert found.operation.implemented
+        assert found.operation.method == method
+        assert len(found.key) <= 1024
+
+
+@settings(max_examples=400, deadline=None)
+@given(METHODS, TEXT, HEADERS)
+def test_any_authorization_is_a_claim_that_does_not_hold_or_an_error(
+    method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    try:
+        claim = parse_authorization(request_of(method, target, headers), region="us-east-1")
+    except S3Error:
+        return
+    assert isinstance(claim, Claim)
+    with pytest.raises(S3Error):
+        verify(claim, b"k" * 32, claim.signed_at)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT, HEADERS)
+def test_any_headers_and_parameters_are_read_or_refused(
+    text: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    request = request_of("PUT", text, headers)
+    readers = [
+        lambda: content_md5(request),
+        lambda: expected_checksum(request, announced_trailers(request, Payload.SIGNED_CHUNKS)),
+        lambda: payload_bytes(request, Payload.SIGNED_CHUNKS),
+        lambda: read_conditions(request).decide("e", 0),
+        lambda: write_condition(request),
+        lambda: user_metadata(request),
+        lambda: content_headers(request),
+        lambda: parse_copy_source(text),
+        lambda: list_objects_params(Query(text)),
+        lambda: list_objects_v2_params(Query(text)),
+        lambda: list_uploads_params(Query(text)),
+        lambda: list_parts_params(Query(text)),
+        lambda: list_buckets_params(Query(text)),
+    ]
+    for read in readers:
+        try:
+            read()
+        except S3Error as error:
+            assert error.status in {400, 404, 411, 501}  # noqa: PT017
+
+
+CHUNK_PIECES = st.sampled_from(
+    [
+        b"5",
+        b"0",
+        b"\r\n",
+        b"\n",
+        b";chunk-signature=",
+        b"0" * 64,
+        b"hello",
+        b"x-amz-checksum-crc32:AAAAAA==",
+        b"x-amz-trailer-signature:",
+        b"ffffff",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([kind for kind in Payload if kind.is_chunked]),
+    st.lists(CHUNK_PIECES | st.binary(max_size=20), max_size=30).map(b"".join),
+    st.integers(0, 20),
+    st.integers(1, 30),
+)
+def test_any_body_is_decoded_within_its_promise_or_refused(
+    kind: Payload, data: bytes, promised: int, step: int
+) -> None:
+    verified = Verified("A", kind, None, b"k" * 32, "0" * 64, "t", "s", False)
+    decoder = ChunkDecoder(verified, decoded_bytes=promised)
+    released = 0
+    try:
+        for at in range(0, len(data), step):
+            released += sum(map(len, decoder.feed(data[at : at + step])))
+        decoder.finish()
+    except S3Error:
+        assert released <= promised
+    else:
+        assert released == promised
+    if kind is not Payload.UNSIGNED_CHUNKS_TRAILER:
+        assert released == 0, "no signature of these can hold"
+
+
+XML_PIECES = st.sampled_from(
+    [
+        b"<Delete>",
+        b"</Delete>",
+        b"<Object>",
+        b"</Object>",
+        b"<Key>",
+        b"</Key>",
+        b"k",
+        b"<CompleteMultipartUpload>",
+        b"</CompleteMultipartUpload>",
+        b"<Part>",
+        b"</Part>",
+        b"<PartNumber>1</PartNumber>",
+        b"<ETag>e</ETag>",
+        b"<!DOCTYPE a>",
+        b"&amp;",
+        b"&x;",
+        b"<![CDATA[",
+        b"]]>",
+        b"<!--",
+        b"-->",
+        b"<?pi ?>",
+        b'<a xmlns="b">',
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(XML_PIECES | st.binary(max_size=5), max_size=30).map(b"".join))
+def test_any_document_is_read_or_refused(data: bytes) -> None:
+    for parse in (parse_delete, parse_complete_upload, parse_create_bucket):
+        try:
+            parse(data)  # type: ignore[operator]
+        except S3Error as error:
+            assert error.status in {400, 501}  # noqa: PT017
+
+
+HEAD_PIECES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"PUT /a HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"Content-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b":",
+        b"\0",
+        b"Connection: close\r\n",
+        b"Expect: 100-continue\r\n",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(HEAD_PIECES | st.binary(max_size=8), max_size=20).map(b"".join))
+def test_any_head_is_unambiguous_or_refused(data: bytes) -> None:
+    end = data.find(b"\r\n\r\n")
+    try:
+        head = parse_head(data[: end + 4] if end >= 0 else data + b"\r\n\r\n")
+    except BadHead as error:
+        assert error.status in {400, 414, 417, 431, 501, 505}  # noqa: PT017
+        return
+    names = [name for name, _ in head.headers]
+    assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+    assert names.count(b"host") <= 1
+    assert not any(b"\r" in value or b"\n" in value or b"\0" in value for _, value in head.headers)
