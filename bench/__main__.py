@@ -27,6 +27,9 @@ from common.limits import GIB, KIB, MIB
 
 BUCKET: Final = "/bench"
 SMALL_BYTES: Final = 4 * KIB
+UNBOUNDED: Final = 1_000_000_000
+MAX_READ_NAMES: Final = 64
+"""Per connection; the cells then read from the page cache."""
 SETTLE_S: Final = 1.0
 """Pause between measurements, so that deletes and syncs of one do not fall into the next."""
 
@@ -46,6 +49,7 @@ class Bench:
     def __init__(self, swarm: Swarm, plan: Plan) -> None:
         self._swarm = swarm
         self._plan = plan
+        self._written: dict[int, int] = {}
 
     def run(self, **job: Any) -> tuple[dict[str, Any], float]:
         """Run one job in a client process.
@@ -100,16 +104,19 @@ class Bench:
         )
 
     def small(self, kind: str, connections: int) -> Small:
-        """4 KiB objects for the plan's seconds; GET reads what PUT wrote."""
+        """4 KiB objects for the plan's seconds: PUT makes new ones, GET reads them in turn."""
+        distinct = UNBOUNDED if kind == "put" else min(MAX_READ_NAMES, self._written[connections])
         result, cpu = self.run(
             kind=kind,
             prefix=f"{BUCKET}/small{connections}",
             size=SMALL_BYTES,
             connections=connections,
-            operations=1_000_000,
-            distinct=64,
+            operations=UNBOUNDED,
+            distinct=distinct,
             seconds=self._plan.small_seconds,
         )
+        if kind == "put":
+            self._written[connections] = result["least"]
         times, count = result["latencies_s"], result["operations"]
         return Small(
             kind=kind,
@@ -155,12 +162,15 @@ def run_all(data: Path, plan: Plan, redundancy: str, cells: int) -> str:
             _say(f"round {number + 1} of {plan.rounds}")
             floors.append(measure(k, n, data))
             for connections in (1, 4):
-                large.append(bench.large("put", connections))
-                large.append(bench.large("get", connections))
+                for kind in ("put", "get"):
+                    large.append(bench.large(kind, connections))
+                    _say(str(large[-1]))
             large.append(bench.large("put", 1, signed=True))
+            _say(str(large[-1]))
             for connections in (1, 32):
-                small.append(bench.small("put", connections))
-                small.append(bench.small("get", connections))
+                for kind in ("put", "get"):
+                    small.append(bench.small(kind, connections))
+                    _say(str(small[-1]))
         loaded = bench.memory()
     return render(
         where=machine.describe(),

@@ -40,9 +40,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Seconds. ``latencies_s`` sorted, of all operations."""
+    """Seconds. ``latencies_s`` sorted, of all operations. ``least``: operations of the slowest
+    connection."""
 
     operations: int
+    least: int
     elapsed_s: float
     cpu_s: float
     latencies_s: list[float]
@@ -102,7 +104,7 @@ def run(job: Job) -> Result:
     if failures:
         raise failures[0]
     every = sorted(each for times in latencies for each in times)
-    return Result(len(every), elapsed, cpu, every)
+    return Result(len(every), min(len(times) for times in latencies), elapsed, cpu, every)
 
 
 if __name__ == "__main__":
