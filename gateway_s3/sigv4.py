@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -113,8 +113,8 @@ class Verified:
     access_key_id: str
     payload: Payload
     payload_sha256: bytes | None
-    signing_key: bytes
-    seed_signature: str
+    signing_key: bytes = field(repr=False)
+    seed_signature: str = field(repr=False)
     timestamp: str
     scope: str
     presigned: bool

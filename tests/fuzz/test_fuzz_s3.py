@@ -98,7 +98,7 @@ def request_of(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -
     return Request(method, b"/" + target, path, query, list(headers))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(METHODS, TEXT, HEADERS)
 def test_any_request_is_routed_or_refused(
     method: str, target: bytes, headers: list[tuple[bytes, bytes]]
@@ -114,7 +114,7 @@ def test_any_request_is_routed_or_refused(
         assert len(found.key) <= 1024
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(METHODS, TEXT, HEADERS)
 def test_any_authorization_is_a_claim_that_does_not_hold_or_an_error(
     method: str, target: bytes, headers: list[tuple[bytes, bytes]]
@@ -128,7 +128,7 @@ def test_any_authorization_is_a_claim_that_does_not_hold_or_an_error(
         verify(claim, b"k" * 32, claim.signed_at)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXT, HEADERS)
 def test_any_headers_and_parameters_are_read_or_refused(
     text: bytes, headers: list[tuple[bytes, bytes]]
@@ -172,7 +172,7 @@ CHUNK_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from([kind for kind in Payload if kind.is_chunked]),
     st.lists(CHUNK_PIECES | st.binary(max_size=20), max_size=30).map(b"".join),
@@ -225,7 +225,7 @@ XML_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(XML_PIECES | st.binary(max_size=5), max_size=30).map(b"".join))
 def test_any_document_is_read_or_refused(data: bytes) -> None:
     for parse in (parse_delete, parse_complete_upload, parse_create_bucket):
@@ -254,7 +254,7 @@ HEAD_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(HEAD_PIECES | st.binary(max_size=8), max_size=20).map(b"".join))
 def test_any_head_is_unambiguous_or_refused(data: bytes) -> None:
     end = data.find(b"\r\n\r\n")

@@ -331,3 +331,10 @@ def test_an_amz_parameter_of_a_presigned_url_counts_as_signed_with_it() -> None:
     request = presigned("PUT", query="x-amz-meta-a=1")
     request.headers.append((b"x-amz-meta-a", b"1"))
     check(request)
+
+
+def test_no_secret_shows_where_a_signature_is_printed() -> None:
+    verified = check(signed())
+    shown = repr(verified)
+    assert repr(verified.signing_key) not in shown
+    assert verified.seed_signature not in shown
