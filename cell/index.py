@@ -276,12 +276,17 @@ class Index:
             raise Unavailable("index_failed")
 
     async def lost(self, limit: int) -> list[ShardKey]:
-        """Shards that are lost and not reported yet."""
+        """Shards that are lost and not reported yet. Those that are here again do not count."""
+        await self.flush()
         known = await self._store.read(partial(index_tables.lost, limit=limit))
-        reported = self._batch.reported
-        if self._writing is not None:
-            reported = reported | self._writing.reported
-        return [key for key in known if key not in reported]
+        entries = await self.find_many(known)
+        lost = []
+        for key, entry in zip(known, entries, strict=True):
+            if entry is None or entry.bad:
+                lost.append(key)
+            else:
+                self.reported([key])
+        return lost
 
     async def is_unreported(self, key: ShardKey) -> bool:
         """Whether a lost shard is still to be reported."""

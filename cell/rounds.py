@@ -66,6 +66,7 @@ class Rounds:
         self._log = log
         self._interval_s = FIRST_INTERVAL_S
         self._deleted: set[ShardKey] = set()
+        self._hurries = False
 
     async def run(self) -> None:
         """Everything, until cancelled."""
@@ -98,7 +99,7 @@ class Rounds:
         """Tell that the cell is alive and what is gone, and carry out what is to be deleted.
 
         Returns:
-            Whether more deletes are likely to wait.
+            Whether to tell more, or to ask for more, at once.
 
         Raises:
             AlvearyError: no coordinator can be reached, or it turned the cell away.
@@ -120,11 +121,14 @@ class Rounds:
         self.last_heartbeat = trio.current_time()
         self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_INTERVAL_S)
         if not reply.deletes:
+            self._hurries = False
             return False
         wanted = [(each.segment_id, each.slot) for each in reply.deletes]
         gone = await self._store.delete(wanted)
         self._deleted.update(gone)
-        return len(gone) == MAX_DELETE_BATCH
+        # Confirmed at once, but not again and again to a coordinator that repeats itself.
+        self._hurries = bool(gone) and (len(wanted) == MAX_DELETE_BATCH or not self._hurries)
+        return self._hurries
 
     async def settle(self) -> bool:
         """Ask about every shard that is old enough and that nobody claimed yet.

@@ -5,7 +5,8 @@ Source: docs/architecture.md, "Cell".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,9 +27,9 @@ from common.http.health import health_app
 from common.http.records import Request, Response
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.limits import CELL_BUFFER_BUDGET_BYTES, MAX_UNITS_PER_READ_BYTES
+from common.limits import CELL_BUFFER_BUDGET_BYTES
 from common.ports import Address, Listener, World
-from common.wire.messages import CellJoin, CellJoined, ShardRead
+from common.wire.messages import CellJoin, CellJoined
 
 JOINED_NAME: Final = "joined"
 _JOINED_NEW_NAME: Final = "joined.new"
@@ -91,12 +92,11 @@ async def serve(
         log=world.log,
         buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
         ordered=ORDERED,
-        reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
     )
     http = None
     if config.http is not None:
         http = await world.network.listen(config.http, identity=None)
-    async with trio.open_nursery() as nursery:
+    async with _closing(listener, http), trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         await nursery.start(pool.run)
         nursery.start_soon(server.serve, listener)
@@ -113,6 +113,17 @@ async def serve(
                 store,
             )
         )
+
+
+@asynccontextmanager
+async def _closing(*listeners: Listener | None) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            for listener in listeners:
+                if listener is not None:
+                    await listener.close()
 
 
 def _coordinators(
