@@ -129,6 +129,8 @@ READ_AHEAD_BYTES: Final = 4 * MIB
 """Plaintext fetched ahead of what a reader has taken."""
 MAX_CELLS_REMEMBERED: Final = 8192
 """Cells whose latency and failures one process remembers: about 1 MiB."""
+MAX_ABANDONS_WAITING: Final = 100_000
+"""Segments of failed writes that a coordinator has not heard of yet; about 10 MiB."""
 MAX_REPORTS_WAITING: Final = 256
 """Bad shards seen and not yet reported; more are dropped: scrubbing finds them too."""
 

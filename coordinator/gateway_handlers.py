@@ -52,7 +52,7 @@ from common.wire.messages import (
 )
 from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
 from coordinator.objects import Stored
-from coordinator.swarm import GrantBook, Swarm
+from coordinator.swarm import Swarm
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
@@ -97,7 +97,6 @@ class GatewayHandlers:
         self._chance = chance
         self._entropy = entropy
         self._lease_ttl_s = lease_ttl_s
-        self.grants = GrantBook()
 
     # --- who asks -------------------------------------------------------------------------
 
@@ -134,19 +133,21 @@ class GatewayHandlers:
         if not caller.state.get(_TENANTS):
             raise Refused("tenant_not_open")
         if request.lease:
-            self._leases.renew(request.lease, trio.current_time())
+            self._leases.renew(request.lease, caller.peer_id, trio.current_time())
             return Lease(request.lease, self._lease_ttl_s)
         if len(self._leases) >= leases.MAX_LEASES:
             raise Refused("too_many_leases")
         now_ms = self._now_ms()
-        lease = await self._store.transact(lambda sql: leases.open_lease(sql, now_ms))
-        self._leases.opened(lease, trio.current_time())
+        lease = await self._store.transact(
+            lambda sql: leases.open_lease(sql, caller.peer_id, now_ms)
+        )
+        self._leases.opened(lease, caller.peer_id, trio.current_time())
         return Lease(lease, self._lease_ttl_s)
 
     async def start_write(self, caller: Caller, request: WriteStart, _: memoryview) -> Answer:
         """Grant places for segments. Nothing is written to the store."""
-        tenant = self._tenant(caller, request.tenant_id)
-        self._leases.check(request.lease)
+        self._tenant(caller, request.tenant_id)
+        self._leases.check(request.lease, caller.peer_id)
         if not 1 <= request.count <= MAX_SEGMENTS_PER_GRANT:
             raise Refused("bad_count", count=request.count)
         if not 1 <= request.max_segment_bytes <= SEGMENT_BYTES:
@@ -170,7 +171,6 @@ class GatewayHandlers:
             )
             places = tuple(endpoints.place(cell) for cell in ring.cells)
             grants.append(SegmentGrant(segment, ring.ring, k, n, quorum, places, orders))
-            self.grants.granted(segment, ring.ring, tenant)
         return Grants(tuple(endpoints.table), tuple(grants), ORDER_LIFETIME_S)
 
     def _expires(self) -> int:
@@ -178,10 +178,12 @@ class GatewayHandlers:
 
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
         """Delete what cells have of segments that will not be committed."""
-        tenant = self._tenant(caller, request.tenant_id)
-        taken = self.grants.take(request.segments, tenant)
-        if taken:
-            await self._store.transact(lambda sql: segments.abandon(sql, taken))
+        self._tenant(caller, request.tenant_id)
+        if len(request.rings) != len(request.segments):
+            raise Refused("bad_rings")
+        self._leases.check_segments(request.segments, caller.peer_id)
+        named = list(zip(request.segments, request.rings, strict=True))
+        await self._store.transact(lambda sql: segments.abandon(sql, named))
         return Done()
 
     # --- objects --------------------------------------------------------------------------
@@ -190,14 +192,14 @@ class GatewayHandlers:
         """Make a version of an object."""
         tenant = self._tenant(caller, request.tenant_id)
         objects.check_size(request.name, request.size)
-        self.grants.check(request.segments, tenant)
+        self._leases.check_segments(
+            (segment.segment_id for segment in request.segments), caller.peer_id
+        )
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
-        committed = await self._store.transact(
+        return await self._store.transact(
             lambda sql: objects.commit(sql, tenant, request, content, now_ms)
         )
-        self.grants.committed(segment.segment_id for segment in request.segments)
-        return committed
 
     async def get_object(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
         """Look up a version, with places and orders for a range of it."""
@@ -303,14 +305,14 @@ class GatewayHandlers:
         """Make or replace a part."""
         tenant = self._tenant(caller, request.tenant_id)
         uploads.check_part(request)
-        self.grants.check(request.segments, tenant)
+        self._leases.check_segments(
+            (segment.segment_id for segment in request.segments), caller.peer_id
+        )
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
-        committed = await self._store.transact(
+        return await self._store.transact(
             lambda sql: uploads.commit_part(sql, tenant, request, content, now_ms)
         )
-        self.grants.committed(segment.segment_id for segment in request.segments)
-        return committed
 
     async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:
         """A page of an upload's parts."""

@@ -9,11 +9,11 @@ Source: docs/placement.md, "Write leases".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from common.errors import Refused
-from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES
+from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
 from coordinator.schema import counter_value, next_number
 
@@ -21,10 +21,10 @@ MAX_LEASES: Final = 100_000
 """Gateways at the same time, and those that died within a lease's life."""
 
 
-def open_lease(sql: Sql, now_ms: int) -> int:
-    """Open a lease, durably, and return its number."""
+def open_lease(sql: Sql, owner: PeerId, now_ms: int) -> int:
+    """Open a lease for a caller, durably, and return its number."""
     lease = next_number(sql, "lease")
-    sql.execute("INSERT INTO leases VALUES (?, ?)", (lease, now_ms))
+    sql.execute("INSERT INTO leases VALUES (?, ?, ?)", (lease, owner, now_ms))
     return lease
 
 
@@ -50,9 +50,10 @@ def end(sql: Sql, ended: Sequence[int]) -> None:
         )
 
 
-def alive(sql: Sql) -> list[int]:
-    """All leases that live."""
-    return [row[0] for row in sql.execute("SELECT lease FROM leases ORDER BY lease")]
+def alive(sql: Sql) -> list[tuple[int, PeerId]]:
+    """All leases that live, with their owners."""
+    rows = sql.execute("SELECT lease, owner FROM leases ORDER BY lease")
+    return [(lease, PeerId(owner)) for lease, owner in rows]
 
 
 class LeaseBook:
@@ -65,6 +66,7 @@ class LeaseBook:
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
         self._renewed: dict[int, float] = {}
+        self._owners: dict[int, PeerId] = {}
         self._ending: set[int] = set()
 
     def __len__(self) -> int:
@@ -73,23 +75,35 @@ class LeaseBook:
     def __contains__(self, lease: int) -> bool:
         return lease in self._renewed
 
-    def load(self, leases: Sequence[int], now: float) -> None:
-        """Begin with the leases that the store holds."""
-        for lease in leases:
-            self._renewed[lease] = now
+    def load(self, leases: Iterable[tuple[int, PeerId]], now: float) -> None:
+        """Begin with the leases (and their owners) that the store holds."""
+        for lease, owner in leases:
+            self.opened(lease, owner, now)
 
-    def opened(self, lease: int, now: float) -> None:
+    def opened(self, lease: int, owner: PeerId, now: float) -> None:
         """A lease was opened durably."""
         self._renewed[lease] = now
+        self._owners[lease] = owner
 
-    def check(self, lease: int) -> None:
-        """Raises Refused ``lease_ended`` unless the lease lives."""
+    def check(self, lease: int, caller: PeerId) -> None:
+        """Check that a caller may write under a lease: it is the caller's own, and lives.
+
+        Raises:
+            Refused: ``lease_ended``, ``not_lease_owner``.
+        """
         if lease not in self._renewed:
             raise Refused("lease_ended", lease=lease)
+        if self._owners[lease] != caller:
+            raise Refused("not_lease_owner", lease=lease)
 
-    def renew(self, lease: int, now: float) -> None:
+    def check_segments(self, segments: Iterable[SegmentId], caller: PeerId) -> None:
+        """Check the leases of segments; raises as :meth:`check`."""
+        for lease in {lease_of(segment) for segment in segments}:
+            self.check(lease, caller)
+
+    def renew(self, lease: int, caller: PeerId, now: float) -> None:
         """Give a lease its whole life again. Raises as :meth:`check`."""
-        self.check(lease)
+        self.check(lease, caller)
         self._renewed[lease] = now
 
     def take_expired(self, now: float) -> list[int]:
@@ -99,7 +113,7 @@ class LeaseBook:
         given again.
         """
         for lease in [each for each, at in self._renewed.items() if now - at > self._ttl_s]:
-            del self._renewed[lease]
+            del self._renewed[lease], self._owners[lease]
             self._ending.add(lease)
         return sorted(self._ending)
 

@@ -85,7 +85,8 @@ _VERSION_1: Final = (
         cell INTEGER NOT NULL, segment_id BLOB NOT NULL, slot INTEGER NOT NULL,
         PRIMARY KEY (cell, segment_id, slot)) WITHOUT ROWID""",
     # Leases that are alive. A number given out that has no row has ended, for good.
-    "CREATE TABLE leases (lease INTEGER PRIMARY KEY, opened_ms INTEGER NOT NULL)",
+    "CREATE TABLE leases (lease INTEGER PRIMARY KEY, owner BLOB NOT NULL,"
+    " opened_ms INTEGER NOT NULL)",
     # --- places -----------------------------------------------------------------------------
     """CREATE TABLE invites (
         secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,

@@ -142,7 +142,7 @@ async def serve(
     await store.transact(migrate)
     now = trio.current_time()
 
-    def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[int]]:
+    def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[tuple[int, PeerId]]]:
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
     known_cells, known_rings, living = await store.read(load)

@@ -5,22 +5,20 @@ Source: docs/placement.md, "Choosing a ring".
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from common.crypto.orders import cell_order_key
 from common.errors import Refused
-from common.ids import PeerId, SegmentId
+from common.ids import PeerId
 from common.ports import Chance
-from common.wire.messages import CellFacts, Endpoint, NewSegment
+from common.wire.messages import CellFacts, Endpoint
 from coordinator.cells import Cell, CellState
 from coordinator.placement_policy import CellView, Chooser, Redundancy, RingPlan, plan_rings
 from coordinator.rings import Ring
 
 LEAST_FREE_BYTES: Final = 32 * 1024 * 1024
 """A cell with less is not written to: it could not take two shards of a full segment at 4/6."""
-MAX_GRANTS_REMEMBERED: Final = 200_000
 RINGS_WEIGHED_PER_S: Final = 5_000
 """A chooser of more rings follows the cells' free space more slowly: a tenth of a core at most."""
 
@@ -151,47 +149,6 @@ class Swarm:
     def writable_cells(self) -> int:
         """How many cells can be written to, as last refreshed."""
         return len(self._writable)
-
-
-class GrantBook:
-    """Which ring and tenant a granted segment is for, until it is committed: the latest ones.
-
-    What is forgotten here and never committed is found by settling.
-    """
-
-    def __init__(self) -> None:
-        self._grants: OrderedDict[SegmentId, tuple[int, int]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._grants)
-
-    def granted(self, segment_id: SegmentId, ring: int, tenant: int) -> None:
-        """Remember a grant."""
-        self._grants[segment_id] = (ring, tenant)
-        if len(self._grants) > MAX_GRANTS_REMEMBERED:
-            self._grants.popitem(last=False)
-
-    def check(self, segments: Iterable[NewSegment], tenant: int) -> None:
-        """Raises Refused ``bad_segment``: one is remembered as another tenant's or ring's."""
-        for segment in segments:
-            granted = self._grants.get(segment.segment_id)
-            if granted is not None and granted != (segment.ring, tenant):
-                raise Refused("bad_segment", what="granted otherwise")
-
-    def committed(self, segments: Iterable[SegmentId]) -> None:
-        """These are the store's matter now."""
-        for segment_id in segments:
-            self._grants.pop(segment_id, None)
-
-    def take(self, segments: Sequence[SegmentId], tenant: int) -> list[tuple[SegmentId, int]]:
-        """Forget grants of a tenant that will not be used; return them with their rings."""
-        taken = []
-        for segment_id in segments:
-            grant = self._grants.get(segment_id)
-            if grant is not None and grant[1] == tenant:
-                del self._grants[segment_id]
-                taken.append((segment_id, grant[0]))
-        return taken
 
 
 def heard(cell: Cell, host: str, port: int, facts: CellFacts, now: float) -> bool:

@@ -10,13 +10,14 @@ from itertools import count
 
 import trio
 
+from common.client.abandons import Abandons
 from common.client.budget import ByteBudget
 from common.client.directory import Directory
 from common.client.fetch import Report
 from common.client.get import copy_pages, read_object
 from common.client.locate import Version
 from common.client.peers import PeerPool
-from common.client.put import Written, abandon, write_object
+from common.client.put import Written, write_object
 from common.client.reports import Reports
 from common.client.resources import Background, Resources
 from common.client.stock import Stock
@@ -61,6 +62,7 @@ class SwarmClient:
         self._budget = ByteBudget(budget_bytes)
         self._stock = Stock(directory, self._health, log)
         self._reports = Reports(directory, log)
+        self._abandons = Abandons(directory, log)
         self._running: Resources | None = None
 
     @property
@@ -75,6 +77,7 @@ class SwarmClient:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._stock.run)
                 nursery.start_soon(self._reports.run)
+                nursery.start_soon(self._abandons.run)
                 background = Background(nursery)
                 self._running = Resources(
                     pool=self._pool,
@@ -84,6 +87,7 @@ class SwarmClient:
                     log=self._log,
                     upload_numbers=count(1),
                     background=background,
+                    abandons=self._abandons,
                     chance=self._chance,
                 )
                 task_status.started()
@@ -125,12 +129,11 @@ class SwarmClient:
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
-        """Give up what was written and will not be committed. Goes on in the background, and is
-        best effort: what a coordinator is not told ends with the write lease."""
-        segments = [segment.segment_id for segment in written.segments]
-        if segments:
-            background = self._resources().background
-            background.start(abandon, self._directory, tenant.tenant_id, segments)
+        """Give up what was written and will not be committed: coordinators are told of it in the
+        background until one has heard; if this gateway ends before, its write lease ends too."""
+        self._abandons.add(
+            tenant.tenant_id, [(segment.segment_id, segment.ring) for segment in written.segments]
+        )
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def read(

@@ -21,23 +21,21 @@ from common.crypto.stream import StripeCipher
 from common.erasure.code import make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe, encode_stripe
-from common.errors import AlvearyError, Unavailable
+from common.errors import Unavailable
 from common.ids import SegmentId, TenantId
 from common.limits import (
     INLINE_STRIPE_BYTES,
-    MAX_DELETE_BATCH,
     SMALL_OBJECT_BYTES,
 )
 from common.ports import Buffer
 from common.protocol.get_plan import pages_of_extents
 from common.protocol.put_plan import segment_sizes
-from common.wire.messages import Extent, NewSegment, Page, WriteAbandon
+from common.wire.messages import Extent, NewSegment, Page
 
 REPLAYED_STRIPES: Final = 2
 """Plaintext kept until the quorum of cells took the upload up, so that it can begin anew."""
 TRY_AGAIN_S: Final = (0.1, 0.5)
 """Pauses before the second and the third try of a segment."""
-ABANDON_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +61,8 @@ async def write_object(
     try:
         return await writer.write(size)
     except BaseException:
-        if writer.begun:
-            resources.background.start(abandon, directory, tenant.tenant_id, writer.begun)
+        resources.abandons.add(tenant.tenant_id, writer.begun)
         raise
-
-
-async def abandon(directory: Directory, tenant_id: TenantId, segments: list[SegmentId]) -> None:
-    """Tell a coordinator that these segments will never be committed. Best effort: what it does
-    not hear of ends with the write lease."""
-    with trio.move_on_after(ABANDON_TIMEOUT_S):
-        try:
-            for at in range(0, len(segments), MAX_DELETE_BATCH):
-                batch = tuple(segments[at : at + MAX_DELETE_BATCH])
-                await directory.call(WriteAbandon(tenant_id, batch))
-        except AlvearyError:
-            return
 
 
 class _Stage:
@@ -115,9 +100,9 @@ class _Writer:
         self._source = source
         self._upload_key = upload_key
         self._segments: list[NewSegment] = []
-        self.begun: list[SegmentId] = []
-        """Segments of which some cell may have something."""
-        self._given_up: list[SegmentId] = []
+        self.begun: list[tuple[SegmentId, int]] = []
+        """Segments of which some cell may have something, with their rings."""
+        self._given_up: list[tuple[SegmentId, int]] = []
 
     async def write(self, size: int) -> Written:
         if size <= SMALL_OBJECT_BYTES:
@@ -125,10 +110,7 @@ class _Writer:
                 await self._write_small(size)
         else:
             await self._write_large(size)
-        if self._given_up:
-            self._resources.background.start(
-                abandon, self._directory, self._tenant_id, self._given_up
-            )
+        self._resources.abandons.add(self._tenant_id, self._given_up)
         commitment = commitment_of(self._upload_key)
         extents = [
             Extent(segment.segment_id, 0, segment.segment_bytes, commitment)
@@ -137,7 +119,7 @@ class _Writer:
         return Written(size, pages_of_extents(extents), tuple(self._segments))
 
     def _stage(self, grant: Grant, size: int) -> _Stage:
-        self.begun.append(grant.segment_id)
+        self.begun.append((grant.segment_id, grant.ring))
         return _Stage(grant, size, self._upload_key, self._tenant_id)
 
     async def _encode(self, stage: _Stage, stripe: int, plain: Buffer) -> EncodedStripe:
@@ -177,7 +159,7 @@ class _Writer:
             segment = await WholeWrite(self._resources, grant, stage.geometry, encoded).run()
             if segment is not None:
                 return segment
-            self._given_up.append(grant.segment_id)
+            self._given_up.append((grant.segment_id, grant.ring))
         raise Unavailable("write_quorum_lost")
 
     async def _encode_all(self, stage: _Stage, plain: Buffer) -> list[EncodedStripe]:
@@ -232,7 +214,7 @@ class _Writer:
             while True:
                 if not head.is_whole or not tries:
                     raise Unavailable("write_quorum_lost")
-                self._given_up.append(stage.grant.segment_id)
+                self._given_up.append((stage.grant.segment_id, stage.grant.ring))
                 await self._pause(tries.pop(0))
                 grant = await line.take_again()
                 if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):

@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from common.client.abandons import Abandons
 from common.client.budget import ByteBudget
 from common.client.peers import PeerPool
 from common.ports import Chance, Log, Workers
@@ -51,6 +52,7 @@ class Resources:
     upload_numbers: Iterator[int]
     """Numbers of uploads to cells, never the same twice."""
     background: Background
+    abandons: Abandons
     chance: Chance
 
 

@@ -1,0 +1,80 @@
+"""Telling a coordinator of segments that will never be committed, until it has heard.
+
+Source: docs/data-path.md, "Abandoning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import trio
+
+from common.client.directory import Directory
+from common.errors import AlvearyError, Refused
+from common.ids import SegmentId, TenantId
+from common.limits import MAX_ABANDONS_WAITING, MAX_DELETE_BATCH
+from common.ports import Log
+from common.wire.messages import WriteAbandon
+
+RETRY_S = 5.0
+
+
+class Abandons:
+    """Segments on their way to be forgotten. They are told again and again: while this gateway
+    keeps its write lease alive, nobody else could know that they are garbage.
+
+    Args:
+        directory: told of them.
+        log: what could not be told.
+    """
+
+    def __init__(self, directory: Directory, log: Log) -> None:
+        self._directory = directory
+        self._log = log
+        self._waiting: dict[TenantId, dict[SegmentId, int]] = {}
+        self._count = 0
+        self._changed = trio.Event()
+
+    def add(self, tenant_id: TenantId, segments: Iterable[tuple[SegmentId, int]]) -> None:
+        """Note segments with their rings; never waits. When too many wait, the rest stays until
+        the lease ends."""
+        waiting = self._waiting.setdefault(tenant_id, {})
+        for segment_id, ring in segments:
+            if self._count >= MAX_ABANDONS_WAITING:
+                self._log.warning("too_many_abandoned_segments")
+                return
+            self._count += segment_id not in waiting
+            waiting[segment_id] = ring
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            for tenant_id in list(self._waiting):
+                if not await self._tell(tenant_id):
+                    self._changed.set()
+            if self._changed.is_set():
+                await trio.sleep(RETRY_S)
+
+    async def _tell(self, tenant_id: TenantId) -> bool:
+        """Tell all of one tenant's; False when some are left."""
+        waiting = self._waiting[tenant_id]
+        while waiting:
+            batch = dict(islice(waiting.items(), MAX_DELETE_BATCH))
+            try:
+                await self._directory.call(
+                    WriteAbandon(tenant_id, tuple(batch), tuple(batch.values()))
+                )
+            except Refused as error:
+                self._log.error("abandon_refused", segments=len(batch), error=str(error))
+            except AlvearyError as error:
+                self._log.warning("abandon_not_taken", segments=len(batch), error=str(error))
+                return False
+            for segment_id in batch:
+                del waiting[segment_id]
+            self._count -= len(batch)
+        del self._waiting[tenant_id]
+        return True
