@@ -70,6 +70,11 @@ class App:
         self._draining = False
         self._idle = trio.Event()
 
+    @property
+    def running(self) -> int:
+        """How many requests are not yet answered to their last byte."""
+        return self._running
+
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises Unavailable ``client_gone`` only: nobody is left to answer."""
         backend = self._backend

@@ -6,6 +6,7 @@ Source: docs/operations.md, "Metrics".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -51,12 +52,11 @@ class Metrics:
             "Bytes read to know a copy's checksum",
             registry=self.registry,
         )
-        self.running = Gauge(
-            "alveary_s3_requests_running",
-            "Requests whose answer has not begun",
-            registry=self.registry,
-        )
         self._series: dict[str, _Series] = {}
+
+    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """Show a figure that is read whenever somebody looks."""
+        Gauge(name, what, registry=self.registry).set_function(read)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request.

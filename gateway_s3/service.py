@@ -116,6 +116,20 @@ async def serve(
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
     app = App(backend, keys, config.domains)
 
+    metrics.watch(
+        "alveary_s3_requests_running", "Requests not yet answered whole", lambda: app.running
+    )
+    metrics.watch(
+        "alveary_s3_hashes_waiting_bytes",
+        "Bytes of bodies that wait to be hashed",
+        lambda: backend.crowd.waiting_bytes,
+    )
+    metrics.watch(
+        "alveary_gateway_buffer_free_bytes",
+        "Free bytes of the budget of all streams",
+        lambda: swarm.budget.free_bytes,
+    )
+
     async def health() -> Mapping[str, Any]:
         reachable = False
         with trio.move_on_after(HEALTH_TIMEOUT_S):

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
+import trio
 from trio.testing import MockClock
 
-from sim.cluster import Cluster, Shape
+from common.limits import GATEWAY_BUFFER_BUDGET_BYTES
+from common.ports import Address
+from sim.checkers.ownership import check_ownership
+from sim.cluster import HTTP_PORT, S3_PORT, Cluster, Shape
+from sim.http import SimTransport
 from sim.s3_client import S3Client
 from sim.world import SimSwarm
+
+MIB = 1024 * 1024
+SETTLED_S = 300.0
+"""Longer than write leases, grace periods and rounds of cells together, in virtual time."""
 
 
 @asynccontextmanager
@@ -21,16 +34,178 @@ async def swarm(cells: int = 6) -> AsyncIterator[tuple[Cluster, S3Client]]:
         yield cluster, client
 
 
-async def test_an_object_lives_and_dies(autojump_clock: MockClock) -> None:
-    async with swarm() as (_, client):
+def content(size: int) -> bytes:
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+async def good(
+    client: S3Client,
+    method: str,
+    path: str,
+    query: dict[str, str] | None = None,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    answer = await client.request(method, path, query, body, headers)
+    assert answer.status_code < 300, answer.text
+    return answer
+
+
+def element(answer: httpx.Response, name: str) -> str:
+    found = re.search(f"<{name}>([^<]*)</{name}>", answer.text)
+    assert found is not None, answer.text
+    return found[1].replace("&quot;", '"')
+
+
+async def test_objects_of_all_sizes_live_and_die(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
         for size in (0, 1, 4096, 70_000, 3_000_001):
-            data = bytes(range(251)) * (size // 251 + 1)
-            data = data[:size]
-            put = await client.request("PUT", "/bucket/key", body=data)
-            assert put.status_code == 200, put.text
-            got = await client.request("GET", "/bucket/key")
-            assert got.status_code == 200
+            data = content(size)
+            put = await good(client, "PUT", "/bucket/key", body=data)
+            got = await good(client, "GET", "/bucket/key")
             assert got.content == data
             assert got.headers["etag"] == put.headers["etag"]
-            head = await client.request("HEAD", "/bucket/key")
+            head = await good(client, "HEAD", "/bucket/key")
             assert head.headers["content-length"] == str(size)
+            if size > 10:
+                part = await good(client, "GET", "/bucket/key", headers={"Range": "bytes=-10"})
+                assert part.content == data[-10:]
+        await good(client, "DELETE", "/bucket/key")
+        assert (await client.request("GET", "/bucket/key")).status_code == 404
+        await good(client, "DELETE", "/bucket")
+        await trio.sleep(SETTLED_S)
+        assert await check_ownership(cluster) == []
+
+
+async def test_parts_copies_listings_and_conditions(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
+        upload = element(await good(client, "POST", "/bucket/a/whole", {"uploads": ""}), "UploadId")
+        parts = [content(5 * MIB), content(6 * MIB)[::-1], b"end"]
+        etags = []
+        for number, data in enumerate(parts, 1):
+            query = {"partNumber": str(number), "uploadId": upload}
+            etags.append(
+                (await good(client, "PUT", "/bucket/a/whole", query, data)).headers["etag"]
+            )
+        source = {
+            "x-amz-copy-source": "/bucket/a/whole",
+            "x-amz-copy-source-range": "bytes=100-6000099",
+        }
+        rows = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+            for number, etag in enumerate(etags, 1)
+        )
+        document = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+        query = {"uploadId": upload}
+        done = await good(client, "POST", "/bucket/a/whole", query, document)
+        assert (await good(client, "POST", "/bucket/a/whole", query, document)).text == done.text
+        whole = b"".join(parts)
+        assert (await good(client, "GET", "/bucket/a/whole")).content == whole
+        second = await good(client, "GET", "/bucket/a/whole", {"partNumber": "2"})
+        assert second.content == parts[1]
+
+        upload = element(await good(client, "POST", "/bucket/b", {"uploads": ""}), "UploadId")
+        query = {"partNumber": "1", "uploadId": upload}
+        etag = element(await good(client, "PUT", "/bucket/b", query, headers=source), "ETag")
+        document = (
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+            f"<ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        ).encode()
+        await good(client, "POST", "/bucket/b", {"uploadId": upload}, document)
+        assert (await good(client, "GET", "/bucket/b")).content == whole[100:6000100]
+
+        source = {"x-amz-copy-source": "/bucket/b"}
+        await good(client, "PUT", "/bucket/c", headers=source | {"If-None-Match": "*"})
+        again = await client.request("PUT", "/bucket/c", headers=source | {"If-None-Match": "*"})
+        assert again.status_code == 412
+        await good(client, "DELETE", "/bucket/b")
+        await good(client, "DELETE", "/bucket/a/whole")
+        await trio.sleep(SETTLED_S)
+        later = cluster.client("client-1")
+        assert (await good(later, "GET", "/bucket/c")).content == whole[100:6000100]
+        listed = await good(later, "GET", "/bucket", {"list-type": "2", "delimiter": "/"})
+        assert re.findall("<Key>(.*?)</Key>", listed.text) == ["c"]
+        body = b"<Delete><Object><Key>c</Key></Object></Delete>"
+        md5 = {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+        await good(later, "POST", "/bucket", {"delete": ""}, body, md5)
+        await trio.sleep(SETTLED_S)
+        assert await check_ownership(cluster) == []
+
+
+async def test_wrong_digests_and_cut_uploads_leave_nothing(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
+        await good(client, "PUT", "/bucket/kept", body=b"kept")
+        wrong = {"Content-MD5": base64.b64encode(bytes(16)).decode()}
+        for size in (4096, 3 * MIB):
+            answer = await client.request("PUT", "/bucket/kept", None, content(size), wrong)
+            assert (answer.status_code, element(answer, "Code")) == (400, "BadDigest")
+        for sent in (0, 1, 100_000, 3 * MIB):
+            await cut_upload(cluster, client, "/bucket/kept", 8 * MIB, sent)
+        assert (await good(client, "GET", "/bucket/kept")).content == b"kept"
+        await trio.sleep(SETTLED_S)
+        assert await check_ownership(cluster) == []
+        facts = await gateway_facts(cluster)
+        assert facts["alveary_gateway_buffer_free_bytes"] == GATEWAY_BUFFER_BUDGET_BYTES
+        assert facts["alveary_s3_hashes_waiting_bytes"] == 0
+        assert facts["alveary_s3_requests_running"] == 0
+
+
+async def gateway_facts(cluster: Cluster) -> dict[str, float]:
+    """The metrics without labels that a gateway shows, and that it says it is well."""
+    network = cluster.swarm.node("watcher").world.network
+    async with httpx.AsyncClient(transport=SimTransport(network)) as http:
+        health = await http.get(f"http://gateway-0:{HTTP_PORT}/healthz")
+        assert health.json()["ok"] is True
+        text = (await http.get(f"http://gateway-0:{HTTP_PORT}/metrics")).text
+    return {
+        name: float(value)
+        for name, value in (
+            line.split(" ") for line in text.splitlines() if " " in line and line[0] != "#"
+        )
+        if "{" not in name
+    }
+
+
+async def cut_upload(
+    cluster: Cluster, client: S3Client, path: str, promised: int, sent: int
+) -> None:
+    """Begin a PUT, send some of its body, and go."""
+    network = cluster.swarm.node("rude").world.network
+    stream = await network.connect(Address("gateway-0", S3_PORT), pin=None)
+    headers = client._sign("PUT", path, "", "UNSIGNED-PAYLOAD", {})
+    lines = [f"PUT {path} HTTP/1.1", f"content-length: {promised}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    await stream.send([("\r\n".join(lines) + "\r\n\r\n").encode(), bytes(sent)])
+    await trio.sleep(1)
+    await stream.close()
+
+
+async def test_reads_go_on_when_two_cells_are_gone(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
+        data = content(2 * MIB)
+        await good(client, "PUT", "/bucket/large", body=data)
+        await good(client, "PUT", "/bucket/small", body=b"small")
+        for daemon in cluster.cells[:2]:
+            daemon.crash(power=True)
+        assert (await good(client, "GET", "/bucket/large")).content == data
+        assert (await good(client, "GET", "/bucket/small")).content == b"small"
+
+
+async def test_requests_wait_for_a_coordinator_that_restarts(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
+        await good(client, "PUT", "/bucket/key", body=b"before")
+        cluster.coordinator.crash(power=True)
+        await cluster.wait_all_up()
+        assert (await good(client, "GET", "/bucket/key")).content == b"before"
+        await good(client, "PUT", "/bucket/key", body=b"after")
+        assert (await good(client, "GET", "/bucket/key")).content == b"after"
+
+
+async def test_a_gateway_that_restarts_serves_on(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, client):
+        await good(client, "PUT", "/bucket/key", body=b"x")
+        cluster.gateways[0].crash(power=True)
+        await trio.sleep(1)
+        await cluster.wait_all_up()
+        other = cluster.client("client-1")
+        assert (await good(other, "GET", "/bucket/key")).content == b"x"
