@@ -222,6 +222,7 @@ class FakeCoordinator:
             m.WriteAbandon: self._abandon,
             m.ObjectGet: self._object_get,
             m.ShardsReport: self._report,
+            m.ObjectsDelete: self._delete,
         }
         server = PeerServer(
             self.identity,
@@ -288,6 +289,9 @@ class FakeCoordinator:
     async def _report(self, request: m.ShardsReport, caller: Caller) -> m.Done:
         self.reported += request.shards
         return m.Done()
+
+    async def _delete(self, request: m.ObjectsDelete, caller: Caller) -> m.Deleted:
+        return m.Deleted(())
 
     # --- one version, as if committed -----------------------------------------------------------
 

@@ -10,7 +10,7 @@ from fake_swarm import TENANT, failing, fake_swarm, stalling
 from trio.testing import MockClock
 
 from common.client.directory import ASKING, REPEATABLE, Directory
-from common.errors import Refused, Unavailable
+from common.errors import Outcome, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
 from common.wire import messages as m
@@ -102,9 +102,13 @@ async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockC
                 await trio.sleep(1)
 
         swarm.coordinator.faults[m.ObjectGet] = cut
+        swarm.coordinator.faults[m.ObjectsDelete] = cut
         await swarm.directory.call(GET)
         assert seen == 2
-    assert m.ObjectsDelete not in REPEATABLE
+        seen = 0
+        with pytest.raises(Outcome):
+            await swarm.directory.call(DELETE)
+        assert seen == 1
     assert m.BucketCreate not in REPEATABLE
     assert m.ObjectCommit not in ASKING
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from common.client.objects import Written
-from common.crypto.digest import page_digest
+from common.crypto.digest import leaf, page_digest
 from common.errors import Corrupt, NotFound, Unavailable
 from common.format.manifest import Manifest, PageEntry
 from common.limits import MIB, READ_AHEAD_BYTES
@@ -80,11 +80,22 @@ async def test_fewer_than_k_shards_is_an_error(size: int, autojump_clock: MockCl
         assert swarm.client.budget.free_bytes == 32 << 20
 
 
+def lie_consistently(reply: m.ShardUnits, data: bytes) -> tuple[m.ShardUnits, bytes]:
+    wrong = bytes(len(data))
+    units = [wrong[at : at + reply.unit_bytes] for at in range(0, len(data), reply.unit_bytes)]
+    leaves = [leaf(unit) for unit in units]
+    told = [reply.leaves[at : at + 32] for at in range(0, len(reply.leaves), 32)]
+    told[: len(leaves)] = leaves
+    return m.ShardUnits(reply.shard_bytes, reply.unit_bytes, b"".join(told)), wrong
+
+
 LIES = [(3000, flip), (3000, shorten), (3 * MIB, flip), (3 * MIB, shorten)]
 """A shard of one unit travels without leaves."""
 
 
-@pytest.mark.parametrize(("size", "lie"), [*LIES, (3 * MIB, lie_about_leaves)])
+@pytest.mark.parametrize(
+    ("size", "lie"), [*LIES, (3 * MIB, lie_about_leaves), (3 * MIB, lie_consistently)]
+)
 async def test_wrong_bytes_are_replaced_by_another_cells_and_reported(
     size: int, lie: Any, autojump_clock: MockClock
 ) -> None:
@@ -276,7 +287,7 @@ async def test_a_version_that_is_gone_ends_the_read_with_its_reason(
 async def test_a_reader_that_leaves_holds_nothing(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         manifest = swarm.coordinator.commit(await swarm.write(content(20 * MIB)))
-        for wait_s in (0.0, 0.001, 0.01, 1.0):
+        for wait_s in (*[0.0] * 12, 0.001, 0.01, 1.0):
             async with swarm.reading(manifest) as chunks:
                 async for _ in chunks:
                     await trio.sleep(wait_s)
@@ -299,6 +310,18 @@ async def test_only_so_much_is_fetched_ahead_of_a_slow_reader(
                 await trio.sleep(2)
                 held = (32 << 20) - swarm.client.budget.free_bytes
                 assert held <= READ_AHEAD_BYTES
+
+
+async def test_what_follows_is_fetched_while_the_reader_is_busy(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm(latency_s=0.04) as swarm:
+        manifest = swarm.coordinator.commit(await swarm.write(content(20 * MIB)))
+        begun = trio.current_time()
+        async with swarm.reading(manifest) as chunks:
+            async for chunk in chunks:
+                await trio.sleep(0.05 * len(chunk) / MIB)
+        assert trio.current_time() - begun < 1.0 + 0.35
 
 
 async def test_200_readers_and_writers_share_a_small_budget(autojump_clock: MockClock) -> None:

@@ -107,9 +107,18 @@ async def test_a_quorum_lost_in_the_middle_fails_the_write(autojump_clock: MockC
                     raise Unavailable("no_space")
 
             cell.faults[m.ShardAppend] = fail_late
+        received = 0
+
+        async def receive() -> Buffer:
+            nonlocal received
+            await trio.sleep(0.001)
+            received += MIB
+            return bytes(MIB)
+
         with pytest.raises(Unavailable) as caught:
-            await swarm.write(content(8 * MIB))
+            await swarm.client.write(TENANT, receive, 50 * MIB, UPLOAD_KEY)
         assert caught.value.reason == "write_quorum_lost"
+        assert received < 15 * MIB
         await trio.sleep(3)
         assert swarm.open_uploads() == 0
         assert swarm.coordinator.abandoned
@@ -143,6 +152,17 @@ async def test_a_cell_that_takes_no_units_does_not_hold_the_stream_up(
         assert written.segments[0].durable == 0b011111
         await trio.sleep(3)
         assert swarm.client.budget.free_bytes == 32 << 20
+
+
+async def test_a_cell_that_takes_no_units_does_not_hold_a_scarce_budget(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm(budget_bytes=5 << 20) as swarm:
+        swarm.cells[5].faults[m.ShardAppend] = stalling(1000)
+        begun = trio.current_time()
+        written = await swarm.write(content(20 * MIB))
+        assert trio.current_time() - begun < 2
+        assert written.segments[0].durable == 0b011111
 
 
 async def test_an_unreachable_cell_costs_less_than_a_connect_timeout(
@@ -274,7 +294,7 @@ async def test_abandon_tells_the_coordinator(autojump_clock: MockClock) -> None:
         assert swarm.coordinator.abandoned == {written.segments[0].segment_id}
 
 
-@pytest.mark.parametrize("size", [5000, 20 * MIB])
+@pytest.mark.parametrize("size", [5000, 6 * MIB])
 async def test_a_client_that_stops_ends_its_streams_quietly(
     size: int, autojump_clock: MockClock
 ) -> None:
@@ -287,6 +307,6 @@ async def test_a_client_that_stops_ends_its_streams_quietly(
                 await swarm.write(data)
                 assert await swarm.read(manifest) == data
 
-        for _ in range(5):
+        for _ in range(3):
             swarm.nursery.start_soon(stream)
         await trio.sleep(0.3)
