@@ -192,13 +192,10 @@ class GatewayHandlers:
         """Make a version of an object."""
         tenant = self._tenant(caller, request.tenant_id)
         objects.check_size(request.name, request.size)
-        self._leases.check_segments(
-            (segment.segment_id for segment in request.segments), caller.peer_id
-        )
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
         return await self._store.transact(
-            lambda sql: objects.commit(sql, tenant, request, content, now_ms)
+            lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms)
         )
 
     async def get_object(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
@@ -305,13 +302,10 @@ class GatewayHandlers:
         """Make or replace a part."""
         tenant = self._tenant(caller, request.tenant_id)
         uploads.check_part(request)
-        self._leases.check_segments(
-            (segment.segment_id for segment in request.segments), caller.peer_id
-        )
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
         return await self._store.transact(
-            lambda sql: uploads.commit_part(sql, tenant, request, content, now_ms)
+            lambda sql: uploads.commit_part(sql, tenant, caller.peer_id, request, content, now_ms)
         )
 
     async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:

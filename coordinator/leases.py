@@ -33,6 +33,19 @@ def is_alive(sql: Sql, lease: int) -> bool:
     return sql.execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is not None
 
 
+def check(sql: Sql, lease: int, writer: PeerId) -> None:
+    """Check that a peer may commit segments of a lease.
+
+    Raises:
+        Refused: ``lease_ended``, ``not_lease_owner``.
+    """
+    row = sql.execute("SELECT owner FROM leases WHERE lease = ?", (lease,)).fetchone()
+    if row is None:
+        raise Refused("lease_ended", lease=lease)
+    if row[0] != writer:
+        raise Refused("not_lease_owner", lease=lease)
+
+
 def was_opened(sql: Sql, lease: int) -> bool:
     """Whether this number was ever given out."""
     return lease <= counter_value(sql, "lease")

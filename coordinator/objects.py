@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import NotFound, Refused
-from common.ids import BucketId, SegmentId, VersionId
+from common.ids import BucketId, PeerId, SegmentId, VersionId
 from common.limits import MAX_OBJECT_BYTES, MAX_SEGMENTS_PER_GRANT
 from common.ports import Sql
 from common.wire.messages import (
@@ -87,9 +87,13 @@ def check_size(name: bytes, size: int) -> None:
 
 
 def commit(
-    sql: Sql, tenant: int, request: ObjectCommit, content: Content, now_ms: int
+    sql: Sql, tenant: int, writer: PeerId, request: ObjectCommit, content: Content, now_ms: int
 ) -> Committed:
-    """Make a version of an object, all or nothing. ``content`` is the request's, checked.
+    """Make a version of an object, all or nothing.
+
+    Args:
+        writer: who asks; new segments are of its leases.
+        content: the request's, checked.
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_segment``.
@@ -104,7 +108,7 @@ def commit(
     if not holds(request.condition, replaced):
         raise Refused("condition_failed")
     sequence = next_number(sql, "sequence")
-    segments.register(sql, tenant, sequence, content, now_ms)
+    segments.register(sql, tenant, writer, sequence, content, now_ms)
     insert_version(
         sql,
         tenant,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from common.erasure.geometry import Geometry
 from common.errors import Corrupt, NotFound, PeerViolation, Refused
-from common.ids import DIGEST_BYTES, SegmentId, lease_of
+from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.limits import MAX_PAGES_PER_OBJECT
 from common.ports import Sql
 from common.wire.messages import COMMITTED, GARBAGE, PENDING, HeldShard, NewSegment, Page, ShardName
@@ -75,13 +75,19 @@ def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], siz
     return Content(pages, tuple(starts), tuple(sizes), uses, reach, segments)
 
 
-def register(sql: Sql, tenant: int, owner: int, content: Content, now_ms: int) -> None:
+def register(
+    sql: Sql, tenant: int, writer: PeerId, owner: int, content: Content, now_ms: int
+) -> None:
     """Write the pages of a new owner and take its segments in (new ones) or share them.
+
+    Args:
+        writer: whose leases the new segments must be of.
+        owner: the sequence of a version or a part.
 
     Raises:
         NotFound: ``no_such_segment``: a shared segment is gone, or is not this tenant's.
-        Refused: ``lease_ended``, ``below_quorum``, ``segment_abandoned``, ``segment_exists``,
-            ``bad_segment``, ``bad_pages``.
+        Refused: ``lease_ended``, ``not_lease_owner``, ``below_quorum``, ``segment_abandoned``,
+            ``segment_exists``, ``bad_segment``, ``bad_pages``.
     """
     new = set()
     alive: set[int] = set()
@@ -89,8 +95,7 @@ def register(sql: Sql, tenant: int, owner: int, content: Content, now_ms: int) -
     for segment in content.segments:
         lease = lease_of(segment.segment_id)
         if lease not in alive:
-            if not leases.is_alive(sql, lease):
-                raise Refused("lease_ended", lease=lease)
+            leases.check(sql, lease, writer)
             alive.add(lease)
         if segment.ring not in rings:
             rings[segment.ring] = _ring(sql, segment.ring)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.errors import NotFound, Refused
-from common.ids import VersionId
+from common.ids import PeerId, VersionId
 from common.limits import (
     MAX_LIST_ENTRIES,
     MAX_LIST_REPLY_BYTES,
@@ -106,9 +106,10 @@ def check_part(request: PartCommit) -> None:
 
 
 def commit_part(
-    sql: Sql, tenant: int, request: PartCommit, content: Content, now_ms: int
+    sql: Sql, tenant: int, writer: PeerId, request: PartCommit, content: Content, now_ms: int
 ) -> Committed:
-    """Make or replace a part, all or nothing. ``content`` is the request's, checked.
+    """Make or replace a part, all or nothing. ``writer`` and ``content`` as in
+    :func:`coordinator.objects.commit`.
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_upload``, ``no_such_segment``.
@@ -125,7 +126,7 @@ def commit_part(
             return Committed(row[1], row[2])
         _drop(sql, row[1])
     sequence = next_number(sql, "sequence")
-    segments.register(sql, tenant, sequence, content, now_ms)
+    segments.register(sql, tenant, writer, sequence, content, now_ms)
     sql.execute(
         "INSERT OR REPLACE INTO parts"
         " (upload, part_number, part_id, sequence, size, pages, created_ms, sealed)"
