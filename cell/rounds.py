@@ -157,8 +157,8 @@ class Rounds:
                 elif verdict == GARBAGE:
                     garbage.append(key)
             if garbage:
-                await self._store.delete(garbage)
-                self._log.info("garbage_deleted", shards=len(garbage))
+                gone = await self._store.delete(garbage)
+                self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
             last_key, *_, added = page[-1]
             after = (added, *last_key)
 

@@ -13,8 +13,10 @@ Failures?" (USENIX ATC 2020).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import trio
@@ -30,7 +32,10 @@ from common.ports import Buffer, Log
 BATCH_BYTES: Final = 4 * MIB
 BATCH_JOBS: Final = 256
 MAX_SEALED: Final = 3
-"""Volumes that fail in one life before the disk counts as broken."""
+"""Volumes that fail before the disk counts as broken and rests for a while."""
+FIRST_PROBATION_S: Final = 60.0
+"""How long a cell that cannot write rests before it tries a new volume; twice as long each time."""
+MAX_PROBATION_S: Final = 3600.0
 
 Build: TypeAlias = Callable[[Growing, int], Sequence[Buffer]]
 """Makes the bytes of a record for its place."""
@@ -108,7 +113,7 @@ class Writer:
     def __init__(self, volumes: Volumes, index: Index, log: Log, volume_bytes: int) -> None:
         self.active: Growing | None = None
         self.read_only_reason = ""
-        """Why nothing can be written any more, until the next start."""
+        """Why nothing can be written, until a new volume can be begun on probation."""
         self._volumes = volumes
         self._index = index
         self._log = log
@@ -117,6 +122,8 @@ class Writer:
         self._queued = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._sealed = 0
+        self._probation_s = FIRST_PROBATION_S
+        self._probation_at = math.inf
 
     def submit(self, job: Job) -> Job:
         """Queue a job."""
@@ -130,7 +137,11 @@ class Writer:
             while True:
                 while not self._queue:
                     self._queued = trio.Event()
-                    await self._queued.wait()
+                    with trio.move_on_at(self._probation_at):
+                        await self._queued.wait()
+                    if self.read_only_reason and trio.current_time() >= self._probation_at:
+                        with suppress(Unavailable):  # told in the log; tried again later
+                            await self._begin_volume()
                 await self._write_some()
 
     # --- writing -------------------------------------------------------------------------------
@@ -292,7 +303,15 @@ class Writer:
             self.active = None
         self._sealed += 1
         if self._sealed >= MAX_SEALED:
-            self.read_only_reason = "disk_fails"
+            self._turn_read_only("disk_fails")
+
+    def _turn_read_only(self, reason: str) -> None:
+        """Write nothing for a while. A disk that failed for a moment must not need a person; one
+        that fails again and again is tried ever less often, each time with a new volume only."""
+        self.read_only_reason = reason
+        self._probation_at = trio.current_time() + self._probation_s
+        self._probation_s = min(2 * self._probation_s, MAX_PROBATION_S)
+        self._log.error("read_only", reason=reason)
 
     async def _begin_volume(self) -> None:
         """Make a new volume the active one.
@@ -300,16 +319,21 @@ class Writer:
         Raises:
             Unavailable: ``read_only``, or why there is no new volume.
         """
-        if self.read_only_reason:
+        if self.read_only_reason and trio.current_time() < self._probation_at:
             raise Unavailable("read_only", why=self.read_only_reason)
         self.retire_active()
         try:
             self.active = await self._volumes.begin()
         except Unavailable as error:
             self._log.error("no_new_volume", error=str(error))
-            if error.reason == "sync_failed":
-                self.read_only_reason = "sync_failed"
+            if error.reason == "sync_failed" or self.read_only_reason:
+                self._turn_read_only(error.reason)
             raise
+        if self.read_only_reason:
+            self._log.warning("writable_again", after=self.read_only_reason)
+            self.read_only_reason = ""
+            self._probation_at = math.inf
+            self._sealed = 0
         self._index.volume_changed(self.active.number)
 
     def retire_active(self) -> None:

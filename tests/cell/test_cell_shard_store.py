@@ -5,6 +5,7 @@ import trio
 from cell_rig import VOLUME_BYTES, put, read_all, root_of, running, shard_data, shard_key, upload
 
 from cell.volumes import volume_path
+from cell.writer import FIRST_PROBATION_S, MAX_PROBATION_S
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.volume import VOLUME_HEAD_BYTES
 from sim.world import SimSwarm
@@ -267,6 +268,27 @@ async def test_without_any_volume_to_write_the_cell_is_read_only(autojump_clock)
         assert facts.read_only_reason == "sync_failed"
         assert facts.free_bytes == 0
         assert await read_all(store, shard_key(1)) == b"one"
+        await trio.sleep(FIRST_PROBATION_S + 1)
+        assert not (await store.facts()).read_only
+        await put(store, shard_key(4), b"two")
+        assert await read_all(store, shard_key(4)) == b"two"
+
+
+async def test_a_disk_that_goes_on_failing_is_tried_ever_less_often(autojump_clock):
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        await put(store, shard_key(1), b"one")
+        node.platter.faults.sync_error = 1.0
+        for number in (2, 3):
+            with pytest.raises(Unavailable):
+                await put(store, shard_key(number), b"two")
+        before = node.steps
+        await trio.sleep(100 * MAX_PROBATION_S)
+        assert node.steps - before < 2_000
+        assert (await store.facts()).read_only
+        node.platter.faults.sync_error = 0.0
+        await trio.sleep(MAX_PROBATION_S + 1)
+        assert not (await store.facts()).read_only
 
 
 async def put_until_full(store):
