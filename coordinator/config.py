@@ -25,7 +25,8 @@ class Config:
     ``data``: the daemon's own directory. ``listen``: the native protocol. ``http``: the
     operators' API, metrics and health. ``advertise``: the address that join tokens and zeroconf
     name (``listen`` when absent). ``swarm``: its name. ``redundancy``: k/n of new objects.
-    ``write_quorum``: shards that must be durable, k..n. ``cell_timeout_s``: silence after which a
+    ``write_quorum``: shards that must be durable, k..n. ``heartbeat_interval_s``: at most 30, so
+    that the connection is never idle for so long that it is closed. ``cell_timeout_s``: silence after which a
     cell counts as gone. ``write_lease_ttl_s``: silence after which a gateway's uncommitted
     segments are garbage. ``delete_grace_s``: how long a replaced or deleted version can be read
     on. ``discovery``: announce the coordinator on the LAN.
@@ -62,7 +63,7 @@ class Config:
             if key in mapping:
                 given[key] = _text(mapping, key)
         for key, least, most in (
-            ("heartbeat_interval_s", 1, 3600),
+            ("heartbeat_interval_s", 1, 30),
             ("cell_timeout_s", 1, 86400),
             ("write_lease_ttl_s", 1, 86400),
             ("delete_grace_s", 0, 30 * 86400),

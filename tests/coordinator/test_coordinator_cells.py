@@ -1,0 +1,233 @@
+"""Cells join by invitation, are watched, and a cell that is gone stops neither reads nor writes."""
+
+import pytest
+import trio
+from coordinator_rig import FakeCell, facts, running
+
+from common.errors import BadConfig, Refused, Unavailable
+from common.format.token import decode_token
+from common.wire import messages as m
+from coordinator.config import Config
+
+
+async def states(rig):
+    status = await rig.operate("GET", "/v1/status")
+    return [each["state"] for each in status["cells"]]
+
+
+async def test_a_token_lets_in_as_many_cells_as_it_says(autojump_clock):
+    async with running(cells=0) as rig:
+        token = (await rig.operate("POST", "/v1/invites", {"uses": 2, "site": "north"}))["token"]
+        assert decode_token(token).coordinator_id == rig.serving.peer_id
+        assert [(a.host, a.port) for a in decode_token(token).coordinators] == [
+            ("coordinator", 7000)
+        ]
+        joined = []
+        for number in range(3):
+            cell = FakeCell(rig, number, "south", "me")
+            await cell.connect()
+            joined.append(cell)
+        for cell in (joined[0], joined[0], joined[1], joined[1]):
+            await cell.join(token)  # again is fine and uses nothing up
+        with pytest.raises(Refused, match="bad_token"):
+            await joined[2].join(token)
+        status = await rig.operate("GET", "/v1/status")
+        assert [(each["site"], each["host"], each["state"]) for each in status["cells"]] == [
+            ("north", "me", "new"),
+            ("north", "me", "new"),
+        ]
+
+
+async def test_a_token_ends(autojump_clock):
+    async with running(cells=0) as rig:
+        token = (await rig.operate("POST", "/v1/invites", {"expires_in_s": 100}))["token"]
+        cell = FakeCell(rig, 0, "", "")
+        await cell.connect()
+        await trio.sleep(101)
+        with pytest.raises(Refused, match="bad_token"):
+            await cell.join(token)
+
+
+async def test_strangers_are_no_cells(autojump_clock):
+    async with running(cells=1) as rig:
+        gateway = await rig.add_gateway()
+        for request in (
+            m.Heartbeat("elsewhere", 1, facts(), ()),
+            m.Settle(()),
+            m.ShardsLost(()),
+        ):
+            with pytest.raises(Refused, match="not_a_cell"):
+                await gateway.call(request)
+
+
+async def test_a_heartbeat_is_answered_with_the_cells_own_order_key(autojump_clock):
+    async with running(cells=2, heartbeat_interval_s=7) as rig:
+        replies = [await cell.beat() for cell in rig.cells]
+        assert replies[0].order_key != replies[1].order_key
+        assert {reply.interval_s for reply in replies} == {7}
+        await rig.restart()
+        assert [await cell.beat() for cell in rig.cells] == replies
+
+
+async def test_too_few_cells_are_no_ring(autojump_clock):
+    async with running(cells=5) as rig:
+        gateway = await rig.add_gateway()
+        with pytest.raises(Unavailable, match="no_ring") as failure:
+            await gateway.grant()
+        assert "5" in str(failure.value)
+        await rig.add_cell()
+        await trio.sleep(2)
+        await gateway.grant()
+
+
+async def test_a_silent_cell_is_noticed_and_writes_go_on_without_it(autojump_clock):
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        request, _ = await gateway.put(b"name")
+        rig.cells[0].beating = False
+        await trio.sleep(9)
+        assert await states(rig) == ["alive"] * 6
+        await trio.sleep(9)
+        assert await states(rig) == ["silent"] + ["alive"] * 5
+        await gateway.grant()
+        record = await gateway.get(b"name")
+        assert len(record.endpoints) == 6  # it may still be there for a reader
+        assert all(record.places[0].orders)
+        rig.cells[1].beating = False
+        await trio.sleep(20)
+        with pytest.raises(Unavailable, match="no_ring"):
+            await gateway.grant()
+        assert (await gateway.get(b"name")).version_id == request.version_id
+        rig.cells[1].beating = True
+        await trio.sleep(7)
+        await gateway.grant()
+
+
+async def test_a_broken_connection_is_noticed_at_once(autojump_clock):
+    async with running(cells=12) as rig:
+        gateway = await rig.add_gateway()
+        for cell in rig.cells[:4]:
+            cell.beating = False
+            cell.scope.cancel()
+        await trio.sleep(1.5)
+        assert await states(rig) == ["silent"] * 4 + ["alive"] * 8
+        gone = {cell.identity.peer_id for cell in rig.cells[:4]}
+        for _ in range(20):
+            grants = await gateway.grant()
+            assert gone.isdisjoint(endpoint.cell_id for endpoint in grants.endpoints)
+
+
+async def test_a_cell_that_connects_anew_is_not_taken_for_gone(autojump_clock):
+    async with running(cells=6) as rig:
+        cell = rig.cells[0]
+        old = cell.scope
+        await cell.connect()
+        await cell.beat()
+        old.cancel()
+        await trio.sleep(1.5)
+        assert await states(rig) == ["alive"] * 6
+
+
+async def test_a_read_only_or_full_cell_is_read_and_not_written(autojump_clock):
+    async with running(cells=7) as rig:
+        gateway = await rig.add_gateway()
+        rig.cells[0].facts = facts(read_only=True)
+        await trio.sleep(7)
+        assert await states(rig) == ["read_only"] + ["alive"] * 6
+        for _ in range(20):
+            table = (await gateway.grant()).endpoints
+            assert rig.cells[0].identity.peer_id not in {each.cell_id for each in table}
+        rig.cells[0].facts = facts()
+        rig.cells[1].facts = facts(free=1000)
+        await trio.sleep(7)
+        for _ in range(20):
+            table = (await gateway.grant()).endpoints
+            assert rig.cells[1].identity.peer_id not in {each.cell_id for each in table}
+
+
+async def test_rings_survive_a_restart_and_are_not_made_anew(autojump_clock):
+    async with running(cells=9) as rig:
+        rings = rig.sql("SELECT * FROM ring_slots")
+        await rig.restart()
+        gateway = await rig.add_gateway()
+        await gateway.grant()  # at once: cells count as there until they have been silent
+        await trio.sleep(30)
+        assert rig.sql("SELECT * FROM ring_slots") == rings
+        assert await states(rig) == ["alive"] * 9
+
+
+async def test_new_cells_join_new_rings(autojump_clock):
+    async with running(cells=6) as rig:
+        assert rig.one("SELECT count(*) FROM rings WHERE is_open") == 12
+        for _ in range(3):
+            await rig.add_cell()
+        await trio.sleep(3)
+        counts = dict(
+            rig.sql(
+                "SELECT s.cell, count(*) FROM ring_slots s JOIN rings r ON r.ring = s.ring"
+                " WHERE r.is_open GROUP BY s.cell"
+            )
+        )
+        assert len(counts) == 9
+        assert min(counts.values()) >= 10
+
+
+async def test_rings_of_another_class_are_read_and_not_written(autojump_clock):
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        await gateway.put(b"old")
+        rig.config = Config.parse(
+            {
+                "data": ".",
+                "listen": "coordinator:7000",
+                "http": "coordinator:7001",
+                "swarm": "test",
+                "discovery": False,
+                "redundancy": "2/3",
+            }
+        )
+        await rig.restart()
+        await trio.sleep(2)
+        await gateway.open()
+        grant = (await gateway.grant()).grants[0]
+        assert (grant.k, grant.n, grant.quorum) == (2, 3, 3)
+        await gateway.put(b"new")
+        assert [(await gateway.get(name)).places[0].n for name in (b"old", b"new")] == [6, 3]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("redundancy", "6/4"),
+        ("redundancy", "4/65"),
+        ("redundancy", "0/3"),
+        ("redundancy", 46),
+        ("write_quorum", 3),
+        ("write_quorum", 7),
+        ("listen", "nowhere"),
+        ("listen", "[::1:80"),
+        ("http", "host:99999"),
+        ("swarm", "Bad Name"),
+        ("heartbeat_interval_s", 0),
+        ("cell_timeout_s", 5),
+        ("write_lease_ttl_s", "300"),
+        ("discovery", "maybe"),
+        ("data", ""),
+    ],
+)
+def test_bad_configuration_names_its_key(key, value):
+    with pytest.raises(BadConfig) as failure:
+        Config.parse({"data": "here", key: value})
+    assert failure.value.fields["key"] == key
+
+
+def test_configuration_is_whole_and_has_no_unknown_keys():
+    with pytest.raises(BadConfig, match="missing_key"):
+        Config.parse({})
+    with pytest.raises(BadConfig, match="unknown_key"):
+        Config.parse({"data": "here", "dada": 1})
+    config = Config.parse({"data": "here", "redundancy": "8/12", "listen": "[::1]:80"})
+    assert (config.redundancy_class().quorum, str(config.listen)) == (10, "[::1]:80")
+    assert Config.parse({"data": "here", "write_quorum": 6}).redundancy_class().quorum == 6

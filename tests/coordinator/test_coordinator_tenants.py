@@ -1,0 +1,151 @@
+"""Tenants see their own and nothing else; buckets belong to one of them."""
+
+import pytest
+from coordinator_rig import BUCKET, page, running
+
+from common.errors import NotFound, Refused
+from common.ids import BucketId, TenantId
+from common.wire import messages as m
+
+
+async def test_a_connection_acts_only_for_tenants_it_opened(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        for request in (
+            m.BucketGet(other.tenant_id, BUCKET),
+            m.BucketsList(other.tenant_id, "", "", 10),
+            m.ObjectGet(other.tenant_id, BUCKET, b"name", None, False, 0, 0),
+            m.WriteStart(other.tenant_id, 1, 1, 1),
+            m.ShardsReport(other.tenant_id, ()),
+        ):
+            with pytest.raises(Refused, match="tenant_not_open"):
+                await gateway.call(request)
+
+
+async def test_a_tenant_opens_with_its_proof_only(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        for tenant_id, proof in (
+            (gateway.tenant_id, bytes(32)),
+            (TenantId(bytes(16)), gateway.proof),
+            (TenantId(bytes(16)), bytes(32)),
+        ):
+            with pytest.raises(Refused, match="bad_proof"):
+                await gateway.call(m.TenantOpen(tenant_id, proof))
+
+
+async def test_buckets_of_others_are_not_to_be_touched(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        await gateway.make_bucket()
+        request, _ = await gateway.put(b"name")
+        segment = await other.segment()
+        with pytest.raises(Refused, match="bucket_exists"):
+            await other.make_bucket()
+        for asked in (
+            m.BucketGet(other.tenant_id, BUCKET),
+            m.BucketDelete(other.tenant_id, BUCKET),
+            m.ObjectGet(other.tenant_id, BUCKET, b"name", request.version_id, True, 0, 1),
+            m.ObjectsList(other.tenant_id, BUCKET, b"", b"", b"", 10),
+            m.ObjectsDelete(other.tenant_id, BUCKET, (m.DeleteItem(b"name"),)),
+            m.UploadCreate(other.tenant_id, BUCKET, b"name", other.new_id(), b""),
+            m.UploadsList(other.tenant_id, BUCKET, b"", b"", b"", b"", 10),
+            other.commit_of(b"name", [segment]),
+        ):
+            with pytest.raises(Refused, match="not_owner"):
+                await other.call(asked)
+
+
+async def test_segments_are_not_shared_across_tenants(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        await gateway.make_bucket()
+        await other.make_bucket("other-bucket")
+        request, _ = await gateway.put(b"name")
+        pages = (page((request.segments[0].segment_id, 0, 100)),)
+        with pytest.raises(NotFound, match="no_such_segment"):
+            await other.call(other.commit_of(b"stolen", [], bucket="other-bucket", pages=pages))
+        with pytest.raises(NotFound, match="no_such_version"):
+            await other.get(b"name", version_id=request.version_id, bucket="other-bucket")
+
+
+async def test_a_version_id_belongs_to_one_name(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        request, _ = await gateway.put(b"name")
+        with pytest.raises(Refused, match="version_exists"):
+            await gateway.put(b"other", version_id=request.version_id)
+
+
+async def test_access_keys_are_told_to_gateways_of_their_tenant_only(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        await rig.add_key("tenant")
+        reply = await gateway.call(m.AccessKeyGet("AKEXAMPLE"))
+        assert (reply.tenant_id, reply.sealed) == (gateway.tenant_id, b"sealed")
+        for asker, key in ((other, "AKEXAMPLE"), (gateway, "AKUNKNOWN")):
+            with pytest.raises(NotFound, match="no_such_access_key"):
+                await asker.call(m.AccessKeyGet(key))
+        await rig.operate("DELETE", "/v1/tenants/tenant/keys/AKEXAMPLE")
+        with pytest.raises(NotFound, match="no_such_access_key"):
+            await gateway.call(m.AccessKeyGet("AKEXAMPLE"))
+
+
+async def test_buckets_are_made_listed_and_deleted(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        await other.make_bucket("bb")
+        for name in ("c", "a", "ba", "b%", "b_"):
+            await gateway.make_bucket(name)
+
+        async def names(prefix="", after="", limit=1000):
+            reply = await gateway.call(m.BucketsList(gateway.tenant_id, prefix, after, limit))
+            return [row.name for row in reply.buckets], reply.truncated
+
+        assert await names() == (["a", "b%", "b_", "ba", "c"], False)
+        assert await names(prefix="b") == (["b%", "b_", "ba"], False)
+        assert await names(prefix="b_") == (["b_"], False)
+        assert await names(after="b%", limit=2) == (["b_", "ba"], True)
+        assert await names(limit=0) == ([], False)
+        with pytest.raises(Refused, match="bucket_owned"):
+            await gateway.make_bucket("a")
+        with pytest.raises(NotFound, match="no_such_bucket"):
+            await gateway.call(m.BucketDelete(gateway.tenant_id, "nothing"))
+        await gateway.put(b"name", bucket="a")
+        with pytest.raises(Refused, match="bucket_not_empty"):
+            await gateway.call(m.BucketDelete(gateway.tenant_id, "a"))
+        await gateway.delete(b"name", bucket="a")
+        await gateway.call(m.BucketDelete(gateway.tenant_id, "a"))
+        with pytest.raises(NotFound, match="no_such_bucket"):
+            await gateway.call(m.BucketGet(gateway.tenant_id, "a"))
+
+
+async def test_a_bucket_id_is_used_once(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        made = await gateway.make_bucket()
+        with pytest.raises(Refused, match="bucket_exists"):
+            await gateway.call(
+                m.BucketCreate(gateway.tenant_id, BucketId(made.bucket_id), "again", b"")
+            )
+
+
+async def test_space_is_accounted_to_its_tenant(autojump_clock):
+    async with running() as rig:
+        for name, sizes in (("one", (10, 20)), ("two", (5,))):
+            gateway = await rig.add_gateway(name)
+            await gateway.make_bucket(name)
+            for size in sizes:
+                await gateway.put(b"replaced", size, bucket=name)
+                await gateway.put(b"name-%d" % size, size, bucket=name)
+        tenants = (await rig.operate("GET", "/v1/tenants"))["tenants"]
+        assert [(each["name"], each["objects"], each["logical_bytes"]) for each in tenants] == [
+            ("one", 3, 50),
+            ("two", 2, 10),
+        ]
