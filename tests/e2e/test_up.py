@@ -18,9 +18,12 @@ from cli.status import is_running
 
 @pytest.fixture(scope="module")
 def small(make_swarm: Callable[..., Swarm]) -> Swarm:
-    """Three cells at 2/3, running."""
+    """Three cells at 2/3, running, with one object."""
     swarm = make_swarm(cells=3, redundancy="2/3")
     swarm.start()
+    with closing(swarm.boto3()) as s3:
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="a", Body=b"a" * 3_000_000, Metadata={"x": "y"})
     return swarm
 
 
@@ -68,9 +71,6 @@ def test_a_cell_that_dies_is_shown_and_not_restarted(small: Swarm) -> None:
 
 @pytest.mark.timeout(120)
 def test_started_again_everything_is_there_and_cells_may_be_added(small: Swarm) -> None:
-    with closing(small.boto3()) as s3:
-        s3.create_bucket(Bucket="kept")
-        s3.put_object(Bucket="kept", Key="a", Body=b"a" * 3_000_000, Metadata={"x": "y"})
     credentials = small.credentials
     assert small.stop() == 0
     assert not (small.root / "processes.json").exists()
