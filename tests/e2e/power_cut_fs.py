@@ -332,9 +332,8 @@ class PowerCutDisk:
 
     def _serve_one(self) -> None:
         assert self._mount is not None
-        asked = self._mount.next()
+        asked = self._mount.next_nowait()
         if asked is None:
-            self._freeze()
             return
         change = self._files.change(asked)
         self._changes += bool(change)

@@ -119,20 +119,18 @@ class Mount:
         self.place = place
         self._buffer = bytearray(MAX_WRITE_BYTES + 16 * 1024)
         self.descriptor = _mounted(place)
+        os.set_blocking(self.descriptor, False)
 
-    def next(self) -> Asked | None:
-        """Wait for the next request; None when the file system was unmounted."""
-        while True:
-            try:
-                length = os.readv(self.descriptor, [self._buffer])
-            except OSError as error:
-                if error.errno in {errno.EINTR, errno.ENOENT, errno.EAGAIN}:
-                    continue
-                if error.errno == errno.ENODEV:
-                    return None
-                raise
-            _, code, unique, node, *_ = _REQUEST.unpack_from(self._buffer)
-            return Asked(code, unique, node, memoryview(self._buffer)[_REQUEST.size : length])
+    def next_nowait(self) -> Asked | None:
+        """The next request, if one is waiting; good until the next call."""
+        try:
+            length = os.readv(self.descriptor, [self._buffer])
+        except OSError as error:
+            if error.errno in {errno.EINTR, errno.ENOENT, errno.EAGAIN}:  # it was taken back
+                return None
+            raise
+        _, code, unique, node, *_ = _REQUEST.unpack_from(self._buffer)
+        return Asked(code, unique, node, memoryview(self._buffer)[_REQUEST.size : length])
 
     def answer(self, unique: int, parts: Sequence[bytes | memoryview] = (), error: int = 0) -> None:
         """Answer a request with bytes, or with an error number."""
@@ -146,7 +144,7 @@ class Mount:
     def let_go(self) -> None:
         """End it at once: what the kernel has not handed over is gone."""
         os.close(self.descriptor)
-        _unmount(self.place)
+        unmount_if_mounted(self.place)
 
 
 # --- replies ------------------------------------------------------------------------------------
@@ -252,14 +250,15 @@ def _mounted_by_helper(place: Path) -> int:
     return descriptors[0]
 
 
-def _unmount(place: Path) -> None:
+def unmount_if_mounted(place: Path) -> None:
+    """Detach whatever is mounted there, even if nobody answers for it any more."""
     if os.geteuid() != 0:
-        subprocess.run([_helper(), "-u", "-z", "--", str(place)], check=True, capture_output=True)
+        subprocess.run([_helper(), "-u", "-z", "--", str(place)], check=False, capture_output=True)
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.umount2(os.fsencode(place), _MNT_DETACH):
         number = ctypes.get_errno()
-        if number != errno.EINVAL:  # not mounted any more
+        if number != errno.EINVAL:  # nothing is mounted there
             raise OSError(number, os.strerror(number), str(place))
 
 
