@@ -1,0 +1,46 @@
+"""Which volume is compacted."""
+
+from cell.compaction_policy import SPARE_BYTES, Plan, VolumeView, plan
+from common.limits import GIB, MIB
+
+
+def volume(number, live_mib, *, size_mib=256, is_closed=True, is_active=False, is_excluded=False):
+    return VolumeView(number, size_mib * MIB, live_mib * MIB, is_closed, is_active, is_excluded)
+
+
+def choose(*volumes, capacity=100 * GIB, free=50 * GIB, medium=50 * GIB):
+    return plan(volumes, capacity_bytes=capacity, free_bytes=free, medium_free_bytes=medium)
+
+
+def test_a_volume_is_worth_it_when_more_than_half_of_it_is_dead():
+    assert choose(volume(1, 128), volume(2, 129)) == Plan()
+    assert choose(volume(1, 127)) == Plan(volume=1)
+
+
+def test_the_deadest_comes_first_and_the_oldest_of_equals():
+    assert choose(volume(1, 100), volume(2, 10), volume(3, 10)) == Plan(volume=2)
+
+
+def test_scarce_space_makes_less_worth_it():
+    assert choose(volume(1, 200), free=1 * GIB) == Plan(volume=1)
+    assert choose(volume(1, 240), free=1 * GIB) == Plan()
+
+
+def test_what_cannot_be_copied_is_left_alone_and_what_is_all_dead_never_is():
+    assert choose(volume(1, 100), volume(2, 0), medium=0) == Plan(volume=2)
+    assert choose(volume(1, 100), medium=100 * MIB) == Plan()
+    assert choose(volume(1, 100), medium=100 * MIB + SPARE_BYTES) == Plan(volume=1)
+
+
+def test_volumes_that_are_written_or_excluded_are_left_alone():
+    assert choose(volume(1, 0, is_closed=False)) == Plan()
+    assert choose(volume(1, 0, is_excluded=True)) == Plan()
+    assert choose() == Plan()
+    assert choose(volume(1, 0, size_mib=0)) == Plan()
+
+
+def test_a_dead_active_volume_is_retired_when_it_matters():
+    active = volume(9, 1, size_mib=20, is_closed=False, is_active=True)
+    assert choose(active) == Plan(retire=True)
+    assert choose(active, *[volume(n, 256) for n in range(1, 9)]) == Plan()
+    assert choose(active, volume(1, 256), volume(2, 256), free=1 * GIB) == Plan(retire=True)
