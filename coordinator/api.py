@@ -2,7 +2,7 @@
 
 Every route stands in one table, from which requests are routed and the OpenAPI document is made.
 
-Source: docs/operations.md, "The operators' API".
+Source: docs/operations.md, "Operator access".
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Api:
     Args:
         keys: the operator's token and the coordinator's identity.
         swarm_name: named in join tokens.
-        advertised: where cells find this coordinator; named in join tokens.
+        advertised: where cells find this coordinator; named in join tokens. None: they look for
+            it on their LAN.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Api:
         log: Log,
         *,
         swarm_name: str,
-        advertised: Address,
+        advertised: Address | None,
     ) -> None:
         self._store = store
         self._status = status
@@ -208,9 +209,10 @@ class Api:
         await self._store.transact(
             lambda sql: cells.invite(sql, secret, site, host, uses, now_ms + life_s * 1000, now_ms)
         )
-        address = TokenAddress(self._advertised.host, self._advertised.port)
+        address = self._advertised
+        addresses = () if address is None else (TokenAddress(address.host, address.port),)
         token = JoinToken(
-            TOKEN_VERSION, self._swarm_name, (address,), self._keys.identity.peer_id, secret
+            TOKEN_VERSION, self._swarm_name, addresses, self._keys.identity.peer_id, secret
         )
         self._log.info("invited", site=site, host=host, uses=uses)
         return {"token": encode_token(token)}
@@ -372,7 +374,12 @@ def describe(routes: tuple[Route, ...]) -> Json:
     }
 
 
+def is_wildcard(address: Address) -> bool:
+    """Whether an address stands for every address of the machine, and so leads nowhere."""
+    return address.host in ("0.0.0.0", "::", "")  # noqa: S104
+
+
 def advertised_url(address: Address) -> str:
     """Where tools on this machine reach the API; a wildcard host is told as loopback."""
-    host = "127.0.0.1" if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
+    host = "127.0.0.1" if is_wildcard(address) else address.host
     return f"http://{Address(host, address.port)}"

@@ -26,10 +26,10 @@ class Config:
     operators' API, metrics and health. ``advertise``: the address that join tokens and zeroconf
     name (``listen`` when absent). ``swarm``: its name. ``redundancy``: k/n of new objects.
     ``write_quorum``: shards that must be durable, k..n. ``heartbeat_interval_s``: at most 30, so
-    that the connection is never idle for so long that it is closed. ``cell_timeout_s``: silence after which a
-    cell counts as gone. ``write_lease_ttl_s``: silence after which a gateway's uncommitted
-    segments are garbage. ``delete_grace_s``: how long a replaced or deleted version can be read
-    on. ``discovery``: announce the coordinator on the LAN.
+    that no cell's connection is idle for so long that it is closed. ``cell_timeout_s``: silence
+    after which a cell counts as gone. ``write_lease_ttl_s``: silence after which a gateway's
+    uncommitted segments are garbage. ``delete_grace_s``: how long a replaced or deleted version
+    can be read on. ``discovery``: announce the coordinator on the LAN.
     """
 
     data: str

@@ -1,6 +1,6 @@
 """What gateways ask: leases, grants, and everything about a tenant's buckets and objects.
 
-Source: docs/protocol.md, "Gateways and coordinators".
+Source: docs/protocol.md, "Messages".
 """
 
 from __future__ import annotations

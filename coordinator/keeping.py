@@ -1,6 +1,6 @@
 """What a coordinator keeps beside its store: its key, the swarm's secret, the operator's access.
 
-Source: docs/operations.md, "Files of a coordinator".
+Source: docs/operations.md, "Operator access".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a coordinator counts. Labels are names of requests and states, so series are bounded.
 
-Source: docs/operations.md, "Metrics".
+Source: docs/operations.md, "Metrics and health".
 """
 
 from __future__ import annotations

@@ -292,6 +292,8 @@ def _pages(sql: Sql, owner: int, first: int, last: int) -> tuple[PlacedPage, ...
 def _page_at(sql: Sql, owner: int, offset: int) -> int:
     """The number of the page that holds a byte: pages are in order of their starts, so halving
     finds it in as many steps as the number has bits, without an index of its own."""
+    if offset == 0:
+        return 0
     highest: int | None = sql.execute(
         "SELECT max(number) FROM pages WHERE owner = ?", (owner,)
     ).fetchone()[0]

@@ -1,6 +1,6 @@
 """The coordinator as a service on any world: the real one, or a simulated one.
 
-Source: docs/architecture.md, "Coordinator".
+Source: docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 import trio
 
 from common.client.server import Answer, Caller, Handler, PeerServer
-from common.errors import AlvearyError
+from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
 from common.http.records import Request as HttpRequest
 from common.http.records import Response
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
-from common.ports import Address, Sql, World
+from common.ports import Address, Sql, Store, World
 from common.wire.messages import (
     AccessKeyGet,
     BucketCreate,
@@ -49,11 +49,11 @@ from common.wire.messages import (
     WriteStart,
 )
 from coordinator import cells, leases, rings
-from coordinator.api import Api, advertised_url
+from coordinator.api import Api, advertised_url, is_wildcard
 from coordinator.cell_handlers import CellHandlers
 from coordinator.config import Config
 from coordinator.gateway_handlers import GatewayHandlers
-from coordinator.keeping import load_keys, write_operator_file
+from coordinator.keeping import Keys, load_keys, write_operator_file
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.rounds import Rounds
@@ -62,6 +62,7 @@ from coordinator.status import Status
 from coordinator.swarm import Swarm
 
 STORE_NAME: Final = "coordinator.sqlite"
+CLOSE_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,24 @@ async def serve(
     """
     keys = await load_keys(world.disk, world.entropy)
     store = await world.stores.open(STORE_NAME)
+    try:
+        await _serve(world, config, keys, store, task_status)
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+            await store.close()
+
+
+async def _advertise(world: World, address: Address, swarm: str) -> None:
+    """Be found on the LAN; where that does not work, tokens with an address still do."""
+    try:
+        await world.discovery.advertise(address, swarm)
+    except Unavailable as error:
+        world.log.warning("not_advertised", error=str(error))
+
+
+async def _serve(
+    world: World, config: Config, keys: Keys, store: Store, task_status: trio.TaskStatus[Serving]
+) -> None:
     await store.transact(migrate)
     now = trio.current_time()
 
@@ -208,7 +227,7 @@ async def serve(
         world.entropy,
         world.log,
         swarm_name=config.swarm,
-        advertised=advertised,
+        advertised=None if is_wildcard(advertised) else advertised,
     )
     app = health_app(metrics.registry, status.health, otherwise=api)
 
@@ -217,17 +236,13 @@ async def serve(
             await status.measure(metrics)
         return await app(request)
 
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, listener)
-            nursery.start_soon(lambda: serve_http(http, answer, log=world.log, clock=world.clock))
-            nursery.start_soon(rounds.run)
-            if config.discovery:
-                nursery.start_soon(world.discovery.advertise, advertised, config.swarm)
-            world.log.info("serving", native=str(listener.address), http=str(http.address))
-            task_status.started(
-                Serving(listener.address, http.address, keys.identity.peer_id, keys.operator_token)
-            )
-    finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-            await store.close()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, listener)
+        nursery.start_soon(lambda: serve_http(http, answer, log=world.log, clock=world.clock))
+        nursery.start_soon(rounds.run)
+        if config.discovery:
+            nursery.start_soon(_advertise, world, advertised, config.swarm)
+        world.log.info("serving", native=str(listener.address), http=str(http.address))
+        task_status.started(
+            Serving(listener.address, http.address, keys.identity.peer_id, keys.operator_token)
+        )

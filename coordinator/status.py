@@ -1,6 +1,6 @@
 """The state of the swarm in words and numbers, for operators and for metrics.
 
-Source: docs/operations.md, "Status".
+Source: docs/operations.md, "Metrics and health".
 """
 
 from __future__ import annotations

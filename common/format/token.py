@@ -3,7 +3,7 @@
 ``alv1-`` and, in lower-case base32 without padding, a :class:`JoinToken` record followed by its
 CRC-32. The checksum finds typing errors; what a forger lacks is the secret.
 
-Source: docs/operations.md, "Join tokens".
+Source: docs/operations.md, "Joining".
 """
 
 from __future__ import annotations

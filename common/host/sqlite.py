@@ -5,7 +5,7 @@ themselves. So nothing hops statement by statement: callers queue whole function
 wait when the thread is free go over together, in one BEGIN..COMMIT with one fsync. Readers have a
 connection and a thread of their own (write-ahead log), so they never wait for an fsync.
 
-Source: docs/architecture.md, "Stores".
+Source: docs/placement.md, "Transactions".
 """
 
 from __future__ import annotations

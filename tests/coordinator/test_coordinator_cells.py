@@ -1,5 +1,7 @@
 """Cells join by invitation, are watched, and a cell that is gone stops neither reads nor writes."""
 
+import dataclasses
+
 import pytest
 import trio
 from coordinator_rig import FakeCell, facts, running
@@ -8,6 +10,8 @@ from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token
 from common.wire import messages as m
 from coordinator.config import Config
+from coordinator.service import serve
+from sim.world import SimSwarm
 
 
 async def states(rig):
@@ -46,6 +50,27 @@ async def test_a_token_ends(autojump_clock):
         await trio.sleep(101)
         with pytest.raises(Refused, match="bad_token"):
             await cell.join(token)
+
+
+async def test_a_token_names_no_address_that_leads_nowhere(autojump_clock):
+    async with running(cells=0, listen="0.0.0.0:7000", discovery=True) as rig:
+        token = decode_token((await rig.operate("POST", "/v1/invites", {}))["token"])
+        assert (token.swarm, token.coordinators) == ("test", ())
+        assert [each.swarm for each in rig.swarm.advertised] == ["test"]
+
+
+async def test_a_coordinator_that_cannot_be_announced_serves_all_the_same(autojump_clock):
+    class Deaf:
+        async def advertise(self, address, swarm):
+            await trio.lowlevel.checkpoint()
+            raise Unavailable("no_discovery")
+
+    world = dataclasses.replace(SimSwarm(1).node("coordinator").world, discovery=Deaf())
+    config = Config.parse({"data": ".", "listen": "coordinator:7000", "http": "coordinator:7001"})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, world, config)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
 
 
 async def test_strangers_are_no_cells(autojump_clock):
