@@ -1,0 +1,70 @@
+"""A seed decides everything: the same one gives the same run, in this process and in another."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sim.scenario import SCENARIOS, run_scenario
+
+ROOT = Path(__file__).parent.parent.parent
+SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13)]
+
+
+def short(name):
+    return dataclasses.replace(SCENARIOS[name], minutes=0.5)
+
+
+def in_a_process(name, seed, hash_seed):
+    """The JSON that ``python -m sim`` prints of one run, under another order of hashes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sim", "--seed", str(seed), "--scenario", name]
+        + ["--minutes", "0.5", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout.splitlines()[0])
+
+
+def what_repeats(facts):
+    return {name: value for name, value in facts.items() if name != "real_s"}
+
+
+def test_a_seed_repeats_in_one_process():
+    first, second = (run_scenario(short("small"), 5) for _ in range(2))
+    assert first.digest == second.digest
+    assert (first.steps, first.virtual_s, first.counts, first.faults) == (
+        second.steps,
+        second.virtual_s,
+        second.counts,
+        second.faults,
+    )
+    assert [dataclasses.astuple(each) for each in first.events] == [
+        dataclasses.astuple(each) for each in second.events
+    ]
+
+
+def test_another_seed_is_another_run():
+    digests = {run_scenario(short("small"), seed).digest for seed in range(20, 24)}
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize(("name", "seed"), SAMPLE)
+def test_a_seed_repeats_in_another_process_under_another_order_of_hashes(name, seed):
+    one, two = (what_repeats(in_a_process(name, seed, hash_seed)) for hash_seed in (1, 4242))
+    assert one == two
+
+
+def test_a_run_repeats_whatever_ran_before_it():
+    alone = in_a_process("small", 31, 0)
+    run_scenario(short("crashes"), 30)
+    assert run_scenario(short("small"), 31).digest == alone["digest"]
