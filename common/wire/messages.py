@@ -375,7 +375,7 @@ class WriteAbandon(Request):
 
     tenant_id: Tenant
     segments: Annotated[tuple[Segment, ...], Max(limits.MAX_DELETE_BATCH)]
-    rings: Annotated[tuple[int, ...], Max(limits.MAX_DELETE_BATCH)]
+    rings: Annotated[tuple[int, ...], Max(limits.MAX_DELETE_BATCH)] = ()
     """The ring of each, as granted: coordinators do not remember grants."""
     code: ClassVar[int] = 52
     reply: ClassVar[type[Reply]] = Done
