@@ -136,6 +136,11 @@ class StreamBody:
     @property
     def done(self) -> bool:
         """All of it was received, and the next request may follow."""
+        # botocore keeps the status line of a final answer that came instead of the 100 it waits
+        # for, and takes it for that of the next answer on the connection: so even where there is
+        # no body, who waits for 100 gets it, or the connection closes.
+        if self._expects_continue:
+            return False
         return self._chunks.done if self._chunks is not None else self._left == 0
 
     @property
@@ -163,6 +168,8 @@ class StreamBody:
     async def _receive_plain(self) -> bytes | memoryview:
         assert self._left is not None
         if not self._left:
+            if self._expects_continue:
+                await self._say_continue()
             return b""
         data = await self._next(self._left)
         self._left -= len(data)
@@ -188,8 +195,7 @@ class StreamBody:
         with trio.move_on_after(self._timeout_s) as scope:
             try:
                 if self._expects_continue:
-                    self._expects_continue = False
-                    await self._source.stream.send((_CONTINUE,))
+                    await self._say_continue()
                 data = await self._source.receive(most)
             except Unavailable as error:
                 raise Unavailable("client_gone") from error
@@ -198,6 +204,13 @@ class StreamBody:
         if not data:
             raise Refused("body_too_short")
         return data
+
+    async def _say_continue(self) -> None:
+        self._expects_continue = False
+        try:
+            await self._source.stream.send((_CONTINUE,))
+        except Unavailable as error:
+            raise Unavailable("client_gone") from error
 
     async def drain(self) -> None:
         """Receive and drop what is left. Raises like :meth:`receive`."""

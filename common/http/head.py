@@ -173,5 +173,5 @@ def _frame(method: str, target: bytes, headers: Headers, *, is_1_1: bool) -> Hea
         length=length,
         keep_alive=keep_alive,
         chunks_understood=is_1_1,
-        expects_continue=expects and length != 0,
+        expects_continue=expects,
     )

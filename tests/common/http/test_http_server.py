@@ -222,6 +222,21 @@ async def test_without_reading_there_is_no_continue_and_the_connection_closes(
     assert await client.is_closed()
 
 
+async def test_continue_is_said_also_where_there_is_no_body(
+    autojump_clock: object, start: Start
+) -> None:
+    head = b"PUT / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n"
+    client = await (await start(echo)).client()
+    for _ in range(2):
+        await client.send(head)
+        assert (await client.head())[0] == 100
+        assert (await client.answer())[2] == b"PUT "
+    client = await (await start(refuse)).client()
+    await client.send(head)
+    status, headers, _ = await client.answer()
+    assert (status, headers["connection"]) == (403, "close")
+
+
 async def test_a_small_unread_body_is_drained_and_the_connection_kept(
     autojump_clock: object, start: Start
 ) -> None:
