@@ -6,7 +6,7 @@ may not have been durable).
 
 1. Look at the tail of a volume: unfinished and torn records are made void, what is behind the last
    record is cut off.
-2. Sync it: what is found whole may only be in the kernel's memory yet.
+2. Write it again and sync it: what is found whole may only be in the kernel's memory yet.
 3. Take the records into the tables.
 
 Nothing is cut or made void in a volume that cannot be read through; it is read again next time.
@@ -33,9 +33,11 @@ from common.format.volume import (
     pack_record,
     unpack_head,
 )
+from common.limits import MIB
 from common.ports import Disk, Entropy, File, Log, Sql, Store, Stores, WallClock
 
 INDEX_NAME: Final = "index.sqlite"
+REWRITE_BYTES: Final = 1 * MIB
 TAKE_IN_RECORDS: Final = 1000
 """Records taken in by one transaction."""
 
@@ -197,6 +199,7 @@ class _Recovery:
         if tail.end < size:
             await file.truncate(tail.end)
         if tail.void or tail.end < size or not tail.is_empty:
+            await _rewrite(file, tail.sure_below, tail.end)
             await file.sync()
 
     async def _take_in_tail(
@@ -255,6 +258,19 @@ class _Recovery:
             index_tables.lose(sql, torn)
 
         await self._store.transact(mark)
+
+
+async def _rewrite(file: File, start: int, end: int) -> None:
+    """Write a stretch again as it is. A sync in an earlier life may have failed: the kernel then
+    takes pages for clean that the medium does not have, and syncs them only when written anew.
+
+    Raises:
+        Corrupt: ``read_error``.
+        Unavailable: ``no_space``, ``write_error``.
+    """
+    for offset in range(start, end, REWRITE_BYTES):
+        data = await read_steadily(file, offset, min(REWRITE_BYTES, end - offset))
+        await file.write(offset, [data])
 
 
 async def _look(file: File, key: bytes, facts: VolumeFacts) -> _Tail:

@@ -3,7 +3,8 @@
 The model of a power cut: every write since the last sync of its file survives whole, not at all,
 or by sectors, each drawn by itself; the names of a directory survive up to a drawn point in the
 order of their changes since the last sync of that directory. A killed process loses nothing that
-was written (the kernel still has it).
+was written (the kernel still has it). A sync that failed leaves what it was to sync in doubt: a
+later sync says yes, but only what was written anew is surely on the medium.
 
 Source: shared understanding of POSIX durability in docs/simulation.md; ALICE (OSDI 2014).
 """
@@ -58,7 +59,47 @@ class Inode:
 
     content: bytearray = field(default_factory=bytearray)
     unsynced: list[Undo] = field(default_factory=list)
-    sync_failed: bool = False
+    doubtful: dict[int, bytes] = field(default_factory=dict)
+    """Sectors whose sync failed, with what the medium may still have there: clean for the kernel,
+    and synced again only once they are written anew."""
+
+    def touched(self) -> set[int]:
+        """The sectors that unsynced writes touch."""
+        return {
+            sector
+            for undo in self.unsynced
+            for sector in range(
+                undo.offset // SECTOR_BYTES,
+                -(-(undo.offset + max(len(undo.new), len(undo.old))) // SECTOR_BYTES),
+            )
+        }
+
+    def take_back(self) -> None:
+        """Undo all unsynced writes."""
+        for undo in reversed(self.unsynced):
+            self.content[undo.offset : undo.offset + len(undo.new)] = undo.old
+            del self.content[undo.old_size :]
+
+    def fail_sync(self) -> None:
+        """A sync failed: what was to be synced is doubtful from now on."""
+        now = bytes(self.content)
+        touched = sorted(self.touched())
+        self.take_back()
+        before = bytes(self.content)
+        self.content[:] = now
+        self.unsynced = []
+        for sector in touched:
+            start = sector * SECTOR_BYTES
+            old = before[start : start + SECTOR_BYTES]
+            if old != now[start : start + SECTOR_BYTES]:
+                self.doubtful.setdefault(sector, old)
+
+    def sync(self) -> None:
+        """What was written since the last sync is durable."""
+        if self.doubtful:
+            for sector in self.touched():
+                self.doubtful.pop(sector, None)
+        self.unsynced = []
 
 
 class Platter:
@@ -112,10 +153,7 @@ class Platter:
         self.inodes = dict(self._durable)
 
     def _tear(self, inode: Inode) -> None:
-        for undo in reversed(inode.unsynced):
-            end = undo.offset + len(undo.new)
-            inode.content[undo.offset : end] = undo.old
-            del inode.content[undo.old_size :]
+        inode.take_back()
         for undo in inode.unsynced:
             fate = self.chance.randrange(3)
             if fate == 0:
@@ -125,7 +163,11 @@ class Platter:
                     piece = undo.new[start : start + SECTOR_BYTES]
                     self._put(inode, undo.offset + start, piece)
         inode.unsynced = []
-        inode.sync_failed = False
+        for sector, old in sorted(inode.doubtful.items()):
+            if self.chance.randrange(2) and sector * SECTOR_BYTES < len(inode.content):
+                room = len(inode.content) - sector * SECTOR_BYTES
+                self._put(inode, sector * SECTOR_BYTES, old.ljust(SECTOR_BYTES, b"\0")[:room])
+        inode.doubtful = {}
 
     @staticmethod
     def _put(inode: Inode, offset: int, data: bytes) -> None:
@@ -190,12 +232,11 @@ class SimFile:
     async def sync(self) -> None:
         await self._disk.step("sync")
         assert self._is_open
-        assert not self._inode.sync_failed, "a failed sync was retried"
         platter = self._disk.platter
         if platter.faults.sync_error and platter.chance.random() < platter.faults.sync_error:
-            self._inode.sync_failed = True
+            self._inode.fail_sync()
             raise Unavailable("sync_failed", path=self._path)
-        self._inode.unsynced.clear()
+        self._inode.sync()
 
     async def size(self) -> int:
         await self._disk.step("size", changes=False)

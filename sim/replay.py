@@ -1,21 +1,55 @@
 """Run trio so that a seed decides everything and repeats exactly.
 
-Trio shuffles its run batches with a private generator and jumps virtual time when all tasks wait.
-Both are reached through private names, so trio is pinned and ``tests/sim`` proves that a seed
-repeats.
+Trio shuffles its run batches with a private generator, reached through private names: so trio is
+pinned, and ``tests/sim/test_determinism.py`` proves that a seed repeats.
 """
 
 from __future__ import annotations
 
+import gc
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import trio
 import trio._core._run as trio_run
-import trio.testing
 
 T = TypeVar("T")
 _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
+COLLECT_EVERY_ALLOCATIONS: Final = 100_000
+"""Garbage is looked for less often than Python's default: a run makes little that is circular."""
+
+MAX_IDLE: Final = 1000
+"""Looks for something to do, none with a deadline, after which a run counts as stuck."""
+
+
+class VirtualClock(trio.abc.Clock):
+    """Time that stands still while anybody can run, and jumps to the next deadline when nobody
+    can."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._idle = 0
+
+    def start_clock(self) -> None:
+        """There is nothing to start."""
+
+    def current_time(self) -> float:
+        return self._now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Trio asks this when no task can run, and may then sleep: jump instead.
+
+        Raises:
+            AssertionError: every task waits for ever: the run can never end.
+        """
+        if deadline == math.inf:  # also for a moment when trio itself comes to its end
+            self._idle += 1
+            assert self._idle < MAX_IDLE, "every task of the run waits for ever"
+            return 0
+        self._idle = 0
+        self._now = max(self._now, deadline)
+        return 0
 
 
 def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
@@ -28,9 +62,12 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
         What ``main`` returns.
     """
     was_deterministic = trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    thresholds = gc.get_threshold()
     setattr(trio_run, _SWITCH, True)
     trio_run._r.seed(seed)
+    gc.set_threshold(COLLECT_EVERY_ALLOCATIONS, 20, 20)
     try:
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        return trio.run(main, clock=VirtualClock())
     finally:
+        gc.set_threshold(*thresholds)
         setattr(trio_run, _SWITCH, was_deterministic)

@@ -151,3 +151,28 @@ async def test_a_store_that_is_not_durable_may_go_back_after_a_power_cut():
             else -1
         )
     assert len(counts) > 2
+
+
+async def _after_a_failed_sync(seed, *, rewrite):
+    node = SimSwarm(seed).node("a")
+    file = await node.world.disk.open("f", create=True)
+    await file.write(0, [b"A" * 2048])
+    await file.sync()
+    await node.world.disk.sync_directory("")
+    await file.write(0, [b"B" * 2048])
+    node.platter.faults.sync_error = 1.0
+    with pytest.raises(Unavailable, match="sync_failed"):
+        await file.sync()
+    node.platter.faults.sync_error = 0.0
+    if rewrite:
+        await file.write(0, [b"B" * 2048])
+    await file.sync()
+    node.crash(power=True)
+    return await _bytes_of(node.world.disk, "f")
+
+
+async def test_a_sync_after_a_failed_one_proves_nothing_of_what_was_not_written_anew():
+    outcomes = {await _after_a_failed_sync(seed, rewrite=False) for seed in range(20)}
+    assert len(outcomes) > 3
+    rewritten = {await _after_a_failed_sync(seed, rewrite=True) for seed in range(20)}
+    assert rewritten == {b"B" * 2048}
