@@ -1,0 +1,360 @@
+"""A whole cell on a simulated node: orders, uploads, heartbeats, settling, joining."""
+
+import pytest
+import trio
+from cell_rig import root_of, shard_data, shard_key
+
+from cell.config import Config
+from cell.service import serve
+from common.client.peers import PeerPool
+from common.client.server import PeerServer
+from common.crypto.identity import KeyPair
+from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Refused, Unavailable
+from common.format.token import JoinToken, TokenAddress, encode_token
+from common.limits import CELL_BUFFER_BUDGET_BYTES
+from common.ports import Address
+from common.wire.messages import (
+    COMMITTED,
+    GARBAGE,
+    PENDING,
+    CellFactsGet,
+    CellJoin,
+    CellJoined,
+    Done,
+    Heartbeat,
+    HeartbeatReply,
+    Settle,
+    SettleReply,
+    ShardAbort,
+    ShardAppend,
+    ShardFinish,
+    ShardName,
+    ShardOpen,
+    ShardPut,
+    ShardRead,
+    ShardsLost,
+)
+from sim.world import SimSwarm
+
+SECRET = b"swarm secret that nobody else has"
+
+
+class Rig:
+    """A coordinator, a cell and a caller, each on its node."""
+
+    def __init__(self, **config):
+        self.swarm = SimSwarm(1)
+        self.coordinator = self.swarm.node("coordinator")
+        self.cell = self.swarm.node("cell")
+        self.client = self.swarm.node("client")
+        self.identity = KeyPair.generate(self.coordinator.world.entropy)
+        self.caller = KeyPair.generate(self.client.world.entropy)
+        self.config = config
+        self.doomed = []
+        self.deleted = []
+        self.verdicts = {}
+        self.settled = []
+        self.lost = []
+        self.joins = []
+        self.facts = None
+        self.order_key = None
+        self.is_silent = False
+
+    def cell_config(self, **changes):
+        token = JoinToken(
+            1, "sim", (TokenAddress("coordinator", 7000),), self.identity.peer_id, b"s" * 16
+        )
+        given = {
+            "data": ".",
+            "listen": "cell:7000",
+            "http": "cell:7001",
+            "token": encode_token(token),
+            "site": "attic",
+            "host": "ann",
+            "reserve_bytes": 0,
+            "volume_bytes": 1 << 20,
+        }
+        return Config.parse({**given, **self.config, **changes})
+
+    async def run(self, *, task_status):
+        world = self.coordinator.world
+        server = PeerServer(
+            self.identity,
+            {
+                CellJoin: self._join,
+                Heartbeat: self._heartbeat,
+                Settle: self._settle,
+                ShardsLost: self._lost,
+            },
+            entropy=world.entropy,
+            log=world.log,
+            buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
+        )
+        listener = await world.network.listen(Address("coordinator", 7000), identity=self.identity)
+        client = self.client.world
+        self.pool = PeerPool(
+            client.network,
+            self.caller,
+            connections_per_peer=1,
+            chance=client.chance,
+            log=client.log,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, listener)
+            await nursery.start(self.pool.run)
+            self.nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def start_cell(self, **changes):
+        self.serving = await self.nursery.start(serve, self.cell.world, self.cell_config(**changes))
+        self.cell_id = self.serving.peer_id
+
+    async def _join(self, caller, request, payload):
+        self.joins.append((caller.peer_id, request))
+        return CellJoined("sim", b"i" * 16)
+
+    async def _heartbeat(self, caller, request, payload):
+        if self.is_silent:
+            raise Unavailable("overloaded")
+        self.facts = request.facts
+        self.deleted += [(each.segment_id, each.slot) for each in request.deleted]
+        self.doomed = [key for key in self.doomed if key not in self.deleted]
+        self.order_key = cell_order_key(SECRET, caller.peer_id)
+        return HeartbeatReply(self.order_key, 5, tuple(ShardName(*key) for key in self.doomed))
+
+    async def _settle(self, caller, request, payload):
+        keys = [(each.segment_id, each.slot) for each in request.shards]
+        self.settled += keys
+        return SettleReply(bytes(self.verdicts.get(key, PENDING) for key in keys))
+
+    async def _lost(self, caller, request, payload):
+        self.lost += [(each.segment_id, each.slot) for each in request.shards]
+        return Done()
+
+    def order(self, action, key, size=0, *, caller=None, age_s=0, cell_id=None):
+        expires = int(self.cell.world.clock.now()) + 900 - age_s
+        order = Order(action, key[0], key[1], caller or self.caller.peer_id, size, expires)
+        return issue(cell_order_key(SECRET, cell_id or self.cell_id), order)
+
+    async def call(self, request, payload=()):
+        return await self.pool.call(Address("cell", 7000), self.cell_id, request, payload)
+
+    async def put(self, key, data, *, order=None, root=None):
+        order = order or self.order(Action.PUT, key, len(data))
+        await self.call(ShardPut(order, len(data), root or root_of(data, len(data))), [data])
+
+    async def read(self, key, *, order=None):
+        order = order or self.order(Action.GET, key)
+        _, data = await self.call(ShardRead(order, 0, 1, want_leaves=False))
+        return bytes(data)
+
+
+@pytest.fixture
+async def rig(autojump_clock, nursery):
+    made = Rig()
+    await nursery.start(made.run)
+    await made.start_cell()
+    await trio.sleep(1)
+    return made
+
+
+async def test_a_cell_joins_once_and_tells_of_itself(rig, autojump_clock):
+    ((peer, request),) = rig.joins
+    assert peer == rig.cell_id
+    assert (request.token, request.site, request.host) == (b"s" * 16, "attic", "ann")
+    await rig.put(shard_key(1), b"data")
+    await trio.sleep(6)
+    assert rig.facts.shards == 1
+    assert rig.facts.used_bytes > 0
+    facts, _ = await rig.call(CellFactsGet())
+    assert facts.shards == 1
+
+
+async def test_a_cell_that_joined_needs_no_token(rig, autojump_clock):
+    await rig.put(shard_key(1), b"data")
+    rig.cell.crash(power=True)
+    identity = rig.identity.peer_id.hex()
+    await rig.start_cell(
+        token=None, coordinator="coordinator:7000", coordinator_id=identity, listen="cell:7000"
+    )
+    await trio.sleep(1)
+    assert len(rig.joins) == 1
+    assert await rig.read(shard_key(1)) == b"data"
+
+
+async def test_a_first_start_needs_a_token(autojump_clock):
+    rig = Rig(token=None, coordinator="coordinator:7000", coordinator_id="ab" * 32)
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await serve(rig.cell.world, rig.cell_config())
+    assert raised.group_contains(BadConfig, match="not_joined")
+
+
+async def test_before_the_first_heartbeat_nothing_is_served(autojump_clock, nursery):
+    rig = Rig()
+    rig.is_silent = True
+    await nursery.start(rig.run)
+    await rig.start_cell()
+    await trio.sleep(1)
+    with pytest.raises(Unavailable, match="not_ready"):
+        await rig.put(shard_key(1), b"data")
+    rig.is_silent = False
+    await trio.sleep(6)
+    await rig.put(shard_key(1), b"data")
+
+
+async def test_a_put_needs_its_own_order(rig, autojump_clock):
+    key, data = shard_key(1), b"data"
+    bad = [
+        (rig.order(Action.PUT, key, 4, cell_id=rig.identity.peer_id), "order_invalid"),
+        (rig.order(Action.PUT, key, 4, caller=rig.identity.peer_id), "order_not_yours"),
+        (rig.order(Action.GET, key), "order_wrong_action"),
+        (rig.order(Action.PUT, key, 4, age_s=3000), "order_expired"),
+        (rig.order(Action.PUT, key, 3), "order_exceeded"),
+        (b"", "order_invalid"),
+        (bytes(128), "order_invalid"),
+    ]
+    for order, reason in bad:
+        with pytest.raises(Refused, match=reason):
+            await rig.call(ShardPut(order, 4, root_of(data, 4)), [data])
+        with pytest.raises(Refused, match=reason):
+            await rig.call(ShardOpen(order, 1, 4, 4))
+    with pytest.raises(Refused, match="order_wrong_action"):
+        await rig.read(key, order=rig.order(Action.PUT, key, 4))
+    with pytest.raises(NotFound):
+        await rig.read(key)
+
+
+async def test_a_lie_about_the_root_is_told_and_nothing_kept(rig, autojump_clock):
+    with pytest.raises(Corrupt, match="root_mismatch"):
+        await rig.put(shard_key(1), b"data", root=bytes(32))
+    with pytest.raises(NotFound, match="no_such_shard"):
+        await rig.read(shard_key(1))
+
+
+async def test_an_upload_in_many_units_with_calls_in_flight(rig, autojump_clock):
+    data = shard_data(1, 100_000)
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    await connection.call(
+        ShardOpen(rig.order(Action.PUT, shard_key(1), len(data)), 7, 10_000, len(data))
+    )
+    async with trio.open_nursery() as nursery:
+        for unit in range(10):
+            part = data[unit * 10_000 : unit * 10_000 + 10_000]
+            nursery.start_soon(connection.call, ShardAppend(7, unit), [part])
+            await trio.testing.wait_all_tasks_blocked()
+    await connection.call(ShardFinish(7, root_of(data, 10_000)))
+    reply, units = await rig.call(
+        ShardRead(rig.order(Action.GET, shard_key(1)), 3, 4, want_leaves=True)
+    )
+    assert bytes(units) == data[30_000:70_000]
+    assert len(reply.leaves) == 320
+    with pytest.raises(NotFound, match="no_such_upload"):
+        await connection.call(ShardAppend(7, 10), [b"x"])
+
+
+async def test_hostile_uploads_are_refused_and_leave_nothing(rig, autojump_clock):
+    order = rig.order(Action.PUT, shard_key(1), 3000)
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    used = rig.serving.store.volumes.used_bytes
+
+    async def refused(reason, request, payload=()):
+        with pytest.raises(AlvearyError, match=reason):
+            await connection.call(request, payload)
+
+    await connection.call(ShardOpen(order, 1, 1000, 3000))
+    await refused("upload_number_taken", ShardOpen(order, 1, 1000, 3000))
+    await refused("unit_out_of_order", ShardAppend(1, 2), [bytes(1000)])
+    await refused("no_such_upload", ShardAppend(1, 0), [bytes(1000)])
+    await connection.call(ShardOpen(order, 1, 1000, 3000))
+    await refused("bad_unit_length", ShardAppend(1, 0), [bytes(1001)])
+    await connection.call(ShardOpen(order, 2, 1000, 3000))
+    await connection.call(ShardAppend(2, 0), [bytes(1000)])
+    await refused("upload_incomplete", ShardFinish(2, bytes(32)))
+    await refused("order_exceeded", ShardOpen(order, 3, 1000, 3001))
+    await refused("bad_shape", ShardOpen(order, 3, 1, 3000))
+    await refused("bad_shape", ShardOpen(order, 3, 0, 3000))
+    await connection.call(ShardOpen(order, 3, 1000, 3000))
+    await connection.call(ShardAbort(3))
+    await connection.call(ShardAbort(3))
+    await trio.sleep(1)
+    assert rig.serving.store.volumes.used_bytes <= used + 8192
+    with pytest.raises(NotFound):
+        await rig.read(shard_key(1))
+
+
+async def test_an_upload_dies_with_its_connection(rig, autojump_clock):
+    order = rig.order(Action.PUT, shard_key(1), 30_000)
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    await connection.call(ShardOpen(order, 1, 10_000, 30_000))
+    await connection.call(ShardAppend(1, 0), [bytes(10_000)])
+    before = rig.serving.store.volumes.used_bytes
+    await connection.close()
+    await trio.sleep(2)
+    assert rig.serving.store.volumes.used_bytes < before
+
+
+async def test_a_forgotten_upload_is_dropped(rig, autojump_clock):
+    order = rig.order(Action.PUT, shard_key(1), 30_000)
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    await connection.call(ShardOpen(order, 1, 10_000, 30_000))
+    for _ in range(10):
+        await trio.sleep(20)
+        await connection.call(CellFactsGet())
+    with pytest.raises(NotFound, match="no_such_upload"):
+        await connection.call(ShardAppend(1, 0), [bytes(10_000)])
+
+
+async def test_the_number_of_open_uploads_is_bounded(rig, autojump_clock):
+    order = rig.order(Action.PUT, shard_key(1), 1000)
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    for number in range(256):
+        await connection.call(ShardOpen(order, number, 1000, 1000))
+    with pytest.raises(Unavailable, match="too_many_uploads"):
+        await connection.call(ShardOpen(order, 256, 1000, 1000))
+
+
+async def test_deletes_come_and_are_confirmed_with_heartbeats(rig, autojump_clock):
+    for number in range(5):
+        await rig.put(shard_key(number), b"data")
+    rig.doomed = [shard_key(1), shard_key(3), shard_key(77)]
+    await trio.sleep(12)
+    assert sorted(rig.deleted) == [shard_key(1), shard_key(3), shard_key(77)]
+    with pytest.raises(NotFound):
+        await rig.read(shard_key(1))
+    assert await rig.read(shard_key(2)) == b"data"
+
+
+async def test_unclaimed_shards_are_settled_when_they_are_old_enough(rig, autojump_clock):
+    for number in range(3):
+        await rig.put(shard_key(number), b"data")
+    rig.verdicts = {shard_key(0): COMMITTED, shard_key(1): GARBAGE}
+    await trio.sleep(50)
+    assert rig.settled == []
+    await trio.sleep(60)
+    assert set(rig.settled) == {shard_key(0), shard_key(1), shard_key(2)}
+    assert rig.settled.count(shard_key(0)) == 1
+    assert rig.settled.count(shard_key(2)) > 1
+    with pytest.raises(NotFound):
+        await rig.read(shard_key(1))
+    assert await rig.read(shard_key(0)) == b"data"
+    assert await rig.read(shard_key(2)) == b"data"
+
+
+async def test_a_bad_shard_is_reported_as_lost(rig, autojump_clock):
+    await rig.put(shard_key(1), b"data")
+    entry = await rig.serving.store.index.find(shard_key(1))
+    rig.cell.platter.rot(f"volumes/{entry.volume:08d}.vol", entry.data_offset)
+    with pytest.raises(Corrupt, match="leaf_mismatch"):
+        await rig.read(shard_key(1))
+    await trio.sleep(15)
+    assert rig.lost == [shard_key(1)]
+
+
+async def test_failed_reads_do_not_wear_the_cell_out(rig, autojump_clock):
+    for _ in range(100):
+        with pytest.raises(NotFound):
+            await rig.read(shard_key(1))
+    await rig.put(shard_key(1), b"data")
+    assert await rig.read(shard_key(1)) == b"data"
