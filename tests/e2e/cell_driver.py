@@ -289,9 +289,9 @@ class Workload:
     def _doom(self):
         """Keep the number of shards bounded, and compaction busy."""
         book = self.driver.book
-        if len(book.must) > 150:
+        if len(book.must) > 100:
             keys = list(book.must)
-            for key in self.chance.sample(keys, 60):
+            for key in self.chance.sample(keys, 40):
                 book.doomed[key] = book.must.pop(key)
 
     async def _small(self):

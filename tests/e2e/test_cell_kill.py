@@ -29,7 +29,7 @@ async def kill_again_and_again(data, kills, seed):
                 await verify(driver)
                 async with trio.open_nursery() as life:
                     life.start_soon(workload.run)
-                    await trio.sleep(chance.uniform(0.0, 0.35))
+                    await trio.sleep(chance.uniform(0.0, 0.25))
                     await trio.to_thread.run_sync(zygote.kill, pid)
             pid, line = await trio.to_thread.run_sync(zygote.start, driver.config)
             driver.ready(line)
