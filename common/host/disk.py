@@ -1,9 +1,9 @@
 """The Disk port on a real directory.
 
 A hop to a thread and back costs 60-100 microseconds of CPU, more than most operations themselves.
-So what surely does not wait is done where it is: reads that the page cache can answer (the kernel
-says so: ``RWF_NOWAIT``) and writes of up to a unit, which only copy into the page cache. Everything that may
-wait for the medium runs in a thread.
+So what hardly ever waits is done where it is: reads that the page cache can answer (the kernel
+says so: ``RWF_NOWAIT``) and writes of up to a unit, which only copy into the page cache.
+Everything else, which may wait for the medium, runs in a thread.
 
 Source: docs/shard-format.md, "Durability"; preadv2(2); fsync(2).
 """
