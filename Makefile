@@ -13,7 +13,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-
 
 MINUTES ?= 10
 
-.PHONY: run test check bench sim lock kill-test memory-test clean
+.PHONY: run test check bench sim lock kill-test memory-test power-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -42,6 +42,12 @@ kill-test: $(VENV)/.dev
 # A 5 GiB object through the gateway, every daemon's memory watched.
 memory-test: $(VENV)/.dev
 	ALVEARY_MEMORY_TEST_MIB=5120 $(BIN)/python -m pytest --timeout 3600 tests/e2e/test_memory.py
+
+# 500 power cuts under real cells, and an error at every write and sync of a cell and of a store.
+power-test: $(VENV)/.dev
+	ALVEARY_POWER_CUTS=500 ALVEARY_IO_ERRORS=all $(BIN)/python -m pytest -s \
+		tests/e2e/test_power_cuts.py tests/e2e/test_injected_io_errors.py \
+		tests/e2e/test_injected_store_errors.py
 
 # Choose versions anew (docs/hacking.md, "Dependencies").
 lock: $(VENV)/.dev

@@ -232,7 +232,7 @@ class Lane:
             await trio.sleep(0.02)
 
 
-@pytest.mark.timeout(60 + CUTS * CUT_S * 2)
+@pytest.mark.timeout(120 + CUTS * CUT_S * 2)
 async def test_what_was_acknowledged_survives_power_cuts(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
