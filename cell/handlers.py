@@ -15,11 +15,9 @@ from cell.metrics import Metrics
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from cell.uploads import Upload
-from common.client.budget import ByteBudget
 from common.client.server import Answer, Caller, Handler
 from common.crypto.orders import Action, Order, check
 from common.errors import NotFound, Refused, Unavailable
-from common.limits import MAX_UNITS_PER_READ_BYTES, MIB
 from common.ports import WallClock
 from common.wire.messages import (
     CellFactsGet,
@@ -37,8 +35,6 @@ from common.wire.messages import (
 MAX_UPLOADS: Final = 1024
 """Open at a time: each keeps up to 4 KiB of leaves and holds back its volume's watermark."""
 MAX_UPLOADS_PER_CONNECTION: Final = 256
-READING_BYTES: Final = 8 * MIB
-"""Of reads under way; what is read and waits to be sent is counted by the server."""
 UPLOAD_IDLE_S: Final = 120.0
 """An upload that nobody goes on with for so long is dropped."""
 _UPLOADS: Final = "uploads"
@@ -66,7 +62,6 @@ class Handlers:
         self._order_key = order_key
         self._metrics = metrics
         self._all: dict[Upload, tuple[dict[int, Upload], int]] = {}
-        self._reading = ByteBudget(READING_BYTES)
 
     def by_request(self) -> Mapping[type[Request], Handler]:
         """For :class:`common.client.server.PeerServer`."""
@@ -147,14 +142,9 @@ class Handlers:
     async def read(self, caller: Caller, request: ShardRead, payload: memoryview) -> Answer:
         """Read units."""
         _, key = self._check(caller, request.order, Action.GET)
-        if not self._reading.take_nowait(MAX_UNITS_PER_READ_BYTES):
-            await self._reading.take(MAX_UNITS_PER_READ_BYTES)
-        try:
-            entry, data, leaves = await self._store.read(
-                key, request.first, request.count, want_leaves=request.want_leaves
-            )
-        finally:
-            self._reading.give(MAX_UNITS_PER_READ_BYTES)
+        entry, data, leaves = await self._store.read(
+            key, request.first, request.count, want_leaves=request.want_leaves
+        )
         self._metrics.read(len(data))
         return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
 

@@ -27,9 +27,9 @@ from common.http.health import health_app
 from common.http.records import Request, Response
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.limits import CELL_BUFFER_BUDGET_BYTES
+from common.limits import CELL_BUFFER_BUDGET_BYTES, MAX_UNITS_PER_READ_BYTES
 from common.ports import Address, Listener, World
-from common.wire.messages import CellJoin, CellJoined
+from common.wire.messages import CellJoin, CellJoined, ShardRead
 
 JOINED_NAME: Final = "joined"
 _JOINED_NEW_NAME: Final = "joined.new"
@@ -92,6 +92,7 @@ async def serve(
         log=world.log,
         buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
         ordered=ORDERED,
+        reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
     )
     http = None
     if config.http is not None:

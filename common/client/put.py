@@ -241,7 +241,11 @@ class _Writer:
                         head.stripes.append((plain, hold))
                     else:
                         hold.encoded()
+                    # What goes back to the budget must not live on in this frame, which may
+                    # wait long for the next stripe.
+                    del plain
                     await upload.push(encoded, hold)
+                    del encoded
                 except BaseException:
                     hold.encoded()
                     hold.sent()

@@ -493,7 +493,8 @@ class _ServerConnection:
             answer = Refused("cancelled")
         elif type(answer) is tuple:
             answer, payload = answer
-            size = sum(map(len, payload))
+        size = sum(map(len, payload))
+        if size != call.reply_bytes:
             await self._keep_reply_bytes(call, size)
         if not self._outbox.has_room:
             await self._room.enter()
@@ -505,6 +506,7 @@ class _ServerConnection:
                 parts = self._core.fail(call.call_id, answer)
         except Exception as error:
             parts = self._core.fail(call.call_id, self._bug(call, error))
+            await self._keep_reply_bytes(call, 0)
         self._outbox.put(parts, budget.give if call.reply_bytes else None)
         call.reply_bytes = 0
         self._room.nudge()

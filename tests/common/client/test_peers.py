@@ -512,6 +512,22 @@ async def test_the_servers_memory_is_bounded_and_given_back(
         assert it.server.replies_budget.free_bytes == 4 * MIB
 
 
+async def test_failed_calls_give_their_reservation_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def read(caller: Caller, request: ShardRead, payload: memoryview) -> Any:
+        if request.first == 1:
+            return object(), [bytes(MIB)]  # cannot be encoded: a bug of the handler
+        raise NotFound("no_such_shard")
+
+    async with bench({ShardRead: read}, reply_payload_bytes={ShardRead: MIB}) as it:
+        for number in range(20):
+            with pytest.raises((NotFound, Unavailable)):
+                await it.call(ShardRead(b"", number % 2, 1, False))
+        await trio.sleep(1)
+        assert it.server.replies_budget.free_bytes == 4 * MIB
+
+
 async def test_memory_is_given_back_when_connections_are_cut(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
