@@ -68,7 +68,7 @@ class Daemon:
     def __init__(self, node: SimNode, serve: Callable[..., Awaitable[None]], config: Any) -> None:
         self.node = node
         self._serve = serve
-        self._config = config
+        self.config = config
         self.is_up = False
         self.serving: Any = None
 
@@ -88,7 +88,7 @@ class Daemon:
 
             nursery.start_soon(watch)
             try:
-                self.serving = await nursery.start(self._serve, self.node.world, self._config)
+                self.serving = await nursery.start(self._serve, self.node.world, self.config)
                 self.is_up = True
                 task_status.started()
                 await trio.sleep_forever()
@@ -258,18 +258,22 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.cells.append(daemon)
         await self._nursery.start(daemon.keep, self._pause_s)
 
-    async def _make_tenant(self, coordinator_id: str) -> None:
-        chance = self.swarm.random("tenant")
-        self.tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
+    async def make_tenant(self, name: str, tenant_id: TenantId, proof: bytes) -> None:
+        """Register a tenant with the coordinator."""
         await self.operate(
             "POST",
             "/v1/tenants",
             {
-                "name": "sim",
-                "tenant_id": self.tenant.tenant_id.hex(),
-                "proof_digest": hashlib.sha256(self.tenant.proof()).hexdigest(),
+                "name": name,
+                "tenant_id": tenant_id.hex(),
+                "proof_digest": hashlib.sha256(proof).hexdigest(),
             },
         )
+
+    async def _make_tenant(self, coordinator_id: str) -> None:
+        chance = self.swarm.random("tenant")
+        self.tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
+        await self.make_tenant("sim", self.tenant.tenant_id, self.tenant.proof())
         self.credentials = Credentials("AKSIM", chance.randbytes(20).hex())
         record = AccessKeyRecord(secret=self.credentials.secret_key, created_ms=0)
         sealed = seal_access_key(self.tenant, "AKSIM", record, chance.randbytes)
@@ -320,6 +324,12 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             )
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
+
+    async def metrics(self, daemon: Daemon) -> str:
+        """What a daemon tells on its metrics page."""
+        network = self.swarm.node("operator").world.network
+        async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
+            return (await http.get(f"http://{daemon.node.name}:{HTTP_PORT}/metrics")).text
 
     async def _wait_rings(self) -> None:
         while not (await self.operate("GET", "/v1/status"))["rings"]:  # noqa: ASYNC110

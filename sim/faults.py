@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
 import trio
 
 from sim.cluster import Cluster, Daemon
@@ -22,7 +23,8 @@ class FaultPlan:
     kinds: tuple[str, ...]
     link: LinkModel
     rotten_cells: int
-    """Cells whose disks may rot or fail to read: at most n-k, because nothing repairs them yet."""
+    """Cells whose disks may rot or fail to read, or that lie: nothing repairs them yet, and a
+    segment may have been acknowledged by its quorum only, so it is at most quorum - k."""
 
 
 KINDS: Final = (
@@ -40,14 +42,17 @@ KINDS: Final = (
     "cut_connections",
     "rot",
     "read_error",
+    "lies",
+    "new_cell",
 )
+MOST_NEW_CELLS: Final = 2
 
 
 def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
     """A plan for one run.
 
     Args:
-        spare_slots: n-k of the redundancy class: how many cells may rot for good.
+        spare_slots: quorum - k of the redundancy class: how many cells may rot for good.
     """
     count = chance.randrange(3, len(KINDS) + 1)
     return FaultPlan(
@@ -71,6 +76,8 @@ class Nemesis:
         self._plan = plan
         self._chance = swarm.random("faults")
         self.drawn: dict[str, int] = {}
+        self._new_cells = 0
+        self._joining = trio.Lock()
 
     async def run(self) -> None:
         """Draw faults for ever (cancel it, then :meth:`heal`)."""
@@ -82,8 +89,9 @@ class Nemesis:
             strike: Callable[[], None] = getattr(self, f"_{kind}")
             strike()
 
-    def heal(self) -> None:
-        """End every fault that ends by itself in the world: links, disks, clocks, space."""
+    async def heal(self) -> None:
+        """End every fault that ends by itself in the world: links, disks, clocks, space. On return
+        no cell is about to join any more."""
         self._swarm.internet.heal()
         for daemon in self._cluster.daemons:
             node = daemon.node
@@ -92,6 +100,8 @@ class Nemesis:
             faults.stalled_until = 0.0
             node.platter.capacity_bytes = self._cluster.shape.cell_capacity_bytes
             node.clock_offset_s = 0.0
+        async with self._joining:
+            pass
 
     def _any(self) -> Daemon:
         return self._chance.choice(list(self._cluster.daemons))
@@ -199,6 +209,29 @@ class Nemesis:
             offset = self._chance.randrange(len(platter.inodes[path].content))
             platter.rot(path, offset)
             self._note(daemon, "rot", path=path, offset=offset)
+
+    def _lies(self) -> None:
+        """From now on, and also when all else is healed, a cell answers payloads that are wrong."""
+        daemon = self._rotten()
+        if daemon is not None:
+            daemon.node.lies = self._chance.choice((0.1, 1.0))
+            self._note(daemon, "lies", probability=daemon.node.lies)
+
+    def _new_cell(self) -> None:
+        """One more cell joins. Until the invitation is answered anything may go wrong; then its
+        operator tries again."""
+        if self._new_cells < MOST_NEW_CELLS:
+            self._new_cells += 1
+            self._cluster.start_soon(self._join)
+
+    async def _join(self) -> None:
+        async with self._joining:
+            number = len(self._cluster.cells)
+            while len(self._cluster.cells) == number:
+                try:
+                    await self._cluster.add_cell(number)
+                except (httpx.TransportError, AssertionError):
+                    await trio.sleep(5)
 
     def _full_disk(self) -> None:
         daemon = self._cell()

@@ -16,9 +16,14 @@ class Value:
 
     name: str
     size: int
+    source: Value | None = None
+    """Of a copied range: what it is a range of, from byte ``first`` on."""
+    first: int = 0
 
     def content(self) -> bytes:
         """The bytes: the name again and again under a hash, so that every range is telling."""
+        if self.source is not None:
+            return self.source.content()[self.first : self.first + self.size]
         seed = self.name.encode()
         block = b"".join(
             hashlib.blake2b(seed, salt=number.to_bytes(16, "big")).digest() for number in range(64)
@@ -39,6 +44,12 @@ class History:
     def new_value(self, size: int) -> Value:
         """A value that no one has written yet."""
         value = Value(f"v{len(self.values)}", size)
+        self.values[value.name] = value
+        return value
+
+    def new_range(self, source: Value, first: int, last: int) -> Value:
+        """The value that a copy of bytes ``first..last`` of another makes."""
+        value = Value(f"v{len(self.values)}", last - first + 1, source, first)
         self.values[value.name] = value
         return value
 

@@ -11,6 +11,7 @@ import trio
 
 from common.errors import AlvearyError, Unavailable
 from common.ports import Address, Network, Stream
+from sim.network import SimStream
 
 
 class _NetworkStream(httpcore.AsyncNetworkStream):
@@ -42,7 +43,10 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
         await self._stream.close()
 
     def get_extra_info(self, info: str) -> typing.Any:
-        return False if info == "is_readable" else None
+        """httpcore asks whether an idle connection is readable: then the server has closed it."""
+        if info == "is_readable":
+            return isinstance(self._stream, SimStream) and self._stream.is_readable()
+        return None
 
 
 class SimBackend(httpcore.AsyncNetworkBackend):

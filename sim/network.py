@@ -164,6 +164,16 @@ class SimPipe:
             self._is_finished = True
             self.wake()
 
+    def is_readable(self) -> bool:
+        """Whether :meth:`take_into` would return or raise at once."""
+        if self.is_reset:
+            return True
+        if self.internet.is_blocked(self.source, self.target):
+            return False
+        if self._runs:
+            return self._runs[0][0] <= trio.current_time()
+        return self._is_finished
+
     async def put(self, data: bytes) -> None:
         while True:
             if self.is_reset or self._is_finished:
@@ -212,7 +222,14 @@ class SimStream:
     """One end of a connection: a :class:`common.ports.Stream`."""
 
     def __init__(
-        self, node: SimNode, out: SimPipe, into: SimPipe, server_key: bytes | None, remote: str
+        self,
+        node: SimNode,
+        out: SimPipe,
+        into: SimPipe,
+        server_key: bytes | None,
+        remote: str,
+        *,
+        is_served: bool = False,
     ) -> None:
         self._node = node
         self._life = node.life
@@ -220,6 +237,7 @@ class SimStream:
         self._into = into
         self._server_key = server_key
         self._remote = remote
+        self._is_served = is_served
         self._is_closed = False
 
     @property
@@ -230,10 +248,16 @@ class SimStream:
     def remote(self) -> str:
         return self._remote
 
+    def is_readable(self) -> bool:
+        """Whether a receive would not wait."""
+        return self._is_closed or self._into.is_readable()
+
     async def send(self, parts: Sequence[Buffer]) -> None:
         await self._node.alive(self._life)
         if self._is_closed:
             raise Unavailable("connection_lost")
+        if self._is_served and self._node.lies:
+            parts = self._node.lie(parts)
         data = b"".join(parts)
         if data:
             try:
@@ -335,7 +359,7 @@ class SimNetwork:
         out = SimPipe(internet, node.name, host)
         into = SimPipe(internet, host, node.name)
         near = SimStream(node, out, into, key, str(address))
-        far = SimStream(listener.node, into, out, key, node.name)
+        far = SimStream(listener.node, into, out, key, node.name, is_served=True)
         if not listener.offer(far):
             out.reset()
             into.reset()

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
 
+from coordinator.config import Config
 from sim.checkers.bounds import check_bounds
 from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
 from sim.checkers.ownership import check_ownership
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_plan
 from sim.history import History
+from sim.hostile import Intruder
+from sim.options import draw_options
 from sim.replay import run_seeded
 from sim.trace import TraceEvent
-from sim.workloads import Workload
+from sim.workloads import DEFAULT_MIX, Workload
+from sim.workloads_parts import PartsWorkload
 from sim.world import SimSwarm
 
 CONVERGE_S: Final = 1200.0
@@ -127,8 +131,8 @@ def _readable(error: BaseException, depth: int = 0) -> str:
 def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
     if not scenario.kinds:
         return None
-    k, n = (int(part) for part in scenario.redundancy.split("/"))
-    plan = draw_plan(swarm.random("plan"), n - k)
+    redundancy = Config(data=".", redundancy=scenario.redundancy).redundancy_class()
+    plan = draw_plan(swarm.random("plan"), redundancy.quorum - redundancy.k)
     kinds = tuple(kind for kind in plan.kinds if kind in scenario.kinds) or scenario.kinds
     return FaultPlan(plan.pause_s, kinds, plan.link, plan.rotten_cells)
 
@@ -136,22 +140,27 @@ def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
 async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     swarm = SimSwarm(seed)
     history = History()
-    shape = Shape(cells=scenario.cells, redundancy=scenario.redundancy)
+    options = draw_options(swarm.random("options"))
+    shape = Shape(
+        cells=scenario.cells,
+        redundancy=scenario.redundancy,
+        gateways=options.gateways,
+        overrides=options.overrides,
+    )
     try:
         async with Cluster(swarm, shape) as cluster:
             workloads = [
-                Workload(
-                    cluster.client(f"client-{number}"),
+                PartsWorkload(
+                    cluster.client(f"client-{number}", number % options.gateways),
                     history,
                     random.Random(f"{seed}/client-{number}"),
+                    replace(DEFAULT_MIX, pause_s=options.pause_s),
                 )
                 for number in range(max(1, scenario.clients))
             ]
             await workloads[0].make_bucket()
             await _trouble(scenario, swarm, cluster, workloads, report)
             await _converge(cluster, workloads[0], report)
-            report.violations += check_bounds(swarm)
-            report.violations += await check_ownership(cluster)
         _judge(history, report)
     finally:
         report.virtual_s = swarm.virtual_s()
@@ -165,13 +174,17 @@ async def _trouble(
     scenario: Scenario,
     swarm: SimSwarm,
     cluster: Cluster,
-    workloads: list[Workload],
+    workloads: Sequence[Workload],
     report: Report,
 ) -> None:
-    """The phase of safety: clients work while faults strike."""
+    """The phase of safety: clients work while faults strike and an intruder tries its luck."""
     until_s = trio.current_time() + scenario.minutes * 60
     plan = _draw_plan(scenario, swarm)
+    intruder = Intruder(swarm, cluster)
+    await intruder.prepare()
     async with trio.open_nursery() as faults:
+        if scenario.clients:
+            faults.start_soon(intruder.run)
         if plan is not None:
             nemesis = Nemesis(swarm, cluster, plan)
             faults.start_soon(nemesis.run)
@@ -182,25 +195,31 @@ async def _trouble(
         else:
             await trio.sleep_until(until_s)
         faults.cancel_scope.cancel()
+    report.violations += intruder.findings
     if plan is not None:
-        nemesis.heal()
+        await nemesis.heal()
         report.faults = dict(sorted(nemesis.drawn.items()))
 
 
 async def _converge(cluster: Cluster, workload: Workload, report: Report) -> None:
     """The phase of liveness: with all faults healed the swarm must come to rest, in time."""
+    violations: list[str] = []
     with trio.move_on_after(CONVERGE_S) as scope:
         await cluster.wait_all_up()
         await trio.sleep(30)
         await workload.read_all()
         for problem in workload.unread():
             report.violations.append(f"not readable after healing: {problem}")
-        violations = await check_ownership(cluster)
-        while violations:
-            await trio.sleep(20)
-            violations = await check_ownership(cluster)
+        while violations := await _unrest(cluster):  # noqa: ASYNC110
+            await trio.sleep(10)  # stores know no events; a poll in virtual time costs nothing
     if scope.cancelled_caught:
         report.violations.append(f"did not converge within {CONVERGE_S:.0f} s of virtual time")
+        report.violations += violations
+
+
+async def _unrest(cluster: Cluster) -> list[str]:
+    """What keeps the swarm from being at rest."""
+    return [*await check_bounds(cluster.swarm, cluster), *await check_ownership(cluster)]
 
 
 def _judge(history: History, report: Report) -> None:

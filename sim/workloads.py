@@ -20,13 +20,13 @@ from sim.s3_client import S3Client
 
 BUCKET: Final = "hive"
 SIZES: Final = (0, 1, 100, 4096, 4096, 70_000, 300_000, 1_100_000, 2_500_000)
-PART_BYTES: Final = 5 * 1024 * 1024
 VALUE_HEADER: Final = "x-amz-meta-value"
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How often each operation is drawn, and how fast."""
+    """How often each operation is drawn, and how fast. Operations that a workload does not know
+    are passed over."""
 
     weights: Mapping[str, int]
     keys: int = 6
@@ -44,8 +44,11 @@ DEFAULT_MIX: Final = Mix(
         "put_if_absent": 3,
         "put_if_match": 3,
         "copy": 2,
-        "put_in_parts": 1,
         "delete_many": 1,
+        "put_in_parts": 2,
+        "abort_parts": 1,
+        "copy_range": 2,
+        "head": 2,
     }
 )
 
@@ -81,12 +84,16 @@ class Workload:
 
     async def run(self, until_s: float) -> None:
         """Do operations until that virtual time."""
-        names, weights = list(self._mix.weights), list(self._mix.weights.values())
+        known = {name: weight for name, weight in self._mix.weights.items() if self._can(name)}
+        names, weights = list(known), list(known.values())
         while trio.current_time() < until_s:
             await trio.sleep(self._chance.uniform(0, 2 * self._mix.pause_s))
             name = self._chance.choices(names, weights)[0]
             operation: Callable[[str], Awaitable[None]] = getattr(self, f"_{name}")
             await operation(self._chance.choice(self._keys))
+
+    def _can(self, name: str) -> bool:
+        return hasattr(self, f"_{name}")
 
     async def read_all(self) -> None:
         """Read every key and list once: the checkers then know the final state."""
@@ -273,31 +280,6 @@ class Workload:
         elif answer.status_code == 200:
             self._history.record(target, Kind.PUT, start, value=seen.name, known=False)
         return None
-
-    async def _put_in_parts(self, key: str) -> None:
-        value = self._history.new_value(PART_BYTES + self._chance.randrange(1, 200_000))
-        content = value.content()
-        begun = await self._ask("POST", key, {"uploads": ""}, b"", {VALUE_HEADER: value.name})
-        if begun is None or begun.status_code != 200:
-            return
-        found = re.search(r"<UploadId>(.*?)</UploadId>", begun.text)
-        assert found is not None, begun.text
-        upload = found.group(1)
-        parts = []
-        for number, part in enumerate((content[:PART_BYTES], content[PART_BYTES:]), 1):
-            query = {"partNumber": str(number), "uploadId": upload}
-            answer = await self._ask("PUT", key, query, part)
-            if answer is None or answer.status_code != 200:
-                await self._ask("DELETE", key, {"uploadId": upload})
-                return
-            etag = answer.headers["etag"]
-            parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-        body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
-        start = trio.current_time()
-        answer = await self._ask("POST", key, {"uploadId": upload}, body)
-        known = answer is not None and answer.status_code == 200 and "<ETag>" in answer.text
-        if known or answer is None or answer.status_code == 200:
-            self._history.record(key, Kind.PUT, start, value=value.name, known=known)
 
 
 def _base64(data: bytes) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import trio
 
-from common.ports import Address, Advertisement, World
+from common.ports import Address, Advertisement, Buffer, World
 from sim.disk import DEFAULT_CAPACITY_BYTES, Platter, SimDisk
 from sim.network import Internet, SimNetwork
 from sim.stores import Database, SimStores
@@ -17,6 +17,9 @@ from sim.trace import Trace
 T = TypeVar("T")
 EPOCH_S: Final = 1_800_000_000.0
 """Wall-clock time at which simulated runs begin (January 2027)."""
+
+LEAST_LIE_BYTES: Final = 200
+"""Shorter parts are heads of frames: changing them is a broken peer, which the fuzzer does."""
 
 
 class SimWorkers:
@@ -84,6 +87,8 @@ class SimNode:
         self.clock_offset_s = 0.0
         self.clock_drift = 0.0
         self.steps = 0
+        self.lies = 0.0
+        """Probability that a payload which it serves is not what it should be."""
         self.cut_at_step: int | None = None
         """Lose power just before the step of this number (see :meth:`step`)."""
         self.died = trio.Event()
@@ -92,6 +97,7 @@ class SimNode:
         self.databases: dict[str, Database] = {}
         self.chance = swarm.random(f"{name}/chance")
         self._entropy = swarm.random(f"{name}/entropy")
+        self._lies = swarm.random(f"{name}/lies")
 
     @property
     def world(self) -> World:
@@ -142,6 +148,17 @@ class SimNode:
             self.platter.power_cut()
             for database in self.databases.values():
                 database.power_cut()
+
+    def lie(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
+        """What a hostile node sends instead: a payload with another bit, whole frames all the same
+        (the transport holds; it is the peer that lies)."""
+        large = [number for number, part in enumerate(parts) if len(part) >= LEAST_LIE_BYTES]
+        if not large or self._lies.random() >= self.lies:
+            return parts
+        number = self._lies.choice(large)
+        lie = bytearray(parts[number])
+        lie[self._lies.randrange(len(lie))] ^= 1 << self._lies.randrange(8)
+        return [*parts[:number], lie, *parts[number + 1 :]]
 
     def note(self, event: str, fields: dict[str, Any]) -> None:
         facts = " ".join(

@@ -38,6 +38,8 @@ async def check_ownership(cluster: Cluster) -> list[str]:
     held: dict[bytes, Held] = {}
     names: dict[bytes, str] = {}
     for daemon in cluster.cells:
+        if CELL_STORE not in daemon.node.databases:
+            continue  # it has not come to life yet
         cell_id = await _cell_id(daemon)
         names[cell_id] = daemon.node.name
         held[cell_id] = {

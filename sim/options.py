@@ -1,0 +1,40 @@
+"""What a seed decides of a run besides its faults: limits and periods that make rare paths common.
+
+A volume of 256 MiB is never compacted in a run of minutes; one of 256 KiB is, again and again.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from common.limits import KIB, MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Configuration of the services, by service, and how busy the clients are."""
+
+    gateways: int
+    pause_s: float
+    """Mean pause between two operations of one client."""
+    overrides: dict[str, dict[str, Any]]
+
+
+def draw_options(chance: random.Random) -> Options:
+    """Draw the options of one run."""
+    return Options(
+        gateways=chance.choice((1, 1, 2)),
+        pause_s=chance.choice((0.7, 1.5, 3.0)),
+        overrides={
+            "cell": {
+                "volume_bytes": chance.choice((256 * KIB, 1 * MIB, 4 * MIB, 256 * MIB)),
+                "settle_after_s": chance.choice((5, 20, 60)),
+            },
+            "coordinator": {
+                "delete_grace_s": chance.choice((5, 20, 60)),
+                "write_lease_ttl_s": chance.choice((60, 120, 300)),
+            },
+        },
+    )
