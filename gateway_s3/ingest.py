@@ -34,7 +34,7 @@ LANE_BYTES: Final = 1 * limits.MIB
 """Most that may wait in one lane."""
 CROWDED_LANE_BYTES: Final = 128 * limits.KIB
 """Most that may wait in one lane while all together hold more than CROWD_BYTES."""
-CROWD_BYTES: Final = 16 * limits.MIB
+CROWD_BYTES: Final = 12 * limits.MIB
 
 
 class Hash(Protocol):
@@ -99,6 +99,7 @@ class _Lane:
                 chunks, self._chunks = self._chunks, []
                 taken, self._queued_bytes = self._queued_bytes, 0
                 await self._workers.run(lambda batch=chunks: self._hash_all(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                del chunks  # what is no longer counted must not live on while this waits
                 self._waiting_bytes -= taken
                 self._crowd.waiting_bytes -= taken
                 self._room.unpark_all()

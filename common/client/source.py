@@ -49,6 +49,8 @@ class Source:
             await self._more()
 
     async def _more(self) -> None:
+        # An empty view of the last chunk would hold all of it for as long as this waits.
+        self._rest = memoryview(b"")
         chunk = await self._receive()
         if not chunk:
             raise Refused("body_too_short")
