@@ -42,6 +42,7 @@ class Compaction:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._look = trio.Event()
+        self._one_at_a_time = trio.Lock()
         self._excluded: dict[int, float] = {}
         self.removed = 0
         """Volumes removed in this life."""
@@ -60,7 +61,11 @@ class Compaction:
                 pass
 
     async def step(self) -> bool:
-        """Carry out one plan; whether there was one."""
+        """Carry out one plan; whether there was one. Waits while another is carried out."""
+        async with self._one_at_a_time:
+            return await self._step()
+
+    async def _step(self) -> bool:
         storage = self._storage
         now = trio.current_time()
         self._excluded = {each: until for each, until in self._excluded.items() if until > now}

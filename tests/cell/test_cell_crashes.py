@@ -5,6 +5,7 @@ import trio
 from cell_rig import live, put, read_all, running, shard_data, shard_key, upload
 
 from common.errors import NotFound
+from sim.replay import run_seeded
 from sim.world import SimSwarm
 
 SMALL = 700
@@ -198,13 +199,14 @@ async def test_a_power_cut_at_any_step_of_a_start_loses_nothing(autojump_clock):
         raise AssertionError("the start never ended")
 
 
-async def test_many_lives_with_every_kind_of_end(autojump_clock):
-    for seed in range(12):
+@pytest.mark.parametrize("seed", range(12))
+def test_many_lives_with_every_kind_of_end(seed):
+    async def main():
         node = SimSwarm(seed).node("cell")
         chance = node.swarm.random("test")
         history = History()
 
-        async def work(store, chance=chance, history=history, node=node):
+        async def work(store):
             await history.check(store)
             node.cut_at_step = node.steps + chance.randrange(1, 60)
             while True:
@@ -226,6 +228,8 @@ async def test_many_lives_with_every_kind_of_end(autojump_clock):
                 node.databases.clear()
         async with running(node) as store:
             await history.check(store)
+
+    run_seeded(seed, main)
 
 
 async def test_a_kill_loses_not_even_what_was_not_acknowledged_in_volumes(autojump_clock):
