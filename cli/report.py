@@ -48,6 +48,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "daemon_failed": "The end of its log is above; the whole of it is in the file named.",
     "redundancy_differs": "Leave --redundancy away, or make a new swarm in another --data.",
     "cells_differ": "Leave --cells away, or give a greater number.",
+    "tenant_exists": "Choose another name; `alveary tenant list` shows the tenants.",
     "no_such_tenant": "`alveary tenant list` shows the tenants; `alveary tenant create` makes one.",
     "no_tenant_key": "Name the directory of the gateway's tenant keys with --tenants DIR.",
 }

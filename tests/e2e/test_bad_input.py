@@ -87,7 +87,7 @@ def test_a_body_with_another_digest_is_refused_and_leaves_nothing(
 def test_bytes_after_the_promised_body_are_no_part_of_it(attacked: Swarm, raw: RawClient) -> None:
     body = b"0123456789"
     with raw.connect() as stream:
-        stream.sendall(raw.head("PUT", "/bucket/longer", length=len(body)) + body + b"surplus\r\n")
+        stream.sendall(raw.head("PUT", "/bucket/longer", length=len(body)) + body + b"surplus\r\n\r\n")
         assert read_answer(stream).status == 200
         assert read_answer(stream).status in (0, 400)
     with closing(attacked.boto3()) as s3:
@@ -147,7 +147,7 @@ def test_a_hundred_thousand_headers_are_refused_in_bounded_memory(
     assert answer.status in (0, 400, 431)
     long = b"GET /" + b"a" * 2_000_000 + b" HTTP/1.1\r\n\r\n"
     assert raw.send(long).status in (0, 400, 414, 431)
-    assert raw.send(os.urandom(100_000) + b"\r\n\r\n").status in (0, 400)
+    assert raw.send(os.urandom(100_000) + b"\r\n\r\n").status in (0, 400, 431)
     assert attacked.peak_mib("gateway") - before < 16
 
 
