@@ -137,6 +137,10 @@ MAX_REPORTS_WAITING: Final = 256
 # --- memory ----------------------------------------------------------------------------------
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """All stripes in flight of one gateway process; streams wait for room."""
+GATEWAY_KEPT_MEMORY_BYTES: Final = 32 * MIB
+KEPT_MEMORY_BYTES: Final = 8 * MIB
+"""Freed memory that a daemon keeps for its next buffers: a few stripes of each stream in a gateway,
+a few units in a cell."""
 CELL_BUFFER_BUDGET_BYTES: Final = 24 * MIB
 COORDINATOR_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """Requests and replies in flight: manifests of 10,000 parts are the largest, of up to 2 MiB."""

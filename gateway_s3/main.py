@@ -10,6 +10,7 @@ import trio
 
 from common.host.disk import RealDisk
 from common.host.world import open_world
+from common.limits import GATEWAY_KEPT_MEMORY_BYTES
 from common.ports import Disk
 from gateway_s3.config import Config
 from gateway_s3.service import Serving, serve
@@ -47,7 +48,9 @@ def _ready_line(serving: Serving) -> str:
 
 async def _run(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_world(Path(config.data), "gateway") as world:
+        async with open_world(
+            Path(config.data), "gateway", kept_memory_bytes=GATEWAY_KEPT_MEMORY_BYTES
+        ) as world:
             async with trio.open_nursery() as nursery:
 
                 async def start() -> None:
