@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
+import prometheus_client
 import trio
 
 import cell.config
@@ -156,6 +157,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
     """A running swarm: ``async with Cluster(swarm, shape) as cluster``."""
 
     def __init__(self, swarm: SimSwarm, shape: Shape) -> None:
+        # The time at which a counter was made is the machine's, not the world's.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.swarm = swarm
         self.shape = shape
         self.coordinator: Daemon
