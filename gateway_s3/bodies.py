@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import deque
+from functools import partial
 from typing import Final, Protocol
 
 from common.http.records import Request
-from common.limits import MAX_XML_BODY_BYTES
+from common.limits import MAX_XML_BODY_BYTES, MIB
 from common.ports import Buffer, Workers
 from gateway_s3 import errors
 from gateway_s3.checksums import (
@@ -31,7 +32,10 @@ MANY_PIECES: Final = 16
 SMALL_PIECE_BYTES: Final = 4096
 """More than MANY_PIECES that are smaller than this on average are joined: a body in chunks of one
 byte must not become as many objects."""
-
+HELD_BYTES: Final = 1 * MIB
+"""What a signed chunk may always hold; SDKs send 64 KiB to 1 MiB."""
+MAX_HELD_BYTES: Final = 32 * MIB
+"""All signed chunks of a process, before those that hold more than HELD_BYTES must come later."""
 _EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
 
 
@@ -93,6 +97,7 @@ class IncomingBody:
             self._decodes_slowly = verified.payload is not Payload.UNSIGNED_CHUNKS_TRAILER
             self._released: deque[Buffer] = deque()
             self._ended = False
+            self._held_bytes = 0
 
     @property
     def is_vouched_for(self) -> bool:
@@ -108,6 +113,7 @@ class IncomingBody:
         if self._sha256 is not None and self._sha256 not in slow:
             slow.append(self._sha256)
         self._workers = workers
+        self._crowd = crowd
         return Ingest(
             receive=self._body.receive if self._decoder is None else self._receive_decoded,
             size=self.size,
@@ -116,6 +122,7 @@ class IncomingBody:
             check=self._check,
             workers=workers,
             crowd=crowd,
+            close=None if self._decoder is None else partial(self._hold, 0),
         )
 
     def md5(self) -> bytes:
@@ -141,6 +148,7 @@ class IncomingBody:
                 pieces = await self._workers.run(lambda data=data: decoder.feed(data))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             else:
                 pieces = decoder.feed(data)
+            self._hold(0 if pieces else self._held_bytes + len(data))
             if len(pieces) > MANY_PIECES and sum(map(len, pieces)) < SMALL_PIECE_BYTES * len(
                 pieces
             ):
@@ -148,6 +156,17 @@ class IncomingBody:
             else:
                 self._released.extend(pieces)
         return self._released.popleft()
+
+    def _hold(self, count: int) -> None:
+        """Account for what a chunk holds back until its signature is known to hold.
+
+        Raises:
+            S3Error: SlowDown: a large chunk when all together hold too much.
+        """
+        self._crowd.held_bytes += count - self._held_bytes
+        self._held_bytes = count
+        if count > HELD_BYTES and self._crowd.held_bytes > MAX_HELD_BYTES:
+            raise S3Error(errors.SLOW_DOWN)
 
     def _check(self) -> None:
         """Hold the digests of the whole body against what was promised."""

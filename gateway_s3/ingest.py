@@ -49,6 +49,8 @@ class HashCrowd:
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
+        self.held_bytes = 0
+        """Bytes of signed chunks whose signatures are not known to hold yet."""
 
     def lane_bytes(self) -> int:
         """How much one lane may hold now."""
@@ -122,6 +124,7 @@ class Ingest:
         slow: digests worth a thread (MD5, SHA-1, SHA-256).
         fast: digests that run at memory speed (CRCs).
         check: called once, after the last byte is in every digest; raises what is wrong.
+        close: called once, however the body ends.
     """
 
     def __init__(
@@ -134,7 +137,9 @@ class Ingest:
         check: Callable[[], None],
         workers: Workers,
         crowd: HashCrowd,
+        close: Callable[[], None] | None = None,
     ) -> None:
+        self._close = close
         self._source = receive
         self._left = size
         self._inline = [hash_.update for hash_ in fast]
@@ -187,6 +192,13 @@ class Ingest:
         Raises:
             What ``write``, the source or ``check`` raise.
         """
+        try:
+            return await self._run(write)
+        finally:
+            if self._close is not None:
+                self._close()
+
+    async def _run(self, write: Callable[[Receive], Awaitable[T]]) -> T:
         if not self._left:
             await self.receive()
         if not self._lanes:

@@ -10,7 +10,13 @@ import pytest
 
 from common.http.records import BytesBody, Request
 from common.ports import Buffer
-from gateway_s3.bodies import MANY_PIECES, IncomingBody, read_document
+from gateway_s3.bodies import (
+    HELD_BYTES,
+    MANY_PIECES,
+    MAX_HELD_BYTES,
+    IncomingBody,
+    read_document,
+)
 from gateway_s3.checksums import Algorithm
 from gateway_s3.errors import S3Error
 from gateway_s3.ingest import HashCrowd, Receive
@@ -117,6 +123,35 @@ async def test_chunks_of_one_byte_do_not_become_as_many_objects() -> None:
     got, sizes = await take(body)
     assert got == DATA
     assert len(sizes) <= MANY_PIECES
+
+
+async def test_large_signed_chunks_are_put_off_when_too_much_is_held() -> None:
+    size = 3 * HELD_BYTES
+    wire = b"%x;chunk-signature=%b\r\n" % (size, b"0" * 64) + bytes(size)
+    for crowded, code in ((True, "SlowDown"), (False, "IncompleteBody")):
+        crowd = HashCrowd()
+        crowd.held_bytes = before = MAX_HELD_BYTES if crowded else 0
+        asked = request(b"", x_amz_decoded_content_length=str(size))
+        asked.body = Pieces([wire[at : at + 65536] for at in range(0, len(wire), 65536)])
+        body = IncomingBody(asked, verified(Payload.SIGNED_CHUNKS))
+
+        async def write(receive: Receive) -> None:
+            await receive()
+
+        with pytest.raises(S3Error, match=code):
+            await body.ingest(SimWorkers(), crowd).through(write)
+        assert crowd.held_bytes == before
+
+
+class Pieces:
+    """A body in these pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+        self.length = sum(map(len, pieces))
+
+    async def receive(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
 
 
 async def test_a_checksum_that_differs_from_the_uploads_is_refused() -> None:
