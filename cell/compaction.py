@@ -123,6 +123,10 @@ class Compaction:
                     batch, size = [], 0
             await self._copy_batch(number, file, batch)
         await storage.index.flush()
+        if number == storage.volumes.highest:
+            # A number is never used again: the index may come back from a power cut with rows of
+            # a volume that was removed, and must not take another one for it.
+            await storage.writer.begin_anew().wait()
         before = storage.index.volumes[number]
         await storage.volumes.remove(number)
         storage.log.info("volume_compacted", volume=number, freed_bytes=before.dead_bytes)

@@ -170,6 +170,11 @@ class Volumes:
                 await handle.file.close()
                 return
 
+    @property
+    def highest(self) -> int:
+        """The highest number of a volume that is there."""
+        return max(self.facts, default=0)
+
     async def begin(self) -> Growing:
         """Make the next volume and the record of its name durable.
 

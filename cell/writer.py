@@ -25,7 +25,7 @@ from cell.index import Index
 from cell.shards import ShardKey
 from cell.volumes import Growing, Volumes
 from common.errors import AlvearyError, Unavailable
-from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader, pack_record
+from common.format.volume import HEADER_BYTES, VOLUME_HEAD_BYTES, Kind, RecordHeader, pack_record
 from common.limits import MIB
 from common.ports import Buffer, Log
 
@@ -130,6 +130,14 @@ class Writer:
         self._queue.append(job)
         self._queued.set()
         return job
+
+    def begin_anew(self) -> Job:
+        """Begin a volume of a higher number than all, if none is active, with a void record."""
+
+        def build(volume: Growing, offset: int) -> Sequence[Buffer]:
+            return [void_header(volume, offset, HEADER_BYTES)]
+
+        return self.submit(Job(HEADER_BYTES, build, lambda *_: None))
 
     async def run(self) -> None:
         """Work until cancelled."""
