@@ -67,6 +67,14 @@ def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
     )
 
 
+def draw_calm_link(chance: random.Random) -> LinkModel:
+    """A link without faults: slow or fast, but everything arrives."""
+    return LinkModel(
+        latency_s=chance.choice((0.0005, 0.01, 0.05)),
+        bytes_per_s=chance.choice((0.0, 300_000.0, 5_000_000.0)),
+    )
+
+
 class Nemesis:
     """Carries a plan out on a cluster until told to heal."""
 

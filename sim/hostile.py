@@ -175,7 +175,7 @@ class Intruder:
         mine = self._identity.peer_id
         later = int(self._node.world.clock.now()) + DAY_S
         fresh = SegmentId(segment[:8] + self._chance.randbytes(8))
-        choice = self._chance.randrange(4)
+        choice = self._chance.randrange(5)
         if choice == 0:
             what = "reading with an order to write"
             order = issue(key, Order(Action.PUT, segment, slot, mine, 1000, later))
@@ -188,6 +188,10 @@ class Intruder:
             what = "an order that expired long ago"
             order = issue(key, Order(Action.GET, segment, slot, mine, 0, int(EPOCH_S) - DAY_S))
             request = self._request(Action.GET, order)
+        elif choice == 3:
+            what = "storing a shard under a root that is not its own"
+            order = issue(key, Order(Action.PUT, fresh, slot, mine, 1000, later))
+            request = ShardPut(order, 64, self._chance.randbytes(32))
         else:
             what = "writing more than the order permits"
             order = issue(key, Order(Action.PUT, fresh, slot, mine, 63, later))

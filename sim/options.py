@@ -34,7 +34,7 @@ def draw_options(chance: random.Random) -> Options:
             },
             "coordinator": {
                 "delete_grace_s": chance.choice((5, 20, 60)),
-                "write_lease_ttl_s": chance.choice((60, 120, 300)),
+                "write_lease_ttl_s": chance.choice((20, 60, 300)),
             },
         },
     )

@@ -107,6 +107,14 @@ class Workload:
             f"{key!r}: {self._unanswered[key]}" for key in self._keys if key in self._unanswered
         ]
 
+    def unknowns(self) -> list[str]:
+        """Of a run without faults: answers that no client may have got. Of all clients."""
+        return [
+            f"without any fault: {count} times {what}"
+            for what, count in sorted(self._history.counts.items())
+            if what.endswith("unknown")
+        ]
+
     async def _ask(
         self,
         method: str,

@@ -19,6 +19,15 @@ COORDINATOR_STORE: Final = "coordinator.sqlite"
 CELL_STORE: Final = "index.sqlite"
 STATE_BAD: Final = 2
 MOST_SHOWN: Final = 5
+LEFTOVERS: Final = {
+    "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
+    " AND owner NOT IN (SELECT sequence FROM parts)",
+    "versions that no name leads to": "versions WHERE sequence NOT IN"
+    " (SELECT sequence FROM current)",
+    "parts without their upload": "parts WHERE upload NOT IN (SELECT upload FROM uploads)",
+    "shards missing of segments that are none": "missing_shards WHERE segment_id NOT IN"
+    " (SELECT segment_id FROM segments)",
+}
 
 Held = dict[tuple[bytes, int], tuple[bytes, int]]
 
@@ -91,7 +100,12 @@ def _compare(node: SimNode, held: dict[bytes, Held], names: dict[bytes, str]) ->
 
 
 def _leftovers(node: SimNode) -> list[str]:
+    """What nobody owns: queues that were not worked off, and rows that no name leads to."""
     problems = []
+    for what, sql in LEFTOVERS.items():
+        count = _rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {sql}")[0][0]
+        if count:
+            problems.append(f"{count} {what}")
     for table in ("dropped", "deletes"):
         count = _rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {table}")[0][0]
         if count:
