@@ -17,6 +17,7 @@ import trio
 from power_driver import CellCaller, CellProcess, StandIn
 from power_ledger import Key, Ledger, Shard, State
 from power_strace import come_true
+from power_zygote import Zygote
 
 from common.errors import Corrupt, Unavailable
 from common.ids import SegmentId
@@ -39,10 +40,14 @@ class Bench:
     """A place where a cell lives through one fault after another, each time with fresh data.
 
     Args:
+        zygote: begins its lives.
         origin: a data directory to begin with, and what is known of it; None: an empty one.
     """
 
-    def __init__(self, place: Path, origin: tuple[Path, Ledger] | None = None) -> None:
+    def __init__(
+        self, zygote: Zygote, place: Path, origin: tuple[Path, Ledger] | None = None
+    ) -> None:
+        self._zygote = zygote
         place.mkdir(parents=True)
         self.place = place
         self.data = place / "data"
@@ -73,7 +78,7 @@ class Bench:
             "coordinator_id": self.stand_in.identity.peer_id.hex(),
             "token": self.stand_in.token(),
         }
-        self._cell = CellProcess(self.data, self.place, {**SETTINGS, **coordinator})
+        self._cell = CellProcess(self._zygote, self.data, self.place, {**SETTINGS, **coordinator})
         self._cell.log.unlink(missing_ok=True)
         return self._cell
 

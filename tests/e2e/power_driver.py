@@ -16,6 +16,7 @@ import tomli_w
 import trio
 from e2e_swarm import BIN, clean_environment
 from power_ledger import NOBODY, Key, Ledger, Shard
+from power_zygote import Life, Zygote
 
 from common.client.peers import PeerConnection, PeerPool
 from common.client.server import Answer, Caller, PeerServer
@@ -134,12 +135,16 @@ class CellProcess:
     """`alveary cell` in a process of its own, one life after another in one directory.
 
     Args:
+        zygote: begins its lives.
         data: its directory.
         place: for its configuration and its log.
         settings: of its configuration.
     """
 
-    def __init__(self, data: Path, place: Path, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, zygote: Zygote, data: Path, place: Path, settings: Mapping[str, object]
+    ) -> None:
+        self._zygote = zygote
         self.peer_id: PeerId | None = None
         """Who it is, once it has said so; it must be the same in every life."""
         self.address: Address | None = None
@@ -149,29 +154,29 @@ class CellProcess:
             tomli_w.dumps({"data": str(data), "listen": "127.0.0.1:0", **settings})
         )
         self._home = place
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Life | None = None
         self._said: trio.lowlevel.FdStream | None = None
 
     def start(self, wrapper: Sequence[str] = ()) -> None:
         """Start it; :meth:`wait_ready` follows.
 
         Args:
-            wrapper: a command that runs the command behind it.
+            wrapper: a command that runs the command behind it; then it is no fork but a start
+                from the beginning.
         """
         assert self._process is None
-        command = [*wrapper, str(BIN / "alveary"), "cell", "--config", str(self._config)]
-        command += ["--parent-pid", str(os.getpid())]
-        with self.log.open("ab") as log:
+        arguments = ["cell", "--config", str(self._config)]
+        output, theirs = os.pipe()
+        self._said = trio.lowlevel.FdStream(output)
+        with self.log.open("ab") as log, open(theirs, "wb") as pipe:
+            if not wrapper:
+                self._process = self._zygote.start(arguments, pipe.fileno(), log.fileno())
+                return
+            command = [*wrapper, str(BIN / "alveary"), *arguments, "--parent-pid", str(os.getpid())]
             # In this thread: the kernel's parent death signal goes by the thread.
             self._process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=clean_environment(self._home),
+                command, stdout=pipe, stderr=log, env=clean_environment(self._home)
             )
-        assert self._process.stdout is not None
-        self._said = trio.lowlevel.FdStream(os.dup(self._process.stdout.fileno()))
-        self._process.stdout.close()
 
     async def wait_ready(self) -> bool:
         """Wait for the ready line; False if the process ended before."""

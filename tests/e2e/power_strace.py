@@ -70,7 +70,7 @@ def why_not() -> str:
 def wrapper(trace: Path, options: Iterable[str]) -> list[str]:
     """What to put before a command to have it traced from its beginning. The command keeps its
     process id and its parent."""
-    return ["strace", "-D", "-f", "-y", "-qq", "--seccomp-bpf", "-o", str(trace), *options, "--"]
+    return ["strace", "-D", "-f", "-y", "-q", "--seccomp-bpf", "-o", str(trace), *options, "--"]
 
 
 class Attached:

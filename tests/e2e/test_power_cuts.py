@@ -10,7 +10,8 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from power_disk import PowerDisk
 from power_driver import CellCaller, CellProcess, StandIn
 from power_fuse import why_not
 from power_ledger import Key, Ledger, Shard, State
+from power_zygote import Zygote
 
 from common.errors import Corrupt, Outcome, Unavailable
 from common.ids import SegmentId
@@ -48,7 +50,8 @@ MOST_MEDIUM_BYTES: Final = 64 * 1024 * 1024
 class Lane:
     """A cell on a medium, one power cut after another."""
 
-    def __init__(self, place: Path, seed: int, cuts: int) -> None:
+    def __init__(self, zygote: Zygote, place: Path, seed: int, cuts: int) -> None:
+        self._zygote = zygote
         self.ledger = Ledger()
         self.counts: Counter[str] = Counter()
         self.most_bytes = 0
@@ -71,7 +74,9 @@ class Lane:
                 "coordinator_id": self._stand_in.identity.peer_id.hex(),
                 "token": self._stand_in.token(),
             }
-            cell = CellProcess(self._disk.place, self._place, {**SETTINGS, **coordinator})
+            cell = CellProcess(
+                self._zygote, self._disk.place, self._place, {**SETTINGS, **coordinator}
+            )
             try:
                 for number in range(self._cuts):
                     await self._live(cell, number)
@@ -232,18 +237,24 @@ class Lane:
             await trio.sleep(0.02)
 
 
-@pytest.mark.timeout(120 + CUTS * CUT_S * 2)
-async def test_what_was_acknowledged_survives_power_cuts(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+@pytest.fixture
+def zygote(tmp_path: Path) -> Iterator[Zygote]:
     (tmp_path / "try").mkdir()
     if reason := why_not(tmp_path / "try"):
         pytest.skip(reason)
+    with closing(Zygote()) as made:
+        yield made
+
+
+@pytest.mark.timeout(120 + CUTS * CUT_S * 2)
+async def test_what_was_acknowledged_survives_power_cuts(
+    tmp_path: Path, zygote: Zygote, record_property: Callable[[str, object], None]
+) -> None:
     shares = [CUTS_OF_A_CELL] * (CUTS // CUTS_OF_A_CELL) + [CUTS % CUTS_OF_A_CELL]
     if CUTS <= CUTS_OF_A_CELL:
         shares = [CUTS // LANES] * LANES
     lanes = [
-        Lane(tmp_path / f"cell-{number}", SEED * 1000 + number, share)
+        Lane(zygote, tmp_path / f"cell-{number}", SEED * 1000 + number, share)
         for number, share in enumerate(shares)
         if share
     ]
