@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -47,6 +48,7 @@ def running_swarm(data: Path, cells: int, redundancy: str) -> Iterator[Swarm]:
     port = free_port()
     command = [sys.executable, "-P", "-m", "cli.main", "up", "--data", str(data)]
     command += ["--cells", str(cells), "--redundancy", redundancy, "--s3", f"127.0.0.1:{port}"]
+    command += ["--parent-pid", str(os.getpid())]
     supervisor = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -18,6 +18,7 @@ from cli.processes import Daemon, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
 from cli.swarm_directory import MAX_LOCAL_CELLS, Credentials, Settings, SwarmDirectory
+from common.host.process import die_with_parent
 
 
 def greeting(settings: Settings, credentials: Credentials, root: Path) -> str:
@@ -119,8 +120,18 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
 @click.option("--redundancy", help="K/N: any K of N shards give the data back (4/6).")
 @click.option("--s3", help="HOST:PORT for S3 (127.0.0.1:9000).")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
-def up(data: Path, cells: int | None, redundancy: str | None, s3: str | None, as_json: bool) -> int:
+@click.option("--parent-pid", type=int, hidden=True)
+def up(
+    data: Path,
+    cells: int | None,
+    redundancy: str | None,
+    s3: str | None,
+    as_json: bool,
+    parent_pid: int | None,
+) -> int:
     """Run a whole swarm on this machine: a coordinator, cells and a gateway, each a process."""
+    if parent_pid is not None:
+        die_with_parent(parent_pid)
     root = data.absolute()
     handle = lock_directory(root)
     try:

@@ -82,6 +82,7 @@ class Swarm:
             f"--cells={self.cells}",
             f"--redundancy={self.redundancy}",
             f"--s3=127.0.0.1:{self.port}",
+            f"--parent-pid={os.getpid()}",  # Nothing stays, even of a test run that is killed.
             *more,
         ]
 
