@@ -14,7 +14,14 @@ from typing import Final
 
 import click
 
-from sim.fleet import Job, default_processes, failed_seeds, run_fleet
+from sim.fleet import (
+    Job,
+    ci_jobs,
+    default_processes,
+    failed_seeds,
+    how_to_replay,
+    run_fleet,
+)
 from sim.picture import draw
 from sim.scenario import SCENARIOS, Report
 
@@ -43,10 +50,15 @@ def _tell_failure(report: Report, pictures: Path | None) -> None:
     click.echo(f"  operations: {report.counts}\n  faults: {report.faults}")
     click.echo(f"  the last {TIMELINE_EVENTS} events:\n{_timeline(report)}")
     if pictures is not None:
-        pictures.mkdir(parents=True, exist_ok=True)
-        path = pictures / f"{report.scenario}-{report.seed}.svg"
-        path.write_text(draw(report.events, f"{report.scenario}, seed {report.seed}"))
-        click.echo(f"  picture: {path}")
+        click.echo(f"  picture: {_draw(report, pictures)}")
+    click.echo(f"  again: {how_to_replay(report)}")
+
+
+def _draw(report: Report, pictures: Path) -> Path:
+    pictures.mkdir(parents=True, exist_ok=True)
+    path = pictures / f"{report.scenario}-{report.seed}.svg"
+    path.write_text(draw(report.events, f"{report.scenario}, seed {report.seed}"))
+    return path
 
 
 @click.command()
@@ -62,6 +74,7 @@ def _tell_failure(report: Report, pictures: Path | None) -> None:
 @click.option("--minutes", type=float, help="Virtual minutes of work under faults in each run.")
 @click.option("--for", "real_minutes", type=float, help="Run ever new seeds for so many minutes.")
 @click.option("--replay", is_flag=True, help="Run the seeds that once failed.")
+@click.option("--ci", is_flag=True, help="Run the seeds that every test run simulates.")
 @click.option("--processes", type=int, help="Runs at once. [default: one per core]")
 @click.option(
     "--pictures",
@@ -76,6 +89,7 @@ def main(
     minutes: float | None,
     real_minutes: float | None,
     replay: bool,
+    ci: bool,
     processes: int | None,
     pictures: Path | None,
     as_json: bool,
@@ -92,6 +106,9 @@ def main(
     total: int | None
     if replay:
         jobs = failed_seeds()
+        total = len(jobs)
+    elif ci:
+        jobs = ci_jobs()
         total = len(jobs)
     elif seed is not None:
         jobs, total = [Job(scenario, seed)], 1
@@ -129,9 +146,7 @@ def _report(
             click.echo(f"operations: {report.counts}\nfaults: {report.faults}")
             click.echo(f"trace: {report.steps} steps, digest {report.digest}")
             if pictures is not None:
-                pictures.mkdir(parents=True, exist_ok=True)
-                path = pictures / f"{report.scenario}-{report.seed}.svg"
-                path.write_text(draw(report.events, f"{report.scenario}, seed {report.seed}"))
+                click.echo(f"picture: {_draw(report, pictures)}")
         if not report.holds:
             failed.append(report)
         if is_shown:

@@ -8,14 +8,26 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from sim.scenario import SCENARIOS, Report, Scenario, run_scenario
 
 FAILED_SEEDS: Final = Path(__file__).parent / "failed_seeds.json"
-"""Seeds that found a bug, replayed for ever: ``[{"scenario", "minutes", "seed", "found"}]``."""
+"""Seeds that found a bug of the product, replayed for ever. A list of objects: ``scenario``,
+``minutes``, ``seed``, ``found`` (what went wrong, in a sentence) and ``fix`` (what was changed)."""
+CI_MINUTES: Final = 0.5
+CI_SEEDS: Final = {
+    "small": range(1, 121),
+    "crashes-small": range(1, 41),
+    "network-small": range(1, 31),
+    "disks-small": range(1, 31),
+    "calm": range(1, 11),
+    "three-boxes": range(1, 11),
+}
+"""What every test run simulates: 240 seeds, short, because bugs show in the first minutes or are
+rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +92,26 @@ def failed_seeds() -> list[Job]:
         return []
     jobs = []
     for entry in json.loads(FAILED_SEEDS.read_text()):
-        scenario = SCENARIOS[entry["scenario"]]
-        minutes = float(entry["minutes"])
-        fields = {
-            name: getattr(scenario, name) for name in ("cells", "redundancy", "clients", "kinds")
-        }
-        jobs.append(Job(Scenario(scenario.name, minutes, **fields), int(entry["seed"])))
+        scenario = replace(SCENARIOS[entry["scenario"]], minutes=float(entry["minutes"]))
+        jobs.append(Job(scenario, int(entry["seed"])))
     return jobs
+
+
+def ci_jobs() -> list[Job]:
+    """The seeds of every test run."""
+    return [
+        Job(replace(SCENARIOS[name], minutes=CI_MINUTES), seed)
+        for name, seeds in CI_SEEDS.items()
+        for seed in seeds
+    ]
+
+
+def how_to_replay(report: Report) -> str:
+    """The command that repeats a run."""
+    return (
+        f"python -m sim --scenario {report.scenario} --seed {report.seed}"
+        f" --minutes {report.minutes:g} --pictures ."
+    )
 
 
 def default_processes() -> int:

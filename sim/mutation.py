@@ -18,6 +18,8 @@ from types import ModuleType
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
+MOST_SEEDS: Final = 500
+"""A mutant that so many seeds do not find is not found."""
 
 
 @dataclass(frozen=True, slots=True)

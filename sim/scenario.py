@@ -40,8 +40,21 @@ class Scenario:
     clients: int = 3
     kinds: tuple[str, ...] = KINDS
     """Faults that may be drawn; empty: none."""
+    pause_s: float = 0.0
+    """Mean pause between two faults; 0: drawn from the seed."""
 
 
+NETWORK_KINDS: Final = ("partition", "one_way_partition", "slow_node", "cut_connections")
+DISK_KINDS: Final = (
+    "power_cut",
+    "slow_disk",
+    "stalled_disk",
+    "sync_error",
+    "write_error",
+    "full_disk",
+    "rot",
+    "read_error",
+)
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
@@ -49,25 +62,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         Scenario("calm", kinds=(), minutes=5, cells=6),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=("kill", "power_cut")),
-        Scenario(
-            "network",
-            kinds=("partition", "one_way_partition", "slow_node", "cut_connections"),
-        ),
-        Scenario(
-            "disks",
-            kinds=(
-                "power_cut",
-                "slow_disk",
-                "stalled_disk",
-                "sync_error",
-                "write_error",
-                "full_disk",
-                "rot",
-                "read_error",
-            ),
-        ),
+        Scenario("network", kinds=NETWORK_KINDS),
+        Scenario("disks", kinds=DISK_KINDS),
         Scenario("clocks", kinds=("clock_step", "kill")),
         Scenario("small", minutes=3, cells=6),
+        Scenario("crashes-small", minutes=3, cells=6, kinds=("kill", "power_cut"), pause_s=4.0),
+        Scenario("network-small", minutes=3, cells=6, kinds=NETWORK_KINDS, pause_s=2.0),
+        Scenario("disks-small", minutes=3, cells=6, kinds=DISK_KINDS, pause_s=2.0),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
     )
 }
@@ -79,6 +80,7 @@ class Report:
 
     seed: int
     scenario: str
+    minutes: float
     violations: list[str] = field(default_factory=list)
     digest: str = ""
     virtual_s: float = 0.0
@@ -99,7 +101,7 @@ def run_scenario(scenario: Scenario, seed: int) -> Report:
     Raises:
         Nothing of the run's own: an exception inside it becomes a violation of the report.
     """
-    report = Report(seed, scenario.name)
+    report = Report(seed, scenario.name, scenario.minutes)
     began = time.perf_counter()
 
     async def main() -> None:
@@ -134,7 +136,7 @@ def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
     k, n = (int(part) for part in scenario.redundancy.split("/"))
     plan = draw_plan(swarm.random("plan"), (n - k + 1) // 2)
     kinds = tuple(kind for kind in plan.kinds if kind in scenario.kinds) or scenario.kinds
-    return FaultPlan(plan.pause_s, kinds, plan.link, plan.rotten_cells)
+    return FaultPlan(scenario.pause_s or plan.pause_s, kinds, plan.link, plan.rotten_cells)
 
 
 async def _run(scenario: Scenario, seed: int, report: Report) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sim.scenario import SCENARIOS, run_scenario
 
 ROOT = Path(__file__).parent.parent.parent
+RUN = [sys.executable, "-m", "sim"]
 SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13)]
 
 
@@ -22,8 +23,7 @@ def short(name):
 def in_a_process(name, seed, hash_seed):
     """The JSON that ``python -m sim`` prints of one run, under another order of hashes."""
     done = subprocess.run(
-        [sys.executable, "-m", "sim", "--seed", str(seed), "--scenario", name]
-        + ["--minutes", "0.5", "--json"],
+        [*RUN, "--seed", str(seed), "--scenario", name, "--minutes", "0.5", "--json"],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         capture_output=True,

@@ -1,0 +1,78 @@
+"""The simulator would see it: seeded bugs, one at a time, each found by its seed.
+
+A change of the product moves what a seed does, so a few seeds after the recorded one count too;
+``make mutants`` looks for all of them from seed 1 on and writes down the first that finds each.
+"""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sim.fleet import Job, default_processes, run_fleet
+from sim.mutation import MOST_SEEDS, load_mutants, source_path
+from sim.scenario import SCENARIOS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+LISTING = HERE / "mutants.toml"
+MUTANTS = load_mutants(LISTING)
+QUICK_MINUTES = 1.0
+MORE_SEEDS = 12
+RUNS_ALL = bool(os.environ.get("ALVEARY_ALL_MUTANTS"))
+
+
+def is_quick(mutant):
+    return mutant.minutes <= QUICK_MINUTES and mutant.seed <= 10
+
+
+CHOSEN = [each for each in MUTANTS if RUNS_ALL or is_quick(each)]
+
+
+def test_there_are_enough_mutants_and_each_applies():
+    assert len(MUTANTS) >= 20
+    assert len({each.name for each in MUTANTS}) == len(MUTANTS)
+    for mutant in MUTANTS:
+        text = source_path(mutant.module).read_text()
+        assert text.count(mutant.old) == 1, f"{mutant.name}: its text is not there once"
+        compile(text.replace(mutant.old, mutant.new), mutant.name, "exec")
+        assert mutant.scenario in SCENARIOS
+        assert 1 <= mutant.seed <= MOST_SEEDS
+
+
+def run_mutant(mutant):
+    """Whether a process with the seeded bug finds it, and what it says."""
+    last = mutant.seed + (MORE_SEEDS if not RUNS_ALL else MOST_SEEDS - mutant.seed)
+    done = subprocess.run(
+        [sys.executable, "-m", "sim.mutation", LISTING, mutant.name, str(mutant.seed), str(last)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    return done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.timeout(3600)
+def test_every_mutant_is_found():
+    with concurrent.futures.ThreadPoolExecutor(default_processes()) as pool:
+        verdicts = list(pool.map(run_mutant, CHOSEN))
+    missed = [words for is_found, words in verdicts if not is_found]
+    assert not missed, "\n".join(missed)
+
+
+@pytest.mark.timeout(900)
+def test_the_product_itself_passes_the_seeds_that_find_the_mutants():
+    chosen = sorted({(each.scenario, each.minutes, each.seed) for each in CHOSEN})
+    jobs = [Job(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen]
+    failed = [
+        f"{report.scenario} {report.minutes:g} {report.seed}: {report.violations[:2]}"
+        for report in run_fleet(jobs, default_processes())
+        if not report.holds
+    ]
+    assert not failed, "\n".join(failed)

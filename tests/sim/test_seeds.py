@@ -1,0 +1,41 @@
+"""Every test run simulates some hundred swarms, and all that ever failed."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from sim.fleet import Job, ci_jobs, default_processes, failed_seeds, how_to_replay, run_fleet
+from sim.scenario import SCENARIOS
+
+PROCESSES = int(os.environ.get("ALVEARY_SIM_PROCESSES", "0")) or default_processes()
+
+
+def failures(jobs):
+    """Readable accounts of the runs in which something did not hold."""
+    return [
+        f"{report.scenario}, seed {report.seed}: {'; '.join(report.violations[:3])}\n"
+        f"  operations {report.counts}\n  faults {report.faults}\n"
+        f"  again: {how_to_replay(report)}"
+        for report in run_fleet(jobs, PROCESSES)
+        if not report.holds
+    ]
+
+
+@pytest.mark.timeout(900)
+def test_everything_holds_in_some_hundred_swarms():
+    jobs = ci_jobs()
+    assert len(jobs) >= 200
+    assert {job.scenario.name for job in jobs} <= SCENARIOS.keys()
+    assert not (found := failures(jobs)), "\n".join(found)
+
+
+@pytest.mark.timeout(600)
+def test_what_once_failed_holds():
+    assert not (found := failures(failed_seeds())), "\n".join(found)
+
+
+def test_an_idle_swarm_is_cheap_and_quiet():
+    reports = list(run_fleet([Job(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
+    assert [each.violations for each in reports] == [[]]
+    assert reports[0].virtual_s > 300
