@@ -37,7 +37,7 @@ sim: $(VENV)/.dev
 
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev
-	ALVEARY_KILLS=200 $(BIN)/python -m pytest --timeout 1800 tests/e2e/test_cell_kill.py
+	$(BIN)/python -m pytest -m slow -s tests/e2e/test_cell_kill.py
 
 # A 5 GiB object through the gateway, every daemon's memory watched.
 memory-test: $(VENV)/.dev
