@@ -32,10 +32,13 @@ class Turnstile:
 
     async def enter(self) -> None:
         """Wait for the turn. Do what the turn is for without a checkpoint, then :meth:`nudge`."""
-        if not self._called and not self._line and self._is_open():
-            return
-        await self._line.park()
-        self._called -= 1
+        if not self.enter_nowait():
+            await self._line.park()
+            self._called -= 1
+
+    def enter_nowait(self) -> bool:
+        """Take the turn if nobody waits before us and the condition holds."""
+        return not self._called and not self._line and self._is_open()
 
     def nudge(self) -> None:
         """The condition may hold now: call the next in line, if any."""
