@@ -141,8 +141,16 @@ class Nemesis:
     def _one_way_partition(self) -> None:
         self._part(both=False)
 
+    def _pair(self) -> list[Daemon]:
+        """Two daemons; often a gateway and the coordinator, where everything is decided."""
+        if self._chance.random() < 0.4:
+            pair = [self._cluster.coordinator, self._chance.choice(self._cluster.gateways)]
+            self._chance.shuffle(pair)
+            return pair
+        return self._chance.sample(list(self._cluster.daemons), 2)
+
     def _part(self, *, both: bool) -> None:
-        first, second = self._chance.sample(list(self._cluster.daemons), 2)
+        first, second = self._pair()
         internet = self._swarm.internet
         pairs = [(first.node.name, second.node.name)]
         if both:
@@ -158,7 +166,7 @@ class Nemesis:
         self._for_a_while(unblock)
 
     def _cut_connections(self) -> None:
-        first, second = self._chance.sample(list(self._cluster.daemons), 2)
+        first, second = self._pair()
         self._note(first, "connections cut", other=second.node.name)
         self._swarm.internet.cut(first.node.name, second.node.name)
 

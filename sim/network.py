@@ -43,7 +43,7 @@ class LinkModel:
     loss: float = 0.0
     """Probability that a sent run of bytes needs a retransmission (repeatedly)."""
     bytes_per_s: float = 0.0
-    """0: no limit."""
+    """Of each direction of each connection; 0: no limit."""
 
 
 class Internet:
@@ -87,8 +87,8 @@ class Internet:
     def is_blocked(self, source: str, target: str) -> bool:
         return (source, target) in self._blocked
 
-    def delay_s(self, source: str, size: int) -> float:
-        """Draw how long a run of bytes takes."""
+    def delay_s(self, source: str) -> float:
+        """Draw how long a run of bytes is under way (beside its transmission)."""
         model = self.model
         delay = model.latency_s + self.slow_nodes.get(source, 0.0)
         if model.jitter_s:
@@ -100,8 +100,6 @@ class Internet:
                     break
                 delay += timeout
                 timeout *= 2
-        if model.bytes_per_s:
-            delay += size / model.bytes_per_s
         return delay
 
     def register(self, pipe: SimPipe) -> None:
@@ -143,6 +141,7 @@ class SimPipe:
         self.is_reset = False
         self._runs: deque[tuple[float, memoryview]] = deque()
         self._is_finished = False
+        self._sent_at = 0.0
         self._last_arrival = 0.0
         self._changed = trio.lowlevel.ParkingLot()
         internet.register(self)
@@ -181,7 +180,10 @@ class SimPipe:
             if self.held < PIPE_BYTES:
                 break
             await self._changed.park()
-        arrival = trio.current_time() + self.internet.delay_s(self.source, len(data))
+        self._sent_at = max(self._sent_at, trio.current_time())
+        if self.internet.model.bytes_per_s:
+            self._sent_at += len(data) / self.internet.model.bytes_per_s
+        arrival = self._sent_at + self.internet.delay_s(self.source)
         self._last_arrival = max(self._last_arrival, arrival)
         self._runs.append((self._last_arrival, memoryview(data)))
         self.held += len(data)
@@ -344,7 +346,7 @@ class SimNetwork:
         if internet.is_blocked(node.name, host) or internet.is_blocked(host, node.name):
             await trio.sleep(CONNECT_TIMEOUT_S)
             raise Unavailable("connect_failed", address=str(address), why="timed out")
-        await trio.sleep(2 * internet.delay_s(node.name, 0))
+        await trio.sleep(2 * internet.delay_s(node.name))
         listener = internet.listeners.get((host, address.port))
         if listener is None:
             raise Unavailable("connect_failed", address=str(address), why="refused")

@@ -54,6 +54,7 @@ DISK_KINDS: Final = (
     "full_disk",
     "rot",
     "read_error",
+    "lies",
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
