@@ -89,7 +89,7 @@ class SegmentUpload:
                 now = trio.current_time()
                 for slot in self._quorum.live():
                     cell = self.grant.cells[slot]
-                    self._resources.health.was_late(cell, now - self._quorum.sent_at, now)
+                    self._resources.health.was_cut(cell, now - self._quorum.sent_at, now)
                     self._give_up(slot, "straggler")
             else:
                 self._resources.log.warning(

@@ -69,7 +69,7 @@ class WholeWrite:
         now = trio.current_time()
         for slot in quorum.live():
             cell = grant.cells[slot]
-            self._resources.health.was_late(cell, now - quorum.sent_at, now)
+            self._resources.health.was_cut(cell, now - quorum.sent_at, now)
             self._resources.log.info("shard_missed", cell=cell, slot=slot, error="straggler")
         return NewSegment(
             grant.segment_id,

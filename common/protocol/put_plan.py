@@ -14,14 +14,16 @@ from typing import Final
 
 from common.limits import SEGMENT_BYTES
 
-MIN_STRAGGLER_S: Final = 0.1
-MAX_STRAGGLER_S: Final = 2.0
-STALL_S: Final = 0.25
+MIN_STRAGGLER_S: Final = 3.0
+"""A slot that is cut misses its shard until it is rebuilt: a busy machine must not cost redundancy,
+only a hung one."""
+MAX_STRAGGLER_S: Final = 5.0
+STALL_S: Final = 3.0
 """What one slot may hold up a segment before it is cut ..."""
 STALL_SHARE: Final = 0.25
 """... and this share of the time spent on the segment so far."""
-SUSPECT_STRAGGLER_S: Final = 0.025
-"""What slots get that were suspect from the start, when nobody else is waited for."""
+SUSPECT_STRAGGLER_S: Final = 0.1
+"""What slots get that failed or hung just before, when nobody else is waited for."""
 
 
 class Verdict(Enum):
@@ -41,7 +43,7 @@ class PutQuorum:
     Args:
         n: slots of the ring.
         quorum: how many must be durable before the segment counts, 1..n.
-        suspects: slots whose cells failed lately.
+        suspects: slots whose cells failed or hung just now.
     """
 
     n: int
@@ -95,8 +97,7 @@ class PutQuorum:
 
 def straggler_allowance_s(quorum_took_s: float) -> float:
     """How long the slots that missed the quorum may still take, in seconds: as long again as the
-    quorum took, within bounds. A rebuild costs more than a short wait, a hung cell must not cost
-    more than two seconds."""
+    quorum took, within bounds. A hung cell costs this once; then it is known to be late."""
     return min(max(quorum_took_s, MIN_STRAGGLER_S), MAX_STRAGGLER_S)
 
 

@@ -21,6 +21,8 @@ SUSPECT_S: Final = 2.0
 MAX_SUSPECT_S: Final = 16.0
 LATE_S: Final = 1.0
 """A cell that did not answer in time counts as slow for so long, then twice as long, ..."""
+HUNG_S: Final = 4.0
+"""A cell that a write was cut from is waited for no longer than a failed one for so long."""
 LATENCY_WEIGHT: Final = 0.2
 """Share of the newest answer in the moving average (about the last ten count)."""
 MIN_HEDGE_S: Final = 0.05
@@ -38,6 +40,8 @@ class _Cell:
     suspect_until: float = 0.0
     times_late: int = 0
     late_until: float = 0.0
+    times_cut: int = 0
+    hung_until: float = 0.0
 
 
 class SlotHealth:
@@ -68,6 +72,8 @@ class SlotHealth:
         if known is not None:
             known.failures = 0
             known.suspect_until = 0.0
+            known.times_cut = 0
+            known.hung_until = 0.0
 
     def was_late(self, cell: PeerId, waited_s: float, now: float) -> None:
         """A cell had not answered after ``waited_s``: it is at least that slow, not failed. For a
@@ -77,6 +83,16 @@ class SlotHealth:
         if now >= known.late_until:
             known.times_late += 1
             known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), MAX_SUSPECT_S)
+
+    def was_cut(self, cell: PeerId, waited_s: float, now: float) -> None:
+        """A write waited for a cell as long as it may, in vain: for a while others need not wait
+        so long again to find that it hangs."""
+        self.was_late(cell, waited_s, now)
+        known = self._cell(cell)
+        if now >= known.hung_until:
+            known.times_cut += 1
+            known.hung_until = now + min(HUNG_S * 2.0 ** (known.times_cut - 1), MAX_SUSPECT_S)
+            self._all_well_from = max(self._all_well_from, known.hung_until)
 
     def failed(self, cell: PeerId, now: float) -> None:
         """A call to a cell failed at ``now``. Failures while it is suspect already (calls that
@@ -89,7 +105,7 @@ class SlotHealth:
         self._all_well_from = max(self._all_well_from, known.suspect_until)
 
     def suspects_none(self, now: float) -> bool:
-        """Whether surely no cell is suspect: a cheap look before looking at each."""
+        """Whether surely no cell is suspect or hangs: a cheap look before looking at each."""
         return now >= self._all_well_from
 
     def is_suspect(self, cell: PeerId, now: float) -> bool:
@@ -98,10 +114,18 @@ class SlotHealth:
         return known is not None and now < known.suspect_until
 
     def suspects(self, cells: Sequence[PeerId], now: float) -> frozenset[int]:
-        """The positions of the suspect ones among ``cells``."""
+        """The positions of those among ``cells`` that failed or hung just now."""
         if self.suspects_none(now):
             return frozenset()
-        return frozenset(at for at, cell in enumerate(cells) if self.is_suspect(cell, now))
+        return frozenset(
+            at
+            for at, cell in enumerate(cells)
+            if self.is_suspect(cell, now) or self._hangs(cell, now)
+        )
+
+    def _hangs(self, cell: PeerId, now: float) -> bool:
+        known = self._cells.get(cell)
+        return known is not None and now < known.hung_until
 
     def is_slow(self, cell: PeerId, now: float) -> bool:
         """Whether the cell was late just now or is typically much slower than cells are."""

@@ -34,9 +34,9 @@ def test_the_last_slot_gets_as_long_again_as_the_quorum_took() -> None:
     put = PutQuorum(6, 5)
     put.all_sent(10.0)
     for slot in range(5):
-        put.slot_is_durable(slot, 10.5)
-    assert put.verdict(10.5) == (Verdict.WAIT, 11.0)
-    assert put.verdict(11.0) == (Verdict.DONE, None)
+        put.slot_is_durable(slot, 14.0)
+    assert put.verdict(14.0) == (Verdict.WAIT, 18.0)
+    assert put.verdict(18.0) == (Verdict.DONE, None)
     assert put.durable_mask() == 0b011111
 
 
@@ -67,7 +67,7 @@ def test_slots_that_were_suspect_already_get_little_patience() -> None:
     put = PutQuorum(6, 4, suspects=frozenset({5}))
     for slot in range(4):
         put.slot_is_durable(slot, 1.0)
-    assert put.verdict(1.0)[1] == 2.0
+    assert put.verdict(1.0)[1] == 1.0 + MIN_STRAGGLER_S
     put.slot_is_durable(4, 1.01)
     assert put.verdict(1.01) == (Verdict.WAIT, 1.0 + SUSPECT_STRAGGLER_S)
 
