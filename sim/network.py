@@ -143,11 +143,14 @@ class SimPipe:
         self._is_finished = False
         self._sent_at = 0.0
         self._last_arrival = 0.0
-        self._changed = trio.lowlevel.ParkingLot()
+        self._reader = trio.lowlevel.ParkingLot()
+        self._writer = trio.lowlevel.ParkingLot()
         internet.register(self)
 
     def wake(self) -> None:
-        self._changed.unpark_all()
+        """Whoever waits at either end looks again."""
+        self._reader.unpark_all()
+        self._writer.unpark_all()
 
     def reset(self) -> None:
         """Both ends see a lost connection."""
@@ -179,7 +182,7 @@ class SimPipe:
                 raise Unavailable("connection_lost")
             if self.held < PIPE_BYTES:
                 break
-            await self._changed.park()
+            await self._writer.park()
         self._sent_at = max(self._sent_at, trio.current_time())
         if self.internet.model.bytes_per_s:
             self._sent_at += len(data) / self.internet.model.bytes_per_s
@@ -187,7 +190,8 @@ class SimPipe:
         self._last_arrival = max(self._last_arrival, arrival)
         self._runs.append((self._last_arrival, memoryview(data)))
         self.held += len(data)
-        self.wake()
+        if len(self._runs) == 1:
+            self._reader.unpark_all()
 
     async def take_into(self, buffer: memoryview) -> int:
         while True:
@@ -196,17 +200,17 @@ class SimPipe:
             if self._runs:
                 arrival, data = self._runs[0]
                 if self.internet.is_blocked(self.source, self.target):
-                    await self._changed.park()
+                    await self._reader.park()
                 elif arrival > trio.current_time():
                     with trio.move_on_at(arrival):
-                        await self._changed.park()
+                        await self._reader.park()
                 else:
                     return self._deliver(data, buffer)
             elif self._is_finished and not self.internet.is_blocked(self.source, self.target):
                 self.internet.forget(self)
                 return 0
             else:
-                await self._changed.park()
+                await self._reader.park()
 
     def _deliver(self, data: memoryview, buffer: memoryview) -> int:
         count = min(len(data), len(buffer))
@@ -216,7 +220,7 @@ class SimPipe:
         else:
             self._runs[0] = (self._runs[0][0], data[count:])
         self.held -= count
-        self.wake()
+        self._writer.unpark_all()
         return count
 
 
