@@ -132,7 +132,7 @@ class Directory:
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def _ask(self, address: Address, pin: PeerId, request: Request, timeout_s: float) -> Any:
-        connection = await self._connection(address, pin, timeout_s)
+        connection = await self._pool.connection(address, pin, timeout_s=timeout_s)
         tenant_id = getattr(request, "tenant_id", None)
         if tenant_id is not None and type(request) is not TenantOpen:
             await self._open_tenant(connection, tenant_id)
@@ -148,11 +148,6 @@ class Directory:
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         assert isinstance(reply, request.reply)
         return reply
-
-    async def _connection(self, address: Address, pin: PeerId, timeout_s: float) -> PeerConnection:
-        with trio.move_on_after(timeout_s):
-            return await self._pool.connection(address, pin)
-        raise Unavailable("call_timeout", timeout_s=timeout_s)
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
         """Make the connection act for the tenant, once."""

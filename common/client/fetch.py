@@ -266,9 +266,11 @@ class _Race:
 
     async def _ask(self, slot: int) -> None:
         reader = self._reader
+        has_failed = False
         try:
             units = await reader.ask(slot, self._first, self._count)
         except AlvearyError as error:
+            has_failed = True
             reader.failed(slot, error)
         else:
             if len(self._good) < self._needed:
@@ -276,4 +278,6 @@ class _Race:
             reader.answered(slot, trio.current_time() - self._asked_at[slot])
         del self._asked_at[slot]
         self._hedge_at.pop(slot, None)
-        self._changed.unpark_all()
+        # As long as others are still to answer, one more good slot changes no decision.
+        if has_failed or len(self._good) >= self._needed or not self._asked_at:
+            self._changed.unpark_all()

@@ -366,23 +366,24 @@ class PeerPool:
             PeerViolation: ``wrong_server_key``: somebody else listens there.
         """
         deadline = trio.current_time() + timeout_s
+        connection = await self.connection(address, pin, timeout_s=timeout_s)
+        left_s = deadline - trio.current_time()
+        return await connection.call(request, payload, timeout_s=left_s)
+
+    async def connection(
+        self, address: Address, pin: PeerId, *, timeout_s: float = math.inf
+    ) -> PeerConnection:
+        """The best connection to a peer, for requests that must share one. Waits for a new one
+        only when none is open, and no longer than ``timeout_s``. Raises as :meth:`call` does."""
         connection = self._ready(address, pin)
         if connection is None:
-            with trio.move_on_after(timeout_s) as scope:
-                connection = await self.connection(address, pin)
-            if scope.cancelled_caught or connection is None:
+            with trio.move_on_after(timeout_s):
+                while connection is None:
+                    await self._peers[address, pin].changed.wait()
+                    connection = self._ready(address, pin)
+            if connection is None:
                 raise Unavailable("call_timeout", timeout_s=timeout_s)
-            timeout_s = deadline - trio.current_time()
-        return await connection.call(request, payload, timeout_s=timeout_s)
-
-    async def connection(self, address: Address, pin: PeerId) -> PeerConnection:
-        """The best connection to a peer, for requests that must share one. Waits for a new one
-        only when none is open. Raises as :meth:`call` does."""
-        while True:
-            connection = self._ready(address, pin)
-            if connection is not None:
-                return connection
-            await self._peers[address, pin].changed.wait()
+        return connection
 
     def _ready(self, address: Address, pin: PeerId) -> PeerConnection | None:
         """The best open connection, or None while one is being made; begins it if need be."""
