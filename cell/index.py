@@ -21,6 +21,7 @@ import trio
 
 from cell import index_tables
 from cell.index_tables import Batch
+from cell.known_segments import KnownSegments
 from cell.shards import Entry, ShardKey, VolumeFacts
 from common.errors import AlvearyError, Unavailable
 from common.format.volume import HEADER_BYTES
@@ -50,6 +51,7 @@ class Index:
         clock: for the time a shard was added.
         volumes: the facts of all volumes, by number; this object keeps them true.
         next_sequence: above every sequence number used.
+        known: the segments of all shards in the tables.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Index:
         log: Log,
         volumes: dict[int, VolumeFacts],
         next_sequence: int,
+        known: KnownSegments,
     ) -> None:
         self.volumes = volumes
         self._store = store
         self._clock = clock
         self._log = log
         self._next_sequence = next_sequence
+        self._known = known
         self._batch = Batch()
         self._writing: Batch | None = None
         self._writing_volumes: list[VolumeFacts] = []
@@ -106,6 +110,8 @@ class Index:
             Unavailable: ``store_failed``.
         """
         entry = self._peek(key)
+        if isinstance(entry, _Unknown) and not self._known.may_have(key[0]):
+            return None
         while isinstance(entry, _Unknown):
             written = self._written
             row = await self._store.read(partial(index_tables.find, key=key))
@@ -154,6 +160,7 @@ class Index:
         if replaced is not None:
             self._bury(key, replaced)
         self._forget_change(key)
+        self._known.add(key[0])
         self._batch.new[key] = (entry, int(self._clock.now()))
         self.volumes[entry.volume].count(entry, 1)
         self._touch(entry.volume)

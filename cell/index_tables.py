@@ -128,6 +128,12 @@ def find(sql: Sql, key: ShardKey) -> Entry | None:
     return None if row is None else _entry(row)
 
 
+def newest_segments(sql: Sql, limit: int) -> list[SegmentId]:
+    """The greatest segment ids of shards, in falling order: those of the latest leases."""
+    rows = sql.execute("SELECT segment_id FROM shards ORDER BY segment_id DESC LIMIT ?", (limit,))
+    return [SegmentId(segment_id) for (segment_id,) in rows]
+
+
 def find_many(sql: Sql, keys: Iterable[ShardKey]) -> list[Entry | None]:
     """The entries of many shards, in order."""
     return [find(sql, key) for key in keys]

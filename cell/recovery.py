@@ -22,6 +22,7 @@ from typing import Final
 
 from cell import index_tables
 from cell.index import Index
+from cell.known_segments import READ_AT_START, KnownSegments
 from cell.scan import is_whole, read_steadily, records
 from cell.shards import ShardKey, VolumeFacts
 from cell.volumes import DIRECTORY, Growing, Volumes, volume_number, volume_path
@@ -133,7 +134,9 @@ class _Recovery:
         sequence = self._sequence
         await self._store.transact(lambda sql: index_tables.put_sequence(sql, sequence))
         facts_now = await self._load()
-        index = Index(self._store, self._clock, self._log, facts_now, sequence)
+        newest = await self._store.read(partial(index_tables.newest_segments, limit=READ_AT_START))
+        known = KnownSegments(newest, is_all=len(newest) < READ_AT_START)
+        index = Index(self._store, self._clock, self._log, facts_now, sequence, known)
         volumes = Volumes(self._disk, entropy, self._log, facts_now, highest)
         last = facts_now.get(highest)
         active = None
