@@ -70,6 +70,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         Scenario("crashes-small", minutes=3, cells=6, kinds=("kill", "power_cut"), pause_s=4.0),
         Scenario("network-small", minutes=3, cells=6, kinds=NETWORK_KINDS, pause_s=2.0),
         Scenario("disks-small", minutes=3, cells=6, kinds=DISK_KINDS, pause_s=2.0),
+        Scenario("cuts-small", minutes=3, cells=6, kinds=("cut_connections",), pause_s=1.0),
         Scenario("liars-small", minutes=3, cells=6, kinds=("lies",), pause_s=5.0),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
     )
