@@ -12,8 +12,10 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-annotate
 
 MINUTES ?= 10
+SCENARIO ?= everything
+SEEDS ?=
 
-.PHONY: run test check bench sim lock kill-test memory-test power-test clean
+.PHONY: run test check bench sim sim-ci mutants lock kill-test memory-test power-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -31,9 +33,19 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
 
-# New seeds of the simulator for MINUTES.
+# New seeds of the simulator for MINUTES, or those of SEEDS=1..5000; SCENARIO=everything.
 sim: $(VENV)/.dev
-	$(BIN)/python -m sim --for $(MINUTES)
+	$(BIN)/python -m sim --scenario $(SCENARIO) --pictures .sim \
+		$(if $(SEEDS),--seeds $(SEEDS),--for $(MINUTES))
+
+# What every test run simulates, and all seeds that ever failed.
+sim-ci: $(VENV)/.dev
+	$(BIN)/python -m sim --ci
+	$(BIN)/python -m sim --replay
+
+# Look for the first seed that finds each seeded bug, and write it down.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m sim.mutants tests/sim/mutants.toml docs/simulation.md
 
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev
@@ -79,5 +91,5 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .sim
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
