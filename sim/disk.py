@@ -275,8 +275,9 @@ class SimDisk:
         now = trio.current_time()
         if faults.stalled_until > now:
             await trio.sleep_until(faults.stalled_until)
-        if faults.latency_s:
-            await trio.sleep(self.platter.chance.random() * faults.latency_s)
+        latency_s = faults.latency_s + self._node.swarm.disk_latency_s
+        if latency_s:
+            await trio.sleep(self.platter.chance.random() * latency_s)
         await self._node.alive(self._life)
         if changes:
             await self._node.step(self._life, event)

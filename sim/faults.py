@@ -46,6 +46,7 @@ KINDS: Final = (
     "new_cell",
 )
 MOST_NEW_CELLS: Final = 2
+MOST_STEPS_AHEAD: Final = 60
 
 
 def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
@@ -108,6 +109,7 @@ class Nemesis:
             faults.stalled_until = 0.0
             node.platter.capacity_bytes = self._cluster.shape.cell_capacity_bytes
             node.clock_offset_s = 0.0
+            node.cut_at_step = None
         async with self._joining:
             pass
 
@@ -124,7 +126,13 @@ class Nemesis:
         self._any().crash(power=False)
 
     def _power_cut(self) -> None:
-        self._any().crash(power=True)
+        """At once, or (better at finding things) just before one of the next I/O steps."""
+        daemon = self._any()
+        if self._chance.random() < 0.5:
+            daemon.crash(power=True)
+        else:
+            node = daemon.node
+            node.cut_at_step = node.steps + self._chance.randrange(1, MOST_STEPS_AHEAD)
 
     def _for_a_while(self, undo: Callable[[], None]) -> None:
         seconds = self._chance.uniform(1, 60)
@@ -207,7 +215,11 @@ class Nemesis:
 
     def _rotten(self) -> Daemon | None:
         rotten = self._cluster.cells[: self._plan.rotten_cells]
-        return self._chance.choice(rotten) if rotten else None
+        if not rotten:
+            return None
+        daemon = self._chance.choice(rotten)
+        daemon.node.is_rotten = True
+        return daemon
 
     def _read_error(self) -> None:
         daemon = self._rotten()

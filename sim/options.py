@@ -17,6 +17,8 @@ class Options:
     """Configuration of the services, by service, and how busy the clients are."""
 
     gateways: int
+    disk_latency_s: float
+    """What a healthy disk takes: without it nothing is ever under way when a fault strikes."""
     pause_s: float
     """Mean pause between two operations of one client."""
     overrides: dict[str, dict[str, Any]]
@@ -26,6 +28,7 @@ def draw_options(chance: random.Random) -> Options:
     """Draw the options of one run."""
     return Options(
         gateways=chance.choice((1, 1, 2)),
+        disk_latency_s=chance.choice((0.0, 0.005, 0.05)),
         pause_s=chance.choice((0.7, 1.5, 3.0)),
         overrides={
             "cell": {

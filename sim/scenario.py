@@ -13,6 +13,7 @@ import trio
 from sim.checkers.bounds import check_bounds
 from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
 from sim.checkers.ownership import check_ownership
+from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.history import History
@@ -146,6 +147,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     swarm = SimSwarm(seed)
     history = History()
     options = draw_options(swarm.random("options"))
+    swarm.disk_latency_s = options.disk_latency_s
     shape = Shape(
         cells=scenario.cells,
         redundancy=scenario.redundancy,
@@ -164,8 +166,11 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 for number in range(max(1, scenario.clients))
             ]
             await workloads[0].make_bucket()
+            witness = Witness(cluster)
+            cluster.start_soon(witness.run)
             await _trouble(scenario, swarm, cluster, workloads, report)
             await _converge(cluster, workloads[0], report)
+            report.violations += witness.violations()
         _judge(history, report)
     finally:
         report.virtual_s = swarm.virtual_s()

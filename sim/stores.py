@@ -76,6 +76,7 @@ class SimStore:
         await self._node.alive(self._life)
         await trio.lowlevel.checkpoint()
         await self._node.step(self._life, "transact")
+        await self._wait()
         database = self._database
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
             raise Unavailable("store_failed")
@@ -88,8 +89,15 @@ class SimStore:
             raise
         connection.execute("COMMIT")
         database.committed()
+        await self._wait()
         await self._node.step(self._life, "committed")
         return result
+
+    async def _wait(self) -> None:
+        latency_s = self._node.swarm.disk_latency_s
+        if latency_s:
+            await trio.sleep(self._node.platter.chance.random() * latency_s)
+            await self._node.alive(self._life)
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         await trio.lowlevel.checkpoint()

@@ -87,6 +87,8 @@ class SimNode:
         self.clock_offset_s = 0.0
         self.clock_drift = 0.0
         self.steps = 0
+        self.is_rotten = False
+        """Its medium has failed somewhere: what it acknowledged may be gone."""
         self.lies = 0.0
         """Probability that a payload which it serves is not what it should be."""
         self.cut_at_step: int | None = None
@@ -181,6 +183,8 @@ class SimSwarm:
         self.internet = Internet(self.random("network"))
         self.nodes: dict[str, SimNode] = {}
         self.advertised: list[Advertisement] = []
+        self.disk_latency_s = 0.0
+        """The most that one operation of a healthy disk or a commit takes."""
 
     def random(self, purpose: str) -> random.Random:
         """A generator of its own for each purpose, so that one's draws do not shift another's."""

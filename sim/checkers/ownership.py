@@ -12,7 +12,7 @@ from typing import Any, Final
 from common.crypto.identity import KeyPair
 from common.ids import DIGEST_BYTES
 from common.wire.messages import Page
-from sim.cluster import Cluster, Daemon, read_file
+from sim.cluster import Cluster, Daemon
 from sim.world import SimNode
 
 COORDINATOR_STORE: Final = "coordinator.sqlite"
@@ -32,7 +32,8 @@ LEFTOVERS: Final = {
 Held = dict[tuple[bytes, int], tuple[bytes, int]]
 
 
-def _rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
+def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a node's store answers, without the node."""
     return node.databases[store].connection.execute(sql).fetchall()
 
 
@@ -49,11 +50,11 @@ async def check_ownership(cluster: Cluster) -> list[str]:
     for daemon in cluster.cells:
         if CELL_STORE not in daemon.node.databases:
             continue  # it has not come to life yet
-        cell_id = await _cell_id(daemon)
+        cell_id = cell_id_of(daemon)
         names[cell_id] = daemon.node.name
         held[cell_id] = {
             (segment, slot): (root, state)
-            for segment, slot, root, state in _rows(
+            for segment, slot, root, state in rows(
                 daemon.node, CELL_STORE, "SELECT segment_id, slot, root, state FROM shards"
             )
         }
@@ -65,15 +66,19 @@ async def check_ownership(cluster: Cluster) -> list[str]:
     ]
 
 
-async def _cell_id(daemon: Daemon) -> bytes:
-    text = await read_file(daemon.node.world.disk, "identity.key")
+def cell_id_of(daemon: Daemon) -> bytes:
+    """The id of a cell, from its disk; empty when it has none yet."""
+    inode = daemon.node.platter.inodes.get("identity.key")
+    text = b"" if inode is None else bytes(inode.content)
+    if not text:
+        return b""
     return KeyPair.from_private(bytes.fromhex(text.decode().strip())).peer_id
 
 
 def _compare(node: SimNode, held: dict[bytes, Held], names: dict[bytes, str]) -> list[str]:
-    missing = set(_rows(node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"))
+    missing = set(rows(node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"))
     owned: dict[bytes, dict[tuple[bytes, int], bytes]] = {cell_id: {} for cell_id in held}
-    for segment, roots, slot, cell_id in _rows(
+    for segment, roots, slot, cell_id in rows(
         node,
         COORDINATOR_STORE,
         "SELECT s.segment_id, s.roots, r.slot, c.cell_id FROM segments s"
@@ -103,11 +108,11 @@ def _leftovers(node: SimNode) -> list[str]:
     """What nobody owns: queues that were not worked off, and rows that no name leads to."""
     problems = []
     for what, sql in LEFTOVERS.items():
-        count = _rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {sql}")[0][0]
+        count = rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {sql}")[0][0]
         if count:
             problems.append(f"{count} {what}")
     for table in ("dropped", "deletes"):
-        count = _rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {table}")[0][0]
+        count = rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {table}")[0][0]
         if count:
             problems.append(f"{count} rows are left in {table}")
     return problems
@@ -116,15 +121,15 @@ def _leftovers(node: SimNode) -> list[str]:
 def _accounts(node: SimNode) -> list[str]:
     problems = []
     references: Counter[bytes] = Counter()
-    for (packed,) in _rows(node, COORDINATOR_STORE, "SELECT extents FROM pages"):
+    for (packed,) in rows(node, COORDINATOR_STORE, "SELECT extents FROM pages"):
         references.update(extent.segment_id for extent in Page.unpack(packed).extents)
-    counted = dict(_rows(node, COORDINATOR_STORE, "SELECT segment_id, refs FROM segments"))
+    counted = dict(rows(node, COORDINATOR_STORE, "SELECT segment_id, refs FROM segments"))
     if dict(references) != counted:
         problems.append(f"references {len(references)} are not those counted {len(counted)}")
-    for tenant, objects, size in _rows(
+    for tenant, objects, size in rows(
         node, COORDINATOR_STORE, "SELECT tenant, objects, logical_bytes FROM tenants"
     ):
-        used = _rows(
+        used = rows(
             node,
             COORDINATOR_STORE,
             "SELECT count(*), coalesce(sum(v.size), 0) FROM current c"

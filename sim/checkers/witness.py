@@ -1,0 +1,71 @@
+"""What a healthy cell acknowledged, it never loses: not even where the swarm would get over it.
+
+The swarm survives the loss of some shards and the cells report them, so a cell that acknowledges
+too early does little harm to any one object. The witness looks at the coordinator's store all the
+time: a slot that was durable when its segment was committed and is missing later has been lost.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from sim.checkers.ownership import COORDINATOR_STORE, cell_id_of, rows
+from sim.cluster import Cluster
+
+LOOK_EVERY_S: Final = 1.0
+"""Less than a cell takes to report a loss."""
+MOST_SHOWN: Final = 5
+
+
+class Witness:
+    """Remembers which slots missed their shard when a segment was first seen."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._missed: dict[bytes, set[int]] = {}
+        self._lost: dict[tuple[bytes, int], str] = {}
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            self._look()
+            await trio.sleep(LOOK_EVERY_S)
+
+    def _look(self) -> None:
+        node = self._cluster.coordinator.node
+        missing: dict[bytes, set[int]] = {}
+        for segment, slot in rows(
+            node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"
+        ):
+            missing.setdefault(segment, set()).add(slot)
+        for (segment,) in rows(node, COORDINATOR_STORE, "SELECT segment_id FROM segments"):
+            now = missing.get(segment, set())
+            for slot in sorted(now - self._missed.setdefault(segment, now)):
+                self._judge(segment, slot)
+
+    def _judge(self, segment: bytes, slot: int) -> None:
+        if (segment, slot) in self._lost:
+            return
+        node = self._cluster.coordinator.node
+        holder = rows(
+            node,
+            COORDINATOR_STORE,
+            "SELECT c.cell_id FROM segments s JOIN ring_slots r ON r.ring = s.ring"
+            f" AND r.slot = {int(slot)} JOIN cells c ON c.cell = r.cell"
+            f" WHERE s.segment_id = x'{segment.hex()}'",
+        )
+        for daemon in self._cluster.cells:
+            cell_id = cell_id_of(daemon)
+            if (cell_id,) in holder:
+                self._lost[segment, slot] = "" if daemon.node.is_rotten else daemon.node.name
+
+    def violations(self) -> list[str]:
+        """What healthy cells lost, readable."""
+        found = [
+            f"{name} lost slot {slot} of {segment.hex()} that it had acknowledged"
+            for (segment, slot), name in self._lost.items()
+            if name
+        ]
+        return found[:MOST_SHOWN]
