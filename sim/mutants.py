@@ -37,8 +37,8 @@ def table(mutants: Sequence[Mutant]) -> str:
 
 def with_table(page: str, mutants: Sequence[Mutant]) -> str:
     """A page of documentation with the table between its two marks."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table(mutants)}\n\n{END}{rest.split(END)[1]}"
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{table(mutants)}\n\n{END}{rest.partition(END)[2]}"
 
 
 def with_seed(listing: str, mutant: Mutant) -> str:

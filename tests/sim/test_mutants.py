@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sim.fleet import Job, default_processes, run_fleet
+from sim.mutants import with_table
 from sim.mutation import MOST_SEEDS, load_mutants, source_path
 from sim.scenario import SCENARIOS
 
@@ -77,3 +78,8 @@ def test_the_product_itself_passes_the_seeds_that_find_the_mutants():
         if not report.holds
     ]
     assert not failed, "\n".join(failed)
+
+
+def test_the_page_has_the_table_of_the_list():
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    assert page == with_table(page, MUTANTS), "run make mutants"
