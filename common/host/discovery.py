@@ -7,9 +7,12 @@ Source: docs/operations.md, "Finding the coordinator".
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import threading
 import time
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +28,7 @@ SERVICE_TYPE: Final = "_alveary._tcp.local."
 MAX_FOUND: Final = 16
 """More coordinators than a swarm has: a LAN full of forged answers costs no more than this."""
 RESOLVE_TIMEOUT_MS: Final = 1000
+OPEN_S: Final = 10.0
 
 
 def service_name(swarm: str, host_name: str, port: int) -> str:
@@ -49,8 +53,41 @@ def _read(info: zeroconf.ServiceInfo, swarm: str) -> Advertisement | None:
     return Advertisement(address=Address(hosts[0], info.port), swarm=named)
 
 
+class _Responder:
+    """zeroconf on a loop and a thread of our own, opened and closed from any thread. The loop is
+    named, not asked of asyncio's policy: trio-asyncio changes that for the whole process, to loops
+    that end only in the thread that made them."""
+
+    def __init__(self) -> None:
+        import zeroconf  # noqa: PLC0415 - costs 100 ms and 10 MiB; most daemons never look
+
+        async def make() -> zeroconf.Zeroconf:
+            return zeroconf.Zeroconf()
+
+        self._loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="zeroconf", daemon=True)
+        self._thread.start()
+        try:
+            self.zeroconf = asyncio.run_coroutine_threadsafe(make(), self._loop).result(OPEN_S)
+        except BaseException:
+            self._end()
+            raise
+
+    def close(self) -> None:
+        """Take back what was announced, and end."""
+        try:
+            self.zeroconf.close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
 def _find(swarm: str, timeout_s: float) -> list[Advertisement]:
-    import zeroconf  # noqa: PLC0415 - costs 100 ms and 10 MiB; most daemons never look
+    import zeroconf  # noqa: PLC0415 - as above
 
     names: dict[str, None] = {}
     found: list[Advertisement] = []
@@ -64,7 +101,8 @@ def _find(swarm: str, timeout_s: float) -> list[Advertisement]:
         if len(names) < MAX_FOUND:
             names[name] = None
 
-    with zeroconf.Zeroconf() as zc:
+    with closing(_Responder()) as responder:
+        zc = responder.zeroconf
         browser = zeroconf.ServiceBrowser(zc, SERVICE_TYPE, handlers=[changed])
         deadline = time.monotonic() + timeout_s
         asked: set[str] = set()
@@ -79,7 +117,7 @@ def _find(swarm: str, timeout_s: float) -> list[Advertisement]:
     return found
 
 
-def _announce(address: Address, swarm: str) -> zeroconf.Zeroconf:
+def _announce(address: Address, swarm: str) -> _Responder:
     import zeroconf  # noqa: PLC0415 - as above
 
     info = zeroconf.ServiceInfo(
@@ -89,13 +127,13 @@ def _announce(address: Address, swarm: str) -> zeroconf.Zeroconf:
         port=address.port,
         properties={"swarm": swarm},
     )
-    zc = zeroconf.Zeroconf()
+    responder = _Responder()
     try:
-        zc.register_service(info, allow_name_change=True)
+        responder.zeroconf.register_service(info, allow_name_change=True)
     except BaseException:
-        zc.close()
+        responder.close()
         raise
-    return zc
+    return responder
 
 
 class ZeroconfDiscovery:
@@ -109,14 +147,14 @@ class ZeroconfDiscovery:
                 address work all the same.
         """
         try:
-            zc = await trio.to_thread.run_sync(partial(_announce, address, swarm))
+            responder = await trio.to_thread.run_sync(partial(_announce, address, swarm))
         except Exception as error:  # zeroconf raises its own tree, OSError and RuntimeError
             raise Unavailable("no_discovery", error=str(error)) from error
         try:
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(zc.close)
+                await trio.to_thread.run_sync(responder.close)
 
     async def find(self, swarm: str, timeout_s: float) -> list[Advertisement]:
         """Coordinators of ``swarm`` (of any, if empty) that answer; the first ones end the wait.
