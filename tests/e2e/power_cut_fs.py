@@ -7,11 +7,16 @@ answered by one line. The medium outlives its mounts, as a disk outlives power c
 - ``{"do": "mount"}``
 - ``{"do": "cut_at", "change": N, "done": BOOL}``: freeze at the N-th change from now on, after or
   before it is carried out. When that happens, a line ``{"frozen": NAME}`` comes by itself.
+- ``{"do": "fail_at", "kind": TEXT, "change": N, "error": NAME, "onward": BOOL}``: the N-th change
+  from now on whose name begins with the text fails, and all later ones of these if ``onward``.
+  A sync that fails loses for good what it should have made durable, though it can be read until
+  the power goes; a later sync knows nothing of it.
 - ``{"do": "freeze"}``: now. Nothing is answered to the kernel from then on.
 - ``{"do": "cut", "seed": N}``: after freezing: unmount, and lose what the seed says.
 - ``{"do": "facts"}``
 
-Source: docs/simulation.md; sim/disk.py.
+Source: docs/simulation.md; sim/disk.py; Rebello et al., "Can Applications Recover from fsync
+Failures?" (USENIX ATC 2020).
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ from power_fuse import (
     space_reply,
 )
 
-from sim.disk import Inode, Platter
+from sim.disk import Inode, Platter, Undo
 
 CAPACITY_BYTES: Final = 1 << 30
 _SIZE_IS_SET: Final = 1 << 3
@@ -62,16 +67,67 @@ class Folder(Inode):
     """A directory: as a name it is no more durable than a file's."""
 
 
+class Doomed(Undo):
+    """A write whose sync failed: the kernel takes it for done, the medium never got it."""
+
+
+class Sure(Undo):
+    """A write that a later sync made durable, in a file that has doomed ones."""
+
+
 class Medium(Platter):
-    """The simulator's disk, with directories whose own names may be lost."""
+    """The simulator's disk, with directories whose own names may be lost, and failing syncs."""
+
+    def sync(self, inode: Inode) -> None:
+        """Make the writes of a file durable that can still be."""
+        if any(isinstance(undo, Doomed) for undo in inode.unsynced):
+            self._mark(inode, Sure)
+        else:
+            inode.unsynced.clear()
+
+    def fail_sync(self, inode: Inode) -> None:
+        """Lose the writes of a file that are not durable, unnoticed until the power goes."""
+        self._mark(inode, Doomed)
+
+    @staticmethod
+    def _mark(inode: Inode, kind: type[Undo]) -> None:
+        inode.unsynced = [
+            undo
+            if isinstance(undo, Doomed | Sure)
+            else kind(undo.offset, undo.old, undo.old_size, undo.new)
+            for undo in inode.unsynced
+        ]
 
     def power_cut(self) -> None:
+        linked = {id(inode) for inode in self.inodes.values()}
+        changed = [inode for _, names in self._changes for inode in names.values()]
+        named = [*self._durable.values(), *changed]
+        unlinked = {id(inode): inode for inode in named if inode and id(inode) not in linked}
+        for inode in unlinked.values():  # it may be there again
+            self._tear(inode)
         super().power_cut()
         for path in sorted(self.inodes):
             folder = posixpath.dirname(path)
             if folder and folder not in self.inodes:
                 self.change_names(folder, {path: None})
                 self.sync_names(folder)
+
+    def _tear(self, inode: Inode) -> None:
+        undos, inode.unsynced = inode.unsynced, []
+        for undo in reversed(undos):
+            inode.content[undo.offset : undo.offset + len(undo.new)] = undo.old
+            del inode.content[undo.old_size :]
+        for undo in undos:
+            if isinstance(undo, Doomed):
+                continue
+            if undo.new:
+                self.write(inode, undo.offset, undo.new)
+            else:
+                self.truncate(inode, undo.offset)
+            if isinstance(undo, Sure):
+                inode.unsynced.clear()
+            else:
+                super()._tear(inode)
 
 
 class FileSystem:
@@ -124,6 +180,11 @@ class FileSystem:
         if call is None:
             raise Refusal(errno.ENOSYS)
         return call(asked.node, asked.body)
+
+    def fail(self, asked: Asked) -> None:
+        """What comes of a change that fails."""
+        if asked.code == Call.FSYNC:
+            self._medium.fail_sync(self._inode(asked.node))
 
     # --- names -----------------------------------------------------------------------------------
 
@@ -237,7 +298,7 @@ class FileSystem:
         return b""
 
     def _sync(self, node: int, body: memoryview) -> bytes:
-        self._inode(node).unsynced.clear()
+        self._medium.sync(self._inode(node))
         return b""
 
     def _space(self) -> bytes:
@@ -277,6 +338,11 @@ class PowerCutDisk:
         self._changes = 0
         self._cut_at = -1
         self._cut_when_done = False
+        self._fail_from = self._fail_to = -1
+        self._fail_kind = ""
+        self._of_kind = 0
+        self._error = 0
+        self._failed = 0
 
     def run(self) -> None:
         """Serve until the standard input ends."""
@@ -300,10 +366,17 @@ class PowerCutDisk:
                 self._files = FileSystem(self._medium)
                 self._mount = Mount(self._place)
                 self._frozen = False
+                self._fail_from = self._fail_to = -1
+                self._failed = 0
                 self._selector.register(self._mount.descriptor, selectors.EVENT_READ)
             case "cut_at":
                 self._cut_at = self._changes + order["change"]
                 self._cut_when_done = order["done"]
+            case "fail_at":
+                self._fail_kind, self._of_kind = order["kind"], 0
+                self._fail_from = order["change"]
+                self._fail_to = sys.maxsize if order["onward"] else self._fail_from
+                self._error = getattr(errno, order["error"])
             case "freeze":
                 self._freeze()
             case "cut":
@@ -314,6 +387,7 @@ class PowerCutDisk:
         return {
             "done": order["do"],
             "changes": self._changes,
+            "failed": self._failed,
             "used_bytes": self._medium.used_bytes(),
             "files": sorted(self._medium.inodes),
         }
@@ -339,16 +413,28 @@ class PowerCutDisk:
         self._changes += bool(change)
         is_last = bool(change) and self._changes == self._cut_at
         if not is_last or self._cut_when_done:
-            self._answer(self._mount, asked, is_last)
+            self._answer(self._mount, asked, change, is_last)
         if is_last:
             self._freeze()
             print(json.dumps({"frozen": change}), flush=True)
 
-    def _answer(self, mount: Mount, asked: Asked, is_last: bool) -> None:
-        try:
-            reply, error = self._files.carry_out(asked), 0
-        except Refusal as refusal:
-            reply, error = b"", refusal.number
+    def _fails(self, change: str) -> bool:
+        if not change or not change.startswith(self._fail_kind):
+            return False
+        self._of_kind += 1
+        return self._fail_from <= self._of_kind <= self._fail_to
+
+    def _answer(self, mount: Mount, asked: Asked, change: str, is_last: bool) -> None:
+        reply, error = b"", 0
+        if self._fails(change):
+            self._failed += 1
+            self._files.fail(asked)
+            error = self._error
+        else:
+            try:
+                reply = self._files.carry_out(asked)
+            except Refusal as refusal:
+                error = refusal.number
         if asked.code not in UNANSWERED and not is_last:
             mount.answer(asked.unique, [reply] if reply else [], error)
 

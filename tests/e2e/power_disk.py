@@ -110,6 +110,20 @@ class PowerDisk:
         """
         await self._order(do="cut_at", change=change, done=done)
 
+    async def fail_at(self, kind: str, change: int, error: str, onward: bool) -> None:
+        """Let the ``change``-th change of a kind from now on fail, and all later ones if
+        ``onward``.
+
+        Args:
+            kind: the beginning of its name, such as ``sync``; empty: any.
+            error: ``EIO`` or ``ENOSPC``.
+        """
+        await self._order(do="fail_at", kind=kind, change=change, error=error, onward=onward)
+
+    async def failed(self) -> int:
+        """How many changes have failed since it was mounted."""
+        return int((await self._order(do="facts"))["failed"])
+
     async def wait_frozen(self) -> None:
         """Wait until the power went by itself."""
         await self._frozen.wait()

@@ -94,6 +94,10 @@ class Ledger:
         self.to_delete.add(key)
         self.note(key, "doomed")
 
+    def turned_away(self, key: Key, why: str) -> None:
+        """The cell will not take a shard that is not there."""
+        self._violated(key, f"turned away, {why}")
+
     # --- what the cell says of itself ----------------------------------------------------------
 
     def confirmed(self, names: Sequence[ShardName]) -> None:

@@ -18,13 +18,14 @@ from typing import Any, Final
 
 import pytest
 import trio
+from power_bench import CLEAR
 from power_disk import PowerDisk
 from power_driver import CellCaller, CellProcess, StandIn
 from power_fuse import why_not
 from power_ledger import Key, Ledger, Shard, State
 from power_zygote import Zygote
 
-from common.errors import Corrupt, Outcome, Unavailable
+from common.errors import Corrupt, Outcome, Refused, Unavailable
 from common.ids import SegmentId
 
 CUTS: Final = int(os.environ.get("ALVEARY_POWER_CUTS", "12"))
@@ -38,6 +39,7 @@ SETTINGS: Final = {"reserve_bytes": 0, "settle_after_s": 0, "volume_bytes": VOLU
 MOST_HELD: Final = 40
 WRITERS: Final = 3
 MOST_SHARD_BYTES: Final = 60_000
+REFUSED_PAUSE_S: Final = 0.05
 LOOKS_AT_GONE: Final = 60
 CUTS_OF_A_CELL: Final = 12
 """Then a new one begins, since a first start is cut, too."""
@@ -50,7 +52,10 @@ MOST_MEDIUM_BYTES: Final = 64 * 1024 * 1024
 class Lane:
     """A cell on a medium, one power cut after another."""
 
-    def __init__(self, zygote: Zygote, place: Path, seed: int, cuts: int) -> None:
+    def __init__(
+        self, zygote: Zygote, place: Path, seed: int, cuts: int, *, with_errors: bool
+    ) -> None:
+        self._with_errors = with_errors
         self._zygote = zygote
         self.ledger = Ledger()
         self.counts: Counter[str] = Counter()
@@ -99,11 +104,15 @@ class Lane:
         done = chance.random() < 0.5
         seed = chance.randrange(1 << 32)
         self.ledger.life += 1
-        self._story = f"{self._place.name}, cut {number}, {in_start=}, {done=}, {seed=}"
+        fault = self._draw_fault() if self._with_errors else None
+        self._story = f"{self._place.name}, cut {number}, {in_start=}, {done=}, {seed=}, {fault=}"
         await self._disk.mount()
         if in_start:
             await self._disk.cut_at(1 + chance.randrange(CHANGES_OF_A_START), done=done)
+        if fault is not None:
+            await self._disk.fail_at(*fault)
         cell.start()
+        ended = False
         async with trio.open_nursery() as nursery:
 
             async def until_frozen() -> None:
@@ -111,9 +120,12 @@ class Lane:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(until_frozen)
-            assert await cell.wait_ready(), f"{self._story}: ended by itself: {cell.tail()}"
+            ended = not await cell.wait_ready()
             nursery.cancel_scope.cancel()
-        if not self._disk.frozen_at:
+        if ended:
+            assert await self._disk.failed(), f"{self._story}: ended by itself: {cell.tail()}"
+            self.counts["did not start"] += 1
+        elif not self._disk.frozen_at:
             await self._talk(cell, partial(self._busy, not in_start, done))
         if not self._disk.frozen_at:
             await self._disk.freeze()
@@ -122,8 +134,17 @@ class Lane:
         cell.kill()
         facts = await self._disk.cut(seed)
         await cell.wait_end()
+        self.counts["errors"] += facts["failed"]
         self.most_bytes = max(self.most_bytes, facts["used_bytes"])
         self._judge(cell)
+
+    def _draw_fault(self) -> tuple[str, int, str, bool]:
+        """Which change fails, how, and whether all later ones do."""
+        chance = self._chance
+        kind = chance.choice(["", "sync"])
+        most = chance.choice([CHANGES_OF_A_START, CHANGES_OF_A_LIFE])
+        number = 1 + chance.randrange(most // 4 if kind else most)
+        return kind, number, chance.choice(["EIO", "ENOSPC"]), chance.random() < 0.5
 
     async def _talk(self, cell: CellProcess, work: Callable[[CellCaller], Awaitable[None]]) -> None:
         """Run ``work`` with a connection to the cell; the power may go at any time."""
@@ -212,14 +233,24 @@ class Lane:
         while True:
             key, shard = self._new()
             self.ledger.sent(key, shard)
-            way = chance.random()
-            if way < 0.1:
-                await caller.upload(key, shard, finish=False)
-                continue
-            await (caller.upload if way < 0.4 else caller.put)(key, shard)
-            self.ledger.acknowledged(key)
-            if way > 0.95:
-                await caller.put(key, shard)  # once more: Done again, and still one shard
+            try:
+                await self._write_one(caller, key, shard, chance.random())
+            except Unavailable as error:
+                if not self._with_errors or error.reason not in CLEAR:
+                    raise
+                self.counts[f"refused: {error.reason}"] += 1
+                await trio.sleep(REFUSED_PAUSE_S)
+            except Refused as error:
+                self.ledger.turned_away(key, str(error))
+
+    async def _write_one(self, caller: CellCaller, key: Key, shard: Shard, way: float) -> None:
+        if way < 0.1:
+            await caller.upload(key, shard, finish=False)
+            return
+        await (caller.upload if way < 0.4 else caller.put)(key, shard)
+        self.ledger.acknowledged(key)
+        if way > 0.95:
+            await caller.put(key, shard)  # once more: Done again, and still one shard
 
     async def _delete(self) -> None:
         while True:
@@ -247,14 +278,21 @@ def zygote(tmp_path: Path) -> Iterator[Zygote]:
 
 
 @pytest.mark.timeout(120 + CUTS * CUT_S * 2)
+@pytest.mark.parametrize("with_errors", [False, True], ids=["sound-disk", "erring-disk"])
 async def test_what_was_acknowledged_survives_power_cuts(
-    tmp_path: Path, zygote: Zygote, record_property: Callable[[str, object], None]
+    tmp_path: Path, zygote: Zygote, with_errors: bool
 ) -> None:
     shares = [CUTS_OF_A_CELL] * (CUTS // CUTS_OF_A_CELL) + [CUTS % CUTS_OF_A_CELL]
     if CUTS <= CUTS_OF_A_CELL:
         shares = [CUTS // LANES] * LANES
     lanes = [
-        Lane(zygote, tmp_path / f"cell-{number}", SEED * 1000 + number, share)
+        Lane(
+            zygote,
+            tmp_path / f"cell-{number}",
+            SEED * 1000 + number,
+            share,
+            with_errors=with_errors,
+        )
         for number, share in enumerate(shares)
         if share
     ]
@@ -268,10 +306,9 @@ async def test_what_was_acknowledged_survives_power_cuts(
     async with trio.open_nursery() as nursery:
         for _ in range(LANES):
             nursery.start_soon(run_some)
-    figures = _figures(lanes)
+    figures = {"with errors": with_errors, **_figures(lanes)}
     figures["seconds"] = round(trio.current_time() - started)
     print(json.dumps(figures))
-    record_property("figures", figures)
     assert figures["cuts"] == sum(shares)
     assert figures["puts acknowledged"] > CUTS
     assert figures["most bytes"] < MOST_MEDIUM_BYTES
