@@ -58,7 +58,8 @@ memory-test: $(VENV)/.dev
 # 500 power cuts under real cells, and an error at every write and sync of a cell and of a store.
 power-test: $(VENV)/.dev
 	ALVEARY_POWER_CUTS=500 ALVEARY_IO_ERRORS=all $(BIN)/python -m pytest -s \
-		tests/e2e/test_power_cuts.py tests/e2e/test_injected_io_errors.py \
+		tests/e2e/test_power_cuts.py tests/e2e/test_power_cuts_store.py \
+		tests/e2e/test_injected_io_errors.py \
 		tests/e2e/test_injected_store_errors.py
 
 # Choose versions anew (docs/hacking.md, "Dependencies").
