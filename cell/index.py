@@ -2,7 +2,7 @@
 
 What changed lately is in memory (the batch that gathers, and the one being written), what is used
 is in a cache of fixed size, everything else is one query away. Changes are synchronous: they count
-as soon as the method returns, and reach the tables within a second; nobody waits for that, since
+as soon as the method returns, and reach the tables within seconds; nobody waits for that, since
 the volumes alone are what must be durable.
 
 Whoever changes an entry holds its shard (:class:`cell.holds.Holds`).
@@ -32,7 +32,8 @@ CACHED_ENTRIES: Final = 8192
 FLUSH_ENTRIES: Final = 512
 MAX_UNFLUSHED: Final = 8192
 """Changes that may wait for the tables; then writers wait."""
-FLUSH_AFTER_S: Final = 1.0
+FLUSH_AFTER_S: Final = 5.0
+"""What a restart after a crash has to scan anew; more often costs each small shard a commit."""
 RETRY_AFTER_S: Final = 5.0
 
 
@@ -74,6 +75,11 @@ class Index:
         self._writing_volumes: list[VolumeFacts] = []
         self._has_failed = False
         self._written = 0
+        self._measured = -1
+        self._table_bytes = 0
+        self._added = trio.Event()
+        self._lost = trio.Event()
+        self._lost.set()  # the tables may name some
         self._cache: dict[ShardKey, Entry] = {}
         self._changed = trio.Event()
         self._full = trio.Event()
@@ -191,6 +197,7 @@ class Index:
         self._change(key, replace(entry, bad=True))
         self._batch.lost.add(key)
         self._batch.reported.discard(key)
+        self._lost.set()
         self._touch(entry.volume)
 
     def drop_bad(self, key: ShardKey, entry: Entry) -> None:
@@ -282,10 +289,21 @@ class Index:
         if self._has_failed and self._waiting() >= MAX_UNFLUSHED:
             raise Unavailable("index_failed")
 
+    async def wait_lost(self) -> None:
+        """Wait until a shard may be lost and not reported yet."""
+        await self._lost.wait()
+
     async def lost(self, limit: int) -> list[ShardKey]:
         """Shards that are lost and not reported yet. Those that are here again do not count."""
-        await self.flush()
-        known = await self._store.read(partial(index_tables.lost, limit=limit))
+        self._lost = trio.Event()
+        is_empty = False
+        try:
+            await self.flush()
+            known = await self._store.read(partial(index_tables.lost, limit=limit))
+            is_empty = not known
+        finally:
+            if not is_empty:
+                self._lost.set()
         entries = await self.find_many(known)
         lost = []
         for key, entry in zip(known, entries, strict=True):
@@ -299,6 +317,20 @@ class Index:
         """Whether a lost shard is still to be reported."""
         await self.flush()
         return await self._store.read(partial(index_tables.is_lost, key=key))
+
+    async def oldest_unsettled(self) -> int:
+        """When the shard was added, unix seconds, that has waited longest for a claim; waits until
+        there is one.
+
+        Raises:
+            Unavailable: ``store_failed``.
+        """
+        while True:
+            self._added = trio.Event()
+            added = await self._store.read(index_tables.oldest_unsettled)
+            if added is not None:
+                return added
+            await self._added.wait()
 
     async def unsettled(
         self, *, added_before: int, after: tuple[int, bytes, int], limit: int
@@ -333,6 +365,7 @@ class Index:
         """A volume does not exist any more."""
         await self.flush()
         needless = await self._store.transact(partial(index_tables.forget_volume, volume=number))
+        self._written += 1
         self.volumes.pop(number, None)
         for each, count in needless.items():
             facts = self.volumes.get(each)
@@ -341,7 +374,11 @@ class Index:
 
     async def table_bytes(self) -> int:
         """Bytes of the tables on the medium."""
-        return await self._store.read(index_tables.size_bytes)
+        written = self._written
+        if self._measured != written:
+            self._table_bytes = await self._store.read(index_tables.size_bytes)
+            self._measured = written
+        return self._table_bytes
 
     async def run(self) -> None:
         """Write changes to the tables, until cancelled."""
@@ -382,6 +419,8 @@ class Index:
             await self._store.transact(work)
             self._written += 1
             self._writing = None
+            if batch.new:
+                self._added.set()
             for key, (entry, _) in batch.new.items():
                 if isinstance(self._peek(key), _Unknown):
                     self._remember(key, entry)

@@ -174,6 +174,14 @@ def unsettled(
     return [((SegmentId(row[0]), row[1]), row[2], row[3], row[4], row[5]) for row in rows]
 
 
+def oldest_unsettled(sql: Sql) -> int | None:
+    """When the shard was added that has waited longest for a claim."""
+    oldest: int | None = sql.execute(
+        f"SELECT min(added) FROM shards WHERE state = {UNSETTLED}"
+    ).fetchone()[0]
+    return oldest
+
+
 def lost(sql: Sql, limit: int) -> list[ShardKey]:
     """Shards that are lost and not reported yet."""
     rows = sql.execute("SELECT segment_id, slot FROM lost LIMIT ?", (limit,))

@@ -131,12 +131,15 @@ class Rounds:
         return self._hurries
 
     async def settle(self) -> bool:
-        """Ask about every shard that is old enough and that nobody claimed yet.
+        """Wait for a shard that is old enough and that nobody claimed yet; ask about all of them.
 
         Raises:
             AlvearyError: no coordinator can be reached.
         """
         index = self._store.index
+        due = await index.oldest_unsettled() + self._settle_after_s + 1
+        # Not for longer: the clock may be set back.
+        await trio.sleep(min(max(0.0, due - self._clock.now()), self._settle_after_s))
         before = int(self._clock.now()) - self._settle_after_s
         after: tuple[int, bytes, int] = (-1, b"", -1)
         while True:
@@ -163,7 +166,7 @@ class Rounds:
             after = (added, *last_key)
 
     async def report(self) -> bool:
-        """Tell what is lost.
+        """Wait until something is lost, and tell it.
 
         Returns:
             Whether there is more.
@@ -171,6 +174,7 @@ class Rounds:
         Raises:
             AlvearyError: no coordinator can be reached.
         """
+        await self._store.index.wait_lost()
         lost = await self._store.index.lost(MAX_DELETE_BATCH)
         if not lost:
             return False
