@@ -14,7 +14,7 @@ from cell.coordinators import Coordinators
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from common.errors import AlvearyError, Refused
-from common.limits import MAX_DELETE_BATCH, MAX_SETTLE_BATCH
+from common.limits import MAX_DELETE_BATCH, MAX_HEARTBEAT_INTERVAL_S, MAX_SETTLE_BATCH
 from common.ports import Address, Chance, Log, WallClock
 from common.wire.messages import (
     COMMITTED,
@@ -29,7 +29,6 @@ from common.wire.messages import (
 )
 
 FIRST_INTERVAL_S: Final = 1.0
-MAX_INTERVAL_S: Final = 60.0
 SETTLE_EVERY_S: Final = 15.0
 REPORT_EVERY_S: Final = 5.0
 
@@ -119,7 +118,7 @@ class Rounds:
             self._log.info("heartbeat_answered", interval_s=reply.interval_s)
         self.order_key = reply.order_key
         self.last_heartbeat = trio.current_time()
-        self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_INTERVAL_S)
+        self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_HEARTBEAT_INTERVAL_S)
         if not reply.deletes:
             self._hurries = False
             return False

@@ -69,6 +69,12 @@ RECONNECT_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
+# --- heartbeats ------------------------------------------------------------------------------
+HEARTBEATS_PER_S: Final = 1000
+"""What a coordinator hears without noticing: half a core. Larger swarms are heard less often."""
+MAX_HEARTBEAT_INTERVAL_S: Final = 60
+"""So that no cell's connection is idle for so long that it is closed."""
+
 # --- orders and leases -----------------------------------------------------------------------
 ORDER_LIFETIME_S: Final = 900
 ORDER_EXPIRY_GRACE_S: Final = 60
@@ -155,6 +161,7 @@ assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S
+assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < IDLE_CONNECTION_TIMEOUT_S
 assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT

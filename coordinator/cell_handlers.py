@@ -26,7 +26,8 @@ from common.wire.messages import (
 )
 from coordinator import cells, segments
 from coordinator.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
-from coordinator.swarm import Swarm, heard
+from coordinator.queues import LOOK_AGAIN_S, Queue
+from coordinator.swarm import Swarm
 
 _HEARTBEATS: Final = "heartbeats"
 
@@ -35,28 +36,28 @@ class CellHandlers:
     """Handlers of the requests of cells.
 
     Args:
+        deletes: told when shards were queued for cells to delete.
         swarm_name, swarm_id: told to a cell that joins.
-        heartbeat_interval_s: told to all.
     """
 
     def __init__(
         self,
         store: Store,
         swarm: Swarm,
+        deletes: Queue,
         clock: WallClock,
         log: Log,
         *,
         swarm_name: str,
         swarm_id: bytes,
-        heartbeat_interval_s: int,
     ) -> None:
         self._store = store
         self._swarm = swarm
+        self._queued = deletes
         self._clock = clock
         self._log = log
         self._name = swarm_name
         self._swarm_id = BucketId(swarm_id)
-        self._interval_s = heartbeat_interval_s
         self._heard_on: dict[int, Caller] = {}
 
     def _now_ms(self) -> int:
@@ -92,31 +93,41 @@ class CellHandlers:
         cell = self._swarm.cell_of(caller.peer_id)
         now = trio.current_time()
         was_suspect = cell.suspect
-        moved = heard(cell, request.address_host, request.address_port, request.facts, now)
+        moved = self._swarm.heard(
+            cell, request.address_host, request.address_port, request.facts, now
+        )
         self._watch(caller, cell)
         if moved or was_suspect:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         deletes = await self._deletes(cell, request, moved, now)
-        return HeartbeatReply(self._swarm.order_key(cell.cell), self._interval_s, tuple(deletes))
+        interval_s = self._swarm.heartbeat_interval_s
+        return HeartbeatReply(self._swarm.order_key(cell.cell), interval_s, tuple(deletes))
 
     async def _deletes(
         self, cell: Cell, request: Heartbeat, moved: bool, now: float
     ) -> list[ShardName]:
-        is_due = moved or now - cell.saved_at > SAVE_FACTS_EVERY_S
+        facts = request.facts
+        is_due = moved or (facts != cell.saved_facts and now - cell.saved_at > SAVE_FACTS_EVERY_S)
         number = cell.cell
-        if not is_due and not request.deleted:
-            return await self._store.read(
+        told = self._queued.told
+        if is_due or request.deleted:
+
+            def work(sql: Sql) -> list[ShardName]:
+                if is_due:
+                    cells.save(sql, number, request.address_host, request.address_port, facts)
+                return segments.take_deletes(sql, number, request.deleted, MAX_DELETE_BATCH)
+
+            deletes = await self._store.transact(work)
+        elif told == cell.deletes_told and now - cell.looked_at < LOOK_AGAIN_S:
+            return []
+        else:
+            deletes = await self._store.read(
                 lambda sql: segments.queued_deletes(sql, number, MAX_DELETE_BATCH)
             )
-
-        def work(sql: Sql) -> list[ShardName]:
-            if is_due:
-                cells.save(sql, number, request.address_host, request.address_port, request.facts)
-            return segments.take_deletes(sql, number, request.deleted, MAX_DELETE_BATCH)
-
-        deletes = await self._store.transact(work)
         if is_due:
-            cell.saved_at = now
+            cell.saved_at, cell.saved_facts = now, facts
+        cell.looked_at = now
+        cell.deletes_told = -1 if deletes else told
         return deletes
 
     def _watch(self, caller: Caller, cell: Cell) -> None:

@@ -10,6 +10,7 @@ Source: docs/placement.md, "Cells".
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -54,6 +55,12 @@ class Cell:
     suspect: bool = False
     """The connection of its last heartbeat broke."""
     saved_at: float = 0.0
+    saved_facts: CellFacts = NO_FACTS
+    """What the store says of it."""
+    looked_at: float = -math.inf
+    """When its queue of deletes was last read."""
+    deletes_told: int = -1
+    """How often that queue had been told to grow when it was last found empty."""
 
     def state(self, now: float, timeout_s: float) -> CellState:
         """What it is good for now."""
@@ -132,6 +139,7 @@ def load(sql: Sql, now: float) -> list[Cell]:
             heard_at=now,
             known=bool(row[6]),
             saved_at=now,
+            saved_facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
         )
         for row in sql.execute(
             "SELECT cell, cell_id, site, host, address_host, address_port, facts FROM cells"

@@ -8,6 +8,7 @@ Source: docs/placement.md, "The life of a segment".
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -95,6 +96,11 @@ class Grace:
         self._grace_s = grace_s
         self._seen: deque[tuple[float, int]] = deque()
         self._due = 0
+
+    @property
+    def next_end(self) -> float:
+        """When the grace of rows that were seen ends; infinity if there are none."""
+        return self._seen[0][0] + self._grace_s if self._seen else math.inf
 
     def due(self, now: float, last: int) -> int:
         """The highest number whose grace is over.

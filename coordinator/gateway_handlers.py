@@ -52,6 +52,7 @@ from common.wire.messages import (
 )
 from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
 from coordinator.objects import Stored
+from coordinator.queues import Queue, Queues
 from coordinator.swarm import Swarm
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class GatewayHandlers:
         store: Store,
         swarm: Swarm,
         lease_book: leases.LeaseBook,
+        queues: Queues,
         clock: WallClock,
         chance: Chance,
         entropy: Entropy,
@@ -93,6 +95,7 @@ class GatewayHandlers:
         self._store = store
         self._swarm = swarm
         self._leases = lease_book
+        self._queues = queues
         self._clock = clock
         self._chance = chance
         self._entropy = entropy
@@ -183,7 +186,7 @@ class GatewayHandlers:
             raise Refused("bad_rings")
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
-        await self._store.transact(lambda sql: segments.abandon(sql, named))
+        await self._growing(self._queues.deletes, lambda sql: segments.abandon(sql, named))
         return Done()
 
     # --- objects --------------------------------------------------------------------------
@@ -194,8 +197,9 @@ class GatewayHandlers:
         objects.check_size(request.name, request.size)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
-        return await self._store.transact(
-            lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms)
+        return await self._growing(
+            self._queues.dropped,
+            lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms),
         )
 
     async def get_object(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
@@ -250,8 +254,9 @@ class GatewayHandlers:
     async def delete_objects(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
         """Delete names."""
         tenant = self._tenant(caller, request.tenant_id)
-        results = await self._store.transact(
-            lambda sql: objects.delete(sql, tenant, request.bucket, request.items)
+        results = await self._growing(
+            self._queues.dropped,
+            lambda sql: objects.delete(sql, tenant, request.bucket, request.items),
         )
         return Deleted(tuple(results))
 
@@ -304,8 +309,9 @@ class GatewayHandlers:
         uploads.check_part(request)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._now_ms()
-        return await self._store.transact(
-            lambda sql: uploads.commit_part(sql, tenant, caller.peer_id, request, content, now_ms)
+        return await self._growing(
+            self._queues.dropped,
+            lambda sql: uploads.commit_part(sql, tenant, caller.peer_id, request, content, now_ms),
         )
 
     async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:
@@ -321,8 +327,9 @@ class GatewayHandlers:
     async def abort_upload(self, caller: Caller, request: UploadAbort, _: memoryview) -> Answer:
         """Drop an upload and its parts."""
         tenant = self._tenant(caller, request.tenant_id)
-        await self._store.transact(
-            lambda sql: uploads.abort(sql, tenant, request.bucket, request.name, request.upload_id)
+        await self._growing(
+            self._queues.dropped,
+            lambda sql: uploads.abort(sql, tenant, request.bucket, request.name, request.upload_id),
         )
         return Done()
 
@@ -354,4 +361,13 @@ class GatewayHandlers:
     ) -> Answer:
         tenant = self._tenant(caller, request.tenant_id)
         now_ms = self._now_ms()
-        return await self._store.transact(lambda sql: work(sql, tenant, request, now_ms))
+        return await self._growing(
+            self._queues.dropped, lambda sql: work(sql, tenant, request, now_ms)
+        )
+
+    async def _growing(self, queue: Queue, work: Callable[[Sql], T]) -> T:
+        """Run a transaction that may put something into a queue."""
+        try:
+            return await self._store.transact(work)
+        finally:
+            queue.tell()

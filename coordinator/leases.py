@@ -119,6 +119,12 @@ class LeaseBook:
         self.check(lease, caller)
         self._renewed[lease] = now
 
+    def next_end(self, now: float) -> float:
+        """When a lease can end at the earliest, whatever is opened from now on."""
+        if self._ending:
+            return now
+        return min(self._renewed.values(), default=now) + self._ttl_s
+
     def take_expired(self, now: float) -> list[int]:
         """Take out the leases that are over: they can be renewed no more.
 

@@ -13,8 +13,9 @@ import trio
 from common.errors import AlvearyError
 from common.ports import Chance, Log, Store, WallClock
 from coordinator import drops, leases, rings
-from coordinator.drops import Grace
+from coordinator.drops import Grace, Purged
 from coordinator.leases import LeaseBook
+from coordinator.queues import LOOK_AGAIN_S, Queues
 from coordinator.swarm import Swarm
 
 REFRESH_S: Final = 1.0
@@ -29,6 +30,7 @@ class Rounds:
     """The coordinator's own work.
 
     Args:
+        queues: told when there is something to work off.
         delete_grace_s: how long dropped versions can be read on.
     """
 
@@ -37,6 +39,7 @@ class Rounds:
         store: Store,
         swarm: Swarm,
         lease_book: LeaseBook,
+        queues: Queues,
         clock: WallClock,
         chance: Chance,
         log: Log,
@@ -46,6 +49,7 @@ class Rounds:
         self._store = store
         self._swarm = swarm
         self._leases = lease_book
+        self._queues = queues
         self._clock = clock
         self._chance = chance
         self._log = log
@@ -72,9 +76,14 @@ class Rounds:
             await trio.sleep(every_s)
 
     async def refresh(self) -> None:
-        """Look at the cells, and plan rings when those that can be written to have changed."""
-        self._swarm.refresh(trio.current_time())
-        if self._swarm.change_unseen:
+        """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
+        those that can be written to have changed."""
+        swarm = self._swarm
+        if not swarm.change_unseen:
+            with trio.move_on_at(swarm.next_silence(trio.current_time())):
+                await swarm.changed.wait()
+        swarm.refresh(trio.current_time())
+        if swarm.change_unseen:
             await self._plan()
 
     async def _plan(self) -> None:
@@ -96,7 +105,8 @@ class Rounds:
         )
 
     async def end_leases(self) -> None:
-        """End, durably, the leases of gateways that are gone."""
+        """Wait until leases of gateways that are gone may end, and end them durably."""
+        await trio.sleep_until(self._leases.next_end(trio.current_time()))
         expired = self._leases.take_expired(trio.current_time())
         if expired:
             await self._store.transact(lambda sql: leases.end(sql, expired))
@@ -104,15 +114,25 @@ class Rounds:
             self._log.info("leases_ended", leases=len(expired))
 
     async def purge(self) -> None:
-        """Work off what was dropped and whose grace is over, a bounded transaction at a time."""
+        """Wait until something was dropped or a grace is over; work off what is due, a bounded
+        transaction at a time."""
+        await self._queues.dropped.wait(
+            min(self._dropped.next_end, trio.current_time() + LOOK_AGAIN_S)
+        )
         last_dropped, last_abandoned = await self._store.read(
             lambda sql: (drops.last_dropped(sql), drops.last_abandoned(sql))
         )
         now = trio.current_time()
         due = self._dropped.due(now, last_dropped)
         if due and last_dropped:
-            while (await self._store.transact(lambda sql: drops.purge(sql, due))).more:
+            while (await self._purge_some(due)).more:
                 await trio.lowlevel.checkpoint()
         forgotten = self._abandoned.due(now, last_abandoned)
         if forgotten and last_abandoned:
             await self._store.transact(lambda sql: drops.forget_abandoned(sql, forgotten))
+
+    async def _purge_some(self, due: int) -> Purged:
+        purged = await self._store.transact(lambda sql: drops.purge(sql, due))
+        if purged.segments:
+            self._queues.deletes.tell()
+        return purged

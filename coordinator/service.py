@@ -56,6 +56,7 @@ from coordinator.gateway_handlers import GatewayHandlers
 from coordinator.keeping import Keys, load_keys, write_operator_file
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
+from coordinator.queues import Queues
 from coordinator.rounds import Rounds
 from coordinator.schema import migrate
 from coordinator.status import Status
@@ -170,6 +171,7 @@ async def _serve(
         known_rings,
         config.redundancy_class(),
         keys.swarm_secret,
+        config.heartbeat_interval_s,
         config.cell_timeout_s,
     )
     swarm.refresh(now)
@@ -180,21 +182,23 @@ async def _serve(
     advertise = config.advertise or config.listen
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await write_operator_file(world.disk, keys, advertised_url(http.address))
+    queues = Queues()
     metrics = Metrics()
     status = Status(config.swarm, store, swarm, book)
     of_cells = CellHandlers(
         store,
         swarm,
+        queues.deletes,
         world.clock,
         world.log,
         swarm_name=config.swarm,
         swarm_id=keys.swarm_id,
-        heartbeat_interval_s=config.heartbeat_interval_s,
     )
     of_gateways = GatewayHandlers(
         store,
         swarm,
         book,
+        queues,
         world.clock,
         world.chance,
         world.entropy,
@@ -214,6 +218,7 @@ async def _serve(
         store,
         swarm,
         book,
+        queues,
         world.clock,
         world.chance,
         world.log,

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import trio
+
+from common import limits
 from common.crypto.orders import cell_order_key
 from common.errors import Refused
 from common.ids import PeerId
@@ -30,7 +33,8 @@ class Swarm:
         cells, rings: what the store holds.
         redundancy: of new segments.
         swarm_secret: order keys derive from it.
-        cell_timeout_s: silence after which a cell counts as gone.
+        heartbeat_interval_s: of a swarm that is not too large for it.
+        cell_timeout_s: silence after which a cell of such a swarm counts as gone.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Swarm:
         rings: Iterable[Ring],
         redundancy: Redundancy,
         swarm_secret: bytes,
+        heartbeat_interval_s: int,
         cell_timeout_s: float,
     ) -> None:
         self.redundancy = redundancy
@@ -47,7 +52,10 @@ class Swarm:
         self._by_id: dict[PeerId, Cell] = {}
         self._order_keys: dict[int, bytes] = {}
         self._secret = swarm_secret
+        self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
+        self.changed = trio.Event()
+        """Set once a cell is not as it was when last refreshed; made anew by :meth:`refresh`."""
         self._views: dict[int, CellView] = {}
         self._writable: set[int] = set()
         self._change_seen = False
@@ -63,6 +71,17 @@ class Swarm:
         self.cells[cell.cell] = cell
         self._by_id[cell.cell_id] = cell
         self._order_keys[cell.cell] = cell_order_key(self._secret, cell.cell_id)
+
+    @property
+    def heartbeat_interval_s(self) -> int:
+        """How often a cell of a swarm of this size is heard."""
+        needed_s = -(-len(self.cells) // limits.HEARTBEATS_PER_S)
+        return min(max(self._interval_s, needed_s), limits.MAX_HEARTBEAT_INTERVAL_S)
+
+    @property
+    def timeout_s(self) -> float:
+        """Silence after which a cell counts as gone."""
+        return self._timeout_s * self.heartbeat_interval_s / self._interval_s
 
     def set_rings(self, rings: Iterable[Ring]) -> None:
         """The rings are these now."""
@@ -87,12 +106,28 @@ class Swarm:
 
     def state(self, cell: Cell, now: float) -> CellState:
         """What a cell is good for now."""
-        return cell.state(now, self._timeout_s)
+        return cell.state(now, self.timeout_s)
 
     def endpoint(self, cell: int) -> Endpoint:
         """Where a cell was last."""
         known = self.cells[cell]
         return Endpoint(known.cell_id, known.address_host, known.address_port)
+
+    def heard(self, cell: Cell, host: str, port: int, facts: CellFacts, now: float) -> bool:
+        """Take in a heartbeat.
+
+        Returns:
+            Whether the store should know it now: the cell is new, or has moved.
+        """
+        moved = not cell.known or (cell.address_host, cell.address_port) != (host, port)
+        if facts != cell.facts or self.state(cell, now) in (CellState.NEW, CellState.SILENT):
+            self.changed.set()
+        cell.address_host, cell.address_port = host, port
+        cell.facts = facts
+        cell.heard_at = now
+        cell.known = True
+        cell.suspect = False
+        return moved
 
     def refresh(self, now: float) -> None:
         """Look at all cells again; renew the chooser where something has changed.
@@ -100,17 +135,21 @@ class Swarm:
         A change of who can be written to counts at once. Free space alone changes with every
         heartbeat and matters little: the more rings there are, the longer it may wait.
         """
-        views = {number: cell.view(now, self._timeout_s) for number, cell in self.cells.items()}
+        self.changed = trio.Event()
+        timeout_s = self.timeout_s
+        views = {number: cell.view(now, timeout_s) for number, cell in self.cells.items()}
         if views == self._views:
             return
         writable = {number for number, view in views.items() if view.writable}
         if writable == self._writable and self._chooser_is_of_these_rings:
             wait_s = len(self.rings) / RINGS_WEIGHED_PER_S
             if now - self._weighed_at < wait_s:
+                self.changed.set()
                 return
         elif writable != self._writable:
             self._writable = writable
             self._change_seen = False
+            self.changed.set()
         self._views = views
         self._weighed_at = now
         self._chooser_is_of_these_rings = True
@@ -119,6 +158,11 @@ class Swarm:
             views,
             LEAST_FREE_BYTES,
         )
+
+    def next_silence(self, now: float) -> float:
+        """When one of the cells that can be written to falls silent at the earliest."""
+        heard_at = min((self.cells[each].heard_at for each in self._writable), default=now)
+        return heard_at + self.timeout_s
 
     @property
     def change_unseen(self) -> bool:
@@ -149,18 +193,3 @@ class Swarm:
     def writable_cells(self) -> int:
         """How many cells can be written to, as last refreshed."""
         return len(self._writable)
-
-
-def heard(cell: Cell, host: str, port: int, facts: CellFacts, now: float) -> bool:
-    """Take in a heartbeat.
-
-    Returns:
-        Whether the store should know it now: the cell is new, or has moved.
-    """
-    moved = not cell.known or (cell.address_host, cell.address_port) != (host, port)
-    cell.address_host, cell.address_port = host, port
-    cell.facts = facts
-    cell.heard_at = now
-    cell.known = True
-    cell.suspect = False
-    return moved

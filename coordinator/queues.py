@@ -1,0 +1,50 @@
+"""Whether a queue in the store may have grown, so that nobody looks into an empty one in vain.
+
+A hint in memory only. It may come too early: a transaction whose caller was cancelled is carried
+out all the same. So whoever works a queue off looks again after a while, told or not.
+
+Source: docs/placement.md, "Rounds".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+LOOK_AGAIN_S: Final = 60.0
+"""How late a hint that came too early is made up for."""
+
+
+class Queue:
+    """What is known of one queue without looking."""
+
+    def __init__(self) -> None:
+        self.told = 0
+        """How often something may have been put in."""
+        self._grown = trio.Event()
+        self._grown.set()  # an earlier life may have left something
+
+    def tell(self) -> None:
+        """Something may have been put in."""
+        self.told += 1
+        self._grown.set()
+
+    async def wait(self, until: float) -> None:
+        """Wait until something may have been put in since this was last waited for.
+
+        Args:
+            until: trio's time at which the waiting ends anyway.
+        """
+        with trio.move_on_at(until):
+            await self._grown.wait()
+        self._grown = trio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """``dropped``: versions and parts to be worked off; ``deletes``: shards for cells to delete."""
+
+    dropped: Queue = field(default_factory=Queue)
+    deletes: Queue = field(default_factory=Queue)
