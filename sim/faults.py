@@ -12,6 +12,7 @@ import trio
 
 from sim.cluster import Cluster, Daemon
 from sim.network import LinkModel
+from sim.pace import Pulse, draw_log_uniform
 from sim.world import SimSwarm
 
 
@@ -22,6 +23,8 @@ class FaultPlan:
     pause_s: float
     kinds: tuple[str, ...]
     link: LinkModel
+    aimed: float
+    """Share of the faults that wait for a client's operation: a fault in idle time finds little."""
     rotten_cells: int
     """Cells whose disks may rot or fail to read, or that lie: nothing repairs them yet, and a
     segment may have been acknowledged by its quorum only, so it is at most quorum - k."""
@@ -44,9 +47,16 @@ KINDS: Final = (
     "read_error",
     "lies",
     "new_cell",
+    "blackout",
 )
+POWER_KINDS: Final = frozenset({"power_cut", "blackout"})
 MOST_NEW_CELLS: Final = 2
 MOST_STEPS_AHEAD: Final = 60
+SOON_S: Final = (0.001, 3.0)
+"""After an operation began: while its bytes, its syncs or its commit are under way."""
+WHILE_S: Final = (1.0, 120.0)
+"""Of a fault that ends by itself: some outlast short write leases and every time-out."""
+RESET_SHARE: Final = 0.4
 
 
 def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
@@ -64,6 +74,7 @@ def draw_plan(chance: random.Random, spare_slots: int) -> FaultPlan:
             jitter_s=chance.choice((0.0, 0.01, 0.2)),
             loss=chance.choice((0.0, 0.01, 0.1, 0.3)),
         ),
+        aimed=chance.choice((0.5, 0.8, 1.0)),
         rotten_cells=chance.randrange(spare_slots + 1),
     )
 
@@ -79,10 +90,11 @@ def draw_calm_link(chance: random.Random) -> LinkModel:
 class Nemesis:
     """Carries a plan out on a cluster until told to heal."""
 
-    def __init__(self, swarm: SimSwarm, cluster: Cluster, plan: FaultPlan) -> None:
+    def __init__(self, swarm: SimSwarm, cluster: Cluster, plan: FaultPlan, pulse: Pulse) -> None:
         self._swarm = swarm
         self._cluster = cluster
         self._plan = plan
+        self._pulse = pulse
         self._chance = swarm.random("faults")
         self.drawn: dict[str, int] = {}
         self._new_cells = 0
@@ -92,15 +104,32 @@ class Nemesis:
         """Draw faults for ever (cancel it, then :meth:`heal`)."""
         self._swarm.internet.model = self._plan.link
         while True:
-            await trio.sleep(self._chance.expovariate(1 / self._plan.pause_s))
+            await self._wait()
             kind = self._chance.choice(self._plan.kinds)
             self.drawn[kind] = self.drawn.get(kind, 0) + 1
             strike: Callable[[], None] = getattr(self, f"_{kind}")
             strike()
 
+    async def _wait(self) -> None:
+        """Wait for the moment of the next fault: any moment, or soon after a client began an
+        operation, or right after it was answered."""
+        chance = self._chance
+        await trio.sleep(chance.expovariate(1 / self._plan.pause_s))
+        if chance.random() >= self._plan.aimed:
+            return
+        if chance.random() < 0.7:
+            await self._pulse.wait_begin()
+            await trio.sleep(draw_log_uniform(chance, *SOON_S))
+        else:
+            await self._pulse.wait_answer()
+
     async def heal(self) -> None:
-        """End every fault that ends by itself in the world: links, disks, clocks, space. On return
-        no cell is about to join any more."""
+        """End every fault that ends by itself in the world: links, disks, clocks, space; where the
+        power may go, it perhaps goes everywhere first. On return no cell is about to join any
+        more."""
+        if POWER_KINDS.intersection(self._plan.kinds) and self._chance.random() < 0.5:
+            for daemon in self._cluster.daemons:
+                daemon.crash(power=True)
         self._swarm.internet.heal()
         for daemon in self._cluster.daemons:
             node = daemon.node
@@ -134,12 +163,31 @@ class Nemesis:
             node = daemon.node
             node.cut_at_step = node.steps + self._chance.randrange(1, MOST_STEPS_AHEAD)
 
+    def _blackout(self) -> None:
+        """The power goes at several places at once, perhaps everywhere."""
+        share = self._chance.choice((0.3, 0.6, 1.0))
+        for daemon in self._cluster.daemons:
+            if self._chance.random() < share:
+                daemon.crash(power=True)
+
     def _for_a_while(self, undo: Callable[[], None]) -> None:
-        seconds = self._chance.uniform(1, 60)
+        seconds = draw_log_uniform(self._chance, *WHILE_S)
 
         async def later() -> None:
             await trio.sleep(seconds)
             undo()
+
+        self._cluster.start_soon(later)
+
+    def _perhaps_reset(self, daemon: Daemon, within_s: float) -> None:
+        """Somebody presses the button of a machine whose disk hangs or errs."""
+        if self._chance.random() >= RESET_SHARE:
+            return
+        seconds = self._chance.uniform(0, within_s)
+
+        async def later() -> None:
+            await trio.sleep(seconds)
+            daemon.crash(power=True)
 
         self._cluster.start_soon(later)
 
@@ -194,12 +242,14 @@ class Nemesis:
         faults.latency_s = self._chance.uniform(0.01, 2.0)
         self._note(daemon, "slow disk", seconds=faults.latency_s)
         self._for_a_while(lambda: setattr(faults, "latency_s", 0.0))
+        self._perhaps_reset(daemon, 5 * faults.latency_s)
 
     def _stalled_disk(self) -> None:
         daemon = self._cell()
         seconds = self._chance.uniform(1, 40)
         daemon.node.platter.faults.stalled_until = trio.current_time() + seconds
         self._note(daemon, "stalled disk", seconds=seconds)
+        self._perhaps_reset(daemon, seconds)
 
     def _error(self, name: str, daemon: Daemon) -> None:
         faults = daemon.node.platter.faults
@@ -208,7 +258,9 @@ class Nemesis:
         self._for_a_while(lambda: setattr(faults, name, 0.0))
 
     def _sync_error(self) -> None:
-        self._error("sync_error", self._cell())
+        daemon = self._cell()
+        self._error("sync_error", daemon)
+        self._perhaps_reset(daemon, WHILE_S[0])
 
     def _write_error(self) -> None:
         self._error("write_error", self._cell())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.limits import KIB, MIB
+from sim.pace import Pace, draw_pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +20,24 @@ class Options:
     gateways: int
     disk_latency_s: float
     """What a healthy disk takes: without it nothing is ever under way when a fault strikes."""
-    pause_s: float
-    """Mean pause between two operations of one client."""
+    pace: Pace
     overrides: dict[str, dict[str, Any]]
 
 
-def draw_options(chance: random.Random) -> Options:
-    """Draw the options of one run."""
+def draw_options(chance: random.Random, *, is_dense: bool) -> Options:
+    """Draw the options of one run; ``is_dense`` as in :func:`sim.pace.draw_pace`."""
     return Options(
         gateways=chance.choice((1, 1, 2)),
         disk_latency_s=chance.choice((0.0, 0.005, 0.05)),
-        pause_s=chance.choice((0.7, 1.5, 3.0)),
+        pace=draw_pace(chance, is_dense=is_dense),
         overrides={
             "cell": {
                 "volume_bytes": chance.choice((256 * KIB, 1 * MIB, 4 * MIB, 256 * MIB)),
-                "settle_after_s": chance.choice((5, 20, 60)),
+                "settle_after_s": chance.choice((1, 5, 20, 60)),
             },
             "coordinator": {
                 "delete_grace_s": chance.choice((5, 20, 60)),
-                "write_lease_ttl_s": chance.choice((20, 60, 300)),
+                "write_lease_ttl_s": chance.choice((12, 20, 60, 300)),
             },
         },
     )

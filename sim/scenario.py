@@ -12,6 +12,7 @@ import trio
 
 from sim.checkers.bounds import check_bounds
 from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
+from sim.checkers.media import check_media
 from sim.checkers.ownership import check_ownership
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
@@ -19,9 +20,10 @@ from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.history import History
 from sim.hostile import Intruder
 from sim.options import draw_options
+from sim.pace import Pulse
 from sim.replay import run_seeded
 from sim.trace import TraceEvent
-from sim.workloads import DEFAULT_MIX, Workload
+from sim.workloads import Workload
 from sim.workloads_parts import PartsWorkload
 from sim.world import SimSwarm
 
@@ -43,11 +45,15 @@ class Scenario:
     """Faults that may be drawn; empty: none."""
     pause_s: float = 0.0
     """Mean pause between two faults; 0: drawn from the seed."""
+    is_dense: bool = False
+    """Clients never rest, and pause for seconds at most."""
 
 
+CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
 NETWORK_KINDS: Final = ("partition", "one_way_partition", "slow_node", "cut_connections")
 DISK_KINDS: Final = (
     "power_cut",
+    "blackout",
     "slow_disk",
     "stalled_disk",
     "sync_error",
@@ -57,22 +63,29 @@ DISK_KINDS: Final = (
     "read_error",
     "lies",
 )
+
+
+def _small(name: str, kinds: tuple[str, ...], pause_s: float = 0.0) -> Scenario:
+    """A run of minutes in which much happens."""
+    return Scenario(name, minutes=3, cells=6, kinds=kinds, pause_s=pause_s, is_dense=True)
+
+
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
         Scenario("everything"),
-        Scenario("calm", kinds=(), minutes=5, cells=6),
+        Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
-        Scenario("crashes", kinds=("kill", "power_cut")),
+        Scenario("crashes", kinds=CRASH_KINDS),
         Scenario("network", kinds=NETWORK_KINDS),
         Scenario("disks", kinds=DISK_KINDS),
         Scenario("clocks", kinds=("clock_step", "kill")),
-        Scenario("small", minutes=3, cells=6),
-        Scenario("crashes-small", minutes=3, cells=6, kinds=("kill", "power_cut"), pause_s=4.0),
-        Scenario("network-small", minutes=3, cells=6, kinds=NETWORK_KINDS, pause_s=2.0),
-        Scenario("disks-small", minutes=3, cells=6, kinds=DISK_KINDS, pause_s=2.0),
-        Scenario("cuts-small", minutes=3, cells=6, kinds=("cut_connections",), pause_s=1.0),
-        Scenario("liars-small", minutes=3, cells=6, kinds=("lies",), pause_s=5.0),
+        _small("small", KINDS),
+        _small("crashes-small", CRASH_KINDS, 4.0),
+        _small("network-small", NETWORK_KINDS, 2.0),
+        _small("disks-small", DISK_KINDS, 2.0),
+        _small("cuts-small", ("cut_connections",), 1.0),
+        _small("liars-small", ("lies",), 5.0),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
     )
 }
@@ -140,13 +153,14 @@ def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
     k, n = (int(part) for part in scenario.redundancy.split("/"))
     plan = draw_plan(swarm.random("plan"), (n - k + 1) // 2)
     kinds = tuple(kind for kind in plan.kinds if kind in scenario.kinds) or scenario.kinds
-    return FaultPlan(scenario.pause_s or plan.pause_s, kinds, plan.link, plan.rotten_cells)
+    return replace(plan, pause_s=scenario.pause_s or plan.pause_s, kinds=kinds)
 
 
 async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     swarm = SimSwarm(seed)
     history = History()
-    options = draw_options(swarm.random("options"))
+    options = draw_options(swarm.random("options"), is_dense=scenario.is_dense)
+    pulse = Pulse()
     swarm.disk_latency_s = options.disk_latency_s
     shape = Shape(
         cells=scenario.cells,
@@ -161,14 +175,15 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                     cluster.client(f"client-{number}", number % options.gateways),
                     history,
                     random.Random(f"{seed}/client-{number}"),
-                    replace(DEFAULT_MIX, pause_s=options.pause_s),
+                    options.pace,
+                    pulse,
                 )
                 for number in range(max(1, scenario.clients))
             ]
             await workloads[0].make_bucket()
             witness = Witness(cluster)
             cluster.start_soon(witness.run)
-            await _trouble(scenario, swarm, cluster, workloads, report)
+            await _trouble(scenario, swarm, cluster, workloads, pulse, report)
             await _converge(cluster, workloads[0], report)
             report.violations += witness.violations()
         _judge(history, report)
@@ -185,6 +200,7 @@ async def _trouble(
     swarm: SimSwarm,
     cluster: Cluster,
     workloads: Sequence[Workload],
+    pulse: Pulse,
     report: Report,
 ) -> None:
     """The phase of safety: clients work while faults strike and an intruder tries its luck."""
@@ -198,7 +214,7 @@ async def _trouble(
         if scenario.clients:
             faults.start_soon(intruder.run)
         if plan is not None:
-            nemesis = Nemesis(swarm, cluster, plan)
+            nemesis = Nemesis(swarm, cluster, plan, pulse)
             faults.start_soon(nemesis.run)
         if scenario.clients:
             async with trio.open_nursery() as nursery:
@@ -233,7 +249,8 @@ async def _converge(cluster: Cluster, workload: Workload, report: Report) -> Non
 
 async def _unrest(cluster: Cluster) -> list[str]:
     """What keeps the swarm from being at rest."""
-    return [*await check_bounds(cluster.swarm, cluster), *await check_ownership(cluster)]
+    problems = [*await check_bounds(cluster.swarm, cluster), *await check_ownership(cluster)]
+    return problems or check_media(cluster)
 
 
 def _judge(history: History, report: Report) -> None:

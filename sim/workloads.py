@@ -16,6 +16,7 @@ import trio
 
 from sim.checkers.linearizability import Kind
 from sim.history import History, Value
+from sim.pace import Pace, Pulse
 from sim.s3_client import S3Client
 
 BUCKET: Final = "hive"
@@ -25,13 +26,11 @@ VALUE_HEADER: Final = "x-amz-meta-value"
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How often each operation is drawn, and how fast. Operations that a workload does not know
-    are passed over."""
+    """How often each operation is drawn. Operations that a workload does not know are passed
+    over."""
 
     weights: Mapping[str, int]
     keys: int = 6
-    clients: int = 3
-    pause_s: float = 3.0
 
 
 DEFAULT_MIX: Final = Mix(
@@ -59,14 +58,24 @@ class Workload:
     Args:
         chance: draws the operations, keys and sizes.
         history: shared by all clients of a run.
+        pace: how busy the client is.
+        pulse: hears of every operation.
     """
 
     def __init__(
-        self, client: S3Client, history: History, chance: random.Random, mix: Mix = DEFAULT_MIX
+        self,
+        client: S3Client,
+        history: History,
+        chance: random.Random,
+        pace: Pace,
+        pulse: Pulse,
+        mix: Mix = DEFAULT_MIX,
     ) -> None:
         self._client = client
         self._history = history
         self._chance = chance
+        self._pace = pace
+        self._pulse = pulse
         self._mix = mix
         self._keys = [f"key {number}/\u00e9%2F" for number in range(mix.keys)]
         self._seen: dict[str, Value] = {}
@@ -86,8 +95,13 @@ class Workload:
         """Do operations until that virtual time."""
         known = {name: weight for name, weight in self._mix.weights.items() if self._can(name)}
         names, weights = list(known), list(known.values())
-        while trio.current_time() < until_s:
-            await trio.sleep(self._chance.uniform(0, 2 * self._mix.pause_s))
+        start_s = trio.current_time()
+        while True:
+            now_s = trio.current_time() - start_s
+            turn_s = start_s + self._pace.next_turn_s(now_s, self._chance.random())
+            await trio.sleep_until(min(turn_s, until_s))
+            if turn_s >= until_s:
+                return
             name = self._chance.choices(names, weights)[0]
             operation: Callable[[str], Awaitable[None]] = getattr(self, f"_{name}")
             await operation(self._chance.choice(self._keys))
@@ -125,10 +139,12 @@ class Workload:
     ) -> httpx.Response | None:
         """One request; None when its outcome is unknown (cut, timed out, or a 5xx answer)."""
         path = f"/{BUCKET}" if key is None else f"/{BUCKET}/{key}"
+        self._pulse.begin()
         try:
             answer = await self._client.request(method, path, query, body, headers)
         except httpx.TransportError:
             return None
+        self._pulse.answer()
         return None if answer.status_code >= 500 else answer
 
     def _size(self) -> int:

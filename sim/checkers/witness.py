@@ -2,7 +2,8 @@
 
 The swarm survives the loss of some shards and the cells report them, so a cell that acknowledges
 too early does little harm to any one object. The witness looks at the coordinator's store all the
-time: a slot that was durable when its segment was committed and is missing later has been lost.
+time: a slot that was durable, when its segment was committed or since, and is missing later has
+been lost.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ MOST_SHOWN: Final = 5
 
 
 class Witness:
-    """Remembers which slots missed their shard when a segment was first seen."""
+    """Remembers which slots of each segment missed their shard."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._missed: dict[bytes, set[int]] = {}
+        self._changes = -1
         self._lost: dict[tuple[bytes, int], str] = {}
 
     async def run(self) -> None:
@@ -35,6 +37,10 @@ class Witness:
 
     def _look(self) -> None:
         node = self._cluster.coordinator.node
+        changes = node.databases[COORDINATOR_STORE].connection.total_changes
+        if changes == self._changes:
+            return
+        self._changes = changes
         missing: dict[bytes, set[int]] = {}
         for segment, slot in rows(
             node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"
@@ -42,8 +48,10 @@ class Witness:
             missing.setdefault(segment, set()).add(slot)
         for (segment,) in rows(node, COORDINATOR_STORE, "SELECT segment_id FROM segments"):
             now = missing.get(segment, set())
-            for slot in sorted(now - self._missed.setdefault(segment, now)):
+            for slot in sorted(now - self._missed.get(segment, now)):
                 self._judge(segment, slot)
+            # A slot that is there again was acknowledged again.
+            self._missed[segment] = now
 
     def _judge(self, segment: bytes, slot: int) -> None:
         if (segment, slot) in self._lost:
