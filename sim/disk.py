@@ -275,12 +275,15 @@ class SimDisk:
         now = trio.current_time()
         if faults.stalled_until > now:
             await trio.sleep_until(faults.stalled_until)
+            await self._node.alive(self._life)
         latency_s = faults.latency_s + self._node.swarm.disk_latency_s
         if latency_s:
-            await trio.sleep(self.platter.chance.random() * latency_s)
-        await self._node.alive(self._life)
+            latency_s *= self.platter.chance.random()
         if changes:
-            await self._node.step(self._life, event)
+            await self._node.step(self._life, event, latency_s)
+        elif latency_s:
+            await trio.sleep(latency_s)
+            await self._node.alive(self._life)
 
     @staticmethod
     def _clean(path: str) -> str:

@@ -1,7 +1,8 @@
 """Simulated SQL stores: sqlite3 in memory, run inline.
 
-A commit is one step: before it nothing is durable, after it everything is. A store that is not
-durable may lose its latest transactions in a power cut, as ``synchronous=NORMAL`` may.
+A commit is one step: before it nothing is durable, after it everything is; the time that it takes
+passes before that or after. A store that is not durable may lose its latest transactions in a
+power cut, as ``synchronous=NORMAL`` may.
 """
 
 from __future__ import annotations
@@ -73,10 +74,9 @@ class SimStore:
         self._database = database
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
-        await self._node.alive(self._life)
-        await trio.lowlevel.checkpoint()
-        await self._node.step(self._life, "transact")
-        await self._wait()
+        latency_s = self._node.swarm.disk_latency_s * self._node.platter.chance.random()
+        is_late = self._node.platter.chance.random() < 0.5
+        await self._node.step(self._life, "transact", 0.0 if is_late else latency_s)
         database = self._database
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
             raise Unavailable("store_failed")
@@ -89,25 +89,17 @@ class SimStore:
             raise
         connection.execute("COMMIT")
         database.committed()
-        await self._wait()
-        await self._node.step(self._life, "committed")
+        await self._node.step(self._life, "committed", latency_s if is_late else 0.0)
         return result
-
-    async def _wait(self) -> None:
-        latency_s = self._node.swarm.disk_latency_s
-        if latency_s:
-            await trio.sleep(self._node.platter.chance.random() * latency_s)
-            await self._node.alive(self._life)
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         await trio.lowlevel.checkpoint()
         await self._node.alive(self._life)
         connection = self._database.connection
-        connection.execute("BEGIN")
-        try:
-            return work(connection)
-        finally:
-            connection.execute("ROLLBACK")
+        before = connection.total_changes
+        result = work(connection)  # nothing runs beside it: a snapshot without a transaction
+        assert connection.total_changes == before, "a read has written"
+        return result
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -121,8 +121,9 @@ class SimNode:
         if life != self.life:
             await trio.sleep_forever()
 
-    async def step(self, life: int, event: str) -> None:
-        """A point at which the power may go: counted, and cut where the test asks for it."""
+    async def step(self, life: int, event: str, latency_s: float = 0.0) -> None:
+        """A point at which the power may go: counted, and cut where the test asks for it. What the
+        caller does next takes effect after ``latency_s``, unless the life ends meanwhile."""
         if life != self.life:
             await trio.sleep_forever()
         self.steps += 1
@@ -130,7 +131,10 @@ class SimNode:
         if self.cut_at_step is not None and self.steps == self.cut_at_step:
             self.crash(power=True)
             await trio.sleep_forever()
-        await trio.lowlevel.checkpoint()
+        if latency_s:
+            await trio.sleep(latency_s)
+        else:
+            await trio.lowlevel.checkpoint()
         if life != self.life:
             await trio.sleep_forever()
 
