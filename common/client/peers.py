@@ -339,15 +339,17 @@ class PeerPool:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the connections until cancelled; no call works before this has started."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
                 task_status.started()
                 while True:
                     await trio.sleep(1)
                     await self._look_after()
-        finally:
-            self._nursery = None
+            finally:
+                # Before the nursery closes: a task that is being cancelled too may still ask in
+                # the very step in which it does.
+                self._nursery = None
 
     async def call(
         self,
@@ -362,7 +364,7 @@ class PeerPool:
 
         Raises:
             Unavailable: also ``connect_failed`` and, while the peer is known to be down and its
-                back-off lasts, at once.
+                back-off lasts, at once; ``pool_stopped`` while :meth:`run` is not running.
             PeerViolation: ``wrong_server_key``: somebody else listens there.
         """
         deadline = trio.current_time() + timeout_s
@@ -397,7 +399,8 @@ class PeerPool:
         choice = choose([each.load for each in usable], peer.connecting, self._most)
         may_connect = trio.current_time() >= peer.retry_at
         if choice.connect and may_connect:
-            assert self._nursery is not None, "PeerPool.run must be running"
+            if self._nursery is None:
+                raise Unavailable("pool_stopped")
             peer.connecting += 1
             self._nursery.start_soon(self._connect, address, pin, peer)
         if choice.use is not None:

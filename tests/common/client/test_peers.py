@@ -676,3 +676,34 @@ async def test_a_stopping_server_says_goodbye(autojump_clock: trio.testing.MockC
         assert not connection.is_open()
         with pytest.raises(Unavailable, match="connection_lost"):
             await connection.call(Ping())
+
+
+async def test_a_call_made_while_the_pool_is_being_cancelled_is_turned_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """In the same step, and in each that follows, whatever the order of the tasks."""
+    async with bench() as it:
+        swarm, listener = it.swarm, it.listener
+    for seed in range(20):
+        pool = PeerPool(
+            swarm.node("third").world.network,
+            CALLER,
+            chance=random.Random(seed),
+            log=swarm.node("third").world.log,
+            connections_per_peer=1,
+        )
+        errors: list[str] = []
+
+        async def ask(pool: PeerPool = pool, errors: list[str] = errors) -> None:
+            with trio.CancelScope(shield=True):
+                for _ in range(5):
+                    try:
+                        await pool.call(listener.address, SERVER.peer_id, Ping(), timeout_s=1)
+                    except Unavailable as error:
+                        errors.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pool.run)
+            nursery.start_soon(ask)
+            nursery.cancel_scope.cancel()
+        assert "pool_stopped" in errors
