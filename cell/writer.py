@@ -120,7 +120,8 @@ class Writer:
         self._volume_bytes = volume_bytes
         self._queue: deque[Job] = deque()
         self._queued = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        self._unsynced: deque[Growing] = deque()
+        self._written_to = trio.Event()
         self._sealed = 0
         self._probation_s = FIRST_PROBATION_S
         self._probation_at = math.inf
@@ -141,16 +142,24 @@ class Writer:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_syncs)
             while True:
                 while not self._queue:
-                    self._queued = trio.Event()
-                    with trio.move_on_at(self._probation_at):
-                        await self._queued.wait()
-                    if self.read_only_reason and trio.current_time() >= self._probation_at:
-                        with suppress(Unavailable):  # told in the log; tried again later
-                            await self._begin_volume()
+                    await self._wait()
                 await self._write_some()
+
+    async def _wait(self) -> None:
+        """Wait for a job, or for the end of a probation."""
+        self._queued = trio.Event()
+        if not self.read_only_reason:
+            await self._queued.wait()
+            return
+        with trio.move_on_at(self._probation_at):
+            await self._queued.wait()
+        if trio.current_time() >= self._probation_at:
+            with suppress(Unavailable):  # told in the log; tried again later
+                await self._begin_volume()
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -234,8 +243,8 @@ class Writer:
         volume.waiting.append(job)
         if not volume.is_syncing:
             volume.is_syncing = True
-            assert self._nursery is not None
-            self._nursery.start_soon(self._sync, volume)
+            self._unsynced.append(volume)
+            self._written_to.set()
 
     async def _broken_write(
         self, volume: Growing, jobs: list[tuple[Job, int]], error: AlvearyError
@@ -259,8 +268,17 @@ class Writer:
 
     # --- making durable ------------------------------------------------------------------------
 
+    async def _run_syncs(self) -> None:
+        """Sync what was written, one volume after another: a task for each would cost more than
+        most syncs."""
+        while True:
+            while self._unsynced:
+                await self._sync(self._unsynced.popleft())
+            self._written_to = trio.Event()
+            await self._written_to.wait()
+
     async def _sync(self, volume: Growing) -> None:
-        """Sync a volume as long as somebody waits for it."""
+        """Sync a volume as long as somebody waits for it, and for no other one."""
         while volume.waiting:
             jobs, volume.waiting = volume.waiting, []
             try:
@@ -279,6 +297,9 @@ class Writer:
             self._index.volume_changed(volume.number)
             for job in jobs:
                 job.done.set()
+            if volume.waiting and self._unsynced:
+                self._unsynced.append(volume)
+                return
         volume.is_syncing = False
         self._close_if_resting(volume)
 
@@ -319,6 +340,7 @@ class Writer:
         self.read_only_reason = reason
         self._probation_at = trio.current_time() + self._probation_s
         self._probation_s = min(2 * self._probation_s, MAX_PROBATION_S)
+        self._queued.set()  # whoever waits for a job waits for the end of this, too
         self._log.error("read_only", reason=reason)
 
     async def _begin_volume(self) -> None:

@@ -1,6 +1,6 @@
 """The Disk port on a real directory.
 
-A hop to a thread and back costs 60-100 microseconds of CPU, more than most operations themselves.
+A hop to a thread and back costs 50-100 microseconds of CPU, more than most operations themselves.
 So what hardly ever waits is done where it is: reads that the page cache can answer (the kernel
 says so: ``RWF_NOWAIT``) and writes of up to a unit, which only copy into the page cache.
 Everything else, which may wait for the medium, runs in a thread.
@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 import trio
 
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Unavailable
+from common.host.workers import ThreadWorkers
 from common.limits import KIB
 from common.ports import Buffer, Space
 
@@ -82,15 +83,12 @@ def _read_all(descriptor: int, offset: int, length: int) -> bytes:
 class RealFile:
     """An open file: a :class:`common.ports.File`."""
 
-    def __init__(self, descriptor: int, path: str, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, descriptor: int, path: str, workers: ThreadWorkers) -> None:
         self._descriptor = descriptor
         self._path = path
-        self._limiter = limiter
+        self._workers = workers
         self._can_try = True
         self._closer = weakref.finalize(self, os.close, descriptor)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def read(self, offset: int, length: int) -> bytes:
         """See :class:`common.ports.File`."""
@@ -101,7 +99,7 @@ class RealFile:
             if cached is not None:
                 return cached
         try:
-            return await self._in_thread(partial(_read_all, self._descriptor, offset, length))
+            return await self._workers.run(partial(_read_all, self._descriptor, offset, length))
         except OSError as error:
             raise Corrupt(
                 "read_error", path=self._path, offset=offset, error=os.strerror(error.errno or 0)
@@ -128,14 +126,14 @@ class RealFile:
             if sum(map(len, parts)) <= INLINE_WRITE_BYTES:
                 write()
             else:
-                await self._in_thread(write)
+                await self._workers.run(write)
         except OSError as error:
             raise _write_failure(error, self._path) from error
 
     async def sync(self) -> None:
         """See :class:`common.ports.File`."""
         try:
-            await self._in_thread(partial(os.fdatasync, self._descriptor))
+            await self._workers.run(partial(os.fdatasync, self._descriptor))
         except OSError as error:
             raise Unavailable(
                 "sync_failed", path=self._path, error=os.strerror(error.errno or 0)
@@ -149,7 +147,7 @@ class RealFile:
     async def truncate(self, length: int) -> None:
         """See :class:`common.ports.File`."""
         try:
-            await self._in_thread(partial(os.ftruncate, self._descriptor, length))
+            await self._workers.run(partial(os.ftruncate, self._descriptor, length))
         except OSError as error:
             raise _write_failure(error, self._path) from error
 
@@ -173,7 +171,7 @@ class RealDisk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._limiter = trio.CapacityLimiter(MAX_THREADS)
+        self._workers = ThreadWorkers(MAX_THREADS, "disk")
 
     def _path(self, path: str) -> str:
         """The real path of a relative one; never outside the root."""
@@ -184,12 +182,9 @@ class RealDisk:
     def _directory(self, path: str) -> str:
         return str(self._root) if path in {"", "."} else self._path(path)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
-
     async def _change(self, path: str, work: Callable[[], T]) -> T:
         try:
-            return await self._in_thread(work)
+            return await self._workers.run(work)
         except FileNotFoundError as error:
             raise NotFound("no_such_file", path=path) from error
         except OSError as error:
@@ -200,13 +195,13 @@ class RealDisk:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         real = self._path(path)
         descriptor = await self._change(path, partial(os.open, real, flags, 0o600))
-        return RealFile(descriptor, path, self._limiter)
+        return RealFile(descriptor, path, self._workers)
 
     async def names(self, path: str) -> list[str]:
         """See :class:`common.ports.Disk`."""
         real = self._directory(path)
         try:
-            names = await self._in_thread(partial(os.listdir, real))
+            names = await self._workers.run(partial(os.listdir, real))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -229,7 +224,7 @@ class RealDisk:
     async def sync_directory(self, path: str) -> None:
         """See :class:`common.ports.Disk`."""
         try:
-            await self._in_thread(partial(_sync_directory, self._directory(path)))
+            await self._workers.run(partial(_sync_directory, self._directory(path)))
         except OSError as error:
             raise Unavailable(
                 "sync_failed", path=path, error=os.strerror(error.errno or 0)
