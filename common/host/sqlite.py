@@ -117,7 +117,7 @@ Results = list[tuple[Any, BaseException | None]]
 
 
 def _write_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
-    """Run all works in one transaction, each in its savepoint.
+    """Run all works in one transaction, each in its savepoint; one alone needs none.
 
     Raises:
         sqlite3.Error: the transaction as a whole failed; it is rolled back.
@@ -127,6 +127,9 @@ def _write_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Resul
         if connection.in_transaction:  # an earlier rollback failed
             connection.rollback()
         connection.execute("BEGIN IMMEDIATE")
+        if len(works) == 1:
+            results.append((works[0](connection), None))
+            works = ()
         for work in works:
             connection.execute("SAVEPOINT work")
             try:
@@ -187,8 +190,9 @@ class _Lane:
         job = _Job(work)
         self._queue.append(job)
         if not self._under_way and len(self._queue) == 1:
-            # At the end of this tick of the loop: whoever else is ready joins the first batch.
-            trio.lowlevel.current_trio_token().run_sync_soon(self._carry)
+            # Whoever else is ready in this tick of the loop joins the first batch.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._carry()
         try:
             await job.done.wait()
         except trio.Cancelled:
@@ -203,12 +207,6 @@ class _Lane:
 
     def _carry(self) -> None:
         """Hand the longest waiting functions to the thread, which is free."""
-        if self._under_way:
-            return
-        if not self._queue:  # all of them were cancelled
-            if self._closing:
-                self._idle.set()
-            return
         count = min(len(self._queue), MAX_BATCH)
         jobs = [self._queue.popleft() for _ in range(count)]
         self._under_way = jobs
