@@ -15,7 +15,7 @@ from typing import Final
 
 from common.http.records import Request
 from gateway_s3 import errors
-from gateway_s3.errors import S3Error
+from gateway_s3.errors import ErrorCode, S3Error
 
 ANY: Final = frozenset({"*"})
 
@@ -100,6 +100,15 @@ _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
 }
 """The writes on which a condition can be given; on other writes it is refused."""
 
+_ACLS: Final = frozenset(
+    {
+        "authenticated-read",
+        "aws-exec-read",
+        "log-delivery-write",
+        "public-read",
+        "public-read-write",
+    }
+)
 _STORAGE_CLASSES: Final = frozenset(
     {
         "DEEP_ARCHIVE",
@@ -117,6 +126,15 @@ _STORAGE_CLASSES: Final = frozenset(
     }
 )
 _ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
+_WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
+    b"x-amz-acl": (_ACLS, errors.INVALID_ARGUMENT),
+    b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
+    b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
+    b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
+    b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
+}
+"""Headers whose values are words: those that S3 knows beyond the accepted ones, and what it says
+to any other."""
 
 
 def check_headers(request: Request, operation: str) -> None:
@@ -127,8 +145,9 @@ def check_headers(request: Request, operation: str) -> None:
         operation: the name of the operation it was routed to.
 
     Raises:
-        S3Error: NotImplemented; InvalidArgument: a header given twice; InvalidStorageClass,
-            InvalidEncryptionAlgorithmError: words that S3 does not know either.
+        S3Error: NotImplemented; InvalidArgument: a header given twice; InvalidArgument,
+            InvalidStorageClass, InvalidEncryptionAlgorithmError: words that S3 does not know
+            either.
     """
     seen: set[bytes] = set()
     writes = operation in _WRITES
@@ -164,8 +183,8 @@ def _check_value(name: bytes, value: bytes) -> None:
         raise _refused(name)
     if accepted is ANY or text in accepted:
         return
-    if name == b"x-amz-storage-class" and text not in _STORAGE_CLASSES:
-        raise S3Error(errors.INVALID_STORAGE_CLASS)
-    if name == b"x-amz-server-side-encryption" and text not in _ENCRYPTIONS:
-        raise S3Error(errors.INVALID_ENCRYPTION_ALGORITHM)
+    if name in _WORDS:
+        known, unknown = _WORDS[name]
+        if text not in known:
+            raise S3Error(unknown, ArgumentName=name.decode("ascii"), ArgumentValue=text[:128])
     raise _refused(name)

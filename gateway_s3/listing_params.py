@@ -93,7 +93,7 @@ def list_objects_v2_params(query: Query) -> ListObjectsV2Params:
     return ListObjectsV2Params(
         _name(query, "prefix"),
         _name(query, "delimiter"),
-        start_after if token is None else read_token(token),
+        read_token(token) if token else start_after,
         _limit(query, "max-keys"),
         _encoding(query),
         token,

@@ -12,7 +12,7 @@ from typing import Final
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
-_SINGLE: Final = re.compile(rb"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*")
+_SINGLE: Final = re.compile(rb"bytes=(\d{0,19})-(\d{0,19})")
 _COPY: Final = re.compile(rb"bytes=(\d{1,19})-(\d{1,19})")
 
 

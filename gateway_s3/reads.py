@@ -209,7 +209,7 @@ def _guess(header: bytes | None) -> Span | None:
     """The bytes that will be wanted, as far as that is known before the size is."""
     if header is None:
         return Span(0, _END)
-    if b"=-" in header.replace(b" ", b""):
+    if header.startswith(b"bytes=-"):
         return None
     return parse_range(header, _END + 1) or Span(0, _END)
 

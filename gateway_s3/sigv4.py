@@ -136,7 +136,7 @@ def parse_authorization(request: Request, *, region: str) -> Claim:
     headers = _Headers(request)
     if "x-amz-security-token" in headers.values or _lowered(query, b"x-amz-security-token"):
         raise S3Error(errors.INVALID_TOKEN)
-    in_header = "authorization" in headers.values
+    in_header = bool(headers.get("authorization"))
     in_query = _lowered(query, b"x-amz-signature", b"x-amz-algorithm", b"x-amz-credential")
     if in_header and (in_query or any(name in query for name in _V2_PARTS)):
         raise S3Error(

@@ -24,7 +24,7 @@ class BadHead(Exception):
     """The head will not be answered but with this status, and the connection closed.
 
     Args:
-        status: 400, 414, 417, 431, 501 or 505.
+        status: 400, 414, 431, 501 or 505.
         reason: one word for the log.
     """
 
@@ -156,9 +156,8 @@ def _frame(method: str, target: bytes, headers: Headers, *, is_1_1: bool) -> Hea
         elif name == b"host":
             hosts += 1
         elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise BadHead(417, "unknown_expectation")
-            expects = is_1_1
+            # What else may be expected is nothing that there is; it may be ignored.
+            expects = is_1_1 and value.lower() == b"100-continue"
         elif name == b"connection":
             options = {option.strip(b" \t").lower() for option in value.split(b",")}
             keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)

@@ -323,6 +323,8 @@ def test_session_tokens_are_refused() -> None:
 def test_an_anonymous_request_is_denied() -> None:
     request = Request("GET", b"/b/k", b"/b/k", b"", [(b"host", b"x")])
     assert refusal(request) == "AccessDenied"
+    request.headers.append((b"authorization", b""))
+    assert refusal(request) == "AccessDenied"
     request.query = b"AWSAccessKeyId=x&Signature=y&Expires=1"
     assert refusal(request) == "InvalidRequest"
 
