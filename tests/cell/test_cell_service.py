@@ -35,9 +35,28 @@ from common.wire.messages import (
     ShardRead,
     ShardsLost,
 )
+from sim.stores import SimStore
 from sim.world import SimSwarm
 
 SECRET = b"swarm secret that nobody else has"
+
+
+def count_transactions(monkeypatch):
+    """A list that grows with every transaction, also of those that only read, of any store."""
+    asked = []
+
+    def count(name):
+        plain = getattr(SimStore, name)
+
+        async def counted(store, work):
+            asked.append(name)
+            return await plain(store, work)
+
+        monkeypatch.setattr(SimStore, name, counted)
+
+    count("read")
+    count("transact")
+    return asked
 
 
 class Rig:
@@ -350,6 +369,19 @@ async def test_a_bad_shard_is_reported_as_lost(rig, autojump_clock):
         await rig.read(shard_key(1))
     await trio.sleep(15)
     assert rig.lost == [shard_key(1)]
+
+
+async def test_an_idle_cell_leaves_its_index_alone(rig, autojump_clock, monkeypatch):
+    await rig.put(shard_key(1), b"data")
+    rig.verdicts = {shard_key(1): COMMITTED}
+    await trio.sleep(120)
+    assert rig.settled == [shard_key(1)]
+    asked = count_transactions(monkeypatch)
+    await trio.sleep(600)
+    assert asked == []
+    await rig.put(shard_key(2), b"more")
+    await trio.sleep(120)
+    assert rig.settled[1] == shard_key(2)
 
 
 async def test_failed_reads_do_not_wear_the_cell_out(rig, autojump_clock):

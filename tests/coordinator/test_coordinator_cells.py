@@ -6,12 +6,32 @@ import pytest
 import trio
 from coordinator_rig import FakeCell, facts, running
 
+from common import limits
 from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token
 from common.wire import messages as m
 from coordinator.config import Config
 from coordinator.service import serve
+from sim.stores import SimStore
 from sim.world import SimSwarm
+
+
+def count_transactions(monkeypatch):
+    """A list that grows with every transaction, also of those that only read, of any store."""
+    asked = []
+
+    def count(name):
+        plain = getattr(SimStore, name)
+
+        async def counted(store, work):
+            asked.append(name)
+            return await plain(store, work)
+
+        monkeypatch.setattr(SimStore, name, counted)
+
+    count("read")
+    count("transact")
+    return asked
 
 
 async def states(rig):
@@ -92,6 +112,31 @@ async def test_a_heartbeat_is_answered_with_the_cells_own_order_key(autojump_clo
         assert {reply.interval_s for reply in replies} == {7}
         await rig.restart()
         assert [await cell.beat() for cell in rig.cells] == replies
+
+
+async def test_an_idle_swarm_leaves_the_store_alone(autojump_clock, monkeypatch):
+    asked = count_transactions(monkeypatch)
+    async with running(cells=6):
+        await trio.sleep(200)
+        asked.clear()
+        await trio.sleep(600)
+        # Once a minute each cell's deletes and what was dropped are looked for all the same.
+        assert len(asked) <= 7 * 10
+
+
+async def test_cells_of_a_large_swarm_are_heard_less_often(autojump_clock, monkeypatch):
+    async with running(cells=6, heartbeat_interval_s=1, cell_timeout_s=4) as rig:
+        assert (await rig.cells[1].beat()).interval_s == 1
+        monkeypatch.setattr(limits, "HEARTBEATS_PER_S", 1)
+        assert (await rig.cells[1].beat()).interval_s == 6
+        await rig.cells[0].beat()
+        rig.cells[0].beating = False
+        await trio.sleep(23)
+        assert await states(rig) == ["alive"] * 6
+        await trio.sleep(2)
+        assert await states(rig) == ["silent"] + ["alive"] * 5
+        monkeypatch.setattr(limits, "MAX_HEARTBEAT_INTERVAL_S", 3)
+        assert (await rig.cells[1].beat()).interval_s == 3
 
 
 async def test_too_few_cells_are_no_ring(autojump_clock):
