@@ -276,9 +276,14 @@ class GatewayHandlers:
         return await self._store.read(lambda sql: buckets.get(sql, tenant, request.name))
 
     async def delete_bucket(self, caller: Caller, request: BucketDelete, _: memoryview) -> Answer:
-        """Delete an empty bucket."""
+        """Delete an empty bucket; uploads in progress are dropped with it."""
         tenant = self._tenant(caller, request.tenant_id)
-        await self._store.transact(lambda sql: buckets.delete(sql, tenant, request.name))
+
+        def work(sql: Sql) -> None:
+            uploads.abort_all(sql, tenant, request.name)
+            buckets.delete(sql, tenant, request.name)
+
+        await self._growing(self._queues.dropped, work)
         return Done()
 
     async def list_buckets(self, caller: Caller, request: BucketsList, _: memoryview) -> Answer:

@@ -252,6 +252,33 @@ def abort(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes
     _forget(sql, upload)
 
 
+def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
+    """Drop all uploads of a bucket, so that it can be deleted.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``not_owner``; ``bucket_not_empty``: there are more uploads or parts than one
+            transaction may drop (MAX_PARTS); abort them one by one.
+    """
+    bucket = buckets.find(sql, tenant, bucket_name).bucket
+    found = sql.execute(
+        "SELECT upload FROM uploads WHERE bucket = ? LIMIT ?", (bucket, MAX_PARTS + 1)
+    ).fetchall()
+    if not found:
+        return
+    owners = sql.execute(
+        "SELECT p.sequence FROM uploads u JOIN parts p ON p.upload = u.upload"
+        " WHERE u.bucket = ? LIMIT ?",
+        (bucket, MAX_PARTS + 1),
+    ).fetchall()
+    if max(len(found), len(owners)) > MAX_PARTS:
+        raise Refused("bucket_not_empty")
+    for (owner,) in owners:
+        _drop(sql, owner)
+    for (upload,) in found:
+        _forget(sql, upload)
+
+
 def _forget(sql: Sql, upload: int) -> None:
     sql.execute("DELETE FROM parts WHERE upload = ?", (upload,))
     sql.execute("DELETE FROM uploads WHERE upload = ?", (upload,))

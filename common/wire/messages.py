@@ -639,7 +639,8 @@ class BucketGet(Request):
 
 @dataclass(frozen=True, slots=True)
 class BucketDelete(Request):
-    """Refused ``bucket_not_empty`` while it has objects, versions or uploads in progress."""
+    """Uploads in progress are dropped with it. Refused ``bucket_not_empty`` while it has objects,
+    versions, or more parts in progress than one upload may have."""
 
     tenant_id: Tenant
     name: Label

@@ -149,8 +149,6 @@ async def test_an_aborted_upload_leaves_nothing(autojump_clock):
         await gateway.make_bucket()
         upload_id = await begin(gateway)
         part = await put_part(gateway, upload_id, 1)
-        with pytest.raises(Refused, match="bucket_not_empty"):
-            await gateway.call(m.BucketDelete(gateway.tenant_id, BUCKET))
         await gateway.call(m.UploadAbort(gateway.tenant_id, BUCKET, NAME, upload_id))
         for request in (
             m.UploadAbort(gateway.tenant_id, BUCKET, NAME, upload_id),
@@ -222,3 +220,30 @@ async def test_part_numbers_have_bounds(autojump_clock, number):
         upload_id = await begin(gateway)
         with pytest.raises(Refused, match="bad_part_number"):
             await put_part(gateway, upload_id, number)
+
+
+async def test_a_bucket_takes_its_uploads_with_it(autojump_clock):
+    async with running(delete_grace_s=0) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        upload_id = await begin(gateway)
+        part = await put_part(gateway, upload_id, 1)
+        await begin(gateway)
+        await gateway.call(m.BucketDelete(gateway.tenant_id, BUCKET))
+        await gateway.make_bucket()
+        with pytest.raises(NotFound, match="no_such_upload"):
+            await gateway.call(part)
+        await trio.sleep(10)
+        for table in ("uploads", "parts", "segments"):
+            assert rig.one(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_a_bucket_that_is_not_empty_keeps_its_uploads(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        await gateway.put(NAME)
+        part = await put_part(gateway, await begin(gateway), 1)
+        with pytest.raises(Refused, match="bucket_not_empty"):
+            await gateway.call(m.BucketDelete(gateway.tenant_id, BUCKET))
+        await gateway.call(part)

@@ -132,8 +132,9 @@ class MemoryDirectory:
         self.bucket(request)
         if any(bucket == request.name for bucket, _ in self.current):
             raise Refused("bucket_not_empty")
-        if any(upload.bucket == request.name for upload in self.uploads.values()):
-            raise Refused("bucket_not_empty")
+        for upload_id, upload in list(self.uploads.items()):
+            if upload.bucket == request.name:
+                del self.uploads[upload_id]
         del self.owners[request.name]
         return m.Done()
 
