@@ -12,8 +12,8 @@ import trio
 
 from sim.checkers.bounds import check_bounds
 from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
-from sim.checkers.media import check_media
-from sim.checkers.ownership import check_ownership
+from sim.checkers.media import MediaWatch, check_media
+from sim.checkers.ownership import MOST_SHOWN, check_ownership
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
@@ -30,6 +30,8 @@ from sim.world import SimSwarm
 CONVERGE_S: Final = 1200.0
 """Virtual time after healing within which everything must have converged: two write leases
 (300 s), the delete grace and several rounds, with room."""
+LOOK_EVERY_S: Final = 1.0
+"""How often the checkers look that watch a whole run: sooner than a cell reports a loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +183,18 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 for number in range(max(1, scenario.clients))
             ]
             await workloads[0].make_bucket()
-            witness = Witness(cluster)
-            cluster.start_soon(witness.run)
+            witness, media = Witness(cluster), MediaWatch(cluster)
+
+            async def watch() -> None:
+                while True:
+                    witness.look()
+                    media.look()
+                    await trio.sleep(LOOK_EVERY_S)
+
+            cluster.start_soon(watch)
             await _trouble(scenario, swarm, cluster, workloads, pulse, report)
             await _converge(cluster, workloads[0], report)
-            report.violations += witness.violations()
+            report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
         _judge(history, report)
     finally:
         report.virtual_s = swarm.virtual_s()

@@ -1,7 +1,8 @@
 """What the index of a cell leads to is on its medium, byte for byte.
 
 An index that is ahead of its volumes shows only to whoever reads that shard, which may be years
-later. So after convergence every shard of every healthy cell is looked at where it lies.
+later. So every shard of every healthy cell is looked at where it lies, after each start of a cell
+and after convergence.
 """
 
 from __future__ import annotations
@@ -17,24 +18,42 @@ from sim.cluster import Cluster
 from sim.world import SimNode
 
 
+class MediaWatch:
+    """Looks at a cell's media whenever it has come to life again: its index may be behind its
+    volumes, never ahead of them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lives: dict[str, int] = {}
+        self.violations: list[str] = []
+
+    def look(self) -> None:
+        """Look at the cells that are up in a life that was not looked at yet."""
+        for daemon in self._cluster.cells:
+            node = daemon.node
+            if daemon.is_up and self._lives.get(node.name, 0) != node.life:
+                self._lives[node.name] = node.life
+                self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
+
+
 def check_media(cluster: Cluster) -> list[str]:
     """Shards that a healthy cell counts as good and that its volumes do not have, readable."""
-    problems = []
-    for daemon in cluster.cells:
-        node = daemon.node
-        if node.is_rotten or CELL_STORE not in node.databases:
-            continue
-        problems += [
-            f"{node.name} has no good bytes of slot {slot} of {segment.hex()}"
-            for segment, slot, *facts in rows(
-                node,
-                CELL_STORE,
-                "SELECT segment_id, slot, volume, offset, sequence, unit_bytes, shard_bytes, root"
-                f" FROM shards WHERE state <> {STATE_BAD}",
-            )
-            if not _is_there(node, (segment, slot), Entry(*facts))
-        ]
-    return problems[:MOST_SHOWN]
+    return [each for daemon in cluster.cells for each in _missing(daemon.node)][:MOST_SHOWN]
+
+
+def _missing(node: SimNode) -> list[str]:
+    if node.is_rotten or CELL_STORE not in node.databases:
+        return []
+    return [
+        f"{node.name} has no good bytes of slot {slot} of {segment.hex()}"
+        for segment, slot, *facts in rows(
+            node,
+            CELL_STORE,
+            "SELECT segment_id, slot, volume, offset, sequence, unit_bytes, shard_bytes, root"
+            f" FROM shards WHERE state <> {STATE_BAD}",
+        )
+        if not _is_there(node, (segment, slot), Entry(*facts))
+    ]
 
 
 def _is_there(node: SimNode, name: tuple[bytes, int], entry: Entry) -> bool:

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import trio
-
 from sim.checkers.ownership import COORDINATOR_STORE, cell_id_of, rows
 from sim.cluster import Cluster
 
-LOOK_EVERY_S: Final = 1.0
-"""Less than a cell takes to report a loss."""
 MOST_SHOWN: Final = 5
 
 
@@ -29,13 +25,8 @@ class Witness:
         self._changes = -1
         self._lost: dict[tuple[bytes, int], str] = {}
 
-    async def run(self) -> None:
-        """Look again and again, until cancelled."""
-        while True:
-            self._look()
-            await trio.sleep(LOOK_EVERY_S)
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Compare what is missing now with what was missing when last looked at."""
         node = self._cluster.coordinator.node
         changes = node.databases[COORDINATOR_STORE].connection.total_changes
         if changes == self._changes:
