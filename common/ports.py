@@ -49,6 +49,17 @@ class Stream(Protocol):
             Unavailable: ``connection_lost``. The other side may have got any prefix.
         """
 
+    def send_nowait(self, parts: Sequence[Buffer]) -> int:
+        """Send what can be sent without waiting, while nobody is in :meth:`send`. Never raises:
+        what is wrong with the stream shows in the next :meth:`send`.
+
+        Args:
+            parts: few and short: they may be copied together.
+
+        Returns:
+            How many of their bytes are on their way. What is sent next must begin with the others.
+        """
+
     async def receive_into(self, buffer: memoryview) -> int:
         """Wait for bytes and put as many as are at hand, at most ``len(buffer)``, into it.
 

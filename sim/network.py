@@ -102,6 +102,10 @@ class Internet:
                 timeout *= 2
         return delay
 
+    def balks(self) -> bool:
+        """Whether a sender is told that it would have to wait: sometimes, on links that lose."""
+        return bool(self.model.loss) and self.chance.random() < self.model.loss
+
     def register(self, pipe: SimPipe) -> None:
         self._pipes[self._next_pipe] = pipe
         pipe.number = self._next_pipe
@@ -177,12 +181,15 @@ class SimPipe:
         return self._is_finished
 
     async def put(self, data: bytes) -> None:
-        while True:
+        while not self.put_nowait(data):
             if self.is_reset or self._is_finished:
                 raise Unavailable("connection_lost")
-            if self.held < PIPE_BYTES:
-                break
             await self._writer.park()
+
+    def put_nowait(self, data: bytes) -> bool:
+        """Put all of it on its way, or nothing: it is full, or of no more use."""
+        if self.held >= PIPE_BYTES or self.is_reset or self._is_finished:
+            return False
         self._sent_at = max(self._sent_at, trio.current_time())
         if self.internet.model.bytes_per_s:
             self._sent_at += len(data) / self.internet.model.bytes_per_s
@@ -192,6 +199,7 @@ class SimPipe:
         self.held += len(data)
         if len(self._runs) == 1:
             self._reader.unpark_all()
+        return True
 
     async def take_into(self, buffer: memoryview) -> int:
         while True:
@@ -272,6 +280,18 @@ class SimStream:
                 self._drop()
                 raise
             self._node.mark("send", len(data))
+
+    def send_nowait(self, parts: Sequence[Buffer]) -> int:
+        node = self._node
+        if self._is_closed or self._life != node.life or node.swarm.internet.balks():
+            return 0
+        if self._is_served and node.lies:
+            parts = node.lie(parts)
+        data = b"".join(parts)
+        if not data or not self._out.put_nowait(data):
+            return 0
+        node.mark("send", len(data))
+        return len(data)
 
     async def receive_into(self, buffer: memoryview) -> int:
         await self._node.alive(self._life)

@@ -5,17 +5,21 @@ Source: docs/protocol.md, "Sending".
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 import trio
 
 from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
 from common.ports import Buffer, Stream
 
-_Entry: TypeAlias = tuple[list[Buffer], int, Callable[[int], None] | None]
-"""A frame's parts, their bytes, and whom to tell when they are sent."""
+SEND_NOW_BYTES: Final = 16 * 1024
+"""A longer frame is left to the task that sends."""
+
+_Entry: TypeAlias = tuple[Sequence[Buffer], int, Callable[[int], None] | None, int]
+"""A frame's parts, their bytes, whom to tell when they are sent, and of how many payload bytes."""
 
 
 class Turnstile:
@@ -50,6 +54,10 @@ class Turnstile:
 class Outbox:
     """Frames on their way out of one connection. The only one who sends on its stream.
 
+    A short frame that finds nothing before it leaves at once, in the step of whoever puts it: to
+    wake the task that sends costs more than to send. What follows it in a burst gathers for that
+    task, so that it leaves in one piece.
+
     Args:
         stream: where to.
         on_room: called when a batch was sent.
@@ -62,14 +70,16 @@ class Outbox:
         self._unsent_bytes = 0
         self._put = 0
         self._taken = 0
+        self._begins_burst = True
         self._writer: trio.lowlevel.Task | None = None
         self._idle: trio.Event | None = None
         self._sending_since: float | None = None
 
-    def is_stuck(self, now: float) -> bool:
-        """True when the peer has not taken a batch for SEND_TIMEOUT_S: it does not read."""
+    @property
+    def stuck_at(self) -> float:
+        """When the peer will not have taken a batch for SEND_TIMEOUT_S: it does not read."""
         since = self._sending_since
-        return since is not None and now - since >= SEND_TIMEOUT_S
+        return math.inf if since is None else since + SEND_TIMEOUT_S
 
     @property
     def has_room(self) -> bool:
@@ -92,14 +102,30 @@ class Outbox:
             A number to ask :meth:`was_taken` with.
         """
         size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        self._queue.append((parts, size, on_sent))
-        self._unsent_bytes += size
+        payload_bytes = size - len(parts[0])
         self._put += 1
+        left: Sequence[Buffer] = parts
         writer = self._writer
-        if writer is not None:
+        if writer is not None:  # then nothing is queued or being sent
+            if self._begins_burst and size <= SEND_NOW_BYTES:
+                self._begins_burst = False
+                self._taken = self._put
+                sent = self._stream.send_nowait(parts)
+                if sent == size:
+                    if on_sent is not None:
+                        on_sent(payload_bytes)
+                    return self._put
+                size -= sent
+                left = [memoryview(b"".join(parts))[sent:]]
             self._writer = None
             trio.lowlevel.reschedule(writer)
+        self._queue.append((left, size, on_sent, payload_bytes))
+        self._unsent_bytes += size
         return self._put
+
+    def begin_burst(self) -> None:
+        """The peer has sent something: what is put next is no part of what was put before."""
+        self._begins_burst = True
 
     def was_taken(self, number: int) -> bool:
         """False when surely nothing of that frame has left."""
@@ -116,6 +142,7 @@ class Outbox:
                 if self._idle is not None:
                     self._idle.set()
                     self._idle = None
+                self._begins_burst = True
                 self._writer = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
             await self._send_batch()
@@ -157,11 +184,11 @@ class Outbox:
             batch.append(entry)
             parts += entry[0]
             size += entry[1]
-        self._taken += len(batch)
+        self._taken = self._put - len(queue)
         return parts, batch, size
 
     @staticmethod
     def _settle(batch: list[_Entry]) -> None:
-        for parts, size, on_sent in batch:
+        for _, _, on_sent, payload_bytes in batch:
             if on_sent is not None:
-                on_sent(size - len(parts[0]))
+                on_sent(payload_bytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import outcome
 import trio
@@ -29,6 +29,13 @@ from common.protocol.pool_policy import Load, choose, retry_delay_s
 from common.protocol.states import State
 from common.wire.messages import Ping, Reply, Request
 
+IDLE_AFTER_S: Final = IDLE_CONNECTION_TIMEOUT_S / 2
+"""The answerer must not be the one who closes an idle connection: under a new call, perhaps."""
+LEAST_PAUSE_S: Final = 1.0
+"""Between two looks at a connection that is in trouble."""
+FORGET_AFTER_S: Final = 60.0
+"""How long the back-off of a peer without connections is remembered beyond its end."""
+
 
 class _Waiting(NamedTuple):
     """Who waits for the answer to a call."""
@@ -49,9 +56,9 @@ class PeerConnection:
         self._gate = Turnstile(self._may_enter)
         self._outbox = Outbox(stream, self._gate.nudge)
         self._waiting: dict[int, _Waiting] = {}
-        self._alarm = trio.CancelScope()
         self._lost: AlvearyError | None = None
         self._last_received = self._busy_since = trio.current_time()
+        self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
         self.state: dict[str, Any] = {}
         """For the owner's use: what was agreed on this connection."""
@@ -94,25 +101,28 @@ class PeerConnection:
             Outcome: ``connection_lost`` or ``call_timeout``: perhaps carried out.
             AlvearyError: any other that the peer answers with.
         """
-        deadline = trio.current_time() + timeout_s
+        now = trio.current_time()
+        deadline = now + timeout_s
         if not self._gate.enter_nowait():
             with trio.move_on_at(deadline) as scope:
                 await self._gate.enter()
             if scope.cancelled_caught:
                 raise Unavailable("call_timeout", timeout_s=timeout_s)
+            now = trio.current_time()
         try:
             if self._lost is not None or self._core.state is not State.OPEN:
                 raise self._unavailable()
             if not self._core.calls_in_flight:
-                self._busy_since = trio.current_time()
+                self._busy_since = now
+                self._alarm.deadline = min(deadline, now + PROBE_AFTER_S)
+            elif deadline < self._alarm.deadline:  # setting it is dear
+                self._alarm.deadline = deadline
             call_id, parts = self._core.call(request, payload)
             number = self._outbox.put(parts)
         finally:
             self._gate.nudge()
         task = trio.lowlevel.current_task()
         self._waiting[call_id] = _Waiting(task, number, deadline, timeout_s)
-        if deadline < self._alarm.deadline:  # noqa: PLR1730  # setting it is dear
-            self._alarm.deadline = deadline
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._forget(call_id)
@@ -121,22 +131,55 @@ class PeerConnection:
         answer: tuple[Reply, memoryview] = await trio.lowlevel.wait_task_rescheduled(abort)
         return answer
 
-    async def _end_late_calls(self) -> None:
-        """One alarm for all calls, set to the earliest deadline: a cancel scope for each would be
-        a tenth of what a small request costs."""
+    async def _keep_time(self) -> None:
+        """One alarm for all that can become due: a cancel scope for each call would be a tenth of
+        what a small request costs.
+
+        Raises:
+            Unavailable: ``connection_lost``: the peer is dead, or the connection idle.
+        """
         while True:
             with self._alarm:
                 await trio.sleep_forever()
-            self._alarm = trio.CancelScope()
             now = trio.current_time()
-            for call_id, call in list(self._waiting.items()):
-                if call.deadline <= now:
-                    self._forget(call_id)
-                    error = Outcome("call_timeout", timeout_s=call.timeout_s)
-                    trio.lowlevel.reschedule(call.task, outcome.Error(error))
-            self._alarm.deadline = min(
-                (call.deadline for call in self._waiting.values()), default=math.inf
-            )
+            self._end_late_calls(now)
+            self._look_after(now)
+            self._alarm = trio.CancelScope(deadline=self._next_look(now))
+
+    def _end_late_calls(self, now: float) -> None:
+        for call_id, call in list(self._waiting.items()):
+            if call.deadline <= now:
+                self._forget(call_id)
+                error = Outcome("call_timeout", timeout_s=call.timeout_s)
+                trio.lowlevel.reschedule(call.task, outcome.Error(error))
+
+    def _look_after(self, now: float) -> None:
+        """Probe a silent peer, give up a dead or an idle one."""
+        if self._is_idle():
+            if now >= self._last_received + IDLE_AFTER_S:
+                raise Unavailable("connection_lost", cause="idle")
+            return
+        silent_s = now - max(self._last_received, self._busy_since)
+        # A peer that is going away takes no probe: it gets as long as a call.
+        limit_s = DEAD_AFTER_S if self.is_open() else CALL_TIMEOUT_S
+        if silent_s >= limit_s:
+            raise Unavailable("connection_lost", cause="peer is silent")
+        if self._outbox.stuck_at <= now:
+            raise Unavailable("connection_lost", cause="peer does not read")
+        if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:
+            self._probe(now)
+
+    def _next_look(self, now: float) -> float:
+        """When something can be due next, if nothing happens until then."""
+        if self._is_idle():
+            return self._last_received + IDLE_AFTER_S
+        heard = max(self._last_received, self._busy_since)
+        look = min(max(heard, self._last_probe) + PROBE_AFTER_S, heard + DEAD_AFTER_S)
+        late = min((call.deadline for call in self._waiting.values()), default=math.inf)
+        return min(late, max(look, now + LEAST_PAUSE_S))
+
+    def _is_idle(self) -> bool:
+        return not self._core.calls_in_flight and not self._outbox.unsent_bytes
 
     async def shake_hands(self, identity: Identity) -> None:
         """Check who answers and prove who calls; first of all, and once.
@@ -162,7 +205,7 @@ class PeerConnection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._until_lost, self._outbox.run, nursery.cancel_scope)
-                nursery.start_soon(self._end_late_calls)
+                nursery.start_soon(self._until_lost, self._keep_time, nursery.cancel_scope)
                 await self._until_lost(self._receive, nursery.cancel_scope)
         finally:
             await self.close()
@@ -172,27 +215,6 @@ class PeerConnection:
         self._lose(Unavailable("connection_lost", cause="closed here"))
         with trio.CancelScope(shield=True):
             await self._stream.close()
-
-    async def look_after(self, now: float) -> bool:
-        """Called about every second: probe a silent peer, give up a dead or an idle one.
-
-        Returns:
-            False when it was given up.
-        """
-        if self._core.calls_in_flight == 0 and not self._outbox.unsent_bytes:
-            if self.is_open() and now - self._last_received < IDLE_CONNECTION_TIMEOUT_S / 2:
-                return True
-            await self.close()
-            return False
-        silent_s = now - max(self._last_received, self._busy_since)
-        # A peer that is going away takes no probe: it gets as long as a call.
-        limit_s = DEAD_AFTER_S if self.is_open() else CALL_TIMEOUT_S
-        if silent_s >= limit_s or self._outbox.is_stuck(now):
-            await self.close()
-            return False
-        if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:
-            self._probe(now)
-        return True
 
     def _probe(self, now: float) -> None:
         if self.is_open() and self._may_enter():
@@ -265,15 +287,17 @@ class PeerConnection:
                     raise Unavailable("connection_lost", cause="closed by peer")
                 core.bytes_received(count)
                 self._last_received = trio.current_time()
+                self._outbox.begin_burst()
         except PeerViolation as error:
             await self._say_goodbye(error)
             raise
 
     async def _say_goodbye(self, error: AlvearyError) -> None:
         parts = self._core.go_away(error)
-        if parts and not self._outbox.unsent_bytes:
+        if parts:
+            self._outbox.put(parts)
             with trio.move_on_after(1):
-                await self._stream.send(parts)
+                await self._outbox.wait_idle()
 
     def _lose(self, error: AlvearyError) -> None:
         """The connection is of no more use: tell everybody who waits."""
@@ -343,9 +367,7 @@ class PeerPool:
             self._nursery = nursery
             try:
                 task_status.started()
-                while True:
-                    await trio.sleep(1)
-                    await self._look_after()
+                await trio.sleep_forever()
             finally:
                 # Before the nursery closes: a task that is being cancelled too may still ask in
                 # the very step in which it does.
@@ -392,6 +414,7 @@ class PeerPool:
         key = (address, pin)
         peer = self._peers.get(key)
         if peer is None:
+            self._forget_peers()
             peer = self._peers[key] = _Peer()
         usable = [each for each in peer.connections if each.is_open()]
         if len(usable) == self._most == 1:
@@ -460,11 +483,10 @@ class PeerPool:
         peer.changed.set()
         peer.changed = trio.Event()
 
-    async def _look_after(self) -> None:
+    def _forget_peers(self) -> None:
+        """Those that nothing is known of any more that would matter."""
         now = trio.current_time()
         for key, peer in list(self._peers.items()):
-            for connection in list(peer.connections):
-                if not await connection.look_after(now) and connection in peer.connections:
-                    peer.connections.remove(connection)
-            if not peer.connections and not peer.connecting and now >= peer.retry_at + 60:
+            is_busy = peer.connections or peer.connecting
+            if not is_busy and now >= peer.retry_at + FORGET_AFTER_S:
                 del self._peers[key]

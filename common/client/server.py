@@ -5,6 +5,7 @@ Source: docs/protocol.md, "Answering".
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -26,6 +27,7 @@ from common.limits import (
     MAX_CONNECTIONS_PER_LISTENER,
     MAX_FRAME_HEADER_BYTES,
     MAX_FRAME_PAYLOAD_BYTES,
+    SEND_TIMEOUT_S,
 )
 from common.ports import Buffer, Entropy, Identity, Listener, Log, Stream
 from common.protocol.connection import AnswererConnection
@@ -48,6 +50,8 @@ CLOSE_TIMEOUT_S = 5.0
 GOODBYE_TIMEOUT_S = 1.0
 ACCEPT_RETRY_S = 0.1
 """Out of descriptors, say: time for some connections to end."""
+SHORTEST_LIMIT_S = min(FRAME_TIMEOUT_S, SEND_TIMEOUT_S, IDLE_CONNECTION_TIMEOUT_S)
+"""Nothing that begins from now on can be overdue sooner."""
 IDLE_WORKERS = 4
 """Tasks that a connection keeps waiting for work."""
 
@@ -164,10 +168,9 @@ class PeerServer:
     async def _look_after(self) -> None:
         """Time limits, in one place: a timer per receive and send would cost more than they do."""
         while True:
-            await trio.sleep(1)
             now = trio.current_time()
-            for connection in self._open:
-                connection.look_after(now)
+            due = [connection.look_after(now) for connection in self._open]
+            await trio.sleep_until(min([now + SHORTEST_LIMIT_S, *due]))
 
     async def _serve_one(self, connection: _ServerConnection, stream: Stream) -> None:
         try:
@@ -233,17 +236,28 @@ class _ServerConnection:
         self._ended: AlvearyError | None = None
         self._last_received = self._frame_since = trio.current_time()
 
-    def look_after(self, now: float) -> None:
-        """Called about every second: end a connection that has broken a limit of time."""
+    def look_after(self, now: float) -> float:
+        """End the connection if it has broken a limit of time.
+
+        Returns:
+            When to look again; what begins in the meantime has SHORTEST_LIMIT_S at least.
+        """
         if self._nursery is None:
-            return
-        idle_s = now - self._last_received
-        if self._outbox.is_stuck(now):
+            return math.inf
+        idle_at = math.inf
+        if not self._core.calls_in_flight:
+            idle_at = self._last_received + IDLE_CONNECTION_TIMEOUT_S
+        frame_late_at = self._frame_since + FRAME_TIMEOUT_S if self._charged else math.inf
+        stuck_at = self._outbox.stuck_at
+        if stuck_at <= now:
             self._end(Unavailable("connection_lost", cause="caller does not read"))
-        elif self._charged and now - self._frame_since >= FRAME_TIMEOUT_S:
+        elif frame_late_at <= now:
             self._end(Unavailable("connection_lost", cause="caller does not finish a frame"))
-        elif not self._core.calls_in_flight and idle_s >= IDLE_CONNECTION_TIMEOUT_S:
+        elif idle_at <= now:
             self._end(Unavailable("connection_lost", cause="idle"))
+        else:
+            return min(stuck_at, frame_late_at, idle_at)
+        return math.inf
 
     async def run(self) -> None:
         """Shake hands and answer calls until the connection ends.
@@ -321,6 +335,7 @@ class _ServerConnection:
         if count:
             self._core.bytes_received(count)
             self._last_received = trio.current_time()
+            self._outbox.begin_burst()
             return True
         self._core.end_of_stream()
         return False

@@ -79,6 +79,14 @@ class _SocketStream:
         finally:
             self._is_sending = False
 
+    def send_nowait(self, parts: Sequence[Buffer]) -> int:
+        if self._is_closed or self._is_sending:
+            return 0
+        try:
+            return self._send_now(b"".join(parts))
+        except OSError:  # it would wait, or it is broken
+            return 0
+
     async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
@@ -106,6 +114,9 @@ class _SocketStream:
     async def _send(self, parts: Sequence[Buffer]) -> None:
         raise NotImplementedError
 
+    def _send_now(self, data: bytes) -> int:
+        raise NotImplementedError
+
     async def _receive_into(self, buffer: memoryview) -> int:
         raise NotImplementedError
 
@@ -122,6 +133,9 @@ class PlainStream(_SocketStream):
                 await trio.lowlevel.wait_writable(self._socket)
                 continue
             pending = _after(pending, sent)
+
+    def _send_now(self, data: bytes) -> int:
+        return self._socket.send(data)
 
     async def _receive_into(self, buffer: memoryview) -> int:
         if self._may_have_more:
@@ -195,6 +209,10 @@ class SecureStream(_SocketStream):
         await self._send_records(runs)
         if is_corked:
             self._cork(False)
+
+    def _send_now(self, data: bytes) -> int:
+        # A record that TLS has begun and could not write is gone on with by whoever sends next.
+        return self._socket.write(data) if self._is_ready and data else 0
 
     def _cork(self, is_corked: bool) -> None:
         """OpenSSL writes each record by itself. Corked, TCP gathers them to large packets, and the

@@ -100,6 +100,70 @@ async def test_nothing_to_send_is_fine(network: Network, identity: KeyPair | Non
         assert await receive_exactly(far, 1) == b"x"
 
 
+async def test_what_is_sent_without_waiting_keeps_its_place(
+    network: Network, identity: KeyPair | None
+) -> None:
+    async with joined(network, identity) as (near, far):
+        assert near.send_nowait([b"one ", b"", bytearray(b"two "), memoryview(b"three")]) == 13
+        assert near.send_nowait([]) == 0
+        await near.send([b" four"])
+        assert near.send_nowait([b" five"]) == 5
+        assert await receive_exactly(far, 23) == b"one two three four five"
+
+
+async def test_a_full_stream_takes_nothing_without_waiting_and_loses_nothing(
+    network: Network, identity: KeyPair | None
+) -> None:
+    sent = bytearray()
+    async with joined(network, identity) as (near, far):
+        for number in range(100_000):
+            block = bytes([number % 251]) * 5000
+            taken = near.send_nowait([block[:10], block[10:]])
+            sent += block
+            if taken < len(block):
+                break
+        left = block[taken:]
+        async with trio.open_nursery() as nursery:
+            # What is left over goes first; more may follow it in the same send.
+            nursery.start_soon(near.send, [left, b"the ", b"end"])
+            with trio.fail_after(20):
+                assert await receive_exactly(far, len(sent) + 7) == sent + b"the end"
+
+
+async def test_nothing_is_sent_without_waiting_while_a_send_waits(
+    network: Network, identity: KeyPair | None
+) -> None:
+    block = bytes(8 * MIB)
+    async with joined(network, identity) as (near, _far):
+        while near.send_nowait([block[:5000]]) == 5000:
+            pass
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(near.send, [block])
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert near.send_nowait([b"x"]) == 0
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_lost_stream_takes_nothing_and_the_next_send_tells(
+    network: Network, identity: KeyPair | None
+) -> None:
+    async with joined(network, identity) as (near, far):
+
+        async def send_until_lost() -> None:
+            while True:
+                if not near.send_nowait([b"x"]):
+                    await near.send([b"x"])
+                await trio.lowlevel.checkpoint()
+
+        await far.close()
+        with trio.fail_after(5), pytest.raises(Unavailable, match="connection_lost"):
+            await send_until_lost()
+    async with joined(network, identity) as (near, far):
+        await near.close()
+        assert near.send_nowait([b"x"]) == 0
+
+
 async def test_both_ends_know_the_servers_key(network: Network) -> None:
     async with joined(network, SERVER) as (near, far):
         assert near.server_key == SERVER.public_key

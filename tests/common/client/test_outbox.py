@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
 import trio
 
-from common.client.outbox import Outbox, Turnstile
+from common.client.outbox import SEND_NOW_BYTES, Outbox, Turnstile
 from common.errors import Unavailable
 from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
 from common.ports import Buffer
@@ -17,14 +18,21 @@ class Pipe:
     server_key = None
     remote = "pipe"
 
-    def __init__(self) -> None:
+    def __init__(self, takes_now: int = 0) -> None:
         self.sent: list[bytes] = []
+        self.takes_now = takes_now
         self.open = trio.Event()
         self.open.set()
 
     async def send(self, parts: Sequence[Buffer]) -> None:
         await self.open.wait()
         self.sent.append(b"".join(parts))
+
+    def send_nowait(self, parts: Sequence[Buffer]) -> int:
+        taken = b"".join(parts)[: self.takes_now]
+        if taken:
+            self.sent.append(taken)
+        return len(taken)
 
     async def receive_into(self, buffer: memoryview) -> int:
         raise Unavailable("connection_lost")
@@ -95,13 +103,78 @@ async def test_a_peer_that_takes_nothing_is_seen(autojump_clock: trio.testing.Mo
         nursery.start_soon(outbox.run)
         outbox.put([b"x"])
         await trio.sleep(SEND_TIMEOUT_S - 1)
-        assert not outbox.is_stuck(trio.current_time())
+        assert outbox.stuck_at > trio.current_time()
         await trio.sleep(2)
-        assert outbox.is_stuck(trio.current_time())
+        assert outbox.stuck_at <= trio.current_time()
         pipe.open.set()
         await outbox.wait_idle()
-        assert not outbox.is_stuck(trio.current_time())
+        assert outbox.stuck_at == math.inf
         nursery.cancel_scope.cancel()
+
+
+async def test_the_first_of_a_burst_leaves_at_once_and_the_others_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    pipe = Pipe(takes_now=100)
+    outbox = Outbox(pipe, ignore)
+    given: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        await trio.testing.wait_all_tasks_blocked()
+        first = outbox.put([b"one", b"payload"], given.append)
+        assert pipe.sent == [b"onepayload"]
+        assert given == [7]
+        assert outbox.was_taken(first)
+        assert not outbox.unsent_bytes
+        second = outbox.put([b"two"])
+        outbox.put([b"three"])
+        assert not outbox.was_taken(second)
+        await outbox.wait_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put([b"four"])
+        outbox.begin_burst()
+        outbox.put([b"five"])
+        assert pipe.sent == [b"onepayload", b"twothree", b"four", b"five"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("takes_now", [0, 1, 4, 10])
+async def test_what_the_stream_does_not_take_at_once_follows_in_order(
+    autojump_clock: trio.testing.MockClock, takes_now: int
+) -> None:
+    pipe = Pipe(takes_now)
+    outbox = Outbox(pipe, ignore)
+    given: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        await trio.testing.wait_all_tasks_blocked()
+        first = outbox.put([b"head", b"payload"], given.append)
+        assert outbox.was_taken(first), "some of it may have left"
+        assert outbox.unsent_bytes == 11 - takes_now
+        outbox.begin_burst()
+        second = outbox.put([b"next"], given.append)
+        assert not outbox.was_taken(second)
+        assert not given
+        await outbox.wait_idle()
+        assert outbox.was_taken(second)
+        nursery.cancel_scope.cancel()
+    assert b"".join(pipe.sent) == b"headpayloadnext"
+    assert given == [7, 0]
+    assert not outbox.unsent_bytes
+
+
+async def test_a_long_frame_is_left_to_the_writer(autojump_clock: trio.testing.MockClock) -> None:
+    pipe = Pipe(takes_now=1 << 30)
+    outbox = Outbox(pipe, ignore)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put([bytes(SEND_NOW_BYTES + 1)])
+        outbox.put([b"behind"])
+        assert not pipe.sent
+        await outbox.wait_idle()
+        nursery.cancel_scope.cancel()
+    assert pipe.sent == [bytes(SEND_NOW_BYTES + 1) + b"behind"]
 
 
 @pytest.mark.parametrize("cancelled", [None, 0, 3])
