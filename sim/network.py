@@ -7,6 +7,7 @@ process as a reset. TLS is modelled by what it gives: the server's key, checked 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -147,6 +148,7 @@ class SimPipe:
         self._is_finished = False
         self._sent_at = 0.0
         self._last_arrival = 0.0
+        self._alarm = trio.CancelScope()
         self._reader = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
         internet.register(self)
@@ -198,27 +200,28 @@ class SimPipe:
         self._runs.append((self._last_arrival, memoryview(data)))
         self.held += len(data)
         if len(self._runs) == 1:
-            self._reader.unpark_all()
+            if self._last_arrival <= trio.current_time():
+                self._reader.unpark_all()
+            else:
+                self._alarm.deadline = self._next_arrival()
         return True
 
     async def take_into(self, buffer: memoryview) -> int:
-        while True:
-            if self.is_reset:
-                raise Unavailable("connection_lost")
-            if self._runs:
-                arrival, data = self._runs[0]
-                if self.internet.is_blocked(self.source, self.target):
-                    await self._reader.park()
-                elif arrival > trio.current_time():
-                    with trio.move_on_at(arrival):
-                        await self._reader.park()
-                else:
-                    return self._deliver(data, buffer)
-            elif self._is_finished and not self.internet.is_blocked(self.source, self.target):
-                self.internet.forget(self)
-                return 0
-            else:
+        while not self.is_readable():
+            # One wait for each run of bytes, and one timer: who puts the run sets it.
+            with trio.CancelScope(deadline=self._next_arrival()) as self._alarm:
                 await self._reader.park()
+        if self.is_reset:
+            raise Unavailable("connection_lost")
+        if self._runs:
+            return self._deliver(self._runs[0][1], buffer)
+        self.internet.forget(self)
+        return 0
+
+    def _next_arrival(self) -> float:
+        if not self._runs or self.internet.is_blocked(self.source, self.target):
+            return math.inf
+        return self._runs[0][0]
 
     def _deliver(self, data: memoryview, buffer: memoryview) -> int:
         count = min(len(data), len(buffer))

@@ -279,8 +279,10 @@ class PeerConnection:
                         if isinstance(event.error, PeerViolation):
                             raise event.error
                 self._gate.nudge()
-                if core.state is State.DRAINING and not core.calls_in_flight:
-                    raise Unavailable("connection_lost", cause="peer went away")
+                if not core.calls_in_flight:
+                    if core.state is State.DRAINING:
+                        raise Unavailable("connection_lost", cause="peer went away")
+                    self._alarm.deadline = self._last_received + IDLE_AFTER_S
                 count = await stream.receive_into(core.get_buffer())
                 if not count:
                     core.end_of_stream()
