@@ -111,7 +111,7 @@ def main(
         jobs = ci_jobs()
         total = len(jobs)
     elif seed is not None:
-        jobs, total = [Job(scenario, seed)], 1
+        jobs, total = [Job(scenario, seed, keeps_events=pictures is not None)], 1
     elif real_minutes is not None and seeds is None:
         start = time.time_ns() // 1000 % 10**9
         jobs, total = (Job(scenario, number) for number in itertools.count(start)), None
@@ -167,7 +167,7 @@ def _report(
         click.echo(f"{len(failed)} of {done} seeds failed ({names}); {summary}", err=as_json)
         raise SystemExit(1)
     click.echo(
-        f"{done} seeds held: durability, linearizability, listings, ownership, accounting and "
+        f"{done} {'seed' if done == 1 else 'seeds'} held: durability, linearizability, listings, ownership, accounting and "
         f"bounds; {summary}",
         err=as_json,
     )

@@ -40,6 +40,7 @@ KINDS: Final = (
     "stalled_disk",
     "sync_error",
     "write_error",
+    "store_error",
     "full_disk",
     "clock_step",
     "cut_connections",
@@ -139,6 +140,8 @@ class Nemesis:
             node.platter.capacity_bytes = self._cluster.shape.cell_capacity_bytes
             node.clock_offset_s = 0.0
             node.cut_at_step = None
+            for database in node.databases.values():
+                database.fail_commits = 0.0
         async with self._joining:
             pass
 
@@ -264,6 +267,21 @@ class Nemesis:
 
     def _write_error(self) -> None:
         self._error("write_error", self._cell())
+
+    def _store_error(self) -> None:
+        """A store cannot commit: what was to be written is not, and who asked is told."""
+        daemon = self._any()
+        databases = list(daemon.node.databases.values())
+        share = self._chance.choice((0.01, 0.2, 1.0))
+        self._note(daemon, "store error", probability=share)
+        for database in databases:
+            database.fail_commits = share
+
+        def end() -> None:
+            for database in databases:
+                database.fail_commits = 0.0
+
+        self._for_a_while(end)
 
     def _rotten(self) -> Daemon | None:
         rotten = self._cluster.cells[: self._plan.rotten_cells]

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -34,15 +34,16 @@ rare."""
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One seed of one scenario."""
+    """One seed of one scenario. ``keeps_events``: also those of a run in which all held."""
 
     scenario: Scenario
     seed: int
+    keeps_events: bool = False
 
 
 def _run(job: Job) -> Report:
     report = run_scenario(job.scenario, job.seed)
-    if report.holds:
+    if report.holds and not job.keeps_events:
         report.events = []
     return report
 
@@ -119,6 +120,3 @@ def how_to_replay(report: Report) -> str:
 def default_processes() -> int:
     """One per core."""
     return os.cpu_count() or 1
-
-
-ShowProgress = Callable[[int, int, Report], None]

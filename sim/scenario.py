@@ -60,6 +60,7 @@ DISK_KINDS: Final = (
     "stalled_disk",
     "sync_error",
     "write_error",
+    "store_error",
     "full_disk",
     "rot",
     "read_error",
