@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+import outcome
 import trio
 
+from common.client.peers import Answer
 from common.client.resources import Resources
 from common.crypto.digest import leaf, shard_root
 from common.crypto.stream import StripeCipher
@@ -22,7 +25,7 @@ from common.ids import DIGEST_BYTES, PeerId
 from common.limits import INLINE_STRIPE_BYTES
 from common.ports import Address
 from common.protocol.get_plan import slot_order
-from common.wire.messages import Endpoint, SegmentPlace, ShardRead, ShardUnits
+from common.wire.messages import Endpoint, Reply, SegmentPlace, ShardRead, ShardUnits
 
 EXPIRED_REASONS: Final = frozenset({"order_expired"})
 Report = Callable[[SegmentPlace, int, str], None]
@@ -117,23 +120,34 @@ class SegmentReader:
         if len(good) < self.geometry.k:
             raise Unavailable("too_few_shards", good=len(good), needed=self.geometry.k)
 
-    async def ask(self, slot: int, first: int, count: int) -> Units:
-        """Ask one slot; what comes is of the right shape, and its leaves belong to its root.
+    def ask(self, slot: int, first: int, count: int, answer: Answer) -> Callable[[], None]:
+        """Ask one slot; see :meth:`common.client.peers.PeerPool.begin`."""
+        geometry = self.geometry
+        want_leaves = geometry.stripes > 1 and slot not in self._leaves
+        request = ShardRead(self._place.orders[slot], first, count, want_leaves)
+        return self._resources.pool.begin(
+            self._addresses[slot],
+            self._cells[slot],
+            request,
+            (),
+            answer,
+            bulk=count * geometry.unit_bytes > INLINE_STRIPE_BYTES,
+        )
+
+    def checked(
+        self, slot: int, first: int, count: int, reply: Reply, payload: memoryview
+    ) -> Units:
+        """What a slot answered: of the right shape, and its leaves belong to its root.
 
         Raises:
-            AlvearyError: no answer, or a wrong one.
+            Corrupt: it is not.
         """
-        place, geometry = self._place, self.geometry
-        want_leaves = geometry.stripes > 1 and slot not in self._leaves
-        request = ShardRead(place.orders[slot], first, count, want_leaves)
-        reply, payload = await self._resources.pool.call(
-            self._addresses[slot], self._cells[slot], request
-        )
+        geometry = self.geometry
         assert isinstance(reply, ShardUnits)
         end = min(geometry.shard_bytes, (first + count) * geometry.unit_bytes)
         if len(payload) != end - first * geometry.unit_bytes:
             raise Corrupt("wrong_length")
-        if want_leaves and slot not in self._leaves:
+        if geometry.stripes > 1 and slot not in self._leaves:
             if len(reply.leaves) != geometry.stripes * DIGEST_BYTES:
                 raise Corrupt("wrong_leaves")
             root = shard_root(geometry.unit_bytes, geometry.shard_bytes, reply.leaves)
@@ -237,38 +251,48 @@ class _Race:
         self._needed = reader.geometry.k
         self._hedge_at: dict[int, float] = {}
         self._asked_at: dict[int, float] = {}
+        self._calls: dict[int, Callable[[], None]] = {}
+        """By slot that has not answered, how to give its call up."""
         self._changed = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
+        try:
             while len(self._good) < self._needed:
                 now = trio.current_time()
                 self._hedge_at = {slot: at for slot, at in self._hedge_at.items() if at > now}
                 # Who is late does not count any more; a spare is asked in its stead.
                 while len(self._good) + len(self._hedge_at) < self._needed and self._spares:
-                    self._ask_next(nursery)
+                    self._ask_next()
                 if not self._asked_at:
                     break
                 with trio.move_on_at(min(self._hedge_at.values(), default=float("inf"))):
                     await self._changed.park()
-            nursery.cancel_scope.cancel()
+        finally:
+            for give_up in self._calls.values():
+                give_up()
         now = trio.current_time()
         for slot, asked_at in self._asked_at.items():
             if slot not in self._hedge_at:
                 self._reader.late(slot, now - asked_at)
 
-    def _ask_next(self, nursery: trio.Nursery) -> None:
+    def _ask_next(self) -> None:
         slot = self._spares.pop()
-        now = trio.current_time()
-        self._asked_at[slot] = now
-        self._hedge_at[slot] = now + self._reader.patience_s(slot)
-        nursery.start_soon(self._ask, slot)
+        reader, now = self._reader, trio.current_time()
+        answer = partial(self._answered, slot)
+        try:
+            self._calls[slot] = reader.ask(slot, self._first, self._count, answer)
+        except AlvearyError as error:
+            reader.failed(slot, error)
+        else:
+            self._asked_at[slot] = now
+            self._hedge_at[slot] = now + reader.patience_s(slot)
 
-    async def _ask(self, slot: int) -> None:
+    def _answered(self, slot: int, result: outcome.Outcome[tuple[Reply, memoryview]]) -> None:
+        del self._calls[slot]
         reader = self._reader
         has_failed = False
         try:
-            units = await reader.ask(slot, self._first, self._count)
+            units = reader.checked(slot, self._first, self._count, *result.unwrap())
         except AlvearyError as error:
             has_failed = True
             reader.failed(slot, error)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import outcome
 import trio
@@ -37,10 +38,15 @@ FORGET_AFTER_S: Final = 60.0
 """How long the back-off of a peer without connections is remembered beyond its end."""
 
 
+Answer: TypeAlias = Callable[[outcome.Outcome[tuple[Reply, memoryview]]], None]
+"""Is given what a call came to: the reply and its payload, or an AlvearyError. It must not wait,
+nor begin calls, nor give any up."""
+
+
 class _Waiting(NamedTuple):
     """Who waits for the answer to a call."""
 
-    task: trio.lowlevel.Task
+    answer: Answer
     number: int
     """Of its frame in the outbox."""
     deadline: float
@@ -101,19 +107,55 @@ class PeerConnection:
             Outcome: ``connection_lost`` or ``call_timeout``: perhaps carried out.
             AlvearyError: any other that the peer answers with.
         """
-        now = trio.current_time()
-        deadline = now + timeout_s
+        deadline = trio.current_time() + timeout_s
         if not self._gate.enter_nowait():
             with trio.move_on_at(deadline) as scope:
                 await self._gate.enter()
             if scope.cancelled_caught:
                 raise Unavailable("call_timeout", timeout_s=timeout_s)
-            now = trio.current_time()
+        reschedule = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        call_id = self._send_call(request, payload, reschedule, deadline, timeout_s)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.give_up(call_id)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        answer: tuple[Reply, memoryview] = await trio.lowlevel.wait_task_rescheduled(abort)
+        return answer
+
+    def begin(
+        self, request: Request, payload: Sequence[Buffer], answer: Answer, *, timeout_s: float
+    ) -> int | None:
+        """Make a call without waiting for its answer. Arguments are those of :meth:`call`.
+
+        Args:
+            answer: called once, later, unless the call is given up before.
+
+        Returns:
+            A number for :meth:`give_up`; None, and nothing was begun: it has to wait its turn.
+
+        Raises:
+            Unavailable: ``connection_lost``: surely not carried out.
+        """
+        if not self._gate.enter_nowait():
+            return None
+        deadline = trio.current_time() + timeout_s
+        return self._send_call(request, payload, answer, deadline, timeout_s)
+
+    def _send_call(
+        self,
+        request: Request,
+        payload: Sequence[Buffer],
+        answer: Answer,
+        deadline: float,
+        timeout_s: float,
+    ) -> int:
+        """Send the call whose turn it is, and let the next have its turn."""
         try:
             if self._lost is not None or self._core.state is not State.OPEN:
                 raise self._unavailable()
             if not self._core.calls_in_flight:
-                self._busy_since = now
+                self._busy_since = now = trio.current_time()
                 self._alarm.deadline = min(deadline, now + PROBE_AFTER_S)
             elif deadline < self._alarm.deadline:  # setting it is dear
                 self._alarm.deadline = deadline
@@ -121,15 +163,15 @@ class PeerConnection:
             number = self._outbox.put(parts)
         finally:
             self._gate.nudge()
-        task = trio.lowlevel.current_task()
-        self._waiting[call_id] = _Waiting(task, number, deadline, timeout_s)
+        self._waiting[call_id] = _Waiting(answer, number, deadline, timeout_s)
+        return call_id
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._forget(call_id)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        answer: tuple[Reply, memoryview] = await trio.lowlevel.wait_task_rescheduled(abort)
-        return answer
+    def give_up(self, call_id: int) -> None:
+        """The caller does not wait any more; nothing happens if the call has ended."""
+        if self._waiting.pop(call_id, None) is not None and self._lost is None:
+            parts = self._core.cancel(call_id)
+            if parts:
+                self._outbox.put(parts)
 
     async def _keep_time(self) -> None:
         """One alarm for all that can become due: a cancel scope for each call would be a tenth of
@@ -149,9 +191,8 @@ class PeerConnection:
     def _end_late_calls(self, now: float) -> None:
         for call_id, call in list(self._waiting.items()):
             if call.deadline <= now:
-                self._forget(call_id)
-                error = Outcome("call_timeout", timeout_s=call.timeout_s)
-                trio.lowlevel.reschedule(call.task, outcome.Error(error))
+                self.give_up(call_id)
+                call.answer(outcome.Error(Outcome("call_timeout", timeout_s=call.timeout_s)))
 
     def _look_after(self, now: float) -> None:
         """Probe a silent peer, give up a dead or an idle one."""
@@ -233,13 +274,6 @@ class PeerConnection:
         cause = str(self._lost) if self._lost is not None else "peer is going away"
         return Unavailable("connection_lost", cause=cause)
 
-    def _forget(self, call_id: int) -> None:
-        """The caller does not wait any more."""
-        if self._waiting.pop(call_id, None) is not None and self._lost is None:
-            parts = self._core.cancel(call_id)
-            if parts:
-                self._outbox.put(parts)
-
     async def _next_event(self) -> Event:
         while True:
             event = self._core.next_event()
@@ -268,12 +302,11 @@ class PeerConnection:
                     if isinstance(event, Answered):
                         found = waiting.pop(event.call_id, None)
                         if found is not None:
-                            value = (event.reply, event.payload)
-                            trio.lowlevel.reschedule(found.task, outcome.Value(value))
+                            found.answer(outcome.Value((event.reply, event.payload)))
                     elif isinstance(event, Failed):
                         found = waiting.pop(event.call_id, None)
                         if found is not None:
-                            trio.lowlevel.reschedule(found.task, outcome.Error(event.error))
+                            found.answer(outcome.Error(event.error))
                     else:
                         assert isinstance(event, GoingAway)
                         if isinstance(event.error, PeerViolation):
@@ -309,7 +342,7 @@ class PeerConnection:
         facts = {"cause": str(error), "remote": self._stream.remote}
         for call in self._waiting.values():
             kind = Outcome if self._outbox.was_taken(call.number) else Unavailable
-            trio.lowlevel.reschedule(call.task, outcome.Error(kind("connection_lost", **facts)))
+            call.answer(outcome.Error(kind("connection_lost", **facts)))
         self._waiting.clear()
         self._outbox.give_up()
         self._gate.nudge()
@@ -383,8 +416,12 @@ class PeerPool:
         payload: Sequence[Buffer] = (),
         *,
         timeout_s: float = CALL_TIMEOUT_S,
+        bulk: bool = False,
     ) -> tuple[Reply, memoryview]:
         """Make a call on the best connection to a peer; see :meth:`PeerConnection.call`.
+
+        Args:
+            bulk: a large frame goes or comes: better not on the connection of the small ones.
 
         Raises:
             Unavailable: also ``connect_failed`` and, while the peer is known to be down and its
@@ -392,26 +429,77 @@ class PeerPool:
             PeerViolation: ``wrong_server_key``: somebody else listens there.
         """
         deadline = trio.current_time() + timeout_s
-        connection = await self.connection(address, pin, timeout_s=timeout_s)
+        connection = await self.connection(address, pin, timeout_s=timeout_s, bulk=bulk)
         left_s = deadline - trio.current_time()
         return await connection.call(request, payload, timeout_s=left_s)
 
+    def begin(
+        self,
+        address: Address,
+        pin: PeerId,
+        request: Request,
+        payload: Sequence[Buffer],
+        answer: Answer,
+        *,
+        bulk: bool = False,
+    ) -> Callable[[], None]:
+        """Make a call as :meth:`call` does, without waiting for its answer: who makes several at
+        once needs no task for each, which would cost more than the call.
+
+        Args:
+            answer: called once, later, with what the call came to.
+
+        Returns:
+            Gives the call up: from then on ``answer`` is not called. Harmless when it has been.
+
+        Raises:
+            AlvearyError: as :meth:`call`, where it is known at once that it cannot be made.
+        """
+        connection = self._ready(address, pin, bulk)
+        if connection is not None:
+            call_id = connection.begin(request, payload, answer, timeout_s=CALL_TIMEOUT_S)
+            if call_id is not None:
+                return partial(connection.give_up, call_id)
+        if self._nursery is None:
+            raise Unavailable("pool_stopped")
+        scope = trio.CancelScope()
+
+        async def call_in_turn() -> None:
+            result: outcome.Outcome[tuple[Reply, memoryview]]
+            with scope:
+                try:
+                    result = outcome.Value(
+                        await self.call(address, pin, request, payload, bulk=bulk)
+                    )
+                except AlvearyError as error:
+                    result = outcome.Error(error)
+                if not scope.cancel_called:
+                    answer(result)
+
+        self._nursery.start_soon(call_in_turn)
+        return scope.cancel
+
     async def connection(
-        self, address: Address, pin: PeerId, *, timeout_s: float = math.inf
+        self,
+        address: Address,
+        pin: PeerId,
+        *,
+        timeout_s: float = math.inf,
+        bulk: bool = False,
     ) -> PeerConnection:
         """The best connection to a peer, for requests that must share one. Waits for a new one
         only when none is open, and no longer than ``timeout_s``. Raises as :meth:`call` does."""
-        connection = self._ready(address, pin)
+        connection = self._ready(address, pin, bulk)
         if connection is None:
             with trio.move_on_after(timeout_s):
                 while connection is None:
                     await self._peers[address, pin].changed.wait()
-                    connection = self._ready(address, pin)
+                    connection = self._ready(address, pin, bulk)
             if connection is None:
                 raise Unavailable("call_timeout", timeout_s=timeout_s)
         return connection
 
-    def _ready(self, address: Address, pin: PeerId) -> PeerConnection | None:
+    def _ready(self, address: Address, pin: PeerId, bulk: bool) -> PeerConnection | None:
         """The best open connection, or None while one is being made; begins it if need be."""
         key = (address, pin)
         peer = self._peers.get(key)
@@ -421,7 +509,8 @@ class PeerPool:
         usable = [each for each in peer.connections if each.is_open()]
         if len(usable) == self._most == 1:
             return usable[0]
-        choice = choose([each.load for each in usable], peer.connecting, self._most)
+        loads = [each.load for each in usable]
+        choice = choose(loads, peer.connecting, self._most, bulk=bulk)
         may_connect = trio.current_time() >= peer.retry_at
         if choice.connect and may_connect:
             if self._nursery is None:

@@ -189,7 +189,7 @@ class SegmentUpload:
         upload = 0
         with self._scopes[slot] as scope:
             try:
-                connection = await resources.pool.connection(grant.addresses[slot], cell)
+                connection = await resources.pool.connection(grant.addresses[slot], cell, bulk=True)
                 upload = next(resources.upload_numbers)
                 order = grant.orders[slot]
                 await connection.call(

@@ -5,6 +5,10 @@ Source: docs/data-path.md, "Writing".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import outcome
 import trio
 
 from common.client.resources import Resources
@@ -15,7 +19,7 @@ from common.erasure.stripe import EncodedStripe
 from common.errors import AlvearyError, Refused
 from common.limits import MAX_FRAME_PAYLOAD_BYTES, SMALL_OBJECT_BYTES
 from common.protocol.put_plan import PutQuorum, Verdict
-from common.wire.messages import NewSegment, ShardPut
+from common.wire.messages import NewSegment, Reply, ShardPut
 
 assert SMALL_OBJECT_BYTES + 4096 <= MAX_FRAME_PAYLOAD_BYTES, "a shard at k = 1 fits a request"
 
@@ -38,6 +42,8 @@ class WholeWrite:
         self._geometry = geometry
         self._encoded = encoded
         self._quorum = PutQuorum(grant.n, grant.quorum, suspects=suspects, sent_at=now)
+        self._calls: dict[int, Callable[[], None]] = {}
+        """By slot that has not answered, how to give its call up."""
         self._changed = trio.lowlevel.ParkingLot()
         self._roots = [
             shard_root(
@@ -51,9 +57,9 @@ class WholeWrite:
     async def run(self) -> NewSegment | None:
         """Write; None when the quorum is lost."""
         grant, geometry, quorum = self._grant, self._geometry, self._quorum
-        async with trio.open_nursery() as nursery:
+        try:
             for slot in range(grant.n):
-                nursery.start_soon(self._put, slot)
+                self._put(slot)
             while True:
                 verdict, deadline = quorum.verdict(trio.current_time())
                 if verdict is not Verdict.WAIT:
@@ -63,7 +69,9 @@ class WholeWrite:
                 else:
                     with trio.move_on_at(deadline):
                         await self._changed.park()
-            nursery.cancel_scope.cancel()
+        finally:
+            for give_up in self._calls.values():
+                give_up()
         if verdict is Verdict.LOST:
             return None
         now = trio.current_time()
@@ -81,17 +89,29 @@ class WholeWrite:
             quorum.durable_mask(),
         )
 
-    async def _put(self, slot: int) -> None:
+    def _put(self, slot: int) -> None:
         grant, resources = self._grant, self._resources
         request = ShardPut(grant.orders[slot], self._geometry.unit_bytes, self._roots[slot])
         payload = [stripe.units[slot] for stripe in self._encoded]
-        cell = grant.cells[slot]
         try:
-            await resources.pool.call(grant.addresses[slot], cell, request, payload)
+            self._calls[slot] = resources.pool.begin(
+                grant.addresses[slot],
+                grant.cells[slot],
+                request,
+                payload,
+                partial(self._answered, slot),
+            )
+        except AlvearyError as error:
+            self._failed(slot, error)
+
+    def _answered(self, slot: int, result: outcome.Outcome[tuple[Reply, memoryview]]) -> None:
+        del self._calls[slot]
+        try:
+            result.unwrap()
         except AlvearyError as error:
             self._failed(slot, error)
         else:
-            resources.health.answered(cell)
+            self._resources.health.answered(self._grant.cells[slot])
             self._quorum.slot_is_durable(slot, trio.current_time())
         if self._quorum.verdict(trio.current_time())[0] is not Verdict.WAIT or (
             self._quorum.quorum_at is not None

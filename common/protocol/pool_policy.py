@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from common.limits import RECONNECT_MAX_S, RECONNECT_MIN_S
+from common.limits import KIB, RECONNECT_MAX_S, RECONNECT_MIN_S
+
+GATHER_CALLS: Final = 32
+GATHER_BYTES: Final = 64 * KIB
+"""Small calls share one connection while it has no more in flight and unsent than this: what goes
+and comes in one piece costs both ends one system call and one wake-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +33,9 @@ class Choice:
     connect: bool
 
 
-def choose(loads: Sequence[Load], connecting: int, most: int) -> Choice:
-    """Spread calls: the least loaded connection, and one more while all are busy.
+def choose(loads: Sequence[Load], connecting: int, most: int, *, bulk: bool) -> Choice:
+    """Gather small calls on the first connection; spread the others: the least loaded connection,
+    and one more while all are busy.
 
     Nobody waits for a new connection while an open one can take the call.
 
@@ -36,10 +43,18 @@ def choose(loads: Sequence[Load], connecting: int, most: int) -> Choice:
         loads: the open connections.
         connecting: how many are being made.
         most: connections per peer, at least 1.
+        bulk: a large frame goes or comes.
     """
     if not loads:
         return Choice(use=None, connect=connecting == 0)
-    use = min(range(len(loads)), key=lambda i: (loads[i].unsent_bytes, loads[i].calls_in_flight))
+    first = loads[0]
+    gathers = first.unsent_bytes <= GATHER_BYTES and first.calls_in_flight < GATHER_CALLS
+    if gathers and not bulk:
+        return Choice(use=0, connect=False)
+    # Among equals the last, away from the small calls.
+    use = min(
+        range(len(loads)), key=lambda i: (loads[i].unsent_bytes, loads[i].calls_in_flight, -i)
+    )
     busy = loads[use].calls_in_flight > 0
     return Choice(use=use, connect=busy and connecting == 0 and len(loads) < most)
 

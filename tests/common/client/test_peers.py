@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import outcome
 import pytest
 import trio
 
@@ -22,6 +23,7 @@ from common.limits import (
     MIB,
 )
 from common.ports import Address, Buffer, Listener
+from common.protocol.pool_policy import GATHER_CALLS
 from common.wire.frame import Kind, encode_frame
 from common.wire.messages import (
     CellFactsGet,
@@ -30,6 +32,7 @@ from common.wire.messages import (
     Reply,
     Request,
     ShardAppend,
+    ShardFinish,
     ShardRead,
     ShardUnits,
 )
@@ -149,10 +152,89 @@ async def test_more_connections_are_made_while_all_are_busy(
     async with bench({ShardAppend: slow}, connections_per_peer=3) as it:
         async with trio.open_nursery() as nursery:
             for _ in range(9):
-                nursery.start_soon(it.call, ping_like())
+                nursery.start_soon(
+                    lambda: it.pool.call(it.address, SERVER.peer_id, ping_like(), bulk=True)
+                )
                 await trio.sleep(0.01)
         assert it.server.connections == 3
         assert len(seen) == 3
+
+
+async def test_small_calls_share_a_connection(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+        await trio.sleep(1)
+        return Done()
+
+    async with bench({ShardAppend: slow}, connections_per_peer=3) as it:
+        async with trio.open_nursery() as nursery:
+            for _ in range(GATHER_CALLS):
+                nursery.start_soon(it.call, ping_like())
+        assert it.server.connections == 1
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_calls_begun_by_one_task_are_answered_once_unless_given_up(
+    autojump_clock: trio.testing.MockClock, connected: bool
+) -> None:
+    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+        await trio.sleep(1)
+        if isinstance(request, ShardFinish):
+            raise Refused("no_such_upload")
+        return Done()
+
+    answers: list[tuple[str, outcome.Outcome[tuple[Reply, memoryview]]]] = []
+    async with bench({ShardAppend: slow, ShardFinish: slow}) as it:
+
+        def begin(name: str, request: Request) -> Callable[[], None]:
+            return it.pool.begin(
+                it.address,
+                SERVER.peer_id,
+                request,
+                (),
+                lambda result: answers.append((name, result)),
+            )
+
+        if connected:
+            await it.connection()
+        kept = begin("kept", ping_like())
+        dropped = begin("dropped", ping_like())
+        begin("refused", ShardFinish(1, bytes(32)))
+        assert not answers
+        dropped()
+        await trio.sleep(1.5)
+        assert sorted(name for name, _ in answers) == ["kept", "refused"]
+        found = dict(answers)
+        assert isinstance(found["kept"].unwrap()[0], Done)
+        with pytest.raises(Refused):
+            found["refused"].unwrap()
+        kept()  # harmless
+        dropped()
+        answers.clear()
+        begin("cut", ping_like())
+        it.swarm.internet.cut("near", "far")
+        await trio.sleep(30)
+        ((_, lost),) = answers
+        with pytest.raises(Outcome):
+            lost.unwrap()
+
+
+async def test_a_call_begun_at_a_peer_that_is_down_fails_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answers: list[outcome.Outcome[tuple[Reply, memoryview]]] = []
+    async with bench() as it:
+        it.far.crash(power=False)
+        it.serving.cancel()
+        await trio.sleep(0.1)
+        it.pool.begin(it.address, SERVER.peer_id, Ping(), (), answers.append)
+        await trio.sleep(0.1)
+        (found,) = answers
+        with pytest.raises(Unavailable, match="connect_failed"):
+            found.unwrap()
+        with pytest.raises(Unavailable, match="connect_failed"):
+            it.pool.begin(it.address, SERVER.peer_id, Ping(), (), answers.append)
+    with pytest.raises(Unavailable, match="pool_stopped"):
+        it.pool.begin(it.address, CALLER.peer_id, Ping(), (), answers.append)
 
 
 def ping_like() -> Request:
