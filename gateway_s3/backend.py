@@ -87,8 +87,14 @@ class Backend:
     crowd: HashCrowd = field(default_factory=HashCrowd)
 
     def new_version(self) -> VersionId:
-        """A fresh id for a version, an upload or a try at a part."""
+        """A fresh id for a version or a try at a part."""
         return VersionId(self.entropy(16))
+
+    def new_upload(self) -> VersionId:
+        """A fresh id for an upload. It begins with the time: uploads of one key are listed in the
+        order of their ids, and by S3's rules in the order of their beginnings."""
+        now_ms = int(self.clock.now() * 1000)
+        return VersionId(now_ms.to_bytes(6, "big") + self.entropy(10))
 
     def new_bucket(self) -> BucketId:
         """A fresh bucket id."""

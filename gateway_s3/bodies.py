@@ -53,6 +53,7 @@ class IncomingBody:
         stored: the checksum that must be known at the end; None: the one that the client says, or
             CRC64NVME, as S3 does.
         strict: a checksum that the client says must be the stored one.
+        required: and the client must say it.
         checksum_is_of_body: False: a checksum header is of something else (the finished object).
 
     Raises:
@@ -66,6 +67,7 @@ class IncomingBody:
         *,
         stored: Algorithm | None = None,
         strict: bool = False,
+        required: bool = False,
         checksum_is_of_body: bool = True,
     ) -> None:
         self.size = payload_bytes(request, verified.payload)
@@ -75,11 +77,12 @@ class IncomingBody:
         self._verified = verified
         self._body = request.body
         said = self._expected.algorithm if self._expected is not None else None
-        if strict and stored is not None and said is not None and said is not stored:
+        if strict and stored is not None and said is not stored and (said or required):
             raise S3Error(
                 errors.INVALID_REQUEST,
                 "Checksum Type mismatch occurred, expected checksum Type: "
-                f"{stored.value.lower()}, actual checksum Type: {said.value.lower()}",
+                f"{stored.value.lower()}, "
+                f"actual checksum Type: {said.value.lower() if said else 'null'}",
             )
         self.algorithm = stored or said or Algorithm.CRC64NVME
         self._md5 = hashlib.md5(usedforsecurity=False)

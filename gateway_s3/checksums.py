@@ -131,10 +131,12 @@ def new_checksum(algorithm: Algorithm) -> Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The checksum a body must have. ``digest``: None when it comes in the trailer."""
+    """The checksum a body must have. ``digest``: None when it comes in the trailer. ``parts``: of
+    how many parts' checksums it is said to be one; 0: not said."""
 
     algorithm: Algorithm
     digest: bytes | None
+    parts: int = 0
 
 
 def encode(digest: bytes) -> str:
@@ -194,12 +196,15 @@ def content_md5(request: Request) -> bytes | None:
     return digest
 
 
-def expected_checksum(request: Request, trailers: frozenset[str]) -> Expected | None:
+def expected_checksum(
+    request: Request, trailers: frozenset[str] = frozenset(), *, of_parts: bool = False
+) -> Expected | None:
     """The checksum that a request says its body has, in a header or in the trailer to come.
 
     Args:
         request: any.
         trailers: of :func:`gateway_s3.chunked.announced_trailers`.
+        of_parts: it is that of an object in parts: ``-N`` may stand behind it.
 
     Returns:
         None when it says none.
@@ -211,7 +216,7 @@ def expected_checksum(request: Request, trailers: frozenset[str]) -> Expected | 
     found: list[Expected] = []
     for algorithm in Algorithm:
         found += [
-            Expected(algorithm, parse_checksum(algorithm, value))
+            _in_header(algorithm, value, of_parts=of_parts)
             for value in request.all(algorithm.header.encode("ascii"))
         ]
         if algorithm.header in trailers:
@@ -242,6 +247,16 @@ def expected_checksum(request: Request, trailers: frozenset[str]) -> Expected | 
                 "Value for x-amz-sdk-checksum-algorithm header is invalid.",
             )
     return found[0] if found else None
+
+
+def _in_header(algorithm: Algorithm, value: bytes, *, of_parts: bool) -> Expected:
+    text, dash, count = value.partition(b"-") if of_parts else (value, b"", b"")
+    digest = parse_checksum(algorithm, text)
+    if not dash:
+        return Expected(algorithm, digest)
+    if not count.isdigit() or len(count) > 5:
+        raise S3Error(errors.INVALID_REQUEST, f"Value for {algorithm.header} header is invalid.")
+    return Expected(algorithm, digest, int(count))
 
 
 def upload_checksum(

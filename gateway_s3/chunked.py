@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import Final, NoReturn
 
 from common.http.records import Request
@@ -27,7 +28,7 @@ MAX_TRAILER_BYTES: Final = 4096
 
 _SMALL_BYTES: Final = 1024
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
-_SIGNATURE: Final = b"chunk-signature="
+_SIGNATURE: Final = re.compile(rb"chunk-signature=([0-9a-fA-F]{64})")
 _TRAILER_SIGNATURE: Final = "x-amz-trailer-signature"
 _LINE, _DATA, _DATA_END, _TAIL, _BROKEN = range(5)
 
@@ -36,8 +37,8 @@ def payload_bytes(request: Request, payload: Payload) -> int:
     """How many bytes of content a request promises, after decoding.
 
     Raises:
-        S3Error: MissingContentLength, InvalidArgument; NotImplemented: a body of unknown length;
-            EntityTooLarge: more than one PUT may carry.
+        S3Error: MissingContentLength; NotImplemented: a body of unknown length; EntityTooLarge:
+            more than one PUT may carry.
     """
     if not payload.is_chunked:
         if request.body.length is None:
@@ -47,10 +48,11 @@ def payload_bytes(request: Request, payload: Payload) -> int:
         size = request.body.length
     else:
         text = request.header(b"x-amz-decoded-content-length")
-        if text is None:
-            raise S3Error(errors.MISSING_CONTENT_LENGTH)
-        if not text.isdigit() or len(text) > 19:
-            raise S3Error(errors.INVALID_ARGUMENT, ArgumentName="x-amz-decoded-content-length")
+        if text is None or not text.isdigit() or len(text) > 19:
+            raise S3Error(
+                errors.MISSING_CONTENT_LENGTH,
+                "You must provide the x-amz-decoded-content-length HTTP header.",
+            )
         size = int(text)
     if size > MAX_SINGLE_PUT_BYTES:
         raise S3Error(
@@ -212,9 +214,10 @@ class ChunkDecoder:
                     errors.INVALID_CHUNK_SIZE,
                     f"A signed chunk is at most {MAX_SIGNED_CHUNK_BYTES} bytes.",
                 )
-            if not extension.startswith(_SIGNATURE):
+            claimed = _SIGNATURE.fullmatch(extension)
+            if claimed is None:
                 _malformed()
-            self._claimed = extension[len(_SIGNATURE) :]
+            self._claimed = claimed[1]
             self._hash = hashlib.sha256()
         if size > self._left:
             raise S3Error(errors.INCOMPLETE_BODY, "The body is longer than promised.")
@@ -305,4 +308,4 @@ class ChunkDecoder:
 
 
 def _malformed() -> NoReturn:
-    raise S3Error(errors.INVALID_REQUEST, "The body is not in the aws-chunked form.")
+    raise S3Error(errors.INCOMPLETE_BODY, "The body is not in the aws-chunked form.")

@@ -18,27 +18,23 @@ from gateway_s3.uploads import Part, Upload
 from gateway_s3.xml_read import NamedPart
 
 
-def choose(wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]:
+def choose(upload: Upload, wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]:
     """The parts that the request names, each held against what it says of it.
 
     Args:
+        upload: that they are of.
         wanted: in ascending order.
         parts: of the upload, by number.
 
     Raises:
-        S3Error: InvalidPart, EntityTooSmall, EntityTooLarge.
+        S3Error: InvalidPart, BadDigest, InvalidRequest, EntityTooSmall, EntityTooLarge.
     """
     chosen: list[Part] = []
     for each in wanted:
         part = parts.get(each.number)
         if part is None or part.etag != each.etag:
             raise _invalid(each)
-        for algorithm, value in each.checksums.items():
-            if (
-                part.metadata.algorithm == algorithm.value
-                and encode(part.metadata.checksum) != value
-            ):
-                raise _invalid(each)
+        _check_checksums(upload, each, part)
         chosen.append(part)
     for part in chosen[:-1]:
         if part.manifest.size < limits.MIN_PART_BYTES:
@@ -52,6 +48,27 @@ def choose(wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]
     if sum(part.manifest.size for part in chosen) > limits.MAX_OBJECT_BYTES:
         raise S3Error(errors.ENTITY_TOO_LARGE, MaxSizeAllowed=limits.MAX_OBJECT_BYTES)
     return chosen
+
+
+def _check_checksums(upload: Upload, named: NamedPart, part: Part) -> None:
+    """Hold a part against the checksums that the request says it has."""
+    for algorithm, value in named.checksums.items():
+        if algorithm is upload.algorithm:
+            if encode(part.metadata.checksum) != value:
+                raise _invalid(named)
+        elif upload.is_explicit:
+            raise S3Error(
+                errors.BAD_DIGEST,
+                f"The {algorithm.value.lower()} you specified for part {named.number} did not "
+                "match what we received.",
+            )
+    if upload.info.composite and upload.algorithm not in named.checksums:
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            f"The upload was created using a {upload.algorithm.value.lower()} checksum. The "
+            "complete request must include the checksum for each part. It was missing for part "
+            f"{named.number} in the request.",
+        )
 
 
 def whole_etag(parts: Sequence[Part]) -> str:

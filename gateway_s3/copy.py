@@ -44,6 +44,7 @@ from gateway_s3.xml_write import copied
 
 async def copy_object(backend: Backend, call: Call) -> Response:
     """Make an object that shares another's bytes, with its metadata or with new."""
+    await backend.buckets.id_of(call.tenant, call.bucket)
     source = source_of(call)
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
@@ -109,8 +110,9 @@ async def _copy(
 
 async def upload_part_copy(backend: Backend, call: Call) -> Response:
     """Make a part of an upload that shares bytes of an object."""
-    source = source_of(call)
     number = parse_part_number(call.query.get("partNumber"))
+    await backend.buckets.id_of(call.tenant, call.bucket)
+    source = source_of(call)
     upload = await find_upload(backend, call)
 
     async def use(found: Found) -> tuple[PartContent, Committed]:

@@ -38,6 +38,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-copy-source-if-unmodified-since": ANY,
     b"x-amz-copy-source-range": ANY,
     b"x-amz-metadata-directive": frozenset({"COPY", "REPLACE"}),
+    b"x-amz-mp-object-size": ANY,
     b"x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
     b"x-amz-optional-object-attributes": ANY,
     b"x-amz-request-payer": frozenset({"requester"}),

@@ -79,7 +79,7 @@ _IMPLEMENTED = (
     ),
     _yes("CreateBucket", _BUCKET, "PUT", note="no ACL but `private`, no object lock"),
     _yes("HeadBucket", _BUCKET, "HEAD"),
-    _yes("DeleteBucket", _BUCKET, "DELETE", answer=204),
+    _yes("DeleteBucket", _BUCKET, "DELETE", answer=204, note="drops uploads in progress"),
     _yes("GetBucketLocation", _BUCKET, "GET", "location"),
     _yes("GetBucketVersioning", _BUCKET, "GET", "versioning", note="always: not enabled"),
     _yes(

@@ -39,8 +39,8 @@ from gateway_s3.uploads import (
     commit_part,
     find_upload,
     list_parts_after,
+    named_upload,
     parse_part_number,
-    parse_upload_id,
     part_metadata,
     upload_id_text,
 )
@@ -61,7 +61,7 @@ async def create_upload(backend: Backend, call: Call) -> Response:
         asked[0].value if asked is not None else "",
         asked is not None and asked[1] is Type.COMPOSITE,
     )
-    upload_id = backend.new_version()
+    upload_id = backend.new_upload()
     tenant = call.tenant
 
     async def on(bucket_id: BucketId) -> None:
@@ -86,7 +86,11 @@ async def upload_part(backend: Backend, call: Call) -> Response:
     number = parse_part_number(call.query.get("partNumber"))
     upload = await find_upload(backend, call)
     body = IncomingBody(
-        call.request, call.verified, stored=upload.algorithm, strict=upload.is_explicit
+        call.request,
+        call.verified,
+        stored=upload.algorithm,
+        strict=upload.is_explicit,
+        required=upload.info.composite,
     )
     tenant = call.tenant
     key = upload.info.upload_key
@@ -154,7 +158,7 @@ async def list_parts(backend: Backend, call: Call) -> Response:
 
 async def abort_upload(backend: Backend, call: Call) -> Response:
     """Drop an upload and what it has."""
-    upload_id = parse_upload_id(call.query.get("uploadId"))
+    upload_id = await named_upload(backend, call)
     await backend.directory.call(
         UploadAbort(call.tenant.tenant_id, call.bucket, call.name, upload_id)
     )
@@ -176,9 +180,9 @@ async def complete_upload(backend: Backend, call: Call) -> Response:
         if metadata is None:
             raise S3Error(errors.NO_SUCH_UPLOAD, UploadId=call.query.get("uploadId")) from error
         return _completed(call, metadata)
-    chosen = choose(wanted, await _all_parts(backend, call, upload))
+    chosen = choose(upload, wanted, await _all_parts(backend, call, upload))
     manifest, metadata = assemble(upload, chosen)
-    _check_whole(call, upload, metadata)
+    _check_whole(call, upload, manifest.size, metadata.checksum)
     tenant = call.tenant
     place = (tenant, upload.bucket_id, call.name, upload.upload_id)
     request = UploadComplete(
@@ -226,12 +230,19 @@ async def _all_parts(backend: Backend, call: Call, upload: Upload) -> dict[int, 
     return parts
 
 
-def _check_whole(call: Call, upload: Upload, metadata: ObjectMetadata) -> None:
+def _check_whole(call: Call, upload: Upload, size: int, checksum: Checksum | None) -> None:
     """Hold the object against what the request's headers say of it.
 
     Raises:
         S3Error: BadDigest, InvalidRequest.
     """
+    said_size = _text(call, b"x-amz-mp-object-size")
+    if said_size is not None and said_size != str(size):
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            f"The provided 'x-amz-mp-object-size' header value {said_size[:32]} does not match "
+            f"what was computed: {size}",
+        )
     kind = _text(call, b"x-amz-checksum-type")
     if kind is not None and kind.upper() != type_text(upload.info.composite):
         raise S3Error(
@@ -239,13 +250,18 @@ def _check_whole(call: Call, upload: Upload, metadata: ObjectMetadata) -> None:
             f"The upload was created with the {type_text(upload.info.composite)} checksum mode. "
             f"The complete request used the {kind[:32]} checksum mode.",
         )
-    expected = expected_checksum(call.request, frozenset())
-    checksum = metadata.checksum
-    if expected is None or checksum is None or checksum.composite:
+    expected = expected_checksum(call.request, of_parts=True)
+    if expected is None or expected.digest is None or checksum is None:
         return
-    if checksum.algorithm != expected.algorithm.value or expected.digest is None:
+    if expected.algorithm is not upload.algorithm:
+        if upload.is_explicit:
+            raise S3Error(
+                errors.INVALID_REQUEST,
+                f"The upload was created using a {checksum.algorithm.lower()} checksum.",
+            )
         return
-    if checksum.value != encode(expected.digest):
+    said = encode(expected.digest) + (f"-{expected.parts}" if expected.parts else "")
+    if said not in {checksum.value, checksum.value.partition("-")[0]}:
         raise S3Error(
             errors.BAD_DIGEST,
             f"The {checksum.algorithm} you specified did not match the calculated checksum.",
@@ -256,7 +272,7 @@ async def _completed_before(
     backend: Backend, call: Call, wanted: tuple[NamedPart, ...]
 ) -> ObjectMetadata | None:
     """The object that this very upload became, if it did and of so many parts."""
-    upload_id = parse_upload_id(call.query.get("uploadId"))
+    upload_id = await named_upload(backend, call)
     try:
         found = await find_object(backend, call, call.bucket, call.name, version_id=upload_id)
     except NotFound:

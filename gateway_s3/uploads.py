@@ -123,13 +123,27 @@ def parse_part_number(text: str | None) -> int:
     return number
 
 
+async def named_upload(backend: Backend, call: Call) -> VersionId:
+    """The id of the upload that a call names.
+
+    Raises:
+        NotFound: ``no_such_bucket``: that is said first.
+        S3Error: NoSuchUpload: none of ours.
+    """
+    try:
+        return parse_upload_id(call.query.get("uploadId"))
+    except S3Error:
+        await backend.buckets.record_of(call.tenant, call.bucket)
+        raise
+
+
 async def find_upload(backend: Backend, call: Call) -> Upload:
     """The upload that a call names, opened.
 
     Raises:
         S3Error, NotFound: there is none of that id for this key.
     """
-    upload_id = parse_upload_id(call.query.get("uploadId"))
+    upload_id = await named_upload(backend, call)
     tenant = call.tenant
     record: UploadRecord = await backend.directory.call(
         UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)

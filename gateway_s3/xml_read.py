@@ -168,7 +168,8 @@ def _named_part(element: _Element) -> NamedPart:
 
 
 def _part_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         _malformed()
     number = int(text)
     if not 1 <= number <= MAX_PARTS:

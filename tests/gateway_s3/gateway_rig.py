@@ -283,7 +283,7 @@ class MemoryDirectory:
 
     def on_uploads_list(self, request: m.UploadsList) -> m.Uploads:
         self.bucket(request)
-        names = sorted(
+        names = [
             (
                 upload.name,
                 m.UploadRow(upload.name, upload.record.upload_id, upload.record.created_ms),
@@ -298,7 +298,8 @@ class MemoryDirectory:
                     and upload.record.upload_id > request.after_upload
                 )
             )
-        )
+        ]
+        names.sort(key=lambda each: (each[0], each[1].upload_id))
         rows, prefixes, truncated, last = self.roll(request, names)
         last_upload = rows[-1].upload_id if rows and rows[-1].name == last else b""
         return m.Uploads(tuple(rows), tuple(prefixes), truncated, last, last_upload)

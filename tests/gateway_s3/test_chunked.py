@@ -285,9 +285,11 @@ def test_a_signed_trailer_without_signature_is_refused() -> None:
 )
 def test_a_chunk_that_is_none_is_refused_and_nothing_after_it(body: bytes) -> None:
     decoder = ChunkDecoder(made(Payload.SIGNED_CHUNKS), decoded_bytes=2**40)
-    for _ in range(2):
-        with pytest.raises(S3Error):
-            decoder.feed(body)
+    with pytest.raises(S3Error) as caught:
+        decoder.feed(body)
+    assert caught.value.code.code in {"IncompleteBody", "InvalidChunkSizeError"}
+    with pytest.raises(S3Error):
+        decoder.feed(body)
     with pytest.raises(S3Error):
         decoder.finish()
 
@@ -324,7 +326,8 @@ def test_the_promised_length_is_read_where_it_stands() -> None:
     assert refusal(lambda: payload_bytes(request, Payload.SIGNED_CHUNKS)) == "MissingContentLength"
     for value in (b"", b"-1", b"1e3", b"9" * 30):
         request.headers.append((b"x-amz-decoded-content-length", value))
-        assert refusal(lambda: payload_bytes(request, Payload.SIGNED_CHUNKS)) == "InvalidArgument"
+        said = refusal(lambda: payload_bytes(request, Payload.SIGNED_CHUNKS))
+        assert said == "MissingContentLength"
         request.headers.pop()
     request.headers.append((b"x-amz-decoded-content-length", b"%d" % (5 * 2**30 + 1)))
     assert refusal(lambda: payload_bytes(request, Payload.SIGNED_CHUNKS)) == "EntityTooLarge"

@@ -7,6 +7,7 @@ import hashlib
 import zlib
 
 import pytest
+import trio
 from gateway_rig import Answer, Rig
 
 from common.limits import MIN_PART_BYTES
@@ -119,6 +120,7 @@ async def test_bad_completions_are_refused_and_the_upload_stays(rig: Rig) -> Non
         ([(3, last)], 400, "InvalidPart"),
         ([], 400, "MalformedXML"),
         ([(0, small)], 400, "InvalidArgument"),
+        ([(-4, small)], 400, "InvalidArgument"),
         ([(10_001, small)], 400, "InvalidArgument"),
     ]
     for parts, status, code in cases:
@@ -144,6 +146,33 @@ async def test_unknown_uploads_are_404(rig: Rig, upload: str) -> None:
     ):
         answer = await rig.ask(method, "/bucket/key", query, body)
         assert (answer.status, answer.code) == (404, "NoSuchUpload"), method
+
+
+async def test_a_bucket_that_is_not_there_is_said_before_an_upload_or_source_that_is_not(
+    rig: Rig,
+) -> None:
+    for method, query, body in (
+        ("PUT", "partNumber=1&uploadId=x", b"x"),
+        ("GET", "uploadId=x", b""),
+        ("DELETE", "uploadId=x", b""),
+        ("POST", "uploadId=x", document([(1, "x")])),
+    ):
+        answer = await rig.ask(method, "/nothing/key", query, body)
+        assert (answer.status, answer.code) == (404, "NoSuchBucket"), method
+    for query in ("", "partNumber=1&uploadId=x"):
+        answer = await rig.ask("PUT", "/nothing/key", query, b"", {"x-amz-copy-source": "none"})
+        assert (answer.status, answer.code) == (404, "NoSuchBucket"), query
+
+
+async def test_uploads_of_one_key_are_listed_as_they_were_begun(
+    rig: Rig, autojump_clock: object
+) -> None:
+    ids = []
+    for _ in range(5):
+        ids.append(await begin(rig))
+        await trio.sleep(0.01)
+    answer = await rig.ask("GET", "/bucket", "uploads=")
+    assert answer.texts("Upload/UploadId") == ids
 
 
 async def test_an_upload_belongs_to_its_key(rig: Rig) -> None:
@@ -180,17 +209,29 @@ async def test_composite_checksums_of_parts(rig: Rig) -> None:
         assert answer.headers["x-amz-checksum-sha256"] == digest
         etags.append((number, answer.headers["etag"]))
         sums.append(digest)
-    rows = "".join(
-        f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"
-        f"<ChecksumSHA256>{digest}</ChecksumSHA256></Part>"
-        for (number, etag), digest in zip(etags, reversed(sums), strict=True)
-    )
-    wrong = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-    answer = await rig.ask("POST", "/bucket/key", f"uploadId={upload}", wrong)
-    assert (answer.status, answer.code) == (400, "InvalidPart")
-    answer = await complete(rig, upload, etags)
+
+    async def finish(named: list[str], element: str = "SHA256", whole: str | None = None) -> Answer:
+        rows = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"
+            f"<Checksum{element}>{digest}</Checksum{element}></Part>"
+            for (number, etag), digest in zip(etags, named, strict=True)
+        )
+        body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+        headers = None if whole is None else {"x-amz-checksum-sha256": whole}
+        return await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body, headers)
+
+    assert (await finish(sums[::-1])).code == "InvalidPart"
+    assert (await finish(["AAAA"] * 2)).code == "InvalidPart"
+    assert (await finish(["AAAAAA=="] * 2, "CRC32")).code == "BadDigest"
+    assert (await complete(rig, upload, etags)).code == "InvalidRequest"
+    for wrong in (sums[0], sums[0] + "-2"):
+        assert (await finish(sums, whole=wrong)).code == "BadDigest"
+    for none in ("bad", sums[0] + "-x", sums[0] + "--2", sums[0] + "-2-2"):
+        assert (await finish(sums, whole=none)).code == "InvalidRequest"
     joined = b"".join(hashlib.sha256(body).digest() for body in sent)
     composite = base64.b64encode(hashlib.sha256(joined).digest()).decode() + "-2"
+    assert (await finish(sums, whole=composite.replace("-2", "-3"))).code == "BadDigest"
+    answer = await finish(sums, whole=composite)
     assert answer.text("ChecksumSHA256") == composite
     assert answer.text("ChecksumType") == "COMPOSITE"
     one = await rig.ask(
@@ -220,6 +261,16 @@ async def test_a_part_with_another_checksum_than_the_upload_is_refused(rig: Rig)
     crc = base64.b64encode(zlib.crc32(b"x").to_bytes(4, "big")).decode()
     answer = await part(rig, upload, 1, b"x", {"x-amz-checksum-crc32": crc})
     assert (answer.status, answer.code) == (400, "InvalidRequest")
+    assert (await part(rig, upload, 1, b"x")).code == "InvalidRequest"
+
+
+async def test_the_size_that_an_object_of_parts_is_said_to_have_is_held(rig: Rig) -> None:
+    upload = await begin(rig)
+    etag = (await part(rig, upload, 1, b"four")).headers["etag"]
+    for said in ("5", "-1", "x", ""):
+        answer = await complete(rig, upload, [(1, etag)], {"x-amz-mp-object-size": said})
+        assert (answer.status, answer.code) == (400, "InvalidRequest")
+    assert (await complete(rig, upload, [(1, etag)], {"x-amz-mp-object-size": "4"})).status == 200
 
 
 @pytest.mark.parametrize("reply_rows", [1000, 2])
