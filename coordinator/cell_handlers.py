@@ -142,8 +142,7 @@ class CellHandlers:
         async def lost() -> None:
             if self._heard_on.get(cell.cell) is caller:
                 del self._heard_on[cell.cell]
-                cell.suspect = True
-                self._swarm.refresh(trio.current_time())
+                self._swarm.lost(cell, trio.current_time())
 
         caller.on_close(lost)
 

@@ -27,9 +27,10 @@ class Config:
     name (``listen`` when absent). ``swarm``: its name. ``redundancy``: k/n of new objects.
     ``write_quorum``: shards that must be durable, k..n. ``heartbeat_interval_s``: at most 30, so
     that no cell's connection is idle for so long that it is closed. ``cell_timeout_s``: silence
-    after which a cell counts as gone. ``write_lease_ttl_s``: silence after which a gateway's
-    uncommitted segments are garbage. ``delete_grace_s``: how long a replaced or deleted version
-    can be read on. ``discovery``: announce the coordinator on the LAN.
+    after which a cell counts as gone. (Both are longer in a swarm of more cells than can be heard
+    so often.) ``write_lease_ttl_s``: silence after which a gateway's uncommitted segments are
+    garbage. ``delete_grace_s``: how long a replaced or deleted version can be read on.
+    ``discovery``: announce the coordinator on the LAN.
     """
 
     data: str

@@ -80,7 +80,7 @@ class Rounds:
         those that can be written to have changed."""
         swarm = self._swarm
         if not swarm.change_unseen:
-            with trio.move_on_at(swarm.next_silence(trio.current_time())):
+            with trio.move_on_at(swarm.next_refresh(trio.current_time())):
                 await swarm.changed.wait()
         swarm.refresh(trio.current_time())
         if swarm.change_unseen:

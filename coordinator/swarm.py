@@ -5,6 +5,7 @@ Source: docs/placement.md, "Choosing a ring".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +25,9 @@ LEAST_FREE_BYTES: Final = 32 * 1024 * 1024
 """A cell with less is not written to: it could not take two shards of a full segment at 4/6."""
 RINGS_WEIGHED_PER_S: Final = 5_000
 """A chooser of more rings follows the cells' free space more slowly: a tenth of a core at most."""
+CELLS_LOOKED_AT_PER_S: Final = 50_000
+"""The same for looking at all cells, when their connections break one after another."""
+CHEAP_LOOK_S: Final = 0.01
 
 
 class Swarm:
@@ -55,11 +59,14 @@ class Swarm:
         self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
         self.changed = trio.Event()
-        """Set once a cell is not as it was when last refreshed; made anew by :meth:`refresh`."""
+        """Set once a cell is good for something else than when last refreshed."""
         self._views: dict[int, CellView] = {}
         self._writable: set[int] = set()
         self._change_seen = False
-        self._weighed_at = 0.0
+        self._looked_at = -math.inf
+        self._weighed_at = -math.inf
+        self._is_unweighed = False
+        """The free space of cells is not what the chooser knows."""
         self._chooser_is_of_these_rings = False
         self._chooser = Chooser((), {}, LEAST_FREE_BYTES)
         for cell in cells:
@@ -120,7 +127,12 @@ class Swarm:
             Whether the store should know it now: the cell is new, or has moved.
         """
         moved = not cell.known or (cell.address_host, cell.address_port) != (host, port)
-        if facts != cell.facts or self.state(cell, now) in (CellState.NEW, CellState.SILENT):
+        if facts != cell.facts:
+            self._is_unweighed = True
+            if now >= self._next_weighing():
+                self.changed.set()
+        state = self.state(cell, now)
+        if state is not (CellState.READ_ONLY if facts.read_only else CellState.ALIVE):
             self.changed.set()
         cell.address_host, cell.address_port = host, port
         cell.facts = facts
@@ -129,6 +141,21 @@ class Swarm:
         cell.suspect = False
         return moved
 
+    def lost(self, cell: Cell, now: float) -> None:
+        """The connection of a cell's last heartbeat broke: do not write to it from now on.
+
+        Where many break at once and a look at all cells takes its time, one look does for many.
+        """
+        cell.suspect = True
+        rest_s = len(self.cells) / CELLS_LOOKED_AT_PER_S
+        if rest_s < CHEAP_LOOK_S or now - self._looked_at >= rest_s:
+            self.refresh(now)
+        else:
+            self.changed.set()
+
+    def _next_weighing(self) -> float:
+        return self._weighed_at + len(self.rings) / RINGS_WEIGHED_PER_S
+
     def refresh(self, now: float) -> None:
         """Look at all cells again; renew the chooser where something has changed.
 
@@ -136,15 +163,16 @@ class Swarm:
         heartbeat and matters little: the more rings there are, the longer it may wait.
         """
         self.changed = trio.Event()
+        self._looked_at = now
         timeout_s = self.timeout_s
         views = {number: cell.view(now, timeout_s) for number, cell in self.cells.items()}
         if views == self._views:
+            self._is_unweighed = False
             return
         writable = {number for number, view in views.items() if view.writable}
         if writable == self._writable and self._chooser_is_of_these_rings:
-            wait_s = len(self.rings) / RINGS_WEIGHED_PER_S
-            if now - self._weighed_at < wait_s:
-                self.changed.set()
+            if now < self._next_weighing():
+                self._is_unweighed = True
                 return
         elif writable != self._writable:
             self._writable = writable
@@ -152,6 +180,7 @@ class Swarm:
             self.changed.set()
         self._views = views
         self._weighed_at = now
+        self._is_unweighed = False
         self._chooser_is_of_these_rings = True
         self._chooser = Chooser(
             [ring.view() for ring in self.rings.values() if ring.redundancy == self.redundancy],
@@ -159,10 +188,12 @@ class Swarm:
             LEAST_FREE_BYTES,
         )
 
-    def next_silence(self, now: float) -> float:
-        """When one of the cells that can be written to falls silent at the earliest."""
+    def next_refresh(self, now: float) -> float:
+        """When to look again unless something changes before: a cell that can be written to may be
+        silent then, or the chooser has to follow the free space."""
         heard_at = min((self.cells[each].heard_at for each in self._writable), default=now)
-        return heard_at + self.timeout_s
+        silent_at = heard_at + self.timeout_s
+        return min(silent_at, self._next_weighing()) if self._is_unweighed else silent_at
 
     @property
     def change_unseen(self) -> bool:
