@@ -22,6 +22,7 @@ from gateway_s3.answers import type_text, xml_response
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.listing_params import (
+    invalid,
     list_objects_params,
     list_objects_v2_params,
     list_uploads_params,
@@ -129,7 +130,7 @@ async def list_uploads(backend: Backend, call: Call) -> Response:
         try:
             after_upload = parse_upload_id(params.after_upload)
         except S3Error:
-            after_upload = b"\xff" * 16  # none of ours: what S3 does is not said; go on after it
+            raise invalid("upload-id-marker", params.after_upload) from None
     names = backend.names
     rows: list[xml_write.UploadRow] = []
     prefixes: list[bytes] = []

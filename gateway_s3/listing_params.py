@@ -107,7 +107,7 @@ def list_uploads_params(query: Query) -> ListUploadsParams:
     after = _name(query, "key-marker")
     upload = query.get("upload-id-marker") or ""
     if len(upload) > _MAX_UPLOAD_ID_CHARACTERS:
-        raise _invalid("upload-id-marker", upload)
+        raise invalid("upload-id-marker", upload)
     return ListUploadsParams(
         _name(query, "prefix"),
         _name(query, "delimiter"),
@@ -132,7 +132,7 @@ def list_buckets_params(query: Query) -> ListBucketsParams:
     if query.get("max-buckets") is not None:
         limit = _number(query, "max-buckets", 1, 10_000)
         if not limit:
-            raise _invalid("max-buckets", "0")
+            raise invalid("max-buckets", "0")
     after = ""
     if token is not None:
         try:
@@ -170,7 +170,8 @@ def _invalid_token() -> S3Error:
     )
 
 
-def _invalid(name: str, value: str, message: str | None = None) -> S3Error:
+def invalid(name: str, value: str, message: str | None = None) -> S3Error:
+    """What is said of a parameter with such a value."""
     return S3Error(errors.INVALID_ARGUMENT, message, ArgumentName=name, ArgumentValue=value[:1024])
 
 
@@ -178,7 +179,7 @@ def _name(query: Query, name: str) -> bytes:
     """A prefix, delimiter or marker: any UTF-8 that a key could begin with."""
     value = (query.get(name) or "").encode("utf-8")
     if len(value) > MAX_NAME_BYTES:
-        raise _invalid(name, value[:1024].decode("utf-8", "replace"))
+        raise invalid(name, value[:1024].decode("utf-8", "replace"))
     return value
 
 
@@ -191,8 +192,11 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     text = query.get(name)
     if text is None or not text:
         return default
+    if text.startswith("-") and text[1:].isdigit():
+        said = "maxKeys" if name == "max-keys" else name
+        raise invalid(name, text, f"Argument {said} must be an integer between 0 and {most}")
     if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > most:
-        raise _invalid(name, text, f"Provided {name} not an integer or within integer range")
+        raise invalid(name, text, f"Provided {name} not an integer or within integer range")
     return int(text)
 
 
@@ -201,5 +205,5 @@ def _encoding(query: Query) -> bool:
     if not value:
         return False
     if value.lower() != "url":
-        raise _invalid("encoding-type", value, "Invalid Encoding Method specified in Request")
+        raise invalid("encoding-type", value, "Invalid Encoding Method specified in Request")
     return True

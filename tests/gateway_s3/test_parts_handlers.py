@@ -317,6 +317,8 @@ async def test_uploads_in_progress_are_listed(rig: Rig) -> None:
     assert answer.text("IsTruncated") == "true"
     key, upload = answer.text("NextKeyMarker"), answer.text("NextUploadIdMarker")
     assert (key, upload) == ("a/2", ids["a/2"])
+    none = await rig.ask("GET", "/bucket", "key-marker=a%2F2&upload-id-marker=none&uploads=")
+    assert (none.status, none.code) == (400, "InvalidArgument")
     answer = await rig.ask("GET", "/bucket", f"key-marker=a%2F2&upload-id-marker={upload}&uploads=")
     assert answer.texts("Upload/Key") == ["b", "c"]
     assert (await rig.ask("DELETE", "/bucket")).status == 204
