@@ -25,7 +25,8 @@ from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader
 from common.limits import MIB
 from common.ports import File
 
-LOOK_EVERY_S: Final = 30.0
+LOOK_EVERY_S: Final = 120.0
+"""Deletes are looked at at once; this is for what becomes worth it because the disk fills up."""
 RETRY_AFTER_S: Final = 600.0
 """A volume that could not be compacted is left alone for so long."""
 BATCH_RECORDS: Final = 128

@@ -62,6 +62,7 @@ class Handlers:
         self._order_key = order_key
         self._metrics = metrics
         self._all: dict[Upload, tuple[dict[int, Upload], int]] = {}
+        self._begun = trio.Event()
 
     def by_request(self) -> Mapping[type[Request], Handler]:
         """For :class:`common.client.server.PeerServer`."""
@@ -107,6 +108,7 @@ class Handlers:
         upload = await self._store.begin_upload(key, request.unit_bytes, request.shard_bytes)
         uploads[request.upload] = upload
         self._all[upload] = (uploads, request.upload)
+        self._begun.set()
         return Done()
 
     async def append(self, caller: Caller, request: ShardAppend, payload: memoryview) -> Answer:
@@ -173,6 +175,9 @@ class Handlers:
     async def run(self) -> None:
         """Drop uploads that nobody goes on with, until cancelled."""
         while True:
+            if not self._all:
+                self._begun = trio.Event()
+                await self._begun.wait()
             await trio.sleep(UPLOAD_IDLE_S / 4)
             now = trio.current_time()
             for upload in list(self._all):
