@@ -95,6 +95,7 @@ _REFUSED_ON_WRITES: Final = (
 )
 """Ignoring one of these would overwrite or delete what the client meant to protect."""
 
+_COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
     b"if-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}),
     b"if-none-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"}),
@@ -110,6 +111,7 @@ _ACLS: Final = frozenset(
         "public-read-write",
     }
 )
+_OWNERSHIPS: Final = frozenset({"BucketOwnerPreferred", "ObjectWriter"})
 _STORAGE_CLASSES: Final = frozenset(
     {
         "DEEP_ARCHIVE",
@@ -130,6 +132,7 @@ _ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
 _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
     b"x-amz-acl": (_ACLS, errors.INVALID_ARGUMENT),
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
+    b"x-amz-object-ownership": (_OWNERSHIPS, errors.INVALID_ARGUMENT),
     b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
     b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
@@ -156,6 +159,12 @@ def check_headers(request: Request, operation: str) -> None:
         if name.startswith(b"x-amz-"):
             if name.startswith(REFUSED_FAMILIES):
                 _check_value(name, value)
+                if name == b"x-amz-copy-source" and operation not in _COPIES:
+                    raise S3Error(
+                        errors.INVALID_ARGUMENT,
+                        "You can only specify a copy source header for copy requests.",
+                        ArgumentName="x-amz-copy-source",
+                    )
                 if name in seen:
                     raise S3Error(
                         errors.INVALID_ARGUMENT,

@@ -219,6 +219,12 @@ def _check_parameters(operation: Operation, query: Query) -> None:
         seen.add(name)
         if name == "versionId" and known and value != b"null":
             # Without versioning, which is not implemented, "null" is the one version there is.
+            if not value:
+                raise S3Error(
+                    errors.INVALID_ARGUMENT,
+                    "Version id cannot be the empty string",
+                    ArgumentName="versionId",
+                )
             raise S3Error(errors.NO_SUCH_VERSION)
         if known or name == "x-id" or name[:6].lower() == "x-amz-":
             continue

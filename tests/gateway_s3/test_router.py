@@ -108,6 +108,7 @@ def test_a_subresource_never_falls_through_to_the_plain_operation(
         ("PUT", "/bucket/key?partNumber=1", "NotImplemented"),
         ("PUT", "/bucket/key?uploadId=1", "NotImplemented"),
         ("GET", "/bucket/key?versionId=abc", "NoSuchVersion"),
+        ("GET", "/bucket/key?versionId=", "InvalidArgument"),
         ("GET", "/bucket?list-type=1", "NotImplemented"),
         ("GET", "/bucket?list-type=2&list-type=2", "InvalidArgument"),
         ("GET", "/bucket?prefix=a&prefix=b", "InvalidArgument"),
@@ -178,6 +179,13 @@ def test_a_copy_source_makes_a_copy_even_when_it_is_empty() -> None:
     assert found.operation.name == "UploadPartCopy"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@pytest.mark.parametrize("target", ["/b", "/b/k"])
+def test_a_copy_source_where_nothing_is_copied_is_refused(method: str, target: str) -> None:
+    with pytest.raises(S3Error, match="InvalidArgument"):
+        ask(method, target, {"x-amz-copy-source": "b/k"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
@@ -186,6 +194,8 @@ def test_a_copy_source_makes_a_copy_even_when_it_is_empty() -> None:
         ("x-amz-grant-read", "id=1", "NotImplemented"),
         ("x-amz-acl", "public-ready", "InvalidArgument"),
         ("x-amz-metadata-directive", "MERGE", "InvalidArgument"),
+        ("x-amz-object-ownership", "ObjectWriter", "NotImplemented"),
+        ("x-amz-object-ownership", "Nobody", "InvalidArgument"),
         ("x-amz-tagging-directive", "MERGE", "InvalidArgument"),
         ("x-amz-storage-class", "STANDARD", None),
         ("x-amz-storage-class", "GLACIER", "NotImplemented"),
