@@ -54,23 +54,26 @@ class Turnstile:
 class Outbox:
     """Frames on their way out of one connection. The only one who sends on its stream.
 
-    A short frame that finds nothing before it leaves at once, in the step of whoever puts it: to
-    wake the task that sends costs more than to send. What follows it in a burst gathers for that
-    task, so that it leaves in one piece.
+    On a quiet connection a short frame leaves at once, in the step of whoever puts it: to wake the
+    task that sends costs more than to send. On a busy one frames gather for that task, so that
+    many leave in one piece: to send, and to be woken by what was sent, costs most of all.
 
     Args:
         stream: where to.
         on_room: called when a batch was sent.
+        is_quiet: whether no other call is under way than the one that puts a frame.
     """
 
-    def __init__(self, stream: Stream, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Stream, on_room: Callable[[], None], is_quiet: Callable[[], bool]
+    ) -> None:
         self._stream = stream
         self._on_room = on_room
+        self._is_quiet = is_quiet
         self._queue: deque[_Entry] = deque()
         self._unsent_bytes = 0
         self._put = 0
         self._taken = 0
-        self._begins_burst = True
         self._writer: trio.lowlevel.Task | None = None
         self._idle: trio.Event | None = None
         self._sending_since: float | None = None
@@ -107,8 +110,7 @@ class Outbox:
         left: Sequence[Buffer] = parts
         writer = self._writer
         if writer is not None:  # then nothing is queued or being sent
-            if self._begins_burst and size <= SEND_NOW_BYTES:
-                self._begins_burst = False
+            if size <= SEND_NOW_BYTES and self._is_quiet():
                 self._taken = self._put
                 sent = self._stream.send_nowait(parts)
                 if sent == size:
@@ -122,10 +124,6 @@ class Outbox:
         self._queue.append((left, size, on_sent, payload_bytes))
         self._unsent_bytes += size
         return self._put
-
-    def begin_burst(self) -> None:
-        """The peer has sent something: what is put next is no part of what was put before."""
-        self._begins_burst = True
 
     def was_taken(self, number: int) -> bool:
         """False when surely nothing of that frame has left."""
@@ -142,7 +140,6 @@ class Outbox:
                 if self._idle is not None:
                     self._idle.set()
                     self._idle = None
-                self._begins_burst = True
                 self._writer = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
             await self._send_batch()

@@ -60,7 +60,7 @@ class PeerConnection:
         self._stream = stream
         self._core = CallerConnection(server_key)
         self._gate = Turnstile(self._may_enter)
-        self._outbox = Outbox(stream, self._gate.nudge)
+        self._outbox = Outbox(stream, self._gate.nudge, self._is_quiet)
         self._waiting: dict[int, _Waiting] = {}
         self._lost: AlvearyError | None = None
         self._last_received = self._busy_since = trio.current_time()
@@ -219,6 +219,9 @@ class PeerConnection:
         late = min((call.deadline for call in self._waiting.values()), default=math.inf)
         return min(late, max(look, now + LEAST_PAUSE_S))
 
+    def _is_quiet(self) -> bool:
+        return self._core.calls_in_flight <= 1
+
     def _is_idle(self) -> bool:
         return not self._core.calls_in_flight and not self._outbox.unsent_bytes
 
@@ -322,7 +325,6 @@ class PeerConnection:
                     raise Unavailable("connection_lost", cause="closed by peer")
                 core.bytes_received(count)
                 self._last_received = trio.current_time()
-                self._outbox.begin_burst()
         except PeerViolation as error:
             await self._say_goodbye(error)
             raise

@@ -223,7 +223,7 @@ class _ServerConnection:
         own_key = server.identity.public_key
         self._core = AnswererConnection(own_key, server.entropy(32))
         self._room = Turnstile(self._has_room)
-        self._outbox = Outbox(stream, self._room.nudge)
+        self._outbox = Outbox(stream, self._room.nudge, self._is_quiet)
         self._queue: deque[_Call] = deque()
         self._lanes: dict[Hashable, deque[_Call]] = {}
         self._calls: dict[int, _Call] = {}
@@ -280,6 +280,9 @@ class _ServerConnection:
         if self._ended is not None:
             raise self._ended
 
+    def _is_quiet(self) -> bool:
+        return not self._core.calls_in_flight
+
     def _has_room(self) -> bool:
         return self._outbox.has_room
 
@@ -335,7 +338,6 @@ class _ServerConnection:
         if count:
             self._core.bytes_received(count)
             self._last_received = trio.current_time()
-            self._outbox.begin_burst()
             return True
         self._core.end_of_stream()
         return False

@@ -49,7 +49,7 @@ async def test_frames_that_gather_leave_together_and_in_order(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     pipe = Pipe()
-    outbox = Outbox(pipe, ignore)
+    outbox = Outbox(pipe, ignore, lambda: True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
         for number in range(10):
@@ -64,7 +64,7 @@ async def test_a_batch_is_bounded_and_room_comes_back_after_each(
 ) -> None:
     pipe = Pipe()
     rooms: list[bool] = []
-    outbox = Outbox(pipe, lambda: rooms.append(outbox.has_room))
+    outbox = Outbox(pipe, lambda: rooms.append(outbox.has_room), lambda: True)
     frame = bytes(SEND_BATCH_BYTES // 2)
     while outbox.has_room:
         outbox.put([frame])
@@ -80,7 +80,7 @@ async def test_a_batch_is_bounded_and_room_comes_back_after_each(
 async def test_it_is_known_what_was_never_taken(autojump_clock: trio.testing.MockClock) -> None:
     pipe = Pipe()
     pipe.open = trio.Event()
-    outbox = Outbox(pipe, ignore)
+    outbox = Outbox(pipe, ignore, lambda: True)
     given: list[int] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
@@ -98,7 +98,7 @@ async def test_it_is_known_what_was_never_taken(autojump_clock: trio.testing.Moc
 async def test_a_peer_that_takes_nothing_is_seen(autojump_clock: trio.testing.MockClock) -> None:
     pipe = Pipe()
     pipe.open = trio.Event()
-    outbox = Outbox(pipe, ignore)
+    outbox = Outbox(pipe, ignore, lambda: True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
         outbox.put([b"x"])
@@ -112,11 +112,12 @@ async def test_a_peer_that_takes_nothing_is_seen(autojump_clock: trio.testing.Mo
         nursery.cancel_scope.cancel()
 
 
-async def test_the_first_of_a_burst_leaves_at_once_and_the_others_together(
+async def test_on_a_quiet_connection_frames_leave_at_once_and_on_a_busy_one_together(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     pipe = Pipe(takes_now=100)
-    outbox = Outbox(pipe, ignore)
+    is_quiet = True
+    outbox = Outbox(pipe, ignore, lambda: is_quiet)
     given: list[int] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
@@ -126,13 +127,14 @@ async def test_the_first_of_a_burst_leaves_at_once_and_the_others_together(
         assert given == [7]
         assert outbox.was_taken(first)
         assert not outbox.unsent_bytes
+        is_quiet = False
         second = outbox.put([b"two"])
-        outbox.put([b"three"])
+        is_quiet = True
+        outbox.put([b"three"])  # behind what is queued
         assert not outbox.was_taken(second)
         await outbox.wait_idle()
         await trio.testing.wait_all_tasks_blocked()
         outbox.put([b"four"])
-        outbox.begin_burst()
         outbox.put([b"five"])
         assert pipe.sent == [b"onepayload", b"twothree", b"four", b"five"]
         nursery.cancel_scope.cancel()
@@ -143,7 +145,7 @@ async def test_what_the_stream_does_not_take_at_once_follows_in_order(
     autojump_clock: trio.testing.MockClock, takes_now: int
 ) -> None:
     pipe = Pipe(takes_now)
-    outbox = Outbox(pipe, ignore)
+    outbox = Outbox(pipe, ignore, lambda: True)
     given: list[int] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
@@ -151,7 +153,6 @@ async def test_what_the_stream_does_not_take_at_once_follows_in_order(
         first = outbox.put([b"head", b"payload"], given.append)
         assert outbox.was_taken(first), "some of it may have left"
         assert outbox.unsent_bytes == 11 - takes_now
-        outbox.begin_burst()
         second = outbox.put([b"next"], given.append)
         assert not outbox.was_taken(second)
         assert not given
@@ -165,7 +166,7 @@ async def test_what_the_stream_does_not_take_at_once_follows_in_order(
 
 async def test_a_long_frame_is_left_to_the_writer(autojump_clock: trio.testing.MockClock) -> None:
     pipe = Pipe(takes_now=1 << 30)
-    outbox = Outbox(pipe, ignore)
+    outbox = Outbox(pipe, ignore, lambda: True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.run)
         await trio.testing.wait_all_tasks_blocked()
