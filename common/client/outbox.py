@@ -61,11 +61,16 @@ class Outbox:
     Args:
         stream: where to.
         on_room: called when a batch was sent.
-        is_quiet: whether no other call is under way than the one that puts a frame.
+        is_quiet: whether no other call is under way than the one that puts a frame. A caller
+            leaves it out: calls begin together more often than not, and sent one by one they
+            are answered one by one for ever after.
     """
 
     def __init__(
-        self, stream: Stream, on_room: Callable[[], None], is_quiet: Callable[[], bool]
+        self,
+        stream: Stream,
+        on_room: Callable[[], None],
+        is_quiet: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stream = stream
         self._on_room = on_room

@@ -60,7 +60,7 @@ class PeerConnection:
         self._stream = stream
         self._core = CallerConnection(server_key)
         self._gate = Turnstile(self._may_enter)
-        self._outbox = Outbox(stream, self._gate.nudge, self._is_quiet)
+        self._outbox = Outbox(stream, self._gate.nudge)
         self._waiting: dict[int, _Waiting] = {}
         self._lost: AlvearyError | None = None
         self._last_received = self._busy_since = trio.current_time()
@@ -218,9 +218,6 @@ class PeerConnection:
         look = min(max(heard, self._last_probe) + PROBE_AFTER_S, heard + DEAD_AFTER_S)
         late = min((call.deadline for call in self._waiting.values()), default=math.inf)
         return min(late, max(look, now + LEAST_PAUSE_S))
-
-    def _is_quiet(self) -> bool:
-        return self._core.calls_in_flight <= 1
 
     def _is_idle(self) -> bool:
         return not self._core.calls_in_flight and not self._outbox.unsent_bytes

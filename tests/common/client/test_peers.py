@@ -211,6 +211,7 @@ async def test_calls_begun_by_one_task_are_answered_once_unless_given_up(
         dropped()
         answers.clear()
         begin("cut", ping_like())
+        await trio.sleep(0.1)  # it has left
         it.swarm.internet.cut("near", "far")
         await trio.sleep(30)
         ((_, lost),) = answers
