@@ -166,8 +166,9 @@ def _report(
         names = ", ".join(str(report.seed) for report in failed[:20])
         click.echo(f"{len(failed)} of {done} seeds failed ({names}); {summary}", err=as_json)
         raise SystemExit(1)
+    seeds = "seed" if done == 1 else "seeds"
     click.echo(
-        f"{done} {'seed' if done == 1 else 'seeds'} held: durability, linearizability, listings, ownership, accounting and "
+        f"{done} {seeds} held: durability, linearizability, listings, ownership, accounting and "
         f"bounds; {summary}",
         err=as_json,
     )
