@@ -134,8 +134,11 @@ async def put(
 async def look(caller: CellCaller, ledger: Ledger, keys: Sequence[Key]) -> None:
     """Read shards as the first thing after a start."""
     for key in keys:
+        state = None
         try:
-            data = await caller.read(key)
+            while state is not ledger.shards[key].state:  # its deletion was confirmed meanwhile
+                state = ledger.shards[key].state
+                data = await caller.read(key)
         except Corrupt as error:
             ledger.unreadable(key, str(error))
         else:
