@@ -1,5 +1,7 @@
 """Shards are put, read and deleted, over restarts, on a simulated disk."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 from cell_rig import VOLUME_BYTES, put, read_all, root_of, running, shard_data, shard_key, upload
@@ -369,6 +371,24 @@ async def test_a_failed_write_loses_nothing_that_was_there(autojump_clock):
         async with running(node) as store:
             for key, data in done.items():
                 assert await read_all(store, key) == data
+
+
+async def test_a_failed_write_is_void_after_a_power_cut_too(autojump_clock):
+    """Its header may be back, and that of the next record must not say that it is whole."""
+    for seed in range(60):
+        node = SimSwarm(seed).node("cell")
+        async with running(node) as store:
+            node.platter.faults.write_error = 0.5
+            for number in range(6):
+                with suppress(Unavailable):
+                    await put(store, shard_key(number), shard_data(number, 2000))
+            node.platter.faults.write_error = 0.0
+            node.crash(power=True)
+        async with running(node) as store:
+            for number in range(6):
+                if await store.index.find(shard_key(number)) is not None:
+                    data = await read_all(store, shard_key(number))
+                    assert data == shard_data(number, 2000)
 
 
 async def test_a_shard_whose_data_looks_like_records_cannot_forge_any(autojump_clock):
