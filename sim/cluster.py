@@ -35,6 +35,8 @@ NATIVE_PORT: Final = 7000
 HTTP_PORT: Final = 7001
 S3_PORT: Final = 9000
 CLIENT_TIMEOUT_S: Final = 120.0
+DOWN_S: Final = (0.5, 20.0)
+"""Between two lives of a daemon."""
 
 Serve = Callable[[World, Any, "trio.TaskStatus[Any]"], Awaitable[None]]
 
@@ -110,10 +112,9 @@ class Daemon:
         self.is_up = False
         self.node.crash(power=power)
 
-    async def keep(
-        self, down_s: Callable[[], float], *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def keep(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run life after life, each after a pause, as an operator's supervisor does."""
+        pauses = self.node.swarm.random(f"{self.node.name}/restarts")
         started = False
         while True:
             async with trio.open_nursery() as nursery:
@@ -121,7 +122,7 @@ class Daemon:
                 if not started:
                     task_status.started()
                     started = True
-            await trio.sleep(down_s())
+            await trio.sleep(pauses.uniform(*DOWN_S))
 
     async def _one_life(self, *, task_status: trio.TaskStatus[None]) -> None:
         is_told = False
@@ -166,7 +167,6 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.gateways: list[Daemon] = []
         self.credentials: Credentials
         self.tenant: TenantKey
-        self._restarts = swarm.random("restarts")
         self._operator_token = ""
         self._nursery_manager = trio.open_nursery()
         self._nursery: trio.Nursery
@@ -205,9 +205,6 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         """All of them: the coordinator, the cells, the gateways."""
         return [self.coordinator, *self.cells, *self.gateways]
 
-    def _pause_s(self) -> float:
-        return self._restarts.uniform(0.5, 20.0)
-
     def _configured(self, service: str, config: dict[str, Any]) -> dict[str, Any]:
         return {**config, **self.shape.overrides.get(service, {})}
 
@@ -228,7 +225,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             )
         )
         self.coordinator = Daemon(node, coordinator.service.serve, config)
-        await self._nursery.start(self.coordinator.keep, self._pause_s)
+        await self._nursery.start(self.coordinator.keep)
         operator = json.loads(await read_file(node.world.disk, "operator.json"))
         self._operator_token = operator["token"]
         identity = await read_file(node.world.disk, "identity.key")
@@ -259,7 +256,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         )
         daemon = Daemon(node, cell.service.serve, config)
         self.cells.append(daemon)
-        await self._nursery.start(daemon.keep, self._pause_s)
+        await self._nursery.start(daemon.keep)
 
     async def make_tenant(self, name: str, tenant_id: TenantId, proof: bytes) -> None:
         """Register a tenant with the coordinator."""
@@ -313,7 +310,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             )
             daemon = Daemon(node, gateway_s3.service.serve, config)
             self.gateways.append(daemon)
-            await self._nursery.start(daemon.keep, self._pause_s)
+            await self._nursery.start(daemon.keep)
 
     async def operate(self, method: str, path: str, body: Any = None) -> Any:
         """Call the operators' HTTP API of the coordinator."""

@@ -1,15 +1,20 @@
 """Run trio so that a seed decides everything and repeats exactly.
 
-Trio shuffles its run batches with a private generator, reached through private names: so trio is
-pinned, and ``tests/sim/test_determinism.py`` proves that a seed repeats.
+Trio shuffles its run batches with a private generator, and cancels tasks in the order of their
+places in memory; a task that is cancelled may wake another one before that is cancelled, too. Both
+are reached through private names: so trio is pinned, and ``tests/sim/test_determinism.py`` proves
+that a seed repeats.
 """
 
 from __future__ import annotations
 
 import gc
+import heapq
+import itertools
 import math
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 import trio
 import trio._core._run as trio_run
@@ -61,13 +66,52 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     Returns:
         What ``main`` returns.
     """
-    was_deterministic = trio_run._ALLOW_DETERMINISTIC_SCHEDULING
     thresholds = gc.get_threshold()
-    setattr(trio_run, _SWITCH, True)
     trio_run._r.seed(seed)
     gc.set_threshold(COLLECT_EVERY_ALLOCATIONS, 20, 20)
     try:
-        return trio.run(main, clock=VirtualClock())
+        with _replaced(trio_run, _SWITCH, True), _ordered_cancellation():
+            return trio.run(main, clock=VirtualClock())
     finally:
         gc.set_threshold(*thresholds)
-        setattr(trio_run, _SWITCH, was_deterministic)
+
+
+class _OrderedSet(dict[Any, None]):
+    """As much of a set as trio uses, in the order in which its members came."""
+
+    def add(self, member: object) -> None:
+        self[member] = None
+
+    remove = dict.__delitem__
+
+
+@contextmanager
+def _ordered_cancellation() -> Iterator[None]:
+    """Tasks are cancelled in the order in which they came under a scope, and scopes of the same
+    deadline in the order in which they were entered."""
+    link = trio_run.CancelStatus.__attrs_post_init__
+    number = itertools.count()
+
+    def begin(status: Any) -> None:
+        status._tasks, status._children = _OrderedSet(), _OrderedSet()
+        link(status)
+
+    def add(deadlines: Any, deadline: float, scope: trio.CancelScope) -> None:
+        heapq.heappush(deadlines._heap, (deadline, next(number), scope))
+        deadlines._active += 1
+
+    with (
+        _replaced(trio_run.CancelStatus, link.__name__, begin),
+        _replaced(trio_run.Deadlines, add.__name__, add),
+    ):
+        yield
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

@@ -13,7 +13,7 @@ from sim.scenario import SCENARIOS, run_scenario
 
 ROOT = Path(__file__).parent.parent.parent
 RUN = [sys.executable, "-m", "sim"]
-SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13)]
+SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13), ("crashes-small", 19)]
 
 
 def short(name):
