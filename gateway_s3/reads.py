@@ -15,6 +15,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from common import limits
+from common.errors import NotFound, Unavailable
 from common.format.manifest import Manifest, open_manifest
 from common.http.records import Headers, Response
 from common.ids import VersionId
@@ -40,6 +41,8 @@ from gateway_s3.ranges import Span, parse_range
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 """Up to here a body that came in one piece is copied and sent as one."""
 _END: Final = (1 << 62) - 1
+MAX_TRIES: Final = 3
+"""How often an object is looked up when its version goes before its first byte was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +96,32 @@ async def find_object(
 
 
 async def get_object(backend: Backend, call: Call) -> Response:
-    """Answer with an object's bytes, or a range of them."""
+    """Answer with an object's bytes, or a range of them. A version that was replaced or deleted and
+    purged before its first byte could be had says nothing of the object: it is looked up again.
+
+    Raises:
+        NotFound: no such bucket or object.
+        Unavailable: ``version_gone``: again and again.
+    """
     header = call.request.header(b"range")
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
-    found = await find_object(backend, call, call.bucket, call.name, span=guess)
-    refusal = _decide(call, found)
-    if refusal is not None:
-        return refusal
-    part = _wanted(found, header, number)
+    for _ in range(MAX_TRIES):
+        found = await find_object(backend, call, call.bucket, call.name, span=guess)
+        refusal = _decide(call, found)
+        if refusal is not None:
+            return refusal
+        try:
+            return await _answer(backend, call, found, guess, _wanted(found, header, number))
+        except NotFound as error:
+            if error.reason != "no_such_version":
+                raise
+    raise Unavailable("version_gone")
+
+
+async def _answer(
+    backend: Backend, call: Call, found: Found, guess: Span | None, part: _Part
+) -> Response:
     size = found.manifest.size
     span = part.span or Span(0, size - 1)
     status, headers = _head(call, found, part)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from gateway_rig import Rig, encoded
 
+from common.errors import NotFound
 from common.http.records import Request
+from common.ports import Buffer
 
 DATA = bytes(range(256)) * 8
 BIG = bytes(range(251)) * 4000
@@ -47,6 +51,30 @@ async def test_what_was_put_is_got_back(rig: Rig, size: int) -> None:
     assert "x-amz-request-id" in head.headers
     assert "x-amz-id-2" in head.headers
     assert rig.swarm.open_reads == 0
+
+
+async def test_an_object_replaced_and_purged_before_its_first_byte_is_read_anew(rig: Rig) -> None:
+    await rig.put("/bucket/key", b"old" * 1000)
+    read, times = rig.swarm.read, 0
+
+    async def gone(*arguments: object) -> AsyncIterator[Buffer]:
+        nonlocal times
+        times += 1
+        if times == 1:
+            await rig.put("/bucket/key", b"new" * 1000)
+        if times <= lost:
+            raise NotFound("no_such_version")
+        async with aclosing(read(*arguments)) as chunks:  # type: ignore[arg-type, type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    rig.swarm.read = gone  # type: ignore[method-assign, assignment]
+    lost = 1
+    answer = await rig.ask("GET", "/bucket/key")
+    assert (answer.status, answer.body) == (200, b"new" * 1000)
+    times, lost = 0, 99
+    answer = await rig.ask("GET", "/bucket/key")
+    assert (answer.status, answer.code) == (503, "ServiceUnavailable")
 
 
 async def test_content_headers_and_user_metadata_come_back(rig: Rig) -> None:
