@@ -99,6 +99,7 @@ class Nemesis:
         self._chance = swarm.random("faults")
         self.drawn: dict[str, int] = {}
         self._new_cells = 0
+        self._is_over = False
         self._joining = trio.Lock()
 
     async def run(self) -> None:
@@ -128,6 +129,7 @@ class Nemesis:
         """End every fault that ends by itself in the world: links, disks, clocks, space; where the
         power may go, it perhaps goes everywhere first. On return no cell is about to join any
         more."""
+        self._is_over = True
         if POWER_KINDS.intersection(self._plan.kinds) and self._chance.random() < 0.5:
             for daemon in self._cluster.daemons:
                 daemon.crash(power=True)
@@ -190,7 +192,8 @@ class Nemesis:
 
         async def later() -> None:
             await trio.sleep(seconds)
-            daemon.crash(power=True)
+            if not self._is_over:
+                daemon.crash(power=True)
 
         self._cluster.start_soon(later)
 
