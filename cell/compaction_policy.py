@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from common.limits import MIB
+from common.limits import KIB, MIB
 
 MIN_DEAD_PART: Final = 0.5
 """Of a volume's bytes. At a half, a byte is copied at most once for each byte given back."""
@@ -16,6 +16,10 @@ SCARCE_FREE_PART: Final = 0.05
 """Free part of the capacity below which space is scarce."""
 SPARE_BYTES: Final = 4 * MIB
 """What must stay free of the file system while copying."""
+LEAST_RETIRED_BYTES: Final = 64 * KIB
+"""Dead bytes of an active volume below which it is never retired. Beginning another one takes room,
+too, which is dead from the start: without a least gain a full cell would begin and remove volumes
+for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,11 @@ def plan(
     total = sum(each.record_bytes for each in volumes)
     for each in worthy:
         # A small volume is left to fill up first, unless it is much of what there is.
-        if (
-            each.is_active
-            and (is_scarce or each.dead_bytes >= SPARE_BYTES)
-            and (each.dead_bytes * 4 > total or is_scarce)
-        ):
+        enough = (
+            each.dead_bytes >= LEAST_RETIRED_BYTES
+            if is_scarce
+            else each.dead_bytes >= SPARE_BYTES and each.dead_bytes * 4 > total
+        )
+        if each.is_active and enough:
             return Plan(retire=True)
     return Plan()

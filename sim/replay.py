@@ -26,6 +26,13 @@ COLLECT_EVERY_ALLOCATIONS: Final = 100_000
 
 MAX_IDLE: Final = 1000
 """Looks for something to do, none with a deadline, after which a run counts as stuck."""
+MAX_LOOKS: Final = 500_000
+"""Looks at the clock at one instant after which a run counts as stuck: the busiest takes some
+thousand."""
+
+
+class Stuck(Exception):
+    """A run that never ends: its tasks run and run, and none ever lets time pass."""
 
 
 class VirtualClock(trio.abc.Clock):
@@ -35,11 +42,17 @@ class VirtualClock(trio.abc.Clock):
     def __init__(self) -> None:
         self._now = 0.0
         self._idle = 0
+        self._looks = 0
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._scope = trio.CancelScope()
 
     def start_clock(self) -> None:
         """There is nothing to start."""
 
     def current_time(self) -> float:
+        self._looks += 1
+        if self._looks == MAX_LOOKS and self._token is not None:
+            self._token.run_sync_soon(self._scope.cancel)  # trio asks, too: raise nothing here
         return self._now
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
@@ -52,9 +65,20 @@ class VirtualClock(trio.abc.Clock):
             self._idle += 1
             assert self._idle < MAX_IDLE, "every task of the run waits for ever"
             return 0
-        self._idle = 0
+        self._idle = self._looks = 0
         self._now = max(self._now, deadline)
         return 0
+
+    async def watch(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run ``main`` as long as time passes.
+
+        Raises:
+            Stuck: it was cancelled: time stood still.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        with self._scope:
+            return await main()
+        raise Stuck(f"time stands still at {self._now:.3f} s: an endless loop")
 
 
 def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
@@ -65,13 +89,17 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
 
     Returns:
         What ``main`` returns.
+
+    Raises:
+        Stuck: time stopped passing.
     """
     thresholds = gc.get_threshold()
     trio_run._r.seed(seed)
     gc.set_threshold(COLLECT_EVERY_ALLOCATIONS, 20, 20)
+    clock = VirtualClock()
     try:
         with _replaced(trio_run, _SWITCH, True), _ordered_cancellation():
-            return trio.run(main, clock=VirtualClock())
+            return trio.run(clock.watch, main, clock=clock)
     finally:
         gc.set_threshold(*thresholds)
 

@@ -1,6 +1,6 @@
 """Which volume is compacted."""
 
-from cell.compaction_policy import SPARE_BYTES, Plan, VolumeView, plan
+from cell.compaction_policy import LEAST_RETIRED_BYTES, SPARE_BYTES, Plan, VolumeView, plan
 from common.limits import GIB, MIB
 
 
@@ -44,3 +44,11 @@ def test_a_dead_active_volume_is_retired_when_it_matters():
     assert choose(active) == Plan(retire=True)
     assert choose(active, *[volume(n, 256) for n in range(1, 9)]) == Plan()
     assert choose(active, volume(1, 256), volume(2, 256), free=1 * GIB) == Plan(retire=True)
+
+
+def test_a_full_cell_does_not_begin_and_remove_volumes_for_ever():
+    """A new volume begins with a record of nothing: that alone must not make it worth removing."""
+    fresh = VolumeView(9, 64, 0, is_closed=False, is_active=True)
+    assert choose(fresh, free=0) == Plan()
+    half_dead = VolumeView(9, 2 * LEAST_RETIRED_BYTES, LEAST_RETIRED_BYTES, False, True)
+    assert choose(half_dead, free=0) == Plan(retire=True)
