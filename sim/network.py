@@ -7,7 +7,6 @@ process as a reset. TLS is modelled by what it gives: the server's key, checked 
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Identity
+from sim.replay import Timer, call_at
 
 if TYPE_CHECKING:
     from sim.world import SimNode
@@ -148,7 +148,7 @@ class SimPipe:
         self._is_finished = False
         self._sent_at = 0.0
         self._last_arrival = 0.0
-        self._alarm = trio.CancelScope()
+        self._alarm: Timer | None = None
         self._reader = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
         internet.register(self)
@@ -202,15 +202,15 @@ class SimPipe:
         if len(self._runs) == 1:
             if self._last_arrival <= trio.current_time():
                 self._reader.unpark_all()
-            else:
-                self._alarm.deadline = self._next_arrival()
+            elif self._reader:
+                self._set_alarm()
         return True
 
     async def take_into(self, buffer: memoryview) -> int:
         while not self.is_readable():
-            # One wait for each run of bytes, and one timer: who puts the run sets it.
-            with trio.CancelScope(deadline=self._next_arrival()) as self._alarm:
-                await self._reader.park()
+            if self._runs and not self.internet.is_blocked(self.source, self.target):
+                self._set_alarm()
+            await self._reader.park()
         if self.is_reset:
             raise Unavailable("connection_lost")
         if self._runs:
@@ -218,10 +218,14 @@ class SimPipe:
         self.internet.forget(self)
         return 0
 
-    def _next_arrival(self) -> float:
-        if not self._runs or self.internet.is_blocked(self.source, self.target):
-            return math.inf
-        return self._runs[0][0]
+    def _set_alarm(self) -> None:
+        """Wake the reader when the first run arrives."""
+        if self._alarm is None:
+            self._alarm = call_at(self._runs[0][0], self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._reader.unpark_all()
 
     def _deliver(self, data: memoryview, buffer: memoryview) -> int:
         count = min(len(data), len(buffer))

@@ -8,6 +8,7 @@ that a seed repeats.
 
 from __future__ import annotations
 
+import functools
 import gc
 import heapq
 import itertools
@@ -35,25 +36,52 @@ class Stuck(Exception):
     """A run that never ends: its tasks run and run, and none ever lets time pass."""
 
 
+class Timer:
+    """A callback to come; ``cancel`` makes it never come."""
+
+    __slots__ = ("callback", "number", "when_s")
+
+    def __init__(self, when_s: float, number: int, callback: Callable[[], object]) -> None:
+        self.when_s = when_s
+        self.number = number
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Forget the callback; nothing happens if it has come."""
+        self.callback = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.when_s, self.number) < (other.when_s, other.number)
+
+
 class VirtualClock(trio.abc.Clock):
     """Time that stands still while anybody can run, and jumps to the next deadline when nobody
     can."""
 
     def __init__(self) -> None:
-        self._now = 0.0
+        self.now = 0.0
+        """Seconds of virtual time, for those who may look as often as they like."""
         self._idle = 0
         self._looks = 0
+        self._timers: list[Timer] = []
+        self._numbers = itertools.count()
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
 
     def start_clock(self) -> None:
         """There is nothing to start."""
 
+    def call_at(self, when_s: float, callback: Callable[[], object]) -> Timer:
+        """Call ``callback`` when nobody can run and that time, which is to come, is the next."""
+        timer = Timer(when_s, next(self._numbers), callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
     def current_time(self) -> float:
         self._looks += 1
         if self._looks == MAX_LOOKS and self._token is not None:
             self._token.run_sync_soon(self._scope.cancel)  # trio asks, too: raise nothing here
-        return self._now
+        return self.now
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Trio asks this when no task can run, and may then sleep: jump instead.
@@ -61,12 +89,23 @@ class VirtualClock(trio.abc.Clock):
         Raises:
             AssertionError: every task waits for ever: the run can never end.
         """
+        timers = self._timers
+        while timers and timers[0].callback is None:
+            heapq.heappop(timers)
+        if timers and timers[0].when_s <= deadline:
+            self._idle = self._looks = 0
+            self.now = now = timers[0].when_s
+            while timers and timers[0].when_s <= now:
+                callback = heapq.heappop(timers).callback
+                if callback is not None:
+                    callback()
+            return 0
         if deadline == math.inf:  # also for a moment when trio itself comes to its end
             self._idle += 1
             assert self._idle < MAX_IDLE, "every task of the run waits for ever"
             return 0
         self._idle = self._looks = 0
-        self._now = max(self._now, deadline)
+        self.now = max(self.now, deadline)
         return 0
 
     async def watch(self, main: Callable[[], Awaitable[T]]) -> T:
@@ -78,7 +117,7 @@ class VirtualClock(trio.abc.Clock):
         self._token = trio.lowlevel.current_trio_token()
         with self._scope:
             return await main()
-        raise Stuck(f"time stands still at {self._now:.3f} s: an endless loop")
+        raise Stuck(f"time stands still at {self.now:.3f} s: an endless loop")
 
 
 def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
@@ -98,7 +137,7 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     gc.set_threshold(COLLECT_EVERY_ALLOCATIONS, 20, 20)
     clock = VirtualClock()
     try:
-        with _replaced(trio_run, _SWITCH, True), _ordered_cancellation():
+        with _replaced(trio_run, _SWITCH, True), _ordered_cancellation(), _cheap_sleep(clock):
             return trio.run(clock.watch, main, clock=clock)
     finally:
         gc.set_threshold(*thresholds)
@@ -131,6 +170,54 @@ def _ordered_cancellation() -> Iterator[None]:
     with (
         _replaced(trio_run.CancelStatus, link.__name__, begin),
         _replaced(trio_run.Deadlines, add.__name__, add),
+    ):
+        yield
+
+
+def call_at(when_s: float, callback: Callable[[], object]) -> Timer:
+    """:meth:`VirtualClock.call_at`, in a test also under a clock of trio's."""
+    clock = trio_run.GLOBAL_RUN_CONTEXT.runner.clock
+    if isinstance(clock, VirtualClock):
+        return clock.call_at(when_s, callback)
+    timer = Timer(when_s, 0, callback)
+
+    async def later() -> None:
+        await trio.sleep_until(when_s)
+        if timer.callback is not None:
+            timer.callback()
+
+    trio.lowlevel.spawn_system_task(later)
+    return timer
+
+
+@contextmanager
+def _cheap_sleep(clock: VirtualClock) -> Iterator[None]:
+    """Sleep by a timer: by a deadline that cancels, as trio does it, a sleep costs thrice as
+    much, and a run does little else."""
+
+    async def sleep_until(deadline: float) -> None:
+        if not deadline > clock.now:
+            await trio.lowlevel.checkpoint()
+            return
+        if deadline == math.inf:
+            await trio.sleep_forever()
+        task = trio.lowlevel.current_task()
+        timer = clock.call_at(deadline, functools.partial(trio.lowlevel.reschedule, task))
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            timer.cancel()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def sleep(seconds: float) -> None:
+        if not seconds >= 0:
+            raise ValueError("seconds must be non-negative")
+        await sleep_until(clock.now + seconds)
+
+    with (
+        _replaced(trio, sleep_until.__name__, sleep_until),
+        _replaced(trio, sleep.__name__, sleep),
     ):
         yield
 
