@@ -26,6 +26,7 @@ class Options:
 
 def draw_options(chance: random.Random, *, is_dense: bool) -> Options:
     """Draw the options of one run; ``is_dense`` as in :func:`sim.pace.draw_pace`."""
+    heartbeat_s = 5 if is_dense else chance.choice((5, 10, 15))
     return Options(
         gateways=chance.choice((1, 1, 2)),
         disk_latency_s=chance.choice((0.0, 0.005, 0.05)),
@@ -38,6 +39,8 @@ def draw_options(chance: random.Random, *, is_dense: bool) -> Options:
             "coordinator": {
                 "delete_grace_s": chance.choice((5, 20, 60)),
                 "write_lease_ttl_s": chance.choice((12, 20, 60, 300)),
+                "heartbeat_interval_s": heartbeat_s,
+                "cell_timeout_s": 3 * heartbeat_s,
             },
         },
     )
