@@ -383,7 +383,8 @@ class Index:
     async def run(self) -> None:
         """Write changes to the tables, until cancelled."""
         while True:
-            await self._changed.wait()
+            if self._writing is None:  # else the last try failed, and nothing may change any more
+                await self._changed.wait()
             with trio.move_on_after(FLUSH_AFTER_S):
                 await self._full.wait()
             try:
