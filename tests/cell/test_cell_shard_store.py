@@ -404,3 +404,19 @@ async def test_a_shard_whose_data_looks_like_records_cannot_forge_any(autojump_c
     async with running(node) as store:
         assert (await store.facts()).shards == 1
         assert await read_all(store, shard_key(1)) == b"one"
+
+
+async def test_an_index_that_could_not_be_written_is_written_later(autojump_clock):
+    """Even if nothing changes any more: the change that was not written must not wait for one."""
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        await put(store, shard_key(1), shard_data(1, 100))
+        await trio.sleep(60)
+        database = node.databases["index.sqlite"]
+        database.fail_commits = 1.0
+        await store.delete([shard_key(1)])
+        await trio.sleep(60)
+        assert database.connection.execute("SELECT count(*) FROM shards").fetchone() == (1,)
+        database.fail_commits = 0.0
+        await trio.sleep(60)
+        assert database.connection.execute("SELECT count(*) FROM shards").fetchone() == (0,)
