@@ -25,6 +25,8 @@ _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 COLLECT_EVERY_ALLOCATIONS: Final = 100_000
 """Garbage is looked for less often than Python's default: a run makes little that is circular."""
 
+POLL_EVERY: Final = 64
+"""Turns of trio's loop for each look at what comes from outside."""
 MAX_IDLE: Final = 1000
 """Looks for something to do, none with a deadline, after which a run counts as stuck."""
 MAX_LOOKS: Final = 500_000
@@ -137,7 +139,12 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     gc.set_threshold(COLLECT_EVERY_ALLOCATIONS, 20, 20)
     clock = VirtualClock()
     try:
-        with _replaced(trio_run, _SWITCH, True), _ordered_cancellation(), _cheap_sleep(clock):
+        with (
+            _replaced(trio_run, _SWITCH, True),
+            _ordered_cancellation(),
+            _cheap_sleep(clock),
+            _rare_polls(),
+        ):
             return trio.run(clock.watch, main, clock=clock)
     finally:
         gc.set_threshold(*thresholds)
@@ -219,6 +226,20 @@ def _cheap_sleep(clock: VirtualClock) -> Iterator[None]:
         _replaced(trio, sleep_until.__name__, sleep_until),
         _replaced(trio, sleep.__name__, sleep),
     ):
+        yield
+
+
+@contextmanager
+def _rare_polls() -> Iterator[None]:
+    """Ask the kernel for events now and then only: nothing comes from outside but Ctrl-C."""
+    manager: Any = trio_run.TheIOManager
+    poll = manager.get_events
+    turns = itertools.count()
+
+    def get_events(self: Any, timeout: float) -> Any:
+        return [] if next(turns) % POLL_EVERY else poll(self, timeout)
+
+    with _replaced(manager, poll.__name__, get_events):
         yield
 
 
