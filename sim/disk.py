@@ -148,7 +148,9 @@ class Platter:
         for _, names in self._changes[:survive]:
             self._apply(names)
         self._changes = []
-        for inode in {id(inode): inode for inode in self.inodes.values()}.values():
+        # Those too whose last name is gone, if that is not durable: they are back.
+        reachable = [*self.inodes.values(), *self._durable.values()]
+        for inode in {id(inode): inode for inode in reachable}.values():
             self._tear(inode)
         self.inodes = dict(self._durable)
 

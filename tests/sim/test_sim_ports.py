@@ -176,3 +176,25 @@ async def test_a_sync_after_a_failed_one_proves_nothing_of_what_was_not_written_
     assert len(outcomes) > 3
     rewritten = {await _after_a_failed_sync(seed, rewrite=True) for seed in range(20)}
     assert rewritten == {b"B" * 2048}
+
+
+async def test_what_a_power_cut_left_of_a_file_whose_name_came_back_stays():
+    """A file is written, its sync fails, it is removed; a power cut undoes the removal."""
+    came_back = 0
+    for seed in range(40):
+        node = SimSwarm(seed).node("a")
+        file = await node.world.disk.open("d/f", create=True)
+        await file.write(0, [b"A" * 2048])
+        node.platter.faults.sync_error = 1.0
+        with pytest.raises(Unavailable):
+            await file.sync()
+        node.platter.faults.sync_error = 0.0
+        await node.world.disk.unlink("d/f")
+        node.crash(power=True)
+        if "f" in await node.world.disk.names("d"):
+            came_back += 1
+            left = await _bytes_of(node.world.disk, "d/f")
+            await node.world.disk.sync_directory("d")
+            node.crash(power=True)
+            assert await _bytes_of(node.world.disk, "d/f") == left
+    assert came_back > 5
