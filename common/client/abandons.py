@@ -12,7 +12,7 @@ import trio
 
 from common.client.directory import Directory
 from common.errors import AlvearyError, Refused
-from common.ids import SegmentId, TenantId
+from common.ids import SegmentId, TenantId, lease_of
 from common.limits import MAX_ABANDONS_WAITING, MAX_DELETE_BATCH
 from common.ports import Log
 from common.wire.messages import WriteAbandon
@@ -32,18 +32,19 @@ class Abandons:
     def __init__(self, directory: Directory, log: Log) -> None:
         self._directory = directory
         self._log = log
-        self._waiting: dict[TenantId, dict[SegmentId, int]] = {}
+        self._waiting: dict[tuple[TenantId, int], dict[SegmentId, int]] = {}
+        """By tenant and lease: one that has ended is refused, and must not take others with it."""
         self._count = 0
         self._changed = trio.Event()
 
     def add(self, tenant_id: TenantId, segments: Iterable[tuple[SegmentId, int]]) -> None:
         """Note segments with their rings; never waits. When too many wait, the rest stays until
         the lease ends."""
-        waiting = self._waiting.setdefault(tenant_id, {})
         for segment_id, ring in segments:
             if self._count >= MAX_ABANDONS_WAITING:
                 self._log.warning("too_many_abandoned_segments")
                 return
+            waiting = self._waiting.setdefault((tenant_id, lease_of(segment_id)), {})
             self._count += segment_id not in waiting
             waiting[segment_id] = ring
             self._changed.set()
@@ -53,28 +54,28 @@ class Abandons:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            for tenant_id in list(self._waiting):
-                if not await self._tell(tenant_id):
+            for tenant_id, lease in list(self._waiting):
+                if not await self._tell(tenant_id, lease):
                     self._changed.set()
             if self._changed.is_set():
                 await trio.sleep(RETRY_S)
 
-    async def _tell(self, tenant_id: TenantId) -> bool:
-        """Tell all of one tenant's; False when some are left."""
-        waiting = self._waiting[tenant_id]
+    async def _tell(self, tenant_id: TenantId, lease: int) -> bool:
+        """Tell all of one tenant's and lease's; False when some are left."""
+        waiting = self._waiting[tenant_id, lease]
         while waiting:
             batch = dict(islice(waiting.items(), MAX_DELETE_BATCH))
             try:
                 await self._directory.call(
                     WriteAbandon(tenant_id, tuple(batch), tuple(batch.values()))
                 )
-            except Refused as error:
-                self._log.error("abandon_refused", segments=len(batch), error=str(error))
+            except Refused as error:  # also when the lease has ended: then they are garbage anyway
+                self._log.warning("abandon_refused", segments=len(batch), error=str(error))
             except AlvearyError as error:
                 self._log.warning("abandon_not_taken", segments=len(batch), error=str(error))
                 return False
             for segment_id in batch:
                 del waiting[segment_id]
             self._count -= len(batch)
-        del self._waiting[tenant_id]
+        del self._waiting[tenant_id, lease]
         return True

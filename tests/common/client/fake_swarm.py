@@ -19,7 +19,7 @@ from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.manifest import Manifest, PageEntry
-from common.ids import BucketId, SegmentId, TenantId, VersionId, segment_id
+from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT
 from common.ports import Address, Buffer, Listener
 from common.protocol.get_plan import page_bytes
@@ -283,6 +283,8 @@ class FakeCoordinator:
         return tuple(m.Endpoint(cell.identity.peer_id, cell.node.name, 7000) for cell in self.cells)
 
     async def _abandon(self, request: m.WriteAbandon, caller: Caller) -> m.Done:
+        if any(lease_of(segment) != self.lease for segment in request.segments):
+            raise Refused("lease_ended")
         self.abandoned.update(request.segments)
         return m.Done()
 

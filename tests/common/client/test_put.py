@@ -295,6 +295,21 @@ async def test_abandon_tells_the_coordinator(autojump_clock: MockClock) -> None:
         assert swarm.coordinator.abandoned == {written.segments[0].segment_id}
 
 
+async def test_a_lease_that_ended_takes_no_other_abandoned_segments_with_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        old = await swarm.write(content(100))
+        swarm.coordinator.lease += 1
+        await trio.sleep(200)
+        new = await swarm.write(content(100))
+        assert lease_of(new.segments[0].segment_id) > lease_of(old.segments[0].segment_id)
+        await swarm.client.abandon(TENANT, old)
+        await swarm.client.abandon(TENANT, new)
+        await trio.sleep(1)
+        assert swarm.coordinator.abandoned == {new.segments[0].segment_id}
+
+
 @pytest.mark.parametrize("size", [5000, 6 * MIB])
 async def test_a_client_that_stops_ends_its_streams_quietly(
     size: int, autojump_clock: MockClock
