@@ -60,9 +60,9 @@ def draw_pace(chance: random.Random, *, is_dense: bool) -> Pace:
     """
     if is_dense:
         return Pace(draw_log_uniform(chance, 0.3, 3.0))
-    pause_s = draw_log_uniform(chance, 1.0, 60.0)
+    pause_s = draw_log_uniform(chance, 2.0, 60.0)
     spell_s = pause_s * draw_log_uniform(chance, LEAST_SPELL, MOST_SPELL)
-    share = draw_log_uniform(chance, 0.05, 1.0)
+    share = draw_log_uniform(chance, 0.05, 0.7)
     return Pace(pause_s, spell_s, spell_s * (1 / share - 1))
 
 
