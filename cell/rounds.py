@@ -27,6 +27,7 @@ from common.wire.messages import (
     ShardName,
     ShardsLost,
 )
+from common.wire.records import MAX_UINT
 
 FIRST_INTERVAL_S: Final = 1.0
 SETTLE_EVERY_S: Final = 15.0
@@ -135,16 +136,23 @@ class Rounds:
         Raises:
             AlvearyError: no coordinator can be reached.
         """
-        index = self._store.index
-        due = await index.oldest_unsettled() + self._settle_after_s + 1
+        due = await self._store.index.oldest_unsettled() + self._settle_after_s + 1
         # Not for longer: the clock may be set back.
         await trio.sleep(min(max(0.0, due - self._clock.now()), self._settle_after_s))
-        before = int(self._clock.now()) - self._settle_after_s
-        after: tuple[int, bytes, int] = (-1, b"", -1)
+        now = int(self._clock.now())
+        await self._settle_those_added(0, now - self._settle_after_s)
+        # The clock was set back since: nobody knows how old they are, and to ask does no harm.
+        await self._settle_those_added(now + 1, MAX_UINT)
+        return False
+
+    async def _settle_those_added(self, first: int, last: int) -> None:
+        """Ask about the unclaimed shards that were added at ``first`` to ``last``, unix seconds."""
+        index = self._store.index
+        after: tuple[int, bytes, int] = (first, b"", -1)
         while True:
-            page = await index.unsettled(added_before=before, after=after, limit=MAX_SETTLE_BATCH)
+            page = await index.unsettled(added_before=last, after=after, limit=MAX_SETTLE_BATCH)
             if not page:
-                return False
+                return
             held = tuple(
                 HeldShard(*key, root, shard_bytes) for key, _, root, shard_bytes, _ in page
             )

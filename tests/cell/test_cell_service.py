@@ -361,6 +361,17 @@ async def test_unclaimed_shards_are_settled_when_they_are_old_enough(rig, autoju
     assert await rig.read(shard_key(2)) == b"data"
 
 
+async def test_shards_are_settled_although_the_clock_was_set_back_since(rig, autojump_clock):
+    rig.cell.clock_offset_s = 86_400.0
+    await rig.put(shard_key(1), b"data")
+    rig.cell.clock_offset_s = 0.0
+    rig.verdicts = {shard_key(1): GARBAGE}
+    await trio.sleep(120)
+    assert rig.settled == [shard_key(1)]
+    with pytest.raises(NotFound):
+        await rig.read(shard_key(1))
+
+
 async def test_a_bad_shard_is_reported_as_lost(rig, autojump_clock):
     await rig.put(shard_key(1), b"data")
     entry = await rig.serving.store.index.find(shard_key(1))
