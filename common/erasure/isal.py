@@ -92,8 +92,9 @@ class _Pinned:
     def release(self) -> None:
         """Unlock the buffers."""
         self._anchors.clear()
-        while self._views:
-            _release_buffer(ctypes.addressof(self._views.pop()))
+        for view in self._views:  # held on to until it is released: its memory is C's meanwhile
+            _release_buffer(ctypes.addressof(view))
+        self._views.clear()
 
 
 class Isal:

@@ -1,7 +1,11 @@
 """The erasure code: ISA-L gives zfec's bytes, and any k units give all back."""
 
 import itertools
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import zfec
@@ -115,6 +119,29 @@ def test_read_only_memory_is_never_written():
 
 
 @needs_isal
+@needs_isal
+def test_buffers_are_unlocked_from_memory_that_is_still_there():
+    """Under the allocator's debug hooks, which overwrite what was freed: else it shows rarely."""
+    program = (
+        "import sys; from common.erasure.isal import load_isal\n"
+        "isal, units = load_isal(), [bytes([n]) * 4096 for n in (1, 2)]\n"
+        "tables = isal.tables([bytes([1, 1])])\n"
+        "before = [sys.getrefcount(each) for each in units]\n"
+        "for _ in range(100): isal.multiply(tables, units, [bytearray(4096)], 4096)\n"
+        "assert [sys.getrefcount(each) for each in units] == before"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONMALLOC": "debug"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_too_few_or_uneven_units_are_our_bug():
     for code in (fast_code(2, 4), ZfecCode(2, 4)):
         with pytest.raises(AssertionError):
