@@ -130,7 +130,7 @@ def test_buffers_are_unlocked_from_memory_that_is_still_there():
         "for _ in range(100): isal.multiply(tables, units, [bytearray(4096)], 4096)\n"
         "assert [sys.getrefcount(each) for each in units] == before"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONMALLOC": "debug"},
         cwd=Path(__file__).parents[3],
