@@ -1,5 +1,5 @@
 # Everything a person does with this tree. `make run` and `make test` need nothing but Python 3.11
-# or newer, make and a compiler; both make .venv first, from locks with hashes.
+# to 3.13, make and a compiler; both make .venv first, from locks with hashes.
 
 SHELL := /bin/sh
 PYTHON ?= python3
