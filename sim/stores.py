@@ -26,6 +26,24 @@ SNAPSHOTS: Final = 3
 SNAPSHOT_EVERY: Final = 4
 
 
+class _Memory(sqlite3.Connection):
+    """Closed with the last who knows it; from Python 3.13 on others warn then."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def connect_in_memory() -> sqlite3.Connection:
+    """A new and empty database."""
+    return sqlite3.connect(
+        ":memory:",
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        factory=_Memory,
+    )
+
+
 class Database:
     """What lies on the medium: survives the lives of its node."""
 
@@ -39,14 +57,9 @@ class Database:
 
     @staticmethod
     def _connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False, cached_statements=512
-        )
+        connection = connect_in_memory()
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
-
-    def __del__(self) -> None:
-        self.connection.close()  # from Python 3.13 on nobody else does so without a warning
 
     def committed(self) -> None:
         self._transactions += 1

@@ -1,7 +1,5 @@
 """Listings against a model: a sorted dictionary, cut and rolled up by the words of the protocol."""
 
-import sqlite3
-
 from coordinator_rig import running
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from common.limits import MAX_LIST_REPLY_BYTES
 from common.wire import messages as m
 from coordinator.listing import list_objects, list_uploads, rolled_up, successor
 from coordinator.schema import migrate
+from sim.stores import connect_in_memory
 
 TENANT = bytes(16)
 names = st.lists(
@@ -20,7 +19,7 @@ delimiters = st.sampled_from([b"", b"/", b"//", b"a", b"\xff", b"-/"])
 
 
 def store_of(objects=(), uploads=()):
-    sql = sqlite3.connect(":memory:", isolation_level=None)
+    sql = connect_in_memory()
     migrate(sql)
     sql.execute(
         "INSERT INTO tenants (tenant, tenant_id, name, proof_digest, created_ms)"
