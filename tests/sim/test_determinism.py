@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import trio
 
-from sim.replay import Stuck, run_seeded
 from sim.scenario import SCENARIOS, run_scenario
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,21 +51,6 @@ def test_a_seed_repeats_in_one_process():
     assert [dataclasses.astuple(each) for each in first.events] == [
         dataclasses.astuple(each) for each in second.events
     ]
-
-
-def test_a_run_in_which_time_stands_still_ends():
-    async def spin():
-        while True:
-            await trio.lowlevel.checkpoint()
-
-    async def main():
-        await trio.sleep(7)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(spin)
-            await trio.sleep(1)
-
-    with pytest.raises(Stuck, match=r"7\.000 s"):
-        run_seeded(1, main)
 
 
 def test_another_seed_is_another_run():
