@@ -124,6 +124,8 @@ class Compaction:
                     batch, size = [], 0
             await self._copy_batch(number, file, batch)
         await storage.index.flush()
+        if storage.index.volumes[number].shards:
+            await self._drop_unfound(number)
         if number == storage.volumes.highest:
             # A number is never used again: the index may come back from a power cut with rows of
             # a volume that was removed, and must not take another one for it.
@@ -207,6 +209,22 @@ class Compaction:
                 index.drop_bad(name, entry)
         finally:
             holds.give_back(name)
+
+    async def _drop_unfound(self, number: int) -> None:
+        """What should lie in a volume and was not found there: its header is damaged.
+
+        Raises:
+            BadShardMet: the coordinator does not know yet.
+        """
+        are_all_known = True
+        for name, entry in await self._storage.index.shards_in(number):
+            if entry.bad:
+                await self._drop_bad(name, entry)
+            else:
+                await self._mark_bad(name, entry)
+                are_all_known = False
+        if not are_all_known:
+            raise BadShardMet
 
     async def _mark_bad(self, name: ShardKey, entry: Entry) -> None:
         index, holds = self._storage.index, self._storage.holds

@@ -349,6 +349,17 @@ class Index:
             answers.append(row if isinstance(entry, _Unknown) else entry)
         return answers
 
+    async def shards_in(self, volume: int) -> list[tuple[ShardKey, Entry]]:
+        """The shards that lie in a volume; it reads all the tables."""
+        await self.flush()
+        keys = await self._store.read(partial(index_tables.shards_in, volume=volume))
+        entries = await self.find_many(keys)
+        return [
+            (key, entry)
+            for key, entry in zip(keys, entries, strict=True)
+            if entry is not None and entry.volume == volume
+        ]
+
     async def needed_tombstones(self, keys: Sequence[ShardKey], volume: int) -> dict[ShardKey, int]:
         """Which tombstones of a volume still bury a record of another, and their sequence
         numbers; after :meth:`flush`."""

@@ -139,6 +139,12 @@ def find_many(sql: Sql, keys: Iterable[ShardKey]) -> list[Entry | None]:
     return [find(sql, key) for key in keys]
 
 
+def shards_in(sql: Sql, volume: int) -> list[ShardKey]:
+    """The shards that should lie in a volume."""
+    rows = sql.execute("SELECT segment_id, slot FROM shards WHERE volume = ?", (volume,))
+    return [(SegmentId(row[0]), row[1]) for row in rows]
+
+
 def dead_elsewhere(sql: Sql, keys: Iterable[ShardKey], volume: int) -> set[ShardKey]:
     """Which of the shards have dead records in other volumes than this one."""
     return {

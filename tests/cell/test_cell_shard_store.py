@@ -420,3 +420,26 @@ async def test_an_index_that_could_not_be_written_is_written_later(autojump_cloc
         database.fail_commits = 0.0
         await trio.sleep(60)
         assert database.connection.execute("SELECT count(*) FROM shards").fetchone() == (0,)
+
+
+async def test_compaction_reports_a_shard_whose_header_is_rotten(autojump_clock):
+    """A scan does not find it; the index knows that it should be there."""
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        for number in range(5):
+            await put(store, shard_key(number), shard_data(number, 3000))
+        entry = await store.index.find(shard_key(2))
+        node.platter.rot(volume_path(entry.volume), entry.offset + 9)
+        store.writer.retire_active()
+        await store.delete([shard_key(number) for number in (0, 1, 3)])
+        await trio.sleep(300)
+        assert await store.index.lost(10) == [shard_key(2)]
+        assert volume_path(entry.volume) in node.platter.inodes
+        with pytest.raises(Corrupt):
+            await read_all(store, shard_key(2))
+        store.index.reported([shard_key(2)])
+        await trio.sleep(1200)
+        assert volume_path(entry.volume) not in node.platter.inodes
+        with pytest.raises(NotFound):
+            await read_all(store, shard_key(2))
+        assert await read_all(store, shard_key(4)) == shard_data(4, 3000)
