@@ -100,8 +100,8 @@ def _compare(node: SimNode, held: dict[bytes, Held], nodes: dict[bytes, SimNode]
                 continue  # its header has rotted, and the index has forgotten it in a power cut
             if (has is None or has[1] == STATE_BAD) and (segment, slot) not in missing:
                 problems.append(
-                    f"owner without a shard: {nodes[cell_id].name} lacks slot {slot} of {segment.hex()}"
-                    " and the coordinator does not know"
+                    f"owner without a shard: {nodes[cell_id].name} lacks slot {slot} of"
+                    f" {segment.hex()} and the coordinator does not know"
                 )
     return problems
 
