@@ -350,8 +350,7 @@ class Index:
         return answers
 
     async def shards_in(self, volume: int) -> list[tuple[ShardKey, Entry]]:
-        """The shards that lie in a volume; it reads all the tables."""
-        await self.flush()
+        """The shards that lie in a volume, after :meth:`flush`; it reads a whole table."""
         keys = await self._store.read(partial(index_tables.shards_in, volume=volume))
         entries = await self.find_many(keys)
         return [

@@ -183,7 +183,7 @@ def _ordered_cancellation() -> Iterator[None]:
 
 def call_at(when_s: float, callback: Callable[[], object]) -> Timer:
     """:meth:`VirtualClock.call_at`, in a test also under a clock of trio's."""
-    clock = trio_run.GLOBAL_RUN_CONTEXT.runner.clock
+    clock = trio.lowlevel.current_clock()
     if isinstance(clock, VirtualClock):
         return clock.call_at(when_s, callback)
     timer = Timer(when_s, 0, callback)

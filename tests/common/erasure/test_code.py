@@ -119,7 +119,6 @@ def test_read_only_memory_is_never_written():
 
 
 @needs_isal
-@needs_isal
 def test_buffers_are_unlocked_from_memory_that_is_still_there():
     """Under the allocator's debug hooks, which overwrite what was freed: else it shows rarely."""
     program = (
@@ -142,6 +141,7 @@ def test_buffers_are_unlocked_from_memory_that_is_still_there():
     assert done.returncode == 0, done.stderr
 
 
+@needs_isal
 def test_too_few_or_uneven_units_are_our_bug():
     for code in (fast_code(2, 4), ZfecCode(2, 4)):
         with pytest.raises(AssertionError):
