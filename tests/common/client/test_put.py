@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 import trio
-from fake_swarm import DOWN, TENANT, UPLOAD_KEY, content, fake_swarm, receiver, stalling
+from fake_swarm import (
+    DOWN,
+    TENANT,
+    UPLOAD_KEY,
+    FakeSwarm,
+    content,
+    fake_swarm,
+    receiver,
+    stalling,
+)
 from trio.testing import MockClock
 
+from common.client.put import Written
 from common.errors import Refused, Unavailable
 from common.ids import lease_of
 from common.limits import MAX_SINGLE_PUT_BYTES, MIB, SEGMENT_BYTES
@@ -250,15 +260,21 @@ async def test_small_objects_cost_no_round_trip_of_their_own(autojump_clock: Moc
         assert swarm.coordinator.count(m.WriteStart) <= 8
 
 
+async def written_under_two_leases(swarm: FakeSwarm) -> tuple[Written, Written]:
+    """Two writes; the lease of the first has ended before the second."""
+    first = await swarm.write(content(100))
+    swarm.coordinator.lease += 1
+    await trio.sleep(200)
+    second = await swarm.write(content(100))
+    assert lease_of(second.segments[0].segment_id) > lease_of(first.segments[0].segment_id)
+    return first, second
+
+
 async def test_grants_too_old_or_of_an_ended_lease_are_not_used(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm() as swarm:
-        first = await swarm.write(content(100))
-        swarm.coordinator.lease += 1
-        await trio.sleep(200)
-        second = await swarm.write(content(100))
-        assert lease_of(second.segments[0].segment_id) > lease_of(first.segments[0].segment_id)
+        _, second = await written_under_two_leases(swarm)
         await trio.sleep(301)
         begun = swarm.coordinator.granted
         third = await swarm.write(content(100))
@@ -299,11 +315,7 @@ async def test_a_lease_that_ended_takes_no_other_abandoned_segments_with_it(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm() as swarm:
-        old = await swarm.write(content(100))
-        swarm.coordinator.lease += 1
-        await trio.sleep(200)
-        new = await swarm.write(content(100))
-        assert lease_of(new.segments[0].segment_id) > lease_of(old.segments[0].segment_id)
+        old, new = await written_under_two_leases(swarm)
         await swarm.client.abandon(TENANT, old)
         await swarm.client.abandon(TENANT, new)
         await trio.sleep(1)
