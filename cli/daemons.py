@@ -1,7 +1,7 @@
-"""``alveary coordinator``, ``alveary cell`` and ``alveary gateway``: one daemon in the foreground.
+"""A daemon's configuration from its TOML file and its flags, and running it in the foreground.
 
-Every key of a service's configuration is a key of its TOML file and a flag here; a flag wins.
-Only the service that is started is imported.
+Every key of a service's configuration is a key of the file and a flag; a flag wins. Only the
+service that is started is imported.
 
 Source: docs/operations.md, "Configuration".
 """
@@ -156,57 +156,20 @@ class CellCommand(DaemonCommand):
     role = "cell"
 
 
-class CellGroup(CellCommand, click.Group):
-    """Runs a cell; its one subcommand makes one."""
+def start(role: str, config: Path | None, parent_pid: int | None, flags: dict[str, Any]) -> int:
+    """Run a daemon from its command line: its configuration file, then the flags.
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "join":
-            return None
-        command: click.Command = import_module("cli.join").join
-        return command
+    Args:
+        config: the file; ``config.toml`` of the data directory where none is named.
+        parent_pid: the process to die with; None: live on.
+        flags: by configuration key.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["join"]
-
-
-def _start(role: str, config: Path | None, parent_pid: int | None, flags: dict[str, Any]) -> int:
+    Returns:
+        The exit code.
+    """
     if parent_pid is not None:
         die_with_parent(parent_pid)
     if config is None and flags.get("data") and (Path(flags["data"]) / CONFIG_NAME).exists():
         config = Path(flags["data"]) / CONFIG_NAME
     table = read_config(config) if config is not None else {}
     return run_daemon(role, merge(config_hints(role), table, flags))
-
-
-_config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A TOML file (DATA/config.toml if there is one).",
-)
-_parent_option = click.option("--parent-pid", type=int, hidden=True)
-
-
-@click.command(cls=CoordinatorCommand)
-@_config_option
-@_parent_option
-def coordinator(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
-    """Run a coordinator in the foreground."""
-    return _start("coordinator", config, parent_pid, flags)
-
-
-@click.command(cls=CellGroup, invoke_without_command=True)
-@_config_option
-@_parent_option
-def cell(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
-    """Run a cell in the foreground. `alveary cell join TOKEN` makes one."""
-    if click.get_current_context().invoked_subcommand is not None:
-        return 0
-    return _start("cell", config, parent_pid, flags)
-
-
-@click.command(cls=GatewayCommand)
-@_config_option
-@_parent_option
-def gateway(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
-    """Run an S3 gateway in the foreground."""
-    return _start("gateway", config, parent_pid, flags)

@@ -20,9 +20,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "invite": ("cli.admin", "invite", "Print a join token for a host's cell."),
     "tenant": ("cli.tenants", "tenant", "Make and list tenants."),
     "key": ("cli.tenants", "key", "Make, list and revoke S3 access keys."),
-    "coordinator": ("cli.daemons", "coordinator", "Run a coordinator."),
-    "cell": ("cli.daemons", "cell", "Run a cell, or join one to a swarm."),
-    "gateway": ("cli.daemons", "gateway", "Run an S3 gateway."),
+    "coordinator": ("cli.services", "coordinator", "Run a coordinator."),
+    "cell": ("cli.services", "cell", "Run a cell, or join one to a swarm."),
+    "gateway": ("cli.services", "gateway", "Run an S3 gateway."),
     "sim": ("sim.__main__", "main", "Run the deterministic simulator."),
 }
 
