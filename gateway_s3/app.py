@@ -13,7 +13,7 @@ import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Request, Response
-from gateway_s3 import buckets, copy, errors, listing, objects, parts, reads
+from gateway_s3 import buckets, copy, errors, listing, objects, parts, reads, unset
 from gateway_s3.access_keys import AccessKeys
 from gateway_s3.authentication import authenticate
 from gateway_s3.backend import Backend, Call
@@ -34,6 +34,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketVersioning": buckets.get_versioning,
     "ListObjects": listing.list_objects,
     "ListObjectsV2": listing.list_objects_v2,
+    "ListObjectVersions": listing.list_versions,
     "ListMultipartUploads": listing.list_uploads,
     "DeleteObjects": objects.delete_objects,
     "PutObject": objects.put_object,
@@ -47,6 +48,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "CompleteMultipartUpload": parts.complete_upload,
     "AbortMultipartUpload": parts.abort_upload,
     "ListParts": parts.list_parts,
+    **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
 _NO_OPERATION: Final = "none"

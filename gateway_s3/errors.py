@@ -185,6 +185,32 @@ CONDITIONAL_REQUEST_CONFLICT: Final = _row(
     409,
     "The conditional request cannot succeed due to a conflicting operation against this resource.",
 )
+NO_SUCH_BUCKET_POLICY: Final = _row("NoSuchBucketPolicy", 404, "The bucket policy does not exist")
+NO_SUCH_CONFIGURATION: Final = _row(
+    "NoSuchConfiguration", 404, "The specified configuration does not exist."
+)
+NO_SUCH_CORS_CONFIGURATION: Final = _row(
+    "NoSuchCORSConfiguration", 404, "The CORS configuration does not exist"
+)
+NO_SUCH_LIFECYCLE_CONFIGURATION: Final = _row(
+    "NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"
+)
+NO_SUCH_TAG_SET: Final = _row("NoSuchTagSet", 404, "The TagSet does not exist")
+NO_SUCH_WEBSITE_CONFIGURATION: Final = _row(
+    "NoSuchWebsiteConfiguration",
+    404,
+    "The specified bucket does not have a website configuration",
+)
+OBJECT_LOCK_CONFIGURATION_NOT_FOUND: Final = _row(
+    "ObjectLockConfigurationNotFoundError",
+    404,
+    "Object Lock configuration does not exist for this bucket",
+)
+REPLICATION_CONFIGURATION_NOT_FOUND: Final = _row(
+    "ReplicationConfigurationNotFoundError",
+    404,
+    "The replication configuration was not found",
+)
 NO_SUCH_BUCKET: Final = _row("NoSuchBucket", 404, "The specified bucket does not exist")
 NO_SUCH_KEY: Final = _row("NoSuchKey", 404, "The specified key does not exist.")
 NO_SUCH_UPLOAD: Final = _row(

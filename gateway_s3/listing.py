@@ -1,9 +1,10 @@
-"""ListObjects (both versions) and ListMultipartUploads.
+"""ListObjects (both versions), ListObjectVersions and ListMultipartUploads.
 
 A coordinator's reply may be shorter than what was asked for; it is asked on until the page is full
 or there is no more. What a coordinator returns is in S3's order already: byte order of UTF-8.
 
-Source: Amazon S3 API Reference, ListObjects, ListObjectsV2, ListMultipartUploads.
+Source: Amazon S3 API Reference, ListObjects, ListObjectsV2, ListObjectVersions,
+ListMultipartUploads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway_s3.listing_params import (
     list_objects_params,
     list_objects_v2_params,
     list_uploads_params,
+    list_versions_params,
     make_token,
 )
 from gateway_s3.metadata import unpack_summary
@@ -118,6 +120,22 @@ async def list_objects_v2(backend: Backend, call: Call) -> Response:
         listed.prefixes,
         owner_id=call.tenant.tenant_id.hex(),
         next_token=make_token(listed.last) if listed.truncated else None,
+    )
+    return xml_response(document)
+
+
+async def list_versions(backend: Backend, call: Call) -> Response:
+    """List a bucket's objects, each with its one version."""
+    params = list_versions_params(call.query)
+    listed = await _list(backend, call, params.prefix, params.delimiter, params.after, params.limit)
+    document = xml_write.list_versions(
+        call.bucket,
+        params,
+        listed.rows,
+        listed.prefixes,
+        owner_id=call.tenant.tenant_id.hex(),
+        truncated=listed.truncated,
+        next_key=listed.last,
     )
     return xml_response(document)
 

@@ -1,7 +1,7 @@
 """The parameters of the listing operations, read and bounded.
 
-Source: Amazon S3 API Reference, ListObjects, ListObjectsV2, ListMultipartUploads, ListParts,
-ListBuckets.
+Source: Amazon S3 API Reference, ListObjects, ListObjectsV2, ListObjectVersions,
+ListMultipartUploads, ListParts, ListBuckets.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ class ListObjectsV2Params:
     token: str | None
     start_after: bytes
     fetch_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListVersionsParams:
+    """ListObjectVersions. ``after_version``: empty, or ``null``: the one version of ``after``."""
+
+    prefix: bytes
+    delimiter: bytes
+    after: bytes
+    after_version: str
+    limit: int
+    encode_url: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,28 @@ def list_objects_v2_params(query: Query) -> ListObjectsV2Params:
         token,
         start_after,
         (query.get("fetch-owner") or "").lower() == "true",
+    )
+
+
+def list_versions_params(query: Query) -> ListVersionsParams:
+    """Read them. Raises InvalidArgument."""
+    after = _name(query, "key-marker")
+    version = query.get("version-id-marker") or ""
+    if version and not after:
+        raise invalid(
+            "version-id-marker",
+            version,
+            "A version-id marker cannot be specified without a key marker.",
+        )
+    if version not in {"", "null"}:
+        raise invalid("version-id-marker", version, "Invalid version id specified")
+    return ListVersionsParams(
+        _name(query, "prefix"),
+        _name(query, "delimiter"),
+        after,
+        version,
+        _limit(query, "max-keys"),
+        _encoding(query),
     )
 
 

@@ -30,7 +30,8 @@ class Operation:
     ``selectors``: query parameters that must be there; ``name=value`` where the value counts.
     ``header``: a header that must be there. Of rows that fit a request, the one with the most
     selectors and headers is meant. ``parameters``: further query parameters that it understands.
-    ``answer``: for the documentation: what it says when all is well, or 501.
+    ``required``: those of them that must be there. ``answer``: for the documentation: what it says
+    when all is well, or 501.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Operation:
     parameters: frozenset[str] = frozenset()
     answer: int = 501
     note: str = ""
+    required: frozenset[str] = frozenset()
+
+    @property
+    def weight(self) -> int:
+        """How much of a request it looks at: of rows that fit, the heaviest is meant."""
+        return len(self.selectors) + (self.header is not None) + len(self.required)
 
 
 def _yes(
@@ -53,9 +60,19 @@ def _yes(
     parameters: str = "",
     answer: int = 200,
     note: str = "",
+    required: str = "",
 ) -> Operation:
     return Operation(
-        name, scope, method, selectors, header, True, frozenset(parameters.split()), answer, note
+        name,
+        scope,
+        method,
+        selectors,
+        header,
+        True,
+        frozenset(f"{parameters} {required}".split()),
+        answer,
+        note,
+        frozenset(required.split()),
     )
 
 
@@ -99,6 +116,14 @@ _IMPLEMENTED = (
         "GET",
         "uploads",
         parameters="prefix delimiter encoding-type key-marker upload-id-marker max-uploads",
+    ),
+    _yes(
+        "ListObjectVersions",
+        _BUCKET,
+        "GET",
+        "versions",
+        parameters="prefix delimiter encoding-type key-marker version-id-marker max-keys",
+        note="each object has the one version `null`",
     ),
     _yes("DeleteObjects", _BUCKET, "POST", "delete"),
     _yes("PutObject", _OBJECT, "PUT"),
@@ -160,26 +185,109 @@ _OBJECT_SETTINGS = (
     ("ObjectTorrent", "torrent", "G"),
 )
 _METHODS = {"G": ("Get", "GET"), "P": ("Put", "PUT"), "D": ("Delete", "DELETE")}
+_NEVER_SET: Mapping[str, tuple[int, str]] = {
+    "GetBucketAbac": (200, "always: `Disabled`"),
+    "GetBucketAccelerateConfiguration": (200, "always: empty"),
+    "GetBucketAcl": (200, "always: the owner, FULL_CONTROL"),
+    "GetBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketCors": (404, "always: NoSuchCORSConfiguration"),
+    "GetBucketEncryption": (200, "always: AES256"),
+    "GetBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketLifecycle": (404, "always: NoSuchLifecycleConfiguration"),
+    "GetBucketLifecycleConfiguration": (404, "always: NoSuchLifecycleConfiguration"),
+    "GetBucketLogging": (200, "always: empty"),
+    "GetBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketNotification": (200, "always: empty"),
+    "GetBucketNotificationConfiguration": (200, "always: empty"),
+    "GetBucketOwnershipControls": (200, "always: BucketOwnerEnforced"),
+    "GetBucketPolicy": (404, "always: NoSuchBucketPolicy"),
+    "GetBucketPolicyStatus": (404, "always: NoSuchBucketPolicy"),
+    "GetBucketReplication": (404, "always: ReplicationConfigurationNotFoundError"),
+    "GetBucketRequestPayment": (200, "always: BucketOwner"),
+    "GetBucketTagging": (404, "always: NoSuchTagSet"),
+    "GetBucketWebsite": (404, "always: NoSuchWebsiteConfiguration"),
+    "GetObjectAcl": (200, "always: the owner, FULL_CONTROL"),
+    "GetObjectLegalHold": (400, "always: InvalidRequest, the bucket has no object lock"),
+    "GetObjectLockConfiguration": (404, "always: ObjectLockConfigurationNotFoundError"),
+    "GetObjectRetention": (400, "always: InvalidRequest, the bucket has no object lock"),
+    "GetObjectTagging": (200, "always: no tags"),
+    "GetPublicAccessBlock": (200, "always: all four are true"),
+    "DeleteBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketCors": (204, "there is none"),
+    "DeleteBucketEncryption": (204, "stays AES256"),
+    "DeleteBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketLifecycle": (204, "there is none"),
+    "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketPolicy": (204, "there is none"),
+    "DeleteBucketReplication": (204, "there is none"),
+    "DeleteBucketTagging": (204, "there are none"),
+    "DeleteBucketWebsite": (204, "there is none"),
+    "DeleteObjectTagging": (204, "there are none"),
+    "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutBucketEncryption": (200, "only AES256; else 501"),
+    "PutBucketLogging": (200, "only an empty one; else 501"),
+    "PutBucketNotification": (200, "only an empty one; else 501"),
+    "PutBucketNotificationConfiguration": (200, "only an empty one; else 501"),
+    "PutBucketOwnershipControls": (200, "only BucketOwnerEnforced; else 501"),
+    "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
+    "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutObjectTagging": (200, "only no tags; else 501"),
+    "PutPublicAccessBlock": (200, "only all four true; else 501"),
+}
+"""Status and note of what says of a configuration that it was never set (gateway_s3/unset.py)."""
+_BY_ID = frozenset({"analytics", "intelligent-tiering", "inventory", "metrics"})
+"""Configurations of which a bucket may have many, each with an ``id``."""
 
 
 def _settings(scope: Scope, rows: tuple[tuple[str, str, str], ...]) -> tuple[Operation, ...]:
     return tuple(
-        _no(_METHODS[letter][0] + name, scope, _METHODS[letter][1], selector)
+        _setting(_METHODS[letter][0] + name, scope, _METHODS[letter][1], selector)
         for name, selector, letters in rows
         for letter in letters
     )
 
 
-_NOT_IMPLEMENTED = (
+def _setting(name: str, scope: Scope, method: str, selector: str) -> Operation:
+    if name not in _NEVER_SET:
+        return _no(name, scope, method, selector)
+    answer, note = _NEVER_SET[name]
+    return _yes(
+        name,
+        scope,
+        method,
+        selector,
+        parameters="versionId" if scope is Scope.OBJECT else "",
+        required="id" if selector in _BY_ID else "",
+        answer=answer,
+        note=note,
+    )
+
+
+def _list_of_settings(name: str, selector: str) -> Operation:
+    return _yes(
+        name,
+        _BUCKET,
+        "GET",
+        selector,
+        parameters="continuation-token",
+        note="always: none",
+    )
+
+
+_SETTINGS = (
     *_settings(_BUCKET, _BUCKET_SETTINGS),
+    *_settings(_OBJECT, _OBJECT_SETTINGS),
+    _list_of_settings("ListBucketAnalyticsConfigurations", "analytics"),
+    _list_of_settings("ListBucketIntelligentTieringConfigurations", "intelligent-tiering"),
+    _list_of_settings("ListBucketInventoryConfigurations", "inventory"),
+    _list_of_settings("ListBucketMetricsConfigurations", "metrics"),
+)
+_NOT_IMPLEMENTED = (
     _no("CreateBucketMetadataConfiguration", _BUCKET, "POST", "metadataConfiguration"),
     _no("CreateBucketMetadataTableConfiguration", _BUCKET, "POST", "metadataTable"),
     _no("CreateSession", _BUCKET, "GET", "session"),
-    _no("ListBucketAnalyticsConfigurations", _BUCKET, "GET", "analytics"),
-    _no("ListBucketIntelligentTieringConfigurations", _BUCKET, "GET", "intelligent-tiering"),
-    _no("ListBucketInventoryConfigurations", _BUCKET, "GET", "inventory"),
-    _no("ListBucketMetricsConfigurations", _BUCKET, "GET", "metrics"),
-    _no("ListObjectVersions", _BUCKET, "GET", "versions"),
     _no("PostObject", _BUCKET, "POST", note="browser form upload"),
     _no(
         "UpdateBucketMetadataAnnotationTableConfiguration",
@@ -194,7 +302,6 @@ _NOT_IMPLEMENTED = (
         "metadataInventoryTable",
     ),
     _no("UpdateBucketMetadataJournalTableConfiguration", _BUCKET, "PUT", "metadataJournalTable"),
-    *_settings(_OBJECT, _OBJECT_SETTINGS),
     _no("ListObjectAnnotations", _OBJECT, "GET", "annotation"),
     _no("RenameObject", _OBJECT, "PUT", "renameObject"),
     _no("RestoreObject", _OBJECT, "POST", "restore"),
@@ -207,7 +314,7 @@ _NOT_IMPLEMENTED = (
     _no("CorsPreflightObject", _OBJECT, "OPTIONS"),
 )
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*_IMPLEMENTED, *_NOT_IMPLEMENTED)
+OPERATIONS: Final[tuple[Operation, ...]] = (*_IMPLEMENTED, *_SETTINGS, *_NOT_IMPLEMENTED)
 BY_NAME: Final[Mapping[str, Operation]] = {each.name: each for each in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two rows have one name"
 

@@ -183,6 +183,8 @@ def _operation(request: Request, scope: Scope, query: Query) -> Operation:
             continue
         if operation.header is not None and request.header(operation.header) is None:
             continue
+        if not all(name in query for name in operation.required):
+            continue
         if all(_selected(selector, query) for selector in operation.selectors):
             return operation
     if subresources:
@@ -244,10 +246,7 @@ def _rows() -> dict[tuple[Scope, str], tuple[Operation, ...]]:
     for operation in OPERATIONS:
         rows.setdefault((operation.scope, operation.method), []).append(operation)
     return {
-        place: tuple(
-            sorted(found, key=lambda each: -len(each.selectors) - (each.header is not None))
-        )
-        for place, found in rows.items()
+        place: tuple(sorted(found, key=lambda each: -each.weight)) for place, found in rows.items()
     }
 
 

@@ -22,6 +22,7 @@ from gateway_s3.errors import S3Error
 MAX_DEPTH: Final = 8
 _ELEMENTS_PER_KEY: Final = 8
 _ELEMENTS_PER_PART: Final = 12
+_ELEMENTS_PER_CONFIGURATION: Final = 1000
 _ELEMENT_OF: Final[Mapping[str, Algorithm]] = {each.element: each for each in Algorithm}
 
 
@@ -58,6 +59,16 @@ class _Element:
     children: list[_Element] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """An element of a configuration: its text where it has no children, and the children in the
+    order of their names, which is of no meaning in S3's configurations."""
+
+    name: str
+    text: str = ""
+    children: tuple[Tree, ...] = ()
+
+
 class _TooMuch(Exception):
     """More than the document may hold."""
 
@@ -80,6 +91,21 @@ def parse_create_bucket(data: bytes) -> str | None:
         else:
             _malformed()
     return constraint or None
+
+
+def parse_configuration(data: bytes, root: str) -> Tree:
+    """A configuration as a tree. ``DisplayName``, which S3 ignores, is left out.
+
+    Raises:
+        S3Error: MalformedXML.
+    """
+    return _tree(_parse(data, root, _ELEMENTS_PER_CONFIGURATION))
+
+
+def _tree(element: _Element) -> Tree:
+    children = [_tree(child) for child in element.children if child.name != "DisplayName"]
+    children.sort(key=lambda each: (each.name, each.text))
+    return Tree(element.name, "" if children else element.text.strip(), tuple(children))
 
 
 def parse_delete(data: bytes) -> DeleteRequest:

@@ -23,7 +23,9 @@ from gateway_s3.listing_params import (
     ListObjectsV2Params,
     ListPartsParams,
     ListUploadsParams,
+    ListVersionsParams,
 )
+from gateway_s3.xml_read import Tree
 
 CONTENT_TYPE: Final = b"application/xml"
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -204,9 +206,14 @@ def access_control(owner_id: str) -> bytes:
     )
 
 
-def no_tags() -> bytes:
-    """GetObjectTagging of an object without tags."""
-    return _document("Tagging", ("<TagSet></TagSet>",))
+def configuration(tree: Tree) -> bytes:
+    """A configuration."""
+    return _document(tree.name, map(_element, tree.children))
+
+
+def _element(tree: Tree) -> str:
+    inner = "".join(map(_element, tree.children)) if tree.children else escape(tree.text)
+    return f"<{tree.name}>{inner}</{tree.name}>"
 
 
 # --- listings ----------------------------------------------------------------------------------
@@ -283,6 +290,45 @@ def list_objects_v2(
             names.encoding(),
             _flag("IsTruncated", next_token is not None),
             *_contents(rows, names, _owner(owner_id) if params.fetch_owner else ""),
+            *names.prefixes(prefixes),
+        ),
+    )
+
+
+def list_versions(
+    bucket: str,
+    params: ListVersionsParams,
+    rows: Sequence[ObjectRow],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    truncated: bool,
+    next_key: bytes,
+) -> bytes:
+    """ListObjectVersions of a bucket whose versioning was never enabled."""
+    names = _Names(params.encode_url)
+    owner = _owner(owner_id)
+    return _document(
+        "ListVersionsResult",
+        (
+            _tag("Name", bucket),
+            names("Prefix", params.prefix),
+            names("KeyMarker", params.after),
+            _tag("VersionIdMarker", params.after_version),
+            names("NextKeyMarker", next_key) if truncated else "",
+            _tag("NextVersionIdMarker", "null") if truncated else "",
+            _tag("MaxKeys", params.limit),
+            names("Delimiter", params.delimiter) if params.delimiter else "",
+            names.encoding(),
+            _flag("IsTruncated", truncated),
+            *(
+                f"<Version>{names('Key', row.key)}<VersionId>null</VersionId>"
+                "<IsLatest>true</IsLatest>"
+                f"<LastModified>{iso_time(row.modified_ms)}</LastModified>{_etag(row.etag)}"
+                f"{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>{owner}"
+                "<StorageClass>STANDARD</StorageClass></Version>"
+                for row in rows
+            ),
             *names.prefixes(prefixes),
         ),
     )

@@ -12,6 +12,7 @@ from gateway_s3.checksums import Algorithm
 from gateway_s3.errors import S3Error
 from gateway_s3.listing_params import list_objects_params, list_objects_v2_params
 from gateway_s3.query import Query
+from gateway_s3.unset import NO_TAGS
 from gateway_s3.xml_read import (
     DeleteTarget,
     NamedPart,
@@ -211,7 +212,7 @@ def test_every_answer_is_well_formed() -> None:
         xml_write.location("eu-west-1"),
         xml_write.versioning(),
         xml_write.access_control("o"),
-        xml_write.no_tags(),
+        xml_write.configuration(NO_TAGS),
         xml_write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
         xml_write.upload_created("b", b"<k>", "u"),
         xml_write.upload_completed("http://h/<>", "b", b"k&", "e", Algorithm.CRC32, "x", "y"),
