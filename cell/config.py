@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from common import limits
@@ -32,7 +33,8 @@ class Config:
     ``capacity``: the most bytes that the cell may use (None: all there is). ``reserve_bytes``:
     free space of the file system that it never touches. ``site``: the place that can fail as one;
     ``host``: who owns the cell. ``settle_after_s``: age at which a shard that nobody claimed is
-    asked about. ``volume_bytes``: size at which a new volume file is begun.
+    asked about. ``volume_bytes``: size at which a new volume file is begun. ``log``: the file of
+    its log lines, rotated by size (None: standard error).
     """
 
     data: str
@@ -48,6 +50,12 @@ class Config:
     host: str = ""
     settle_after_s: int = 60
     volume_bytes: int = limits.VOLUME_BYTES
+    log: str | None = None
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file of ``log``."""
+        return None if self.log is None else Path(self.log)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> Config:
@@ -137,6 +145,7 @@ def _peer_id(key: str, value: Any) -> PeerId:
 
 _PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "data": _directory,
+    "log": _directory,
     "listen": _address,
     "http": _address,
     "advertise": _address,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import trio
 from cell.config import Config
 from cell.service import Serving, serve
 from common.host.disk import hold_directory
+from common.host.process import say_ready
 from common.host.world import open_world
 
 
@@ -29,25 +29,25 @@ def run(config: Config) -> int:
     return 0
 
 
-def _ready_line(serving: Serving) -> str:
-    return json.dumps(
-        {
-            "ready": True,
-            "role": "cell",
-            "native": str(serving.native),
-            "http": None if serving.http is None else str(serving.http),
-            "peer_id": serving.peer_id.hex(),
-        }
-    )
+def _facts(serving: Serving) -> dict[str, object]:
+    return {
+        "role": "cell",
+        "native": str(serving.native),
+        "http": None if serving.http is None else str(serving.http),
+        "peer_id": serving.peer_id.hex(),
+    }
 
 
 async def _run(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_world(Path(config.data), "cell") as world, trio.open_nursery() as nursery:
+        async with (
+            open_world(Path(config.data), "cell", log_path=config.log_path) as world,
+            trio.open_nursery() as nursery,
+        ):
 
             async def start() -> None:
                 serving = await nursery.start(serve, world, config)
-                print(_ready_line(serving), flush=True)  # noqa: T201  (who started us waits for it)
+                say_ready(world.log, _facts(serving))
 
             nursery.start_soon(start)
             async for _ in signals:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from common.errors import BadConfig
-from common.host.process import die_with_parent
+from common.host.process import die_with_parent, keep_files_private
 
 PACKAGES: Final[Mapping[str, str]] = {
     "coordinator": "coordinator",
@@ -29,6 +29,7 @@ PACKAGES: Final[Mapping[str, str]] = {
 CONFIG_NAME: Final = "config.toml"
 _HELP: Final[Mapping[str, str]] = {
     "data": "The daemon's own directory.",
+    "log": "A file for log lines, rotated by size (standard error).",
     "listen": "HOST:PORT for the native protocol.",
     "http": "HOST:PORT for metrics and health (and the coordinator's API).",
     "advertise": "HOST:PORT under which others reach this daemon.",
@@ -122,6 +123,7 @@ def run_daemon(role: str, table: Mapping[str, Any]) -> int:
     Raises:
         BadConfig: the configuration is wrong.
     """
+    keep_files_private()
     config = config_class(role).parse(table)
     result: int = import_module(f"{PACKAGES[role]}.main").run(config)
     return result

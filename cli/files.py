@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import BadConfig
+from common.host.disk import open_lock
 
 
 def make_private_directory(path: Path) -> None:
@@ -26,20 +28,27 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file durably and at once whole, mode 0600.
+    """Write a file durably and at once whole, mode 0600. A file that has this content already is
+    left alone, so that nothing is written to a full disk that need not be.
 
     Raises:
         BadConfig: ``cannot_write``.
     """
     make_private_directory(path.parent)
+    if _has_content(path, content):
+        return
     draft = path.with_name(path.name + ".new")
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink()
+            raise
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -47,6 +56,13 @@ def write_private(path: Path, content: str) -> None:
             os.close(directory)
     except OSError as error:
         raise BadConfig("cannot_write", file=str(path), error=error.strerror) from error
+
+
+def _has_content(path: Path, content: str) -> bool:
+    try:
+        return path.read_bytes() == content.encode()
+    except OSError:
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -79,7 +95,10 @@ def lock_directory(directory: Path) -> int:
         BadConfig: ``data_in_use``, with the process id of the holder.
     """
     make_private_directory(directory)
-    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = open_lock(directory / "lock")
+    except OSError as error:
+        raise BadConfig("bad_data_directory", data=str(directory), error=error.strerror) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -89,6 +108,8 @@ def lock_directory(directory: Path) -> int:
             "data_in_use",
             message=f"another alveary (process {holder}) runs on {directory}",
         ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    # The number is for people only: a disk that cannot take it stops nobody.
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import trio
 
+from cli.report import print_error
 from common.errors import Unavailable
 
 LOG_NAME: Final = "log"
@@ -83,7 +85,7 @@ def _spawn(daemon: Daemon, config: Path, output: int) -> subprocess.Popen[bytes]
     command = [sys.executable, "-P", "-m", "cli.main", daemon.role, "--config", str(config)]
     command += ["--parent-pid", str(os.getpid())]
     # Popen in this thread, not in a worker: the kernel's parent death signal goes by the thread.
-    with daemon.log_path.open("ab") as log:
+    with _open_log(daemon) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -92,6 +94,20 @@ def _spawn(daemon: Daemon, config: Path, output: int) -> subprocess.Popen[bytes]
             # A group of its own: Ctrl-C reaches the supervisor alone, which stops all in order.
             process_group=0,
         )
+
+
+@contextmanager
+def _open_log(daemon: Daemon) -> Iterator[BinaryIO | None]:
+    """A daemon's log file; None, which is our own standard error, where it cannot be opened: a
+    daemon must not stay down because its log cannot be written."""
+    try:
+        log = daemon.log_path.open("ab")
+    except OSError as error:
+        print_error(f"{daemon.name} logs here: cannot open {daemon.log_path}: {error.strerror}")
+        yield None
+        return
+    with log:
+        yield log
 
 
 async def _read_ready(stream: trio.lowlevel.FdStream, daemon: Daemon) -> dict[str, Any]:
@@ -149,7 +165,10 @@ class Processes:
     async def _watch(self, daemon: Daemon, handle: int) -> None:
         assert daemon.process is not None
         try:
-            await trio.lowlevel.wait_readable(handle)
+            # Whoever stops the daemons waits for this: it must see their end even when a failure
+            # elsewhere has cancelled the nursery.
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.wait_readable(handle)
         finally:
             os.close(handle)
         daemon.process.wait()

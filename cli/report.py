@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from common.errors import (
@@ -71,8 +72,9 @@ def explain(error: AlvearyError) -> str:
 
 
 def print_error(text: str) -> None:
-    """Say on standard error what went wrong."""
-    print(f"alveary: {text}", file=sys.stderr, flush=True)
+    """Say on standard error what went wrong; if that cannot be written, nobody can be told."""
+    with suppress(OSError):
+        print(f"alveary: {text}", file=sys.stderr, flush=True)
 
 
 def print_result(result: object, *, as_json: bool, text: str) -> None:

@@ -17,6 +17,7 @@ from cli.credentials import write_tenant as write_tenant_file
 from cli.operators import OperatorApi, read_operator_file
 from cli.ports import PortChooser, can_listen, parse_address
 from cli.processes import Daemon, Processes
+from cli.report import explain, print_error
 from cli.swarm_directory import Credentials, Settings, SwarmDirectory, parse_redundancy
 from common.errors import BadConfig, Unavailable
 
@@ -80,20 +81,30 @@ class LocalSwarm:
         return credentials
 
     def write_processes(self) -> None:
-        """Bring ``processes.json`` up to date."""
-        self._directory.write_processes(
-            [
-                {
-                    "name": daemon.name,
-                    "role": daemon.role,
-                    "pid": daemon.pid,
-                    "data": str(daemon.data),
-                    **({} if daemon.is_running else {"exit": daemon.exit_text()}),
-                }
-                for daemon in self.daemons
-                if daemon.process is not None
-            ]
-        )
+        """Bring ``processes.json`` up to date. It is a convenience for people and for `alveary
+        status`: where it cannot be written, a warning is printed and the swarm goes on."""
+        listed = [
+            {
+                "name": daemon.name,
+                "role": daemon.role,
+                "pid": daemon.pid,
+                "data": str(daemon.data),
+                **({} if daemon.is_running else {"exit": daemon.exit_text()}),
+            }
+            for daemon in self.daemons
+            if daemon.process is not None
+        ]
+        try:
+            self._directory.write_processes(listed)
+        except BadConfig as error:
+            print_error(f"warning: {explain(error)}")
+
+    def forget_processes(self) -> None:
+        """No daemon runs (any more)."""
+        try:
+            self._directory.forget_processes()
+        except BadConfig as error:
+            print_error(f"warning: {explain(error)}")
 
     async def stop(self) -> list[str]:
         """Stop all: who takes requests first, who remembers last.
@@ -104,7 +115,7 @@ class LocalSwarm:
         killed: list[str] = []
         for group in ([self._gateway], self._cells, [self._coordinator]):
             killed += await self._processes.stop(group, timeout_s=STOP_TIMEOUT_S)
-        self._directory.forget_processes()
+        self.forget_processes()
         return killed
 
     async def _start_coordinator(self) -> dict[str, Any]:
@@ -113,6 +124,7 @@ class LocalSwarm:
         config = {
             **known,
             "data": str(self._coordinator.data),
+            "log": str(self._coordinator.log_path),
             "listen": str(listen),
             "advertise": str(listen),
             "http": str(self._ports.choose(known.get("http"))),
@@ -146,6 +158,7 @@ class LocalSwarm:
         config = {
             **known,
             "data": str(cell.data),
+            "log": str(cell.log_path),
             "listen": str(listen),
             "advertise": str(listen),
             "http": str(http),
@@ -160,6 +173,7 @@ class LocalSwarm:
         config = {
             **known,
             "data": str(self._gateway.data),
+            "log": str(self._gateway.log_path),
             "s3": self._settings.s3,
             "http": str(self._ports.choose(known.get("http"))),
             "coordinator": [coordinator["native"]],

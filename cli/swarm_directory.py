@@ -180,12 +180,24 @@ class SwarmDirectory:
         write_private(self.root / "credentials.json", json.dumps(asdict(credentials)) + "\n")
 
     def write_processes(self, processes: list[dict[str, Any]]) -> None:
-        """List the running daemons."""
+        """List the running daemons.
+
+        Raises:
+            BadConfig: ``cannot_write``.
+        """
         write_private(self.root / "processes.json", json.dumps(processes, indent=1) + "\n")
 
     def forget_processes(self) -> None:
-        """No daemon runs (any more): a list of dead process ids would mislead."""
-        (self.root / "processes.json").unlink(missing_ok=True)
+        """No daemon runs (any more): a list of dead process ids would mislead.
+
+        Raises:
+            BadConfig: ``cannot_write``.
+        """
+        path = self.root / "processes.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadConfig("cannot_write", file=str(path), error=error.strerror) from error
 
     def read_daemon_config(self, name: str) -> dict[str, Any]:
         """A daemon's configuration as it was last written; empty before."""

@@ -18,7 +18,7 @@ from cli.processes import Daemon, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
 from cli.swarm_directory import MAX_LOCAL_CELLS, Credentials, Settings, SwarmDirectory
-from common.host.process import die_with_parent
+from common.host.process import die_with_parent, keep_files_private
 
 
 def greeting(settings: Settings, credentials: Credentials, root: Path) -> str:
@@ -78,9 +78,8 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
             _show_death(daemon)
             swarm.write_processes()
 
-        directory = SwarmDirectory(root)
-        directory.forget_processes()
-        swarm = LocalSwarm(directory, settings, Processes(watchers, on_death))
+        swarm = LocalSwarm(SwarmDirectory(root), settings, Processes(watchers, on_death))
+        swarm.forget_processes()
         try:
             async with trio.open_nursery() as nursery:
 
@@ -132,6 +131,7 @@ def up(
     """Run a whole swarm on this machine: a coordinator, cells and a gateway, each a process."""
     if parent_pid is not None:
         die_with_parent(parent_pid)
+    keep_files_private()
     root = data.absolute()
     handle = lock_directory(root)
     try:

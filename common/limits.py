@@ -151,6 +151,18 @@ CELL_BUFFER_BUDGET_BYTES: Final = 24 * MIB
 COORDINATOR_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """Requests and replies in flight: manifests of 10,000 parts are the largest, of up to 2 MiB."""
 
+# --- logs ------------------------------------------------------------------------------------
+LOG_LINE_BYTES: Final = 4000
+"""A longer line is cut. Below PIPE_BUF (4096), so that a pipe that says it has room takes all."""
+LOG_BURST_LINES: Final = 100
+LOG_LINES_PER_S: Final = 1.0
+"""Of one event, after its burst: 16 MB a day at 185 bytes a line, whatever clients do."""
+LOG_SUMMARY_S: Final = 60.0
+"""How long a count of dropped lines may wait while other lines are written."""
+LOG_FILE_BYTES: Final = 8 * MIB
+LOG_FILES_KEPT: Final = 3
+"""Beside the one that is written: 32 MiB for each daemon, two days of its busiest event."""
+
 # --- cell ------------------------------------------------------------------------------------
 VOLUME_BYTES: Final = 256 * MIB
 RECORD_ALIGNMENT_BYTES: Final = 512

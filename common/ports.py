@@ -174,7 +174,8 @@ class Disk(Protocol):
     """A directory tree of one daemon. Paths are relative, with ``/``, and never leave the tree."""
 
     async def open(self, path: str, *, create: bool = False) -> File:
-        """Open for reading and writing. A created name is durable only after
+        """Open for reading and writing; where the medium can only be read, for reading, and
+        writes fail with ``write_error``. A created name is durable only after
         :meth:`sync_directory` of its directory.
 
         Raises:

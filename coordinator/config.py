@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from common import limits
@@ -30,7 +31,8 @@ class Config:
     after which a cell counts as gone. (Both are longer in a swarm of more cells than can be heard
     so often.) ``write_lease_ttl_s``: silence after which a gateway's uncommitted segments are
     garbage. ``delete_grace_s``: how long a replaced or deleted version can be read on.
-    ``discovery``: announce the coordinator on the LAN.
+    ``discovery``: announce the coordinator on the LAN. ``log``: the file of
+    its log lines, rotated by size (None: standard error).
     """
 
     data: str
@@ -45,6 +47,12 @@ class Config:
     write_lease_ttl_s: int = int(limits.WRITE_LEASE_TTL_S)
     delete_grace_s: int = 60
     discovery: bool = True
+    log: str | None = None
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file of ``log``."""
+        return None if self.log is None else Path(self.log)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> Config:
@@ -60,7 +68,7 @@ class Config:
         for key in ("listen", "http", "advertise"):
             if mapping.get(key) is not None:
                 given[key] = _address(key, mapping[key])
-        for key in ("swarm", "redundancy"):
+        for key in ("swarm", "redundancy", "log"):
             if key in mapping:
                 given[key] = _text(mapping, key)
         for key, least, most in (

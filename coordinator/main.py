@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
 import trio
 
 from common.host.disk import hold_directory
+from common.host.process import say_ready
 from common.host.world import open_world
 from coordinator.config import Config
 from coordinator.service import Serving, serve
@@ -28,26 +28,23 @@ def run(config: Config) -> int:
     return 0
 
 
-def _ready_line(serving: Serving) -> str:
-    return json.dumps(
-        {
-            "ready": True,
-            "role": "coordinator",
-            "native": str(serving.native),
-            "http": str(serving.http),
-            "peer_id": serving.peer_id.hex(),
-        }
-    )
+def _facts(serving: Serving) -> dict[str, object]:
+    return {
+        "role": "coordinator",
+        "native": str(serving.native),
+        "http": str(serving.http),
+        "peer_id": serving.peer_id.hex(),
+    }
 
 
 async def _run(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_world(Path(config.data), "coordinator") as world:
+        async with open_world(Path(config.data), "coordinator", log_path=config.log_path) as world:
             async with trio.open_nursery() as nursery:
 
                 async def start() -> None:
                     serving = await nursery.start(serve, world, config)
-                    print(_ready_line(serving), flush=True)  # noqa: T201  (its starter waits)
+                    say_ready(world.log, _facts(serving))
 
                 nursery.start_soon(start)
                 async for _ in signals:

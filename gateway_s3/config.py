@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from common import limits
@@ -24,6 +25,7 @@ class Config:
     metrics and health (None: nowhere). ``coordinator``: addresses to try; ``coordinator_id``: the
     key they must have. ``tenants``: the directory of tenant key files; a relative path lies in
     ``data``. ``domains``: host names under which a bucket may stand as the first label.
+    ``log``: the file of its log lines, rotated by size (None: standard error).
     """
 
     data: str
@@ -35,6 +37,12 @@ class Config:
     region: str = "us-east-1"
     domains: tuple[str, ...] = ()
     buffer_budget_bytes: int = limits.GATEWAY_BUFFER_BUDGET_BYTES
+    log: str | None = None
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file of ``log``."""
+        return None if self.log is None else Path(self.log)
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> Config:
@@ -54,8 +62,9 @@ class Config:
         }
         if mapping.get("http") is not None:
             given["http"] = _address(mapping, "http", mapping["http"])
-        if "tenants" in mapping:
-            given["tenants"] = _text(mapping, "tenants")
+        for key in ("tenants", "log"):
+            if key in mapping:
+                given[key] = _text(mapping, key)
         if "region" in mapping:
             given["region"] = _matching(_text(mapping, "region"), "region", _REGION)
         if "domains" in mapping:

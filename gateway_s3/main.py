@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
 import trio
 
 from common.host.disk import RealDisk
+from common.host.process import say_ready
 from common.host.world import open_world
 from common.limits import GATEWAY_KEPT_MEMORY_BYTES
 from common.ports import Disk
@@ -34,22 +34,22 @@ def _tenants_disk(config: Config) -> Disk | None:
     return RealDisk(path) if path.is_absolute() else None
 
 
-def _ready_line(serving: Serving) -> str:
-    return json.dumps(
-        {
-            "ready": True,
-            "role": "gateway",
-            "s3": str(serving.s3),
-            "http": None if serving.http is None else str(serving.http),
-            "peer_id": serving.peer_id.hex(),
-        }
-    )
+def _facts(serving: Serving) -> dict[str, object]:
+    return {
+        "role": "gateway",
+        "s3": str(serving.s3),
+        "http": None if serving.http is None else str(serving.http),
+        "peer_id": serving.peer_id.hex(),
+    }
 
 
 async def _run(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_world(
-            Path(config.data), "gateway", kept_memory_bytes=GATEWAY_KEPT_MEMORY_BYTES
+            Path(config.data),
+            "gateway",
+            log_path=config.log_path,
+            kept_memory_bytes=GATEWAY_KEPT_MEMORY_BYTES,
         ) as world:
             async with trio.open_nursery() as nursery:
 
@@ -57,7 +57,7 @@ async def _run(config: Config) -> None:
                     serving: Serving = await nursery.start(
                         serve, world, config, _tenants_disk(config)
                     )
-                    print(_ready_line(serving), flush=True)  # noqa: T201  (who started us waits for it)
+                    say_ready(world.log, _facts(serving))
                     started.append(serving)
 
                 started: list[Serving] = []

@@ -78,7 +78,7 @@ class WholeWrite:
         for slot in quorum.live():
             cell = grant.cells[slot]
             self._resources.health.was_cut(cell, now - quorum.sent_at, now)
-            self._resources.log.info("shard_missed", cell=cell, slot=slot, error="straggler")
+            self._resources.log.warning("shard_missed", cell=cell, slot=slot, error="straggler")
         return NewSegment(
             grant.segment_id,
             grant.ring,
@@ -122,5 +122,5 @@ class WholeWrite:
         resources, cell = self._resources, self._grant.cells[slot]
         if not isinstance(error, Refused):
             resources.health.failed(cell, trio.current_time())
-        resources.log.info("shard_missed", cell=cell, slot=slot, error=str(error))
+        resources.log.warning("shard_missed", cell=cell, slot=slot, error=str(error))
         self._quorum.slot_is_lost(slot)

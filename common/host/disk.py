@@ -41,6 +41,7 @@ MAX_PARTS_PER_CALL: Final = 1024
 """IOV_MAX of Linux."""
 LOCK_NAME: Final = "lock"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NOT_HERE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -191,10 +192,10 @@ class RealDisk:
             raise _write_failure(error, path) from error
 
     async def open(self, path: str, *, create: bool = False) -> RealFile:
-        """See :class:`common.ports.Disk`. A symbolic link in the last place is not followed."""
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        """See :class:`common.ports.Disk`. A symbolic link in the last place is not followed. What
+        may only be read is opened to be read: each write fails."""
         real = self._path(path)
-        descriptor = await self._change(path, partial(os.open, real, flags, 0o600))
+        descriptor = await self._change(path, partial(_open_file, real, create))
         return RealFile(descriptor, path, self._workers)
 
     async def names(self, path: str) -> list[str]:
@@ -239,12 +240,48 @@ class RealDisk:
         return Space(usable * facts.f_frsize, facts.f_bavail * facts.f_frsize)
 
 
+def _open_file(path: str, create: bool) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | flags | (os.O_CREAT if create else 0), 0o600)
+    except OSError as error:
+        if create or error.errno not in _READ_ONLY:
+            raise
+        return os.open(path, os.O_RDONLY | flags)
+
+
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock file for flock(2), making it if need be.
+
+    On a read-only file system the file as it is will do: flock needs no right to write. Where
+    there is none, nobody can have locked it, and its directory is locked instead.
+
+    Args:
+        path: of the lock file; its directory exists.
+
+    Returns:
+        A descriptor; whoever closes it gives the lock back.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @contextmanager
@@ -257,11 +294,11 @@ def hold_directory(root: Path) -> Iterator[None]:
 
     Raises:
         BadConfig: ``data_in_use``: another process works in it; ``bad_data_directory``: it cannot
-            be written.
+            be opened.
     """
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(root / LOCK_NAME)
     except OSError as error:
         raise BadConfig("bad_data_directory", data=str(root), error=str(error)) from error
     try:

@@ -1,6 +1,9 @@
-"""Log lines: one line of logfmt per event, to standard error.
+"""Log lines: one line of logfmt per event, to standard error or to a file.
 
 ``time=2026-01-02T03:04:05.678Z level=info service=cell event=joined swarm=home``
+
+To log never fails and never waits: what cannot be written is counted, and the count is logged once
+something can be written again. An event that comes too often is dropped and counted, too.
 
 Source: docs/operations.md, "Logs".
 """
@@ -8,10 +11,14 @@ Source: docs/operations.md, "Logs".
 from __future__ import annotations
 
 import json
-import sys
+import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
+
+from common.host.log_output import DescriptorOutput, FileOutput
+from common.host.log_rate import LogRate
 
 MAX_VALUE_CHARACTERS: Final = 500
 """A value longer than this is cut: a hostile peer's text must not fill the operator's disk."""
@@ -64,29 +71,32 @@ def format_line(
     return " ".join([head, *(f"{name}={format_value(value)}" for name, value in fields.items())])
 
 
-def _write_to_stderr(line: str) -> None:
-    sys.stderr.write(line)
-    sys.stderr.flush()
-
-
 class LineLog:
     """A ``ports.Log`` that writes each event as one line, in one write.
 
     Args:
         service: the daemon's name, on every line.
         now: the wall clock, seconds.
-        write: takes a whole line with its newline; standard error if not given.
+        monotonic: seconds, for the rate of lines.
+        write: takes a whole line with its newline and raises OSError when it cannot be written;
+            standard error if not given.
     """
 
     def __init__(
         self,
         service: str,
         now: Callable[[], float] = time.time,
-        write: Callable[[str], None] = _write_to_stderr,
+        write: Callable[[str], None] | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
         self._now = now
-        self._write = write
+        self._monotonic = monotonic
+        self._write = DescriptorOutput().write if write is None else write
+        self._rate = LogRate()
+        self._unwritten = 0
+        self._unwritten_error = ""
 
     def info(self, event: str, **fields: object) -> None:
         """Something happened as it should."""
@@ -100,5 +110,50 @@ class LineLog:
         """Something is wrong and the operator must act."""
         self._line("error", event, fields)
 
+    def close(self) -> None:
+        """Log what was dropped since the last summary."""
+        self._summarise(math.inf)
+
     def _line(self, level: str, event: str, fields: dict[str, object]) -> None:
-        self._write(format_line(self._now(), level, self._service, event, fields) + "\n")
+        now = self._monotonic()
+        kind = (level, event)
+        if self._rate.admit(kind, now):
+            dropped = self._rate.take_dropped(kind)
+            self._put(level, event, {**fields, "dropped": dropped} if dropped else fields)
+        self._summarise(now)
+
+    def _summarise(self, now: float) -> None:
+        for (level, event), lines in self._rate.take_summary(now):
+            self._put("warning", "log_lines_dropped", {"of": event, "at": level, "lines": lines})
+
+    def _put(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """Write a line, after the count of those that could not be written before it."""
+        try:
+            if self._unwritten:
+                lost = {"lines": self._unwritten, "error": self._unwritten_error}
+                self._write(self._format("error", "log_lines_lost", lost))
+                self._unwritten = 0
+            self._write(self._format(level, event, fields))
+        except OSError as error:
+            self._unwritten += 1
+            self._unwritten_error = error.strerror or type(error).__name__
+
+    def _format(self, level: str, event: str, fields: dict[str, object]) -> str:
+        return format_line(self._now(), level, self._service, event, fields) + "\n"
+
+
+def open_log(service: str, path: Path | None) -> LineLog:
+    """Return the log of a daemon.
+
+    Args:
+        path: of its file; None: standard error. A file that cannot be opened is reported on
+            standard error, which then takes the lines: a daemon runs without its log.
+    """
+    if path is None:
+        return LineLog(service)
+    try:
+        return LineLog(service, write=FileOutput(path).write)
+    except OSError as error:
+        log = LineLog(service)
+        log.error("log_not_opened", file=str(path), error=error.strerror)
+        return log

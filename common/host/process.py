@@ -1,15 +1,20 @@
-"""What a daemon asks of the kernel about its own process."""
+"""A daemon's own process: what it asks of the kernel, and what it says to its starter."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 from common.errors import Unavailable
+from common.ports import Log
 
 _PR_SET_PDEATHSIG: Final = 1
+_STANDARD_OUTPUT: Final = 1
+PRIVATE_UMASK: Final = 0o077
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -28,3 +33,23 @@ def die_with_parent(parent_pid: int) -> None:
     # The parent may have died between its fork and the line above: then no signal will come.
     if os.getppid() != parent_pid:
         raise Unavailable("parent_gone")
+
+
+def keep_files_private() -> None:
+    """Let no other user read what this process creates from now on: databases, logs, volumes."""
+    os.umask(PRIVATE_UMASK)
+
+
+def say_ready(log: Log, facts: Mapping[str, object]) -> None:
+    """Print the ready line, for which the process's starter waits, on standard output.
+
+    Args:
+        log: gets a warning where it cannot be written; the daemon serves all the same.
+        facts: JSON-like: ``role``, addresses, ``peer_id``.
+    """
+    line = json.dumps({"ready": True, **facts}) + "\n"
+    try:
+        # Past Python's buffer: what is left there would fail again at exit and change its code.
+        os.write(_STANDARD_OUTPUT, line.encode())
+    except OSError as error:
+        log.warning("ready_line_not_written", error=error.strerror)

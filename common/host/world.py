@@ -13,7 +13,7 @@ from common.errors import BadConfig
 from common.host.clock import SystemClock, system_chance, system_entropy
 from common.host.discovery import ZeroconfDiscovery
 from common.host.disk import RealDisk
-from common.host.log import LineLog
+from common.host.log import open_log
 from common.host.memory import keep_freed_memory
 from common.host.network import RealNetwork
 from common.host.sqlite import SqliteStores
@@ -31,19 +31,25 @@ def _make_directory(path: Path) -> None:
 
 @asynccontextmanager
 async def open_world(
-    data_directory: Path, service: str, *, kept_memory_bytes: int = KEPT_MEMORY_BYTES
+    data_directory: Path,
+    service: str,
+    *,
+    log_path: Path | None = None,
+    kept_memory_bytes: int = KEPT_MEMORY_BYTES,
 ) -> AsyncIterator[World]:
     """Every port of one daemon, for as long as the block lasts.
 
     Args:
         data_directory: where everything of this daemon lies; made (0700) if absent.
         service: the daemon's name, on its log lines.
+        log_path: the file of its log lines, rotated by size; None: standard error.
         kept_memory_bytes: freed memory that the process keeps for its next buffers.
 
     Raises:
         BadConfig: ``bad_data_directory``: it cannot be made or is no directory.
     """
     _make_directory(data_directory)
+    log = open_log(service, log_path)
     keep_freed_memory(kept_memory_bytes)
     # One thread more than a core would idle; one alone would let a long job stop all others.
     workers = ThreadWorkers(max(2, core_count()))
@@ -57,7 +63,8 @@ async def open_world(
             entropy=system_entropy,
             chance=system_chance(),
             discovery=ZeroconfDiscovery(),
-            log=LineLog(service),
+            log=log,
         )
     finally:
         workers.close()
+        log.close()
