@@ -21,9 +21,11 @@ from typing import Final, Protocol, TypeAlias, cast
 from awscrt import checksums as crt
 
 from common.http.records import Request
+from common.limits import MAX_PARTS
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.numbers import parse_number
 
 
 class Algorithm(Enum):
@@ -254,9 +256,10 @@ def _in_header(algorithm: Algorithm, value: bytes, *, of_parts: bool) -> Expecte
     digest = parse_checksum(algorithm, text)
     if not dash:
         return Expected(algorithm, digest)
-    if not count.isdigit() or len(count) > 5:
+    parts = parse_number(count)
+    if parts is None or parts > MAX_PARTS:
         raise S3Error(errors.INVALID_REQUEST, f"Value for {algorithm.header} header is invalid.")
-    return Expected(algorithm, digest, int(count))
+    return Expected(algorithm, digest, parts)
 
 
 def upload_checksum(

@@ -20,6 +20,7 @@ from common.limits import MAX_SIGNED_CHUNK_BYTES, MAX_SINGLE_PUT_BYTES
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.numbers import parse_number
 from gateway_s3.sigv4 import EMPTY_SHA256, Payload, Verified
 
 MAX_LINE_BYTES: Final = 256
@@ -47,13 +48,13 @@ def payload_bytes(request: Request, payload: Payload) -> int:
             raise S3Error(errors.MISSING_CONTENT_LENGTH)
         size = request.body.length
     else:
-        text = request.header(b"x-amz-decoded-content-length")
-        if text is None or not text.isdigit() or len(text) > 19:
+        number = parse_number(request.header(b"x-amz-decoded-content-length") or b"")
+        if number is None:
             raise S3Error(
                 errors.MISSING_CONTENT_LENGTH,
                 "You must provide the x-amz-decoded-content-length HTTP header.",
             )
-        size = int(text)
+        size = number
     if size > MAX_SINGLE_PUT_BYTES:
         raise S3Error(
             errors.ENTITY_TOO_LARGE, ProposedSize=size, MaxSizeAllowed=MAX_SINGLE_PUT_BYTES

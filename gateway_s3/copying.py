@@ -19,7 +19,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.checksums import Algorithm, new_checksum, parse_digest
 from gateway_s3.conditions import read_conditions
 from gateway_s3.copy_source import CopySource, parse_copy_source
-from gateway_s3.errors import S3Error
+from gateway_s3.errors import S3Error, from_error
 from gateway_s3.ranges import Span
 from gateway_s3.reads import Found, ObjectBody, find_object
 
@@ -48,7 +48,10 @@ async def from_source(
     name = backend.names.encode(source.key)
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
     for last_try in (False,) * (MAX_TRIES - 1) + (True,):
-        found = await find_object(backend, call, source.bucket, name, span=_WHOLE)
+        try:
+            found = await find_object(backend, call, source.bucket, name, span=_WHOLE)
+        except NotFound as error:
+            raise _missing(source, error) from error
         conditions.check_source(found.metadata.etag, found.modified_s)
         try:
             return await use(found)
@@ -56,6 +59,16 @@ async def from_source(
             if error.reason not in {"no_such_segment", "no_such_version"} or last_try:
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _missing(source: CopySource, error: NotFound) -> S3Error:
+    """The error for a source that is not there, which names the source, not the target."""
+    told = from_error(error)
+    if told.code is errors.NO_SUCH_KEY:
+        return S3Error(told.code, Key=source.key.decode("utf-8"))
+    if told.code is errors.NO_SUCH_BUCKET:
+        return S3Error(told.code, BucketName=source.bucket)
+    return told
 
 
 def check_copied_bytes(size: int) -> None:

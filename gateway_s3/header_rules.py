@@ -80,6 +80,10 @@ REFUSED_FAMILIES: Final = (
 
 _WRITES: Final = frozenset(
     {
+        "CreateBucket",
+        "DeleteBucket",
+        "DeleteObjects",
+        "AbortMultipartUpload",
         "PutObject",
         "CopyObject",
         "UploadPart",
@@ -96,6 +100,20 @@ _REFUSED_ON_WRITES: Final = (
     b"if-unmodified-since",
 )
 """Ignoring one of these would overwrite or delete what the client meant to protect."""
+
+_SINGLE: Final = frozenset(
+    {
+        b"content-disposition",
+        b"content-md5",
+        b"content-type",
+        b"expires",
+        b"if-modified-since",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
+    }
+)
+"""Headers with one value. Of two, one reader takes the first and the next one the last."""
 
 _COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
@@ -167,17 +185,24 @@ def check_headers(request: Request, operation: str) -> None:
                         "You can only specify a copy source header for copy requests.",
                         ArgumentName="x-amz-copy-source",
                     )
-                if name in seen:
-                    raise S3Error(
-                        errors.INVALID_ARGUMENT,
-                        "A header is given more than once.",
-                        ArgumentName=name.decode("ascii"),
-                    )
-                seen.add(name)
-        elif writes and (
-            name in _REFUSED_ON_WRITES or operation not in _CONDITIONAL.get(name, _WRITES)
-        ):
-            raise _refused(name)
+                _check_single(name, seen)
+        else:
+            if name in _SINGLE:
+                _check_single(name, seen)
+            if writes and (
+                name in _REFUSED_ON_WRITES or operation not in _CONDITIONAL.get(name, _WRITES)
+            ):
+                raise _refused(name)
+
+
+def _check_single(name: bytes, seen: set[bytes]) -> None:
+    if name in seen:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "A header is given more than once.",
+            ArgumentName=name.decode("ascii"),
+        )
+    seen.add(name)
 
 
 def _refused(name: bytes) -> S3Error:

@@ -14,6 +14,7 @@ from typing import Final
 from common.limits import MAX_LIST_ENTRIES, MAX_NAME_BYTES
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.numbers import parse_number
 from gateway_s3.query import Query
 
 _TOKEN_MARK: Final = b"\x01"
@@ -229,9 +230,10 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     if text.startswith("-") and text[1:].isdigit():
         said = "maxKeys" if name == "max-keys" else name
         raise invalid(name, text, f"Argument {said} must be an integer between 0 and {most}")
-    if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > most:
+    number = parse_number(text)
+    if number is None or number > most:
         raise invalid(name, text, f"Provided {name} not an integer or within integer range")
-    return int(text)
+    return number
 
 
 def _encoding(query: Query) -> bool:

@@ -31,6 +31,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.headers import content_headers, user_metadata
 from gateway_s3.listing_params import list_parts_params
 from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
+from gateway_s3.numbers import parse_number
 from gateway_s3.reads import find_object
 from gateway_s3.uploads import (
     Part,
@@ -237,7 +238,7 @@ def _check_whole(call: Call, upload: Upload, size: int, checksum: Checksum | Non
         S3Error: BadDigest, InvalidRequest.
     """
     said_size = _text(call, b"x-amz-mp-object-size")
-    if said_size is not None and said_size != str(size):
+    if said_size is not None and parse_number(said_size) != size:
         raise S3Error(
             errors.INVALID_REQUEST,
             f"The provided 'x-amz-mp-object-size' header value {said_size[:32]} does not match "

@@ -11,9 +11,10 @@ from typing import Final
 
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.numbers import parse_number
 
-_SINGLE: Final = re.compile(rb"bytes=(\d{0,19})-(\d{0,19})")
-_COPY: Final = re.compile(rb"bytes=(\d{1,19})-(\d{1,19})")
+_SINGLE: Final = re.compile(rb"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
+_COPY: Final = re.compile(rb"bytes=([0-9]+)-([0-9]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +34,66 @@ class Span:
         return b"bytes %d-%d/%d" % (self.first, self.last, size)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A range that was understood, before the object's size is known: ``first`` to ``last`` (None:
+    to the end), or the last ``suffix`` bytes."""
+
+    first: int = 0
+    last: int | None = None
+    suffix: int | None = None
+
+    def of(self, size: int) -> Span | None:
+        """Return the bytes of an object of ``size`` bytes; None: it has none of them."""
+        if self.suffix is not None:
+            span = Span(max(0, size - self.suffix), size - 1)
+        else:
+            span = Span(self.first, size - 1 if self.last is None else min(self.last, size - 1))
+        return span if span.length > 0 else None
+
+
+def read_range(header: bytes | None) -> Asked | None:
+    """Return the range that a ``range`` header asks for.
+
+    Args:
+        header: its value; None without one.
+
+    Returns:
+        None: the whole object, with 200: no header, one that is not understood (another unit
+        among them: RFC 9110, 14.2), or several ranges, which S3 does not do.
+    """
+    match = None if header is None else _SINGLE.fullmatch(header)
+    if match is None:
+        return None
+    first, last = map(parse_number, match.groups())
+    if first is None:
+        return None if last is None else Asked(suffix=last)
+    if last is not None and last < first:
+        return None
+    return Asked(first, last)
+
+
 def parse_range(header: bytes | None, size: int) -> Span | None:
-    """The span that a ``range`` header asks for.
+    """Return the span that a ``range`` header asks for.
 
     Args:
         header: its value; None without one.
         size: bytes of the object (or of the part asked for).
 
     Returns:
-        None: the whole object, with 200: no header, one that is not understood, or several ranges,
-        which S3 does not do.
+        None: the whole object, with 200: see :func:`read_range`.
 
     Raises:
         S3Error: InvalidRange (416): understood, but no byte of the object is in it.
     """
-    if header is None:
+    asked = read_range(header)
+    if asked is None:
         return None
-    match = _SINGLE.fullmatch(header)
-    if match is None:
-        return None
-    first, last = match.groups()
-    if not first:
-        if not last:
-            return None
-        span = Span(max(0, size - int(last)), size - 1)
-        wanted = int(last)
-    else:
-        if last and int(last) < int(first):
-            return None
-        span = Span(int(first), min(int(last), size - 1) if last else size - 1)
-        wanted = 1
-    if not wanted or span.first >= size:
+    span = asked.of(size)
+    if span is None:
         raise S3Error(
             errors.INVALID_RANGE,
-            RangeRequested=header.decode("latin-1")[:128],
+            RangeRequested=(header or b"").decode("latin-1")[:128],
             ActualObjectSize=size,
         )
     return span
@@ -88,7 +115,7 @@ def parse_copy_range(header: bytes, size: int) -> Span:
             ArgumentName="x-amz-copy-source-range",
             ArgumentValue=header.decode("latin-1")[:128],
         )
-    first, last = map(int, match.groups())
+    first, last = (parse_number(digits) or 0 for digits in match.groups())
     if first > last or last >= size:
         raise S3Error(
             errors.INVALID_ARGUMENT,

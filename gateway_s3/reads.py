@@ -25,7 +25,7 @@ from gateway_s3 import errors
 from gateway_s3.answers import checksum_headers, etag_header, http_date, paired
 from gateway_s3.backend import Backend, Call
 from gateway_s3.checksums import Algorithm, encode
-from gateway_s3.conditions import Decision, read_conditions
+from gateway_s3.conditions import Decision, range_applies, read_conditions
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import overridden, response_overrides
 from gateway_s3.metadata import (
@@ -36,7 +36,8 @@ from gateway_s3.metadata import (
     part_spans,
     unpack_object,
 )
-from gateway_s3.ranges import Span, parse_range
+from gateway_s3.numbers import parse_number
+from gateway_s3.ranges import Span, parse_range, read_range
 
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 """Up to here a body that came in one piece is copied and sent as one."""
@@ -112,7 +113,7 @@ async def get_object(backend: Backend, call: Call) -> Response:
         if refusal is not None:
             return refusal
         try:
-            return await _answer(backend, call, found, guess, _wanted(found, header, number))
+            return await _answer(backend, call, found, guess, _wanted(call, found, header, number))
         except NotFound as error:
             if error.reason != "no_such_version":
                 raise
@@ -156,7 +157,7 @@ async def head_object(backend: Backend, call: Call) -> Response:
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal
-    status, headers = _head(call, found, _wanted(found, header, number))
+    status, headers = _head(call, found, _wanted(call, found, header, number))
     return Response(status, headers)
 
 
@@ -214,7 +215,7 @@ def _part_number(call: Call, range_header: bytes | None) -> int | None:
             errors.INVALID_REQUEST,
             "Cannot specify both Range header and partNumber query parameter",
         )
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    number = parse_number(text) or 0
     if not 1 <= number <= limits.MAX_PARTS:
         raise S3Error(
             errors.INVALID_ARGUMENT,
@@ -227,11 +228,10 @@ def _part_number(call: Call, range_header: bytes | None) -> int | None:
 
 def _guess(header: bytes | None) -> Span | None:
     """The bytes that will be wanted, as far as that is known before the size is."""
-    if header is None:
+    asked = read_range(header)
+    if asked is None:
         return Span(0, _END)
-    if header.startswith(b"bytes=-"):
-        return None
-    return parse_range(header, _END + 1) or Span(0, _END)
+    return None if asked.suffix is not None else asked.of(_END + 1)
 
 
 def _decide(call: Call, found: Found) -> Response | None:
@@ -254,9 +254,11 @@ def _decide(call: Call, found: Found) -> Response | None:
     return None
 
 
-def _wanted(found: Found, header: bytes | None, number: int | None) -> _Part:
+def _wanted(call: Call, found: Found, header: bytes | None, number: int | None) -> _Part:
     size = found.manifest.size
     if number is None:
+        if header is None or not range_applies(call.request, found.metadata.etag, found.modified_s):
+            return _Part(None)
         return _Part(parse_range(header, size))
     if not found.metadata.parts:
         if number != 1:

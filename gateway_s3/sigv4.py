@@ -28,6 +28,7 @@ from common.http.records import Request
 from common.limits import MAX_CLOCK_SKEW_S
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.numbers import parse_number
 from gateway_s3.query import Query, decode_percent
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -324,10 +325,8 @@ def _parse_presigned(request: Request, headers: _Headers, query: Query, region: 
         raise S3Error(
             code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         )
-    expires = parts["X-Amz-Expires"]
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 6) or not (
-        1 <= int(expires) <= MAX_EXPIRES_S
-    ):
+    expires_s = parse_number(parts["X-Amz-Expires"])
+    if expires_s is None or not 1 <= expires_s <= MAX_EXPIRES_S:
         raise S3Error(code, "X-Amz-Expires must be between 1 and 604800 seconds")
     access_key_id, date = _scope(parts["X-Amz-Credential"], timestamp, region, code)
     in_query = frozenset(
@@ -348,7 +347,7 @@ def _parse_presigned(request: Request, headers: _Headers, query: Query, region: 
         region=region,
         timestamp=timestamp,
         signed_at=signed_at,
-        expires_s=int(expires),
+        expires_s=expires_s,
         payload=payload,
         payload_sha256=sha256,
         canonical_request=_canonical_request(request, query, headers, signed, declared),

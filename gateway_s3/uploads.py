@@ -39,6 +39,7 @@ from gateway_s3.metadata import (
     unpack_part,
     unpack_upload,
 )
+from gateway_s3.numbers import parse_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def parse_part_number(text: str | None) -> int:
         S3Error: InvalidArgument.
     """
     digits = text or ""
-    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 9 else 0
+    number = parse_number(digits) or 0
     if not 1 <= number <= limits.MAX_PARTS:
         raise S3Error(
             errors.INVALID_ARGUMENT,

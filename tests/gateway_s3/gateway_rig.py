@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -532,16 +532,22 @@ class Rig:
         return await self.send(method, path, query, body, signed)
 
     async def send(
-        self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]],
     ) -> Answer:
-        """Send a request as it is."""
+        """Send a request as it is. ``headers``: values as Latin-1; pairs where a name repeats."""
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
         target = path.encode() + (b"?" + query.encode() if query else b"")
         request = Request(
             method,
             target,
             path.encode(),
             query.encode(),
-            [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+            [(name.encode(), value.encode("latin-1")) for name, value in pairs],
             BytesBody(body),
             "test",
         )

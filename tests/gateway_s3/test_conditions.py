@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from common.http.records import Request
-from gateway_s3.conditions import Decision, WriteCondition, read_conditions, write_condition
+from gateway_s3.conditions import (
+    Decision,
+    WriteCondition,
+    range_applies,
+    read_conditions,
+    write_condition,
+)
 from gateway_s3.errors import S3Error
 
 ETAG = "0123456789abcdef"
@@ -81,3 +87,41 @@ def test_a_write_condition_that_is_not_done_is_refused(headers: dict[bytes, byte
     with pytest.raises(S3Error) as caught:
         write_condition(request(headers))
     assert caught.value.code.code == "NotImplemented"
+
+
+ENTITY = f'"{ETAG}"'.encode()
+
+
+@pytest.mark.fault("B04")
+@pytest.mark.parametrize(
+    ("value", "applies"),
+    [
+        (None, True),
+        (ENTITY, True),
+        (b"W/" + ENTITY, False),
+        (b'"other"', False),
+        (b"*", False),
+        (b"", False),
+        (THEN, True),
+        (b"Thursday, 01-Jan-26 00:00:00 GMT", True),
+        (BEFORE, False),
+        (b"Thu, 01 Jan 2026 00:00:01 GMT", False),
+        (b"Thu, 01 Jan 2026 02:00:00 +0200", True),
+        (b"Thu, 01 Jan 99999999999999999999 00:00:00 GMT", False),
+        (b"yesterday", False),
+    ],
+)
+def test_a_range_applies_to_the_very_same_version_only(value: bytes | None, applies: bool) -> None:
+    headers = [] if value is None else [(b"if-range", value)]
+    request = Request("GET", b"/", b"/", b"", headers)
+    assert range_applies(request, ETAG, THEN_S) is applies
+
+
+@pytest.mark.fault("B04")
+def test_if_match_compares_strongly_and_if_none_match_weakly() -> None:
+    weak = b"W/" + ENTITY
+    match = Request("GET", b"/", b"/", b"", [(b"if-match", weak)])
+    assert read_conditions(match).decide(ETAG, THEN_S) is FAILED
+    assert write_condition(match).etag != ETAG
+    none_match = Request("GET", b"/", b"/", b"", [(b"if-none-match", weak)])
+    assert read_conditions(none_match).decide(ETAG, THEN_S) is SAME

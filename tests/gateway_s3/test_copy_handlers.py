@@ -169,3 +169,65 @@ async def test_bad_copy_ranges(rig: Rig, span: str) -> None:
         f"partNumber=1&uploadId={upload}",
     )
     assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+@pytest.mark.fault("B01")
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_plus_in_a_copy_source_is_a_space_and_an_encoded_one_a_plus(
+    rig: Rig, slash: str
+) -> None:
+    contents = {"/bucket/a%20b": b"space", "/bucket/a%2Bb": b"plus", "/bucket/a%252Bb": b"percent"}
+    for path, data in contents.items():
+        await rig.put(path, data)
+    sources = {
+        "bucket/a+b": b"space",
+        "bucket/a%20b": b"space",
+        "bucket%2Fa+b": b"space",
+        "bucket/a+b?versionId=null": b"space",
+        "bucket/a%2Bb": b"plus",
+        "bucket/a%2bb?versionId=nu%6cl": b"plus",
+        "bucket%2Fa%2Bb": b"plus",
+        "bucket/a%252Bb": b"percent",
+        "bucket%2Fa%252Bb": b"percent",
+    }
+    for source, data in sources.items():
+        upload = await begin(rig)
+        header = {"x-amz-copy-source": slash + source}
+        assert (await copy(rig, "/second/whole", header)).status == 200, source
+        assert (await rig.ask("GET", "/second/whole")).body == data, source
+        part = await copy(rig, "/second/target", header, f"partNumber=1&uploadId={upload}")
+        assert part.text("ETag") == f'"{hashlib.md5(data).hexdigest()}"', source
+
+
+@pytest.mark.fault("B01")
+async def test_the_version_of_a_copy_source_is_split_off_before_it_is_decoded(rig: Rig) -> None:
+    await rig.put("/bucket/what%3FversionId%3Dnull", b"question")
+    header = {"x-amz-copy-source": "bucket/what%3FversionId%3Dnull"}
+    assert (await copy(rig, "/second/target", header)).status == 200
+    assert (await rig.ask("GET", "/second/target")).body == b"question"
+    for query, code in {
+        "?versionId=": "InvalidArgument",
+        "?versionId=null&x=y": "InvalidArgument",
+        "?versionId=n%75ll2": "NoSuchVersion",
+    }.items():
+        answer = await copy(rig, "/second/target", {"x-amz-copy-source": "bucket/source" + query})
+        assert answer.code == code, query
+
+
+@pytest.mark.fault("B01")
+async def test_the_bucket_of_a_copy_source_is_decoded_once(rig: Rig) -> None:
+    for source in ("b%2575cket%2Fsource", "b%2575cket/source"):
+        answer = await copy(rig, "/second/target", {"x-amz-copy-source": source})
+        assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+@pytest.mark.fault("B46")
+async def test_the_error_for_a_missing_source_names_the_source(rig: Rig) -> None:
+    upload = await begin(rig)
+    for query in ("", f"partNumber=1&uploadId={upload}"):
+        header = {"x-amz-copy-source": "bucket/no%20such"}
+        answer = await copy(rig, "/second/target", header, query)
+        assert (answer.code, answer.text("Key")) == ("NoSuchKey", "no such")
+        header = {"x-amz-copy-source": "nowhere/source"}
+        answer = await copy(rig, "/second/target", header, query)
+        assert (answer.code, answer.text("BucketName")) == ("NoSuchBucket", "nowhere")

@@ -412,3 +412,51 @@ async def test_a_get_that_is_left_gives_its_read_back(rig: Rig) -> None:
     await response.body.aclose()  # type: ignore[attr-defined]
     assert rig.swarm.open_reads == 0
     await rig.app.drain()
+
+
+@pytest.mark.fault("B04")
+async def test_a_resumed_download_of_a_replaced_object_gets_all_of_it(rig: Rig) -> None:
+    old = (await rig.put("/bucket/key", DATA)).headers["etag"]
+    first = await rig.ask("GET", "/bucket/key")
+    await rig.put("/bucket/key", DATA[::-1])
+    new = (await rig.ask("HEAD", "/bucket/key")).headers
+    ask = {"Range": "bytes=500-"}
+    beyond = {"Range": "bytes=5000-"}
+    stale = [old, f"W/{new['etag']}", "Thu, 01 Jan 2015 00:00:00 GMT", "nonsense"]
+    for headers in (ask, beyond):
+        for value in stale:
+            got = await rig.ask("GET", "/bucket/key", headers=headers | {"If-Range": value})
+            assert (got.status, got.body) == (200, DATA[::-1]), value
+            assert "content-range" not in got.headers
+            head = await rig.ask("HEAD", "/bucket/key", headers=headers | {"If-Range": value})
+            assert (head.status, head.headers["content-length"]) == (200, str(len(DATA)))
+    for value in (new["etag"], new["last-modified"]):
+        got = await rig.ask("GET", "/bucket/key", headers=ask | {"If-Range": value})
+        assert (got.status, got.body) == (206, DATA[::-1][500:])
+        got = await rig.ask("GET", "/bucket/key", headers=beyond | {"If-Range": value})
+        assert (got.status, got.code) == (416, "InvalidRange")
+    assert first.body == DATA
+
+
+@pytest.mark.fault("B04")
+@pytest.mark.parametrize("name", ["Range", "If-Range", "If-Modified-Since", "Content-Type"])
+async def test_a_header_with_one_value_is_refused_when_it_comes_twice(rig: Rig, name: str) -> None:
+    await rig.put("/bucket/key", DATA)
+    signed = rig.sign("GET", "/bucket/key", "", {})
+    pairs = [*signed.items(), (name.lower(), "bytes=0-1"), (name.lower(), "bytes=2-3")]
+    answer = await rig.send("GET", "/bucket/key", "", b"", pairs)
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+@pytest.mark.fault("B04")
+async def test_no_write_ignores_a_condition(rig: Rig) -> None:
+    await rig.put("/bucket/key", DATA)
+    document = b"<Delete><Object><Key>key</Key></Object></Delete>"
+    digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+    for headers in ({"If-Match": '"x"'}, {"If-None-Match": "*"}, {"If-Unmodified-Since": "x"}):
+        answer = await rig.ask(
+            "POST", "/bucket", "delete=", document, headers | {"content-md5": digest}
+        )
+        assert (answer.status, answer.code) == (501, "NotImplemented")
+        assert (await rig.ask("DELETE", "/bucket", headers=headers)).status == 501
+    assert (await rig.ask("GET", "/bucket/key")).body == DATA

@@ -95,7 +95,8 @@ def test_a_key_is_1_to_1024_bytes_of_utf8_and_otherwise_opaque() -> None:
         (b"bucket/key?versionId=null", CopySource("bucket", b"key")),
         (b"bucket/../other/key", CopySource("bucket", b"../other/key")),
         (b"bucket/a%3Fb", CopySource("bucket", b"a?b")),
-        (b"bucket/a+b", CopySource("bucket", b"a+b")),
+        (b"bucket/a+b", CopySource("bucket", b"a b")),
+        (b"bucket/a%2Bb", CopySource("bucket", b"a+b")),
     ],
 )
 def test_a_copy_source_is_split_before_it_is_decoded(header: bytes, source: CopySource) -> None:
