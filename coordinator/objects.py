@@ -61,21 +61,33 @@ def holds(condition: Condition, found: Current | None) -> bool:
     )
 
 
-def committed_before(sql: Sql, bucket: int, name: bytes, version_id: bytes) -> Committed | None:
-    """The answer that a commit of this version got, if it was carried out before.
+def committed_before(
+    sql: Sql, bucket: int, name: bytes, version_id: bytes, sealed: bytes
+) -> Committed | None:
+    """The answer that this very commit got, if it was carried out before.
+
+    Args:
+        sealed: the manifest that the commit names. A manifest is sealed anew for every commit, so
+            an equal one is the same commit sent again, and another one a different commit.
 
     Raises:
         Refused: ``version_exists``: the id belongs to something else.
     """
     row = sql.execute(
-        "SELECT sequence, created_ms, bucket, name FROM versions WHERE version_id = ?",
+        "SELECT sequence, created_ms, bucket, name, sealed FROM versions WHERE version_id = ?",
         (version_id,),
     ).fetchone()
     if row is None:
         return None
-    if row[2] != bucket or row[3] != name:
+    if row[2] != bucket or row[3] != name or row[4] != sealed:
         raise Refused("version_exists")
     return Committed(row[0], row[1])
+
+
+def is_taken(sql: Sql, version_id: bytes) -> bool:
+    """Whether there is a version with this id, of whatever."""
+    row = sql.execute("SELECT 1 FROM versions WHERE version_id = ?", (version_id,)).fetchone()
+    return row is not None
 
 
 def check_size(name: bytes, size: int) -> None:
@@ -101,7 +113,7 @@ def commit(
             :func:`coordinator.segments.register` refuses.
     """
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id).bucket
-    before = committed_before(sql, bucket, request.name, request.version_id)
+    before = committed_before(sql, bucket, request.name, request.version_id, request.sealed)
     if before is not None:
         return before
     replaced = current(sql, bucket, request.name)

@@ -59,7 +59,7 @@ def create(sql: Sql, tenant: int, request: UploadCreate, now_ms: int) -> UploadR
         if (row[0], row[1]) != (bucket.bucket, request.name):
             raise Refused("upload_exists")
         return UploadRecord(bucket.bucket_id, request.upload_id, row[2], row[3])
-    if objects.committed_before(sql, bucket.bucket, request.name, request.upload_id) is not None:
+    if objects.is_taken(sql, request.upload_id):
         raise Refused("upload_exists")
     sql.execute(
         "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
@@ -175,10 +175,11 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_upload``, ``no_such_part``.
-        Refused: ``not_owner``, ``condition_failed``, ``bad_pages`` (sizes do not add up).
+        Refused: ``not_owner``, ``condition_failed``, ``bad_pages`` (sizes do not add up),
+            ``version_exists``: another request completed it; look what of.
     """
     bucket = buckets.find(sql, tenant, request.bucket).bucket
-    before = objects.committed_before(sql, bucket, request.name, request.upload_id)
+    before = objects.committed_before(sql, bucket, request.name, request.upload_id, request.sealed)
     if before is not None:
         return before
     upload = _find(sql, bucket, request.name, request.upload_id)

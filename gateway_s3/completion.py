@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from common import limits
 from common.format.manifest import MANIFEST_VERSION, Manifest
 from gateway_s3 import errors
-from gateway_s3.checksums import combine, composite, encode
+from gateway_s3.checksums import Algorithm, combine, composite, encode
 from gateway_s3.errors import S3Error
-from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, pack_parts
+from gateway_s3.metadata import (
+    METADATA_VERSION,
+    Checksum,
+    ObjectMetadata,
+    PartSpan,
+    pack_parts,
+    part_spans,
+)
 from gateway_s3.uploads import Part, Upload
 from gateway_s3.xml_read import NamedPart
 
@@ -71,10 +79,41 @@ def _check_checksums(upload: Upload, named: NamedPart, part: Part) -> None:
         )
 
 
-def whole_etag(parts: Sequence[Part]) -> str:
-    """MD5 of the parts' MD5s, and their number."""
-    digest = hashlib.md5(b"".join([part.metadata.md5 for part in parts]), usedforsecurity=False)
-    return f"{digest.hexdigest()}-{len(parts)}"
+def whole_etag(digests: Sequence[bytes]) -> str:
+    """The MD5 of the parts' MD5s, and their number."""
+    digest = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{digest.hexdigest()}-{len(digests)}"
+
+
+def is_made_of(metadata: ObjectMetadata, wanted: Sequence[NamedPart]) -> bool:
+    """Whether an object is the one that these very parts make: their numbers, their ETags and,
+    where they are given, their checksums.
+
+    Args:
+        metadata: of the object.
+        wanted: as a request names them, in ascending order.
+    """
+    try:
+        digests = [bytes.fromhex(part.etag) for part in wanted]
+    except ValueError:
+        return False
+    spans = list(part_spans(metadata))
+    return (
+        all(digest.hex() == part.etag for digest, part in zip(digests, wanted, strict=True))
+        and [span.number for span in spans] == [part.number for part in wanted]
+        and metadata.etag == whole_etag(digests)
+        and all(map(partial(_fits_checksum, metadata), spans, wanted))
+    )
+
+
+def _fits_checksum(metadata: ObjectMetadata, span: PartSpan, part: NamedPart) -> bool:
+    if metadata.checksum is None:
+        return True
+    algorithm = Algorithm(metadata.checksum.algorithm)
+    said = part.checksums.get(algorithm)
+    size = algorithm.digest_bytes
+    kept = metadata.part_checksums[span.index * size : (span.index + 1) * size]
+    return said is None or not kept or said == encode(kept)
 
 
 def whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
@@ -97,7 +136,7 @@ def assemble(upload: Upload, parts: Sequence[Part]) -> tuple[Manifest, ObjectMet
         part_checksums = b"".join([part.metadata.checksum for part in parts])
     metadata = ObjectMetadata(
         METADATA_VERSION,
-        whole_etag(parts),
+        whole_etag([part.metadata.md5 for part in parts]),
         upload.info.headers,
         upload.info.user,
         checksum,

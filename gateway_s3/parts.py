@@ -6,8 +6,10 @@ CompleteMultipartUpload, AbortMultipartUpload.
 
 from __future__ import annotations
 
+from typing import Final
+
 from common import limits
-from common.errors import NotFound
+from common.errors import NotFound, Refused
 from common.format.manifest import seal_manifest, seal_summary, seal_upload
 from common.http.records import Response
 from common.ids import BucketId
@@ -25,8 +27,8 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody, read_document
 from gateway_s3.checksums import Algorithm, Type, encode, expected_checksum, upload_checksum
 from gateway_s3.commits import commit_or_abandon, in_bucket, under_condition
-from gateway_s3.completion import assemble, choose
-from gateway_s3.conditions import write_condition
+from gateway_s3.completion import assemble, choose, is_made_of
+from gateway_s3.conditions import WriteCondition, write_condition
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import content_headers, user_metadata
 from gateway_s3.listing_params import list_parts_params
@@ -46,6 +48,9 @@ from gateway_s3.uploads import (
     upload_id_text,
 )
 from gateway_s3.xml_read import NamedPart, parse_complete_upload
+
+_UPLOAD_IS_GONE: Final = frozenset({"no_such_upload", "version_exists"})
+_CONDITION_CODES: Final = (errors.PRECONDITION_FAILED, errors.CONDITIONAL_REQUEST_CONFLICT)
 
 
 async def create_upload(backend: Backend, call: Call) -> Response:
@@ -167,7 +172,8 @@ async def abort_upload(backend: Backend, call: Call) -> Response:
 
 
 async def complete_upload(backend: Backend, call: Call) -> Response:
-    """Make the object of the parts that the request names. Completing again says the same."""
+    """Make the object of the parts that the request names. Completing again, before or after
+    another such request was carried out, says the same."""
     condition = write_condition(call.request)
     # A checksum header of this request is of the object, not of the document.
     document = await read_document(
@@ -175,12 +181,31 @@ async def complete_upload(backend: Backend, call: Call) -> Response:
     )
     wanted = parse_complete_upload(document)
     try:
-        upload = await find_upload(backend, call)
-    except NotFound as error:
+        return _completed(call, await _complete(backend, call, wanted, condition))
+    except (NotFound, Refused) as error:
+        if not _may_be_completed(error):
+            raise
+        # A client repeats a request whose answer it did not get, and both may run at once.
         metadata = await _completed_before(backend, call, wanted)
-        if metadata is None:
+        if metadata is not None:
+            return _completed(call, metadata)
+        if error.reason in _UPLOAD_IS_GONE:
             raise S3Error(errors.NO_SUCH_UPLOAD, UploadId=call.query.get("uploadId")) from error
-        return _completed(call, metadata)
+        raise
+
+
+def _may_be_completed(error: NotFound | Refused) -> bool:
+    """Whether a completion may have failed because another one of this upload was carried out:
+    the upload is gone, or the object that the condition is about is the one it made."""
+    return error.reason in _UPLOAD_IS_GONE or (
+        isinstance(error, S3Error) and error.code in _CONDITION_CODES
+    )
+
+
+async def _complete(
+    backend: Backend, call: Call, wanted: tuple[NamedPart, ...], condition: WriteCondition
+) -> ObjectMetadata:
+    upload = await find_upload(backend, call)
     chosen = choose(upload, wanted, await _all_parts(backend, call, upload))
     manifest, metadata = assemble(upload, chosen)
     _check_whole(call, upload, manifest.size, metadata.checksum)
@@ -202,7 +227,7 @@ async def complete_upload(backend: Backend, call: Call) -> Response:
         await backend.directory.call(_under(request, decided))
 
     await under_condition(backend, tenant, call.bucket, call.name, condition, attempt)
-    return _completed(call, metadata)
+    return metadata
 
 
 def _under(request: UploadComplete, condition: Condition) -> UploadComplete:
@@ -272,14 +297,13 @@ def _check_whole(call: Call, upload: Upload, size: int, checksum: Checksum | Non
 async def _completed_before(
     backend: Backend, call: Call, wanted: tuple[NamedPart, ...]
 ) -> ObjectMetadata | None:
-    """The object that this very upload became, if it did and of so many parts."""
+    """The object that this very upload became, if it did and of these very parts."""
     upload_id = await named_upload(backend, call)
     try:
         found = await find_object(backend, call, call.bucket, call.name, version_id=upload_id)
     except NotFound:
         return None
-    same = found.metadata.etag.endswith(f"-{len(wanted)}")
-    return found.metadata if same else None
+    return found.metadata if is_made_of(found.metadata, wanted) else None
 
 
 def _completed(call: Call, metadata: ObjectMetadata) -> Response:

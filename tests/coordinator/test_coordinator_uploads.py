@@ -83,6 +83,20 @@ async def test_a_completed_upload_is_one_object_of_its_parts_in_order(autojump_c
         assert rig.one("SELECT count(*) FROM dropped") == 0
 
 
+@pytest.mark.fault("B10")
+async def test_a_completion_is_idempotent_and_another_one_is_refused(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        upload_id = await begin(gateway)
+        parts = [await put_part(gateway, upload_id, number) for number in (1, 2)]
+        request = completion(gateway, upload_id, parts)
+        committed = await gateway.call(request)
+        assert await gateway.call(request) == committed
+        with pytest.raises(Refused, match="version_exists"):
+            await gateway.call(completion(gateway, upload_id, parts[:1], sealed=b"of one part"))
+
+
 async def test_parts_not_chosen_and_parts_replaced_are_dropped(autojump_clock):
     async with running(delete_grace_s=0) as rig:
         gateway = await rig.add_gateway()

@@ -263,6 +263,11 @@ class MemoryDirectory:
         return m.Parts(upload.record.bucket_id, tuple(rows[:limit]), len(rows) > limit)
 
     def on_upload_complete(self, request: m.UploadComplete) -> m.Committed:
+        before = self.by_id.get(request.upload_id)
+        if before is not None:
+            if before.record.sealed != request.sealed:
+                raise Refused("version_exists")
+            return m.Committed(before.record.sequence, before.record.created_ms)
         upload = self.upload(request)
         self.holds(request.condition, request.bucket, request.name)
         pages: tuple[m.Page, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -130,6 +131,33 @@ async def test_parts_copies_listings_and_conditions(autojump_clock: MockClock) -
         await good(later, "POST", "/bucket", {"delete": ""}, body, md5)
         await trio.sleep(SETTLED_S)
         assert await check_ownership(cluster) == []
+
+
+@pytest.mark.fault("B10")
+async def test_six_completions_at_once_make_one_object(autojump_clock: MockClock) -> None:
+    async with swarm() as (cluster, _):
+        clients = [cluster.client(f"client-{number}") for number in range(6)]
+        for key in ("a", "b", "c", "d"):
+            path = f"/bucket/{key}"
+            upload = element(await good(clients[0], "POST", path, {"uploads": ""}), "UploadId")
+            query = {"partNumber": "1", "uploadId": upload}
+            etag = (await good(clients[0], "PUT", path, query, b"x")).headers["etag"]
+            document = (
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+                f"<ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+            ).encode()
+            texts: list[str] = []
+
+            async def repeat(client: S3Client) -> None:
+                query = {"uploadId": upload}  # noqa: B023  (it ends within the round)
+                answer = await good(client, "POST", path, query, document)  # noqa: B023
+                texts.append(answer.text)  # noqa: B023
+
+            async with trio.open_nursery() as nursery:
+                for client in clients:
+                    nursery.start_soon(repeat, client)
+            assert len(texts) == 6
+            assert len(set(texts)) == 1
 
 
 async def test_wrong_digests_and_cut_uploads_leave_nothing(autojump_clock: MockClock) -> None:

@@ -98,6 +98,77 @@ async def test_completing_again_answers_the_same(rig: Rig) -> None:
     assert (other.status, other.code) == (404, "NoSuchUpload")
 
 
+@pytest.mark.fault("L")
+async def test_a_repeated_completion_is_good_for_the_very_parts_only(rig: Rig) -> None:
+    upload = await begin(rig)
+    sent = [PART, b"tail"]
+    etags = [
+        (number, (await part(rig, upload, number, body)).headers["etag"])
+        for number, body in enumerate(sent, 1)
+    ]
+    assert (await complete(rig, upload, etags)).status == 200
+    invented = f'"{"0" * 32}"'
+    others = [
+        [(1, invented), (2, invented)],
+        [(1, etags[0][1]), (2, invented)],
+        [(1, etags[1][1]), (2, etags[0][1])],
+        [(1, etags[0][1]), (3, etags[1][1])],
+        [(1, etags[0][1])],
+        [(1, "nonsense"), (2, etags[1][1])],
+        [(1, etags[0][1].upper()), (2, etags[1][1])],
+    ]
+    for parts in others:
+        answer = await complete(rig, upload, parts)
+        assert (answer.status, answer.code) == (404, "NoSuchUpload"), parts
+    wrong = document(etags, "<ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>")
+    answer = await rig.ask("POST", "/bucket/key", f"uploadId={upload}", wrong)
+    assert (answer.status, answer.code) == (404, "NoSuchUpload")
+    assert (await complete(rig, upload, etags)).status == 200
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.parametrize(
+    "headers", [{}, {"If-None-Match": "*"}, {"If-Match": "before"}], ids=["plain", "none", "match"]
+)
+async def test_completions_that_run_at_once_all_say_the_same(
+    rig: Rig, headers: dict[str, str]
+) -> None:
+    if headers.get("If-Match"):
+        headers = {"If-Match": (await rig.put("/bucket/key", b"before")).headers["etag"]}
+    upload = await begin(rig)
+    etag = (await part(rig, upload, 1, b"x")).headers["etag"]
+    answers: list[Answer] = []
+
+    async def repeat() -> None:
+        answers.append(await complete(rig, upload, [(1, etag)], headers))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(repeat)
+    assert {(each.status, each.body) for each in answers} == {(200, answers[0].body)}
+    assert (await rig.ask("GET", "/bucket/key")).body == b"x"
+
+
+@pytest.mark.fault("B10", "L")
+async def test_of_completions_with_other_parts_that_run_at_once_one_is_carried_out(
+    rig: Rig,
+) -> None:
+    upload = await begin(rig)
+    etags = [(n, (await part(rig, upload, n, PART)).headers["etag"]) for n in (1, 2)]
+    answers: list[Answer] = []
+
+    async def one(parts: list[tuple[int, str]]) -> None:
+        answers.append(await complete(rig, upload, parts))
+
+    async with trio.open_nursery() as nursery:
+        for count in (1, 2, 1, 2):
+            nursery.start_soon(one, etags[:count])
+    kept = (await rig.ask("HEAD", "/bucket/key")).headers["etag"]
+    good = [each for each in answers if each.status == 200]
+    assert [each.text("ETag") for each in good] == [kept, kept]
+    assert {each.code for each in answers if each.status != 200} == {"NoSuchUpload"}
+
+
 async def test_a_part_sent_again_replaces_the_one_before(rig: Rig) -> None:
     upload = await begin(rig)
     old = (await part(rig, upload, 1, b"old")).headers["etag"]
