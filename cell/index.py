@@ -286,8 +286,13 @@ class Index:
         """
         while not self._room.is_set():
             await self._room.wait()
-        if self._has_failed and self._waiting() >= MAX_UNFLUSHED:
+        if self.is_refusing:
             raise Unavailable("index_failed")
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether no change is taken: the tables cannot be written, and too many wait for them."""
+        return self._has_failed and self._waiting() >= MAX_UNFLUSHED
 
     async def wait_lost(self) -> None:
         """Wait until a shard may be lost and not reported yet."""

@@ -318,7 +318,7 @@ class ShardStore:
         """What the cell says of itself."""
         await self.space.refresh()
         volumes = self.index.volumes.values()
-        reason = self.writer.read_only_reason
+        reason = self.writer.read_only_reason or ("index_failed" if self.index.is_refusing else "")
         return CellFacts(
             capacity_bytes=self.space.capacity_bytes,
             used_bytes=self.space.used_bytes,

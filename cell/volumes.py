@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from cell.shards import VolumeFacts
-from common.errors import AlvearyError, Unavailable
+from common.errors import AlvearyError, NotFound, Unavailable
 from common.format.volume import (
     VOLUME_HEAD_BYTES,
     VOLUME_KEY_BYTES,
@@ -185,7 +185,10 @@ class Volumes:
         number = self._highest
         path = volume_path(number)
         key = self._entropy(VOLUME_KEY_BYTES)
-        file = await self._disk.open(path, create=True)
+        try:
+            file = await self._disk.open(path, create=True)
+        except NotFound as error:  # somebody removed the directory
+            raise Unavailable("write_error", path=path) from error
         try:
             await file.write(0, [pack_head(number, key)])
             await file.sync()

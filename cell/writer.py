@@ -37,6 +37,8 @@ FIRST_PROBATION_S: Final = 60.0
 """How long a cell that cannot write rests before it tries a new volume; twice as long each time."""
 MAX_PROBATION_S: Final = 3600.0
 
+NO_SPACE: Final = "no_space"
+
 Build: TypeAlias = Callable[[Growing, int], Sequence[Buffer]]
 """Makes the bytes of a record for its place."""
 After: TypeAlias = Callable[[Growing | None, int, AlvearyError | None], None]
@@ -139,6 +141,15 @@ class Writer:
             return [void_header(volume, offset, HEADER_BYTES)]
 
         return self.submit(Job(HEADER_BYTES, build, lambda *_: None))
+
+    def begin_read_only(self, reason: str) -> None:
+        """Start with a disk that could not be written: write nothing before the first probation.
+
+        Args:
+            reason: why not.
+        """
+        self.active = None
+        self._turn_read_only(reason)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -336,10 +347,15 @@ class Writer:
 
     def _turn_read_only(self, reason: str) -> None:
         """Write nothing for a while. A disk that failed for a moment must not need a person; one
-        that fails again and again is tried ever less often, each time with a new volume only."""
+        that fails again and again is tried ever less often, each time with a new volume only. A
+        full disk is not broken, and somebody may make room at any time: it is tried as often as
+        at first."""
         self.read_only_reason = reason
-        self._probation_at = trio.current_time() + self._probation_s
-        self._probation_s = min(2 * self._probation_s, MAX_PROBATION_S)
+        if reason == NO_SPACE:
+            self._probation_at = trio.current_time() + FIRST_PROBATION_S
+        else:
+            self._probation_at = trio.current_time() + self._probation_s
+            self._probation_s = min(2 * self._probation_s, MAX_PROBATION_S)
         self._queued.set()  # whoever waits for a job waits for the end of this, too
         self._log.error("read_only", reason=reason)
 
@@ -355,9 +371,10 @@ class Writer:
         try:
             self.active = await self._volumes.begin()
         except Unavailable as error:
+            # Whatever the disk refuses a new volume for, it refuses the next one for, too. Said to
+            # the coordinator, it costs nobody a try; hidden, each write tries this cell in vain.
             self._log.error("no_new_volume", error=str(error))
-            if error.reason == "sync_failed" or self.read_only_reason:
-                self._turn_read_only(error.reason)
+            self._turn_read_only(error.reason)
             raise
         if self.read_only_reason:
             self._log.warning("writable_again", after=self.read_only_reason)

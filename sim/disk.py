@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SECTOR_BYTES: Final = 512
 DEFAULT_CAPACITY_BYTES: Final = 4 * 1024**3
+_GROWING: Final = frozenset({"write", "create"})
+_CHANGING: Final = _GROWING | {"truncate", "rename", "unlink", "punch"}
 
 
 @dataclass(slots=True)
@@ -41,6 +43,9 @@ class DiskFaults:
     """Added to every operation, drawn up to this."""
     stalled_until: float = 0.0
     """Virtual time before which nothing is answered."""
+    refuses: str = ""
+    """``no_space`` or ``write_error``: every change is refused so, in files and in stores, as a
+    full or a read-only file system does."""
 
 
 @dataclass(slots=True)
@@ -278,6 +283,8 @@ class SimDisk:
         if faults.stalled_until > now:
             await trio.sleep_until(faults.stalled_until)
             await self._node.alive(self._life)
+        if faults.refuses and event in (_GROWING if faults.refuses == "no_space" else _CHANGING):
+            raise Unavailable(faults.refuses)
         latency_s = faults.latency_s + self._node.swarm.disk_latency_s
         if latency_s:
             latency_s *= self.platter.chance.random()

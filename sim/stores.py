@@ -81,6 +81,11 @@ class Database:
         self._snapshots = deque([snapshot], maxlen=SNAPSHOTS)
 
 
+def _changes(connection: sqlite3.Connection) -> tuple[int, int]:
+    schema: int = connection.execute("PRAGMA schema_version").fetchone()[0]
+    return connection.total_changes, schema
+
+
 class SimStore:
     """An open simulated store: a :class:`common.ports.Store`."""
 
@@ -97,9 +102,12 @@ class SimStore:
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
             raise Unavailable("store_failed")
         connection = database.connection
+        before = _changes(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)
+            if self._node.platter.faults.refuses and _changes(connection) != before:
+                raise Unavailable("store_failed")
         except BaseException:
             connection.execute("ROLLBACK")
             raise

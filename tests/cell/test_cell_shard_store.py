@@ -6,6 +6,7 @@ import pytest
 import trio
 from cell_rig import VOLUME_BYTES, put, read_all, root_of, running, shard_data, shard_key, upload
 
+from cell.index import MAX_UNFLUSHED
 from cell.volumes import volume_path
 from cell.writer import FIRST_PROBATION_S, MAX_PROBATION_S
 from common.errors import Corrupt, NotFound, Refused, Unavailable
@@ -274,6 +275,61 @@ async def test_without_any_volume_to_write_the_cell_is_read_only(autojump_clock)
         assert not (await store.facts()).read_only
         await put(store, shard_key(4), b"two")
         assert await read_all(store, shard_key(4)) == b"two"
+
+
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize("reason", ["write_error", "no_space"])
+async def test_a_cell_whose_disk_refuses_a_new_volume_is_read_only_on_probation(
+    autojump_clock, reason
+):
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        await put(store, shard_key(1), b"one")
+        node.platter.faults.refuses = reason
+        for number in (2, 3):  # the first seals the active volume, the second wants a new one
+            with pytest.raises(Unavailable, match=reason):
+                await put(store, shard_key(number), b"two")
+        with pytest.raises(Unavailable, match="read_only"):
+            await put(store, shard_key(4), b"two")
+        facts = await store.facts()
+        assert (facts.read_only, facts.read_only_reason, facts.free_bytes) == (True, reason, 0)
+        assert await read_all(store, shard_key(1)) == b"one"
+        await trio.sleep(FIRST_PROBATION_S + 1)
+        assert (await store.facts()).read_only
+        node.platter.faults.refuses = ""
+        await trio.sleep(2 * FIRST_PROBATION_S + 1)
+        assert not (await store.facts()).read_only
+        await put(store, shard_key(4), b"two")
+
+
+@pytest.mark.fault("F8")
+async def test_room_made_on_a_full_disk_is_used_after_one_probation(autojump_clock):
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        node.platter.faults.refuses = "no_space"
+        with pytest.raises(Unavailable, match="no_space"):
+            await put(store, shard_key(1), b"one")
+        await trio.sleep(100 * MAX_PROBATION_S)
+        assert (await store.facts()).read_only
+        node.platter.faults.refuses = ""
+        await trio.sleep(FIRST_PROBATION_S + 1)
+        assert not (await store.facts()).read_only
+
+
+@pytest.mark.fault("F8")
+async def test_a_cell_whose_index_takes_no_more_says_that_it_is_read_only(autojump_clock):
+    node = SimSwarm(1).node("cell")
+    async with running(node) as store:
+        node.databases["index.sqlite"].fail_commits = 1.0
+        refused = None
+        for number in range(2 * MAX_UNFLUSHED):
+            try:
+                await put(store, shard_key(number), b"one")
+            except Unavailable as error:
+                refused = error.reason
+                break
+        assert refused == "index_failed"
+        assert (await store.facts()).read_only_reason == "index_failed"
 
 
 async def test_a_disk_that_goes_on_failing_is_tried_ever_less_often(autojump_clock):
