@@ -22,7 +22,7 @@ from cell.shard_store import ShardStore
 from common.client.peers import PeerPool
 from common.client.server import PeerServer
 from common.errors import AlvearyError, BadConfig, NotFound, Refused
-from common.format.token import JoinToken, decode_token
+from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.health import health_app
 from common.http.records import Request, Response
 from common.http.server import serve_http
@@ -60,7 +60,7 @@ async def serve(
         Refused: the coordinator does not take the cell.
         Unavailable: the data directory cannot be written.
     """
-    token = decode_token(config.token) if config.token else None
+    token = decode_token(config.token, ROLE_CELL) if config.token else None
     identity = await load_identity(world.disk, world.entropy)
     store = await ShardStore.open(
         world,

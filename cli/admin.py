@@ -1,40 +1,133 @@
-"""``alveary invite``."""
+"""``alveary invite`` and ``alveary cell remove``: who belongs to the swarm.
+
+Source: docs/operations.md, "Joining" and "A lost or stolen cell".
+"""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
 from cli.operators import access_options, connect
-from cli.report import print_result
+from cli.report import print_result, table
+from common.errors import BadConfig
+from common.format.token import PREFIX, ROLE_CELL, decode_token, invite_id_of
 
 
-@click.command()
-@click.option("--site", help="The place that can fail as one; overrides what the host says.")
-@click.option("--host", help="Who owns the cell; overrides what the host says.")
-@click.option("--uses", type=click.IntRange(1, 10_000), default=1, help="Cells it may join.")
+@click.group(invoke_without_command=True)
+@click.option("--site", help="Failure domain (site, room, rack); overrides what the host says.")
+@click.option("--host", help="Owner of the cell; overrides what the host says.")
+@click.option("--uses", type=click.IntRange(1, 10_000), help="Cells that may join with it (1).")
 @click.option(
-    "--expires-in", "expires_in_s", type=click.IntRange(1), help="Seconds that it is good for."
+    "--expires-in", "expires_in_s", type=click.IntRange(1), help="Token lifetime in seconds."
 )
+@click.option("--gateway", is_flag=True, help="Print a token for a gateway instead of a cell.")
 @access_options
+@click.pass_context
 def invite(
+    context: click.Context,
     site: str | None,
     host: str | None,
-    uses: int,
+    uses: int | None,
     expires_in_s: int | None,
+    gateway: bool,
     operator: Path | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a join token. A host runs: alveary cell join TOKEN"""
+    """Print a join token. A host runs: alveary cell join TOKEN
+
+    With --gateway, whoever runs a gateway types: alveary gateway join TOKEN
+    """
+    if context.invoked_subcommand is not None:
+        return
     wanted = {"site": site, "host": host, "uses": uses, "expires_in_s": expires_in_s}
     body = {name: value for name, value in wanted.items() if value is not None}
+    if gateway and body:
+        raise BadConfig(
+            "bad_flags", message="a gateway's token has no site, host, uses or lifetime"
+        )
 
-    async def ask() -> str:
+    async def ask() -> dict[str, Any]:
         async with connect(operator, data) as api:
-            return str((await api.call("POST", "/v1/invites", body))["token"])
+            if gateway:
+                return await api.call("GET", "/v1/gateway-token")
+            return await api.call("POST", "/v1/invites", body)
 
-    token = trio.run(ask)
-    print_result({"token": token}, as_json=as_json, text=token)
+    answer = trio.run(ask)
+    print_result(answer, as_json=as_json, text=str(answer["token"]))
+
+
+@invite.command("list")
+@access_options
+def list_invites(operator: Path | None, data: Path | None, as_json: bool) -> None:
+    """List the invitations that are still open."""
+
+    async def ask() -> list[dict[str, Any]]:
+        async with connect(operator, data) as api:
+            return list((await api.call("GET", "/v1/invites"))["invites"])
+
+    invites = trio.run(ask)
+    rows = [
+        [each["invite_id"], each["uses_left"], _utc(each["expires_ms"]), each["site"], each["host"]]
+        for each in invites
+    ]
+    text = table(["INVITE", "USES LEFT", "EXPIRES", "SITE", "HOST"], rows)
+    print_result(invites, as_json=as_json, text=text)
+
+
+def _utc(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ms / 1000))
+
+
+@invite.command("withdraw")
+@click.argument("invite_or_token", metavar="INVITE")
+@access_options
+def withdraw_invite(
+    invite_or_token: str, operator: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Withdraw an invitation: nobody can join with its token any more.
+
+    INVITE is its id (`alveary invite list`) or the token itself. Cells that have joined stay.
+    """
+    invite_id = name = invite_or_token.strip().lower()
+    if name.startswith(PREFIX):
+        invite_id = invite_id_of(decode_token(name, ROLE_CELL).secret)
+
+    async def ask() -> None:
+        async with connect(operator, data) as api:
+            await api.call("DELETE", f"/v1/invites/{invite_id}")
+
+    trio.run(ask)
+    print_result({"withdrawn": invite_id}, as_json=as_json, text=f"withdrawn: {invite_id}")
+
+
+@click.command()
+@click.argument("cell_id", metavar="CELL")
+@click.option(
+    "--even-if-needed",
+    is_flag=True,
+    help="Remove it although some data cannot be read without it.",
+)
+@access_options
+def remove_cell(
+    cell_id: str, even_if_needed: bool, operator: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Remove a cell that is gone for ever or was stolen.
+
+    CELL is its id, or the first digits of it. From then on the coordinator refuses its key, gives
+    no orders for it, and counts its shards as missing. There is no way back: a cell with a new key
+    can join on the same machine.
+    """
+
+    async def ask() -> dict[str, Any]:
+        body = {"even_if_needed": True} if even_if_needed else {}
+        async with connect(operator, data) as api:
+            return await api.call("POST", f"/v1/cells/{cell_id}/remove", body)
+
+    removed = trio.run(ask)
+    print_result(removed, as_json=as_json, text=f"removed: cell {removed['cell_id'][:12]}")

@@ -1,6 +1,9 @@
-"""``alveary cell join TOKEN``: all that a host types to make this machine a cell of a swarm.
+"""Make this machine a cell or a gateway of a swarm, and point one at its coordinators again.
 
-Source: docs/operations.md, "Joining".
+All that a person types is a token: ``alveary cell join TOKEN``, ``alveary gateway join TOKEN``, and
+``alveary cell trust TOKEN`` after the coordinators' key was replaced.
+
+Source: docs/operations.md, "Joining" and "Replacing keys".
 """
 
 from __future__ import annotations
@@ -13,25 +16,35 @@ from typing import Any, Final
 import click
 import tomli_w
 
-from cli.daemons import CONFIG_NAME, CellCommand, config_class, config_hints, merge, run_daemon
+from cli.daemons import (
+    CONFIG_NAME,
+    CellCommand,
+    GatewayCommand,
+    config_class,
+    config_hints,
+    merge,
+    read_config,
+    run_daemon,
+)
 from cli.files import write_private
 from cli.ports import parse_address
 from cli.report import print_error
 from common.errors import BadConfig
-from common.format.token import decode_token
+from common.format.token import ROLE_CELL, ROLE_GATEWAY, JoinToken, decode_token
 from common.ports import Address
 
 DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)
+DEFAULT_S3: Final = "127.0.0.1:9000"
 _ANY: Final = ("0.0.0.0", "::")
 _FROM_TOKEN: Final = frozenset({"token", "coordinator", "coordinator_id"})
 
 
-def default_data() -> Path:
-    """Where a cell lies when nothing is said: /var/lib for root, else the user's data directory."""
+def default_data(role: str) -> Path:
+    """Return the default data directory: below /var/lib for root, else of the user."""
     if os.geteuid() == 0:
-        return Path("/var/lib/alveary/cell")
+        return Path("/var/lib/alveary") / role
     base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "alveary" / "cell"
+    return (Path(base) if base else Path.home() / ".local" / "share") / "alveary" / role
 
 
 def own_address_towards(peer: Address) -> str:
@@ -70,31 +83,112 @@ def complete(table: dict[str, Any], coordinators: list[Address]) -> dict[str, An
     return table
 
 
-class JoinCommand(CellCommand):
+def _addresses(token: JoinToken) -> list[Address]:
+    return [Address(each.host, each.port) for each in token.coordinators]
+
+
+class JoinCellCommand(CellCommand):
     """The flags of a cell, but for what the token says."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [each for each in super().get_params(ctx) if each.name not in _FROM_TOKEN]
 
 
-@click.command(cls=JoinCommand)
+class JoinGatewayCommand(GatewayCommand):
+    """The flags of a gateway, but for what the token says."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [each for each in super().get_params(ctx) if each.name not in _FROM_TOKEN]
+
+
+def _new_data_directory(role: str, flags: dict[str, Any]) -> Path:
+    data = Path(flags.pop("data") or default_data(role)).absolute()
+    if (data / CONFIG_NAME).exists():
+        raise BadConfig(
+            f"{role}_exists",
+            message=f"there is a {role} in {data}; run it: alveary {role} --data {data}",
+        )
+    return data
+
+
+def _write_and_run(role: str, data: Path, table: dict[str, Any], swarm: str) -> int:
+    config_class(role).parse(table)  # Nothing wrong is written down.
+    path = data / CONFIG_NAME
+    write_private(path, tomli_w.dumps(table))
+    print_error(f"joining swarm {swarm}; this {role}'s configuration is {path}")
+    return run_daemon(role, table)
+
+
+@click.command(cls=JoinCellCommand)
 @click.argument("join_token", metavar="TOKEN")
-def join(join_token: str, **flags: Any) -> int:
+def join_cell(join_token: str, **flags: Any) -> int:
     """Make this machine a cell of the swarm that TOKEN is for, and run it in the foreground.
 
     Afterwards `alveary cell --data DIR` runs it.
     """
-    token = decode_token(join_token)
-    data = Path(flags.pop("data") or default_data()).absolute()
-    path = data / CONFIG_NAME
-    if path.exists():
-        raise BadConfig(
-            "cell_exists", message=f"there is a cell in {data}; run it: alveary cell --data {data}"
-        )
-    coordinators = [Address(each.host, each.port) for each in token.coordinators]
+    token = decode_token(join_token, ROLE_CELL)
+    data = _new_data_directory("cell", flags)
     table = merge(config_hints("cell"), {"data": str(data), "token": join_token}, flags)
-    table = complete(table, coordinators)
-    config_class("cell").parse(table)  # Nothing wrong is written down.
+    return _write_and_run("cell", data, complete(table, _addresses(token)), token.swarm)
+
+
+@click.command(cls=JoinGatewayCommand)
+@click.argument("join_token", metavar="TOKEN")
+def join_gateway(join_token: str, **flags: Any) -> int:
+    """Make this machine a gateway of the swarm that TOKEN is for, and run it in the foreground.
+
+    The operator prints TOKEN with `alveary invite --gateway`. Afterwards `alveary gateway --data
+    DIR` runs it.
+    """
+    token = decode_token(join_token, ROLE_GATEWAY)
+    data = _new_data_directory("gateway", flags)
+    told = {
+        "data": str(data),
+        "s3": DEFAULT_S3,
+        "coordinator": [str(each) for each in _addresses(token)],
+        "coordinator_id": token.coordinator_id.hex(),
+    }
+    return _write_and_run("gateway", data, merge(config_hints("gateway"), told, flags), token.swarm)
+
+
+def _trust(role: str, join_token: str, data: Path | None) -> None:
+    """Write the coordinators of a token into the configuration of a daemon that exists."""
+    token = decode_token(join_token, role)
+    path = (data or default_data(role)).absolute() / CONFIG_NAME
+    table = read_config(path)
+    table["coordinator_id"] = token.coordinator_id.hex()
+    if token.coordinators:
+        table["coordinator"] = [str(each) for each in _addresses(token)]
+    if role == ROLE_CELL:
+        table["token"] = join_token  # It names the swarm that is looked for on the LAN.
+    config_class(role).parse(table)
     write_private(path, tomli_w.dumps(table))
-    print_error(f"joining swarm {token.swarm}; this cell's configuration is {path}")
-    return run_daemon("cell", table)
+    print_error(f"{path} names the coordinators of swarm {token.swarm} now; restart the {role}")
+
+
+_DATA: Final = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="The daemon's own directory."
+)
+
+
+@click.command()
+@click.argument("join_token", metavar="TOKEN")
+@_DATA
+def trust_cell(join_token: str, data: Path | None) -> None:
+    """Have the cell of this machine trust the coordinators that TOKEN names.
+
+    Its data and its own key stay. Needed once the coordinators' key was replaced; any token of
+    `alveary invite` will do, and none of its uses is used up.
+    """
+    _trust(ROLE_CELL, join_token, data)
+
+
+@click.command()
+@click.argument("join_token", metavar="TOKEN")
+@_DATA
+def trust_gateway(join_token: str, data: Path | None) -> None:
+    """Have the gateway of this machine trust the coordinators that TOKEN names.
+
+    Needed once the coordinators' key was replaced.
+    """
+    _trust(ROLE_GATEWAY, join_token, data)

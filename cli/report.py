@@ -36,6 +36,12 @@ _EXIT_CODES: Final[tuple[tuple[type[AlvearyError], int], ...]] = (
 )
 _ADVICE: Final[Mapping[str, str]] = {
     "bad_token": "Ask the operator for a new one: `alveary invite`.",
+    "wrong_token": "`alveary invite` prints one for a cell, with --gateway one for a gateway.",
+    "cell_is_needed": (
+        "Bring other cells of its rings back first; --even-if-needed removes it all the same."
+    ),
+    "no_such_cell": "`alveary status` shows the cells.",
+    "no_such_invite": "`alveary invite list` shows those that are still open.",
     "cannot_listen": "Another program has this address. Choose another one, or stop that program.",
     "coordinator_unreachable": (
         "Is the coordinator running? See its log, and the address in operator.json."

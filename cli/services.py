@@ -40,15 +40,24 @@ class SubcommandGroup(click.Group):
 
 
 class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
-    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "new-keys": ("cli.coordinator_keys", "new_keys"),
+    }
 
 
 class CellGroup(CellCommand, SubcommandGroup):
-    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {"join": ("cli.join", "join")}
+    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "join": ("cli.join", "join_cell"),
+        "trust": ("cli.join", "trust_cell"),
+        "remove": ("cli.admin", "remove_cell"),
+    }
 
 
 class GatewayGroup(GatewayCommand, SubcommandGroup):
-    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "join": ("cli.join", "join_gateway"),
+        "trust": ("cli.join", "trust_gateway"),
+    }
 
 
 _CONFIG: Final = click.option(
@@ -86,5 +95,5 @@ def cell(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
 @click.command(cls=GatewayGroup, invoke_without_command=True)
 @_daemon
 def gateway(config: Path | None, parent_pid: int | None, **flags: Any) -> int:
-    """Run an S3 gateway in the foreground."""
+    """Run an S3 gateway in the foreground. `alveary gateway join TOKEN` makes one."""
     return _run("gateway", config, parent_pid, flags)

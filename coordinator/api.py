@@ -14,25 +14,36 @@ import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+import trio
+
 from common.errors import AlvearyError, NotFound, Refused, Unavailable
-from common.format.token import TOKEN_VERSION, JoinToken, TokenAddress, encode_token
+from common.format.token import (
+    ROLE_CELL,
+    ROLE_GATEWAY,
+    SECRET_BYTES,
+    TOKEN_VERSION,
+    JoinToken,
+    TokenAddress,
+    encode_token,
+    invite_id_of,
+)
 from common.http.health import json_response, method_not_allowed
 from common.http.records import Request, Response
 from common.ports import Address, Entropy, Log, Store, WallClock
 from coordinator import cells, tenants
 from coordinator.keeping import Keys
 from coordinator.status import Status
+from coordinator.swarm import Swarm
 
 MAX_BODY_BYTES: Final = 64 * 1024
 DEFAULT_INVITE_S: Final = 7 * 86400
 MAX_INVITE_S: Final = 365 * 86400
 MAX_INVITE_USES: Final = 10_000
 MAX_SEALED_KEY_BYTES: Final = 4096
-SECRET_BYTES: Final = 16
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._-]{3,128}")
 _LABEL_MAX: Final = 255
@@ -75,6 +86,7 @@ class Api:
     def __init__(
         self,
         store: Store,
+        swarm: Swarm,
         status: Status,
         keys: Keys,
         clock: WallClock,
@@ -85,6 +97,7 @@ class Api:
         advertised: Address | None,
     ) -> None:
         self._store = store
+        self._swarm = swarm
         self._status = status
         self._keys = keys
         self._clock = clock
@@ -112,6 +125,33 @@ class Api:
                     "expires_in_s": Field("integer", "its life in seconds", required=False),
                 },
                 201,
+            ),
+            Route("GET", "/v1/invites", "The open invitations.", self._list_invites, {}),
+            Route(
+                "DELETE",
+                "/v1/invites/{invite_id}",
+                "Withdraw an invitation: nobody can join with its token any more.",
+                self._withdraw_invite,
+                {},
+                204,
+            ),
+            Route(
+                "GET",
+                "/v1/gateway-token",
+                "Where the coordinator is and which key it has, as one word for a gateway.",
+                self._gateway_token,
+                {},
+            ),
+            Route(
+                "POST",
+                "/v1/cells/{cell_id}/remove",
+                "Remove a cell that is gone or stolen: its key is refused from then on.",
+                self._remove_cell,
+                {
+                    "even_if_needed": Field(
+                        "boolean", "although data cannot be read without it", required=False
+                    )
+                },
             ),
             Route("GET", "/v1/status", "Cells, rings, space, what is missing.", self._tell, {}),
             Route("GET", "/v1/tenants", "All tenants.", self._list_tenants, {}),
@@ -205,17 +245,55 @@ class Api:
         if len(site) > _LABEL_MAX or len(host) > _LABEL_MAX:
             raise Refused("bad_value", message=f"site, host: at most {_LABEL_MAX} characters")
         secret = self._entropy(SECRET_BYTES)
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._now_ms()
         await self._store.transact(
             lambda sql: cells.invite(sql, secret, site, host, uses, now_ms + life_s * 1000, now_ms)
         )
+        invite_id = invite_id_of(secret)
+        self._log.info("invited", invite=invite_id, site=site, host=host, uses=uses)
+        return {"token": self._token(ROLE_CELL, secret), "invite_id": invite_id}
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    def _token(self, role: str, secret: bytes) -> str:
         address = self._advertised
         addresses = () if address is None else (TokenAddress(address.host, address.port),)
-        token = JoinToken(
-            TOKEN_VERSION, self._swarm_name, addresses, self._keys.identity.peer_id, secret
+        key_id = self._keys.identity.peer_id
+        return encode_token(
+            JoinToken(TOKEN_VERSION, role, self._swarm_name, addresses, key_id, secret)
         )
-        self._log.info("invited", site=site, host=host, uses=uses)
-        return {"token": encode_token(token)}
+
+    async def _list_invites(self, _: Mapping[str, str], body: Json) -> Json:
+        now_ms = self._now_ms()
+        found = await self._store.read(lambda sql: cells.list_invites(sql, now_ms))
+        return {"invites": [asdict(each) for each in found]}
+
+    async def _withdraw_invite(self, names: Mapping[str, str], body: Json) -> None:
+        await self._store.transact(lambda sql: cells.withdraw_invite(sql, names["invite_id"]))
+        self._log.info("invite_withdrawn", invite=names["invite_id"])
+
+    async def _gateway_token(self, _: Mapping[str, str], body: Json) -> Json:
+        if self._advertised is None:
+            raise Refused(
+                "not_advertised",
+                message="gateways need an address of this coordinator: start it with --advertise",
+            )
+        return {"token": self._token(ROLE_GATEWAY, b"")}
+
+    async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
+        cell = self._swarm.find(names["cell_id"])
+        now = trio.current_time()
+        if not cell.removed:
+            if not body.get("even_if_needed", False):
+                self._swarm.check_removal(cell, now)
+            now_ms = self._now_ms()
+            await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
+            self._swarm.removed(cell, trio.current_time())
+            self._log.warning(
+                "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, host=cell.host
+            )
+        return {"cell_id": cell.cell_id.hex(), "site": cell.site, "host": cell.host}
 
     async def _tell(self, _: Mapping[str, str], body: Json) -> Json:
         return await self._status.tell()
@@ -280,6 +358,7 @@ class Api:
         return describe(self.routes)
 
 
+_KINDS: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
 _BAD_REQUEST: Final = frozenset({"bad_value", "bad_json", "body_too_large", "body_too_short"})
 
 
@@ -307,7 +386,7 @@ async def _read_body(request: Request, fields: Mapping[str, Field]) -> Json:
         if name not in body:
             if field.required:
                 raise Refused("bad_value", message=f"{name}: missing")
-        elif type(body[name]) is not (str if field.kind == "string" else int):
+        elif type(body[name]) is not _KINDS[field.kind]:
             raise Refused("bad_value", message=f"{name}: not of type {field.kind}")
     return body
 

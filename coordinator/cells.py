@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from common.errors import Refused
+from common.errors import NotFound, Refused
+from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
 from common.ports import Sql
 from common.wire.messages import CellFacts
@@ -36,6 +37,8 @@ class CellState(Enum):
     READ_ONLY = "read_only"
     SILENT = "silent"
     """No heartbeat for the timeout, or its connection broke: still tried for reading."""
+    REMOVED = "removed"
+    """The operator removed it: its key is refused, and nobody reads from it or writes to it."""
 
 
 @dataclass(slots=True)
@@ -59,11 +62,14 @@ class Cell:
     """What the store says of it."""
     looked_at: float = -math.inf
     """When its queue of deletes was last read."""
+    removed: bool = False
     deletes_told: int = -1
     """How often that queue had been told to grow when it was last found empty."""
 
     def state(self, now: float, timeout_s: float) -> CellState:
         """What it is good for now."""
+        if self.removed:
+            return CellState.REMOVED
         if not self.known:
             return CellState.NEW
         if self.suspect or now - self.heard_at > timeout_s:
@@ -93,6 +99,54 @@ def invite(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An open invitation. ``invite_id``: that of :func:`common.format.token.invite_id_of`.
+    ``expires_ms``: unix milliseconds."""
+
+    invite_id: str
+    site: str
+    host: str
+    uses_left: int
+    expires_ms: int
+
+
+def list_invites(sql: Sql, now_ms: int) -> list[Invite]:
+    """Return the open invitations, those that expire first at the front."""
+    return [
+        Invite(row[0][:INVITE_ID_BYTES].hex(), *row[1:])
+        for row in sql.execute(
+            "SELECT secret_digest, site, host, uses_left, expires_ms FROM invites"
+            " WHERE expires_ms > ? AND uses_left > 0 ORDER BY expires_ms, secret_digest",
+            (now_ms,),
+        )
+    ]
+
+
+def withdraw_invite(sql: Sql, invite: str) -> None:
+    """Withdraw an invitation: nobody can join with its token any more.
+
+    Args:
+        invite: its id.
+
+    Raises:
+        NotFound: ``no_such_invite``: also one that is used up, expired or withdrawn.
+    """
+    try:
+        first = bytes.fromhex(invite)
+    except ValueError:
+        first = b""
+    if len(first) != INVITE_ID_BYTES:
+        raise NotFound("no_such_invite")
+    rest = hashlib.sha256().digest_size - INVITE_ID_BYTES
+    done = sql.execute(
+        "DELETE FROM invites WHERE secret_digest BETWEEN ? AND ?",
+        (first + bytes(rest), first + b"\xff" * rest),
+    )
+    if not done.rowcount:
+        raise NotFound("no_such_invite")
+
+
 def join(
     sql: Sql, cell_id: PeerId, secret: bytes, site: str, host: str, now_ms: int
 ) -> tuple[int, str, str]:
@@ -102,10 +156,15 @@ def join(
         Its number, site and host; what the invitation says of site and host goes first.
 
     Raises:
-        Refused: ``bad_token`` (unknown, used up or over), ``too_many_cells``.
+        Refused: ``bad_token`` (unknown, used up or over), ``cell_removed`` (whatever token it has),
+            ``too_many_cells``.
     """
-    row = sql.execute("SELECT cell, site, host FROM cells WHERE cell_id = ?", (cell_id,)).fetchone()
+    row = sql.execute(
+        "SELECT cell, site, host, removed_ms FROM cells WHERE cell_id = ?", (cell_id,)
+    ).fetchone()
     if row is not None:
+        if row[3]:
+            raise Refused("cell_removed")
         return row[0], row[1], row[2]
     digest = hashlib.sha256(secret).digest()
     row = sql.execute(
@@ -140,11 +199,20 @@ def load(sql: Sql, now: float) -> list[Cell]:
             known=bool(row[6]),
             saved_at=now,
             saved_facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
+            removed=bool(row[7]),
         )
         for row in sql.execute(
-            "SELECT cell, cell_id, site, host, address_host, address_port, facts FROM cells"
+            "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms"
+            " FROM cells"
         )
     ]
+
+
+def remove(sql: Sql, cell: int, now_ms: int) -> None:
+    """Remove a cell for good. Its number and its slots stay: its shards count as missing."""
+    sql.execute("UPDATE cells SET removed_ms = ? WHERE cell = ?", (now_ms, cell))
+    # The deletes that it will never confirm.
+    sql.execute("DELETE FROM deletes WHERE cell = ?", (cell,))
 
 
 def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:

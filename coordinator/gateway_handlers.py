@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from common.client.server import Answer, Caller
-from common.crypto.orders import Action, Order, issue
+from common.crypto.orders import Action, Order
 from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, segment_id
@@ -166,9 +166,8 @@ class GatewayHandlers:
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
             orders = tuple(
-                issue(
-                    self._swarm.order_key(cell),
-                    Order(Action.PUT, segment, slot, caller.peer_id, shard_bytes, expires),
+                self._swarm.issue(
+                    cell, Order(Action.PUT, segment, slot, caller.peer_id, shard_bytes, expires)
                 )
                 for slot, cell in enumerate(ring.cells)
             )
@@ -230,9 +229,8 @@ class GatewayHandlers:
             orders = tuple(
                 b""
                 if slot in segment.missing
-                else issue(
-                    self._swarm.order_key(cell),
-                    Order(Action.GET, segment.segment_id, slot, caller, 0, expires),
+                else self._swarm.issue(
+                    cell, Order(Action.GET, segment.segment_id, slot, caller, 0, expires)
                 )
                 for slot, cell in enumerate(ring.cells)
             )

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
 from common.errors import BadConfig, NotFound
+from common.ids import PeerId
 from common.ports import Disk, Entropy
 
 IDENTITY_NAME: Final = "identity.key"
 SECRET_NAME: Final = "swarm.secret"  # noqa: S105 - a file name
 OPERATOR_NAME: Final = "operator.json"
 SECRET_BYTES: Final = 32
+TOKEN_BYTES: Final = 24
 MAX_FILE_BYTES: Final = 4096
 _NEW: Final = ".new"
 
@@ -98,7 +101,35 @@ async def load_keys(disk: Disk, entropy: Entropy) -> Keys:
     private_key = await _kept_secret(disk, IDENTITY_NAME, PRIVATE_KEY_BYTES, entropy)
     swarm_secret = await _kept_secret(disk, SECRET_NAME, SECRET_BYTES, entropy)
     token = await _operator_token(disk)
-    return Keys(KeyPair.from_private(private_key), swarm_secret, token or entropy(24).hex())
+    return Keys(
+        KeyPair.from_private(private_key), swarm_secret, token or entropy(TOKEN_BYTES).hex()
+    )
+
+
+async def replace_keys(disk: Disk, entropy: Entropy) -> PeerId:
+    """Replace the coordinator's key, the swarm's secret and the operator's token, durably.
+
+    The coordinator must not run. Repeat a call that was cut short: what it had replaced is replaced
+    once more, and nobody has heard of that yet.
+
+    Returns:
+        The id of the new key: cells and gateways must be given it before they talk to it.
+
+    Raises:
+        BadConfig: ``no_such_coordinator``: there are no keys here.
+        Unavailable: the new ones could not be made durable.
+    """
+    if await read_whole(disk, IDENTITY_NAME) is None:
+        raise BadConfig("no_such_coordinator", file=IDENTITY_NAME)
+    private_key, secret = entropy(PRIVATE_KEY_BYTES), entropy(SECRET_BYTES)
+    url = ""
+    with suppress(ValueError, KeyError, TypeError):
+        url = str(json.loads(await read_whole(disk, OPERATOR_NAME) or b"{}")["url"])
+    identity = KeyPair.from_private(private_key)
+    await write_whole(disk, SECRET_NAME, secret.hex().encode("ascii") + b"\n")
+    await write_operator_file(disk, Keys(identity, secret, entropy(TOKEN_BYTES).hex()), url)
+    await write_whole(disk, IDENTITY_NAME, private_key.hex().encode("ascii") + b"\n")
+    return identity.peer_id
 
 
 async def _operator_token(disk: Disk) -> str | None:

@@ -88,6 +88,7 @@ _VERSION_1: Final = (
     "CREATE TABLE leases (lease INTEGER PRIMARY KEY, owner BLOB NOT NULL,"
     " opened_ms INTEGER NOT NULL)",
     # --- places -----------------------------------------------------------------------------
+    # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
     """CREATE TABLE invites (
         secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,
         uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID""",
@@ -95,7 +96,7 @@ _VERSION_1: Final = (
         cell INTEGER PRIMARY KEY, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
         host TEXT NOT NULL, joined_ms INTEGER NOT NULL,
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
-        facts BLOB NOT NULL DEFAULT x'')""",
+        facts BLOB NOT NULL DEFAULT x'', removed_ms INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE rings (
         ring INTEGER PRIMARY KEY, k INTEGER NOT NULL, n INTEGER NOT NULL,
         quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL)""",

@@ -226,6 +226,7 @@ async def _serve(
     )
     api = Api(
         store,
+        swarm,
         status,
         keys,
         world.clock,

@@ -12,8 +12,8 @@ from typing import Final
 import trio
 
 from common import limits
-from common.crypto.orders import cell_order_key
-from common.errors import Refused
+from common.crypto.orders import Order, cell_order_key, issue
+from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.ports import Chance
 from common.wire.messages import CellFacts, Endpoint
@@ -97,11 +97,28 @@ class Swarm:
         self._chooser_is_of_these_rings = False
 
     def cell_of(self, peer_id: PeerId) -> Cell:
-        """The cell with this key. Raises Refused ``not_a_cell``."""
+        """The cell with this key. Raises Refused ``not_a_cell``, ``cell_removed``."""
         cell = self._by_id.get(peer_id)
         if cell is None:
             raise Refused("not_a_cell")
+        if cell.removed:
+            raise Refused("cell_removed")
         return cell
+
+    def find(self, text: str) -> Cell:
+        """Return the one cell whose id, in hex, begins with ``text``.
+
+        Raises:
+            NotFound: ``no_such_cell``.
+            Refused: ``ambiguous_cell``: several do; give more of it.
+        """
+        wanted = text.lower()
+        found = [each for each in self.cells.values() if each.cell_id.hex().startswith(wanted)]
+        if not wanted or not found:
+            raise NotFound("no_such_cell")
+        if len(found) > 1:
+            raise Refused("ambiguous_cell", cells=len(found))
+        return found[0]
 
     def knows(self, peer_id: PeerId) -> bool:
         """Whether the key is a cell's."""
@@ -110,6 +127,37 @@ class Swarm:
     def order_key(self, cell: int) -> bytes:
         """The key under which orders for this cell are made."""
         return self._order_keys[cell]
+
+    def issue(self, cell: int, order: Order) -> bytes:
+        """Return the order for a cell; an empty one for a removed cell, which is asked nothing."""
+        if self.cells[cell].removed:
+            return b""
+        return issue(self._order_keys[cell], order)
+
+    def check_removal(self, cell: Cell, now: float) -> None:
+        """Check that what lies on the rings of a cell can be read without it.
+
+        Raises:
+            Refused: ``cell_is_needed``, with ``rings``: so many of its rings would have fewer than
+                k readable cells left, which they have now.
+        """
+        readable = {
+            number
+            for number, each in self.cells.items()
+            if self.state(each, now) in (CellState.ALIVE, CellState.READ_ONLY)
+        }
+        needing = 0
+        for ring in self.rings.values():
+            if cell.cell in ring.cells and cell.cell in readable:
+                left = sum(each in readable for each in ring.cells) - 1
+                needing += left < ring.redundancy.k
+        if needing:
+            raise Refused("cell_is_needed", rings=needing)
+
+    def removed(self, cell: Cell, now: float) -> None:
+        """Take in that a cell was removed, durably."""
+        cell.removed = True
+        self.refresh(now)
 
     def state(self, cell: Cell, now: float) -> CellState:
         """What a cell is good for now."""

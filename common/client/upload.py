@@ -187,6 +187,9 @@ class SegmentUpload:
         cell = grant.cells[slot]
         connection: PeerConnection | None = None
         upload = 0
+        if not grant.orders[slot]:
+            self._give_up(slot, "cell_removed")
+            return
         with self._scopes[slot] as scope:
             try:
                 connection = await resources.pool.connection(grant.addresses[slot], cell, bulk=True)

@@ -91,6 +91,9 @@ class WholeWrite:
 
     def _put(self, slot: int) -> None:
         grant, resources = self._grant, self._resources
+        if not grant.orders[slot]:
+            self._quorum.slot_is_lost(slot)
+            return
         request = ShardPut(grant.orders[slot], self._geometry.unit_bytes, self._roots[slot])
         payload = [stripe.units[slot] for stripe in self._encoded]
         try:

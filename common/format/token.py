@@ -1,7 +1,9 @@
-"""The join token: all that a host types to make a machine a cell of a swarm.
+"""The join token: all that a person types to make a machine a cell or a gateway of a swarm.
 
 ``alv1-`` and, in lower-case base32 without padding, a :class:`JoinToken` record followed by its
-CRC-32. The checksum finds typing errors; what a forger lacks is the secret.
+CRC-32. The checksum finds typing errors; what a forger lacks is the secret of a cell's token. A
+gateway's token has none: it gives no permission, it says where the coordinators are and which key
+is theirs.
 
 Source: docs/operations.md, "Joining".
 """
@@ -10,16 +12,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import zlib
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from common.errors import BadConfig, PeerViolation
-from common.wire.messages import Id16, Label, Peer
+from common.wire.messages import Label, Peer
 from common.wire.records import Max, Record
 
 PREFIX: Final = "alv1-"
 MAX_TOKEN_CHARACTERS: Final = 4096
+ROLE_CELL: Final = "cell"
+ROLE_GATEWAY: Final = "gateway"
+SECRET_BYTES: Final = 16
+INVITE_ID_BYTES: Final = 8
 _CHECK_BYTES: Final = 4
 
 
@@ -33,21 +40,28 @@ class TokenAddress(Record):
 
 @dataclass(frozen=True, slots=True)
 class JoinToken(Record):
-    """What a cell needs to join.
+    """What a cell or a gateway needs to join.
 
-    ``swarm``: the swarm's name, by which zeroconf finds its coordinators when ``coordinators`` is
-    empty. ``coordinator_id``: the key they must have. ``secret``: what the coordinator knows the
-    invitation by.
+    ``role``: ``cell`` or ``gateway``. ``swarm``: the swarm's name, by which zeroconf finds its
+    coordinators when ``coordinators`` is empty. ``coordinator_id``: the key they must have.
+    ``secret``: what the coordinator knows a cell's invitation by, 16 bytes; empty for a gateway,
+    which proves its tenants' keys instead.
     """
 
     version: int
+    role: Label
     swarm: Label
     coordinators: Annotated[tuple[TokenAddress, ...], Max(16)]
     coordinator_id: Peer
-    secret: Id16
+    secret: Annotated[bytes, Max(SECRET_BYTES)]
 
 
 TOKEN_VERSION: Final = 1
+
+
+def invite_id_of(secret: bytes) -> str:
+    """Return the name of the invitation with this secret: 16 hex digits that let nobody in."""
+    return hashlib.sha256(secret).digest()[:INVITE_ID_BYTES].hex()
 
 
 def encode_token(token: JoinToken) -> str:
@@ -57,11 +71,15 @@ def encode_token(token: JoinToken) -> str:
     return PREFIX + base64.b32encode(data).decode("ascii").rstrip("=").lower()
 
 
-def decode_token(text: str) -> JoinToken:
-    """The token that ``text`` says; case and surrounding white space do not matter.
+def decode_token(text: str, role: str) -> JoinToken:
+    """Return the token that ``text`` says; case and surrounding white space do not matter.
+
+    Args:
+        role: that it must be for: ``cell`` or ``gateway``.
 
     Raises:
-        BadConfig: ``bad_token``: not a whole token of a version known here.
+        BadConfig: ``bad_token``: not a whole token of a version known here; ``wrong_token``: it is
+            for the other role.
     """
     word = text.strip().lower()
     if not word.startswith(PREFIX) or len(word) > MAX_TOKEN_CHARACTERS or not word.isascii():
@@ -80,4 +98,8 @@ def decode_token(text: str) -> JoinToken:
         raise BadConfig("bad_token", message="the join token is damaged") from error
     if token.version != TOKEN_VERSION:
         raise BadConfig("bad_token", message="the join token is of a newer version")
+    if token.role != role:
+        raise BadConfig("wrong_token", message=f"this token is for a {token.role}, not a {role}")
+    if len(token.secret) != (SECRET_BYTES if role == ROLE_CELL else 0):
+        raise BadConfig("bad_token", message="the join token is damaged")
     return token

@@ -331,7 +331,8 @@ class LeaseRenew(Request):
 
 @dataclass(frozen=True, slots=True)
 class SegmentGrant(Record):
-    """A place for one segment: slot i is on ``cells[i]`` of the reply's table, by ``orders[i]``."""
+    """A place for one segment: slot i is on ``cells[i]`` of the reply's table, by ``orders[i]``; an
+    empty order: its cell was removed, and the slot will miss its shard."""
 
     segment_id: Segment
     ring: int

@@ -82,7 +82,7 @@ class Rig:
 
     def cell_config(self, **changes):
         token = JoinToken(
-            1, "sim", (TokenAddress("coordinator", 7000),), self.identity.peer_id, b"s" * 16
+            1, "cell", "sim", (TokenAddress("coordinator", 7000),), self.identity.peer_id, b"s" * 16
         )
         given = {
             "data": ".",

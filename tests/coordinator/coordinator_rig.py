@@ -67,7 +67,7 @@ class FakeCell(Peer):
         self.deleted = []
 
     async def join(self, token):
-        await self.call(m.CellJoin(decode_token(token).secret, self.site, self.host))
+        await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.host))
 
     async def beat(self, deleted=()):
         return await self.call(m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted)))

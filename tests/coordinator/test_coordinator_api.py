@@ -7,7 +7,7 @@ import pytest
 from coordinator_rig import running
 
 from common.errors import BadConfig
-from coordinator.keeping import load_keys
+from coordinator.keeping import load_keys, read_whole, replace_keys, write_operator_file
 from sim.world import SimSwarm
 
 TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_digest": "11" * 32}
@@ -33,6 +33,10 @@ async def test_the_description_names_every_route_and_every_route_is_there(autoju
         }
         assert described == {
             ("POST", "/v1/invites"),
+            ("GET", "/v1/invites"),
+            ("DELETE", "/v1/invites/{invite_id}"),
+            ("GET", "/v1/gateway-token"),
+            ("POST", "/v1/cells/{cell_id}/remove"),
             ("GET", "/v1/status"),
             ("GET", "/v1/tenants"),
             ("POST", "/v1/tenants"),
@@ -154,3 +158,20 @@ async def test_a_damaged_secret_file_stops_the_start(autojump_clock, name):
     await file.write(0, [b"garbage"])
     with pytest.raises(BadConfig, match="bad_secret_file"):
         await load_keys(world.disk, world.entropy)
+
+
+@pytest.mark.fault("M5")
+async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_open():
+    node = SimSwarm(1).node("coordinator")
+    disk, entropy = node.world.disk, node.world.entropy
+    with pytest.raises(BadConfig, match="no_such_coordinator"):
+        await replace_keys(disk, entropy)
+    old = await load_keys(disk, entropy)
+    await write_operator_file(disk, old, "http://127.0.0.1:1")
+    peer_id = await replace_keys(disk, entropy)
+    new = await load_keys(disk, entropy)
+    assert new.identity.peer_id == peer_id != old.identity.peer_id
+    assert new.swarm_secret != old.swarm_secret
+    assert new.operator_token != old.operator_token
+    kept = json.loads(await read_whole(disk, "operator.json"))
+    assert kept == {"url": "http://127.0.0.1:1", "token": new.operator_token}

@@ -8,7 +8,7 @@ from coordinator_rig import FakeCell, facts, running
 
 from common import limits
 from common.errors import BadConfig, Refused, Unavailable
-from common.format.token import decode_token
+from common.format.token import decode_token, invite_id_of
 from common.wire import messages as m
 from coordinator.config import Config
 from coordinator.service import serve
@@ -42,8 +42,8 @@ async def states(rig):
 async def test_a_token_lets_in_as_many_cells_as_it_says(autojump_clock):
     async with running(cells=0) as rig:
         token = (await rig.operate("POST", "/v1/invites", {"uses": 2, "site": "north"}))["token"]
-        assert decode_token(token).coordinator_id == rig.serving.peer_id
-        assert [(a.host, a.port) for a in decode_token(token).coordinators] == [
+        assert decode_token(token, "cell").coordinator_id == rig.serving.peer_id
+        assert [(a.host, a.port) for a in decode_token(token, "cell").coordinators] == [
             ("coordinator", 7000)
         ]
         joined = []
@@ -74,7 +74,7 @@ async def test_a_token_ends(autojump_clock):
 
 async def test_a_token_names_no_address_that_leads_nowhere(autojump_clock):
     async with running(cells=0, listen="0.0.0.0:7000", discovery=True) as rig:
-        token = decode_token((await rig.operate("POST", "/v1/invites", {}))["token"])
+        token = decode_token((await rig.operate("POST", "/v1/invites", {}))["token"], "cell")
         assert (token.swarm, token.coordinators) == ("test", ())
         assert [each.swarm for each in rig.swarm.advertised] == ["test"]
 
@@ -301,3 +301,98 @@ def test_configuration_is_whole_and_has_no_unknown_keys():
     config = Config.parse({"data": "here", "redundancy": "8/12", "listen": "[::1]:80"})
     assert (config.redundancy_class().quorum, str(config.listen)) == (10, "[::1]:80")
     assert Config.parse({"data": "here", "write_quorum": 6}).redundancy_class().quorum == 6
+
+
+# --- removal, invitations -------------------------------------------------------------------------
+
+
+def removal_of(cell):
+    return f"/v1/cells/{cell.identity.peer_id.hex()}/remove"
+
+
+@pytest.mark.fault("M5")
+async def test_a_removed_cells_key_is_refused_for_good(autojump_clock):
+    async with running(cells=4, redundancy="2/3") as rig:
+        cell = rig.cells[0]
+        cell.beating = False
+        token = (await rig.operate("POST", "/v1/invites", {}))["token"]
+        await rig.operate("POST", f"/v1/cells/{cell.identity.peer_id.hex()[:12]}/remove", {})
+
+        async def is_refused():
+            for attempt in (cell.beat, cell.settle, lambda: cell.join(token)):
+                with pytest.raises(Refused, match="cell_removed"):
+                    await attempt()
+            assert (await states(rig)).count("removed") == 1
+
+        await is_refused()
+        await rig.operate("POST", removal_of(cell), {})  # again is fine
+        await rig.restart()
+        await is_refused()
+
+
+@pytest.mark.fault("M5")
+async def test_no_orders_are_given_for_a_removed_cell(autojump_clock):
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        await gateway.put(b"a")
+        rig.cells[2].beating = False
+        await rig.operate("POST", removal_of(rig.cells[2]), {})
+        (place,) = (await gateway.get(b"a")).places
+        assert [bool(order) for order in place.orders].count(False) == 1
+        (grant,) = (await gateway.grant()).grants
+        assert [bool(order) for order in grant.orders].count(False) == 1
+
+
+@pytest.mark.fault("M5")
+async def test_a_cell_without_which_data_cannot_be_read_is_removed_only_on_demand(autojump_clock):
+    async with running(cells=3, redundancy="2/3") as rig:
+        for cell in rig.cells[:2]:
+            cell.beating = False
+        await rig.operate("POST", removal_of(rig.cells[0]), {})
+        answer = await rig.http("POST", removal_of(rig.cells[1]), {})
+        assert (answer.status_code, answer.json()["error"]) == (409, "cell_is_needed")
+        await rig.operate("POST", removal_of(rig.cells[1]), {"even_if_needed": True})
+        assert (await states(rig)).count("removed") == 2
+
+
+async def test_a_cell_that_is_not_there_is_not_removed(autojump_clock):
+    async with running(cells=3, redundancy="2/3") as rig:
+        for name in ("ff" * 32, "%20", "nothing"):
+            answer = await rig.http("POST", f"/v1/cells/{name}/remove", {})
+            assert answer.status_code == 404
+        assert "removed" not in await states(rig)
+
+
+@pytest.mark.fault("M5")
+async def test_a_withdrawn_invitation_lets_nobody_in(autojump_clock):
+    async with running(cells=0) as rig:
+        made = await rig.operate("POST", "/v1/invites", {"site": "north", "uses": 3})
+        other = await rig.operate("POST", "/v1/invites", {})
+        assert made["invite_id"] == invite_id_of(decode_token(made["token"], "cell").secret)
+        listed = (await rig.operate("GET", "/v1/invites"))["invites"]
+        assert {each["invite_id"]: each["uses_left"] for each in listed} == {
+            made["invite_id"]: 3,
+            other["invite_id"]: 1,
+        }
+        cell = FakeCell(rig, 0, "", "")
+        await cell.connect()
+        await rig.operate("DELETE", f"/v1/invites/{made['invite_id']}")
+        with pytest.raises(Refused, match="bad_token"):
+            await cell.join(made["token"])
+        await cell.join(other["token"])
+        assert (await rig.operate("GET", "/v1/invites"))["invites"] == []
+        for gone in (made["invite_id"], "00" * 8, "00", "zz"):
+            assert (await rig.http("DELETE", f"/v1/invites/{gone}")).status_code == 404
+
+
+@pytest.mark.fault("U2")
+async def test_a_gateways_token_carries_coordinator_key_and_swarm_and_no_secret(autojump_clock):
+    async with running(cells=0) as rig:
+        token = decode_token((await rig.operate("GET", "/v1/gateway-token"))["token"], "gateway")
+        assert (token.swarm, token.coordinator_id) == ("test", rig.serving.peer_id)
+        assert [(each.host, each.port) for each in token.coordinators] == [("coordinator", 7000)]
+        assert token.secret == b""
+    async with running(cells=0, listen="0.0.0.0:7000", discovery=True) as rig:
+        answer = await rig.http("GET", "/v1/gateway-token")
+        assert (answer.status_code, answer.json()["error"]) == (409, "not_advertised")

@@ -146,7 +146,7 @@ class Driver:
             buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
         )
         listener = await self.network.listen(Address(LOCALHOST, 0), identity=self.identity)
-        token = JoinToken(1, "test", (), self.identity.peer_id, b"s" * 16)
+        token = JoinToken(1, "cell", "test", (), self.identity.peer_id, b"s" * 16)
         self.config["coordinator"] = [str(listener.address)]
         self.config["token"] = encode_token(token)
         try:

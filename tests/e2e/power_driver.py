@@ -102,7 +102,7 @@ class StandIn:
         """What a cell joins with."""
         here = TokenAddress(self.address.host, self.address.port)
         return encode_token(
-            JoinToken(TOKEN_VERSION, "test", (here,), self.identity.peer_id, bytes(16))
+            JoinToken(TOKEN_VERSION, "cell", "test", (here,), self.identity.peer_id, bytes(16))
         )
 
     async def wait_heartbeat(self) -> None:

@@ -155,7 +155,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             "discovery": "false",
         }
         config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
-        coordinator = made.start("coordinator", "coordinator", "--config", str(config))
+        made.start("coordinator", "coordinator", "--config", str(config))
         for number in range(CELLS):
             token = made.operator("invite", "--host", f"host-{number}")["token"]
             port, advertised = made.proxy(f"cell-{number}")
@@ -169,10 +169,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made.operator("tenant", "create", "keeper", "--tenants", str(tenants))
         made.start(
             "gateway",
-            *("gateway", "--data", str(root / "gateway"), "--tenants", str(tenants)),
+            *("gateway", "join", made.operator("invite", "--gateway")["token"]),
+            *("--data", str(root / "gateway"), "--tenants", str(tenants)),
             *("--s3", f"127.0.0.1:{made.s3_port}"),
-            *("--coordinator", f"127.0.0.1:{made.proxies['coordinator'].port}"),
-            *("--coordinator-id", str(coordinator["peer_id"])),
         )
         yield made
     finally:
@@ -348,3 +347,28 @@ def test_a_cell_started_again_by_its_directory_has_its_shards(deployment: Deploy
             "cells are back",
         )
         assert s3.get_object(Bucket="restart", Key="a")["Body"].read() == b"a" * 500_000
+
+
+@pytest.mark.fault("M5")
+def test_a_withdrawn_token_and_one_for_a_gateway_join_no_cell(deployment: Deployment) -> None:
+    token = deployment.operator("invite", "--site", "nowhere")["token"]
+    (invite,) = [
+        each for each in deployment.operator("invite", "list") if each["site"] == "nowhere"
+    ]
+    assert invite["uses_left"] == 1
+    deployment.operator("invite", "withdraw", token)
+    assert "still open" in deployment.operator("invite", "withdraw", token, fails=True)
+    of_gateway = deployment.operator("invite", "--gateway")["token"]
+    for each, reason in ((token, "token"), (of_gateway, "not a cell")):
+        done = subprocess.run(
+            [
+                *(str(BIN / "alveary"), "cell", "join", each, "--listen", "127.0.0.1:0"),
+                *("--data", str(deployment.root / "cell-nowhere")),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode not in (0, 1)
+        assert reason in done.stderr
