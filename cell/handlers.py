@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,7 @@ from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from cell.uploads import Upload
 from common.client.server import Answer, Caller, Handler
-from common.crypto.orders import Action, Order, check
+from common.crypto.orders import Action, Order, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ports import WallClock
 from common.wire.messages import (
@@ -75,6 +76,15 @@ class Handlers:
             ShardRead: self.read,
             CellFactsGet: self.facts,
         }
+
+    def recognise(self, caller: Caller, request: Request) -> None:
+        """Introduce a caller that shows an order which a coordinator gave it, be it expired."""
+        key = self._order_key()
+        if key is None or not isinstance(request, ShardPut | ShardOpen | ShardRead):
+            return
+        with suppress(Refused):  # the handler says why
+            opened(key, request.order, caller=caller.peer_id)
+            caller.introduce(caller.peer_id)
 
     def _check(self, caller: Caller, order: bytes, action: Action) -> tuple[Order, ShardKey]:
         key = self._order_key()

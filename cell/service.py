@@ -92,6 +92,7 @@ async def serve(
         log=world.log,
         buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
         ordered=ORDERED,
+        recognise=handlers.recognise,
         reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
     )
     http = None

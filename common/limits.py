@@ -54,6 +54,11 @@ OUTBOX_BYTES: Final = 1 * MIB
 SEND_BATCH_BYTES: Final = 512 * KIB
 """How much of it goes out in one send, so that room comes back while the rest is sent."""
 MAX_CONNECTIONS_PER_LISTENER: Final = 1024
+"""When all places are taken, strangers give theirs to whoever comes."""
+MAX_CONNECTIONS_PER_CALLER: Final = 256
+"""A known caller cannot be evicted, so it may not have all places. A cell uses 1, a gateway 2."""
+MAX_CALLS_OF_A_STRANGER: Final = 4
+"""In flight on one connection before the caller is known; no more is read meanwhile."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 SEND_TIMEOUT_S: Final = 30.0
@@ -175,6 +180,8 @@ assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S
 assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < IDLE_CONNECTION_TIMEOUT_S
 assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
+assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
+assert MAX_CALLS_OF_A_STRANGER < MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES

@@ -19,6 +19,7 @@ from common.wire.messages import (
     Done,
     Heartbeat,
     HeartbeatReply,
+    Request,
     Settle,
     SettleReply,
     ShardName,
@@ -63,6 +64,11 @@ class CellHandlers:
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
 
+    def recognise(self, caller: Caller, _: Request) -> None:
+        """Introduce a caller whose key is a cell's."""
+        if self._swarm.knows(caller.peer_id):
+            caller.introduce(caller.peer_id)
+
     async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
         """Take a cell into the swarm."""
         now_ms = self._now_ms()
@@ -86,6 +92,7 @@ class CellHandlers:
                 )
             )
             self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, host=host)
+        caller.introduce(caller.peer_id)
         return CellJoined(self._name, self._swarm_id)
 
     async def heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:

@@ -108,9 +108,12 @@ class GatewayHandlers:
         opened: dict[TenantId, int] = caller.state.setdefault(_TENANTS, {})
         if len(opened) >= MAX_TENANTS_PER_CONNECTION:
             raise Refused("too_many_tenants")
-        opened[request.tenant_id] = await self._store.read(
+        number = await self._store.read(
             lambda sql: tenants.open_tenant(sql, request.tenant_id, request.proof)
         )
+        opened[request.tenant_id] = number
+        # Of the tenant, not of the key: it can make as many keys as it likes.
+        caller.introduce(("tenant", number))
         return Done()
 
     @staticmethod

@@ -213,6 +213,7 @@ async def _serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=COORDINATOR_BUFFER_BUDGET_BYTES,
+        recognise=of_cells.recognise,
     )
     rounds = Rounds(
         store,

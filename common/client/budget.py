@@ -27,6 +27,11 @@ class ByteBudget:
         self._waiting: deque[tuple[int, trio.Event]] = deque()
 
     @property
+    def total_bytes(self) -> int:
+        """What there is in all."""
+        return self._total_bytes
+
+    @property
     def free_bytes(self) -> int:
         """What could be taken now if nobody waited."""
         return self._free_bytes

@@ -15,7 +15,13 @@ from typing import Any, TypeAlias
 
 import trio
 
-from common.client.budget import ByteBudget
+from common.client.admission import (
+    CALL_OVERHEAD_BYTES,
+    SMALL_FRAME_BYTES,
+    Account,
+    Memory,
+    Share,
+)
 from common.client.outbox import Outbox, Turnstile
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId
@@ -24,9 +30,9 @@ from common.limits import (
     HANDSHAKE_TIMEOUT_S,
     IDLE_CONNECTION_TIMEOUT_S,
     MAX_CALLS_IN_FLIGHT_PER_CONNECTION,
+    MAX_CALLS_OF_A_STRANGER,
+    MAX_CONNECTIONS_PER_CALLER,
     MAX_CONNECTIONS_PER_LISTENER,
-    MAX_FRAME_HEADER_BYTES,
-    MAX_FRAME_PAYLOAD_BYTES,
     SEND_TIMEOUT_S,
 )
 from common.ports import Buffer, Entropy, Identity, Listener, Log, Stream
@@ -43,8 +49,6 @@ from common.protocol.events import (
 from common.protocol.states import State
 from common.wire.messages import Done, Ping, Reply, Request
 
-CALL_OVERHEAD_BYTES = 1024
-"""What a call in flight costs beside its header and payload, about."""
 CLOSE_TIMEOUT_S = 5.0
 """How long the cleaning up after a connection may take."""
 GOODBYE_TIMEOUT_S = 1.0
@@ -52,6 +56,8 @@ ACCEPT_RETRY_S = 0.1
 """Out of descriptors, say: time for some connections to end."""
 SHORTEST_LIMIT_S = min(FRAME_TIMEOUT_S, SEND_TIMEOUT_S, IDLE_CONNECTION_TIMEOUT_S)
 """Nothing that begins from now on can be overdue sooner."""
+EVICTIONS_TOLD_EVERY_S = 10.0
+"""A flood of strangers must not flood the log too."""
 IDLE_WORKERS = 4
 """Tasks that a connection keeps waiting for work."""
 
@@ -64,9 +70,21 @@ class Caller:
         """Proven by signature."""
         self.remote = remote
         """For logs."""
+        self.account: Hashable | None = None
+        """Whose share of the server's memory its requests take; None: a stranger."""
         self.state: dict[str, Any] = {}
         """What handlers remember for this connection."""
         self._on_close: list[Callable[[], Awaitable[None]]] = []
+
+    def introduce(self, account: Hashable) -> None:
+        """The caller has shown more than a key that anyone can make: it is no stranger any more.
+
+        Args:
+            account: what it shares its part of the memory with: its peer id, or its tenant.
+                The first one stays.
+        """
+        if self.account is None:
+            self.account = account
 
     def on_close(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run ``action`` when the connection has ended and no handler of it runs any more."""
@@ -88,6 +106,7 @@ class Caller:
 
 Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]
 Handler: TypeAlias = Callable[[Caller, Any, memoryview], Awaitable[Answer]]
+Recognise: TypeAlias = Callable[[Caller, Request], None]
 
 
 class PeerServer:
@@ -106,6 +125,9 @@ class PeerServer:
         ordered: requests that are carried out one after another, in the order they came, as long
             as their ``lane`` is the same; all others run at the same time.
         lane: what tells apart the ordered requests of one connection.
+        recognise: looks at each request of a stranger before it is carried out, of a large one
+            before its payload is received, and introduces the caller if the request shows that it
+            is known. Handlers may do so, too. Without it, whoever proved a key is known.
         reply_payload_bytes: the longest payload of the reply to a request, set aside before its
             handler runs; for requests not named here it is counted only once it is there.
     """
@@ -120,20 +142,22 @@ class PeerServer:
         buffer_budget_bytes: int,
         ordered: frozenset[type[Request]] = frozenset(),
         lane: Callable[[Any], Hashable] = attrgetter("upload"),
+        recognise: Recognise | None = None,
         reply_payload_bytes: Mapping[type[Request], int] | None = None,
     ) -> None:
-        half = buffer_budget_bytes // 2
-        assert half >= MAX_FRAME_HEADER_BYTES + MAX_FRAME_PAYLOAD_BYTES + CALL_OVERHEAD_BYTES
         self.identity = identity
         self.handlers: Mapping[type[Request], Handler] = {Ping: _pong, **handlers}
         self.entropy = entropy
         self.log = log
-        self.requests_budget = ByteBudget(half)
-        self.replies_budget = ByteBudget(half)
+        self.memory = Memory(buffer_budget_bytes)
+        self.recognise = recognise
         self.ordered = ordered
         self.lane = lane
         self.reply_payload_bytes = reply_payload_bytes or {}
         self._open: dict[_ServerConnection, None] = {}
+        """In the order in which they came."""
+        self._evicted = 0
+        self._evictions_told_at = -math.inf
 
     @property
     def connections(self) -> int:
@@ -157,13 +181,29 @@ class PeerServer:
                     self.log.warning("accept_failed", error=str(error))
                     await trio.sleep(ACCEPT_RETRY_S)
                     continue
-                if self.connections >= MAX_CONNECTIONS_PER_LISTENER:
+                is_full = self.connections >= MAX_CONNECTIONS_PER_LISTENER
+                if is_full and not self._evict_a_stranger(stream.remote):
                     self.log.warning("too_many_connections", remote=stream.remote)
                     await stream.close()
                     continue
                 connection = _ServerConnection(self, stream)
                 self._open[connection] = None
                 nursery.start_soon(self._serve_one, connection, stream)
+
+    def _evict_a_stranger(self, newcomer: str) -> bool:
+        """Free the place of the stranger that came first, one that proved no key before others."""
+        strangers = [each for each in self._open if each.is_stranger]
+        if not strangers:
+            return False
+        victim = next((each for each in strangers if not each.has_proved), strangers[0])
+        del self._open[victim]
+        victim.evict()
+        self._evicted += 1
+        now = trio.current_time()
+        if now >= self._evictions_told_at + EVICTIONS_TOLD_EVERY_S:
+            self.log.warning("strangers_evicted", count=self._evicted, newcomer=newcomer)
+            self._evicted, self._evictions_told_at = 0, now
+        return True
 
     async def _look_after(self) -> None:
         """Time limits, in one place: a timer per receive and send would cost more than they do."""
@@ -178,7 +218,7 @@ class PeerServer:
         except AlvearyError as error:
             self.log.info("connection_ended", remote=stream.remote, error=str(error))
         finally:
-            del self._open[connection]
+            self._open.pop(connection, None)  # an evicted one is out already
             with trio.CancelScope(shield=True):
                 await stream.close()
 
@@ -196,20 +236,30 @@ class _Call:
         "held_bytes",
         "lane",
         "payload",
+        "replies",
         "reply_bytes",
         "request",
+        "share",
     )
 
     def __init__(
-        self, call_id: int, request: Request, payload: memoryview, held_bytes: int
+        self,
+        call_id: int,
+        request: Request,
+        payload: memoryview,
+        share: Share,
+        held_bytes: int,
+        replies: Share,
     ) -> None:
         self.call_id = call_id
         self.request = request
         self.payload = payload
+        self.share = share
         self.held_bytes = held_bytes
-        """Of the budget for requests."""
+        """Of that share of the memory for requests."""
+        self.replies = replies
         self.reply_bytes = 0
-        """Of the budget for replies."""
+        """Of that share of the memory for replies."""
         self.lane: Hashable = None
         self.cancelled = False
 
@@ -230,11 +280,35 @@ class _ServerConnection:
         self._idle: list[trio.lowlevel.Task] = []
         self._workers = 0
         self._waking = False
-        self._charged = 0
+        self._charged: tuple[Share, int] | None = None
+        self._account: Account | None = None
+        self._call_ended: trio.Event | None = None
+        self._handshake = trio.CancelScope()
         self._caller: Caller | None = None
         self._nursery: trio.Nursery | None = None
         self._ended: AlvearyError | None = None
-        self._last_received = self._frame_since = trio.current_time()
+        self._last_received = trio.current_time()
+        self._frame_since = math.inf
+        """When the frame being received could begin to come; infinite between frames."""
+
+    @property
+    def has_proved(self) -> bool:
+        """Whether the caller has proved a key, be it any."""
+        return self._caller is not None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the caller may be evicted: nobody has introduced it."""
+        return self._caller is None or self._caller.account is None
+
+    def evict(self) -> None:
+        """End the connection, to give its place to another."""
+        error = Unavailable("connection_lost", cause="evicted")
+        if self._nursery is not None:
+            self._end(error)
+        else:
+            self._ended = error
+            self._handshake.cancel()
 
     def look_after(self, now: float) -> float:
         """End the connection if it has broken a limit of time.
@@ -247,7 +321,7 @@ class _ServerConnection:
         idle_at = math.inf
         if not self._core.calls_in_flight:
             idle_at = self._last_received + IDLE_CONNECTION_TIMEOUT_S
-        frame_late_at = self._frame_since + FRAME_TIMEOUT_S if self._charged else math.inf
+        frame_late_at = self._frame_since + FRAME_TIMEOUT_S
         stuck_at = self._outbox.stuck_at
         if stuck_at <= now:
             self._end(Unavailable("connection_lost", cause="caller does not read"))
@@ -265,10 +339,11 @@ class _ServerConnection:
         Raises:
             AlvearyError: why it ended, where it did not end in peace.
         """
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as scope:
+        self._handshake.deadline = trio.current_time() + HANDSHAKE_TIMEOUT_S
+        with self._handshake:
             self._caller = await self._shake_hands()
-        if scope.cancelled_caught or self._caller is None:
-            raise Unavailable("connection_lost", cause="no handshake")
+        if self._handshake.cancelled_caught or self._caller is None:
+            raise self._ended or Unavailable("connection_lost", cause="no handshake")
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -310,7 +385,11 @@ class _ServerConnection:
                 await self._stream.send(goodbye)
         await self._stream.close()
         self._give_charge_back()
-        server.requests_budget.give(sum(call.held_bytes for call in self._calls.values()))
+        for call in self._calls.values():
+            call.share.give(call.held_bytes)
+            call.held_bytes = 0
+        if self._account is not None:
+            server.memory.close(self._account)
         assert self._caller is not None
         await self._caller.closed(server.log)
 
@@ -326,7 +405,10 @@ class _ServerConnection:
             raise
         if isinstance(event, Proved):
             await stream.send(core.ready())
-            return Caller(event.peer_id, stream.remote)
+            caller = Caller(event.peer_id, stream.remote)
+            if self._server.recognise is None:
+                caller.introduce(event.peer_id)
+            return caller
         if isinstance(event, Unproved):
             await stream.send(core.refuse(event.error))
             raise event.error
@@ -346,7 +428,16 @@ class _ServerConnection:
         """Read frames and queue what they ask for, as long as there is memory for them."""
         core = self._core
         while True:
-            while (event := core.next_event()) is not None:
+            while True:
+                if self._account is None:
+                    self._find_account()
+                    if self._account is None and len(self._calls) >= MAX_CALLS_OF_A_STRANGER:
+                        await self._until_a_call_ended()
+                        continue
+                event = core.next_event()
+                if event is None:
+                    break
+                self._frame_since = math.inf
                 if isinstance(event, Called):
                     await self._called(event)
                 else:
@@ -357,32 +448,94 @@ class _ServerConnection:
             if core.state is State.DRAINING and not core.calls_in_flight:
                 raise Unavailable("connection_lost", cause="caller went away")
             wanted = core.wanted_bytes
-            if wanted and not self._charged:
-                await self._charge(wanted)
+            if wanted > SMALL_FRAME_BYTES and self._charged is None:
+                await self._begin_large_frame(wanted)
+            if wanted and self._frame_since == math.inf:
+                self._frame_since = trio.current_time()
             if not await self._receive_some():
                 raise Unavailable("connection_lost", cause="closed by peer")
 
+    async def _begin_large_frame(self, size: int) -> None:
+        """Take the memory that the rest of a frame needs, unless a stranger sends it.
+
+        Raises:
+            Refused: ``stranger``: nothing that the caller has sent shows who it is.
+        """
+        core = self._core
+        if self._account is None and core.unfinished_bytes[0] <= SMALL_FRAME_BYTES:
+            if not core.header_is_whole:
+                return  # it fits the receive buffer; once it is here, it may show who calls
+            request = core.unfinished_request()
+            if request is not None:
+                self._recognise(request)
+        while self._account is None:
+            if not self._calls:
+                raise Refused("stranger", frame_bytes=size)
+            await self._until_a_call_ended()
+            self._find_account()
+        await self._charge(size)
+
+    async def _until_a_call_ended(self) -> None:
+        self._frame_since = math.inf
+        self._call_ended = trio.Event()
+        if self._queue and not self._waking:
+            self._wake_worker()
+        await self._call_ended.wait()
+
+    def _recognise(self, request: Request) -> None:
+        """Let the server look at a request of a stranger."""
+        assert self._caller is not None
+        if self._server.recognise is not None:
+            self._server.recognise(self._caller, request)
+        self._find_account()
+
+    def _find_account(self) -> None:
+        """Use the memory of the caller's account from when on it is introduced.
+
+        Raises:
+            Refused: ``too_many_connections`` of this caller.
+        """
+        assert self._caller is not None
+        if self._account is not None or self._caller.account is None:
+            return
+        self._account = self._server.memory.open(self._caller.account)
+        if self._account.connections > MAX_CONNECTIONS_PER_CALLER:
+            raise Refused("too_many_connections")
+
     async def _charge(self, size: int) -> None:
-        """Take the memory of the next call from the budget; wait for it, if need be."""
-        budget = self._server.requests_budget
+        """Take the memory of the next call; wait for it, if need be."""
         size += CALL_OVERHEAD_BYTES
-        if not budget.take_nowait(size):
+        if self._account is None:
+            share = self._server.memory.strangers_share
+        elif size <= SMALL_FRAME_BYTES + CALL_OVERHEAD_BYTES:
+            share = self._account.small
+        else:
+            share = self._account.large
+        if not share.take_nowait(size):
+            self._frame_since = math.inf
             if self._queue and not self._waking:
                 self._wake_worker()
-            await budget.take(size)
-        self._charged = size
-        self._frame_since = trio.current_time()
+            await share.take(size)
+        self._charged = share, size
 
     def _give_charge_back(self) -> None:
         """The frame that was paid for is no call that would hold its memory."""
-        self._server.requests_budget.give(self._charged)
-        self._charged = 0
+        if self._charged is not None:
+            share, size = self._charged
+            share.give(size)
+            self._charged = None
 
     async def _called(self, event: Called) -> None:
-        if not self._charged:
+        if self._account is None:
+            self._recognise(event.request)
+        if self._charged is None:
             await self._charge(event.size)
-        call = _Call(event.call_id, event.request, event.payload, self._charged)
-        self._charged = 0
+        assert self._charged is not None
+        share, size = self._charged
+        account = self._account
+        replies = self._server.memory.strangers_replies if account is None else account.replies
+        call = _Call(event.call_id, event.request, event.payload, share, size, replies)
+        self._charged = None
         self._calls[event.call_id] = call
         if type(call.request) in self._server.ordered:
             call.lane = self._server.lane(call.request)
@@ -454,20 +607,24 @@ class _ServerConnection:
 
     async def _carry_out(self, call: _Call) -> None:
         server = self._server
-        reserved = server.reply_payload_bytes.get(type(call.request), 0)
+        reserved = 0
+        if self._account is not None:  # a stranger's request comes to no payload
+            reserved = server.reply_payload_bytes.get(type(call.request), 0)
         try:
             if reserved:
-                if not server.replies_budget.take_nowait(reserved):
-                    await server.replies_budget.take(reserved)
+                if not call.replies.take_nowait(reserved):
+                    await call.replies.take(reserved)
                 call.reply_bytes = reserved
             answer = await self._handle(call)
-            server.requests_budget.give(call.held_bytes)
+            call.share.give(call.held_bytes)
             call.held_bytes = 0
             await self._answer(call, answer)
         finally:
-            server.requests_budget.give(call.held_bytes)
-            server.replies_budget.give(call.reply_bytes)
+            call.share.give(call.held_bytes)
+            call.replies.give(call.reply_bytes)
             del self._calls[call.call_id]
+            if self._call_ended is not None:
+                self._call_ended.set()
 
     async def _handle(self, call: _Call) -> Answer | AlvearyError:
         """Run the handler; whatever goes wrong in it becomes an error to answer with."""
@@ -486,7 +643,7 @@ class _ServerConnection:
 
     async def _keep_reply_bytes(self, call: _Call, size: int) -> None:
         """Have exactly ``size`` bytes of the budget for the reply."""
-        budget = self._server.replies_budget
+        budget = call.replies
         if size <= call.reply_bytes:
             budget.give(call.reply_bytes - size)
         else:
@@ -504,7 +661,7 @@ class _ServerConnection:
         return Unavailable("internal_error")
 
     async def _answer(self, call: _Call, answer: Answer | AlvearyError) -> None:
-        budget = self._server.replies_budget
+        budget = call.replies
         payload: Sequence[Buffer] = ()
         if call.cancelled:
             answer = Refused("cancelled")

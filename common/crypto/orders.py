@@ -41,8 +41,8 @@ _ACTIONS: Final = {action.value: action for action in Action}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One permission. ``shard_bytes``: the most a PUT may store; 0 for a GET. ``expires``: unix
-    seconds."""
+    """One permission. ``shard_bytes``: the most a PUT may store; 0 for a GET. ``expires``: order
+    time in seconds."""
 
     action: Action
     segment_id: SegmentId
@@ -88,20 +88,18 @@ def issue(order_key: bytes, order: Order) -> bytes:
     return body + _mac(order_key, body)
 
 
-def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now: float) -> Order:
-    """The order in ``data`` if it permits this action to this caller now.
+def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
+    """The order in ``data`` if it was given to this caller for the cell of this key, at whatever
+    time: it shows who calls, and permits nothing.
 
     Args:
-        order_key: of the cell that checks.
+        order_key: of the cell that the order is for.
         data: what the caller sent.
-        action: what the caller wants.
         caller: who the caller proved to be.
-        now: unix seconds of the cell's wall clock. ORDER_EXPIRY_GRACE_S are granted beyond the
-            expiry, for clocks that differ a little.
 
     Raises:
         Refused: ``order_invalid`` (not issued under this key: forged, changed, or for another
-            cell), ``order_not_yours``, ``order_wrong_action``, ``order_expired`` (get a new one).
+            cell), ``order_not_yours``.
     """
     if len(data) != ORDER_BYTES:
         raise Refused("order_invalid")
@@ -114,8 +112,26 @@ def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now:
         raise Refused("order_invalid")
     if not hmac.compare_digest(holder, caller):
         raise Refused("order_not_yours")
-    if permitted is not action:
-        raise Refused("order_wrong_action")
-    if now > expires + ORDER_EXPIRY_GRACE_S:
-        raise Refused("order_expired", expires=expires)
     return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires)
+
+
+def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now: float) -> Order:
+    """The order in ``data`` if it permits this action to this caller now.
+
+    Args:
+        order_key: of the cell that checks.
+        data: what the caller sent.
+        action: what the caller wants.
+        caller: who the caller proved to be.
+        now: order time in seconds, as the cell reckons it (docs/protocol.md, "Order time").
+            ORDER_EXPIRY_GRACE_S are granted beyond the expiry.
+
+    Raises:
+        Refused: as :func:`opened`; ``order_wrong_action``, ``order_expired`` (get a new one).
+    """
+    order = opened(order_key, data, caller=caller)
+    if order.action is not action:
+        raise Refused("order_wrong_action")
+    if now > order.expires + ORDER_EXPIRY_GRACE_S:
+        raise Refused("order_expired", expires=order.expires)
+    return order

@@ -6,7 +6,7 @@ Source: docs/protocol.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from common.crypto.identity import peer_id_of, signature_holds
 from common.errors import AlvearyError, PeerViolation, Refused
@@ -215,6 +215,28 @@ class AnswererConnection(_Connection):
         """Calls taken and not answered yet."""
         return len(self._calls)
 
+    @property
+    def unfinished_bytes(self) -> tuple[int, int]:
+        """Header and payload bytes of the frame being received; zeros between frames."""
+        return self._reader.unfinished
+
+    @property
+    def header_is_whole(self) -> bool:
+        """Whether nothing but payload is missing of the frame being received."""
+        return self._reader.unfinished_header is not None
+
+    def unfinished_request(self) -> Request | None:
+        """The request whose header is whole and whose payload is not; None if its code is unknown.
+
+        Raises:
+            PeerViolation: ``bad_record``.
+        """
+        header = self._reader.unfinished_header
+        assert header is not None
+        code, fields = _request_of(header)
+        request_type = REQUESTS.get(code)
+        return None if request_type is None else request_type.from_fields(fields)
+
     def hello(self) -> list[Buffer]:
         """The first frame."""
         hello = Hello(PROTOCOL_VERSION, self._nonce, MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
@@ -256,10 +278,7 @@ class AnswererConnection(_Connection):
             raise PeerViolation("bad_call_id", call_id=call_id)
         if len(self._calls) >= MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
             raise PeerViolation("too_many_calls")
-        value = unpack_value(frame.header)
-        if type(value) is not list or len(value) != 2 or type(value[0]) is not int:
-            raise PeerViolation("bad_record", what="request")
-        code, fields = value
+        code, fields = _request_of(frame.header)
         request_type = REQUESTS.get(code)
         self._calls.add(call_id)
         if request_type is None:
@@ -274,3 +293,11 @@ class AnswererConnection(_Connection):
         if not signature_holds(proof.public_key, message, proof.signature):
             return Unproved(Refused("proof_invalid"))
         return Proved(peer_id_of(proof.public_key))
+
+
+def _request_of(header: Buffer) -> tuple[int, Any]:
+    """The code and the fields in the header of a REQUEST."""
+    value = unpack_value(header)
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not int:
+        raise PeerViolation("bad_record", what="request")
+    return value[0], value[1]

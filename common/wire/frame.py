@@ -144,6 +144,18 @@ class FrameReader:
         return self._header_bytes + self._payload_bytes if self._begun else 0
 
     @property
+    def unfinished(self) -> tuple[int, int]:
+        """Header and payload bytes of the frame whose prefix was read but which is not whole yet;
+        zeros between frames."""
+        return (self._header_bytes, self._payload_bytes) if self._begun else (0, 0)
+
+    @property
+    def unfinished_header(self) -> Buffer | None:
+        """The header of a frame that lacks some of its payload; None while the header is not whole
+        either. What it says can be judged before memory is given for the payload."""
+        return self._header if self._begun else None
+
+    @property
     def at_boundary(self) -> bool:
         """True when the stream may end here without cutting a frame."""
         return not self._begun and self._start == self._end

@@ -10,7 +10,7 @@ from common.client.peers import PeerPool
 from common.client.server import PeerServer
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
-from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Refused, Unavailable
+from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Outcome, Refused, Unavailable
 from common.format.token import JoinToken, TokenAddress, encode_token
 from common.limits import CELL_BUFFER_BUDGET_BYTES
 from common.ports import Address
@@ -243,6 +243,24 @@ async def test_a_put_needs_its_own_order(rig, autojump_clock):
         await rig.read(key, order=rig.order(Action.PUT, key, 4))
     with pytest.raises(NotFound):
         await rig.read(key)
+
+
+@pytest.mark.fault("H3")
+async def test_a_cell_receives_large_frames_from_holders_of_its_orders_only(rig, autojump_clock):
+    data = shard_data(1, 200_000)
+    for order in (
+        rig.order(Action.PUT, shard_key(1), len(data), cell_id=rig.identity.peer_id),
+        rig.order(Action.PUT, shard_key(1), len(data), caller=rig.identity.peer_id),
+        bytes(100),
+    ):
+        with pytest.raises((Unavailable, Outcome), match="connection_lost"):
+            await rig.put(shard_key(1), data, order=order)
+    with pytest.raises(Refused, match="order_expired"):  # once given, so worth an answer
+        await rig.put(
+            shard_key(1), data, order=rig.order(Action.PUT, shard_key(1), len(data), age_s=3000)
+        )
+    await rig.put(shard_key(1), data)
+    assert await rig.read(shard_key(1)) == data
 
 
 async def test_a_lie_about_the_root_is_told_and_nothing_kept(rig, autojump_clock):

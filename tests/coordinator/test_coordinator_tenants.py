@@ -1,9 +1,9 @@
 """Tenants see their own and nothing else; buckets belong to one of them."""
 
 import pytest
-from coordinator_rig import BUCKET, page, running
+from coordinator_rig import BUCKET, Gateway, page, running
 
-from common.errors import NotFound, Refused
+from common.errors import NotFound, Outcome, Refused, Unavailable
 from common.ids import BucketId, TenantId
 from common.wire import messages as m
 
@@ -33,6 +33,21 @@ async def test_a_tenant_opens_with_its_proof_only(autojump_clock):
         ):
             with pytest.raises(Refused, match="bad_proof"):
                 await gateway.call(m.TenantOpen(tenant_id, proof))
+
+
+@pytest.mark.fault("H3")
+async def test_large_frames_are_received_of_tenants_and_cells_only(autojump_clock):
+    async with running() as rig:
+        stranger = Gateway(rig, "stranger")
+        await stranger.connect()
+        sealed = bytes(100_000)
+        with pytest.raises((Unavailable, Outcome), match="connection_lost"):
+            await stranger.call(stranger.commit_of(b"name", [], pages=(), sealed=sealed))
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        await gateway.put(b"name", 0, sealed=sealed)
+        settled = await rig.cells[0].settle(*[(bytes(16), 0, bytes(32))] * 1000)
+        assert len(settled) == 1000
 
 
 async def test_buckets_of_others_are_not_to_be_touched(autojump_clock):

@@ -591,8 +591,8 @@ async def test_the_servers_memory_is_bounded_and_given_back(
                 nursery.start_soon(it.call, ShardRead(b"", 0, 1, False))
         assert 2 * MIB < most <= 4 * MIB
         await trio.sleep(1)
-        assert it.server.requests_budget.free_bytes == 4 * MIB
-        assert it.server.replies_budget.free_bytes == 4 * MIB
+        assert it.server.memory.requests_free_bytes == 4 * MIB
+        assert it.server.memory.replies.free_bytes == 4 * MIB
 
 
 async def test_failed_calls_give_their_reservation_back(
@@ -608,7 +608,7 @@ async def test_failed_calls_give_their_reservation_back(
             with pytest.raises((NotFound, Unavailable)):
                 await it.call(ShardRead(b"", number % 2, 1, False))
         await trio.sleep(1)
-        assert it.server.replies_budget.free_bytes == 4 * MIB
+        assert it.server.memory.replies.free_bytes == 4 * MIB
 
 
 async def test_memory_is_given_back_when_connections_are_cut(
@@ -638,12 +638,12 @@ async def test_memory_is_given_back_when_connections_are_cut(
                 nursery.start_soon(lost, ping_like(), [bytes(MIB)])
                 nursery.start_soon(lost, ShardRead(b"", 0, 1, False), [])
             await trio.sleep(0.5)
-            assert it.server.requests_budget.free_bytes < 4 * MIB
+            assert it.server.memory.requests_free_bytes < 4 * MIB
             it.swarm.internet.cut("near", "far")
         await trio.sleep(10)
         assert it.server.connections == 0
-        assert it.server.requests_budget.free_bytes == 4 * MIB
-        assert it.server.replies_budget.free_bytes == 4 * MIB
+        assert it.server.memory.requests_free_bytes == 4 * MIB
+        assert it.server.memory.replies.free_bytes == 4 * MIB
 
 
 async def test_connections_are_bounded_and_a_silent_caller_is_dropped(
@@ -665,13 +665,13 @@ async def test_a_caller_that_does_not_finish_its_frame_is_dropped(
     async with bench() as it:
         connection = await it.connection()
         stream = connection._stream
-        await stream.send([(1000).to_bytes(4, "big"), bytes(4), b"\0\0\0\1\4\0\xa1\x7e", b"x"])
+        await stream.send([MIB.to_bytes(4, "big"), bytes(4), b"\0\0\0\1\4\0\xa1\x7e", b"x"])
         await trio.sleep(20)
         assert it.server.connections == 1
-        assert it.server.requests_budget.free_bytes < 4 * MIB
+        assert it.server.memory.requests_free_bytes < 4 * MIB
         await trio.sleep(12)
         assert it.server.connections == 0
-        assert it.server.requests_budget.free_bytes == 4 * MIB
+        assert it.server.memory.requests_free_bytes == 4 * MIB
 
 
 async def test_a_long_request_of_unknown_code_is_refused_and_holds_no_memory(
@@ -684,7 +684,7 @@ async def test_a_long_request_of_unknown_code_is_refused_and_holds_no_memory(
         await connection._stream.send(frame)
         await trio.sleep(1)
         assert 99 not in connection._core._replies, "it was answered"
-        assert it.server.requests_budget.free_bytes == 4 * MIB
+        assert it.server.memory.requests_free_bytes == 4 * MIB
         for _ in range(5):
             await trio.sleep(9)
             await it.call(Ping())
@@ -732,7 +732,7 @@ async def test_a_caller_that_does_not_read_is_dropped(
                 nursery.start_soon(lost)
             await trio.sleep(45)
         assert it.server.connections == 0
-        assert it.server.replies_budget.free_bytes == 4 * MIB
+        assert it.server.memory.replies.free_bytes == 4 * MIB
 
 
 async def test_garbage_from_a_caller_closes_its_connection_alone(
