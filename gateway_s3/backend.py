@@ -84,6 +84,7 @@ class Backend:
     log: Log
     metrics: Metrics
     region: str
+    domains: tuple[str, ...] = ()
     crowd: HashCrowd = field(default_factory=HashCrowd)
 
     def new_version(self) -> VersionId:

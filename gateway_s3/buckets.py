@@ -20,6 +20,7 @@ from gateway_s3.bodies import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.listing_params import list_buckets_params, make_token
 from gateway_s3.names import check_bucket_name
+from gateway_s3.virtual_hosts import NOT_SET_UP, buckets_of_host
 from gateway_s3.xml_read import parse_create_bucket
 
 SETTINGS_V1: Final = b"\x01"
@@ -31,6 +32,7 @@ MAX_LISTED: Final = 10_000
 async def create_bucket(backend: Backend, call: Call) -> Response:
     """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
     check_bucket_name(call.bucket)
+    await _check_host(backend, call)
     document = await read_document(call.request, call.verified, backend.workers)
     constraint = parse_create_bucket(document)
     if constraint is not None and constraint not in {backend.region, ""}:
@@ -55,6 +57,29 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
     return Response(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
 
 
+async def _check_host(backend: Backend, call: Call) -> None:
+    """Refuse to make or remove a bucket under a host name that begins with another bucket's name:
+    the path is then of a key in that bucket.
+
+    Raises:
+        S3Error: InvalidRequest.
+        Unavailable: no coordinator can say whether there is such a bucket.
+    """
+    if call.request.path == b"/":  # the bucket is in the host name, and that is set up
+        return
+    for bucket in buckets_of_host(call.request.header(b"host") or b"", backend.domains):
+        if bucket == call.bucket:
+            continue
+        try:
+            await backend.buckets.id_of(call.tenant, bucket)
+        except (NotFound, Refused):
+            continue
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            f"The host name begins with the name of your bucket {bucket}. {NOT_SET_UP}",
+        )
+
+
 async def head_bucket(backend: Backend, call: Call) -> Response:
     """Say that a bucket is there, and where."""
     await backend.buckets.record_of(call.tenant, call.bucket)
@@ -63,6 +88,7 @@ async def head_bucket(backend: Backend, call: Call) -> Response:
 
 async def delete_bucket(backend: Backend, call: Call) -> Response:
     """Remove an empty bucket."""
+    await _check_host(backend, call)
     backend.buckets.forget(call.tenant, call.bucket)
     try:
         await backend.directory.call(BucketDelete(call.tenant.tenant_id, call.bucket))

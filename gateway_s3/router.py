@@ -19,6 +19,7 @@ from gateway_s3.header_rules import check_headers
 from gateway_s3.names import check_key
 from gateway_s3.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
 from gateway_s3.query import Query, decode_percent
+from gateway_s3.virtual_hosts import NOT_SET_UP, check_style
 
 _SIGNING: Final = frozenset(
     {
@@ -76,6 +77,8 @@ def route(request: Request, domains: Sequence[str]) -> Route:
     _lift_headers(request, query)
     resource = locate(request, domains)
     operation = _operation(request, resource.scope, query)
+    by_host = bool(resource.bucket) and request.path == b"/"
+    check_style(request, operation, query, by_host=by_host)
     if not operation.implemented:
         raise S3Error(errors.NOT_IMPLEMENTED, Operation=operation.name)
     _check_parameters(operation, query)
@@ -190,7 +193,10 @@ def _operation(request: Request, scope: Scope, query: Query) -> Operation:
     if subresources:
         # The subresource is known, but not with this method or in this combination.
         raise S3Error(errors.NOT_IMPLEMENTED, Resource=subresources[0])
-    raise S3Error(errors.METHOD_NOT_ALLOWED, Method=request.method)
+    message = None
+    if scope is Scope.SERVICE:
+        message = f"{errors.METHOD_NOT_ALLOWED.message} {NOT_SET_UP}"
+    raise S3Error(errors.METHOD_NOT_ALLOWED, message, Method=request.method)
 
 
 def _selected(selector: str, query: Query) -> bool:

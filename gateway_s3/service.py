@@ -107,6 +107,7 @@ async def serve(
         log=world.log,
         metrics=metrics,
         region=config.region,
+        domains=config.domains,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:

@@ -459,6 +459,7 @@ class Rig:
             log=world.log,
             metrics=Metrics(),
             region=region,
+            domains=domains,
         )
 
         async def ask(key_id: str) -> m.AccessKey:
