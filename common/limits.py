@@ -121,6 +121,9 @@ MAX_SIGNED_CHUNK_BYTES: Final = 16 * MIB
 """A signed chunk is held until its signature is known to hold. SDKs send 64 KiB to 1 MiB; MinIO
 takes as much."""
 MAX_USER_METADATA_BYTES: Final = 2 * KIB
+"""S3's limit, of names without prefix and of values as they mean (decoded, in UTF-8)."""
+MAX_CONTENT_HEADER_BYTES: Final = 8 * KIB
+"""Content headers kept with an object: S3 takes no more headers than that with a PUT."""
 
 # --- native client ---------------------------------------------------------------------------
 SMALL_OBJECT_BYTES: Final = 1 * MIB

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
-from common.http.records import Request, Response
+from common.http.records import Headers, Request, Response
 from gateway_s3 import buckets, copy, errors, listing, objects, parts, reads, unset
 from gateway_s3.access_keys import AccessKeys
 from gateway_s3.authentication import authenticate
@@ -20,7 +20,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error, from_error
 from gateway_s3.names import is_bucket_name
 from gateway_s3.operations import OPERATIONS
-from gateway_s3.router import Route, route
+from gateway_s3.router import Resource, Route, locate, route
 from gateway_s3.xml_write import CONTENT_TYPE, error_document
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
@@ -52,6 +52,19 @@ HANDLERS: Final[Mapping[str, Handle]] = {
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
 _NO_OPERATION: Final = "none"
+_ENCRYPTED: Final = frozenset(
+    {
+        "PutObject",
+        "CopyObject",
+        "GetObject",
+        "HeadObject",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "UploadPartCopy",
+        "CompleteMultipartUpload",
+    }
+)
+"""Operations whose good answers say how the object is encrypted."""
 
 
 class App:
@@ -92,6 +105,8 @@ class App:
             operation = routed.operation.name
             call = await self._prove(request, routed, request_id)
             response = await HANDLERS[operation](backend, call)
+            if operation in _ENCRYPTED and response.status < 300:
+                response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
             if isinstance(body, reads.ObjectBody):
                 streams = True
@@ -151,7 +166,7 @@ class App:
     def _refuse(
         self, request: Request, operation: str, error: AlvearyError, request_id: str
     ) -> Response:
-        told = _with_name(request, error, from_error(error))
+        told = _with_name(self._resource(request), error, from_error(error))
         if told.status >= 500:
             self._backend.log.warning(
                 "request_failed",
@@ -163,26 +178,43 @@ class App:
         return self._answer_error(request, told, request_id)
 
     def _answer_error(self, request: Request, error: S3Error, request_id: str) -> Response:
+        headers = self._region_headers(request, error.status)
         if request.method == "HEAD" or error.status == 304:
-            return Response(error.status)
+            return Response(error.status, headers)
         document = error_document(
             error,
             resource=request.path.decode("latin-1"),
             request_id=request_id,
             host_id=self._host_id.decode("ascii"),
         )
-        return Response(error.status, [(b"content-type", CONTENT_TYPE)], document)
+        return Response(error.status, [(b"content-type", CONTENT_TYPE), *headers], document)
+
+    def _region_headers(self, request: Request, status: int) -> Headers:
+        """The bucket's region, where a client that has it wrong looks for it: whatever was wrong
+        with a request about a bucket, and even if it could not be routed."""
+        if not 400 <= status < 500:
+            return []
+        resource = self._resource(request)
+        if resource is None or not resource.bucket:
+            return []
+        return [(b"x-amz-bucket-region", self._backend.region.encode("ascii"))]
+
+    def _resource(self, request: Request) -> Resource | None:
+        """What a request names; None where that cannot be read."""
+        try:
+            return locate(request, self._domains)
+        except S3Error:
+            return None
 
 
-def _with_name(request: Request, cause: AlvearyError, error: S3Error) -> S3Error:
+def _with_name(resource: Resource | None, cause: AlvearyError, error: S3Error) -> S3Error:
     """The error with what S3 puts beside it where something is not there."""
-    if cause is error or not isinstance(cause, NotFound):
+    if cause is error or not isinstance(cause, NotFound) or resource is None:
         return error
-    path = request.path.decode("latin-1")
     if error.code is errors.NO_SUCH_KEY:
-        return S3Error(error.code, Key=path.lstrip("/").partition("/")[2])
+        return S3Error(error.code, Key=resource.key.decode("utf-8", "replace"))
     if error.code is errors.NO_SUCH_BUCKET:
-        return S3Error(error.code, BucketName=path.lstrip("/").partition("/")[0])
+        return S3Error(error.code, BucketName=resource.bucket)
     return error
 
 

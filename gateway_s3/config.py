@@ -130,7 +130,8 @@ def _peer_id(mapping: Mapping[str, Any], key: str) -> PeerId:
 def _domains(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise BadConfig("bad_value", key="domains", wanted="a list of host names")
-    return tuple(_matching(each.lower(), "domains", _DOMAIN) for each in value)
+    # Hosts are compared without their port.
+    return tuple(_matching(each.lower(), "domains", _DOMAIN).partition(":")[0] for each in value)
 
 
 def _budget(value: Any) -> int:

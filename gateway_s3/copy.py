@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 
 from __future__ import annotations
 
+from typing import Final
+
 from common.http.records import Response
 from common.ids import VersionId
 from common.wire.messages import Committed
@@ -41,6 +43,9 @@ from gateway_s3.uploads import (
 )
 from gateway_s3.xml_write import copied
 
+_ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
+"""A copy onto itself that gives one of these sets it, even to what it is already."""
+
 
 async def copy_object(backend: Backend, call: Call) -> Response:
     """Make an object that shares another's bytes, with its metadata or with new."""
@@ -51,7 +56,12 @@ async def copy_object(backend: Backend, call: Call) -> Response:
     text = call.request.header(b"x-amz-checksum-algorithm")
     algorithm = None if text is None else parse_algorithm(text.decode("latin-1"))
     to_itself = source.bucket == call.bucket and source.key == call.route.key
-    if to_itself and not replace and algorithm is None:
+    changes = (
+        replace
+        or algorithm is not None
+        or any(call.request.header(name) is not None for name in _ATTRIBUTES)
+    )
+    if to_itself and not changes:
         raise S3Error(
             errors.INVALID_REQUEST,
             "This copy request is illegal because it is trying to copy an object to itself "

@@ -76,6 +76,11 @@ ENTITY_TOO_SMALL: Final = _row(
     400,
     "Your proposed upload is smaller than the minimum allowed object size.",
 )
+HEADERS_TOO_LARGE: Final = _row(
+    "RequestHeaderSectionTooLarge",
+    400,
+    "Your request header section exceeds the maximum allowed size.",
+)
 ILLEGAL_LOCATION_CONSTRAINT: Final = _row(
     "IllegalLocationConstraintException",
     400,

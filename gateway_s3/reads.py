@@ -27,7 +27,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.checksums import Algorithm, encode
 from gateway_s3.conditions import Decision, range_applies, read_conditions
 from gateway_s3.errors import S3Error
-from gateway_s3.headers import overridden, response_overrides
+from gateway_s3.headers import overridden, response_overrides, shown_content, shown_metadata
 from gateway_s3.metadata import (
     Checksum,
     ObjectMetadata,
@@ -247,7 +247,7 @@ def _decide(call: Call, found: Found) -> Response | None:
     if decision is Decision.NOT_MODIFIED:
         kept = [
             (name, value)
-            for name, value in paired(found.metadata.headers)
+            for name, value in shown_content(paired(found.metadata.headers))
             if name in {b"cache-control", b"expires"}
         ]
         return Response(304, [*_identity(found), *kept])
@@ -286,11 +286,11 @@ def _head(call: Call, found: Found, part: _Part) -> tuple[int, Headers]:
     headers = _identity(found)
     headers.append((b"accept-ranges", b"bytes"))
     headers.append((b"content-length", b"%d" % (size if span is None else span.length)))
-    kept = paired(metadata.headers)
+    kept = shown_content(paired(metadata.headers))
     if call.query.pairs:
         kept = overridden(kept, response_overrides(call.query, signed=True))
     headers += kept
-    headers += paired(metadata.user)
+    headers += shown_metadata(paired(metadata.user))
     if part.part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
     if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":

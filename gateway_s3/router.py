@@ -18,23 +18,9 @@ from gateway_s3.errors import S3Error
 from gateway_s3.header_rules import check_headers
 from gateway_s3.names import check_key
 from gateway_s3.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
+from gateway_s3.presigned import lift_headers
 from gateway_s3.query import Query, decode_percent
 from gateway_s3.virtual_hosts import NOT_SET_UP, check_style
-
-_SIGNING: Final = frozenset(
-    {
-        b"X-Amz-Algorithm",
-        b"X-Amz-Credential",
-        b"X-Amz-Date",
-        b"X-Amz-Expires",
-        b"X-Amz-SignedHeaders",
-        b"X-Amz-Signature",
-        b"X-Amz-Content-Sha256",
-        b"X-Amz-Security-Token",
-    }
-)
-"""Parameters of presigned URLs, which mean nothing to the operation."""
-_SIGNING_LOWERED: Final = frozenset(name.lower() for name in _SIGNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +29,15 @@ class Route:
 
     ``bucket``: as in the path or host, NOT yet checked against the rules for bucket names (an
     impossible name is of a bucket that does not exist, but for CreateBucket); empty for
-    the service. ``key``: decoded, UTF-8 of 1..1024 bytes; empty but for objects.
+    the service. ``key``: decoded, UTF-8 of 1..1024 bytes; empty but for objects. ``by_host``: the
+    bucket is in the host, and the path is of the key alone.
     """
 
     operation: Operation
     bucket: str
     key: bytes
     query: Query
+    by_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +47,7 @@ class Resource:
     scope: Scope
     bucket: str
     key: bytes
+    by_host: bool = False
 
 
 def route(request: Request, domains: Sequence[str]) -> Route:
@@ -74,7 +63,7 @@ def route(request: Request, domains: Sequence[str]) -> Route:
             or what :func:`gateway_s3.header_rules.check_headers` raises.
     """
     query = Query(request.query)
-    _lift_headers(request, query)
+    lift_headers(request, query)
     resource = locate(request, domains)
     operation = _operation(request, resource.scope, query)
     by_host = bool(resource.bucket) and request.path == b"/"
@@ -85,36 +74,7 @@ def route(request: Request, domains: Sequence[str]) -> Route:
     check_headers(request, operation.name)
     if resource.scope is Scope.OBJECT:
         check_key(resource.key)
-    return Route(operation, resource.bucket, resource.key, query)
-
-
-def _lift_headers(request: Request, query: Query) -> None:
-    """Treat ``x-amz-`` parameters of a presigned URL as the headers they stand for.
-
-    Some SDKs sign headers by moving them to the query. Ignored there, ``x-amz-acl`` or
-    ``x-amz-tagging`` would be lost.
-    """
-    presigned = "X-Amz-Signature" in query
-    for raw_name, value in query:
-        name = raw_name.lower()
-        if not name.startswith(b"x-amz-") or raw_name in _SIGNING:
-            continue
-        if (
-            not presigned
-            or name in _SIGNING_LOWERED
-            or b"\r" in value
-            or b"\n" in value
-            or b"\0" in value
-        ):
-            raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name.decode("latin-1")[:255])
-        if request.header(name) is None:
-            request.headers.append((name, value.strip()))
-        elif request.header(name) != value.strip():
-            raise S3Error(
-                errors.INVALID_ARGUMENT,
-                "A header is given more than once.",
-                ArgumentName=name.decode("latin-1")[:255],
-            )
+    return Route(operation, resource.bucket, resource.key, query, resource.by_host)
 
 
 def locate(request: Request, domains: Sequence[str]) -> Resource:
@@ -132,6 +92,7 @@ def locate(request: Request, domains: Sequence[str]) -> Resource:
             return Resource(Scope.SERVICE, "", b"")
         raise S3Error(errors.INVALID_URI)
     bucket = _bucket_of_host(request.header(b"host") or b"", domains)
+    by_host = bucket is not None
     if bucket is None:
         name, _, rest = path[1:].partition(b"/")
         if not name:
@@ -145,26 +106,39 @@ def locate(request: Request, domains: Sequence[str]) -> Resource:
     else:
         rest = path[1:]
     if not rest:
-        return Resource(Scope.BUCKET, bucket, b"")
-    return Resource(Scope.OBJECT, bucket, decode_percent(rest))
+        return Resource(Scope.BUCKET, bucket, b"", by_host)
+    return Resource(Scope.OBJECT, bucket, decode_percent(rest), by_host)
 
 
 def _bucket_of_host(host: bytes, domains: Sequence[str]) -> str | None:
-    """The bucket in a host name; None: the host names none."""
+    """The bucket in a host name; None: the host names none.
+
+    A name may end in the root's dot, and its port may be empty (RFC 3986, 3.2.2 and 3.2.3): a
+    host that is taken for another makes the first segment of a key a bucket.
+
+    Raises:
+        S3Error: InvalidURI: not ASCII, or an empty label before a domain.
+    """
     if not domains:
         return None
     try:
         name = host.decode("ascii").lower()
     except UnicodeDecodeError:
-        return None
+        raise S3Error(errors.INVALID_URI) from None
     head, colon, port = name.rpartition(":")
-    if colon and port.isdigit():
+    if colon and (not port or port.isdigit()):
         name = head
+    name = name.removesuffix(".")
     fits = [domain for domain in domains if name.endswith("." + domain) or name == domain]
     if not fits:
         return None
     longest = max(fits, key=len)
-    return name[: -len(longest) - 1] if name != longest else None
+    if name == longest:
+        return None
+    bucket = name[: -len(longest) - 1]
+    if not bucket:
+        raise S3Error(errors.INVALID_URI)
+    return bucket
 
 
 def _operation(request: Request, scope: Scope, query: Query) -> Operation:
@@ -211,7 +185,8 @@ def _check_parameters(operation: Operation, query: Query) -> None:
 
     A parameter without a value has the form of a subresource (``?something``): one that we have
     never heard of is refused too. One with a value that S3 does not know either is ignored, as
-    S3 does.
+    S3 does, and so are a client's own (``x-...``) and those of other operations, unless they say
+    which bytes or rows are meant.
     """
     selectors = {selector.partition("=")[0] for selector in operation.selectors}
     seen: set[str] = set()
@@ -234,16 +209,28 @@ def _check_parameters(operation: Operation, query: Query) -> None:
                     ArgumentName="versionId",
                 )
             raise S3Error(errors.NO_SUCH_VERSION)
-        if known or name == "x-id" or name[:6].lower() == "x-amz-":
+        if known or name[:2].lower() == "x-":
             continue
-        if not value or name in _EVERY_PARAMETER:
+        if _is_meant(name, operation) or (not value and name not in _EVERY_PARAMETER):
             raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name[:255])
 
 
-_EVERY_PARAMETER: Final = SUBRESOURCES | frozenset().union(
+def _is_meant(name: str, operation: Operation) -> bool:
+    """Whether an operation that does not understand a parameter would do something else than is
+    asked for: write or delete another version or the whole for a part, or list otherwise."""
+    if operation.method not in {"GET", "HEAD"}:
+        return name in {"versionId", "partNumber", "select-type"}
+    return (name, operation.scope) in {
+        ("bucket-region", Scope.SERVICE),
+        ("list-type", Scope.BUCKET),
+    }
+
+
+_EVERY_PARAMETER: Final = frozenset().union(
     {"bucket-region", "versionId", "partNumber", "list-type", "select-type"},
     *(operation.parameters for operation in OPERATIONS),
 )
+"""Parameters that some operation of S3 understands."""
 
 
 def _rows() -> dict[tuple[Scope, str], tuple[Operation, ...]]:

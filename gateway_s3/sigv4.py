@@ -29,6 +29,7 @@ from common.limits import MAX_CLOCK_SKEW_S
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.numbers import parse_number
+from gateway_s3.presigned import binds_nothing
 from gateway_s3.query import Query, decode_percent
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -42,6 +43,7 @@ _HEX64: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._+=@-]{1,128}", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _PLAIN_PATH: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
+_WHITE: Final = re.compile(rb"[\t\n\v\f\r]")
 _AUTHORIZATION_PARTS: Final = frozenset({"Credential", "SignedHeaders", "Signature"})
 _PRESIGN_PARTS: Final = (
     "X-Amz-Algorithm",
@@ -329,8 +331,11 @@ def _parse_presigned(request: Request, headers: _Headers, query: Query, region: 
     if expires_s is None or not 1 <= expires_s <= MAX_EXPIRES_S:
         raise S3Error(code, "X-Amz-Expires must be between 1 and 604800 seconds")
     access_key_id, date = _scope(parts["X-Amz-Credential"], timestamp, region, code)
+    lowered = (name.lower() for name, _ in query)
     in_query = frozenset(
-        name.lower().decode("latin-1") for name, _ in query if name[:6].lower() == b"x-amz-"
+        name.decode("latin-1")
+        for name in lowered
+        if name.startswith(b"x-amz-") and not binds_nothing(name)
     )
     signed = _signed_headers(parts["X-Amz-SignedHeaders"], headers, in_query, code)
     of_query = query.get("X-Amz-Content-Sha256")
@@ -445,7 +450,24 @@ def _signed_headers(
             "There were headers present in the request which were not signed",
             HeadersNotSigned=", ".join(sorted(missing))[:1024] or "host",
         )
+    for name in names:
+        _check_means_what_is_signed(name, headers.values.get(name, []))
     return names
+
+
+def _check_means_what_is_signed(name: str, values: list[bytes]) -> None:
+    """Refuse a signed header that is verified as another value than it is used as: repeated lines
+    are signed joined, and white space within a line is signed as one space.
+
+    More than one space stays: clients sign values with them, and what they mean is the same.
+    """
+    joined = name.startswith("x-amz-meta-") or name in {"if-match", "if-none-match"}
+    if (len(values) > 1 and not joined) or any(_WHITE.search(value) for value in values):
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "A signed header is given more than once, or holds white space other than spaces.",
+            ArgumentName=name,
+        )
 
 
 def _payload(declared: str) -> tuple[Payload, bytes | None]:

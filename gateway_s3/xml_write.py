@@ -33,6 +33,8 @@ _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _SPECIAL: Final = re.compile('[&<>"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
 _NAMED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
@@ -134,14 +136,19 @@ class _Names:
 
 
 def error_document(error: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
-    """The body of an error. Errors have no namespace."""
+    """The body of an error. Errors have no namespace.
+
+    Facts are what clients sent. A character that XML 1.0 cannot hold is replaced, because a client
+    that cannot read the document does not learn the code either.
+    """
     facts = "".join(
-        _tag(name, value)
+        _tag(name, _NOT_XML.sub("\ufffd", str(value)))
         for name, value in error.fields.items()
         if name not in {"Code", "Message", "Resource", "RequestId", "HostId"}
     )
     return (
-        f"{_DECLARATION}<Error>{_tag('Code', error.code.code)}{_tag('Message', error.message)}"
+        f"{_DECLARATION}<Error>{_tag('Code', error.code.code)}"
+        f"{_tag('Message', _NOT_XML.sub(chr(0xFFFD), error.message))}"
         f"{facts}{_tag('Resource', resource)}{_tag('RequestId', request_id)}"
         f"{_tag('HostId', host_id)}</Error>"
     ).encode()

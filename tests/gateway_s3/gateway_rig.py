@@ -484,8 +484,7 @@ class Rig:
         secret: str = SECRET,
     ) -> dict[str, str]:
         """The headers of a signed request."""
-        moment = datetime.datetime.fromtimestamp(self.node.world.clock.now(), datetime.UTC)
-        stamp = moment.strftime("%Y%m%dT%H%M%SZ")
+        stamp, scope = self.scope()
         signed = {
             "host": self.host,
             **headers,
@@ -495,6 +494,66 @@ class Rig:
         names = sorted(
             name for name in signed if name.startswith("x-amz-") or name in {"host", "content-md5"}
         )
+        signature = self.signature(
+            method, path, query, {name: signed[name] for name in names}, payload, secret
+        )
+        signed["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, "
+            f"SignedHeaders={';'.join(names)}, Signature={signature}"
+        )
+        return signed
+
+    def presign(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        access_key: str = "AK",
+        expires_s: int = 60,
+    ) -> str:
+        """The query of a presigned URL (Signature V4).
+
+        Args:
+            query: further parameters, as on the wire, canonically encoded.
+            headers: further signed headers, in lower case.
+        """
+        stamp, scope = self.scope()
+        signed = {"host": self.host, **(headers or {})}
+        names = sorted(signed)
+        parameters = {
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Credential": f"{access_key}/{scope}",
+            "X-Amz-Date": stamp,
+            "X-Amz-Expires": str(expires_s),
+            "X-Amz-SignedHeaders": ";".join(names),
+        }
+        whole = "&".join(
+            [f"{name}={quote(value, safe='')}" for name, value in parameters.items()]
+            + ([query] if query else [])
+        )
+        signature = self.signature(method, path, whole, signed, "UNSIGNED-PAYLOAD", SECRET)
+        return f"{whole}&X-Amz-Signature={signature}"
+
+    def scope(self) -> tuple[str, str]:
+        """Time and credential scope of what is signed now."""
+        moment = datetime.datetime.fromtimestamp(self.node.world.clock.now(), datetime.UTC)
+        stamp = moment.strftime("%Y%m%dT%H%M%SZ")
+        return stamp, f"{stamp[:8]}/{self.region}/s3/aws4_request"
+
+    def signature(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        signed: Mapping[str, str],
+        payload: str,
+        secret: str,
+    ) -> str:
+        """The signature over these headers, all of them, now."""
+        stamp, scope = self.scope()
+        names = sorted(signed)
         pairs = sorted(part.partition("=")[::2] for part in query.split("&") if part)
         canonical_query = "&".join(f"{name}={value}" for name, value in pairs)
         canonical = "\n".join(
@@ -502,18 +561,12 @@ class Rig:
             + [f"{name}:{' '.join(signed[name].split())}" for name in names]
             + ["", ";".join(names), payload]
         )
-        scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
         key = f"AWS4{secret}".encode()
         for part in (stamp[:8], self.region, "s3", "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        signed["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, "
-            f"SignedHeaders={';'.join(names)}, Signature={signature}"
-        )
-        return signed
+        return hmac.digest(key, text.encode(), "sha256").hex()
 
     async def ask(
         self,

@@ -215,3 +215,62 @@ async def test_no_secret_is_logged(rig: Rig) -> None:
     logged = repr(rig.node.swarm.trace.__dict__)
     assert signature not in logged
     assert "secret-of-the-rig" not in logged
+
+
+@pytest.mark.fault("B07")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_every_client_error_about_a_bucket_names_its_region(method: str) -> None:
+    rig = Rig(region="eu-test-1")
+    await rig.put("/bucket", b"")
+    await rig.put("/bucket/key", DATA)
+    name = "x-amz-bucket-region"
+    answers = {
+        "missing key": await rig.ask(method, "/bucket/none"),
+        "missing bucket": await rig.ask(method, "/nowhere"),
+        "wrong secret": await rig.ask(method, "/bucket/key", secret="wrong"),
+        "unknown key": await rig.ask(method, "/bucket/key", access_key="NOBODY"),
+        "unsigned": await rig.send(method, "/bucket/key", "", b"", {"host": rig.host}),
+        "condition": await rig.ask(method, "/bucket/key", headers={"If-Match": '"x"'}),
+        "range": await rig.ask(method, "/bucket/key", headers={"Range": "bytes=99-"}),
+        "conflict": await rig.ask(method, "/bucket?", "acl=&policy="),
+    }
+    for case, answer in answers.items():
+        assert 400 <= answer.status < 500, case
+        assert answer.headers[name] == "eu-test-1", case
+    assert name not in (await rig.ask("GET", "/", "max-buckets=x")).headers
+
+
+@pytest.mark.fault("B07")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_request_for_another_region_is_answered_with_the_right_one(method: str) -> None:
+    rig = Rig(region="eu-test-1")
+    await rig.put("/bucket", b"")
+    rig.region = "us-east-1"
+    header = await rig.ask(method, "/bucket/key")
+    query = rig.presign(method, "/bucket/key")
+    url = await rig.send(method, "/bucket/key", query, b"", {"host": rig.host})
+    for answer, code in (
+        (header, "AuthorizationHeaderMalformed"),
+        (url, "AuthorizationQueryParametersError"),
+    ):
+        assert (answer.status, answer.headers["x-amz-bucket-region"]) == (400, "eu-test-1")
+        if method == "GET":
+            assert (answer.code, answer.text("Region")) == (code, "eu-test-1")
+
+
+@pytest.mark.fault("B46")
+async def test_an_error_names_the_key_as_it_is_called_and_by_its_host_too() -> None:
+    rig = Rig(domains=("s3.test",))
+    await rig.put("/bucket", b"")
+    for host, path in (("s3.test", "/bucket/%2Fa%20b"), ("bucket.s3.test", "/%2Fa%20b")):
+        rig.host = host
+        answer = await rig.ask("GET", path)
+        assert (answer.code, answer.text("Key")) == ("NoSuchKey", "/a b")
+    rig.host = "nowhere.s3.test"
+    answer = await rig.ask("GET", "/bucket/key")
+    assert (answer.code, answer.text("BucketName")) == ("NoSuchBucket", "nowhere")
+
+
+async def test_an_error_about_a_key_that_xml_cannot_hold_can_be_read(rig: Rig) -> None:
+    answer = await rig.ask("GET", "/bucket/no%00%01key%EF%BF%BF")
+    assert (answer.code, answer.text("Key")) == ("NoSuchKey", "no\ufffd\ufffdkey\ufffd")

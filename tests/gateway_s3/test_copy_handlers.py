@@ -231,3 +231,17 @@ async def test_the_error_for_a_missing_source_names_the_source(rig: Rig) -> None
         header = {"x-amz-copy-source": "nowhere/source"}
         answer = await copy(rig, "/second/target", header, query)
         assert (answer.code, answer.text("BucketName")) == ("NoSuchBucket", "nowhere")
+
+
+@pytest.mark.fault("B05")
+@pytest.mark.parametrize(
+    "header", [{"x-amz-storage-class": "STANDARD"}, {"x-amz-server-side-encryption": "AES256"}]
+)
+async def test_a_copy_onto_itself_may_set_its_class_or_encryption(
+    rig: Rig, header: dict[str, str]
+) -> None:
+    answer = await copy(rig, "/bucket/source", SOURCE | header)
+    assert answer.status == 200
+    got = await rig.ask("GET", "/bucket/source")
+    assert (got.body, got.headers["x-amz-meta-a"]) == (DATA, "b")
+    assert got.headers["content-type"] == "text/plain"

@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from email.header import decode_header, make_header
 
 import pytest
 from gateway_rig import Rig, encoded
@@ -460,3 +461,98 @@ async def test_no_write_ignores_a_condition(rig: Rig) -> None:
         assert (answer.status, answer.code) == (501, "NotImplemented")
         assert (await rig.ask("DELETE", "/bucket", headers=headers)).status == 501
     assert (await rig.ask("GET", "/bucket/key")).body == DATA
+
+
+WORDS = "=?UTF-8?B?Z3LDvG4=?="
+
+
+@pytest.mark.fault("B06")
+@pytest.mark.parametrize("sent", ["grün".encode(), "grün".encode("latin-1"), WORDS.encode()])
+async def test_metadata_that_is_not_ascii_comes_back_as_encoded_words(
+    rig: Rig, sent: bytes
+) -> None:
+    text = sent.decode("latin-1")
+    headers = {"x-amz-meta-n": text, "Cache-Control": text, "Content-Disposition": text}
+    await rig.put("/bucket/key", DATA, headers)
+    copied = {"x-amz-copy-source": "bucket/key"}
+    assert (await rig.ask("PUT", "/bucket/copy", "", b"", copied)).status == 200
+    answer = await rig.ask("POST", "/bucket/parts", "uploads=", b"", headers)
+    upload = answer.text("UploadId")
+    part = await rig.ask("PUT", "/bucket/parts", f"partNumber=1&uploadId={upload}", DATA)
+    document = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    ).encode()
+    done = await rig.ask("POST", "/bucket/parts", f"uploadId={upload}", document)
+    assert done.status == 200
+    for key in ("key", "copy", "parts"):
+        for method in ("GET", "HEAD"):
+            got = await rig.ask(method, f"/bucket/{key}")
+            assert got.status == 200
+            for name in headers:
+                assert got.headers[name.lower()] == WORDS
+    etag = {"If-None-Match": part.headers["etag"]}
+    same = await rig.ask("GET", "/bucket/key", headers=etag)
+    assert (same.status, same.headers["cache-control"]) == (304, WORDS)
+
+
+@pytest.mark.fault("B06")
+async def test_an_override_that_is_not_ascii_is_sent_as_encoded_words(rig: Rig) -> None:
+    await rig.put("/bucket/key", DATA)
+    query = f"response-content-disposition={encoded('grün')}"
+    got = await rig.ask("GET", "/bucket/key", query)
+    assert got.headers["content-disposition"] == WORDS
+
+
+@pytest.mark.fault("B06")
+async def test_content_headers_in_ascii_come_back_as_sent(rig: Rig) -> None:
+    sent = "attachment; filename=\"=?UTF-8?B?Z3LDvG4=?=\"; filename*=UTF-8''gr%C3%BCn"
+    await rig.put("/bucket/key", DATA, {"Content-Disposition": sent})
+    assert (await rig.ask("HEAD", "/bucket/key")).headers["content-disposition"] == sent
+
+
+@pytest.mark.fault("B06", "L")
+async def test_two_kib_of_metadata_are_counted_on_decoded_values(rig: Rig) -> None:
+    words = " ".join(["=?UTF-8?B?" + b64("ü".encode() * 22) + "?="] * 46)
+    assert len(words) > 3000
+    await rig.put("/bucket/key", DATA, {"x-amz-meta-a": words})
+    got = (await rig.ask("HEAD", "/bucket/key")).headers["x-amz-meta-a"]
+    assert str(make_header(decode_header(got))) == "ü" * 22 * 46
+    over = "=?UTF-8?B?" + b64("ü".encode() * 1024) + "?="
+    for value in (over, "ü" * 1024, "x" * 2048):
+        answer = await rig.ask("PUT", "/bucket/key", "", DATA, {"x-amz-meta-a": value})
+        assert (answer.status, answer.code) == (400, "MetadataTooLarge")
+    fits = "=?UTF-8?B?" + b64("ü".encode() * 1023) + "?="
+    await rig.put("/bucket/key", DATA, {"x-amz-meta-a": fits})
+
+
+@pytest.mark.fault("L")
+async def test_content_headers_over_eight_kib_are_refused(rig: Rig) -> None:
+    headers = {"Content-Disposition": "x" * 5000, "Content-Language": "x" * 4000}
+    for method, query in (("PUT", ""), ("POST", "uploads=")):
+        answer = await rig.ask(method, "/bucket/key", query, b"", headers)
+        assert (answer.status, answer.code) == (400, "RequestHeaderSectionTooLarge")
+
+
+@pytest.mark.fault("B34")
+async def test_the_encryption_is_answered_wherever_s3_does(rig: Rig) -> None:
+    name = "x-amz-server-side-encryption"
+    asked = {name: "AES256"}
+    put = await rig.put("/bucket/key", DATA, asked)
+    source = {"x-amz-copy-source": "bucket/key"}
+    copied = await rig.ask("PUT", "/bucket/copy", "", b"", source | asked)
+    begun = await rig.ask("POST", "/bucket/parts", "uploads=", b"", asked)
+    upload = begun.text("UploadId")
+    part = await rig.ask("PUT", "/bucket/parts", f"partNumber=1&uploadId={upload}", DATA)
+    other = await rig.ask("PUT", "/bucket/parts", f"partNumber=2&uploadId={upload}", b"", source)
+    document = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    ).encode()
+    done = await rig.ask("POST", "/bucket/parts", f"uploadId={upload}", document)
+    got = await rig.ask("GET", "/bucket/key", headers={"Range": "bytes=1-2"})
+    head = await rig.ask("HEAD", "/bucket/key")
+    for answer in (put, copied, begun, part, other, done, got, head):
+        assert answer.headers[name] == "AES256"
+    for method in ("DELETE", "GET"):
+        assert name not in (await rig.ask(method, "/bucket/none")).headers

@@ -273,7 +273,7 @@ def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> 
     assert refusal("PUT", f"/b/k?{signed}&x-amz-acl=public-read") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&X-Amz-Tagging=a%3Db") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-expires=5") == "NotImplemented"
-    assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b%0d%0ac") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b%0d%0ac") == "InvalidArgument"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b", {"x-amz-meta-a": "c"}) == (
         "InvalidArgument"
     )
@@ -284,6 +284,54 @@ def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> 
         "PUT", b"", b"/b/k", (signed + "&x-amz-copy-source=/b/o").encode(), [(b"host", b"h")]
     )
     assert route(copy, []).operation.name == "CopyObject"
+
+
+@pytest.mark.fault("B33")
+@pytest.mark.parametrize(
+    ("method", "target", "name"),
+    [
+        ("GET", "/bucket/key?x-flag=", "GetObject"),
+        ("GET", "/bucket/key?X-Flag", "GetObject"),
+        ("GET", "/bucket/key?x-flag=1&x-other", "GetObject"),
+        ("HEAD", "/bucket/key?max-keys=5&prefix=a&list-type=2", "HeadObject"),
+        ("GET", "/bucket?response-content-type=a&partNumber=2", "ListObjects"),
+        ("PUT", "/bucket/key?response-expires=x&marker=", "PutObject"),
+    ],
+)
+def test_a_clients_own_parameters_and_those_of_others_are_ignored(
+    method: str, target: str, name: str
+) -> None:
+    assert ask(method, target).operation.name == name
+
+
+@pytest.mark.fault("B33")
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", "/bucket/key?versionId=null"),
+        ("PUT", "/bucket/key?partNumber=1"),
+        ("GET", "/?bucket-region=eu-west-1"),
+        ("GET", "/bucket/key?x-amz-flag="),
+    ],
+)
+def test_a_parameter_that_says_what_is_meant_is_not_ignored(method: str, target: str) -> None:
+    assert refusal(method, target) == "NotImplemented"
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("dot", ["", "."])
+@pytest.mark.parametrize("port", ["", ":", ":80", ":9000"])
+def test_a_virtual_host_may_end_in_a_dot_and_have_an_empty_port(dot: str, port: str) -> None:
+    found = ask("PUT", "/key", host=f"bucket.example.org{dot}{port}")
+    assert (found.bucket, found.key, found.by_host) == ("bucket", b"key", True)
+    found = ask("PUT", "/bucket/key", host=f"example.org{dot}{port}")
+    assert (found.bucket, found.key, found.by_host) == ("bucket", b"key", False)
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("host", [".example.org", ".s3.example.org:80", "b\xfc.example.org"])
+def test_a_host_that_cannot_be_read_is_refused(host: str) -> None:
+    assert refusal("PUT", "/bucket/key", host=host) == "InvalidURI"
 
 
 def test_the_compatibility_page_says_what_the_router_does() -> None:

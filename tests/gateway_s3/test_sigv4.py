@@ -340,3 +340,28 @@ def test_no_secret_shows_where_a_signature_is_printed() -> None:
     shown = repr(verified)
     assert repr(verified.signing_key) not in shown
     assert verified.seed_signature not in shown
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("name", ["content-type", "x-custom", "cache-control"])
+def test_a_signed_header_that_comes_twice_is_refused(name: str) -> None:
+    request = signed(headers={name: "a,b"})
+    request.headers = [pair for pair in request.headers if pair[0] != name.encode()]
+    request.headers += [(name.encode(), b"a"), (name.encode(), b"b")]
+    assert refusal(request) == "InvalidArgument"
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("name", ["content-type", "x-amz-meta-a", "x-amz-copy-source"])
+def test_a_signed_header_with_a_tab_for_a_space_is_refused(name: str) -> None:
+    request = signed(headers={name: "a b"})
+    check(request)
+    assert refusal(replaced(request, name.encode(), b"a\tb")) == "InvalidArgument"
+
+
+@pytest.mark.fault("L")
+def test_signed_metadata_in_several_lines_is_one_value() -> None:
+    request = signed(headers={"x-amz-meta-a": "a,b"})
+    request.headers = [pair for pair in request.headers if pair[0] != b"x-amz-meta-a"]
+    request.headers += [(b"x-amz-meta-a", b"a"), (b"x-amz-meta-a", b"b")]
+    check(request)

@@ -222,7 +222,7 @@ def test_every_answer_is_well_formed() -> None:
         ElementTree.fromstring(document)
     shown = xml_write.error_document(error, resource="/b/<k>", request_id="1", host_id="2")
     assert b"<Code>NoSuchKey</Code>" in shown
-    assert b"<Key>&lt;&amp;&gt;&#x0;</Key>" in shown
+    assert "<Key>&lt;&amp;&gt;\ufffd</Key>".encode() in shown
     quiet = xml_write.deleted([(b"a", None)], [failure], quiet=True)
     assert b"<Deleted>" not in quiet
     assert b"<Error>" in quiet
