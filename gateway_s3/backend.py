@@ -32,6 +32,8 @@ class Written(Protocol):
     def pages(self) -> tuple[Page, ...]: ...
     @property
     def segments(self) -> tuple[NewSegment, ...]: ...
+    @property
+    def keys(self) -> tuple[bytes, ...]: ...
 
 
 class Swarm(Protocol):
@@ -42,7 +44,6 @@ class Swarm(Protocol):
         tenant: TenantKey,
         receive: Callable[[], Awaitable[Buffer]],
         size: int,
-        upload_key: bytes,
     ) -> Any: ...
 
     async def abandon(self, tenant: TenantKey, written: Any) -> None: ...

@@ -22,7 +22,6 @@ _PART: Final = struct.Struct(">HQ")
 HeaderText: TypeAlias = Annotated[bytes, Max(limits.MAX_HTTP_HEADER_BLOCK_BYTES)]
 Headers: TypeAlias = Annotated[tuple[HeaderText, ...], Max(2 * limits.MAX_HTTP_HEADERS)]
 """Names and values in turn, names in lower case: ``(name, value, name, value, ...)``."""
-Key32: TypeAlias = Annotated[bytes, Size(32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,6 @@ class UploadInfo(Record):
     or empty: then CRC64NVME is computed."""
 
     version: int
-    upload_key: Key32
     headers: Headers
     user: Headers
     algorithm: Annotated[str, Max(32)] = ""

@@ -38,9 +38,8 @@ async def put_object(backend: Backend, call: Call) -> Response:
     body = IncomingBody(request, call.verified)
     tenant = call.tenant
     await backend.buckets.id_of(tenant, call.bucket)
-    upload_key = backend.entropy(32)
     written = await body.ingest(backend.workers, backend.crowd).through(
-        lambda receive: backend.swarm.write(tenant, receive, body.size, upload_key)
+        lambda receive: backend.swarm.write(tenant, receive, body.size)
     )
     backend.metrics.received_bytes.inc(body.size)
     etag = body.md5().hex()
@@ -49,7 +48,7 @@ async def put_object(backend: Backend, call: Call) -> Response:
         ObjectMetadata(METADATA_VERSION, etag, headers, user, checksum),
         body.size,
         written.pages,
-        (upload_key,) if written.pages else (),
+        written.keys,
         written.segments,
     )
 

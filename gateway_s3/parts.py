@@ -61,7 +61,6 @@ async def create_upload(backend: Backend, call: Call) -> Response:
     )
     info = UploadInfo(
         METADATA_VERSION,
-        backend.entropy(32),
         flat(content_headers(request)),
         flat(user_metadata(request)),
         asked[0].value if asked is not None else "",
@@ -99,16 +98,15 @@ async def upload_part(backend: Backend, call: Call) -> Response:
         required=upload.info.composite,
     )
     tenant = call.tenant
-    key = upload.info.upload_key
     written = await body.ingest(backend.workers, backend.crowd).through(
-        lambda receive: backend.swarm.write(tenant, receive, body.size, key)
+        lambda receive: backend.swarm.write(tenant, receive, body.size)
     )
     backend.metrics.received_bytes.inc(body.size)
     content = PartContent(
         part_metadata(body.md5(), body.algorithm, body.checksum()),
         body.size,
         written.pages,
-        (key,) if written.pages else (),
+        written.keys,
         written.segments,
     )
 

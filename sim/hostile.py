@@ -279,7 +279,7 @@ class Intruder:
             pass  # it has been made before
         except AlvearyError:
             return
-        page = Page((Extent(segment, 0, 1, bytes(32)),))
+        page = Page((Extent(segment, 0, 1, bytes(32), 0),))
         await self._ask("sharing another tenant's segment", self._commit(OWN_BUCKET, (page,), 1))
 
     async def _play_cell(self) -> None:

@@ -5,7 +5,7 @@ Source: docs/data-path.md, "Talking to coordinators".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import trio
@@ -29,6 +29,9 @@ TENANT_NOT_OPEN: Final = "tenant_not_open"
 
 FINAL_REASONS: Final = frozenset({"no_ring"})
 """Unavailable answers of a live coordinator that another try soon would not change."""
+
+ELSEWHERE_REASONS: Final = frozenset({"wrong_server_key", "bad_grant", "segment_id_repeated"})
+"""Violations of one coordinator that say nothing of the others."""
 
 ASKING: Final[frozenset[type[Request]]] = frozenset(
     {
@@ -88,13 +91,21 @@ class Directory:
         self._renewing = trio.Lock()
         self._lease_dropped = trio.Event()
 
-    async def call(self, request: Request, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    async def call(
+        self,
+        request: Request,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        check: Callable[[Any], None] | None = None,
+    ) -> Any:
         """Ask a live coordinator; go on to the next, and try again for some seconds, while none
         can be reached.
 
         Args:
             request: its ``tenant_id``, where it has one, is one of our tenants.
             timeout_s: for one try.
+            check: is given the reply, and raises PeerViolation when no honest coordinator could
+                have given it. The connection is dropped then, and the next coordinator asked.
 
         Returns:
             The reply, of the type ``request.reply`` (that is checked).
@@ -102,6 +113,7 @@ class Directory:
         Raises:
             Unavailable: no coordinator answered, or it says that it cannot now.
             Outcome: the connection died under a request that must not be repeated blindly.
+            PeerViolation: what ``check`` raised, of the last coordinator asked.
             AlvearyError: what the coordinator answered.
         """
         deadline = trio.current_time() + RETRY_FOR_S
@@ -109,7 +121,7 @@ class Directory:
         while True:
             which = self._current
             try:
-                return await self._ask(*self._coordinators[which], request, timeout_s)
+                return await self._ask(*self._coordinators[which], request, timeout_s, check)
             except Unavailable as error:
                 if error.reason in FINAL_REASONS:
                     raise
@@ -119,7 +131,7 @@ class Directory:
                     raise
                 last = error
             except PeerViolation as error:
-                if error.reason != "wrong_server_key" or len(self._coordinators) == 1:
+                if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
                     raise
                 last = error
             if trio.current_time() + pause_s >= deadline:
@@ -131,7 +143,14 @@ class Directory:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
-    async def _ask(self, address: Address, pin: PeerId, request: Request, timeout_s: float) -> Any:
+    async def _ask(
+        self,
+        address: Address,
+        pin: PeerId,
+        request: Request,
+        timeout_s: float,
+        check: Callable[[Any], None] | None,
+    ) -> Any:
         connection = await self._pool.connection(address, pin, timeout_s=timeout_s)
         tenant_id = getattr(request, "tenant_id", None)
         if tenant_id is not None and type(request) is not TenantOpen:
@@ -147,6 +166,12 @@ class Directory:
             await self._open_all(connection)
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         assert isinstance(reply, request.reply)
+        if check is not None:
+            try:
+                check(reply)
+            except PeerViolation as error:
+                connection.reject(error)
+                raise
         return reply
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:

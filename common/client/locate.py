@@ -91,15 +91,17 @@ class Locator:
         segment = run.extent.segment_id
         if fresh or trio.current_time() >= self._stale_at or segment not in self._places:
             await self._look_up(first, last)
-        reader = self._readers.get(segment)
+        # Two tries under one id are two segments to a reader: each has a key of its own.
+        sealed_as = (segment, run.extent.commitment, run.extent.number)
+        reader = self._readers.get(sealed_as)
         if reader is None:
             place = self._places.get(segment)
             if place is None:
                 raise Unavailable("segment_not_placed")
-            key = segment_key(self._key(run), segment)
+            key = segment_key(self._key(run), segment, run.extent.number)
             cipher = StripeCipher(key, self._version.tenant.tenant_id, segment)
             reader = SegmentReader(self._resources, place, self._endpoints, cipher, self._report)
-            self._readers[segment] = reader
+            self._readers[sealed_as] = reader
         if run.offset + run.length > reader.geometry.segment_bytes:
             raise Corrupt("extent_beyond_segment")
         return reader
@@ -139,7 +141,7 @@ class Locator:
         self._pages: dict[int, Page] = dict(self._checked_pages(record))
         self._places = {place.segment_id: place for place in record.places}
         self._endpoints = record.endpoints
-        self._readers: dict[SegmentId, SegmentReader] = {}
+        self._readers: dict[tuple[SegmentId, bytes, int], SegmentReader] = {}
         self._stale_at = trio.current_time() + STALE_AFTER_S
 
     def _checked_pages(self, record: ObjectRecord) -> Iterator[tuple[int, Page]]:

@@ -21,7 +21,7 @@ from common.client.put import Written, write_object
 from common.client.reports import Reports
 from common.client.resources import Background, Resources
 from common.client.stock import Stock
-from common.crypto.keys import TenantKey
+from common.crypto.keys import KEY_BYTES, TenantKey
 from common.format.manifest import Manifest
 from common.limits import MAX_SINGLE_PUT_BYTES
 from common.ports import Buffer, Chance, Entropy, Log, Workers
@@ -38,6 +38,8 @@ class SwarmClient:
         directory: running; finds coordinators and keeps the write lease.
         pool: running; connections to cells.
         workers: for sealing, encoding and hashing.
+        entropy: upload keys.
+        chance: jitter of retries.
         log: lost segments, bad shards.
         budget_bytes: of all streams together; at least GATEWAY_BUFFER_BUDGET_BYTES / 4.
     """
@@ -56,6 +58,7 @@ class SwarmClient:
         self._directory = directory
         self._pool = pool
         self._workers = workers
+        self._entropy = entropy
         self._chance = chance
         self._log = log
         self._health = SlotHealth()
@@ -103,7 +106,6 @@ class SwarmClient:
         tenant: TenantKey,
         receive: Callable[[], Awaitable[Buffer]],
         size: int,
-        upload_key: bytes,
     ) -> Written:
         """Write ``size`` bytes to rings; every segment is durable at its quorum on return.
 
@@ -112,18 +114,19 @@ class SwarmClient:
             receive: gives the next chunk, empty at the end. Chunks are given away: they must not
                 be changed later. Exactly ``size`` bytes are taken and nothing is asked beyond.
             size: 0..MAX_SINGLE_PUT_BYTES.
-            upload_key: 32 random bytes, fresh for this write; whoever has them can read it.
 
         Returns:
-            What to commit, or to :meth:`abandon`.
+            What to commit, or to :meth:`abandon`. Its upload key was drawn for this write.
 
         Raises:
             Unavailable: ``write_quorum_lost``, ``no_ring``, or no coordinator. Everything was
                 aborted and abandoned; the whole write may be tried again.
+            PeerViolation: ``bad_grant``, ``segment_id_repeated``: likewise.
             Refused: ``body_too_short``: likewise.
             Exception: what ``receive`` raises: likewise.
         """
         assert 0 <= size <= MAX_SINGLE_PUT_BYTES
+        upload_key = self._entropy(KEY_BYTES)
         return await write_object(
             self._resources(), self._directory, self._stock, tenant, receive, size, upload_key
         )

@@ -66,6 +66,7 @@ class PeerConnection:
         self._last_received = self._busy_since = trio.current_time()
         self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
+        self._scope = trio.CancelScope()
         self.state: dict[str, Any] = {}
         """For the owner's use: what was agreed on this connection."""
 
@@ -244,12 +245,19 @@ class PeerConnection:
     async def run(self) -> None:
         """Carry calls until the connection ends or is cancelled; the calls get the error."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._until_lost, self._outbox.run, nursery.cancel_scope)
-                nursery.start_soon(self._until_lost, self._keep_time, nursery.cancel_scope)
-                await self._until_lost(self._receive, nursery.cancel_scope)
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._until_lost, self._outbox.run)
+                    nursery.start_soon(self._until_lost, self._keep_time)
+                    await self._until_lost(self._receive)
         finally:
             await self.close()
+
+    def reject(self, error: PeerViolation) -> None:
+        """Drop the connection for what the peer answered on it and the protocol core cannot judge.
+        Calls in flight end as when it is lost, and no call begins on it any more."""
+        self._lose(error)
+        self._scope.cancel()
 
     async def close(self) -> None:
         """Drop the connection; calls in flight end with Outcome ``connection_lost``."""
@@ -285,14 +293,12 @@ class PeerConnection:
                 raise Unavailable("connection_lost", cause="closed by peer")
             self._core.bytes_received(count)
 
-    async def _until_lost(
-        self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope
-    ) -> None:
+    async def _until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except AlvearyError as error:
             self._lose(error)
-            scope.cancel()
+            self._scope.cancel()
 
     async def _receive(self) -> None:
         core, stream, waiting = self._core, self._stream, self._waiting

@@ -5,7 +5,8 @@ Source: docs/data-path.md, "Writing".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 import trio
@@ -40,11 +41,18 @@ TRY_AGAIN_S: Final = (0.1, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write made: commit it or abandon it."""
+    """What a write made: commit it or abandon it. ``upload_key``: opens it, and nothing else;
+    the manifest of what has these pages lists it."""
 
     size: int
     pages: tuple[Page, ...]
     segments: tuple[NewSegment, ...]
+    upload_key: bytes = field(repr=False)
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The upload keys that a manifest of these pages needs: none for no pages."""
+        return (self.upload_key,) if self.pages else ()
 
 
 async def write_object(
@@ -56,7 +64,11 @@ async def write_object(
     size: int,
     upload_key: bytes,
 ) -> Written:
-    """Write ``size`` bytes; see :meth:`common.client.objects.SwarmClient.write`."""
+    """Write ``size`` bytes; see :meth:`common.client.objects.SwarmClient.write`.
+
+    Args:
+        upload_key: 32 random bytes, drawn for this call: its tries are numbered from 0.
+    """
     writer = _Writer(resources, directory, stock, tenant, Source(receive), upload_key)
     try:
         return await writer.write(size)
@@ -66,13 +78,16 @@ async def write_object(
 
 
 class _Stage:
-    """One segment being written: its geometry, its cipher and the try under way."""
+    """One try at a segment: its geometry, its number and its cipher."""
 
-    def __init__(self, grant: Grant, size: int, upload_key: bytes, tenant_id: TenantId) -> None:
+    def __init__(
+        self, grant: Grant, size: int, upload_key: bytes, number: int, tenant_id: TenantId
+    ) -> None:
         self.grant = grant
+        self.number = number
         self.geometry = Geometry.plan(grant.k, grant.n, size)
         self.code = make_code(grant.k, grant.n)
-        key = segment_key(upload_key, grant.segment_id)
+        key = segment_key(upload_key, grant.segment_id, number)
         self.cipher = StripeCipher(key, tenant_id, grant.segment_id)
 
     def hold_bytes(self, stripe: int) -> tuple[int, int]:
@@ -99,6 +114,10 @@ class _Writer:
         self._tenant_id = tenant.tenant_id
         self._source = source
         self._upload_key = upload_key
+        self._commitment = commitment_of(upload_key)
+        self._numbers = count()
+        """One for each stage: no two seal under one key, whatever ids a coordinator grants."""
+        self._extents: list[Extent] = []
         self._segments: list[NewSegment] = []
         self.begun: list[tuple[SegmentId, int]] = []
         """Segments of which some cell may have something, with their rings."""
@@ -111,16 +130,19 @@ class _Writer:
         else:
             await self._write_large(size)
         self._resources.abandons.add(self._tenant_id, self._given_up)
-        commitment = commitment_of(self._upload_key)
-        extents = [
-            Extent(segment.segment_id, 0, segment.segment_bytes, commitment)
-            for segment in self._segments
-        ]
-        return Written(size, pages_of_extents(extents), tuple(self._segments))
+        pages = pages_of_extents(self._extents)
+        return Written(size, pages, tuple(self._segments), self._upload_key)
 
     def _stage(self, grant: Grant, size: int) -> _Stage:
         self.begun.append((grant.segment_id, grant.ring))
-        return _Stage(grant, size, self._upload_key, self._tenant_id)
+        return _Stage(grant, size, self._upload_key, next(self._numbers), self._tenant_id)
+
+    def _keep(self, stage: _Stage, segment: NewSegment) -> None:
+        """Note a segment that is durable, as its stage sealed it."""
+        self._segments.append(segment)
+        self._extents.append(
+            Extent(segment.segment_id, 0, segment.segment_bytes, self._commitment, stage.number)
+        )
 
     async def _encode(self, stage: _Stage, stripe: int, plain: Buffer) -> EncodedStripe:
         if len(plain) <= INLINE_STRIPE_BYTES:
@@ -141,11 +163,11 @@ class _Writer:
         await budget.take(held)
         try:
             plain = await self._source.take(size)
-            self._segments.append(await self._try_small(grant, plain))
+            await self._try_small(grant, plain)
         finally:
             budget.give(held)
 
-    async def _try_small(self, grant: Grant, plain: Buffer) -> NewSegment:
+    async def _try_small(self, grant: Grant, plain: Buffer) -> None:
         for pause_s in (0.0, *TRY_AGAIN_S):
             if pause_s:
                 await self._pause(pause_s)
@@ -158,7 +180,8 @@ class _Writer:
             encoded = await self._encode_all(stage, plain)
             segment = await WholeWrite(self._resources, grant, stage.geometry, encoded).run()
             if segment is not None:
-                return segment
+                self._keep(stage, segment)
+                return
             self._given_up.append((grant.segment_id, grant.ring))
         raise Unavailable("write_quorum_lost")
 
@@ -191,18 +214,16 @@ class _Writer:
     async def _write_segments(self, size: int, nursery: trio.Nursery) -> None:
         sizes = segment_sizes(size)
         line = self._stock.line(self._tenant_id, sizes)
-        ending: SegmentUpload | None = None
+        ending: _Ending | None = None
         for length in sizes:
-            upload = await self._write_segment(length, line, nursery)
+            written = await self._write_segment(length, line, nursery)
             if ending is not None:
-                self._segments.append(_durable(await ending.wait_end()))
-            ending = upload
+                self._keep(ending.stage, _durable(await ending.upload.wait_end()))
+            ending = written
         assert ending is not None
-        self._segments.append(_durable(await ending.wait_end()))
+        self._keep(ending.stage, _durable(await ending.upload.wait_end()))
 
-    async def _write_segment(
-        self, length: int, line: GrantLine, nursery: trio.Nursery
-    ) -> SegmentUpload:
+    async def _write_segment(self, length: int, line: GrantLine, nursery: trio.Nursery) -> _Ending:
         """Hand all stripes of a segment to its upload; it may not have ended when this returns."""
         head = _Head()
         stage = self._stage(await line.take(), length)
@@ -256,7 +277,7 @@ class _Writer:
                 await again()
         finally:
             head.drop()
-        return upload
+        return _Ending(stage, upload)
 
     def _begin(self, stage: _Stage, nursery: trio.Nursery) -> SegmentUpload:
         upload = SegmentUpload(self._resources, stage.grant, stage.geometry)
@@ -275,6 +296,14 @@ class _Writer:
             with upload.producer_waits():
                 await budget.take(plain_bytes + unit_bytes)
         return StripeHold(budget, plain_bytes, unit_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A segment all of whose stripes were handed to its upload, which may not have ended."""
+
+    stage: _Stage
+    upload: SegmentUpload
 
 
 class _Head:

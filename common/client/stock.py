@@ -21,12 +21,13 @@ from common.limits import (
     MAX_SEGMENTS_PER_GRANT,
     MAX_SLOTS,
     MAX_STOCKED_GRANTS,
+    SEGMENT_IDS_REMEMBERED,
     SMALL_OBJECT_BYTES,
 )
 from common.ports import Address, Log
 from common.protocol.put_plan import best_grant
 from common.protocol.slot_health import SlotHealth
-from common.wire.messages import Grants, WriteStart
+from common.wire.messages import Grants, SegmentGrant, WriteStart
 
 LOOKS_AHEAD: Final = 8
 """Grants compared when one is chosen."""
@@ -50,13 +51,47 @@ class Grant:
     """Monotonic: from then on its orders are too old to begin with."""
 
 
-def checked_grants(reply: Grants, now: float) -> list[Grant]:
-    """The grants of a reply.
+class GrantedIds:
+    """The segment ids granted lately, so that one granted twice is noticed.
+
+    No key depends on it: the upload key and the number of the try make every segment key unique. A
+    repeated id is a broken coordinator all the same, and two segments of one id cannot both live.
+
+    Args:
+        most: ids remembered for certain; up to twice as many are held.
+    """
+
+    def __init__(self, most: int = SEGMENT_IDS_REMEMBERED) -> None:
+        self._most = most
+        self._newer: set[SegmentId] = set()
+        self._older: set[SegmentId] = set()
+
+    def add(self, grants: Sequence[SegmentGrant]) -> None:
+        """Remember the ids of a reply.
+
+        Raises:
+            PeerViolation: ``segment_id_repeated``: one of them was granted before, or twice in this
+                reply. None of the reply's ids is remembered.
+        """
+        ids = {grant.segment_id for grant in grants}
+        if len(ids) != len(grants) or not (
+            ids.isdisjoint(self._newer) and ids.isdisjoint(self._older)
+        ):
+            raise PeerViolation("segment_id_repeated")
+        if len(self._newer) + len(ids) > self._most:
+            self._older, self._newer = self._newer, set()
+        self._newer |= ids
+
+
+def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
+    """The grants of a reply: at least one, of the lease asked for, no more than asked for.
 
     Raises:
-        PeerViolation: ``bad_grant``: figures that do not fit together.
+        PeerViolation: ``bad_grant``: figures that do not fit together or the question.
     """
     cells = [endpoint.cell_id for endpoint in reply.endpoints]
+    if not 1 <= len(reply.grants) <= asked.count:
+        raise PeerViolation("bad_grant")
     addresses = [Address(endpoint.host, endpoint.port) for endpoint in reply.endpoints]
     # A third of the life is for the wait in stock, the rest for the upload.
     good_until = now + reply.expires_in_s / 3
@@ -69,6 +104,7 @@ def checked_grants(reply: Grants, now: float) -> list[Grant]:
             or len(set(places)) != each.n
             or len(each.orders) != each.n
             or max(places) >= len(cells)
+            or lease_of(each.segment_id) != asked.lease
         ):
             raise PeerViolation("bad_grant")
         grants.append(
@@ -101,6 +137,7 @@ class Stock:
         self._health = health
         self._log = log
         self._shelves: dict[TenantId, _Shelf] = {}
+        self._granted = GrantedIds()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the refills until cancelled."""
@@ -117,6 +154,7 @@ class Stock:
 
         Raises:
             Unavailable: no coordinator, or ``no_ring``.
+            PeerViolation: as :meth:`fetch`.
         """
         shelf = self._shelves.get(tenant_id)
         if shelf is None:
@@ -142,21 +180,30 @@ class Stock:
 
         Raises:
             Unavailable: no coordinator, or ``no_ring``.
+            PeerViolation: ``bad_grant``, ``segment_id_repeated``: no coordinator gave grants that
+                fit; the connections to those that gave others were dropped.
         """
         assert 1 <= count <= MAX_SEGMENTS_PER_GRANT
-        asked_at = trio.current_time()
         lease = await self._directory.lease()
         try:
-            reply = await self._directory.call(WriteStart(tenant_id, lease, count, segment_bytes))
+            return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
         except Refused as error:
             if error.reason != "lease_ended":
                 raise
-            self._directory.lease_has_ended(lease)
-            lease = await self._directory.lease()
-            reply = await self._directory.call(WriteStart(tenant_id, lease, count, segment_bytes))
-        grants = checked_grants(reply, asked_at)
-        if not grants:
-            raise PeerViolation("bad_grant")
+        self._directory.lease_has_ended(lease)
+        lease = await self._directory.lease()
+        return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
+
+    async def _ask(self, request: WriteStart) -> list[Grant]:
+        asked_at = trio.current_time()
+        grants: list[Grant] = []
+
+        def check(reply: Grants) -> None:
+            nonlocal grants
+            grants = checked_grants(reply, request, asked_at)
+            self._granted.add(reply.grants)
+
+        await self._directory.call(request, check=check)
         return grants
 
     def line(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantLine:

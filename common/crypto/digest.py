@@ -16,7 +16,7 @@ from common.wire.messages import Page
 
 _ROOT_HEAD: Final = struct.Struct(">QQI")
 _PAGE_HEAD: Final = struct.Struct(">I")
-_EXTENT: Final = struct.Struct(">16sQQ32s")
+_EXTENT: Final = struct.Struct(">16sQQ32sQ")
 _ROOT_CONTEXT: Final = "alveary shard root v1"
 _PAGE_CONTEXT: Final = "alveary manifest page v1"
 
@@ -40,11 +40,13 @@ def shard_root(unit_bytes: int, shard_bytes: int, leaves: bytes) -> bytes:
 
 
 def page_digest(page: Page) -> bytes:
-    """The digest of a page, 32 bytes: binds every extent's segment, offset, length and key
-    commitment, their order and number."""
+    """The digest of a page, 32 bytes: binds every extent's segment, offset, length, key commitment
+    and number, their order and how many they are."""
     parts = [_PAGE_HEAD.pack(len(page.extents))]
     for extent in page.extents:
         parts.append(
-            _EXTENT.pack(extent.segment_id, extent.offset, extent.length, extent.commitment)
+            _EXTENT.pack(
+                extent.segment_id, extent.offset, extent.length, extent.commitment, extent.number
+            )
         )
     return blake3(b"".join(parts), derive_key_context=_PAGE_CONTEXT).digest()

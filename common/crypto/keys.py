@@ -147,13 +147,15 @@ def commitment_of(upload_key: bytes) -> bytes:
     return blake3(upload_key, derive_key_context="alveary upload key commitment v1").digest()
 
 
-def segment_key(upload_key: bytes, segment: SegmentId) -> bytes:
-    """The key of one segment's stripes, 32 bytes.
+def segment_key(upload_key: bytes, segment: SegmentId, number: int) -> bytes:
+    """The key of one try at one segment's stripes, 32 bytes.
 
     Args:
-        upload_key: 32 random bytes, sealed in the manifest.
-        segment: the segment's id; with one upload key, every segment has another key.
+        upload_key: 32 random bytes, drawn for one write, sealed in the manifest.
+        segment: the segment's id. A coordinator gives it, so it makes no key unique.
+        number: counted by the writer, from 0: no two tries at segments under one upload key have
+            the same. Any integer of a record.
     """
     assert len(upload_key) == KEY_BYTES
     assert len(segment) == SEGMENT_ID_BYTES
-    return _derive(upload_key, segment, b"alveary segment key v1")
+    return _derive(upload_key, segment, b"alveary segment key v1" + number.to_bytes(8, "big"))

@@ -31,8 +31,8 @@ class StripeCipher:
     """Seals and opens the stripes of one segment. May be used by several threads at once.
 
     Args:
-        segment_key: 32 bytes from :func:`common.crypto.keys.segment_key`; used for this segment
-            only, and for sealing each of its stripes at most once.
+        segment_key: 32 bytes from :func:`common.crypto.keys.segment_key`; used for one try at this
+            segment only, and for sealing each of its stripes at most once.
         tenant: the tenant that owns the segment.
         segment: the segment.
     """

@@ -8,7 +8,7 @@ Source: docs/data-path.md, "Reading".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.limits import MAX_EXTENTS_PER_PAGE, MAX_UNITS_PER_READ_BYTES
 from common.wire.messages import Extent, Page
@@ -95,17 +95,16 @@ def join_runs(runs: Sequence[Run]) -> list[Extent]:
     one segment become one."""
     extents: list[Extent] = []
     for run in runs:
-        new = Extent(run.extent.segment_id, run.offset, run.length, run.extent.commitment)
+        new = replace(run.extent, offset=run.offset, length=run.length)
         old = extents[-1] if extents else None
         if (
             old is not None
             and old.segment_id == new.segment_id
             and old.commitment == new.commitment
+            and old.number == new.number
             and old.offset + old.length == new.offset
         ):
-            extents[-1] = Extent(
-                old.segment_id, old.offset, old.length + new.length, old.commitment
-            )
+            extents[-1] = replace(old, length=old.length + new.length)
         else:
             extents.append(new)
     return extents

@@ -385,12 +385,14 @@ class WriteAbandon(Request):
 @dataclass(frozen=True, slots=True)
 class Extent(Record):
     """A run of one segment: ``length`` plaintext bytes from ``offset``. ``commitment`` says which
-    upload key opens it (docs/crypto.md, "Key commitment")."""
+    upload key opens it (docs/crypto.md, "Key commitment"), ``number`` which of the writer's tries
+    at a segment it was: the segment key is derived from both."""
 
     segment_id: Segment
     offset: int
     length: int
     commitment: Digest
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

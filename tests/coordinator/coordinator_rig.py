@@ -163,7 +163,7 @@ class Gateway(Peer):
 
 def page(*extents):
     return m.Page(
-        tuple(m.Extent(SegmentId(s), offset, length, bytes(32)) for s, offset, length in extents)
+        tuple(m.Extent(SegmentId(s), offset, length, bytes(32), 0) for s, offset, length in extents)
     )
 
 

@@ -27,6 +27,8 @@ from common.ids import BucketId, SegmentId, VersionId
 
 CANARY = b"CANARY-of-honey-" + os.urandom(16).hex().encode()
 CELLS = 3
+TRIES = 4
+"""Tries at segments that the writes here are taken to have needed at most."""
 
 
 class RecordingProxy:
@@ -225,7 +227,12 @@ def content_keys(coordinator: Path, copy: Path, tenant: TenantKey) -> list[bytes
         segments = [SegmentId(row[0]) for row in sql.execute("SELECT segment_id FROM segments")]
     assert uploads
     assert segments
-    derived = [segment_key(upload, segment) for upload in uploads for segment in segments]
+    derived = [
+        segment_key(upload, segment, number)
+        for upload in uploads
+        for segment in segments
+        for number in range(TRIES)
+    ]
     return [*uploads, *derived]
 
 

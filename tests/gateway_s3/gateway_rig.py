@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -22,7 +22,7 @@ import trio
 
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound, Refused
-from common.format.manifest import AccessKeyRecord, Manifest, seal_access_key
+from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
 from common.http.records import BytesBody, Request, Response
 from common.ids import TenantId
 from common.ports import Buffer
@@ -59,6 +59,7 @@ class Written:
     size: int
     pages: tuple[m.Page, ...]
     segments: tuple[m.NewSegment, ...]
+    keys: tuple[bytes, ...]
 
 
 class MemoryDirectory:
@@ -325,7 +326,6 @@ class MemorySwarm:
         tenant: TenantKey,
         receive: Callable[[], Awaitable[Buffer]],
         size: int,
-        upload_key: bytes,
     ) -> Written:
         data = bytearray()
         while len(data) < size:
@@ -334,13 +334,14 @@ class MemorySwarm:
             data += chunk
         assert len(data) == size
         if not size:
-            return Written(0, (), ())
-        segment_id = self.directory.node.world.entropy(16)
+            return Written(0, (), (), ())
+        entropy = self.directory.node.world.entropy
+        segment_id, upload_key = entropy(16), entropy(32)
         commitment = commitment_of(upload_key)
         self.segments[segment_id] = (commitment, bytes(data))
-        extent = m.Extent(segment_id, 0, size, commitment)  # type: ignore[arg-type]
+        extent = m.Extent(segment_id, 0, size, commitment, 0)  # type: ignore[arg-type]
         segment = m.NewSegment(segment_id, 1, size, size, size, b"", 1)  # type: ignore[arg-type]
-        return Written(size, (m.Page((extent,)),), (segment,))
+        return Written(size, (m.Page((extent,)),), (segment,), (upload_key,))
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
         for segment in written.segments:
@@ -390,12 +391,7 @@ class MemorySwarm:
                 start, end = max(first, at), min(last + 1, at + extent.length)
                 if start < end:
                     extents.append(
-                        m.Extent(
-                            extent.segment_id,
-                            extent.offset + start - at,
-                            end - start,
-                            extent.commitment,
-                        )
+                        replace(extent, offset=extent.offset + start - at, length=end - start)
                     )
                 at += extent.length
         return (m.Page(tuple(extents)),) if extents else ()
@@ -469,8 +465,14 @@ class Rig:
         async def more_tenants() -> bool:
             return False
 
+        self.tenant = self.tenants[self.directory.keys["AK"].tenant_id]
         keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
         self.app = App(self.backend, keys, domains)
+
+    def opened(self, version: Version) -> Manifest:
+        """The manifest of a version of the tenant ``AK``, opened."""
+        record, name = version.record, version.request.name
+        return open_manifest(self.tenant, record.bucket_id, name, record.version_id, record.sealed)
 
     def sign(
         self,

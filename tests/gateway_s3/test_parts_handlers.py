@@ -10,6 +10,7 @@ import pytest
 import trio
 from gateway_rig import Answer, Rig
 
+from common.crypto.keys import commitment_of
 from common.limits import MIN_PART_BYTES
 
 PART = bytes(range(256)) * (MIN_PART_BYTES // 256)
@@ -86,6 +87,21 @@ async def test_parts_become_one_object(rig: Rig) -> None:
     assert (missing.status, missing.code) == (416, "InvalidPartNumber")
     both = await rig.ask("GET", "/bucket/key", "partNumber=1", headers={"Range": "bytes=0-1"})
     assert (both.status, both.code) == (400, "InvalidRequest")
+
+
+@pytest.mark.fault("C1")
+async def test_every_try_at_a_part_is_written_under_a_key_of_its_own(rig: Rig) -> None:
+    upload = await begin(rig)
+    etags = []
+    for number in (1, 1, 2, 3):
+        etags.append((number, (await part(rig, upload, number, PART)).headers["etag"]))
+    tries = [commitments for commitments, _ in rig.swarm.segments.values()]
+    assert len(set(tries)) == 4
+    assert (await complete(rig, upload, etags[1:])).status == 200
+    (version,) = rig.directory.current.values()
+    manifest = rig.opened(version)
+    assert {commitment_of(key) for key in manifest.keys} == set(tries[1:])
+    assert (await rig.ask("GET", "/bucket/key")).body == 3 * PART
 
 
 async def test_completing_again_answers_the_same(rig: Rig) -> None:

@@ -104,7 +104,7 @@ class Life:
             bytes(32 * N),
             (1 << QUORUM) - 1,
         )
-        return segment, Page((Extent(segment.segment_id, 0, SIZE, bytes(32)),))
+        return segment, Page((Extent(segment.segment_id, 0, SIZE, bytes(32), 0),))
 
     async def put(self, name, new_segments, pages, condition=Condition()):  # noqa: B008 - frozen
         version = self.model.version()

@@ -27,7 +27,6 @@ from common.wire import messages as m
 from sim.world import SimNode, SimSwarm
 
 TENANT = TenantKey(TenantId(b"t" * 16), b"k" * 32)
-UPLOAD_KEY = bytes(range(32))
 BUCKET_ID = BucketId(b"b" * 16)
 VERSION = VersionId(b"v" * 16)
 ORDERS_LAST_S = 900
@@ -191,8 +190,16 @@ def suppress_lost_listener() -> Iterator[None]:
 class FakeCoordinator:
     """Grants places on all cells in turn and remembers what is committed."""
 
-    def __init__(self, sim: SimSwarm, cells: list[FakeCell], k: int, n: int, quorum: int) -> None:
-        self.node = sim.node("coordinator")
+    def __init__(
+        self,
+        sim: SimSwarm,
+        cells: list[FakeCell],
+        k: int,
+        n: int,
+        quorum: int,
+        name: str = "coordinator",
+    ) -> None:
+        self.node = sim.node(name)
         self.identity = KeyPair.generate(self.node.world.entropy)
         self.cells = cells
         self.k, self.n, self.quorum = k, n, quorum
@@ -202,6 +209,7 @@ class FakeCoordinator:
         self.reported: list[m.BadShard] = []
         self.requests: list[m.Request] = []
         self.faults: dict[type[m.Request], Callable[[Any], Any]] = {}
+        self.on_grants: Callable[[m.Grants], m.Grants] | None = None
         self.segments: dict[bytes, tuple[m.NewSegment, list[int]]] = {}
         self.places: dict[bytes, list[int]] = {}
         self.pages: tuple[m.Page, ...] = ()
@@ -277,7 +285,8 @@ class FakeCoordinator:
             grants.append(
                 m.SegmentGrant(segment, ring, self.k, self.n, self.quorum, tuple(places), orders)
             )
-        return m.Grants(self.endpoints(), tuple(grants), ORDERS_LAST_S)
+        reply = m.Grants(self.endpoints(), tuple(grants), ORDERS_LAST_S)
+        return reply if self.on_grants is None else self.on_grants(reply)
 
     def endpoints(self) -> tuple[m.Endpoint, ...]:
         return tuple(m.Endpoint(cell.identity.peer_id, cell.node.name, 7000) for cell in self.cells)
@@ -297,13 +306,18 @@ class FakeCoordinator:
 
     # --- one version, as if committed -----------------------------------------------------------
 
-    def commit(self, written: Written, pages: tuple[m.Page, ...] | None = None) -> Manifest:
+    def commit(
+        self,
+        written: Written,
+        pages: tuple[m.Page, ...] | None = None,
+        keys: tuple[bytes, ...] | None = None,
+    ) -> Manifest:
         for segment in written.segments:
             self.segments[segment.segment_id] = (segment, self.places[segment.segment_id])
         self.pages = written.pages if pages is None else pages
         self.size = sum(page_bytes(page) for page in self.pages)
         entries = tuple(PageEntry(page_digest(page), page_bytes(page)) for page in self.pages)
-        return Manifest(1, self.size, entries, (bytes(32), UPLOAD_KEY), b"")
+        return Manifest(1, self.size, entries, (bytes(32), *(keys or written.keys)), b"")
 
     def record(self, first: int, last: int) -> m.ObjectRecord:
         placed: list[m.PlacedPage] = []
@@ -368,7 +382,7 @@ class FakeSwarm:
         self.nursery: trio.Nursery
 
     async def write(self, data: Buffer, *, chunk: int = 100_000) -> Written:
-        return await self.client.write(TENANT, receiver(data, chunk), len(data), UPLOAD_KEY)
+        return await self.client.write(TENANT, receiver(data, chunk), len(data))
 
     async def read(self, manifest: Manifest, first: int = 0, last: int | None = None) -> bytes:
         async with self.reading(manifest, first, last) as chunks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -9,12 +10,10 @@ import pytest
 import trio
 from fake_swarm import (
     TENANT,
-    UPLOAD_KEY,
     FakeSwarm,
     content,
     failing,
     fake_swarm,
-    receiver,
     stalling,
 )
 from hypothesis import HealthCheck, given, settings
@@ -25,9 +24,11 @@ from common.client.objects import Written
 from common.crypto.digest import leaf, page_digest
 from common.errors import Corrupt, NotFound, Unavailable
 from common.format.manifest import Manifest, PageEntry
+from common.ids import SegmentId
 from common.limits import MIB, READ_AHEAD_BYTES
 from common.protocol.get_plan import page_bytes, pages_of_extents
 from common.wire import messages as m
+from common.wire.records import MAX_UINT
 
 LOSSES = [lost for count in range(3) for lost in combinations(range(6), count)]
 
@@ -193,7 +194,7 @@ async def test_bytes_that_were_sealed_otherwise_are_corrupt(autojump_clock: Mock
     async with fake_swarm() as swarm:
         written = await swarm.write(content(3000))
         manifest = swarm.coordinator.commit(written)
-        other = await swarm.client.write(TENANT, receiver(content(3000, 1)), 3000, UPLOAD_KEY)
+        other = await swarm.write(content(3000, 1))
         new, old = other.segments[0], written.segments[0]
         for cell in swarm.cells:
             for slot in range(6):
@@ -217,10 +218,12 @@ async def test_a_page_that_the_manifest_does_not_bind_is_refused(
         manifest = swarm.coordinator.commit(written)
         extent = written.pages[0].extents[0]
         for wrong in (
-            m.Extent(extent.segment_id, 0, 2999, extent.commitment),
-            m.Extent(extent.segment_id, 1, 3000, extent.commitment),
-            m.Extent(extent.segment_id, 0, 3000, bytes(32)),
-            m.Extent(extent.segment_id[::-1], 0, 3000, extent.commitment),
+            replace(extent, length=2999),
+            replace(extent, offset=1),
+            replace(extent, commitment=bytes(32)),
+            replace(extent, segment_id=SegmentId(extent.segment_id[::-1])),
+            replace(extent, number=1),
+            replace(extent, number=MAX_UINT),
         ):
             swarm.coordinator.pages = (m.Page((wrong,)),)
             with pytest.raises((Corrupt, KeyError)) as caught:
@@ -369,10 +372,10 @@ def test_ranges_and_copies_of_ranges_give_the_bytes_they_name(data: st.DataObjec
             model, written = await write_parts(swarm, parts)
             extents = [e for each in written for page in each.pages for e in page.extents]
             pages = tuple(m.Page((extent,)) for extent in extents)
-            everything = Written(
-                len(model), pages, tuple(s for each in written for s in each.segments)
-            )
-            manifest = coordinator.commit(everything)
+            keys = tuple(each.upload_key for each in written)
+            segments = tuple(s for each in written for s in each.segments)
+            everything = Written(len(model), pages, segments, keys[0])
+            manifest = coordinator.commit(everything, keys=keys)
             for _ in range(3):
                 first = data.draw(st.integers(0, len(model) - 1))
                 last = data.draw(st.integers(first, len(model) - 1))
@@ -380,7 +383,7 @@ def test_ranges_and_copies_of_ranges_give_the_bytes_they_name(data: st.DataObjec
             copied = await swarm.client.copy_pages(
                 TENANT, "b", b"name", coordinator.record(first, last), manifest, first, last
             )
-            copy = coordinator.commit(Written(0, copied, ()), copied)
+            copy = coordinator.commit(Written(0, copied, (), keys[0]), copied, keys)
             assert await swarm.read(copy) == model[first : last + 1]
 
     trio.run(run, clock=MockClock(autojump_threshold=0))
@@ -399,10 +402,9 @@ async def write_parts(swarm: FakeSwarm, sizes: list[int]) -> tuple[bytes, list[W
 async def test_a_copy_of_many_extents_is_cut_into_pages(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(1000)
-        segment = (await swarm.write(data)).pages[0].extents[0]
-        extents = [
-            m.Extent(segment.segment_id, 2 * at % 1000, 1, segment.commitment) for at in range(600)
-        ]
+        shared = await swarm.write(data)
+        segment = shared.pages[0].extents[0]
+        extents = [replace(segment, offset=2 * at % 1000, length=1) for at in range(600)]
         written = await swarm.write(data)
         swarm.coordinator.commit(written)
         swarm.coordinator.segments[segment.segment_id] = (
@@ -413,7 +415,7 @@ async def test_a_copy_of_many_extents_is_cut_into_pages(autojump_clock: MockCloc
         swarm.coordinator.pages, swarm.coordinator.size = pages, 600
         swarm.coordinator.pages_per_reply = 1
         entries = tuple(PageEntry(page_digest(page), page_bytes(page)) for page in pages)
-        manifest = Manifest(1, 600, entries, (UPLOAD_KEY,), b"")
+        manifest = Manifest(1, 600, entries, shared.keys, b"")
         copied = await swarm.client.copy_pages(
             TENANT, "b", b"name", swarm.coordinator.record(5, 590), manifest, 5, 590
         )

@@ -7,7 +7,6 @@ import trio
 from fake_swarm import (
     DOWN,
     TENANT,
-    UPLOAD_KEY,
     FakeSwarm,
     content,
     fake_swarm,
@@ -55,7 +54,7 @@ async def test_nothing_is_asked_for_beyond_the_size(autojump_clock: MockClock) -
         async def receive() -> Buffer:
             return left.pop(0)
 
-        written = await swarm.client.write(TENANT, receive, 7, UPLOAD_KEY)
+        written = await swarm.client.write(TENANT, receive, 7)
         assert await swarm.read(swarm.coordinator.commit(written)) == b"abcdefg"
 
 
@@ -127,7 +126,7 @@ async def test_a_quorum_lost_in_the_middle_fails_the_write(autojump_clock: MockC
             return bytes(MIB)
 
         with pytest.raises(Unavailable) as caught:
-            await swarm.client.write(TENANT, receive, 50 * MIB, UPLOAD_KEY)
+            await swarm.client.write(TENANT, receive, 50 * MIB)
         assert caught.value.reason == "write_quorum_lost"
         assert received < 15 * MIB
         await trio.sleep(3)
@@ -203,7 +202,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(
             return chunk
 
         with pytest.raises(Unavailable) as caught:
-            await swarm.client.write(TENANT, receive_or_fail, size, UPLOAD_KEY)
+            await swarm.client.write(TENANT, receive_or_fail, size)
         assert caught.value.reason == "client_gone"
         await trio.sleep(5)
         stored = {key[0] for cell in swarm.cells for key in cell.shards}
@@ -216,7 +215,7 @@ async def test_a_body_shorter_than_promised_is_refused(autojump_clock: MockClock
     async with fake_swarm() as swarm:
         for size in (100, 3 * MIB):
             with pytest.raises(Refused) as caught:
-                await swarm.client.write(TENANT, receiver(content(size - 1)), size, UPLOAD_KEY)
+                await swarm.client.write(TENANT, receiver(content(size - 1)), size)
             assert caught.value.reason == "body_too_short"
 
 
@@ -228,7 +227,7 @@ async def test_a_cancelled_write_abandons_its_segments(autojump_clock: MockClock
             return bytes(100_000)
 
         with trio.move_on_after(2.0):
-            await swarm.client.write(TENANT, receive, MAX_SINGLE_PUT_BYTES, UPLOAD_KEY)
+            await swarm.client.write(TENANT, receive, MAX_SINGLE_PUT_BYTES)
         await trio.sleep(3)
         assert swarm.coordinator.abandoned
         assert swarm.open_uploads() == 0

@@ -9,7 +9,9 @@ from common.crypto.digest import leaf, page_digest, shard_root
 from common.wire.messages import Extent, Page
 
 LEAVES = [leaf(bytes([number])) for number in range(3)]
-EXTENTS = tuple(Extent(bytes([i]) * 16, i * 100, 50 + i, bytes([i + 100]) * 32) for i in range(3))
+EXTENTS = tuple(
+    Extent(bytes([i]) * 16, i * 100, 50 + i, bytes([i + 100]) * 32, i) for i in range(3)
+)
 
 
 def test_a_leaf_is_plain_blake3():
@@ -48,6 +50,7 @@ def test_a_page_digest_binds_every_field_order_and_number():
         "offset": 7,
         "length": 7,
         "commitment": b"x" * 32,
+        "number": 7,
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Extent)}
     for at, (field, value) in itertools.product(range(3), changes.items()):

@@ -17,6 +17,7 @@ from common.crypto.keys import (
     segment_key,
 )
 from common.errors import BadConfig, Corrupt
+from common.wire.records import MAX_UINT
 
 TENANT = b"T" * 16
 KEY = bytes(range(32))
@@ -141,12 +142,15 @@ def test_the_keys_of_the_tree_all_differ():
         TenantKey(b"U" * 16, KEY).proof(),
         commitment_of(upload),
         commitment_of(KEY),
-        *(segment_key(upload, segment.to_bytes(16, "big")) for segment in range(50)),
-        segment_key(KEY, bytes(16)),
+        *(segment_key(upload, segment.to_bytes(16, "big"), 0) for segment in range(50)),
+        *(segment_key(upload, bytes(16), number) for number in range(1, 50)),
+        segment_key(upload, bytes(16), MAX_UINT),
+        segment_key(KEY, bytes(16), 0),
     ]
     assert len(set(derived)) == len(derived)
     assert {len(each) for each in derived} == {32}
-    assert segment_key(upload, bytes(16)) == hkdf(upload, bytes(16), b"alveary segment key v1", 32)
+    label = b"alveary segment key v1" + (258).to_bytes(8, "big")
+    assert segment_key(upload, bytes(16), 258) == hkdf(upload, bytes(16), label, 32)
 
 
 @pytest.mark.parametrize(("tenant", "key"), [(bytes(15), KEY), (bytes(17), KEY), (TENANT, KEY[1:])])

@@ -18,7 +18,7 @@ STRIPES = (b"first stripe of it", b"second stripe, too", b"third and last one")
 
 
 def cipher_of(upload=UPLOAD, tenant=TENANT, segment=SEGMENT):
-    return StripeCipher(segment_key(upload, segment), tenant, segment)
+    return StripeCipher(segment_key(upload, segment, 0), tenant, segment)
 
 
 def seal(cipher, stripe, last, plaintext):
@@ -88,14 +88,15 @@ def test_a_stripe_opens_only_under_its_own_number_and_flag():
                 open_(cipher, opened_as, last, row[sealed_as])
 
 
-def test_a_stripe_opens_only_for_its_tenant_segment_and_upload_key():
+def test_a_stripe_opens_only_for_its_tenant_segment_upload_key_and_number():
     sealed = seal(cipher_of(), 0, True, STRIPES[0])
     same_key_other_names = [
-        StripeCipher(segment_key(UPLOAD, SEGMENT), OTHER_TENANT, SEGMENT),
-        StripeCipher(segment_key(UPLOAD, SEGMENT), TENANT, OTHER_SEGMENT),
-        StripeCipher(segment_key(UPLOAD, SEGMENT), SEGMENT, TENANT),
-        StripeCipher(segment_key(UPLOAD, OTHER_SEGMENT), TENANT, SEGMENT),
-        StripeCipher(segment_key(UPLOAD[:31] + b"x", SEGMENT), TENANT, SEGMENT),
+        StripeCipher(segment_key(UPLOAD, SEGMENT, 0), OTHER_TENANT, SEGMENT),
+        StripeCipher(segment_key(UPLOAD, SEGMENT, 0), TENANT, OTHER_SEGMENT),
+        StripeCipher(segment_key(UPLOAD, SEGMENT, 0), SEGMENT, TENANT),
+        StripeCipher(segment_key(UPLOAD, OTHER_SEGMENT, 0), TENANT, SEGMENT),
+        StripeCipher(segment_key(UPLOAD[:31] + b"x", SEGMENT, 0), TENANT, SEGMENT),
+        StripeCipher(segment_key(UPLOAD, SEGMENT, 1), TENANT, SEGMENT),
     ]
     for cipher in same_key_other_names:
         with pytest.raises(Corrupt, match="stripe_not_authentic"):

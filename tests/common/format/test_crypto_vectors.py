@@ -34,7 +34,7 @@ def test_keys():
     assert tenant.proof().hex() == v["proof"]
     upload, segment = unhex(v["upload_key"]), unhex(v["segment_id"])
     assert keytree.commitment_of(upload).hex() == v["commitment"]
-    assert keytree.segment_key(upload, segment).hex() == v["segment_key"]
+    assert keytree.segment_key(upload, segment, v["number"]).hex() == v["segment_key"]
     pair = KeyPair.from_private(unhex(v["private_key"]))
     assert (pair.public_key.hex(), pair.peer_id.hex()) == (v["public_key"], v["peer_id"])
     order_key = cell_order_key(unhex(v["swarm_secret"]), unhex(v["cell_id"]))
@@ -153,8 +153,8 @@ def test_digests():
         assert root.hex() == row["root"]
     for row in v["pages"]:
         extents = tuple(
-            Extent(unhex(segment), offset, length, unhex(commitment))
-            for segment, offset, length, commitment in row["extents"]
+            Extent(unhex(segment), offset, length, unhex(commitment), number)
+            for segment, offset, length, commitment, number in row["extents"]
         )
         assert page_digest(Page(extents)).hex() == row["digest"]
 

@@ -30,7 +30,7 @@ def extents(draw: st.DrawFn) -> Extent:
     segment = draw(st.sampled_from(SEGMENTS))
     offset = draw(st.integers(0, 39))
     length = draw(st.integers(1, 40 - offset))
-    return Extent(segment, offset, length, bytes(32))
+    return Extent(segment, offset, length, bytes(32), 0)
 
 
 def bytes_of(of: list[Extent]) -> bytes:
@@ -62,15 +62,22 @@ def test_a_range_is_cut_out_of_pages_exactly(data: st.DataObject, content: list[
 
 
 def test_neighbours_in_one_segment_become_one_extent() -> None:
-    one = Extent(SEGMENTS[0], 0, 40, bytes(32))
+    one = Extent(SEGMENTS[0], 0, 40, bytes(32), 0)
     assert join_runs([Run(one, 0, 10, 0), Run(one, 10, 5, 1)]) == [
-        Extent(SEGMENTS[0], 0, 15, bytes(32))
+        Extent(SEGMENTS[0], 0, 15, bytes(32), 0)
     ]
     assert len(join_runs([Run(one, 0, 10, 0), Run(one, 11, 5, 1)])) == 2
 
 
+def test_neighbours_that_were_sealed_by_two_tries_stay_two_extents() -> None:
+    one = Extent(SEGMENTS[0], 0, 40, bytes(32), 3)
+    other = Extent(SEGMENTS[0], 0, 40, bytes(32), 4)
+    runs = [Run(one, 0, 10, 0), Run(other, 10, 5, 0)]
+    assert [extent.number for extent in join_runs(runs)] == [3, 4]
+
+
 def test_pages_hold_at_most_their_limit() -> None:
-    many = [Extent(SEGMENTS[0], 0, 1, bytes(32))] * (2 * MAX_EXTENTS_PER_PAGE + 1)
+    many = [Extent(SEGMENTS[0], 0, 1, bytes(32), 0)] * (2 * MAX_EXTENTS_PER_PAGE + 1)
     assert [len(page.extents) for page in pages_of_extents(many)] == [
         MAX_EXTENTS_PER_PAGE,
         MAX_EXTENTS_PER_PAGE,
