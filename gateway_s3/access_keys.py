@@ -18,14 +18,19 @@ from common.format.manifest import open_access_key
 from common.ids import TenantId
 from common.ports import Log
 from common.wire.messages import AccessKey
-from gateway_s3.errors import INVALID_ACCESS_KEY_ID, S3Error
+from gateway_s3.errors import INVALID_ACCESS_KEY_ID, SLOW_DOWN, S3Error
 from gateway_s3.sigv4 import derive_signing_key
 
 FRESH_S: Final = 5.0
 """A known key is used for so long without asking: a revoked one works for no longer."""
 STALE_S: Final = 30.0
 """While no coordinator answers, or one request asks, a known key is used for so long."""
-UNKNOWN_S: Final = 1.0
+UNKNOWN_S: Final = 5.0
+"""An id that nobody has is not asked for again for so long."""
+MAX_ASKING: Final = 64
+"""Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
+coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no
+place here."""
 MAX_KNOWN: Final = 4096
 MAX_UNKNOWN: Final = 4096
 MAX_ACCESS_KEY_ID: Final = 128
@@ -60,6 +65,16 @@ class _Known:
     asking: bool = False
 
 
+@dataclass(slots=True)
+class _Asking:
+    """A question that runs. Neither ``credential`` nor ``failure``: the key is unknown, or whoever
+    asked was cancelled."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    credential: Credential | None = None
+    failure: Unavailable | Outcome | None = None
+
+
 class AccessKeys:
     """Finds credentials by access key id.
 
@@ -83,18 +98,20 @@ class AccessKeys:
         self._log = log
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._asking: dict[str, _Asking] = {}
 
     async def find(self, access_key_id: str) -> Credential:
         """The credential of this access key id.
 
         Raises:
-            S3Error: InvalidAccessKeyId: unknown, revoked, or of a tenant that is not served here.
+            S3Error: InvalidAccessKeyId: unknown, revoked, or of a tenant that is not served here;
+                SlowDown: too many unknown ids are asked for.
             Unavailable: no coordinator answers and nothing is remembered.
         """
         known = self._known.get(access_key_id)
         now = trio.current_time()
         if known is None:
-            return await self._learn(access_key_id)
+            return await self._learn_first(access_key_id)
         age_s = now - known.learned_s
         if age_s < FRESH_S or (known.asking and age_s < STALE_S):
             return known.credential
@@ -108,10 +125,35 @@ class AccessKeys:
         finally:
             known.asking = False
 
-    async def _learn(self, access_key_id: str) -> Credential:
+    async def _learn_first(self, access_key_id: str) -> Credential:
+        """Ask for an id that is not known, once for all who wait for it."""
+        while (running := self._asking.get(access_key_id)) is not None:
+            await running.done.wait()
+            if running.credential is not None:
+                return running.credential
+            if running.failure is not None:
+                raise type(running.failure)(running.failure.reason)
+        self._check_unknown(access_key_id)
+        if len(self._asking) >= MAX_ASKING:
+            raise S3Error(SLOW_DOWN)
+        asking = self._asking[access_key_id] = _Asking()
+        try:
+            asking.credential = await self._learn(access_key_id)
+        except (Unavailable, Outcome) as error:
+            asking.failure = error
+            raise
+        finally:
+            del self._asking[access_key_id]
+            asking.done.set()
+        return asking.credential
+
+    def _check_unknown(self, access_key_id: str) -> None:
         now = trio.current_time()
         if now < self._unknown.get(access_key_id, now):
             raise S3Error(INVALID_ACCESS_KEY_ID)
+
+    async def _learn(self, access_key_id: str) -> Credential:
+        now = trio.current_time()
         credential = await self._fetch(access_key_id)
         if credential is None:
             self._known.pop(access_key_id, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from common.http.records import Request
 from common.ports import WallClock
 from gateway_s3.access_keys import AccessKeys, Credential
-from gateway_s3.sigv4 import Verified, parse_authorization, verify
+from gateway_s3.sigv4 import Verified, check_time, parse_authorization, verify
 
 
 async def authenticate(
@@ -24,5 +24,7 @@ async def authenticate(
         Unavailable: no coordinator can say who the signer is.
     """
     claim = parse_authorization(request, region=region)
+    # First what costs nothing: whoever invents keys needs at least a clock.
+    check_time(claim, clock.now())
     credential = await keys.find(claim.access_key_id)
     return credential, verify(claim, credential.signing_key(claim.date, region), clock.now())

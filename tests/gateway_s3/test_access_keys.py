@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -14,7 +16,7 @@ from common.errors import NotFound, Unavailable
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.wire.messages import AccessKey
-from gateway_s3.access_keys import FRESH_S, MAX_UNKNOWN, STALE_S, UNKNOWN_S, AccessKeys
+from gateway_s3.access_keys import FRESH_S, MAX_ASKING, MAX_UNKNOWN, STALE_S, UNKNOWN_S, AccessKeys
 from gateway_s3.errors import S3Error
 from sim.world import SimSwarm
 
@@ -112,6 +114,45 @@ async def test_an_unknown_key_is_remembered_briefly_and_in_bounded_memory(
             await known.find(f"X{number}")
     assert len(known._unknown) == MAX_UNKNOWN
     assert (await known.find("AK")).secret == "secret"
+
+
+@pytest.mark.fault("L")
+async def test_an_unknown_key_is_asked_for_once_for_all_who_wait_for_it() -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    known = keys(coordinator)
+
+    async def find(key_id: str) -> None:
+        with suppress(S3Error):
+            await known.find(key_id)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(find, "AK")
+            nursery.start_soon(find, "INVENTED")
+    assert coordinator.asked == 2
+
+
+@pytest.mark.fault("L")
+async def test_invented_keys_keep_few_calls_running_and_known_keys_go_on() -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    known = keys(coordinator)
+    await known.find("AK")
+    refused: list[str] = []
+
+    async def invent(number: int) -> None:
+        with pytest.raises(S3Error) as caught:
+            await known.find(f"INVENTED{number}")
+        refused.append(caught.value.code.code)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3 * MAX_ASKING):
+            nursery.start_soon(invent, number)
+        await trio.lowlevel.checkpoint()
+        assert (await known.find("AK")).secret == "secret"
+    assert coordinator.asked == 1 + MAX_ASKING
+    assert Counter(refused) == {"InvalidAccessKeyId": MAX_ASKING, "SlowDown": 2 * MAX_ASKING}
 
 
 async def test_known_keys_work_on_for_a_while_when_no_coordinator_answers(

@@ -62,6 +62,16 @@ async def test_a_skewed_clock_is_refused(rig: Rig) -> None:
             assert answer.code == "RequestTimeTooSkewed"
 
 
+@pytest.mark.fault("L")
+async def test_a_date_long_past_asks_no_coordinator(rig: Rig) -> None:
+    signed = rig.sign("GET", "/bucket/key", "", {}, access_key="INVENTED")
+    rig.node.clock_offset_s = 100_000.0
+    rig.directory.calls.clear()
+    answer = await rig.send("GET", "/bucket/key", "", b"", signed)
+    assert (answer.status, answer.code) == (403, "RequestTimeTooSkewed")
+    assert rig.directory.calls == []
+
+
 async def test_every_operation_that_is_not_implemented_is_501(rig: Rig) -> None:
     paths = {Scope.SERVICE: "/", Scope.BUCKET: "/bucket", Scope.OBJECT: "/bucket/key"}
     before = dict(rig.directory.current)
