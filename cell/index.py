@@ -93,6 +93,10 @@ class Index:
         self._next_sequence += 1
         return sequence
 
+    def skip_sequence(self, used: int) -> None:
+        """A record with this sequence number was found: go on above it."""
+        self._next_sequence = max(self._next_sequence, used + 1)
+
     # --- looking up ----------------------------------------------------------------------------
 
     def _peek(self, key: ShardKey) -> Entry | _Unknown | None:

@@ -85,13 +85,19 @@ class Batch:
         )
 
 
+def is_prepared(sql: Sql) -> bool:
+    """Whether the tables are there, of this version."""
+    names = {row[0] for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not names.issuperset(_TABLES):
+        return False
+    row = sql.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+    return row is not None and row[0] == SCHEMA_VERSION
+
+
 def prepare(sql: Sql) -> None:
     """Make the tables; of an unknown version, make them anew, empty."""
-    names = {row[0] for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if names.issuperset(_TABLES):
-        row = sql.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
-        if row is not None and row[0] == SCHEMA_VERSION:
-            return
+    if is_prepared(sql):
+        return
     for name in _TABLES:
         sql.execute(f"DROP TABLE IF EXISTS {name}")
     for statement in _SCHEMA:

@@ -23,10 +23,11 @@ from typing import Final
 from cell import index_tables
 from cell.index import Index
 from cell.known_segments import READ_AT_START, KnownSegments
+from cell.recovery_read_only import recover_to_read
 from cell.scan import is_whole, read_steadily, records
 from cell.shards import ShardKey, VolumeFacts
 from cell.volumes import DIRECTORY, Growing, Volumes, volume_number, volume_path
-from common.errors import Corrupt
+from common.errors import Corrupt, Unavailable
 from common.format.volume import (
     VOLUME_HEAD_BYTES,
     Kind,
@@ -45,12 +46,13 @@ TAKE_IN_RECORDS: Final = 1000
 
 @dataclass(slots=True)
 class Recovered:
-    """A cell's storage, ready."""
+    """A cell's storage, ready. ``read_only_reason``: why the medium could not be written."""
 
     store: Store
     index: Index
     volumes: Volumes
     active: Growing | None
+    read_only_reason: str = ""
 
 
 async def open_tables(stores: Stores, log: Log) -> Store:
@@ -74,19 +76,31 @@ async def recover(
     log: Log,
     volume_bytes: int,
 ) -> Recovered:
-    """Open a cell's storage.
+    """Open a cell's storage; where its medium cannot be written, to be read.
 
     Args:
         volume_bytes: a volume of this size is not continued.
 
     Raises:
-        Unavailable: the disk cannot be written at all.
+        Unavailable: the disk cannot be written at all, and there is no index to read by.
         Corrupt: the directory cannot be read.
     """
-    await disk.make_directory(DIRECTORY)
-    await disk.sync_directory(".")
-    store = await open_tables(stores, log)
-    return await _Recovery(disk, store, clock, log).run(entropy, volume_bytes)
+    store: Store | None = None
+    try:
+        await disk.make_directory(DIRECTORY)
+        await disk.sync_directory(".")
+        store = await open_tables(stores, log)
+        return await _Recovery(disk, store, clock, log).run(entropy, volume_bytes)
+    except Unavailable as error:
+        log.error("cannot_write_at_start", error=str(error))
+        if store is None:
+            store = await stores.open(INDEX_NAME, durable=False)
+        try:
+            index, volumes = await recover_to_read(disk, store, clock, entropy, log)
+        except BaseException:
+            await store.close()
+            raise
+        return Recovered(store, index, volumes, None, error.reason)
 
 
 @dataclass(slots=True)

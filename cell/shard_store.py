@@ -60,6 +60,8 @@ class ShardStore:
         self.holds = Holds()
         self.writer = Writer(recovered.volumes, recovered.index, world.log, volume_bytes)
         self.writer.active = recovered.active
+        if recovered.read_only_reason:
+            self.writer.begin_read_only(recovered.read_only_reason)
         self.space = SpaceKeeper(
             world.disk, recovered.index, recovered.volumes, capacity_bytes, reserve_bytes
         )
@@ -83,7 +85,7 @@ class ShardStore:
         """Bring volumes and index together.
 
         Raises:
-            Unavailable: the disk cannot be written at all.
+            Unavailable: the disk cannot be written at all, and there is no index to read by.
             Corrupt: the data directory cannot be read.
         """
         recovered = await recover(

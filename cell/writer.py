@@ -148,7 +148,6 @@ class Writer:
         Args:
             reason: why not.
         """
-        self.active = None
         self._turn_read_only(reason)
 
     async def run(self) -> None:

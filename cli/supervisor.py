@@ -26,6 +26,7 @@ STOP_TIMEOUT_S: Final = 15.0
 POLL_S: Final = 0.05
 TOKEN_LIFETIME_S: Final = 30 * 86_400
 """A first start that was cut short is finished by the next one, perhaps days later."""
+HEARD_STATES: Final = frozenset({"alive", "read_only", "full"})
 SWARM_NAME: Final = "local"
 TENANT_NAME: Final = "default"
 REGION: Final = "us-east-1"
@@ -56,7 +57,7 @@ class LocalSwarm:
         return [self._coordinator, *self._cells, self._gateway]
 
     async def start(self) -> Credentials:
-        """Start everything; return when objects can be written and read.
+        """Start everything; return when objects can be read and, if the disks allow, written.
 
         Raises:
             BadConfig: ``cannot_listen``: the S3 address is taken; or files of the directory do
@@ -74,7 +75,7 @@ class LocalSwarm:
                     nursery.start_soon(self._start_cell, cell, coordinator, api)
                 credentials = await self._prepare_tenant(api)
                 ready = await self._start_gateway(coordinator)
-            await self._wait_writable(api)
+            await self._wait_heard(api)
         credentials = replace(credentials, endpoint=f"http://{ready['s3']}")
         self._directory.write_credentials(credentials)
         self.write_processes()
@@ -216,14 +217,17 @@ class LocalSwarm:
             await api.call("POST", f"/v1/tenants/{TENANT_NAME}/keys", body)
         return credentials
 
-    async def _wait_writable(self, api: OperatorApi) -> None:
+    async def _wait_heard(self, api: OperatorApi) -> None:
+        """Wait until the coordinator has heard all cells and places on them. Cells that cannot be
+        written are named and keep nobody waiting: what they hold can be read."""
         _, slots = parse_redundancy(self._settings.redundancy)
         status: dict[str, Any] = {}
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
                 status = await api.call("GET", "/v1/status")
-                alive = [cell for cell in status["cells"] if cell["state"] == "alive"]
-                if len(alive) >= max(slots, len(self._cells)) and status["rings"]:
+                heard = [cell for cell in status["cells"] if cell["state"] in HEARD_STATES]
+                if len(heard) >= max(slots, len(self._cells)) and status["rings"]:
+                    _warn_of_unwritable(heard)
                     return
                 await trio.sleep(POLL_S)
         raise Unavailable(
@@ -233,3 +237,10 @@ class LocalSwarm:
             rings=len(status.get("rings", [])),
             log=str(self._coordinator.log_path),
         )
+
+
+def _warn_of_unwritable(cells: list[dict[str, Any]]) -> None:
+    for cell in cells:
+        if cell["state"] != "alive":
+            reason = cell["read_only_reason"] or cell["state"]
+            print_error(f"warning: {cell['host']} cannot be written: {reason}")

@@ -174,6 +174,11 @@ LOG_FILE_BYTES: Final = 8 * MIB
 LOG_FILES_KEPT: Final = 3
 """Beside the one that is written: 32 MiB for each daemon, two days of its busiest event."""
 
+# --- coordinator -----------------------------------------------------------------------------
+COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
+"""With less on its file system a coordinator says that it is not ready: a transaction of 128 large
+manifests, its write-ahead log and the checkpoint of that take some MiB each."""
+
 # --- cell ------------------------------------------------------------------------------------
 VOLUME_BYTES: Final = 256 * MIB
 RECORD_ALIGNMENT_BYTES: Final = 512

@@ -243,12 +243,20 @@ class Stores(Protocol):
                 False: ``synchronous=NORMAL``: consistent after a crash, but the last
                 transactions may be gone (for what can be rebuilt).
 
+        A database that is there and cannot be written is opened to be read: what a transaction
+        writes fails with ``store_failed`` until the medium can be written.
+
         Raises:
+            Unavailable: ``store_failed``: it can be neither written nor read.
             Corrupt: ``store_corrupt``: the file is no database or fails its quick check.
         """
 
     async def discard(self, name: str) -> None:
-        """Delete a database that will be rebuilt. It must not be open."""
+        """Delete a database that will be rebuilt. It must not be open.
+
+        Raises:
+            Unavailable: ``store_failed``.
+        """
 
 
 class Workers(Protocol):

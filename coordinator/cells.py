@@ -1,8 +1,9 @@
 """Cells: invited, joined, watched.
 
 What is durable is who belongs to the swarm and where it was last; who is alive is known from
-heartbeats alone, in monotonic time. After a restart every cell counts as alive until it has been
-silent for the timeout, so that a restarted coordinator serves at once.
+heartbeats alone, in monotonic time. After a restart a cell is unheard until its first heartbeat or
+until it has been silent for the timeout: it is read, and written to only where those that were
+heard do not make up a write quorum, so that a restarted coordinator serves at once.
 
 Source: docs/placement.md, "Cells".
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
@@ -25,6 +27,10 @@ from coordinator.placement_policy import CellView
 MAX_CELLS: Final = 200_000
 SAVE_FACTS_EVERY_S: Final = 60.0
 """How old the facts in the store may be: they matter only until the first heartbeat."""
+LEAST_FREE_BYTES: Final = 32 * limits.MIB
+"""A cell with less is full: it could not take two shards of a full segment at 4/6."""
+FREE_AGAIN_BYTES: Final = 2 * LEAST_FREE_BYTES
+"""A full cell is written to again from here on: one that hovers must not change rings each time."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
 
 
@@ -33,8 +39,12 @@ class CellState(Enum):
 
     NEW = "new"
     """Joined, and never heard since: where it is and what it holds is not known."""
+    UNHEARD = "unheard"
+    """Known from an earlier life of the coordinator, and not heard in this one yet."""
     ALIVE = "alive"
     READ_ONLY = "read_only"
+    FULL = "full"
+    """Alive, with too little free space to be written to."""
     SILENT = "silent"
     """No heartbeat for the timeout, or its connection broke: still tried for reading."""
     REMOVED = "removed"
@@ -55,6 +65,10 @@ class Cell:
     heard_at: float
     known: bool
     """Whether it ever sent a heartbeat (in this life or an earlier one)."""
+    heard: bool = False
+    """Whether it sent one in this life."""
+    full: bool = False
+    """Its free space fell below LEAST_FREE_BYTES, and did not reach FREE_AGAIN_BYTES since."""
     suspect: bool = False
     """The connection of its last heartbeat broke."""
     saved_at: float = 0.0
@@ -74,17 +88,31 @@ class Cell:
             return CellState.NEW
         if self.suspect or now - self.heard_at > timeout_s:
             return CellState.SILENT
-        return CellState.READ_ONLY if self.facts.read_only else CellState.ALIVE
+        if not self.heard:
+            return CellState.UNHEARD
+        if self.facts.read_only:
+            return CellState.READ_ONLY
+        return CellState.FULL if self.full else CellState.ALIVE
+
+    def take_facts(self, facts: CellFacts) -> None:
+        """The cell says this of itself."""
+        self.facts = facts
+        least_bytes = FREE_AGAIN_BYTES if self.full else LEAST_FREE_BYTES
+        self.full = facts.free_bytes < least_bytes
 
     def view(self, now: float, timeout_s: float) -> CellView:
         """The cell as placement sees it."""
+        state = self.state(now, timeout_s)
+        was_writable = not self.facts.read_only and self.facts.free_bytes >= LEAST_FREE_BYTES
+        is_hoped_for = state is CellState.UNHEARD and was_writable
         return CellView(
             self.cell,
             self.site,
             self.host,
             self.facts.capacity_bytes,
             self.facts.free_bytes,
-            self.state(now, timeout_s) is CellState.ALIVE,
+            state is CellState.ALIVE or is_hoped_for,
+            unheard=is_hoped_for,
         )
 
 

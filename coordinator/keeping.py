@@ -143,6 +143,12 @@ async def _operator_token(disk: Disk) -> str | None:
 
 
 async def write_operator_file(disk: Disk, keys: Keys, url: str) -> None:
-    """Tell the operator's tools on this machine where and how to ask."""
-    content = json.dumps({"url": url, "token": keys.operator_token}) + "\n"
-    await write_whole(disk, OPERATOR_NAME, content.encode("utf-8"))
+    """Tell the operator's tools on this machine where and how to ask; a file that says so already
+    is left alone.
+
+    Raises:
+        Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
+    """
+    content = (json.dumps({"url": url, "token": keys.operator_token}) + "\n").encode()
+    if await read_whole(disk, OPERATOR_NAME) != content:
+        await write_whole(disk, OPERATOR_NAME, content)

@@ -46,7 +46,8 @@ def default_quorum(k: int, n: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CellView:
-    """A cell as placement sees it. ``writable``: alive and not read-only."""
+    """A cell as placement sees it. ``writable``: alive, neither read-only nor full; or so before
+    the coordinator's start, and not heard since: ``unheard``."""
 
     cell: int
     site: str
@@ -54,6 +55,7 @@ class CellView:
     capacity_bytes: int
     free_bytes: int
     writable: bool
+    unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +272,8 @@ class Chooser:
     """Draws rings for new segments from one snapshot; make a new one when the snapshot changes.
 
     Rings whose cells can all be written to come first, weighted by the least free space among
-    their cells; if there is none, rings that still have a write quorum.
+    their cells; if there is none, rings that still have a write quorum. Cells that were not heard
+    since the coordinator's start count only where there is no ring of either kind without them.
 
     Args:
         rings: to choose from; closed ones are left out.
@@ -281,26 +284,17 @@ class Chooser:
     def __init__(
         self, rings: Iterable[RingView], cells: Mapping[int, CellView], least_free_bytes: int
     ) -> None:
-        writable = {
+        open_rings = [ring for ring in rings if ring.open]
+        hoped_for = {
             number: cell.free_bytes
             for number, cell in cells.items()
             if cell.writable and cell.free_bytes >= least_free_bytes
         }
-        self._writable = len(writable)
-        whole: list[tuple[int, float]] = []
-        partly: list[tuple[int, float]] = []
-        for ring in rings:
-            if not ring.open:
-                continue
-            free = [writable[cell] for cell in ring.cells if cell in writable]
-            if len(free) == len(ring.cells):
-                whole.append((ring.ring, float(min(free))))
-            elif len(free) >= ring.quorum:
-                # The more slots can be written, the better.
-                partly.append((ring.ring, min(free) * 16.0 ** (len(free) - ring.quorum)))
-        self.complete = bool(whole)
-        """Whether there are rings that need no slot to be left out."""
-        chosen = whole or partly
+        heard = {number: free for number, free in hoped_for.items() if not cells[number].unheard}
+        self._writable = len(hoped_for)
+        chosen, self.complete = _choose_among(open_rings, heard)
+        if not chosen and len(heard) < len(hoped_for):
+            chosen, self.complete = _choose_among(open_rings, hoped_for)
         self._rings = [ring for ring, _ in chosen]
         self._bounds = list(accumulate(weight for _, weight in chosen))
 
@@ -321,3 +315,20 @@ class Chooser:
             raise Unavailable("no_ring", have=self._writable, need=needed)
         point = chance() * self._bounds[-1]
         return self._rings[min(bisect_right(self._bounds, point), len(self._rings) - 1)]
+
+
+def _choose_among(
+    rings: Iterable[RingView], free_bytes: Mapping[int, int]
+) -> tuple[list[tuple[int, float]], bool]:
+    """The best rings for these writable cells, with weights, and whether they are whole: need no
+    slot to be left out."""
+    whole: list[tuple[int, float]] = []
+    partly: list[tuple[int, float]] = []
+    for ring in rings:
+        free = [free_bytes[cell] for cell in ring.cells if cell in free_bytes]
+        if len(free) == len(ring.cells):
+            whole.append((ring.ring, float(min(free))))
+        elif len(free) >= ring.quorum:
+            # The more slots can be written, the better.
+            partly.append((ring.ring, min(free) * 16.0 ** (len(free) - ring.quorum)))
+    return (whole, True) if whole else (partly, False)

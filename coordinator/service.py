@@ -19,7 +19,7 @@ from common.http.records import Response
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
-from common.ports import Address, Sql, Store, World
+from common.ports import Address, Sql, World
 from common.wire.messages import (
     AccessKeyGet,
     BucketCreate,
@@ -60,6 +60,7 @@ from coordinator.queues import Queues
 from coordinator.rounds import Rounds
 from coordinator.schema import migrate
 from coordinator.status import Status
+from coordinator.store_health import WatchedStore
 from coordinator.swarm import Swarm
 
 STORE_NAME: Final = "coordinator.sqlite"
@@ -137,10 +138,10 @@ async def serve(
     Raises:
         BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``.
         Corrupt: ``store_corrupt``.
-        Unavailable: the data directory cannot be written.
+        Unavailable: the data directory cannot be written, and holds no store to read.
     """
     keys = await load_keys(world.disk, world.entropy)
-    store = await world.stores.open(STORE_NAME)
+    store = WatchedStore(await world.stores.open(STORE_NAME), world.disk, world.log)
     try:
         await _serve(world, config, keys, store, task_status)
     finally:
@@ -156,10 +157,26 @@ async def _advertise(world: World, address: Address, swarm: str) -> None:
         world.log.warning("not_advertised", error=str(error))
 
 
+async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
+    """Tell the operator's tools where the API is. Where that cannot be written, it is told by the
+    log: the store may be readable all the same."""
+    try:
+        await write_operator_file(world.disk, keys, url)
+    except Unavailable as error:
+        world.log.error("operator_file_not_written", url=url, error=str(error))
+
+
 async def _serve(
-    world: World, config: Config, keys: Keys, store: Store, task_status: trio.TaskStatus[Serving]
+    world: World,
+    config: Config,
+    keys: Keys,
+    store: WatchedStore,
+    task_status: trio.TaskStatus[Serving],
 ) -> None:
+    # A store of this version is not written by that: one that can only be read is served, too.
     await store.transact(migrate)
+    await store.probe()
+    await store.look()
     now = trio.current_time()
 
     def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[tuple[int, PeerId]]]:
@@ -181,7 +198,7 @@ async def _serve(
     http = await world.network.listen(config.http, identity=None)
     advertise = config.advertise or config.listen
     advertised = Address(advertise.host, advertise.port or listener.address.port)
-    await write_operator_file(world.disk, keys, advertised_url(http.address))
+    await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
     metrics = Metrics()
     status = Status(config.swarm, store, swarm, book)
@@ -247,6 +264,7 @@ async def _serve(
         nursery.start_soon(server.serve, listener)
         nursery.start_soon(lambda: serve_http(http, answer, log=world.log, clock=world.clock))
         nursery.start_soon(rounds.run)
+        nursery.start_soon(store.run)
         if config.discovery:
             nursery.start_soon(_advertise, world, advertised, config.swarm)
         world.log.info("serving", native=str(listener.address), http=str(http.address))

@@ -19,6 +19,9 @@ from coordinator.metrics import Metrics
 from coordinator.rings import Ring
 from coordinator.swarm import Swarm
 
+READABLE: Final = frozenset(
+    {CellState.ALIVE, CellState.READ_ONLY, CellState.FULL, CellState.UNHEARD}
+)
 MAX_RINGS_TOLD: Final = 1000
 """In one answer; ``rings_total`` says how many there are."""
 
@@ -85,7 +88,7 @@ class Status:
         with ``closed`` before it where no new segment is placed on it."""
         states = [self._swarm.state(self._swarm.cells[cell], now) for cell in ring.cells]
         writable = sum(state is CellState.ALIVE for state in states)
-        readable = sum(state in (CellState.ALIVE, CellState.READ_ONLY) for state in states)
+        readable = sum(state in READABLE for state in states)
         if writable == len(states):
             state = "whole"
         elif writable >= ring.redundancy.quorum:
@@ -140,7 +143,7 @@ class Status:
             "ok": True,
             "role": "coordinator",
             "cells": dict(sorted(states.items())),
-            "writable": self._swarm.writable_cells() >= self._swarm.redundancy.quorum,
+            "writable": self._swarm.can_be_written,
         }
 
     async def measure(self, metrics: Metrics) -> None:

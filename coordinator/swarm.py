@@ -17,12 +17,10 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.ports import Chance
 from common.wire.messages import CellFacts, Endpoint
-from coordinator.cells import Cell, CellState
+from coordinator.cells import LEAST_FREE_BYTES, Cell, CellState
 from coordinator.placement_policy import CellView, Chooser, Redundancy, RingPlan, plan_rings
 from coordinator.rings import Ring
 
-LEAST_FREE_BYTES: Final = 32 * 1024 * 1024
-"""A cell with less is not written to: it could not take two shards of a full segment at 4/6."""
 RINGS_WEIGHED_PER_S: Final = 5_000
 """A chooser of more rings follows the cells' free space more slowly: a tenth of a core at most."""
 CELLS_LOOKED_AT_PER_S: Final = 50_000
@@ -179,14 +177,14 @@ class Swarm:
             self._is_unweighed = True
             if now >= self._next_weighing():
                 self.changed.set()
-        state = self.state(cell, now)
-        if state is not (CellState.READ_ONLY if facts.read_only else CellState.ALIVE):
-            self.changed.set()
+        before = self.state(cell, now)
         cell.address_host, cell.address_port = host, port
-        cell.facts = facts
+        cell.take_facts(facts)
         cell.heard_at = now
-        cell.known = True
+        cell.known = cell.heard = True
         cell.suspect = False
+        if self.state(cell, now) is not before:
+            self.changed.set()
         return moved
 
     def lost(self, cell: Cell, now: float) -> None:
@@ -269,6 +267,7 @@ class Swarm:
         """A ring for a new segment. Raises Unavailable ``no_ring``."""
         return self.rings[self._chooser.choose(chance.random, self.redundancy.n)]
 
-    def writable_cells(self) -> int:
-        """How many cells can be written to, as last refreshed."""
-        return len(self._writable)
+    @property
+    def can_be_written(self) -> bool:
+        """Whether there is a ring for new segments, as last refreshed."""
+        return len(self._chooser) > 0

@@ -5,11 +5,16 @@ themselves. So nothing hops statement by statement: callers queue whole function
 wait when the thread is free go over together, in one BEGIN..COMMIT with one fsync. Readers have a
 connection and a thread of their own (write-ahead log), so they never wait for an fsync.
 
-Source: docs/placement.md, "Transactions".
+A file that can only be read, on a full or a read-only medium, is opened to be read: its writing
+lane refuses what writes, and tries again to open the file for writing.
+
+Source: docs/placement.md, "Transactions"; sqlite.org/wal.html, "Read-Only Databases" and "Use of
+WAL Without Shared-Memory".
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,12 +42,20 @@ BUSY_TIMEOUT_MS: Final = 5000
 QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
 """A larger file is not checked at opening: reading all of it would delay a restart by minutes."""
 CACHE_KIB: Final = 8 * 1024
+TRY_TO_WRITE_AFTER_S: Final = 5.0
+"""How often a store that is only read is opened for writing again, at most."""
+_NOT_WRITABLE: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+)
 _FATAL = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _mapped(error: sqlite3.Error) -> AlvearyError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _FATAL:
+    if _is_of(error, _FATAL):
         return Corrupt("store_corrupt", detail=str(error))
     return Unavailable("store_failed", detail=str(error))
 
@@ -246,27 +259,66 @@ class SqliteStore:
     """One database file: a writing lane and a reading lane."""
 
     def __init__(self, path: Path, durable: bool) -> None:
-        self._writes = _Lane(partial(_connect, path, durable), _write_batch)
-        self._reads = _Lane(partial(_connect_reader, path, durable), _read_batch)
+        self._path = path
+        self._durable = durable
+        self._writes, self._reads = self._lanes()
+        self._is_writable = True
+        self._try_at = 0.0
+        self._trying = trio.Lock()
+
+    def _lanes(self) -> tuple[_Lane, _Lane]:
+        return (
+            _Lane(partial(_connect, self._path, self._durable), _write_batch),
+            _Lane(partial(_connect_reader, self._path, self._durable), _read_batch),
+        )
 
     async def open(self, *, check: bool) -> None:
-        """Open both connections (the first makes the file) and check the file.
+        """Open both connections (the first makes the file) and check the file. What cannot be
+        written is opened to be read.
 
         Raises:
             sqlite3.Error: it cannot be opened.
             Corrupt: ``store_corrupt``.
         """
-        await self._writes.open()
         try:
-            if check:
+            await _open_lanes(self._writes, self._reads)
+        except sqlite3.Error as error:
+            if not _is_of(error, _NOT_WRITABLE) or not self._path.exists():
+                raise
+            self._writes = _Lane(partial(_connect_to_read, self._path), _write_batch)
+            self._reads = _Lane(partial(_connect_to_read, self._path), _read_batch)
+            await _open_lanes(self._writes, self._reads)
+            self._is_writable = False
+            self._try_at = trio.current_time() + TRY_TO_WRITE_AFTER_S
+        if check:
+            try:
                 await self._writes.run(_quick_check)
-            await self._reads.open()
-        except BaseException:
-            await self._writes.close()
-            raise
+            except BaseException:
+                await self.close()
+                raise
+
+    async def _try_to_write(self) -> None:
+        """Open the file for writing, if that has not been tried just now."""
+        async with self._trying:
+            if self._is_writable or trio.current_time() < self._try_at:
+                return
+            self._try_at = trio.current_time() + TRY_TO_WRITE_AFTER_S
+            writes, reads = self._lanes()
+            try:
+                await _open_lanes(writes, reads)
+            except sqlite3.Error:
+                return  # the transaction itself says so
+            old = self._writes, self._reads
+            self._writes, self._reads = writes, reads
+            self._is_writable = True
+            # Before the first write: who reads without shared memory does not notice any.
+            for lane in old:
+                await lane.close()
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""
+        if not self._is_writable:
+            await self._try_to_write()
         return await self._writes.run(work)
 
     async def read(self, work: Callable[[Sql], T]) -> T:
@@ -279,7 +331,25 @@ class SqliteStore:
         await self._writes.close()
 
 
+async def _open_lanes(writes: _Lane, reads: _Lane) -> None:
+    await writes.open()
+    try:
+        await reads.open()
+    except BaseException:
+        await writes.close()
+        raise
+
+
+def _is_of(error: sqlite3.Error, codes: Sequence[int]) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
+
+
 def _connect(path: Path, durable: bool) -> sqlite3.Connection:
+    if path.exists() and not os.access(path, os.W_OK):
+        # SQLite would open it to be read, and read it for ever, also when it can be written again.
+        error = sqlite3.OperationalError(f"{path} cannot be written")
+        error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+        raise error
     connection = sqlite3.connect(
         path, isolation_level=None, cached_statements=CACHED_STATEMENTS, timeout=5.0
     )
@@ -298,6 +368,29 @@ def _connect(path: Path, durable: bool) -> sqlite3.Connection:
 def _connect_reader(path: Path, durable: bool) -> sqlite3.Connection:
     connection = _connect(path, durable)
     connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that needs nothing of the medium but to be read: neither shared memory nor
+    locks. The daemon holds its directory, so nobody else writes."""
+    # A write-ahead log must be read with its database. Where none is left, none may be made.
+    has_log = path.with_name(path.name + "-wal").exists()
+    how = "mode=ro&vfs=unix-none" if has_log else "immutable=1"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}",
+        uri=True,
+        isolation_level=None,
+        cached_statements=CACHED_STATEMENTS,
+    )
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -331,8 +424,11 @@ class SqliteStores:
     async def discard(self, name: str) -> None:
         """See :class:`common.ports.Stores`."""
         await trio.lowlevel.checkpoint()
-        for suffix in ("-wal", "-shm", ""):
-            self._path(name + suffix).unlink(missing_ok=True)
+        try:
+            for suffix in ("-wal", "-shm", ""):
+                self._path(name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable("store_failed", detail=str(error)) from error
 
     def _path(self, name: str) -> Path:
         assert "/" not in name, "a store lies directly in the data directory"

@@ -10,6 +10,7 @@ from common import limits
 from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token, invite_id_of
 from common.wire import messages as m
+from coordinator.cells import FREE_AGAIN_BYTES, LEAST_FREE_BYTES
 from coordinator.config import Config
 from coordinator.service import serve
 from sim.stores import SimStore
@@ -214,6 +215,48 @@ async def test_a_read_only_or_full_cell_is_read_and_not_written(autojump_clock):
         for _ in range(20):
             table = (await gateway.grant()).endpoints
             assert rig.cells[1].identity.peer_id not in {each.cell_id for each in table}
+
+
+@pytest.mark.fault("F7")
+async def test_a_full_cell_is_full_until_it_has_room_for_long(autojump_clock):
+    async with running(cells=7) as rig:
+        for free, state in (
+            (LEAST_FREE_BYTES, "alive"),
+            (LEAST_FREE_BYTES - 1, "full"),
+            (FREE_AGAIN_BYTES - 1, "full"),
+            (FREE_AGAIN_BYTES, "alive"),
+        ):
+            rig.cells[0].facts = facts(free=free)
+            await trio.sleep(7)
+            assert await states(rig) == [state] + ["alive"] * 6
+
+
+@pytest.mark.fault("F7")
+async def test_rings_on_full_cells_do_not_look_whole(autojump_clock):
+    """4/6 with a quorum of 5: without two of six cells nothing is written."""
+    async with running(cells=6) as rig:
+        for full, state, writable in ((1, "degraded", True), (2, "readable", False)):
+            rig.cells[full].facts = facts(free=1000)
+            await trio.sleep(7)
+            status = await rig.operate("GET", "/v1/status")
+            assert {ring["state"] for ring in status["rings"]} == {state}
+            assert (await rig.http("GET", "/healthz")).json()["writable"] is writable
+
+
+@pytest.mark.fault("F15")
+async def test_a_restarted_coordinator_writes_to_no_cell_that_it_has_not_heard(autojump_clock):
+    async with running(cells=7) as rig:
+        rig.cells[0].beating = False
+        await rig.restart()
+        assert "alive" not in await states(rig)
+        await trio.sleep(8)
+        assert await states(rig) == ["unheard"] + ["alive"] * 6
+        gateway = await rig.add_gateway()
+        for _ in range(20):
+            table = (await gateway.grant()).endpoints
+            assert rig.cells[0].identity.peer_id not in {each.cell_id for each in table}
+        await trio.sleep(15)
+        assert await states(rig) == ["silent"] + ["alive"] * 6
 
 
 async def test_rings_survive_a_restart_and_are_not_made_anew(autojump_clock):

@@ -1,0 +1,117 @@
+"""Whether the coordinator's store can be written: noticed, said, and tried again.
+
+A store that cannot be written still answers reads, so the coordinator goes on; what it may not do
+is look healthy meanwhile.
+
+Source: docs/operations.md, "Metrics and health".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+
+from common.errors import AlvearyError, Unavailable
+from common.limits import COORDINATOR_LEAST_FREE_BYTES
+from common.ports import Disk, Log, Sql, Store
+
+T = TypeVar("T")
+
+LOOK_EVERY_S: Final = 60.0
+"""How often the free space is looked at while all is well."""
+TRY_AGAIN_S: Final = 5.0
+"""How often a store that could not be written is tried."""
+LOW_SPACE: Final = "low_space"
+
+
+def touch(sql: Sql) -> None:
+    """Write, and change nothing."""
+    sql.execute("UPDATE counters SET value = value WHERE name = 'sequence'")
+
+
+class WatchedStore:
+    """A store that remembers whether it could be written: a :class:`common.ports.Store`.
+
+    Args:
+        disk: where the store lies.
+    """
+
+    def __init__(self, store: Store, disk: Disk, log: Log) -> None:
+        self.free_bytes = 0
+        """Of its file system, as last looked at."""
+        self._store = store
+        self._disk = disk
+        self._log = log
+        self._failure = ""
+        self._has_little_space = False
+        self._failed = trio.Event()
+
+    @property
+    def read_only_reason(self) -> str:
+        """Why nothing can be written; empty when it can be."""
+        return self._failure or (LOW_SPACE if self._has_little_space else "")
+
+    async def transact(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        try:
+            result = await self._store.transact(work)
+        except Unavailable as error:
+            # A queue that is full is load, and passes; this is the medium.
+            if error.reason == "store_failed":
+                self._fail(error)
+            raise
+        return result
+
+    async def read(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        return await self._store.read(work)
+
+    async def close(self) -> None:
+        """See :class:`common.ports.Store`."""
+        await self._store.close()
+
+    async def run(self) -> None:
+        """Look at the space and try a store that failed, until cancelled."""
+        while True:
+            await self.look()
+            with trio.move_on_after(TRY_AGAIN_S if self._failure else LOOK_EVERY_S):
+                if self._failure:
+                    await trio.sleep_forever()
+                await self._failed.wait()
+
+    async def look(self) -> None:
+        """Look at the space, and try to write if that failed last time."""
+        self._notice_space((await self._disk.space()).free_bytes)
+        if self._failure:
+            await self.probe()
+
+    async def probe(self) -> None:
+        """Try to write."""
+        try:
+            await self._store.transact(touch)
+        except AlvearyError as error:
+            self._fail(error)
+        else:
+            if self._failure:
+                self._log.warning("store_writable_again", after=self._failure)
+            self._failure = ""
+            self._failed = trio.Event()
+
+    def _fail(self, error: AlvearyError) -> None:
+        if not self._failure:
+            self._log.error("store_not_writable", error=str(error), free_bytes=self.free_bytes)
+        self._failure = error.reason
+        self._failed.set()
+
+    def _notice_space(self, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
+        had_little, self._has_little_space = (
+            self._has_little_space,
+            free_bytes < COORDINATOR_LEAST_FREE_BYTES,
+        )
+        if self._has_little_space and not had_little:
+            self._log.error("store_space_low", free_bytes=free_bytes)
+        elif had_little and not self._has_little_space:
+            self._log.info("store_space_enough", free_bytes=free_bytes)
