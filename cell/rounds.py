@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from cell.coordinators import Coordinators
+from cell.positions import Positions
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from common.errors import AlvearyError, Refused
@@ -46,6 +47,7 @@ class Rounds:
         self,
         store: ShardStore,
         coordinators: Coordinators,
+        positions: Positions,
         *,
         address: Address,
         settle_after_s: int,
@@ -59,6 +61,7 @@ class Rounds:
         """When a coordinator last answered, by trio's clock."""
         self._store = store
         self._coordinators = coordinators
+        self._positions = positions
         self._address = address
         self._settle_after_s = settle_after_s
         self._clock = clock
@@ -105,12 +108,14 @@ class Rounds:
             AlvearyError: no coordinator can be reached, or it turned the cell away.
         """
         confirmed = sorted(self._deleted)[:MAX_DELETE_BATCH]
+        seen = self._positions.packed()
         reply = await self._coordinators.call(
             Heartbeat(
                 self._address.host,
                 self._address.port,
                 await self._store.facts(),
                 tuple(ShardName(*each) for each in confirmed),
+                seen,
             )
         )
         assert isinstance(reply, HeartbeatReply)
@@ -120,7 +125,8 @@ class Rounds:
         self.order_key = reply.order_key
         self.last_heartbeat = trio.current_time()
         self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_HEARTBEAT_INTERVAL_S)
-        if not reply.deletes:
+        is_trusted = await self._positions.heard(seen, reply, trio.current_time())
+        if not reply.deletes or not is_trusted:
             self._hurries = False
             return False
         wanted = [(each.segment_id, each.slot) for each in reply.deletes]
@@ -161,10 +167,11 @@ class Rounds:
             if len(reply.verdicts) != len(page):
                 raise Refused("bad_settle_reply", asked=len(page), told=len(reply.verdicts))
             garbage = []
+            is_trusted = self._positions.trusts(reply.run_id)
             for (key, sequence, *_), verdict in zip(page, reply.verdicts, strict=True):
                 if verdict == COMMITTED:
                     index.settle(key, sequence)
-                elif verdict == GARBAGE:
+                elif verdict == GARBAGE and is_trusted:
                     garbage.append(key)
             if garbage:
                 gone = await self._store.delete(garbage)

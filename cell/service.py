@@ -17,6 +17,7 @@ from cell.coordinators import Coordinators
 from cell.handlers import ORDERED, Handlers
 from cell.identity import load_identity, write_whole
 from cell.metrics import Metrics
+from cell.positions import Positions
 from cell.rounds import Rounds
 from cell.shard_store import ShardStore
 from common.client.peers import PeerPool
@@ -77,6 +78,7 @@ async def serve(
     rounds = Rounds(
         store,
         coordinators,
+        await Positions.load(world.disk, world.log),
         address=Address(address.host, address.port or listener.address.port),
         settle_after_s=config.settle_after_s,
         clock=world.clock,

@@ -32,6 +32,13 @@ def local_processes(data: Path) -> list[dict[str, Any]]:
     return [{**each, "running": is_running(int(each["pid"]))} for each in listed]
 
 
+def describe_store(store: dict[str, Any]) -> list[str]:
+    """What is wrong with the coordinator's store, for people; nothing when nothing is."""
+    if "what_to_do" not in store:
+        return []
+    return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}"]
+
+
 def describe(answer: dict[str, Any]) -> str:
     """The coordinator's status for people."""
     cells = answer.get("cells", [])
@@ -55,7 +62,8 @@ def describe(answer: dict[str, Any]) -> str:
         for each in answer.get("rings", [])
     ]
     missing = answer.get("missing", {})
-    parts = [f"swarm {answer.get('swarm', '')}", "", table(headings, rows), ""]
+    parts = [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {})), ""]
+    parts += [table(headings, rows), ""]
     parts += [table(["RING", "CLASS", "QUORUM", "STATE"], rings), ""]
     space = answer.get("space", {})
     if space:

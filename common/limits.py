@@ -87,6 +87,12 @@ ORDER_EXPIRY_GRACE_S: Final = 60
 WRITE_LEASE_TTL_S: Final = 300
 """A gateway that is gone for so long loses its uncommitted segments."""
 MAX_CLOCK_SKEW_S: Final = 900
+INHERITED_LEASE_GRACE_S: Final = 24 * 3600
+"""How long after its start a coordinator calls nothing garbage that was written under a lease of an
+earlier start: time for an operator to see that an old copy of the store is running."""
+MAX_POSITIONS_KNOWN: Final = 8
+"""Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
+after some restarts; a heartbeat carries them all (576 bytes)."""
 
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000

@@ -35,6 +35,8 @@ from common.http.health import json_response, method_not_allowed
 from common.http.records import Request, Response
 from common.ports import Address, Entropy, Log, Store, WallClock
 from coordinator import cells, tenants
+from coordinator.history import WHAT_TO_DO, History
+from coordinator.history_policy import Standing
 from coordinator.keeping import Keys
 from coordinator.status import Status
 from coordinator.swarm import Swarm
@@ -71,6 +73,8 @@ class Route:
     work: Work
     body: Mapping[str, Field]
     success: int = 200
+    when_behind: bool = False
+    """Whether a change is carried out on a store that is older than what its swarm has seen."""
 
 
 class Api:
@@ -78,6 +82,8 @@ class Api:
 
     Args:
         keys: the operator's token and the coordinator's identity.
+        end_all_leases: so that what was written under them before a store was accepted is found to
+            be garbage.
         swarm_name: named in join tokens.
         advertised: where cells find this coordinator; named in join tokens. None: they look for
             it on their LAN.
@@ -88,6 +94,8 @@ class Api:
         store: Store,
         swarm: Swarm,
         status: Status,
+        history: History,
+        end_all_leases: Callable[[], Awaitable[None]],
         keys: Keys,
         clock: WallClock,
         entropy: Entropy,
@@ -99,6 +107,8 @@ class Api:
         self._store = store
         self._swarm = swarm
         self._status = status
+        self._history = history
+        self._end_all_leases = end_all_leases
         self._keys = keys
         self._clock = clock
         self._entropy = entropy
@@ -187,6 +197,14 @@ class Api:
                 {},
                 204,
             ),
+            Route(
+                "POST",
+                "/v1/store/accept",
+                "Take this store for the one that counts: what it lacks is given up.",
+                self._accept_store,
+                {},
+                when_behind=True,
+            ),
             Route("GET", "/v1/openapi.json", "This API, described.", self._describe, {}),
         )
 
@@ -214,6 +232,12 @@ class Api:
 
     async def _answer(self, request: Request, match: re.Match[str], route: Route) -> Response:
         try:
+            if (
+                route.method != "GET"
+                and self._history.standing is Standing.BEHIND
+                and not route.when_behind
+            ):
+                raise Unavailable("store_behind", message=WHAT_TO_DO[Standing.BEHIND])
             names = {name: unquote(value) for name, value in match.groupdict().items()}
             body = await _read_body(request, route.body) if route.body else {}
             answer = await route.work(names, body)
@@ -353,6 +377,12 @@ class Api:
         self._log.info(
             "access_key_revoked", tenant=names["name"], access_key_id=names["access_key_id"]
         )
+
+    async def _accept_store(self, _: Mapping[str, str], body: Json) -> Json:
+        given_up = await self._history.accept(self._store)
+        if given_up:
+            await self._end_all_leases()
+        return {**self._history.tell(), "runs_given_up": given_up}
 
     async def _describe(self, _: Mapping[str, str], body: Json) -> Json:
         return describe(self.routes)

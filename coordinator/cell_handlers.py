@@ -14,6 +14,7 @@ from common.ids import BucketId
 from common.limits import MAX_DELETE_BATCH
 from common.ports import Log, Sql, Store, WallClock
 from common.wire.messages import (
+    PENDING,
     CellJoin,
     CellJoined,
     Done,
@@ -27,6 +28,8 @@ from common.wire.messages import (
 )
 from coordinator import cells, segments
 from coordinator.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
+from coordinator.history import History
+from coordinator.history_policy import Standing
 from coordinator.queues import LOOK_AGAIN_S, Queue
 from coordinator.swarm import Swarm
 
@@ -45,6 +48,7 @@ class CellHandlers:
         self,
         store: Store,
         swarm: Swarm,
+        history: History,
         deletes: Queue,
         clock: WallClock,
         log: Log,
@@ -54,6 +58,7 @@ class CellHandlers:
     ) -> None:
         self._store = store
         self._swarm = swarm
+        self._history = history
         self._queued = deletes
         self._clock = clock
         self._log = log
@@ -106,9 +111,18 @@ class CellHandlers:
         self._watch(caller, cell)
         if moved or was_suspect:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
+        history = self._history
         deletes = await self._deletes(cell, request, moved, now)
-        interval_s = self._swarm.heartbeat_interval_s
-        return HeartbeatReply(self._swarm.order_key(cell.cell), interval_s, tuple(deletes))
+        is_behind = history.standing is Standing.BEHIND
+        return HeartbeatReply(
+            self._swarm.order_key(cell.cell),
+            self._swarm.heartbeat_interval_s,
+            tuple(deletes) if history.may_destroy(trio.current_time()) else (),
+            position=b"" if is_behind else history.position(),
+            ends=history.ends(request.seen),
+            run_id=history.run_id,
+            withdrawn=is_behind and not history.has_acknowledged,
+        )
 
     async def _deletes(
         self, cell: Cell, request: Heartbeat, moved: bool, now: float
@@ -156,11 +170,22 @@ class CellHandlers:
     async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         """Say which of the cell's shards are owned."""
         cell = self._swarm.cell_of(caller.peer_id).cell
-        now_ms = self._now_ms()
+        history = self._history
+        if history.standing is Standing.BEHIND:
+            return SettleReply(bytes([PENDING]) * len(request.shards), history.run_id)
+        now_ms, now = self._now_ms(), trio.current_time()
+        may_destroy, kept_leases = history.may_destroy(now), history.kept_leases(now)
         verdicts = await self._store.transact(
-            lambda sql: segments.settle(sql, cell, request.shards, now_ms)
+            lambda sql: segments.settle(
+                sql,
+                cell,
+                request.shards,
+                now_ms,
+                may_destroy=may_destroy,
+                kept_leases=kept_leases,
+            )
         )
-        return SettleReply(verdicts)
+        return SettleReply(verdicts, history.run_id)
 
     async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
         """Remember what a cell has lost."""

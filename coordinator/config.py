@@ -30,9 +30,11 @@ class Config:
     that no cell's connection is idle for so long that it is closed. ``cell_timeout_s``: silence
     after which a cell counts as gone. (Both are longer in a swarm of more cells than can be heard
     so often.) ``write_lease_ttl_s``: silence after which a gateway's uncommitted segments are
-    garbage. ``delete_grace_s``: how long a replaced or deleted version can be read on.
-    ``discovery``: announce the coordinator on the LAN. ``log``: the file of
-    its log lines, rotated by size (None: standard error).
+    garbage. ``inherited_lease_grace_s``: how long after a start nothing that was written under a
+    lease of an earlier start is called garbage. ``delete_grace_s``: how long a replaced or deleted
+    version can be read on.
+    ``discovery``: announce the coordinator on the LAN. ``log``: the file of its log lines,
+    rotated by size (None: standard error).
     """
 
     data: str
@@ -45,6 +47,7 @@ class Config:
     heartbeat_interval_s: int = 5
     cell_timeout_s: int = 15
     write_lease_ttl_s: int = int(limits.WRITE_LEASE_TTL_S)
+    inherited_lease_grace_s: int = limits.INHERITED_LEASE_GRACE_S
     delete_grace_s: int = 60
     discovery: bool = True
     log: str | None = None
@@ -75,6 +78,7 @@ class Config:
             ("heartbeat_interval_s", 1, 30),
             ("cell_timeout_s", 1, 86400),
             ("write_lease_ttl_s", 1, 86400),
+            ("inherited_lease_grace_s", 0, 365 * 86400),
             ("delete_grace_s", 0, 30 * 86400),
             ("write_quorum", 1, limits.MAX_SLOTS),
         ):

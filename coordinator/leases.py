@@ -136,6 +136,13 @@ class LeaseBook:
             self._ending.add(lease)
         return sorted(self._ending)
 
+    def take_all(self) -> list[int]:
+        """Take out every lease, as :meth:`take_expired` does those that are over."""
+        self._ending.update(self._renewed)
+        self._renewed.clear()
+        self._owners.clear()
+        return sorted(self._ending)
+
     def ended(self, leases: Sequence[int]) -> None:
         """These leases have durably ended."""
         self._ending.difference_update(leases)

@@ -49,6 +49,12 @@ class Metrics:
         self.logical_bytes = Gauge(
             "alveary_logical_bytes", "Bytes of live objects", registry=self.registry
         )
+        self.store_standing = Gauge(
+            "alveary_coordinator_store_standing",
+            "1 for what the store is by what its swarm has seen: current, forked or behind",
+            ("standing",),
+            registry=self.registry,
+        )
         self.store_bytes = Gauge(
             "alveary_coordinator_store_bytes", "Size of the database", registry=self.registry
         )

@@ -14,6 +14,8 @@ from common.errors import AlvearyError
 from common.ports import Chance, Log, Store, WallClock
 from coordinator import drops, leases, rings
 from coordinator.drops import Grace, Purged
+from coordinator.history import History
+from coordinator.history_policy import Standing
 from coordinator.leases import LeaseBook
 from coordinator.queues import LOOK_AGAIN_S, Queues
 from coordinator.swarm import Swarm
@@ -39,6 +41,7 @@ class Rounds:
         store: Store,
         swarm: Swarm,
         lease_book: LeaseBook,
+        history: History,
         queues: Queues,
         clock: WallClock,
         chance: Chance,
@@ -49,6 +52,7 @@ class Rounds:
         self._store = store
         self._swarm = swarm
         self._leases = lease_book
+        self._history = history
         self._queues = queues
         self._clock = clock
         self._chance = chance
@@ -87,6 +91,8 @@ class Rounds:
             await self._plan()
 
     async def _plan(self) -> None:
+        if self._history.standing is Standing.BEHIND:
+            return  # rings that only an old copy of the store would know
         self._swarm.change_seen()
         plan = self._swarm.plan(self._chance)
         if not (plan.new or plan.reopen or plan.close):
@@ -106,16 +112,26 @@ class Rounds:
 
     async def end_leases(self) -> None:
         """Wait until leases of gateways that are gone may end, and end them durably."""
+        await self._history.wait_may_destroy()
         await trio.sleep_until(self._leases.next_end(trio.current_time()))
+        if not self._history.may_destroy(trio.current_time()):
+            return
         expired = self._leases.take_expired(trio.current_time())
         if expired:
             await self._store.transact(lambda sql: leases.end(sql, expired))
             self._leases.ended(expired)
             self._log.info("leases_ended", leases=len(expired))
 
+    async def end_all_leases(self) -> None:
+        """End every lease durably; gateways that live open others."""
+        ending = self._leases.take_all()
+        await self._store.transact(lambda sql: leases.end(sql, ending))
+        self._leases.ended(ending)
+
     async def purge(self) -> None:
         """Wait until something was dropped or a grace is over; work off what is due, a bounded
         transaction at a time."""
+        await self._history.wait_may_destroy()
         await self._queues.dropped.wait(
             min(self._dropped.next_end, trio.current_time() + LOOK_AGAIN_S)
         )
@@ -125,7 +141,9 @@ class Rounds:
         now = trio.current_time()
         due = self._dropped.due(now, last_dropped)
         if due and last_dropped:
-            while (await self._purge_some(due)).more:
+            while self._history.may_destroy(trio.current_time()):
+                if not (await self._purge_some(due)).more:
+                    break
                 await trio.lowlevel.checkpoint()
         forgotten = self._abandoned.due(now, last_abandoned)
         if forgotten and last_abandoned:

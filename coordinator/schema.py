@@ -19,7 +19,16 @@ from common.ports import Sql
 _VERSION_1: Final = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0)",
+    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0)",
+    # --- the store's own history ------------------------------------------------------------
+    # A run is a start of a coordinator; begun: the number of the transaction that noted it.
+    """CREATE TABLE runs (
+        run INTEGER PRIMARY KEY, run_id BLOB NOT NULL UNIQUE, begun INTEGER NOT NULL,
+        started_ms INTEGER NOT NULL)""",
+    # What peers have seen of other histories. accepted: an operator has given that run up.
+    """CREATE TABLE told_positions (
+        run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
+        accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
     # --- who --------------------------------------------------------------------------------
     """CREATE TABLE tenants (
         tenant INTEGER PRIMARY KEY, tenant_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,

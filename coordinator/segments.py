@@ -242,8 +242,20 @@ def abandon(sql: Sql, grants: Sequence[tuple[SegmentId, int]]) -> None:
             bury(sql, segment_id, ring)
 
 
-def settle(sql: Sql, cell: int, shards: Sequence[HeldShard], now_ms: int) -> bytes:
+def settle(
+    sql: Sql,
+    cell: int,
+    shards: Sequence[HeldShard],
+    now_ms: int,
+    *,
+    may_destroy: bool = True,
+    kept_leases: int = 0,
+) -> bytes:
     """Say of each shard that a cell holds whether it is owned, and note what that changes.
+
+    Args:
+        may_destroy: False: what would be garbage is pending.
+        kept_leases: leases up to this number make no garbage, though they have ended.
 
     Returns:
         One of PENDING, COMMITTED, GARBAGE per shard, as a byte.
@@ -257,7 +269,7 @@ def settle(sql: Sql, cell: int, shards: Sequence[HeldShard], now_ms: int) -> byt
             (shard.slot, shard.segment_id),
         ).fetchone()
         if row is None:
-            verdicts.append(_uncommitted(sql, shard.segment_id, alive))
+            verdicts.append(_uncommitted(sql, shard.segment_id, alive, kept_leases))
         elif row[0] != cell:
             verdicts.append(GARBAGE)
         elif row[1][DIGEST_BYTES * shard.slot : DIGEST_BYTES * (shard.slot + 1)] == shard.root:
@@ -269,15 +281,19 @@ def settle(sql: Sql, cell: int, shards: Sequence[HeldShard], now_ms: int) -> byt
         else:
             verdicts.append(GARBAGE)
             note_missing(sql, [(shard.segment_id, shard.slot)], now_ms)
+    if not may_destroy:
+        return bytes(verdicts).replace(bytes([GARBAGE]), bytes([PENDING]))
     return bytes(verdicts)
 
 
-def _uncommitted(sql: Sql, segment_id: SegmentId, alive: dict[int, bool]) -> int:
+def _uncommitted(sql: Sql, segment_id: SegmentId, alive: dict[int, bool], kept_leases: int) -> int:
     lease = lease_of(segment_id)
     if lease not in alive:
         # A number that was never given out says that this store is older than the shard (it was
         # restored from a copy): then nothing is garbage.
-        alive[lease] = leases.is_alive(sql, lease) or not leases.was_opened(sql, lease)
+        alive[lease] = (
+            lease <= kept_leases or leases.is_alive(sql, lease) or not leases.was_opened(sql, lease)
+        )
     if not alive[lease]:
         return GARBAGE
     gone = sql.execute("SELECT 1 FROM abandoned WHERE segment_id = ?", (segment_id,))

@@ -6,12 +6,13 @@ Source: docs/architecture.md, "Where things are".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
 
 from common.client.server import Answer, Caller, Handler, PeerServer
+from common.crypto.positions import RUN_ID_BYTES
 from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
 from common.http.records import Request as HttpRequest
@@ -27,7 +28,10 @@ from common.wire.messages import (
     BucketGet,
     BucketsList,
     CellJoin,
+    Committed,
+    Deleted,
     Heartbeat,
+    Lease,
     LeaseRenew,
     ObjectCommit,
     ObjectGet,
@@ -48,11 +52,13 @@ from common.wire.messages import (
     WriteAbandon,
     WriteStart,
 )
-from coordinator import cells, leases, rings
+from coordinator import cells, history, leases, rings
 from coordinator.api import Api, advertised_url, is_wildcard
 from coordinator.cell_handlers import CellHandlers
 from coordinator.config import Config
 from coordinator.gateway_handlers import GatewayHandlers
+from coordinator.history import History, Kept, NumberedStore
+from coordinator.history_policy import Standing
 from coordinator.keeping import Keys, load_keys, write_operator_file
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
@@ -64,6 +70,23 @@ from coordinator.store_health import WatchedStore
 from coordinator.swarm import Swarm
 
 STORE_NAME: Final = "coordinator.sqlite"
+_ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle})
+"""Cells are answered, so that they go on serving what they were ordered to; nothing else is said
+by a store that lacks what its swarm was told is done."""
+_POSITIONED: Final = (Committed, Deleted, Lease)
+_CHANGES: Final = frozenset(
+    {
+        BucketCreate,
+        BucketDelete,
+        ObjectCommit,
+        ObjectsDelete,
+        PartCommit,
+        UploadAbort,
+        UploadComplete,
+        UploadCreate,
+    }
+)
+"""What a caller may rely on once it is answered."""
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -93,6 +116,30 @@ def _counted(metrics: Metrics, kind: type[Request], handler: Handler) -> Handler
             raise
         finally:
             metrics.count(kind, outcome, trio.current_time() - began)
+
+    return handle
+
+
+def _of_history(
+    store: NumberedStore, past: History, kind: type[Request], handler: Handler
+) -> Handler:
+    """Take in the positions that a request brings; answer it unless the store is behind; tell how
+    far the store is."""
+
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        seen = getattr(request, "seen", ())
+        if seen:
+            news = past.hear(seen)
+            if news:
+                await store.transact(lambda sql: history.keep(sql, news))
+        if past.standing is Standing.BEHIND and kind not in _ANSWERED_WHEN_BEHIND:
+            raise Unavailable("store_behind")
+        answer = await handler(caller, request, payload)
+        if kind in _CHANGES:
+            past.has_acknowledged = True
+        if isinstance(answer, _POSITIONED):
+            return replace(answer, position=past.position())
+        return answer
 
     return handle
 
@@ -170,19 +217,20 @@ async def _serve(
     world: World,
     config: Config,
     keys: Keys,
-    store: WatchedStore,
+    plain: WatchedStore,
     task_status: trio.TaskStatus[Serving],
 ) -> None:
     # A store of this version is not written by that: one that can only be read is served, too.
-    await store.transact(migrate)
-    await store.probe()
-    await store.look()
+    await plain.transact(migrate)
+    await plain.probe()
+    await plain.look()
     now = trio.current_time()
 
     def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[tuple[int, PeerId]]]:
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
-    known_cells, known_rings, living = await store.read(load)
+    kept = await plain.read(Kept)
+    known_cells, known_rings, living = await plain.read(load)
     swarm = Swarm(
         known_cells,
         known_rings,
@@ -192,6 +240,17 @@ async def _serve(
         config.cell_timeout_s,
     )
     swarm.refresh(now)
+    past = History(
+        kept,
+        world.entropy(RUN_ID_BYTES),
+        keys.swarm_secret,
+        world.log,
+        settled_at=now + max(swarm.timeout_s, config.write_lease_ttl_s),
+        inherited_until=now + config.inherited_lease_grace_s,
+    )
+    store = NumberedStore(plain, past, world.clock)
+    if not plain.read_only_reason:
+        await store.begin_run()
     book = LeaseBook(config.write_lease_ttl_s)
     book.load(living, now)
     listener = await world.network.listen(config.listen, identity=keys.identity)
@@ -201,10 +260,11 @@ async def _serve(
     await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
     metrics = Metrics()
-    status = Status(config.swarm, store, swarm, book)
+    status = Status(config.swarm, store, swarm, book, past)
     of_cells = CellHandlers(
         store,
         swarm,
+        past,
         queues.deletes,
         world.clock,
         world.log,
@@ -224,7 +284,7 @@ async def _serve(
     server = PeerServer(
         keys.identity,
         {
-            kind: _counted(metrics, kind, handler)
+            kind: _counted(metrics, kind, _of_history(store, past, kind, handler))
             for kind, handler in _handlers(of_cells, of_gateways).items()
         },
         entropy=world.entropy,
@@ -236,6 +296,7 @@ async def _serve(
         store,
         swarm,
         book,
+        past,
         queues,
         world.clock,
         world.chance,
@@ -246,6 +307,8 @@ async def _serve(
         store,
         swarm,
         status,
+        past,
+        rounds.end_all_leases,
         keys,
         world.clock,
         world.entropy,
@@ -264,7 +327,7 @@ async def _serve(
         nursery.start_soon(server.serve, listener)
         nursery.start_soon(lambda: serve_http(http, answer, log=world.log, clock=world.clock))
         nursery.start_soon(rounds.run)
-        nursery.start_soon(store.run)
+        nursery.start_soon(plain.run)
         if config.discovery:
             nursery.start_soon(_advertise, world, advertised, config.swarm)
         world.log.info("serving", native=str(listener.address), http=str(http.address))

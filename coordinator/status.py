@@ -14,6 +14,8 @@ import trio
 
 from common.ports import Address, Sql, Store
 from coordinator.cells import Cell, CellState
+from coordinator.history import History
+from coordinator.history_policy import Standing
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.rings import Ring
@@ -58,11 +60,14 @@ def count(sql: Sql) -> Counts:
 class Status:
     """Tells the state of a swarm."""
 
-    def __init__(self, name: str, store: Store, swarm: Swarm, lease_book: LeaseBook) -> None:
+    def __init__(
+        self, name: str, store: Store, swarm: Swarm, lease_book: LeaseBook, history: History
+    ) -> None:
         self._name = name
         self._store = store
         self._swarm = swarm
         self._leases = lease_book
+        self._history = history
 
     def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
         facts = cell.facts
@@ -104,6 +109,7 @@ class Status:
         cells = [self._cell(cell, now) for cell in self._swarm.cells.values()]
         return {
             "swarm": self._name,
+            "store": self._history.tell(),
             "redundancy": f"{self._swarm.redundancy.k}/{self._swarm.redundancy.n}",
             "cells": cells,
             "rings": [
@@ -140,8 +146,9 @@ class Status:
         now = trio.current_time()
         states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
         return {
-            "ok": True,
+            "ok": self._history.standing is Standing.CURRENT,
             "role": "coordinator",
+            "store": self._history.tell(),
             "cells": dict(sorted(states.items())),
             "writable": self._swarm.can_be_written,
         }
@@ -157,6 +164,8 @@ class Status:
         metrics.rings.clear()
         for ring_state, number in rings.items():
             metrics.rings.labels(ring_state).set(number)
+        for standing in Standing:
+            metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.queued_deletes.set(counts.queued_deletes)
         metrics.leases.set(len(self._leases))

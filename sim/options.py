@@ -39,6 +39,7 @@ def draw_options(chance: random.Random, *, is_dense: bool) -> Options:
             "coordinator": {
                 "delete_grace_s": chance.choice((5, 20, 60)),
                 "write_lease_ttl_s": chance.choice((12, 20, 60, 300)),
+                "inherited_lease_grace_s": 120,
                 "heartbeat_interval_s": heartbeat_s,
                 "cell_timeout_s": 3 * heartbeat_s,
             },

@@ -16,6 +16,7 @@ from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavail
 from common.ids import PeerId, TenantId
 from common.limits import CALL_TIMEOUT_S
 from common.ports import Address
+from common.protocol.positions import Known
 from common.wire import messages
 from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
 
@@ -85,6 +86,7 @@ class Directory:
         self._coordinators = list(coordinators)
         self._tenants = tenants
         self._current = 0
+        self._known = Known()
         self._lease = 0
         self._lease_until = 0.0
         self._renew_at = 0.0
@@ -172,6 +174,9 @@ class Directory:
             except PeerViolation as error:
                 connection.reject(error)
                 raise
+        position = getattr(reply, "position", b"")
+        if position:
+            self._known.note(position)
         return reply
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
@@ -182,7 +187,7 @@ class Directory:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             raise Refused("no_such_tenant")
-        await connection.call(TenantOpen(tenant_id, tenant.proof()))
+        await connection.call(TenantOpen(tenant_id, tenant.proof(), self._known.packed()))
         opened.add(tenant_id)
 
     async def _open_all(self, connection: PeerConnection) -> None:
@@ -254,7 +259,7 @@ class Directory:
 
     async def _renew(self, lease: int) -> None:
         asked_at = trio.current_time()
-        reply: Lease = await self.call(LeaseRenew(lease))
+        reply: Lease = await self.call(LeaseRenew(lease, self._known.packed()))
         ttl_s = max(float(reply.ttl_s), 2 * LEASE_MARGIN_S)
         self._lease = reply.lease
         self._lease_until = asked_at + ttl_s - LEASE_MARGIN_S

@@ -32,6 +32,11 @@ Summary: TypeAlias = Annotated[bytes, Max(512)]
 Token: TypeAlias = Annotated[bytes, Max(256)]
 Label: TypeAlias = Annotated[str, Max(255)]
 OrderBytes: TypeAlias = Annotated[bytes, Max(128)]
+PositionBytes: TypeAlias = Annotated[bytes, Max(128)]
+"""A point of the history of the coordinator's store (docs/protocol.md, "Positions"); may be
+empty."""
+Positions: TypeAlias = Annotated[tuple[PositionBytes, ...], Max(limits.MAX_POSITIONS_KNOWN)]
+"""The furthest that the caller was told, for each run that it remembers."""
 
 
 class Reply(Record):
@@ -228,6 +233,16 @@ class HeartbeatReply(Reply):
     interval_s: int
     deletes: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     """Shards to delete; repeated until confirmed."""
+    position: PositionBytes = b""
+    """To be remembered durably; empty when the coordinator's store is behind."""
+    ends: Annotated[tuple[int, ...], Max(limits.MAX_POSITIONS_KNOWN)] = ()
+    """For each position of the request, the last transaction of its run in this store's history;
+    0 where it does not have the run. A cell deletes nothing for a coordinator whose ends do not
+    cover its positions."""
+    run_id: Annotated[bytes, Max(16)] = b""
+    """The coordinator's own run."""
+    withdrawn: bool = False
+    """The store is behind and acknowledged nothing in this run: forget the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +253,7 @@ class Heartbeat(Request):
     address_port: int
     facts: CellFacts
     deleted: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
+    seen: Positions = ()
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
 
@@ -262,6 +278,8 @@ class SettleReply(Reply):
     """One byte per shard asked: PENDING (ask later), COMMITTED (keep), GARBAGE (delete)."""
 
     verdicts: Annotated[bytes, Max(limits.MAX_SETTLE_BATCH)]
+    run_id: Annotated[bytes, Max(16)] = b""
+    """The coordinator's run: GARBAGE counts only when the cell's positions were covered by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +309,7 @@ class TenantOpen(Request):
 
     tenant_id: Tenant
     proof: Digest
+    seen: Positions = ()
     code: ClassVar[int] = 48
     reply: ClassVar[type[Reply]] = Done
 
@@ -318,6 +337,7 @@ class Lease(Reply):
 
     lease: int
     ttl_s: int
+    position: PositionBytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +345,7 @@ class LeaseRenew(Request):
     """Open a lease (0) or keep one alive. Refused ``lease_ended`` when it has ended."""
 
     lease: int
+    seen: Positions = ()
     code: ClassVar[int] = 50
     reply: ClassVar[type[Reply]] = Lease
 
@@ -437,6 +458,8 @@ class Committed(Reply):
 
     sequence: int
     created_ms: int
+    position: PositionBytes = b""
+    """Of a store that has this commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,6 +576,7 @@ class Deleted(Reply):
     """One result per item, in order. Durable."""
 
     results: Annotated[tuple[DeleteResult, ...], Max(limits.MAX_DELETE_BATCH)]
+    position: PositionBytes = b""
 
 
 @dataclass(frozen=True, slots=True)

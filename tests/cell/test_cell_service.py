@@ -10,6 +10,8 @@ from common.client.peers import PeerPool
 from common.client.server import PeerServer
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.crypto.positions import Position
+from common.crypto.positions import issue as issue_position
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Outcome, Refused, Unavailable
 from common.format.token import JoinToken, TokenAddress, encode_token
 from common.limits import CELL_BUFFER_BUDGET_BYTES
@@ -79,6 +81,8 @@ class Rig:
         self.facts = None
         self.order_key = None
         self.is_silent = False
+        self.seen = ()
+        self.history = {}
 
     def cell_config(self, **changes):
         token = JoinToken(
@@ -141,12 +145,15 @@ class Rig:
         self.deleted += [(each.segment_id, each.slot) for each in request.deleted]
         self.doomed = [key for key in self.doomed if key not in self.deleted]
         self.order_key = cell_order_key(SECRET, caller.peer_id)
-        return HeartbeatReply(self.order_key, 5, tuple(ShardName(*key) for key in self.doomed))
+        self.seen = request.seen
+        deletes = tuple(ShardName(*key) for key in self.doomed)
+        return HeartbeatReply(self.order_key, 5, deletes, **self.history)
 
     async def _settle(self, caller, request, payload):
         keys = [(each.segment_id, each.slot) for each in request.shards]
         self.settled += keys
-        return SettleReply(bytes(self.verdicts.get(key, PENDING) for key in keys))
+        verdicts = bytes(self.verdicts.get(key, PENDING) for key in keys)
+        return SettleReply(verdicts, self.history.get("run_id", b""))
 
     async def _lost(self, caller, request, payload):
         self.lost += [(each.segment_id, each.slot) for each in request.shards]
@@ -419,3 +426,69 @@ async def test_failed_reads_do_not_wear_the_cell_out(rig, autojump_clock):
             await rig.read(shard_key(1))
     await rig.put(shard_key(1), b"data")
     assert await rig.read(shard_key(1)) == b"data"
+
+
+def position(run, commit):
+    return issue_position(bytes(32), Position(run, bytes([run]) * 16, 1, commit))
+
+
+@pytest.mark.fault("M1", "F4")
+async def test_a_cell_deletes_nothing_for_a_coordinator_that_lacks_what_the_cell_has_seen(
+    rig, autojump_clock
+):
+    first, second = shard_key(1), shard_key(2)
+    await rig.put(first, b"data")
+    await rig.put(second, b"data")
+    rig.history = {"position": position(1, 100), "run_id": b"1"}
+    await trio.sleep(6)
+    rig.doomed = [first]
+    rig.verdicts = {second: GARBAGE}
+    rig.history = {"position": position(2, 90), "ends": (89,), "run_id": b"2"}
+    await trio.sleep(100)
+    assert rig.seen[0] == position(1, 100)
+    assert second in rig.settled
+    assert await rig.read(first) == await rig.read(second) == b"data"
+    rig.history = {"position": position(3, 101), "ends": (100, 99, 101), "run_id": b"3"}
+    await trio.sleep(100)
+    for key in (first, second):
+        with pytest.raises(NotFound):
+            await rig.read(key)
+
+
+@pytest.mark.fault("M1", "F4")
+async def test_a_cell_knows_after_a_power_cut_what_it_has_seen(rig, autojump_clock):
+    rig.history = {"position": position(1, 100), "run_id": b"1"}
+    await trio.sleep(6)
+    rig.cell.crash(power=True)
+    rig.is_silent = True
+    await rig.start_cell()
+    await trio.sleep(20)
+    rig.is_silent = False
+    await trio.sleep(6)
+    assert rig.seen == (position(1, 100),)
+
+
+@pytest.mark.fault("M1", "F4")
+async def test_a_run_that_its_coordinator_withdraws_is_forgotten(rig, autojump_clock):
+    rig.history = {"position": position(1, 100), "run_id": b"1"}
+    await trio.sleep(6)
+    rig.history = {"position": position(2, 90), "ends": (100,), "run_id": bytes([2]) * 16}
+    await trio.sleep(6)
+    assert len(rig.seen) == 1
+    rig.history = {"withdrawn": True, "ends": (100, 0), "run_id": bytes([2]) * 16}
+    await trio.sleep(12)
+    assert rig.seen == (position(1, 100),)
+
+
+@pytest.mark.fault("M1", "F4")
+async def test_a_damaged_record_of_positions_is_reported_and_learned_again(rig, autojump_clock):
+    rig.history = {"position": position(1, 100), "run_id": b"1"}
+    await trio.sleep(6)
+    content = rig.cell.platter.inodes["positions"].content
+    content[5] ^= 1
+    rig.cell.crash(power=False)
+    await rig.start_cell()
+    await trio.sleep(6)
+    assert rig.seen in ((), (position(1, 100),))
+    await trio.sleep(12)
+    assert rig.seen == (position(1, 100),)

@@ -1,6 +1,7 @@
 """A real coordinator on a simulated network, with cells and gateways that speak for themselves."""
 
 import base64
+import dataclasses
 import hashlib
 import random
 from contextlib import asynccontextmanager
@@ -64,13 +65,16 @@ class FakeCell(Peer):
         self.site, self.host = site, host
         self.facts = facts()
         self.beating = True
+        self.seen = ()
         self.deleted = []
 
     async def join(self, token):
         await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.host))
 
     async def beat(self, deleted=()):
-        return await self.call(m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted)))
+        return await self.call(
+            m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen)
+        )
 
     async def keep_beating(self):
         while True:
@@ -94,8 +98,8 @@ class Gateway(Peer):
         self.chance = chance
         self.lease = 0
 
-    async def open(self):
-        await self.call(m.TenantOpen(self.tenant_id, self.proof))
+    async def open(self, seen=()):
+        await self.call(m.TenantOpen(self.tenant_id, self.proof, seen))
 
     def new_id(self):
         return VersionId(self.chance.randbytes(16))
@@ -161,6 +165,11 @@ class Gateway(Peer):
         )
 
 
+def bare(reply):
+    """A reply without how far the store was: that grows with every transaction."""
+    return dataclasses.replace(reply, position=b"")
+
+
 def page(*extents):
     return m.Page(
         tuple(m.Extent(SegmentId(s), offset, length, bytes(32), 0) for s, offset, length in extents)
@@ -201,6 +210,17 @@ class Rig:
         """Kill it where it stands and start it again."""
         self.node.crash(power=True)
         self.scope.cancel()
+        await self.start()
+
+    def copy(self):
+        """The store as it is now, as bytes."""
+        return self.node.databases[STORE_NAME].connection.serialize()
+
+    async def restart_with(self, store):
+        """Kill it where it stands and start it with another copy of its store."""
+        self.node.crash(power=True)
+        self.scope.cancel()
+        self.node.databases[STORE_NAME].connection.deserialize(store)
         await self.start()
 
     def sql(self, statement, *parameters):

@@ -43,6 +43,7 @@ async def test_the_description_names_every_route_and_every_route_is_there(autoju
             ("GET", "/v1/tenants/{name}/keys"),
             ("POST", "/v1/tenants/{name}/keys"),
             ("DELETE", "/v1/tenants/{name}/keys/{access_key_id}"),
+            ("POST", "/v1/store/accept"),
             ("GET", "/v1/openapi.json"),
         }
         for method, path in described:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import trio
-from coordinator_rig import BUCKET, page, running
+from coordinator_rig import BUCKET, bare, page, running
 
 from common.errors import NotFound, Refused
 from common.wire import messages as m
@@ -68,7 +68,7 @@ async def test_a_completed_upload_is_one_object_of_its_parts_in_order(autojump_c
         second = await put_part(gateway, upload_id, 2, ())
         request = completion(gateway, upload_id, [first, second, third])
         committed = await gateway.call(request)
-        assert await gateway.call(request) == committed
+        assert bare(await gateway.call(request)) == bare(committed)
         record = await gateway.get(NAME)
         assert (record.version_id, record.size, record.sealed) == (upload_id, 187, b"sealed object")
         assert [(each.number, each.start, each.page) for each in record.pages] == [
@@ -92,7 +92,7 @@ async def test_a_completion_is_idempotent_and_another_one_is_refused(autojump_cl
         parts = [await put_part(gateway, upload_id, number) for number in (1, 2)]
         request = completion(gateway, upload_id, parts)
         committed = await gateway.call(request)
-        assert await gateway.call(request) == committed
+        assert bare(await gateway.call(request)) == bare(committed)
         with pytest.raises(Refused, match="version_exists"):
             await gateway.call(completion(gateway, upload_id, parts[:1], sealed=b"of one part"))
 
@@ -119,7 +119,7 @@ async def test_a_part_is_idempotent_by_its_id(autojump_clock):
         await gateway.make_bucket()
         upload_id = await begin(gateway)
         request = await part_of(gateway, upload_id, 1)
-        assert await gateway.call(request) == await gateway.call(request)
+        assert bare(await gateway.call(request)) == bare(await gateway.call(request))
         assert rig.one("SELECT count(*) FROM dropped") == 0
         assert rig.one("SELECT refs FROM segments") == 1
 

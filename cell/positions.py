@@ -1,0 +1,121 @@
+"""What a cell knows of its coordinators' history, durably, and whom it deletes for.
+
+Source: docs/placement.md, "The store's history".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from blake3 import blake3
+
+from cell.identity import write_whole
+from common.crypto.positions import POSITION_BYTES
+from common.errors import AlvearyError, NotFound, PeerViolation
+from common.limits import MAX_POSITIONS_KNOWN
+from common.ports import Disk, Log
+from common.protocol.positions import Known, covers
+from common.wire.messages import HeartbeatReply
+
+NAME: Final = "positions"
+_NEW_NAME: Final = "positions.new"
+_DIGEST_BYTES: Final = 32
+_MAX_FILE_BYTES: Final = MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
+WRITE_EVERY_S: Final = 15.0
+"""How old the file may be when only the number of a transaction has grown: memory cards wear. A
+run that was not known is written at once."""
+
+
+class Positions:
+    """The positions that this cell was told. Made by :meth:`load`."""
+
+    def __init__(self, disk: Disk, log: Log, known: Known) -> None:
+        self._disk = disk
+        self._log = log
+        self._known = known
+        self._written = known.packed()
+        self._written_at = float("-inf")
+        self._failed = ""
+        self._trusted: bytes | None = None
+        self._complained_of: bytes | None = None
+
+    @classmethod
+    async def load(cls, disk: Disk, log: Log) -> Positions:
+        """Read what an earlier life has written. A damaged file counts as none: the coordinator
+        tells again, and until then the cell knows nothing that it could compare with."""
+        try:
+            file = await disk.open(NAME)
+        except NotFound:
+            return cls(disk, log, Known())
+        try:
+            data = await file.read(0, _MAX_FILE_BYTES + 1)
+            return cls(disk, log, _decode(data))
+        except AlvearyError as error:
+            log.error("positions_damaged", error=str(error))
+            return cls(disk, log, Known())
+        finally:
+            await file.close()
+
+    def packed(self) -> tuple[bytes, ...]:
+        """What to tell a coordinator."""
+        return self._known.packed()
+
+    def trusts(self, run_id: bytes) -> bool:
+        """Whether the coordinator's run has shown that its store has all that this cell knows of,
+        so that its word on what is garbage counts."""
+        return run_id == self._trusted
+
+    async def heard(self, asked: tuple[bytes, ...], reply: HeartbeatReply, now: float) -> bool:
+        """Take in what a coordinator answered.
+
+        Args:
+            asked: the positions that it was told.
+            reply: its answer.
+            now: trio's time.
+
+        Returns:
+            Whether its store has everything that this cell knows of: only then may anything be
+            deleted for it.
+
+        Raises:
+            PeerViolation: ``bad_position``.
+        """
+        is_covered = covers(asked, reply.ends)
+        self._trusted = reply.run_id if is_covered else None
+        if not is_covered and asked:
+            self._tell(reply)
+        is_new = False
+        if reply.withdrawn:
+            is_new = self._known.forget(reply.run_id)
+        elif reply.position:
+            is_new = self._known.note(reply.position)
+        if is_new or now - self._written_at >= WRITE_EVERY_S:
+            await self._write(now)
+        return is_covered
+
+    def _tell(self, reply: HeartbeatReply) -> None:
+        if reply.run_id != self._complained_of:
+            self._complained_of = reply.run_id
+            self._log.error("coordinator_behind", run_id=reply.run_id.hex())
+
+    async def _write(self, now: float) -> None:
+        packed = self.packed()
+        if packed == self._written:
+            return
+        body = b"".join(packed)
+        try:
+            await write_whole(self._disk, NAME, _NEW_NAME, body + blake3(body).digest())
+        except AlvearyError as error:  # kept in memory, and written with the next heartbeat
+            if str(error) != self._failed:
+                self._log.warning("positions_not_written", error=str(error))
+            self._failed = str(error)
+            return
+        self._failed = ""
+        self._written, self._written_at = packed, now
+
+
+def _decode(data: bytes) -> Known:
+    body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if blake3(body).digest() != digest or len(body) % POSITION_BYTES:
+        raise PeerViolation("bad_position")
+    return Known(body[at : at + POSITION_BYTES] for at in range(0, len(body), POSITION_BYTES))

@@ -1,0 +1,84 @@
+"""Positions: how far the history of a coordinator's store had come, authenticated.
+
+A coordinator tells its position to cells and gateways, which remember the furthest and tell it to
+whichever coordinator answers later. So a store that is older than what its swarm has seen is found
+out. A position is authenticated under a key that only coordinators have: a cell or a gateway can
+repeat what it was told, and cannot make one up.
+
+Source: docs/placement.md, "The store's history"; docs/protocol.md, "Positions".
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from common.errors import PeerViolation
+
+_BODY: Final = struct.Struct(">BxxxIQQ16s")
+_MAC_BYTES: Final = 32
+POSITION_VERSION: Final = 1
+POSITION_BYTES: Final = _BODY.size + _MAC_BYTES
+RUN_ID_BYTES: Final = 16
+_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A point of a store's history.
+
+    ``run``: the coordinator's start, counted from 1. ``run_id``: drawn at that start, so that two
+    copies of one store are told apart once both have been started. ``begun``: the number of the
+    transaction that began the run. ``commit``: of the last durable transaction.
+    """
+
+    run: int
+    run_id: bytes
+    begun: int
+    commit: int
+
+
+def position_key(swarm_secret: bytes) -> bytes:
+    """The key of all positions of a swarm, 32 bytes.
+
+    Args:
+        swarm_secret: at least 32 random bytes that only coordinators have.
+    """
+    assert len(swarm_secret) >= 32
+    info = b"alveary store position key v1"
+    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(swarm_secret)
+
+
+def issue(key: bytes, position: Position) -> bytes:
+    """The position as POSITION_BYTES bytes."""
+    assert len(position.run_id) == RUN_ID_BYTES
+    body = _BODY.pack(
+        POSITION_VERSION, position.run, position.begun, position.commit, position.run_id
+    )
+    return body + blake3(body, key=key).digest()
+
+
+def read(data: bytes) -> Position:
+    """What a position says, believed as far as the coordinator is that sent it.
+
+    Raises:
+        PeerViolation: ``bad_position``: these are not the bytes of a position.
+    """
+    if len(data) != POSITION_BYTES or data[0] != POSITION_VERSION:
+        raise PeerViolation("bad_position")
+    _, run, begun, commit, run_id = _BODY.unpack_from(data)
+    return Position(run, run_id, begun, commit)
+
+
+def is_genuine(key: bytes, data: bytes) -> bool:
+    """Whether a coordinator of this swarm issued these bytes."""
+    if len(data) != POSITION_BYTES or data[0] != POSITION_VERSION:
+        return False
+    body = data[: _BODY.size]
+    return hmac.compare_digest(blake3(body, key=key).digest(), data[_BODY.size :])

@@ -1,0 +1,100 @@
+"""Whether a store is the one that its swarm knows: an older copy, a fork, or the right one. Pure.
+
+Source: docs/placement.md, "The store's history"; docs/decisions/0005-store-generation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from common.crypto.positions import Position
+from common.wire.records import MAX_UINT
+
+
+class Standing(Enum):
+    """What a store is, by what its swarm has seen."""
+
+    CURRENT = "current"
+    """It has everything that any cell or gateway has told of."""
+    FORKED = "forked"
+    """Another copy of it was run too. This one has more of what both had in common: it serves,
+    and has nothing deleted until an operator has said which one counts."""
+    BEHIND = "behind"
+    """Newer transactions than its own were acknowledged: it serves nothing, and has nothing
+    deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A start of a coordinator on this store. ``begun``: the transaction that noted it."""
+
+    run: int
+    run_id: bytes
+    begun: int
+
+
+class Past:
+    """The history that a store holds.
+
+    Args:
+        runs: all of them, the first first.
+        accepted: runs whose loss an operator has accepted.
+    """
+
+    def __init__(self, runs: Iterable[Run], accepted: Collection[bytes]) -> None:
+        self.runs = tuple(runs)
+        self.accepted = frozenset(accepted)
+        self._begun = {each.run: each.begun for each in self.runs}
+        self._ends = {
+            each.run_id: later.begun - 1
+            for each, later in zip(self.runs, self.runs[1:], strict=False)
+        }
+        self._ends.update(dict.fromkeys(self.accepted, MAX_UINT))
+
+    def end(self, run_id: bytes, commit: int) -> int:
+        """The last transaction of a run in this history; 0 if it is not in it.
+
+        Args:
+            run_id: the run.
+            commit: the last durable transaction of the store.
+        """
+        if self.runs and run_id == self.runs[-1].run_id:
+            return max(commit, self._ends.get(run_id, 0))
+        return self._ends.get(run_id, 0)
+
+    def has(self, position: Position, commit: int) -> bool:
+        """Whether the history goes at least as far as a position."""
+        return position.commit <= self.end(position.run_id, commit)
+
+    def begun(self, run: int, commit: int) -> int:
+        """Where this history's own run of a number began, or would begin now."""
+        return self._begun.get(run, commit + 1)
+
+
+def judge(past: Past, commit: int, told: Collection[Position]) -> Standing:
+    """Compare a store with what its swarm has seen.
+
+    Two histories part where one coordinator's run was followed by a different one in each. The one
+    that goes further before that point lacks nothing that was acknowledged before it; where both
+    go equally far, the one with more transactions counts as the further one. This only decides
+    which one may serve; neither may have anything deleted.
+
+    Args:
+        past: the store's history.
+        commit: its last durable transaction.
+        told: positions that peers have told, genuine ones.
+
+    Returns:
+        What the store is.
+    """
+    missing = [each for each in told if not past.has(each, commit)]
+    if not missing:
+        return Standing.CURRENT
+    if any(past.end(each.run_id, commit) for each in missing):
+        return Standing.BEHIND  # a run that it has went further than it knows
+    first = min(missing, key=lambda each: each.run)
+    ours = (past.begun(first.run, commit), commit)
+    theirs = (first.begun, max(each.commit for each in missing))
+    return Standing.FORKED if ours > theirs else Standing.BEHIND
