@@ -47,6 +47,7 @@ _HELP: Final[Mapping[str, str]] = {
     "tenants": "The directory of tenant key files.",
     "region": "The S3 region's name.",
     "discovery": "true or false: announce the coordinator on the LAN.",
+    "signature_v2": "Where AWS Signature V2 is accepted: off, presigned or all.",
     "domains": "A host name under which buckets are first labels; may be repeated.",
 }
 

@@ -93,6 +93,9 @@ earlier start: time for an operator to see that an old copy of the store is runn
 MAX_POSITIONS_KNOWN: Final = 8
 """Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
 after some restarts; a heartbeat carries them all (576 bytes)."""
+MAX_SIGNATURE_V2_AHEAD_S: Final = 604_800
+"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
+a lifetime could be counted from."""
 
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000

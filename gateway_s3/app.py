@@ -21,6 +21,7 @@ from gateway_s3.errors import S3Error, from_error
 from gateway_s3.names import is_bucket_name
 from gateway_s3.operations import OPERATIONS
 from gateway_s3.router import Resource, Route, locate, route
+from gateway_s3.sigv2 import SignatureV2
 from gateway_s3.xml_write import CONTENT_TYPE, error_document
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
@@ -74,10 +75,18 @@ class App:
         backend: what handlers work with.
         keys: who may sign.
         domains: host names under which a bucket may stand as the first label.
+        signature_v2: where Signature V2 is accepted.
     """
 
-    def __init__(self, backend: Backend, keys: AccessKeys, domains: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        keys: AccessKeys,
+        domains: Sequence[str],
+        signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
+    ) -> None:
         self._backend = backend
+        self._signature_v2 = signature_v2
         self._keys = keys
         self._domains = domains
         self._host_id = base64.b64encode(backend.entropy(24))
@@ -142,7 +151,12 @@ class App:
         """Everything that must hold before any handler runs."""
         backend = self._backend
         credential, verified = await authenticate(
-            request, keys=self._keys, clock=backend.clock, region=backend.region
+            request,
+            routed,
+            keys=self._keys,
+            clock=backend.clock,
+            region=backend.region,
+            signature_v2=self._signature_v2,
         )
         bucket = routed.bucket
         if bucket and routed.operation.name != "CreateBucket" and not is_bucket_name(bucket):

@@ -115,7 +115,7 @@ async def serve(
         return record
 
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
-    app = App(backend, keys, config.domains)
+    app = App(backend, keys, config.domains, config.signature_v2)
 
     metrics.watch(
         "alveary_s3_requests_running", "Requests not yet answered whole", lambda: app.running

@@ -33,6 +33,7 @@ from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.metrics import Metrics
 from gateway_s3.names import IdentityNames
+from gateway_s3.sigv2 import SignatureV2
 from sim.world import SimNode, SimSwarm
 
 SECRET = "secret-of-the-rig"
@@ -429,7 +430,13 @@ class Answer:
 class Rig:
     """A gateway's app with one tenant, and a client that signs."""
 
-    def __init__(self, seed: int = 1, region: str = REGION, domains: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        region: str = REGION,
+        domains: tuple[str, ...] = (),
+        signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
+    ) -> None:
         self.node = SimSwarm(seed).node("gateway")
         world = self.node.world
         chance = random.Random(seed)
@@ -467,7 +474,7 @@ class Rig:
 
         self.tenant = self.tenants[self.directory.keys["AK"].tenant_id]
         keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
-        self.app = App(self.backend, keys, domains)
+        self.app = App(self.backend, keys, domains, signature_v2)
 
     def opened(self, version: Version) -> Manifest:
         """The manifest of a version of the tenant ``AK``, opened."""
