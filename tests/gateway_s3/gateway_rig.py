@@ -20,11 +20,13 @@ from xml.etree import ElementTree
 
 import trio
 
+from common.client.budget import ByteBudget
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound, Refused
 from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
 from common.http.records import BytesBody, Request, Response
 from common.ids import TenantId
+from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
 from common.wire import messages as m
 from gateway_s3.access_keys import AccessKeys
@@ -463,6 +465,8 @@ class Rig:
             metrics=Metrics(),
             region=region,
             domains=domains,
+            budget=ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES),
+            gathered=ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES // GATHERED_PER_BUDGET),
         )
 
         async def ask(key_id: str) -> m.AccessKey:
