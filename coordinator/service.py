@@ -21,6 +21,7 @@ from common.http.server import serve_http
 from common.ids import PeerId
 from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
 from common.ports import Address, Sql, World
+from common.tasks import CountedLog, log_fault
 from common.wire.messages import (
     AccessKeyGet,
     BucketCreate,
@@ -187,10 +188,12 @@ async def serve(
         Corrupt: ``store_corrupt``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
+    metrics = Metrics()
+    world = replace(world, log=CountedLog(world.log, metrics.registry))
     keys = await load_keys(world.disk, world.entropy)
     store = WatchedStore(await world.stores.open(STORE_NAME), world.disk, world.log)
     try:
-        await _serve(world, config, keys, store, task_status)
+        await _serve(world, config, keys, store, metrics, task_status)
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
             await store.close()
@@ -202,6 +205,8 @@ async def _advertise(world: World, address: Address, swarm: str) -> None:
         await world.discovery.advertise(address, swarm)
     except Unavailable as error:
         world.log.warning("not_advertised", error=str(error))
+    except Exception as error:
+        log_fault(world.log, "advertising_broke", error)
 
 
 async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
@@ -218,6 +223,7 @@ async def _serve(
     config: Config,
     keys: Keys,
     plain: WatchedStore,
+    metrics: Metrics,
     task_status: trio.TaskStatus[Serving],
 ) -> None:
     # A store of this version is not written by that: one that can only be read is served, too.
@@ -259,7 +265,6 @@ async def _serve(
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
-    metrics = Metrics()
     status = Status(config.swarm, store, swarm, book, past)
     of_cells = CellHandlers(
         store,

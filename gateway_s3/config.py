@@ -15,6 +15,7 @@ from common.ports import Address
 from gateway_s3.sigv2 import SignatureV2
 
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MAX_DRAIN_NOTICE_S: Final = 600
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -27,6 +28,8 @@ class Config:
     key they must have. ``tenants``: the directory of tenant key files; a relative path lies in
     ``data``. ``domains``: host names under which a bucket may stand as the first label.
     ``signature_v2``: where AWS Signature V2 is accepted (``off``, ``presigned`` URLs, ``all``).
+    ``drain_notice_s``: how long a gateway that is to stop says so in ``/healthz`` before it stops
+    listening.
     ``log``: the file of its log lines, rotated by size (None: standard error).
     """
 
@@ -40,6 +43,7 @@ class Config:
     domains: tuple[str, ...] = ()
     buffer_budget_bytes: int = limits.GATEWAY_BUFFER_BUDGET_BYTES
     signature_v2: SignatureV2 = SignatureV2.PRESIGNED
+    drain_notice_s: int = 0
     log: str | None = None
 
     @property
@@ -76,6 +80,8 @@ class Config:
             given["buffer_budget_bytes"] = _budget(mapping["buffer_budget_bytes"])
         if "signature_v2" in mapping:
             given["signature_v2"] = _signature_v2(mapping["signature_v2"])
+        if "drain_notice_s" in mapping:
+            given["drain_notice_s"] = _seconds(mapping["drain_notice_s"])
         return cls(**given)
 
 
@@ -152,3 +158,9 @@ def _signature_v2(value: Any) -> SignatureV2:
         return SignatureV2(value)
     except ValueError:
         raise BadConfig("bad_value", key="signature_v2", wanted="off, presigned or all") from None
+def _seconds(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_DRAIN_NOTICE_S:
+        raise BadConfig(
+            "bad_value", key="drain_notice_s", wanted=f"whole seconds, 0 to {MAX_DRAIN_NOTICE_S}"
+        )
+    return value
