@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import trio
 from prometheus_client import CollectorRegistry
@@ -27,7 +29,7 @@ async def test_a_task_that_breaks_is_begun_again_less_and_less_often(
 
     with trio.move_on_after(1000):
         await go_on("work", work, log)
-    pauses = [after - before for before, after in zip(begun, begun[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(begun)]
     assert pauses[0] == pytest.approx(TASK_PAUSE_MIN_S)
     assert pauses[1] == pytest.approx(2 * TASK_PAUSE_MIN_S)
     assert max(pauses) == pytest.approx(TASK_PAUSE_MAX_S)
