@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from cell.positions import Positions
 from cell.rounds import Rounds
 from common.ports import Address
 from common.wire.messages import CellFacts, Heartbeat, HeartbeatReply, Request
@@ -43,6 +44,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
     rounds = Rounds(
         StoreOfNothing(),  # type: ignore[arg-type]
         coordinators,  # type: ignore[arg-type]
+        await Positions.load(world.disk, world.log),
         address=Address("cell", 7000),
         settle_after_s=60,
         clock=world.clock,
