@@ -158,6 +158,8 @@ def _signature_v2(value: Any) -> SignatureV2:
         return SignatureV2(value)
     except ValueError:
         raise BadConfig("bad_value", key="signature_v2", wanted="off, presigned or all") from None
+
+
 def _seconds(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_DRAIN_NOTICE_S:
         raise BadConfig(
