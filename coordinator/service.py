@@ -60,7 +60,13 @@ from coordinator.config import Config
 from coordinator.gateway_handlers import GatewayHandlers
 from coordinator.history import History, Kept, NumberedStore
 from coordinator.history_policy import Standing
-from coordinator.keeping import Keys, load_keys, write_operator_file
+from coordinator.keeping import (
+    Keys,
+    check_store_is_there,
+    load_keys,
+    note_store_begun,
+    write_operator_file,
+)
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.queues import Queues
@@ -184,7 +190,8 @@ async def serve(
     """Serve until cancelled.
 
     Raises:
-        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``.
+        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``,
+            ``store_missing``.
         Corrupt: ``store_corrupt``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
@@ -218,6 +225,15 @@ async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
         world.log.error("operator_file_not_written", url=url, error=str(error))
 
 
+async def _note_store_begun(world: World) -> None:
+    """Remember that there is a store. Where that cannot be written, it is tried at the next start:
+    the cells know, too."""
+    try:
+        await note_store_begun(world.disk)
+    except Unavailable as error:
+        world.log.error("store_mark_not_written", error=str(error))
+
+
 async def _serve(
     world: World,
     config: Config,
@@ -236,6 +252,7 @@ async def _serve(
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
     kept = await plain.read(Kept)
+    await check_store_is_there(world.disk, is_empty=not kept.runs)
     known_cells, known_rings, living = await plain.read(load)
     swarm = Swarm(
         known_cells,
@@ -257,6 +274,7 @@ async def _serve(
     store = NumberedStore(plain, past, world.clock)
     if not plain.read_only_reason:
         await store.begin_run()
+        await _note_store_begun(world)
     book = LeaseBook(config.write_lease_ttl_s)
     book.load(living, now)
     listener = await world.network.listen(config.listen, identity=keys.identity)
