@@ -5,9 +5,21 @@ Source: docs/operations.md, "Metrics".
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from common.wire.messages import CellFacts
+
+_FROM_FACTS: Final = (
+    "capacity_bytes",
+    "used_bytes",
+    "free_bytes",
+    "medium_free_bytes",
+    "shards",
+    "live_bytes",
+    "lost_shards",
+)
 
 
 class Metrics:
@@ -33,7 +45,9 @@ class Metrics:
                 ("capacity_bytes", "The most that the cell may use."),
                 ("used_bytes", "Bytes of volumes and index."),
                 ("free_bytes", "What shards can still take."),
+                ("medium_free_bytes", "Free bytes of the file system, the reserve included."),
                 ("shards", "Shards held."),
+                ("lost_shards", "Shards of volumes that were gone at a start, index and all."),
                 ("live_bytes", "Bytes of shards held."),
                 ("read_only", "1 if nothing can be written."),
                 ("open_uploads", "Uploads in progress."),
@@ -62,7 +76,7 @@ class Metrics:
         ):
             self._totals[name].inc(amount)
         self._writes = self._written_bytes = self._reads = self._read_bytes = 0
-        for name in ("capacity_bytes", "used_bytes", "free_bytes", "shards", "live_bytes"):
+        for name in _FROM_FACTS:
             self._gauges[name].set(getattr(facts, name))
         self._gauges["read_only"].set(facts.read_only)
         for name, value in gauges.items():

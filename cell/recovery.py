@@ -135,6 +135,7 @@ class _Recovery:
         names = await self._disk.names(DIRECTORY)
         numbers = sorted(each for each in map(volume_number, names) if each is not None)
         highest = max(numbers, default=0)
+        highest_known = max([highest, *self._facts])
         self._present = set(numbers)
         last_key: bytes | None = None
         for number in numbers:
@@ -151,7 +152,7 @@ class _Recovery:
         newest = await self._store.read(partial(index_tables.newest_segments, limit=READ_AT_START))
         known = KnownSegments(newest, is_all=len(newest) < READ_AT_START)
         index = Index(self._store, self._clock, self._log, facts_now, sequence, known)
-        volumes = Volumes(self._disk, entropy, self._log, facts_now, highest)
+        volumes = Volumes(self._disk, entropy, self._log, facts_now, highest_known)
         last = facts_now.get(highest)
         active = None
         if last is not None and not last.is_closed and last_key is not None:

@@ -47,7 +47,7 @@ async def recover_to_read(
             await reader.take_in(number)
     for number in sorted(set(facts) - set(numbers)):
         log.error("volume_missing", volume=number, shards=facts[number].shards)
-    return index, Volumes(disk, entropy, log, facts, max(numbers, default=0))
+    return index, Volumes(disk, entropy, log, facts, max([0, *numbers, *facts]))
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
@@ -15,6 +15,7 @@ import trio
 from cell.config import Config
 from cell.coordinators import Coordinators
 from cell.handlers import ORDERED, Handlers
+from cell.held import Held
 from cell.identity import load_identity, write_whole
 from cell.metrics import Metrics
 from cell.positions import Positions
@@ -28,9 +29,12 @@ from common.http.health import health_app
 from common.http.records import Request, Response
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.limits import CELL_BUFFER_BUDGET_BYTES, MAX_UNITS_PER_READ_BYTES
+from common.limits import (
+    CELL_BUFFER_BUDGET_BYTES,
+    CELL_LEAST_FREE_BYTES,
+    MAX_UNITS_PER_READ_BYTES,
+)
 from common.ports import Address, Listener, World
-from common.tasks import CountedLog, go_on
 from common.wire.messages import CellJoin, CellJoined, ShardRead
 
 JOINED_NAME: Final = "joined"
@@ -62,8 +66,6 @@ async def serve(
         Refused: the coordinator does not take the cell.
         Unavailable: the data directory cannot be written.
     """
-    metrics = Metrics()
-    world = replace(world, log=CountedLog(world.log, metrics.registry))
     token = decode_token(config.token, ROLE_CELL) if config.token else None
     identity = await load_identity(world.disk, world.entropy)
     store = await ShardStore.open(
@@ -72,6 +74,8 @@ async def serve(
         reserve_bytes=config.reserve_bytes,
         volume_bytes=config.volume_bytes,
     )
+    held = await Held.load(world.disk, world.log)
+    await held.compare(store)
     pool = PeerPool(
         world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
     )
@@ -82,12 +86,14 @@ async def serve(
         store,
         coordinators,
         await Positions.load(world.disk, world.log),
+        held,
         address=Address(address.host, address.port or listener.address.port),
         settle_after_s=config.settle_after_s,
         clock=world.clock,
         chance=world.chance,
         log=world.log,
     )
+    metrics = Metrics()
     handlers = Handlers(store, world.clock, lambda: rounds.order_key, metrics)
     server = PeerServer(
         identity,
@@ -106,7 +112,7 @@ async def serve(
         nursery.start_soon(store.run)
         await nursery.start(pool.run)
         nursery.start_soon(server.serve, listener)
-        nursery.start_soon(go_on, "idle_uploads", handlers.run, world.log)
+        nursery.start_soon(handlers.run)
         if http is not None:
             nursery.start_soon(_serve_http, http, world, store, rounds, handlers, metrics)
         await _join(world, config, token, coordinators)
@@ -200,12 +206,22 @@ async def _serve_http(
             volumes_removed=store.compaction.removed,
             seconds_since_heartbeat=since,
         )
+        reason = facts.read_only_reason
+        if not reason and facts.free_bytes < CELL_LEAST_FREE_BYTES:
+            reason = "full"
+        if not reason and rounds.order_key is None:
+            reason = "no_coordinator"
         return {
-            "ok": not facts.read_only,
-            "read_only": facts.read_only_reason,
+            "ok": not reason,
+            "role": "cell",
+            "writable": not reason,
+            "reason": reason,
+            "read_only": facts.read_only,
             "shards": facts.shards,
+            "lost_shards": facts.lost_shards,
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
+            "medium_free_bytes": facts.medium_free_bytes,
             "seconds_since_heartbeat": round(since, 1),
         }
 

@@ -37,7 +37,6 @@ from common.format.volume import (
 from common.ids import DIGEST_BYTES
 from common.limits import MAX_UNITS_PER_READ_BYTES
 from common.ports import Buffer, Log, World
-from common.tasks import go_on
 from common.wire.messages import CellFacts
 
 READ_TRIES: Final = 2
@@ -70,6 +69,8 @@ class ShardStore:
             self.index, self.volumes, self.writer, self.holds, self.space, world.log
         )
         self.compaction = Compaction(self.parts)
+        self.lost_shards = 0
+        """Of volumes that were gone at a start, index and all."""
         self._log: Log = world.log
         self._store = recovered.store
         self._leaves = LeafCache()
@@ -103,14 +104,12 @@ class ShardStore:
         return store
 
     async def run(self) -> None:
-        """Write, index and compact until cancelled. An unexpected exception of the writer or the
-        index ends the daemon: what they hold in memory may not be what is on disk any more, and a
-        start recovers it from the volumes."""
+        """Write, index and compact until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
                 nursery.start_soon(self.index.run)
-                nursery.start_soon(go_on, "compaction", self.compaction.run, self._log)
+                nursery.start_soon(self.compaction.run)
         finally:
             await self._store.close()
 
@@ -332,6 +331,10 @@ class ShardStore:
             live_bytes=sum(each.shard_bytes for each in volumes),
             read_only=bool(reason),
             read_only_reason=reason,
+            medium=self.space.medium,
+            medium_total_bytes=self.space.medium_total_bytes,
+            medium_free_bytes=self.space.medium_free_bytes,
+            lost_shards=self.lost_shards,
         )
 
 

@@ -40,6 +40,8 @@ class SpaceKeeper:
         self._reserve_bytes = reserve_bytes
         self._total_bytes = 0
         self._file_system_free_bytes = 0
+        self.medium = b""
+        """Names the file system."""
         self._table_bytes = 0
         self._refreshed = -1e9
         self._taken_since = 0
@@ -50,6 +52,11 @@ class SpaceKeeper:
         if self._limit_bytes is None:
             return self._total_bytes
         return min(self._limit_bytes, self._total_bytes)
+
+    @property
+    def medium_total_bytes(self) -> int:
+        """The whole file system."""
+        return self._total_bytes
 
     @property
     def used_bytes(self) -> int:
@@ -76,6 +83,7 @@ class SpaceKeeper:
         """Ask the file system and the tables."""
         space = await self._disk.space()
         self._table_bytes = await self._index.table_bytes()
+        self.medium = space.medium
         self._total_bytes = space.total_bytes
         self._file_system_free_bytes = space.free_bytes
         self._taken_since = 0

@@ -175,6 +175,11 @@ class Volumes:
         """The highest number of a volume that is there."""
         return max(self.facts, default=0)
 
+    @property
+    def highest_known(self) -> int:
+        """The highest number of a volume that there was, as far as files and index tell."""
+        return self._highest
+
     async def begin(self) -> Growing:
         """Make the next volume and the record of its name durable.
 

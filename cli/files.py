@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import BadConfig
-from common.host.disk import open_lock
+from common.host.disk import note_holder, open_lock
 
 
 def make_private_directory(path: Path) -> None:
@@ -108,8 +107,5 @@ def lock_directory(directory: Path) -> int:
             "data_in_use",
             message=f"another alveary (process {holder}) runs on {directory}",
         ) from error
-    # The number is for people only: a disk that cannot take it stops nobody.
-    with suppress(OSError):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    note_holder(handle)
     return handle

@@ -12,6 +12,7 @@ import trio
 from cli.operators import DEFAULT_DATA, access_options, connect
 from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
 from common.errors import AlvearyError
+from common.host.disk import LOCK_NAME
 
 
 def is_running(pid: int) -> bool:
@@ -24,12 +25,31 @@ def is_running(pid: int) -> bool:
 
 
 def local_processes(data: Path) -> list[dict[str, Any]]:
-    """The daemons that ``alveary up`` started in ``data``, each with ``running``."""
+    """The daemons that ``alveary up`` started in ``data``, each with ``running``. One that died and
+    was started again by its configuration runs, under the process id that its lock names."""
     try:
         listed = json.loads((data / "processes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [{**each, "running": is_running(int(each["pid"]))} for each in listed]
+    found = []
+    for each in listed:
+        holder = _holder(Path(each["data"]))
+        if is_running(int(each["pid"])):
+            found.append({**each, "running": True})
+        elif holder is not None and is_running(holder):
+            kept = {name: value for name, value in each.items() if name != "exit"}
+            found.append({**kept, "pid": holder, "running": True})
+        else:
+            found.append({**each, "running": False})
+    return found
+
+
+def _holder(directory: Path) -> int | None:
+    """The process id in a data directory's lock."""
+    try:
+        return int((directory / LOCK_NAME).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def describe_store(store: dict[str, Any]) -> list[str]:
@@ -39,9 +59,7 @@ def describe_store(store: dict[str, Any]) -> list[str]:
     return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}"]
 
 
-def describe(answer: dict[str, Any]) -> str:
-    """The coordinator's status for people."""
-    cells = answer.get("cells", [])
+def _cells(cells: list[dict[str, Any]]) -> str:
     rows = [
         [
             str(each.get("cell_id", ""))[:12],
@@ -52,19 +70,60 @@ def describe(answer: dict[str, Any]) -> str:
             human_bytes(int(each.get("used_bytes", 0))),
             human_bytes(int(each.get("free_bytes", 0))),
             each.get("shards", 0),
-            "read-only" if each.get("read_only") else "",
+            _remark(each),
         ]
         for each in cells
     ]
     headings = ["CELL", "STATE", "ADDRESS", "SITE", "HOST", "USED", "FREE", "SHARDS", ""]
+    return table(headings, rows)
+
+
+def _remark(cell: dict[str, Any]) -> str:
+    remarks = []
+    if cell.get("lost_shards"):
+        remarks.append(f"LOST {cell['lost_shards']} shards")
+    if cell.get("read_only"):
+        remarks.append(f"read-only: {cell.get('read_only_reason')}")
+    return ", ".join(remarks)
+
+
+def _missing(missing: dict[str, Any]) -> str:
+    line = (
+        f"missing  {missing.get('shards', 0)} shards; "
+        f"{missing.get('segments_at_risk', 0)} segments at risk"
+    )
+    for name, text in (
+        ("silent_shards", "shards on silent cells"),
+        ("lost_shards", "shards in volumes that cells lost"),
+        ("suspect_shards", "shards that readers found bad or missing"),
+    ):
+        if missing.get(name):
+            line += f"\n         {missing[name]} {text}"
+    return line
+
+
+def describe(answer: dict[str, Any]) -> str:
+    """The coordinator's status for people; what is wrong stands out."""
     rings = [
         [each.get("ring"), f"{each.get('k')}/{each.get('n')}", each.get("quorum"), each["state"]]
         for each in answer.get("rings", [])
     ]
-    missing = answer.get("missing", {})
-    parts = [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {})), ""]
-    parts += [table(headings, rows), ""]
+    gateways = [
+        [each["gateway_id"][:12], each["state"], each["s3"], each["tenants"]]
+        for each in answer.get("gateways", [])
+    ]
+    parts = [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
+    if not answer.get("writable", True):
+        parts.append(f"NOT WRITABLE: {answer.get('reason')}")
+    coordinator = answer.get("coordinator", {})
+    if not coordinator.get("store_writable", True):
+        parts.append(
+            f"COORDINATOR'S STORE NOT WRITABLE: {coordinator.get('reason')}, "
+            f"{human_bytes(int(coordinator.get('free_bytes', 0)))} free"
+        )
+    parts += ["", _cells(answer.get("cells", [])), ""]
     parts += [table(["RING", "CLASS", "QUORUM", "STATE"], rings), ""]
+    parts += [table(["GATEWAY", "STATE", "S3", "TENANTS"], gateways), ""]
     space = answer.get("space", {})
     if space:
         parts.append(
@@ -76,10 +135,7 @@ def describe(answer: dict[str, Any]) -> str:
             )
         )
     parts.append(f"objects  {answer.get('objects', 0)}")
-    parts.append(
-        f"missing  {missing.get('shards', 0)} shards; "
-        f"{missing.get('segments_at_risk', 0)} segments at risk"
-    )
+    parts.append(_missing(answer.get("missing", {})))
     return "\n".join(parts)
 
 

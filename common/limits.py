@@ -74,11 +74,6 @@ RECONNECT_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
-# --- background tasks ------------------------------------------------------------------------
-TASK_PAUSE_MIN_S: Final = 1.0
-TASK_PAUSE_MAX_S: Final = 60.0
-"""Pauses of a task that ended by a fault of ours: it may be the input, and the input may change."""
-
 # --- heartbeats ------------------------------------------------------------------------------
 HEARTBEATS_PER_S: Final = 1000
 """What a coordinator hears without noticing: half a core. Larger swarms are heard less often."""
@@ -98,9 +93,6 @@ earlier start: time for an operator to see that an old copy of the store is runn
 MAX_POSITIONS_KNOWN: Final = 8
 """Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
 after some restarts; a heartbeat carries them all (576 bytes)."""
-MAX_SIGNATURE_V2_AHEAD_S: Final = 604_800
-"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
-a lifetime could be counted from."""
 
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000
@@ -117,20 +109,12 @@ MAX_HTTP_HEADERS: Final = 200
 MAX_HTTP_TARGET_BYTES: Final = 16 * KIB
 MAX_HTTP_CONNECTIONS: Final = 1024
 HTTP_IDLE_TIMEOUT_S: Final = 75.0
-HTTP_BODY_TIMEOUT_S: Final = 30.0
-"""Patience with a body of which nothing arrives (S3 has some 20 s)."""
-HTTP_LEAST_BYTES_PER_S: Final = 8 * KIB
-"""What a client must send or take on the long run, a modem's speed: slower ones hold their room for
-ever. A cell gives a slower upload up anyway."""
+HTTP_BODY_TIMEOUT_S: Final = 60.0
+"""Longest silence inside a body (Swift's client_timeout)."""
 HTTP_HEAD_TIMEOUT_S: Final = 30.0
 """From the first byte of a request's head to its last."""
-HTTP_SEND_TIMEOUT_S: Final = 30.0
-"""Patience with a client that does not take an answer, beside the time that HTTP_SEND_BYTES take at
-the least speed: a minute in all (nginx send_timeout)."""
-HTTP_SEND_BYTES: Final = 256 * KIB
-"""Of an answer at a time: large enough to be cheap, small enough to see whether a client reads."""
-HTTP_FIRST_READ_BYTES: Final = 64 * KIB
-"""Buffer of the first receive of a body; the next ones are as large as the client is fast."""
+HTTP_SEND_TIMEOUT_S: Final = 60.0
+"""Longest wait for a client to take 256 KiB of an answer."""
 HTTP_READ_BYTES: Final = 256 * KIB
 HTTP_DRAIN_BYTES: Final = 256 * KIB
 """An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
@@ -176,15 +160,6 @@ MAX_REPORTS_WAITING: Final = 256
 # --- memory ----------------------------------------------------------------------------------
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """All stripes in flight of one gateway process; streams wait for room."""
-GATHERED_PER_BUDGET: Final = 4
-"""Bytes of bodies that arrived and have no room in the budget yet: at most the budget divided by
-this. It need not be large: what does not fit takes its room before it arrives."""
-BUDGET_WAIT_S: Final = 30.0
-"""Longest wait for room in a budget, then the client is asked to come later. SDKs give an answer
-60 s."""
-READER_STALLS_AFTER_S: Final = 1.0
-"""A reader that has taken nothing for so long gives its read-ahead back when others wait for room:
-1 MiB in this time is slower than what it is ahead for."""
 GATEWAY_KEPT_MEMORY_BYTES: Final = 32 * MIB
 KEPT_MEMORY_BYTES: Final = 8 * MIB
 """Freed memory that a daemon keeps for its next buffers: a few stripes of each stream in a gateway,
@@ -205,6 +180,14 @@ LOG_FILE_BYTES: Final = 8 * MIB
 LOG_FILES_KEPT: Final = 3
 """Beside the one that is written: 32 MiB for each daemon, two days of its busiest event."""
 
+# --- gateways, as coordinators see them ------------------------------------------------------
+GATEWAY_PRESENCE_INTERVAL_S: Final = 15.0
+GATEWAY_SILENT_AFTER_S: Final = 45.0
+GATEWAY_FORGOTTEN_AFTER_S: Final = 600.0
+"""A gateway has a new key at each start, so the old one is shown for a while only."""
+MAX_GATEWAYS_SHOWN: Final = 1000
+"""Any key may say that it is a gateway; it gets a line in `alveary status`, and nothing else."""
+
 # --- coordinator -----------------------------------------------------------------------------
 COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
 """With less on its file system a coordinator says that it is not ready: a transaction of 128 large
@@ -213,6 +196,10 @@ manifests, its write-ahead log and the checkpoint of that take some MiB each."""
 # --- cell ------------------------------------------------------------------------------------
 VOLUME_BYTES: Final = 256 * MIB
 RECORD_ALIGNMENT_BYTES: Final = 512
+CELL_LEAST_FREE_BYTES: Final = 32 * MIB
+"""A cell with less is full: it could not take two shards of a full segment at 4/6."""
+CELL_FREE_AGAIN_BYTES: Final = 2 * CELL_LEAST_FREE_BYTES
+"""A full cell is written to again from here on: one that hovers must not change rings each time."""
 CELL_RESERVE_BYTES: Final = 64 * MIB
 """Free space of the file system that a cell never touches, so that deletes and the index work."""
 
@@ -224,6 +211,7 @@ assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < IDLE_CONNECTION_TIMEOUT_S
 assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
 assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
 assert MAX_CALLS_OF_A_STRANGER < MAX_CALLS_IN_FLIGHT_PER_CONNECTION
+assert GATEWAY_PRESENCE_INTERVAL_S < GATEWAY_SILENT_AFTER_S < GATEWAY_FORGOTTEN_AFTER_S
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert SEGMENT_IDS_REMEMBERED >= 16 * MAX_STOCKED_GRANTS

@@ -127,10 +127,14 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Bytes of the file system a directory lies on, as ``df`` tells them to an ordinary user."""
+    """Bytes of the file system a directory lies on, as ``df`` tells them to an ordinary user.
+
+    ``medium``: at most 16 bytes that name it among all machines' while they run.
+    """
 
     total_bytes: int
     free_bytes: int
+    medium: bytes = b""
 
 
 class File(Protocol):

@@ -105,6 +105,13 @@ class CellHandlers:
         cell = self._swarm.cell_of(caller.peer_id)
         now = trio.current_time()
         was_suspect = cell.suspect
+        if request.facts.lost_shards > cell.facts.lost_shards:
+            self._log.error(
+                "cell_lost_volumes",
+                cell=cell.cell_id.hex()[:12],
+                host=cell.host,
+                shards=request.facts.lost_shards,
+            )
         moved = self._swarm.heard(
             cell, request.address_host, request.address_port, request.facts, now
         )

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from common import limits
 from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
+from common.limits import CELL_FREE_AGAIN_BYTES, CELL_LEAST_FREE_BYTES
 from common.ports import Sql
 from common.wire.messages import CellFacts
 from coordinator.placement_policy import CellView
@@ -27,10 +27,6 @@ from coordinator.placement_policy import CellView
 MAX_CELLS: Final = 200_000
 SAVE_FACTS_EVERY_S: Final = 60.0
 """How old the facts in the store may be: they matter only until the first heartbeat."""
-LEAST_FREE_BYTES: Final = 32 * limits.MIB
-"""A cell with less is full: it could not take two shards of a full segment at 4/6."""
-FREE_AGAIN_BYTES: Final = 2 * LEAST_FREE_BYTES
-"""A full cell is written to again from here on: one that hovers must not change rings each time."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
 
 
@@ -68,7 +64,8 @@ class Cell:
     heard: bool = False
     """Whether it sent one in this life."""
     full: bool = False
-    """Its free space fell below LEAST_FREE_BYTES, and did not reach FREE_AGAIN_BYTES since."""
+    """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
+    since."""
     suspect: bool = False
     """The connection of its last heartbeat broke."""
     saved_at: float = 0.0
@@ -97,13 +94,13 @@ class Cell:
     def take_facts(self, facts: CellFacts) -> None:
         """The cell says this of itself."""
         self.facts = facts
-        least_bytes = FREE_AGAIN_BYTES if self.full else LEAST_FREE_BYTES
+        least_bytes = CELL_FREE_AGAIN_BYTES if self.full else CELL_LEAST_FREE_BYTES
         self.full = facts.free_bytes < least_bytes
 
     def view(self, now: float, timeout_s: float) -> CellView:
         """The cell as placement sees it."""
         state = self.state(now, timeout_s)
-        was_writable = not self.facts.read_only and self.facts.free_bytes >= LEAST_FREE_BYTES
+        was_writable = not self.facts.read_only and self.facts.free_bytes >= CELL_LEAST_FREE_BYTES
         is_hoped_for = state is CellState.UNHEARD and was_writable
         return CellView(
             self.cell,

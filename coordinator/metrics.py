@@ -41,6 +41,42 @@ class Metrics:
             "Shards that their slots are known to lack",
             registry=self.registry,
         )
+        self.suspect_shards = Gauge(
+            "alveary_suspect_shards",
+            "Shards that readers found bad or missing and that no cell has confirmed",
+            registry=self.registry,
+        )
+        self.silent_shards = Gauge(
+            "alveary_silent_shards",
+            "Shards on cells that are silent",
+            registry=self.registry,
+        )
+        self.lost_shards = Gauge(
+            "alveary_lost_shards",
+            "Shards that cells held in volumes that were gone at their start",
+            registry=self.registry,
+        )
+        self.cell_free_bytes = Gauge(
+            "alveary_free_bytes",
+            "What cells can still take; what they share of a file system once",
+            registry=self.registry,
+        )
+        self.gateways = Gauge(
+            "alveary_gateways", "Gateways, by state", ("state",), registry=self.registry
+        )
+        self.writable = Gauge(
+            "alveary_writable", "1 if new data can be written", registry=self.registry
+        )
+        self.store_writable = Gauge(
+            "alveary_coordinator_store_writable",
+            "1 if the database can be written",
+            registry=self.registry,
+        )
+        self.store_free_bytes = Gauge(
+            "alveary_coordinator_free_bytes",
+            "Free bytes of the database's file system",
+            registry=self.registry,
+        )
         self.queued_deletes = Gauge(
             "alveary_queued_deletes", "Shards that cells have yet to delete", registry=self.registry
         )

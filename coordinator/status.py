@@ -5,20 +5,24 @@ Source: docs/operations.md, "Metrics and health".
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 import trio
 
-from common.ports import Address, Sql, Store
+from common.ports import Address, Sql
+from common.wire.messages import CellFacts
 from coordinator.cells import Cell, CellState
+from coordinator.gateways import Gateways
 from coordinator.history import History
 from coordinator.history_policy import Standing
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.rings import Ring
+from coordinator.store_health import WatchedStore
 from coordinator.swarm import Swarm
 
 READABLE: Final = frozenset(
@@ -57,17 +61,68 @@ def count(sql: Sql) -> Counts:
     return Counts(missing, at_risk, suspect, deletes, number, objects, size, pages * page_bytes)
 
 
+def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
+    """Return what cells have of space, counting once what they share of a file system.
+
+    Args:
+        facts: of each cell.
+
+    Returns:
+        ``capacity_bytes``, ``used_bytes`` and ``free_bytes``.
+    """
+    by_medium: dict[object, list[CellFacts]] = defaultdict(list)
+    for each in facts:
+        by_medium[each.medium or object()].append(each)
+    capacity = used = free = 0
+    for cells in by_medium.values():
+        own_capacity = sum(each.capacity_bytes for each in cells)
+        own_free = sum(each.free_bytes for each in cells)
+        if cells[0].medium:
+            own_capacity = min(own_capacity, max(each.medium_total_bytes for each in cells))
+            # The newest of them knows best, but which that is, is not known; none has more.
+            own_free = min(own_free, max(each.medium_free_bytes for each in cells))
+        capacity += own_capacity
+        used += sum(each.used_bytes for each in cells)
+        free += own_free
+    return {"capacity_bytes": capacity, "used_bytes": used, "free_bytes": free}
+
+
 class Status:
     """Tells the state of a swarm."""
 
     def __init__(
-        self, name: str, store: Store, swarm: Swarm, lease_book: LeaseBook, history: History
+        self,
+        name: str,
+        store: WatchedStore,
+        swarm: Swarm,
+        lease_book: LeaseBook,
+        history: History,
     ) -> None:
+        self.gateways = Gateways(self.unwritable)
         self._name = name
         self._store = store
         self._swarm = swarm
         self._leases = lease_book
         self._history = history
+
+    def unwritable(self) -> str:
+        """Why nothing can be written; empty when it can be."""
+        if self._store.read_only_reason:
+            return "store_not_writable"
+        if self._history.standing is Standing.BEHIND:
+            return "store_behind"
+        return "" if self._swarm.can_be_written else "no_ring"
+
+    def _shards(self, state: CellState, now: float) -> int:
+        """Shards on the cells of one state, as they last said."""
+        return sum(
+            cell.facts.shards
+            for cell in self._swarm.cells.values()
+            if self._swarm.state(cell, now) is state
+        )
+
+    def _lost_shards(self) -> int:
+        return sum(cell.facts.lost_shards for cell in self._swarm.cells.values())
 
     def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
         facts = cell.facts
@@ -84,6 +139,8 @@ class Status:
             "shards": facts.shards,
             "read_only": facts.read_only,
             "read_only_reason": facts.read_only_reason,
+            "lost_shards": facts.lost_shards,
+            "medium_free_bytes": facts.medium_free_bytes,
             "last_seen_s": round(now - cell.heard_at, 1),
         }
 
@@ -124,16 +181,24 @@ class Status:
                 for ring in islice(self._swarm.rings.values(), MAX_RINGS_TOLD)
             ],
             "rings_total": len(self._swarm.rings),
+            "gateways": self.gateways.tell(now),
+            "writable": not self.unwritable(),
+            "reason": self.unwritable(),
+            "coordinator": {
+                "store_writable": not self._store.read_only_reason,
+                "reason": self._store.read_only_reason,
+                "free_bytes": self._store.free_bytes,
+            },
             "space": {
-                "capacity_bytes": sum(cell["capacity_bytes"] for cell in cells),
-                "used_bytes": sum(cell["used_bytes"] for cell in cells),
-                "free_bytes": sum(cell["free_bytes"] for cell in cells),
+                **space_of([cell.facts for cell in self._swarm.cells.values()]),
                 "logical_bytes": counts.logical_bytes,
             },
             "missing": {
                 "shards": counts.missing_shards,
                 "segments_at_risk": counts.segments_at_risk,
                 "suspect_shards": counts.suspect_shards,
+                "silent_shards": self._shards(CellState.SILENT, now),
+                "lost_shards": self._lost_shards(),
             },
             "queued_deletes": counts.queued_deletes,
             "objects": counts.objects,
@@ -146,11 +211,13 @@ class Status:
         now = trio.current_time()
         states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
         return {
-            "ok": self._history.standing is Standing.CURRENT,
+            "ok": not self._store.read_only_reason and self._history.standing is Standing.CURRENT,
             "role": "coordinator",
             "store": self._history.tell(),
             "cells": dict(sorted(states.items())),
-            "writable": self._swarm.can_be_written,
+            "writable": not self.unwritable(),
+            "reason": self._store.read_only_reason or self.unwritable(),
+            "free_bytes": self._store.free_bytes,
         }
 
     async def measure(self, metrics: Metrics) -> None:
@@ -167,6 +234,17 @@ class Status:
         for standing in Standing:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         metrics.missing_shards.set(counts.missing_shards)
+        metrics.suspect_shards.set(counts.suspect_shards)
+        metrics.silent_shards.set(self._shards(CellState.SILENT, now))
+        metrics.lost_shards.set(self._lost_shards())
+        space = space_of([cell.facts for cell in self._swarm.cells.values()])
+        metrics.cell_free_bytes.set(space["free_bytes"])
+        gateways = Counter(each["state"] for each in self.gateways.tell(now))
+        for gateway_state in ("alive", "silent"):
+            metrics.gateways.labels(gateway_state).set(gateways[gateway_state])
+        metrics.writable.set(not self.unwritable())
+        metrics.store_writable.set(not self._store.read_only_reason)
+        metrics.store_free_bytes.set(self._store.free_bytes)
         metrics.queued_deletes.set(counts.queued_deletes)
         metrics.leases.set(len(self._leases))
         metrics.objects.set(counts.objects)

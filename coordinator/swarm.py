@@ -17,7 +17,7 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.ports import Chance
 from common.wire.messages import CellFacts, Endpoint
-from coordinator.cells import LEAST_FREE_BYTES, Cell, CellState
+from coordinator.cells import Cell, CellState
 from coordinator.placement_policy import CellView, Chooser, Redundancy, RingPlan, plan_rings
 from coordinator.rings import Ring
 
@@ -66,7 +66,7 @@ class Swarm:
         self._is_unweighed = False
         """The free space of cells is not what the chooser knows."""
         self._chooser_is_of_these_rings = False
-        self._chooser = Chooser((), {}, LEAST_FREE_BYTES)
+        self._chooser = Chooser((), {}, limits.CELL_LEAST_FREE_BYTES)
         for cell in cells:
             self.add_cell(cell)
         self.set_rings(rings)
@@ -231,7 +231,7 @@ class Swarm:
         self._chooser = Chooser(
             [ring.view() for ring in self.rings.values() if ring.redundancy == self.redundancy],
             views,
-            LEAST_FREE_BYTES,
+            limits.CELL_LEAST_FREE_BYTES,
         )
 
     def next_refresh(self, now: float) -> float:

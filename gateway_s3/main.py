@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from common.host.disk import RealDisk
+from common.host.disk import RealDisk, hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
 from common.limits import GATEWAY_KEPT_MEMORY_BYTES
@@ -25,7 +25,8 @@ def run(config: Config) -> int:
     Raises:
         BadConfig: a value cannot be used on this machine.
     """
-    trio.run(_run, config)
+    with hold_directory(Path(config.data), shared=True):
+        trio.run(_run, config)
     return 0
 
 

@@ -51,8 +51,6 @@ class Abandons:
 
     async def run(self) -> None:
         """Tell until cancelled."""
-        if self._waiting:  # from a run that ended by a fault
-            self._changed.set()
         while True:
             await self._changed.wait()
             self._changed = trio.Event()

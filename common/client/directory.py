@@ -37,6 +37,7 @@ ELSEWHERE_REASONS: Final = frozenset({"wrong_server_key", "bad_grant", "segment_
 ASKING: Final[frozenset[type[Request]]] = frozenset(
     {
         messages.Ping,
+        messages.GatewayPresence,
         messages.AccessKeyGet,
         messages.WriteStart,
         messages.ObjectGet,

@@ -28,7 +28,6 @@ from common.protocol.connection import CallerConnection
 from common.protocol.events import Accepted, Answered, Event, Failed, GoingAway, Greeted, Rejected
 from common.protocol.pool_policy import Load, choose, retry_delay_s
 from common.protocol.states import State
-from common.tasks import log_fault
 from common.wire.messages import Ping, Reply, Request
 
 IDLE_AFTER_S: Final = IDLE_CONNECTION_TIMEOUT_S / 2
@@ -479,14 +478,8 @@ class PeerPool:
                     )
                 except AlvearyError as error:
                     result = outcome.Error(error)
-                except Exception as error:
-                    log_fault(self._log, "call_broke", error, address=str(address))
-                    result = outcome.Error(Unavailable("internal_error"))
                 if not scope.cancel_called:
-                    try:
-                        answer(result)
-                    except Exception as error:
-                        log_fault(self._log, "answer_broke", error, address=str(address))
+                    answer(result)
 
         self._nursery.start_soon(call_in_turn)
         return scope.cancel
@@ -543,22 +536,10 @@ class PeerPool:
         except BaseException as error:
             peer.connecting -= 1
             self._tell(peer)
-            if isinstance(error, AlvearyError):
-                self._failed(peer, address, error)
-                return
-            if not isinstance(error, Exception):
+            if not isinstance(error, AlvearyError):
                 raise
-            self._broke(peer, address, error)
+            self._failed(peer, address, error)
             return
-        try:
-            await self._carry(connection, address, peer)
-        except Exception as error:
-            self._broke(peer, address, error)
-        finally:
-            if connection in peer.connections:
-                peer.connections.remove(connection)
-
-    async def _carry(self, connection: PeerConnection, address: Address, peer: _Peer) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             try:
@@ -572,11 +553,8 @@ class PeerPool:
             finally:
                 peer.connecting -= 1
                 self._tell(peer)
-
-    def _broke(self, peer: _Peer, address: Address, error: Exception) -> None:
-        """A fault of ours ended this connection. The pool and its other connections go on."""
-        log_fault(self._log, "connection_broke", error, address=str(address))
-        self._failed(peer, address, Unavailable("connect_failed", cause="internal_error"))
+        if connection in peer.connections:
+            peer.connections.remove(connection)
 
     async def _open(self, address: Address, pin: PeerId) -> PeerConnection:
         stream = await self._network.connect(address, pin=pin)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -39,6 +40,7 @@ MAX_THREADS: Final = 8
 """Operations of one daemon that wait for the medium at a time."""
 MAX_PARTS_PER_CALL: Final = 1024
 """IOV_MAX of Linux."""
+MEDIUM_BYTES: Final = 8
 LOCK_NAME: Final = "lock"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -162,6 +164,17 @@ class RealFile:
         await trio.lowlevel.checkpoint()
 
 
+def medium_of(root: Path) -> bytes:
+    """Name the file system of a directory: the same for all directories on it, and different from
+    those of other machines. Not the same after a restart of the machine; empty where the kernel
+    does not tell its boot's id."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        return b""
+    return hashlib.sha256(boot + str(root.stat().st_dev).encode()).digest()[:MEDIUM_BYTES]
+
+
 class RealDisk:
     """The directory of one daemon: a :class:`common.ports.Disk`.
 
@@ -173,6 +186,7 @@ class RealDisk:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._workers = ThreadWorkers(MAX_THREADS, "disk")
+        self._medium: bytes | None = None
 
     def _path(self, path: str) -> str:
         """The real path of a relative one; never outside the root."""
@@ -236,8 +250,10 @@ class RealDisk:
         await trio.lowlevel.checkpoint()
         facts = os.statvfs(self._root)
         # As df: what root alone may use counts neither as free nor as part of the whole.
+        if self._medium is None:
+            self._medium = medium_of(self._root)
         usable = facts.f_blocks - (facts.f_bfree - facts.f_bavail)
-        return Space(usable * facts.f_frsize, facts.f_bavail * facts.f_frsize)
+        return Space(usable * facts.f_frsize, facts.f_bavail * facts.f_frsize, self._medium)
 
 
 def _open_file(path: str, create: bool) -> int:
@@ -284,13 +300,22 @@ def open_lock(path: Path) -> int:
         return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def note_holder(descriptor: int) -> None:
+    """Write this process's id into a lock that it holds. It is for people and for `alveary status`:
+    a medium that cannot take it stops nobody."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
 @contextmanager
-def hold_directory(root: Path) -> Iterator[None]:
+def hold_directory(root: Path, *, shared: bool = False) -> Iterator[None]:
     """Have a data directory for this process alone, for as long as the block lasts. The kernel
-    gives it back when the process ends in any way.
+    gives it back when the process ends in any way. Its lock names the process, for people.
 
     Args:
         root: made (0700) if absent.
+        shared: have it together with others that share it.
 
     Raises:
         BadConfig: ``data_in_use``: another process works in it; ``bad_data_directory``: it cannot
@@ -303,9 +328,10 @@ def hold_directory(root: Path) -> Iterator[None]:
         raise BadConfig("bad_data_directory", data=str(root), error=str(error)) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise BadConfig("data_in_use", data=str(root)) from error
+        note_holder(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/metrics``: what every daemon answers over HTTP.
+"""``/healthz``, ``/readyz`` and ``/metrics``: what every daemon answers over HTTP.
 
 Source: docs/operations.md, "Watching".
 """
@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from common.errors import AlvearyError
 from common.http.records import Handler, Request, Response
 
 Health: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
-"""Facts about a daemon's health, JSON-like; ``"ok": False`` among them makes the status 503."""
+"""Facts about a daemon, JSON-like; ``"ok": False`` among them means that it is not ready. May raise
+an AlvearyError: then it is not ready either."""
 
 
 def json_response(status: int, value: object) -> Response:
@@ -35,12 +37,15 @@ def method_not_allowed(*allowed: str) -> Response:
 def health_app(
     registry: CollectorRegistry, health: Health, *, otherwise: Handler | None = None
 ) -> Handler:
-    """A handler that answers ``GET /healthz`` and ``GET /metrics``.
+    """A handler that answers ``GET /healthz``, ``GET /readyz`` and ``GET /metrics``.
+
+    ``/healthz`` is liveness: 200 as long as the daemon answers at all, whatever it cannot do now,
+    because to start it again would mend none of that. ``/readyz`` is readiness: 200 while it can
+    do its whole work, else 503. Both carry the daemon's facts, with ``ready``.
 
     Args:
         registry: the daemon's metrics.
-        health: asked for each ``/healthz``; 200 with its facts, 503 when ``ok`` is among them and
-            false. Must be quick.
+        health: asked each time. Must be quick.
         otherwise: answers every other path; without it they are 404.
 
     Returns:
@@ -48,14 +53,15 @@ def health_app(
     """
 
     async def handle(request: Request) -> Response:
-        if request.path not in {b"/healthz", b"/metrics"}:
+        if request.path not in {b"/healthz", b"/readyz", b"/metrics"}:
             return await otherwise(request) if otherwise is not None else Response(404)
         if request.method not in {"GET", "HEAD"}:
             return method_not_allowed("GET", "HEAD")
-        if request.path == b"/healthz":
-            facts = dict(await health())
-            facts.setdefault("ok", True)
-            return json_response(200 if facts["ok"] else 503, facts)
+        if request.path != b"/metrics":
+            facts = await _facts(health)
+            if request.path == b"/healthz":
+                return json_response(200, {"ok": True, **facts})
+            return json_response(200 if facts["ready"] else 503, facts)
         return Response(
             200,
             [(b"content-type", CONTENT_TYPE_LATEST.encode("ascii"))],
@@ -63,3 +69,11 @@ def health_app(
         )
 
     return handle
+
+
+async def _facts(health: Health) -> dict[str, Any]:
+    try:
+        facts = dict(await health())
+    except AlvearyError as error:
+        return {"ready": False, "reason": str(error)}
+    return {"ready": bool(facts.pop("ok", True)), **facts}

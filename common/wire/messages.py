@@ -182,6 +182,13 @@ class CellFacts(Reply):
     """Shard bytes of live shards."""
     read_only: bool
     read_only_reason: Label = ""
+    medium: Annotated[bytes, Max(16)] = b""
+    """Names the file system, so that what cells share of it is counted once; empty: unknown."""
+    medium_total_bytes: int = 0
+    medium_free_bytes: int = 0
+    """Of the file system, the reserve that the cell leaves alone included."""
+    lost_shards: int = 0
+    """Held by volumes that were gone at a start, index and all; until an operator looked at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -890,6 +897,28 @@ class ShardsReport(Request):
     shards: Annotated[tuple[BadShard, ...], Max(limits.MAX_DELETE_BATCH)]
     code: ClassVar[int] = 68
     reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmState(Reply):
+    """What a gateway can do with the swarm now."""
+
+    writable: bool
+    """A ring can be chosen for new segments, and commits are taken."""
+    reason: Label = ""
+    """Why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPresence(Request):
+    """A gateway is there: a line for operators, which gives it no rights."""
+
+    s3: Label
+    """Where it listens for clients."""
+    tenants: int
+    """How many it has keys of."""
+    code: ClassVar[int] = 69
+    reply: ClassVar[type[Reply]] = SwarmState
 
 
 _ALL = [

@@ -10,7 +10,6 @@ from common import limits
 from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token, invite_id_of
 from common.wire import messages as m
-from coordinator.cells import FREE_AGAIN_BYTES, LEAST_FREE_BYTES
 from coordinator.config import Config
 from coordinator.service import serve
 from sim.stores import SimStore
@@ -222,10 +221,10 @@ async def test_a_read_only_or_full_cell_is_read_and_not_written(autojump_clock):
 async def test_a_full_cell_is_full_until_it_has_room_for_long(autojump_clock):
     async with running(cells=7) as rig:
         for free, state in (
-            (LEAST_FREE_BYTES, "alive"),
-            (LEAST_FREE_BYTES - 1, "full"),
-            (FREE_AGAIN_BYTES - 1, "full"),
-            (FREE_AGAIN_BYTES, "alive"),
+            (limits.CELL_LEAST_FREE_BYTES, "alive"),
+            (limits.CELL_LEAST_FREE_BYTES - 1, "full"),
+            (limits.CELL_FREE_AGAIN_BYTES - 1, "full"),
+            (limits.CELL_FREE_AGAIN_BYTES, "alive"),
         ):
             rig.cells[0].facts = facts(free=free)
             await trio.sleep(7)

@@ -289,7 +289,13 @@ async def test_a_quorum_is_enough_and_the_rest_is_remembered_as_missing(autojump
         place = (await gateway.get(b"name")).places[0]
         assert [bool(order) for order in place.orders] == [True] * 4 + [False, True]
         status = await rig.operate("GET", "/v1/status")
-        assert status["missing"] == {"shards": 1, "segments_at_risk": 1, "suspect_shards": 0}
+        assert status["missing"] == {
+            "shards": 1,
+            "segments_at_risk": 1,
+            "suspect_shards": 0,
+            "silent_shards": 0,
+            "lost_shards": 0,
+        }
 
 
 async def test_ranges_name_only_the_segments_they_need(autojump_clock):

@@ -111,7 +111,7 @@ async def test_a_store_that_is_behind_deletes_nothing_and_calls_nothing_garbage(
         assert await cell.settle(held) == [PENDING]
         assert rig.one("SELECT count(*) FROM dropped") == 1
         assert rig.one("SELECT count(*) FROM leases") == 1
-        assert (await rig.http("GET", "/healthz")).status_code == 503
+        assert (await rig.http("GET", "/readyz")).status_code == 503
         with pytest.raises(Unavailable, match="store_behind"):
             await cell.call(m.ShardsLost((m.ShardName(segment.segment_id, 0),)))
         assert (await rig.http("POST", "/v1/invites", {})).status_code == 503

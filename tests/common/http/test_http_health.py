@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from common.errors import Unavailable
 from common.http.body import read_body
 from common.http.health import health_app
 from common.http.records import BytesBody, Request, Response
@@ -17,20 +19,33 @@ def request(method: str, path: bytes, body: bytes = b"") -> Request:
     return Request(method, path, path, b"", [], BytesBody(body))
 
 
-async def test_health_is_told_with_a_status_that_a_balancer_understands() -> None:
+@pytest.mark.fault("F7")
+async def test_readiness_has_a_status_that_a_balancer_understands_and_liveness_is_apart() -> None:
     facts: dict[str, Any] = {"cells": 3}
+    failure: list[Unavailable] = []
 
     async def health() -> Mapping[str, Any]:
+        for each in failure:
+            raise each
         return facts
 
     app = health_app(CollectorRegistry(), health)
-    answer = await app(request("GET", b"/healthz"))
-    assert answer.status == 200
-    assert isinstance(answer.body, bytes)
-    assert json.loads(answer.body) == {"ok": True, "cells": 3}
+
+    async def ask(path: bytes) -> tuple[int, Any]:
+        answer = await app(request("GET", path))
+        assert isinstance(answer.body, bytes)
+        return answer.status, json.loads(answer.body)
+
+    assert await ask(b"/healthz") == (200, {"ok": True, "ready": True, "cells": 3})
+    assert await ask(b"/readyz") == (200, {"ready": True, "cells": 3})
     facts["ok"] = False
-    assert (await app(request("GET", b"/healthz"))).status == 503
-    assert (await app(request("POST", b"/healthz"))).status == 405
+    assert await ask(b"/healthz") == (200, {"ok": True, "ready": False, "cells": 3})
+    assert await ask(b"/readyz") == (503, {"ready": False, "cells": 3})
+    failure.append(Unavailable("store_failed"))
+    assert await ask(b"/healthz") == (200, {"ok": True, "ready": False, "reason": "store_failed"})
+    assert await ask(b"/readyz") == (503, {"ready": False, "reason": "store_failed"})
+    for path in (b"/healthz", b"/readyz"):
+        assert (await app(request("POST", path))).status == 405
     assert (await app(request("GET", b"/other"))).status == 404
 
 

@@ -1,0 +1,66 @@
+"""The gateways that are there, for operators: said by themselves, kept in memory only.
+
+Source: docs/operations.md, "Metrics and health".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from common.client.server import Answer, Caller
+from common.ids import PeerId
+from common.limits import (
+    GATEWAY_FORGOTTEN_AFTER_S,
+    GATEWAY_SILENT_AFTER_S,
+    MAX_GATEWAYS_SHOWN,
+)
+from common.wire.messages import GatewayPresence, SwarmState
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    s3: str
+    tenants: int
+    heard_at: float
+
+
+class Gateways:
+    """Takes presences, and lists them.
+
+    Args:
+        unwritable: why the swarm cannot be written; empty when it can be.
+    """
+
+    def __init__(self, unwritable: Callable[[], str]) -> None:
+        self._unwritable = unwritable
+        self._known: dict[PeerId, _Gateway] = {}
+
+    async def hear(self, caller: Caller, request: GatewayPresence, _: memoryview) -> Answer:
+        """Remember a gateway, the longest silent one in its place where there are too many."""
+        self._known.pop(caller.peer_id, None)
+        if len(self._known) >= MAX_GATEWAYS_SHOWN:
+            del self._known[next(iter(self._known))]
+        now = trio.current_time()
+        self._known[caller.peer_id] = _Gateway(request.s3, request.tenants, now)
+        reason = self._unwritable()
+        return SwarmState(not reason, reason)
+
+    def tell(self, now: float) -> list[dict[str, Any]]:
+        """Everything, JSON-like; those that are silent for long are forgotten."""
+        for peer_id, each in list(self._known.items()):
+            if now - each.heard_at > GATEWAY_FORGOTTEN_AFTER_S:
+                del self._known[peer_id]
+        return [
+            {
+                "gateway_id": peer_id.hex(),
+                "s3": each.s3,
+                "tenants": each.tenants,
+                "state": "silent" if now - each.heard_at > GATEWAY_SILENT_AFTER_S else "alive",
+                "last_seen_s": round(now - each.heard_at, 1),
+            }
+            for peer_id, each in self._known.items()
+        ]

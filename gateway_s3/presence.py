@@ -1,0 +1,89 @@
+"""A gateway says that it is there, and hears whether the swarm can be written.
+
+Source: docs/operations.md, "Metrics and health".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import trio
+
+from common.client.directory import Directory
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError
+from common.ids import TenantId
+from common.limits import GATEWAY_PRESENCE_INTERVAL_S
+from common.ports import Log
+from common.wire.messages import GatewayPresence, SwarmState
+
+ANSWER_TIMEOUT_S: Final = 2.0
+
+
+class Presence:
+    """Tells the coordinator of this gateway, and operators of the coordinator.
+
+    Args:
+        tenants: the keys at hand; may grow.
+        tenants_path: where their files lie, for the log.
+        s3: where the gateway listens for clients.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        tenants: Mapping[TenantId, TenantKey],
+        tenants_path: str,
+        log: Log,
+        s3: str,
+    ) -> None:
+        self._directory = directory
+        self._tenants = tenants
+        self._tenants_path = tenants_path
+        self._log = log
+        self._s3 = s3
+        self._last = ""
+
+    async def run(self) -> None:
+        """Say it again and again, until cancelled; log what has changed."""
+        while True:
+            await self.facts()
+            await trio.sleep(GATEWAY_PRESENCE_INTERVAL_S)
+
+    async def facts(self) -> Mapping[str, Any]:
+        """Return the gateway's facts for its readiness: ``ok`` is whether it can answer clients,
+        at least with what they read."""
+        tenants = len(self._tenants)
+        state: SwarmState | None = None
+        reason = "no_coordinator"
+        with trio.move_on_after(ANSWER_TIMEOUT_S):
+            try:
+                request = GatewayPresence(self._s3, tenants)
+                state = await self._directory.call(request, timeout_s=ANSWER_TIMEOUT_S)
+                assert state is not None
+                reason = state.reason
+            except AlvearyError as error:
+                reason = error.reason
+        is_reachable = state is not None
+        if is_reachable and not tenants:
+            reason = "no_tenants"
+        self._say(reason)
+        return {
+            "ok": is_reachable and tenants > 0,
+            "role": "gateway",
+            "tenants": tenants,
+            "writable": state is not None and state.writable and tenants > 0,
+            "reason": reason,
+        }
+
+    def _say(self, reason: str) -> None:
+        if reason == self._last:
+            return
+        if reason == "no_tenants":
+            self._log.error("no_tenants", directory=self._tenants_path)
+        elif reason:
+            self._log.warning("swarm_not_writable", reason=reason)
+        else:
+            self._log.info("swarm_writable", after=self._last)
+        self._last = reason
