@@ -24,6 +24,7 @@ from common.errors import AlvearyError, Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader
 from common.limits import MIB
 from common.ports import File
+from common.tasks import log_fault
 
 LOOK_EVERY_S: Final = 120.0
 """Deletes are looked at at once; this is for what becomes worth it because the disk fills up."""
@@ -98,6 +99,11 @@ class Compaction:
             storage.log.warning("not_compacted", volume=chosen.volume, error=str(error))
             self._excluded[chosen.volume] = now + RETRY_AFTER_S
         except BadShardMet:
+            self._excluded[chosen.volume] = now + RETRY_AFTER_S
+        except Exception as error:
+            # A volume is removed only when all that is needed of it lies elsewhere and counts, so
+            # the old one still holds whatever this met. The cell reads and writes on without it.
+            log_fault(storage.log, "compaction_broke", error, volume=chosen.volume)
             self._excluded[chosen.volume] = now + RETRY_AFTER_S
         return True
 

@@ -16,8 +16,15 @@ from cell.positions import Positions
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from common.errors import AlvearyError, Refused
-from common.limits import MAX_DELETE_BATCH, MAX_HEARTBEAT_INTERVAL_S, MAX_SETTLE_BATCH
+from common.limits import (
+    MAX_DELETE_BATCH,
+    MAX_HEARTBEAT_INTERVAL_S,
+    MAX_SETTLE_BATCH,
+    TASK_PAUSE_MAX_S,
+    TASK_PAUSE_MIN_S,
+)
 from common.ports import Address, Chance, Log, WallClock
+from common.tasks import log_fault
 from common.wire.messages import (
     COMMITTED,
     GARBAGE,
@@ -86,6 +93,7 @@ class Rounds:
     ) -> None:
         """Repeat a round; at once while it says that there is more to do."""
         failed = ""
+        broke_pause_s = TASK_PAUSE_MIN_S
         while True:
             more = False
             try:
@@ -95,6 +103,14 @@ class Rounds:
                 if str(error) != failed:
                     self._log.warning(f"{name}_failed", error=str(error))
                 failed = str(error)
+            except Exception as error:
+                # A round changes nothing before it has its answer, so nothing is half done. Shards
+                # are read and written whatever a round meets: it is tried again, less often.
+                log_fault(self._log, "round_broke", error, round=name)
+                await trio.sleep(broke_pause_s)
+                broke_pause_s = min(2 * broke_pause_s, TASK_PAUSE_MAX_S)
+            else:
+                broke_pause_s = TASK_PAUSE_MIN_S
             if not more:
                 await trio.sleep(pause_s() * self._chance.uniform(0.9, 1.1))
 

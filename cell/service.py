@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
@@ -35,6 +35,7 @@ from common.limits import (
     MAX_UNITS_PER_READ_BYTES,
 )
 from common.ports import Address, Listener, World
+from common.tasks import CountedLog, go_on
 from common.wire.messages import CellJoin, CellJoined, ShardRead
 
 JOINED_NAME: Final = "joined"
@@ -66,6 +67,8 @@ async def serve(
         Refused: the coordinator does not take the cell.
         Unavailable: the data directory cannot be written.
     """
+    metrics = Metrics()
+    world = replace(world, log=CountedLog(world.log, metrics.registry))
     token = decode_token(config.token, ROLE_CELL) if config.token else None
     identity = await load_identity(world.disk, world.entropy)
     store = await ShardStore.open(
@@ -93,7 +96,6 @@ async def serve(
         chance=world.chance,
         log=world.log,
     )
-    metrics = Metrics()
     handlers = Handlers(store, world.clock, lambda: rounds.order_key, metrics)
     server = PeerServer(
         identity,
@@ -112,7 +114,7 @@ async def serve(
         nursery.start_soon(store.run)
         await nursery.start(pool.run)
         nursery.start_soon(server.serve, listener)
-        nursery.start_soon(handlers.run)
+        nursery.start_soon(go_on, "idle_uploads", handlers.run, world.log)
         if http is not None:
             nursery.start_soon(_serve_http, http, world, store, rounds, handlers, metrics)
         await _join(world, config, token, coordinators)

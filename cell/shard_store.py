@@ -37,6 +37,7 @@ from common.format.volume import (
 from common.ids import DIGEST_BYTES
 from common.limits import MAX_UNITS_PER_READ_BYTES
 from common.ports import Buffer, Log, World
+from common.tasks import go_on
 from common.wire.messages import CellFacts
 
 READ_TRIES: Final = 2
@@ -104,12 +105,14 @@ class ShardStore:
         return store
 
     async def run(self) -> None:
-        """Write, index and compact until cancelled."""
+        """Write, index and compact until cancelled. An unexpected exception of the writer or the
+        index ends the daemon: what they hold in memory may not be what is on disk any more, and a
+        start recovers it from the volumes."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
                 nursery.start_soon(self.index.run)
-                nursery.start_soon(self.compaction.run)
+                nursery.start_soon(go_on, "compaction", self.compaction.run, self._log)
         finally:
             await self._store.close()
 

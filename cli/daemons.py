@@ -46,7 +46,9 @@ _HELP: Final[Mapping[str, str]] = {
     "s3": "HOST:PORT for S3.",
     "tenants": "The directory of tenant key files.",
     "region": "The S3 region's name.",
+    "drain_notice_s": "Seconds between saying in /readyz that it stops, and stopping.",
     "discovery": "true or false: announce the coordinator on the LAN.",
+    "signature_v2": "Where AWS Signature V2 is accepted: off, presigned or all.",
     "domains": "A host name under which buckets are first labels; may be repeated.",
 }
 

@@ -42,6 +42,7 @@ class SubcommandGroup(click.Group):
 class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
     subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
         "new-keys": ("cli.coordinator_keys", "new_keys"),
+        "backup": ("cli.store", "backup"),
         "accept-store": ("cli.store", "accept_store"),
     }
 

@@ -1,18 +1,74 @@
-"""``alveary coordinator accept-store``: what an operator says of the coordinator's store.
+"""``alveary coordinator backup`` and ``accept-store``: care for the coordinator's store.
 
 Source: docs/operations.md, "The coordinator's store".
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import trio
 
+from cli.files import make_private_directory
 from cli.operators import access_options, connect
-from cli.report import print_result
+from cli.report import human_bytes, print_result
+from common.errors import BadConfig
+from common.host.sqlite_backup import back_up, sync_file
+from coordinator.keeping import IDENTITY_NAME, SECRET_NAME
+from coordinator.service import STORE_NAME
+
+_UNFINISHED: Final = ".unfinished"
+
+
+@click.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The coordinator's directory, or that of `alveary up`. The coordinator may run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(data: Path, target: Path, as_json: bool) -> None:
+    """Copy the coordinator's store and keys into the new directory TARGET.
+
+    The copy of the store is checked as a whole and durable before TARGET is there under its name.
+    It holds the swarm's secrets: keep it where strangers cannot read it.
+    """
+    source = next(
+        (each for each in (data / "coordinator", data) if (each / STORE_NAME).exists()), None
+    )
+    if source is None:
+        raise BadConfig("no_such_coordinator", message=f"there is no coordinator in {data}")
+    if target.exists():
+        raise BadConfig("backup_exists", message=f"{target} is there already")
+    unfinished = target.with_name(target.name + _UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    make_private_directory(unfinished)
+    size = back_up(source / STORE_NAME, unfinished / STORE_NAME)
+    for name in (IDENTITY_NAME, SECRET_NAME):
+        shutil.copy2(source / name, unfinished / name)
+        sync_file(unfinished / name)
+    _sync_directory(unfinished)
+    unfinished.rename(target)
+    _sync_directory(target.parent)
+    print_result(
+        {"target": str(target), "store_bytes": size},
+        as_json=as_json,
+        text=f"{target}: a checked copy of {human_bytes(size)}",
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @click.command()

@@ -74,6 +74,11 @@ RECONNECT_MAX_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
+# --- background tasks ------------------------------------------------------------------------
+TASK_PAUSE_MIN_S: Final = 1.0
+TASK_PAUSE_MAX_S: Final = 60.0
+"""Pauses of a task that ended by a fault of ours: it may be the input, and the input may change."""
+
 # --- heartbeats ------------------------------------------------------------------------------
 HEARTBEATS_PER_S: Final = 1000
 """What a coordinator hears without noticing: half a core. Larger swarms are heard less often."""
@@ -93,6 +98,9 @@ earlier start: time for an operator to see that an old copy of the store is runn
 MAX_POSITIONS_KNOWN: Final = 8
 """Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
 after some restarts; a heartbeat carries them all (576 bytes)."""
+MAX_SIGNATURE_V2_AHEAD_S: Final = 604_800
+"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
+a lifetime could be counted from."""
 
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000
@@ -109,12 +117,20 @@ MAX_HTTP_HEADERS: Final = 200
 MAX_HTTP_TARGET_BYTES: Final = 16 * KIB
 MAX_HTTP_CONNECTIONS: Final = 1024
 HTTP_IDLE_TIMEOUT_S: Final = 75.0
-HTTP_BODY_TIMEOUT_S: Final = 60.0
-"""Longest silence inside a body (Swift's client_timeout)."""
+HTTP_BODY_TIMEOUT_S: Final = 30.0
+"""Patience with a body of which nothing arrives (S3 has some 20 s)."""
+HTTP_LEAST_BYTES_PER_S: Final = 8 * KIB
+"""What a client must send or take on the long run, a modem's speed: slower ones hold their room for
+ever. A cell gives a slower upload up anyway."""
 HTTP_HEAD_TIMEOUT_S: Final = 30.0
 """From the first byte of a request's head to its last."""
-HTTP_SEND_TIMEOUT_S: Final = 60.0
-"""Longest wait for a client to take 256 KiB of an answer."""
+HTTP_SEND_TIMEOUT_S: Final = 30.0
+"""Patience with a client that does not take an answer, beside the time that HTTP_SEND_BYTES take at
+the least speed: a minute in all (nginx send_timeout)."""
+HTTP_SEND_BYTES: Final = 256 * KIB
+"""Of an answer at a time: large enough to be cheap, small enough to see whether a client reads."""
+HTTP_FIRST_READ_BYTES: Final = 64 * KIB
+"""Buffer of the first receive of a body; the next ones are as large as the client is fast."""
 HTTP_READ_BYTES: Final = 256 * KIB
 HTTP_DRAIN_BYTES: Final = 256 * KIB
 """An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
@@ -160,6 +176,15 @@ MAX_REPORTS_WAITING: Final = 256
 # --- memory ----------------------------------------------------------------------------------
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 """All stripes in flight of one gateway process; streams wait for room."""
+GATHERED_PER_BUDGET: Final = 4
+"""Bytes of bodies that arrived and have no room in the budget yet: at most the budget divided by
+this. It need not be large: what does not fit takes its room before it arrives."""
+BUDGET_WAIT_S: Final = 30.0
+"""Longest wait for room in a budget, then the client is asked to come later. SDKs give an answer
+60 s."""
+READER_STALLS_AFTER_S: Final = 1.0
+"""A reader that has taken nothing for so long gives its read-ahead back when others wait for room:
+1 MiB in this time is slower than what it is ahead for."""
 GATEWAY_KEPT_MEMORY_BYTES: Final = 32 * MIB
 KEPT_MEMORY_BYTES: Final = 8 * MIB
 """Freed memory that a daemon keeps for its next buffers: a few stripes of each stream in a gateway,

@@ -19,6 +19,8 @@ from common.ports import Disk, Entropy
 IDENTITY_NAME: Final = "identity.key"
 SECRET_NAME: Final = "swarm.secret"  # noqa: S105 - a file name
 OPERATOR_NAME: Final = "operator.json"
+BEGUN_NAME: Final = "store.begun"
+"""There once it was served from this directory: an empty store there is a lost one."""
 SECRET_BYTES: Final = 32
 TOKEN_BYTES: Final = 24
 MAX_FILE_BYTES: Final = 4096
@@ -130,6 +132,30 @@ async def replace_keys(disk: Disk, entropy: Entropy) -> PeerId:
     await write_operator_file(disk, Keys(identity, secret, entropy(TOKEN_BYTES).hex()), url)
     await write_whole(disk, IDENTITY_NAME, private_key.hex().encode("ascii") + b"\n")
     return identity.peer_id
+
+
+async def check_store_is_there(disk: Disk, *, is_empty: bool) -> None:
+    """Refuse to serve an empty store where there was one.
+
+    Args:
+        is_empty: no coordinator was ever started on the store.
+
+    Raises:
+        BadConfig: ``store_missing``.
+    """
+    if is_empty and await read_whole(disk, BEGUN_NAME) is not None:
+        raise BadConfig(
+            "store_missing",
+            message="the store of this coordinator is gone, and with it every object: put"
+            " coordinator.sqlite back from a backup; to begin an empty swarm with these keys all"
+            f" the same, remove the file {BEGUN_NAME}",
+        )
+
+
+async def note_store_begun(disk: Disk) -> None:
+    """Remember, beside the store, that there is one. Raises as :func:`write_whole`."""
+    if await read_whole(disk, BEGUN_NAME) is None:
+        await write_whole(disk, BEGUN_NAME, b"")
 
 
 async def _operator_token(disk: Disk) -> str | None:

@@ -11,7 +11,9 @@ from typing import Final
 import trio
 
 from common.errors import AlvearyError
+from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.ports import Chance, Log, Store, WallClock
+from common.tasks import log_fault
 from coordinator import drops, leases, rings
 from coordinator.drops import Grace, Purged
 from coordinator.history import History
@@ -69,6 +71,7 @@ class Rounds:
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
         failed = ""
+        broke_pause_s = TASK_PAUSE_MIN_S
         while True:
             try:
                 await work()
@@ -77,6 +80,14 @@ class Rounds:
                 if str(error) != failed:
                     self._log.error(f"{name}_failed", error=str(error))
                 failed = str(error)
+            except Exception as error:
+                # Each round is a transaction: nothing is half done. Cells and gateways must be
+                # answered whatever a round meets, so it is tried again, less and less often.
+                log_fault(self._log, "round_broke", error, round=name)
+                await trio.sleep(broke_pause_s)
+                broke_pause_s = min(2 * broke_pause_s, TASK_PAUSE_MAX_S)
+            else:
+                broke_pause_s = TASK_PAUSE_MIN_S
             await trio.sleep(every_s)
 
     async def refresh(self) -> None:
@@ -101,7 +112,7 @@ class Rounds:
         redundancy = self._swarm.redundancy
         try:
             await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
-        except AlvearyError:
+        except Exception:
             self._swarm.change_not_seen()
             raise
         self._swarm.set_rings(await self._store.read(rings.load))

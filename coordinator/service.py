@@ -21,6 +21,7 @@ from common.http.server import serve_http
 from common.ids import PeerId
 from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
 from common.ports import Address, Sql, World
+from common.tasks import CountedLog, log_fault
 from common.wire.messages import (
     AccessKeyGet,
     BucketCreate,
@@ -61,7 +62,13 @@ from coordinator.gateway_handlers import GatewayHandlers
 from coordinator.gateways import Gateways
 from coordinator.history import History, Kept, NumberedStore
 from coordinator.history_policy import Standing
-from coordinator.keeping import Keys, load_keys, write_operator_file
+from coordinator.keeping import (
+    Keys,
+    check_store_is_there,
+    load_keys,
+    note_store_begun,
+    write_operator_file,
+)
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.queues import Queues
@@ -188,14 +195,17 @@ async def serve(
     """Serve until cancelled.
 
     Raises:
-        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``.
+        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``,
+            ``store_missing``.
         Corrupt: ``store_corrupt``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
+    metrics = Metrics()
+    world = replace(world, log=CountedLog(world.log, metrics.registry))
     keys = await load_keys(world.disk, world.entropy)
     store = WatchedStore(await world.stores.open(STORE_NAME), world.disk, world.log)
     try:
-        await _serve(world, config, keys, store, task_status)
+        await _serve(world, config, keys, store, metrics, task_status)
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
             await store.close()
@@ -207,6 +217,8 @@ async def _advertise(world: World, address: Address, swarm: str) -> None:
         await world.discovery.advertise(address, swarm)
     except Unavailable as error:
         world.log.warning("not_advertised", error=str(error))
+    except Exception as error:
+        log_fault(world.log, "advertising_broke", error)
 
 
 async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
@@ -218,11 +230,21 @@ async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
         world.log.error("operator_file_not_written", url=url, error=str(error))
 
 
+async def _note_store_begun(world: World) -> None:
+    """Remember that there is a store. Where that cannot be written, it is tried at the next start:
+    the cells know, too."""
+    try:
+        await note_store_begun(world.disk)
+    except Unavailable as error:
+        world.log.error("store_mark_not_written", error=str(error))
+
+
 async def _serve(
     world: World,
     config: Config,
     keys: Keys,
     plain: WatchedStore,
+    metrics: Metrics,
     task_status: trio.TaskStatus[Serving],
 ) -> None:
     # A store of this version is not written by that: one that can only be read is served, too.
@@ -235,6 +257,7 @@ async def _serve(
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
     kept = await plain.read(Kept)
+    await check_store_is_there(world.disk, is_empty=not kept.runs)
     known_cells, known_rings, living = await plain.read(load)
     swarm = Swarm(
         known_cells,
@@ -256,6 +279,7 @@ async def _serve(
     store = NumberedStore(plain, past, world.clock)
     if not plain.read_only_reason:
         await store.begin_run()
+        await _note_store_begun(world)
     book = LeaseBook(config.write_lease_ttl_s)
     book.load(living, now)
     listener = await world.network.listen(config.listen, identity=keys.identity)
@@ -264,7 +288,6 @@ async def _serve(
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
-    metrics = Metrics()
     status = Status(config.swarm, plain, swarm, book, past)
     of_cells = CellHandlers(
         store,

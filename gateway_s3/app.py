@@ -21,6 +21,7 @@ from gateway_s3.errors import S3Error, from_error
 from gateway_s3.names import is_bucket_name
 from gateway_s3.operations import OPERATIONS
 from gateway_s3.router import Resource, Route, locate, route
+from gateway_s3.sigv2 import SignatureV2
 from gateway_s3.xml_write import CONTENT_TYPE, error_document
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
@@ -52,6 +53,8 @@ HANDLERS: Final[Mapping[str, Handle]] = {
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
 _NO_OPERATION: Final = "none"
+RETRY_AFTER_S: Final = b"2"
+"""What a client that is asked to come later is told: a busy gateway has turned its memory over."""
 _ENCRYPTED: Final = frozenset(
     {
         "PutObject",
@@ -74,16 +77,22 @@ class App:
         backend: what handlers work with.
         keys: who may sign.
         domains: host names under which a bucket may stand as the first label.
+        signature_v2: where Signature V2 is accepted.
     """
 
-    def __init__(self, backend: Backend, keys: AccessKeys, domains: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        keys: AccessKeys,
+        domains: Sequence[str],
+        signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
+    ) -> None:
         self._backend = backend
+        self._signature_v2 = signature_v2
         self._keys = keys
         self._domains = domains
         self._host_id = base64.b64encode(backend.entropy(24))
         self._running = 0
-        self._draining = False
-        self._idle = trio.Event()
 
     @property
     def running(self) -> int:
@@ -99,8 +108,6 @@ class App:
         self._running += 1
         streams = False
         try:
-            if self._draining:
-                raise S3Error(errors.SERVICE_UNAVAILABLE, "The server is about to stop.")
             routed = route(request, self._domains)
             operation = routed.operation.name
             call = await self._prove(request, routed, request_id)
@@ -132,17 +139,16 @@ class App:
         backend.metrics.count(operation, response.status, trio.current_time() - started)
         return response
 
-    async def drain(self) -> None:
-        """Refuse new requests and wait until all running ones are answered to their last byte."""
-        self._draining = True
-        if self._running:
-            await self._idle.wait()
-
     async def _prove(self, request: Request, routed: Route, request_id: str) -> Call:
         """Everything that must hold before any handler runs."""
         backend = self._backend
         credential, verified = await authenticate(
-            request, keys=self._keys, clock=backend.clock, region=backend.region
+            request,
+            routed,
+            keys=self._keys,
+            clock=backend.clock,
+            region=backend.region,
+            signature_v2=self._signature_v2,
         )
         bucket = routed.bucket
         if bucket and routed.operation.name != "CreateBucket" and not is_bucket_name(bucket):
@@ -160,8 +166,6 @@ class App:
 
     def _ended(self) -> None:
         self._running -= 1
-        if self._draining and not self._running:
-            self._idle.set()
 
     def _refuse(
         self, request: Request, operation: str, error: AlvearyError, request_id: str
@@ -179,6 +183,8 @@ class App:
 
     def _answer_error(self, request: Request, error: S3Error, request_id: str) -> Response:
         headers = self._region_headers(request, error.status)
+        if error.status == 503:
+            headers.append((b"retry-after", RETRY_AFTER_S))
         if request.method == "HEAD" or error.status == 304:
             return Response(error.status, headers)
         document = error_document(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from common.client.budget import ByteBudget
 from common.client.directory import Directory
 from common.crypto.keys import TenantKey
 from common.format.manifest import Manifest
@@ -85,6 +86,10 @@ class Backend:
     log: Log
     metrics: Metrics
     region: str
+    budget: ByteBudget
+    """Of all streams of the process; the native client's."""
+    gathered: ByteBudget
+    """Counts what of bodies has arrived and has no room in the budget yet."""
     domains: tuple[str, ...] = ()
     crowd: HashCrowd = field(default_factory=HashCrowd)
 

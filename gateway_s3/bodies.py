@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from common.http.records import Request
-from common.limits import MAX_XML_BODY_BYTES, MIB
+from common.limits import MIB
 from common.ports import Buffer, Workers
 from gateway_s3 import errors
 from gateway_s3.checksums import (
@@ -25,7 +25,7 @@ from gateway_s3.checksums import (
 )
 from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest, Receive
+from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest
 from gateway_s3.sigv4 import Payload, Verified
 
 MANY_PIECES: Final = 16
@@ -36,7 +36,6 @@ HELD_BYTES: Final = 1 * MIB
 """What a signed chunk may always hold; SDKs send 64 KiB to 1 MiB."""
 MAX_HELD_BYTES: Final = 32 * MIB
 """All signed chunks of a process, before those that hold more than HELD_BYTES must come later."""
-_EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
 
 
 class _Running(Protocol):
@@ -190,43 +189,3 @@ class IncomingBody:
                     errors.BAD_DIGEST,
                     f"The {algorithm.value} you specified did not match the calculated checksum.",
                 )
-
-
-async def read_document(
-    request: Request,
-    verified: Verified,
-    workers: Workers,
-    *,
-    must_vouch: bool = False,
-    checksum_is_of_body: bool = True,
-) -> bytes:
-    """Read a small body whole, held against everything that the request says of it.
-
-    Args:
-        must_vouch: a digest of the body must be given beside the signature.
-        checksum_is_of_body: see :class:`IncomingBody`.
-
-    Raises:
-        S3Error: MaxMessageLengthExceeded; InvalidRequest: not vouched for; and as a body can be
-            wrong.
-    """
-    if request.body.length == 0:
-        if verified.payload is Payload.HASHED and verified.payload_sha256 != _EMPTY_SHA256:
-            raise S3Error(errors.CONTENT_SHA256_MISMATCH)
-        return b""
-    body = IncomingBody(request, verified, checksum_is_of_body=checksum_is_of_body)
-    if body.size > MAX_XML_BODY_BYTES:
-        raise S3Error(errors.MAX_MESSAGE_LENGTH_EXCEEDED)
-    if must_vouch and not body.is_vouched_for:
-        raise S3Error(
-            errors.INVALID_REQUEST,
-            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
-        )
-    document = bytearray()
-
-    async def gather(receive: Receive) -> None:
-        while len(document) < body.size:
-            document.extend(await receive())
-
-    await body.ingest(workers, HashCrowd()).through(gather)
-    return bytes(document)

@@ -16,7 +16,7 @@ from common.wire.messages import BucketCreate, BucketDelete, BucketRecord, Bucke
 from gateway_s3 import errors, xml_write
 from gateway_s3.answers import xml_response
 from gateway_s3.backend import Backend, Call
-from gateway_s3.bodies import read_document
+from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.listing_params import list_buckets_params, make_token
 from gateway_s3.names import check_bucket_name
@@ -33,8 +33,7 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
     """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
     check_bucket_name(call.bucket)
     await _check_host(backend, call)
-    document = await read_document(call.request, call.verified, backend.workers)
-    constraint = parse_create_bucket(document)
+    constraint = await read_document(backend, call, parse_create_bucket)
     if constraint is not None and constraint not in {backend.region, ""}:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
     tenant = call.tenant

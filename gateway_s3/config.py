@@ -12,8 +12,10 @@ from common import limits
 from common.errors import BadConfig
 from common.ids import PEER_ID_BYTES, PeerId
 from common.ports import Address
+from gateway_s3.sigv2 import SignatureV2
 
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MAX_DRAIN_NOTICE_S: Final = 600
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -25,6 +27,9 @@ class Config:
     metrics and health (None: nowhere). ``coordinator``: addresses to try; ``coordinator_id``: the
     key they must have. ``tenants``: the directory of tenant key files; a relative path lies in
     ``data``. ``domains``: host names under which a bucket may stand as the first label.
+    ``signature_v2``: where AWS Signature V2 is accepted (``off``, ``presigned`` URLs, ``all``).
+    ``drain_notice_s``: how long a gateway that is to stop says so in ``/readyz`` before it stops
+    listening.
     ``log``: the file of its log lines, rotated by size (None: standard error).
     """
 
@@ -37,6 +42,8 @@ class Config:
     region: str = "us-east-1"
     domains: tuple[str, ...] = ()
     buffer_budget_bytes: int = limits.GATEWAY_BUFFER_BUDGET_BYTES
+    signature_v2: SignatureV2 = SignatureV2.PRESIGNED
+    drain_notice_s: int = 0
     log: str | None = None
 
     @property
@@ -71,6 +78,10 @@ class Config:
             given["domains"] = _domains(mapping["domains"])
         if "buffer_budget_bytes" in mapping:
             given["buffer_budget_bytes"] = _budget(mapping["buffer_budget_bytes"])
+        if "signature_v2" in mapping:
+            given["signature_v2"] = _signature_v2(mapping["signature_v2"])
+        if "drain_notice_s" in mapping:
+            given["drain_notice_s"] = _seconds(mapping["drain_notice_s"])
         return cls(**given)
 
 
@@ -137,4 +148,21 @@ def _domains(value: Any) -> tuple[str, ...]:
 def _budget(value: Any) -> int:
     if type(value) is not int or not 16 * limits.STRIPE_SEALED_BYTES <= value <= 1 << 40:
         raise BadConfig("bad_value", key="buffer_budget_bytes", wanted="16 MiB or more, in bytes")
+    return value
+
+
+def _signature_v2(value: Any) -> SignatureV2:
+    if isinstance(value, SignatureV2):
+        return value
+    try:
+        return SignatureV2(value)
+    except ValueError:
+        raise BadConfig("bad_value", key="signature_v2", wanted="off, presigned or all") from None
+
+
+def _seconds(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_DRAIN_NOTICE_S:
+        raise BadConfig(
+            "bad_value", key="drain_notice_s", wanted=f"whole seconds, 0 to {MAX_DRAIN_NOTICE_S}"
+        )
     return value

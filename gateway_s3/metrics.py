@@ -6,10 +6,12 @@ Source: docs/operations.md, "Metrics".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
@@ -21,6 +23,19 @@ class _Series:
 
     seconds: Histogram
     by_class: dict[int, Counter] = field(default_factory=dict)
+
+
+class _Count(Collector):
+    """A counter of Prometheus whose figure is kept elsewhere."""
+
+    def __init__(self, name: str, what: str, read: Callable[[], int]) -> None:
+        self._name = name
+        self._what = what
+        self._read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """See :class:`prometheus_client.registry.Collector`."""
+        yield CounterMetricFamily(self._name, self._what, value=self._read())
 
 
 class Metrics:
@@ -57,6 +72,10 @@ class Metrics:
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
         """Show a figure that is read whenever somebody looks."""
         Gauge(name, what, registry=self.registry).set_function(read)
+
+    def watch_count(self, name: str, what: str, read: Callable[[], int]) -> None:
+        """Show a count that is kept elsewhere and read whenever somebody looks."""
+        self.registry.register(_Count(name, what, read))
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request.

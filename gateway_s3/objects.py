@@ -11,7 +11,7 @@ from common.ids import VersionId
 from common.wire.messages import Committed, Condition, Deleted, DeleteItem, ObjectsDelete
 from gateway_s3.answers import checksum_headers, etag_header, flat, xml_response
 from gateway_s3.backend import Backend, Call
-from gateway_s3.bodies import IncomingBody, read_document
+from gateway_s3.bodies import IncomingBody
 from gateway_s3.checksums import encode
 from gateway_s3.commits import (
     NewObject,
@@ -21,6 +21,7 @@ from gateway_s3.commits import (
     under_condition,
 )
 from gateway_s3.conditions import WriteCondition, write_condition
+from gateway_s3.documents import read_document
 from gateway_s3.errors import NO_SUCH_VERSION, S3Error, from_error
 from gateway_s3.headers import content_headers, user_metadata
 from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata
@@ -80,8 +81,7 @@ async def delete_object(backend: Backend, call: Call) -> Response:
 
 async def delete_objects(backend: Backend, call: Call) -> Response:
     """Remove up to 1,000 keys; each has its own result."""
-    document = await read_document(call.request, call.verified, backend.workers, must_vouch=True)
-    asked = parse_delete(document)
+    asked = await read_document(backend, call, parse_delete, must_vouch=True)
     # A bucket that is not there fails the whole request, whatever the keys are.
     await backend.buckets.id_of(call.tenant, call.bucket)
     failures: list[DeleteFailure] = []

@@ -24,11 +24,12 @@ from common.wire.messages import (
 from gateway_s3 import errors, xml_write
 from gateway_s3.answers import checksum_headers, etag_header, flat, type_text, xml_response
 from gateway_s3.backend import Backend, Call
-from gateway_s3.bodies import IncomingBody, read_document
+from gateway_s3.bodies import IncomingBody
 from gateway_s3.checksums import Algorithm, Type, encode, expected_checksum, upload_checksum
 from gateway_s3.commits import commit_or_abandon, in_bucket, under_condition
 from gateway_s3.completion import assemble, choose, is_made_of
 from gateway_s3.conditions import WriteCondition, write_condition
+from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import content_headers, user_metadata
 from gateway_s3.listing_params import list_parts_params
@@ -174,10 +175,7 @@ async def complete_upload(backend: Backend, call: Call) -> Response:
     another such request was carried out, says the same."""
     condition = write_condition(call.request)
     # A checksum header of this request is of the object, not of the document.
-    document = await read_document(
-        call.request, call.verified, backend.workers, checksum_is_of_body=False
-    )
-    wanted = parse_complete_upload(document)
+    wanted = await read_document(backend, call, parse_complete_upload, checksum_is_of_body=False)
     try:
         return _completed(call, await _complete(backend, call, wanted, condition))
     except (NotFound, Refused) as error:

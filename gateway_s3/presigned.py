@@ -79,8 +79,6 @@ def lift_headers(request: Request, query: Query) -> None:
             continue
         elif not presigned or name in _SIGNING_LOWERED:
             raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name.decode("latin-1")[:255])
-        if binds_nothing(name):
-            continue
         if _TOKEN.fullmatch(name) is None:
             raise S3Error(
                 errors.INVALID_ARGUMENT,
@@ -88,6 +86,8 @@ def lift_headers(request: Request, query: Query) -> None:
                 ArgumentName=name.decode("latin-1")[:255],
             )
         value = check_value(name, raw_value.strip(b" \t"))
+        if binds_nothing(name):
+            continue
         lines = request.all(name)
         if not lines:
             request.headers.append((name, value))

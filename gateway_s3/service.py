@@ -5,8 +5,9 @@ Source: docs/architecture.md, "Gateway".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import trio
 
@@ -15,9 +16,10 @@ from common.client.objects import SwarmClient
 from common.client.peers import PeerPool
 from common.crypto.identity import KeyPair
 from common.http.health import health_app
-from common.http.server import serve_http
+from common.http.server import Counts, serve_http
 from common.ids import PeerId
 from common.ports import Address, Disk, World
+from common.tasks import CountedLog, go_on
 from common.wire.messages import AccessKey, AccessKeyGet
 from gateway_s3.access_keys import AccessKeys
 from gateway_s3.app import App
@@ -32,7 +34,7 @@ from gateway_s3.tenants import Tenants
 CONNECTIONS_PER_PEER: Final = 2
 """Beside each other, so that a large frame on one does not hold up a small call."""
 DRAIN_S: Final = 10.0
-"""How long running requests may go on after the order to stop."""
+"""How long running requests may go on after the S3 listener has closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,28 @@ class Serving:
     http: Address | None
     peer_id: PeerId
     app: App
+    stop: Stop
 
     async def drain(self) -> None:
-        """Take no new requests (503) and wait until the running ones are answered, at most
-        DRAIN_S."""
+        """Stop in peace: say so in ``/readyz``, give load balancers the configured time to see
+        it, then close the S3 listener, and every connection with the answer that it waits for.
+        Answers that take longer than DRAIN_S are cut by whoever cancels the service next."""
+        self.stop.is_near = True
+        await trio.sleep(self.stop.notice_s)
+        self.stop.now.set()
         with trio.move_on_after(DRAIN_S):
-            await self.app.drain()
+            await self.stop.has_drained.wait()
+
+
+@dataclass(slots=True)
+class Stop:
+    """How far the end of a gateway has come. ``notice_s``: between the first word of it and the
+    end of listening."""
+
+    notice_s: float
+    is_near: bool = False
+    now: trio.Event = field(default_factory=trio.Event)
+    has_drained: trio.Event = field(default_factory=trio.Event)
 
 
 async def serve(
@@ -69,6 +87,9 @@ async def serve(
     Raises:
         BadConfig: ``cannot_listen``.
     """
+    metrics = Metrics()
+    world = replace(world, log=CountedLog(world.log, metrics.registry))
+    stop = Stop(config.drain_notice_s)
     tenants = Tenants(
         tenants_disk or world.disk, "." if tenants_disk is not None else config.tenants, world.log
     )
@@ -93,7 +114,6 @@ async def serve(
         log=world.log,
         budget_bytes=config.buffer_budget_bytes,
     )
-    metrics = Metrics()
     backend = Backend(
         directory=directory,
         swarm=swarm,
@@ -106,6 +126,8 @@ async def serve(
         metrics=metrics,
         region=config.region,
         domains=config.domains,
+        budget=swarm.budget,
+        gathered=swarm.gathered,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:
@@ -113,7 +135,7 @@ async def serve(
         return record
 
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
-    app = App(backend, keys, config.domains)
+    app = App(backend, keys, config.domains, config.signature_v2)
 
     metrics.watch(
         "alveary_s3_requests_running", "Requests not yet answered whole", lambda: app.running
@@ -129,14 +151,30 @@ async def serve(
         lambda: swarm.budget.free_bytes,
     )
 
+    counts = Counts()
+    _watch_limits(metrics, counts, swarm)
+
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
-        await nursery.start(directory.run)
+        nursery.start_soon(go_on, "write_lease", directory.run, world.log)
         await nursery.start(swarm.run)
         s3 = await world.network.listen(config.s3, identity=None)
-        nursery.start_soon(lambda: serve_http(s3, app, log=world.log, clock=world.clock))
+
+        async def serve_s3() -> None:
+            await serve_http(
+                s3, app, log=world.log, clock=world.clock, counts=counts, drain=stop.now
+            )
+            stop.has_drained.set()
+
+        nursery.start_soon(serve_s3)
         presence = Presence(directory, tenants.keys, config.tenants, world.log, str(s3.address))
         nursery.start_soon(presence.run)
+
+        async def facts() -> Mapping[str, Any]:
+            if stop.is_near:
+                return {"ok": False, "role": "gateway", "stopping": True}
+            return await presence.facts()
+
         http_address: Address | None = None
         if config.http is not None:
             http = await world.network.listen(config.http, identity=None)
@@ -144,10 +182,34 @@ async def serve(
             nursery.start_soon(
                 lambda: serve_http(
                     http,
-                    health_app(metrics.registry, presence.facts),
+                    health_app(metrics.registry, facts),
                     log=world.log,
                     clock=world.clock,
                 )
             )
         world.log.info("serving", s3=str(s3.address), tenants=len(tenants.keys))
-        task_status.started(Serving(s3.address, http_address, identity.peer_id, app))
+        task_status.started(Serving(s3.address, http_address, identity.peer_id, app, stop))
+
+
+def _watch_limits(metrics: Metrics, counts: Counts, swarm: SwarmClient) -> None:
+    """Show how often clients met a limit of time or memory."""
+    metrics.watch(
+        "alveary_gateway_gathered_bytes",
+        "Bytes of bodies that arrived before there was room for them",
+        lambda: swarm.gathered.held_bytes,
+    )
+    metrics.watch(
+        "alveary_gateway_buffer_waiting", "Streams that wait for room", lambda: swarm.budget.waiting
+    )
+    for name, what, read in (
+        ("buffer_refused", "Streams that got no room in time", lambda: swarm.budget.refused),
+        (
+            "slow_bodies",
+            "Bodies that came too slowly",
+            lambda: counts.slow_bodies,
+        ),
+        ("slow_heads", "Heads that came too slowly", lambda: counts.slow_heads),
+        ("slow_readers", "Answers that were taken too slowly", lambda: counts.slow_readers),
+        ("evicted", "Idle connections that gave way", lambda: counts.evicted),
+    ):
+        metrics.watch_count(f"alveary_gateway_{name}", what, read)

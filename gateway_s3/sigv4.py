@@ -40,7 +40,7 @@ EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
 _TIMESTAMP: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _HEX64: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
-_ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._+=@-]{1,128}", re.ASCII)
+ACCESS_KEY_ID: Final = re.compile(r"[A-Za-z0-9._+=@-]{1,128}", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _PLAIN_PATH: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 _WHITE: Final = re.compile(rb"[\t\n\v\f\r]")
@@ -136,24 +136,19 @@ def parse_authorization(request: Request, *, region: str) -> Claim:
             InvalidArgument, InvalidToken, NotImplemented, InvalidURI.
     """
     query = Query(request.query)
-    headers = _Headers(request)
+    headers = HeaderValues(request)
     if "x-amz-security-token" in headers.values or _lowered(query, b"x-amz-security-token"):
         raise S3Error(errors.INVALID_TOKEN)
     in_header = bool(headers.get("authorization"))
     in_query = _lowered(query, b"x-amz-signature", b"x-amz-algorithm", b"x-amz-credential")
     if in_header and (in_query or any(name in query for name in _V2_PARTS)):
-        raise S3Error(
-            errors.INVALID_ARGUMENT,
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
-            "Signature query string parameter or the Authorization header should be specified",
-            ArgumentName="Authorization",
-        )
+        raise two_mechanisms()
     if in_header:
         return _parse_header(request, headers, query, region)
     if in_query:
         return _parse_presigned(request, headers, query, region)
     if any(name in query for name in _V2_PARTS):
-        raise _unsupported_mechanism()
+        raise unsupported_mechanism()
     raise S3Error(errors.ACCESS_DENIED)
 
 
@@ -202,16 +197,10 @@ def check_time(claim: Claim, now: float) -> None:
     Raises:
         S3Error: RequestTimeTooSkewed; AccessDenied (a URL not valid yet or no more).
     """
-    age = now - claim.signed_at
     if claim.expires_s is None:
-        if abs(age) > MAX_CLOCK_SKEW_S:
-            raise S3Error(
-                errors.REQUEST_TIME_TOO_SKEWED,
-                RequestTime=claim.timestamp,
-                ServerTime=_iso(now),
-                MaxAllowedSkewMilliseconds=MAX_CLOCK_SKEW_S * 1000,
-            )
+        check_skew(claim.timestamp, claim.signed_at, now)
         return
+    age = now - claim.signed_at
     if age < -MAX_CLOCK_SKEW_S:
         raise S3Error(errors.ACCESS_DENIED, "Request is not valid yet")
     if age > claim.expires_s:
@@ -220,18 +209,34 @@ def check_time(claim: Claim, now: float) -> None:
             "Request has expired",
             **{
                 "X-Amz-Expires": claim.expires_s,
-                "Expires": _iso(claim.signed_at + claim.expires_s),
-                "ServerTime": _iso(now),
+                "Expires": iso_time(claim.signed_at + claim.expires_s),
+                "ServerTime": iso_time(now),
             },
         )
 
 
-def _iso(seconds: float) -> str:
+def check_skew(timestamp: str, signed_at: float, now: float) -> None:
+    """Refuse a request whose clock is too far from ours. Raises RequestTimeTooSkewed."""
+    if abs(now - signed_at) > MAX_CLOCK_SKEW_S:
+        raise S3Error(
+            errors.REQUEST_TIME_TOO_SKEWED,
+            RequestTime=timestamp,
+            ServerTime=iso_time(now),
+            MaxAllowedSkewMilliseconds=MAX_CLOCK_SKEW_S * 1000,
+        )
+
+
+def iso_time(seconds: float) -> str:
+    """Unix seconds as errors say them."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Headers:
-    """The headers as the signature sees them."""
+class HeaderValues:
+    """The headers as a signature sees them: all values of each, by its name.
+
+    Raises:
+        S3Error: InvalidArgument: one that two readers may read differently is there twice.
+    """
 
     __slots__ = ("values",)
 
@@ -260,7 +265,18 @@ def _lowered(query: Query, *names: bytes) -> bool:
     return any(key.lower() in names for key, _ in query)
 
 
-def _unsupported_mechanism() -> S3Error:
+def two_mechanisms() -> S3Error:
+    """The error for credentials in two places."""
+    return S3Error(
+        errors.INVALID_ARGUMENT,
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+        "Signature query string parameter or the Authorization header should be specified",
+        ArgumentName="Authorization",
+    )
+
+
+def unsupported_mechanism() -> S3Error:
+    """The error for Signature Version 2 where it is not accepted."""
     return S3Error(
         errors.INVALID_REQUEST,
         "The authorization mechanism you have provided is not supported. "
@@ -268,11 +284,11 @@ def _unsupported_mechanism() -> S3Error:
     )
 
 
-def _parse_header(request: Request, headers: _Headers, query: Query, region: str) -> Claim:
+def _parse_header(request: Request, headers: HeaderValues, query: Query, region: str) -> Claim:
     value = headers.get("authorization") or ""
     mechanism, _, rest = value.partition(" ")
     if mechanism == "AWS":
-        raise _unsupported_mechanism()
+        raise unsupported_mechanism()
     if mechanism.startswith("AWS4-") and mechanism != ALGORITHM:
         raise S3Error(errors.NOT_IMPLEMENTED, Algorithm=mechanism[:64])
     if mechanism != ALGORITHM:
@@ -287,7 +303,7 @@ def _parse_header(request: Request, headers: _Headers, query: Query, region: str
         parts[name] = part
     if len(parts) != len(_AUTHORIZATION_PARTS):
         _malformed(errors.AUTHORIZATION_HEADER_MALFORMED, "a part is missing")
-    timestamp, signed_at = _signing_time(headers)
+    timestamp, signed_at = signing_time(headers)
     code = errors.AUTHORIZATION_HEADER_MALFORMED
     access_key_id, date = _scope(parts["Credential"], timestamp, region, code)
     signed = _signed_headers(parts["SignedHeaders"], headers, frozenset(), code)
@@ -297,7 +313,7 @@ def _parse_header(request: Request, headers: _Headers, query: Query, region: str
             errors.INVALID_REQUEST,
             "Missing required header for this request: x-amz-content-sha256",
         )
-    payload, sha256 = _payload(declared)
+    payload, sha256 = parse_payload(declared)
     return Claim(
         access_key_id=access_key_id,
         date=date,
@@ -312,7 +328,7 @@ def _parse_header(request: Request, headers: _Headers, query: Query, region: str
     )
 
 
-def _parse_presigned(request: Request, headers: _Headers, query: Query, region: str) -> Claim:
+def _parse_presigned(request: Request, headers: HeaderValues, query: Query, region: str) -> Claim:
     code = errors.AUTHORIZATION_QUERY_PARAMETERS_ERROR
     parts: dict[str, str] = {}
     for name in _PRESIGN_PARTS:
@@ -351,7 +367,7 @@ def _parse_presigned(request: Request, headers: _Headers, query: Query, region: 
     if of_query is not None and of_header is not None and of_query != of_header:
         raise S3Error(errors.INVALID_ARGUMENT, ArgumentName="x-amz-content-sha256")
     declared = of_query or of_header or Payload.UNSIGNED.value
-    payload, sha256 = _payload(declared)
+    payload, sha256 = parse_payload(declared)
     if payload.is_chunked:
         raise S3Error(errors.INVALID_REQUEST, "A presigned URL cannot be used with signed chunks.")
     return Claim(
@@ -385,7 +401,7 @@ def _parse_timestamp(text: str) -> float | None:
         return None
 
 
-def _signing_time(headers: _Headers) -> tuple[str, float]:
+def signing_time(headers: HeaderValues) -> tuple[str, float]:
     """The time a request was signed at: ``x-amz-date``, else ``date``. One of them must be."""
     text = headers.get("x-amz-date")
     if text is not None:
@@ -410,7 +426,7 @@ def _signing_time(headers: _Headers) -> tuple[str, float]:
 def _scope(credential: str, timestamp: str, region: str, code: ErrorCode) -> tuple[str, str]:
     """The access key id and date of a credential for our region and service."""
     parts = credential.split("/")
-    if len(parts) != 5 or _ACCESS_KEY.fullmatch(parts[0]) is None:
+    if len(parts) != 5 or ACCESS_KEY_ID.fullmatch(parts[0]) is None:
         _malformed(
             code,
             "the Credential is mal-formed; expecting "
@@ -432,7 +448,7 @@ def _scope(credential: str, timestamp: str, region: str, code: ErrorCode) -> tup
 
 
 def _signed_headers(
-    listed: str, headers: _Headers, in_query: frozenset[str], code: ErrorCode
+    listed: str, headers: HeaderValues, in_query: frozenset[str], code: ErrorCode
 ) -> list[str]:
     """The names of the signed headers, once it is sure that all that must be signed are.
 
@@ -478,7 +494,7 @@ def _check_means_what_is_signed(name: str, values: list[bytes]) -> None:
         )
 
 
-def _payload(declared: str) -> tuple[Payload, bytes | None]:
+def parse_payload(declared: str) -> tuple[Payload, bytes | None]:
     """What ``x-amz-content-sha256`` says of the body."""
     if _HEX64.fullmatch(declared) is not None:
         return Payload.HASHED, bytes.fromhex(declared)
@@ -503,7 +519,7 @@ def _payload(declared: str) -> tuple[Payload, bytes | None]:
 
 
 def _canonical_request(
-    request: Request, query: Query, headers: _Headers, signed: list[str], payload: str
+    request: Request, query: Query, headers: HeaderValues, signed: list[str], payload: str
 ) -> bytes:
     lines = [request.method.encode("ascii"), _canonical_path(request.path), _canonical_query(query)]
     for name in signed:

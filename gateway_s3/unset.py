@@ -17,8 +17,8 @@ from common.http.records import Response
 from gateway_s3 import errors
 from gateway_s3.answers import xml_response
 from gateway_s3.backend import Backend, Call
-from gateway_s3.bodies import read_document
 from gateway_s3.commits import current_version
+from gateway_s3.documents import read_document
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.operations import BY_NAME, Scope
 from gateway_s3.xml_read import Tree, parse_configuration
@@ -155,9 +155,11 @@ async def _delete_nothing(backend: Backend, call: Call) -> Response:
 async def _put_same(backend: Backend, call: Call) -> Response:
     await _check_resource(backend, call)
     name = call.route.operation.name
-    document = await read_document(call.request, call.verified, backend.workers)
     accepted = _WRITES[name]
-    _check_same(call, parse_configuration(document, accepted[0].name), accepted)
+    asked = await read_document(
+        backend, call, lambda document: parse_configuration(document, accepted[0].name)
+    )
+    _check_same(call, asked, accepted)
     return Response(200)
 
 
@@ -175,19 +177,23 @@ async def _put_acl(backend: Backend, call: Call) -> Response:
     """Carry out only what gives the owner everything and others nothing. Canned ACLs that give
     more, and grants, were refused with the headers."""
     await _check_resource(backend, call)
-    document = await read_document(call.request, call.verified, backend.workers)
+    own = _own_acl(call.tenant.tenant_id.hex())
+    asked = await read_document(
+        backend,
+        call,
+        lambda document: parse_configuration(document, own.name) if document else None,
+    )
     canned = call.request.header(b"x-amz-acl")
-    if canned is not None and document:
+    if canned is not None and asked is not None:
         raise S3Error(errors.INVALID_REQUEST, "Specify either a canned ACL or an ACL, not both.")
     if canned is None:
-        if not document:
+        if asked is None:
             raise S3Error(
                 errors.MISSING_SECURITY_HEADER,
                 "Your request was missing a required header",
                 MissingHeaderName="x-amz-acl",
             )
-        own = _own_acl(call.tenant.tenant_id.hex())
-        _check_same(call, parse_configuration(document, own.name), (own,))
+        _check_same(call, asked, (own,))
     return Response(200)
 
 

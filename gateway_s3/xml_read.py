@@ -9,7 +9,7 @@ Source: Amazon S3 API Reference, CreateBucket, DeleteObjects, CompleteMultipartU
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from xml.parsers import expat
@@ -70,7 +70,7 @@ class Tree:
 
 
 class _TooMuch(Exception):
-    """More than the document may hold."""
+    """Something that the document may not hold."""
 
 
 def parse_create_bucket(data: bytes) -> str | None:
@@ -81,15 +81,18 @@ def parse_create_bucket(data: bytes) -> str | None:
     """
     if not data.strip():
         return None
-    root = _parse(data, "CreateBucketConfiguration", 64)
     constraint: str | None = None
-    for child in root.children:
+
+    def take(child: _Element) -> None:
+        nonlocal constraint
         if child.name == "LocationConstraint" and constraint is None:
             constraint = child.text.strip()
         elif child.name in {"Bucket", "Location", "Tags"}:
             raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
         else:
             _malformed()
+
+    _parse(data, "CreateBucketConfiguration", 8, 64, take)
     return constraint or None
 
 
@@ -99,7 +102,10 @@ def parse_configuration(data: bytes, root: str) -> Tree:
     Raises:
         S3Error: MalformedXML.
     """
-    return _tree(_parse(data, root, _ELEMENTS_PER_CONFIGURATION))
+    whole = _Element(root)
+    most = _ELEMENTS_PER_CONFIGURATION
+    whole.text = _parse(data, root, most, most, whole.children.append)
+    return _tree(whole)
 
 
 def _tree(element: _Element) -> Tree:
@@ -115,16 +121,19 @@ def parse_delete(data: bytes) -> DeleteRequest:
         S3Error: MalformedXML: also when there are none, or more than 1,000; NotImplemented: a
             condition other than on the ETag.
     """
-    root = _parse(data, "Delete", _ELEMENTS_PER_KEY * MAX_DELETE_BATCH + 8)
     targets: list[DeleteTarget] = []
     quiet = False
-    for child in root.children:
+
+    def take(child: _Element) -> None:
+        nonlocal quiet
         if child.name == "Object":
             targets.append(_delete_target(child))
         elif child.name == "Quiet":
             quiet = child.text.strip().lower() == "true"
         else:
             _malformed()
+
+    _parse(data, "Delete", MAX_DELETE_BATCH + 1, _ELEMENTS_PER_KEY, take)
     if not 1 <= len(targets) <= MAX_DELETE_BATCH:
         _malformed()
     return DeleteRequest(tuple(targets), quiet)
@@ -155,17 +164,17 @@ def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
         S3Error: MalformedXML: also when there are none, or more than 10,000; InvalidPartOrder;
             InvalidArgument: an impossible part number.
     """
-    root = _parse(data, "CompleteMultipartUpload", _ELEMENTS_PER_PART * MAX_PARTS + 8)
     parts: list[NamedPart] = []
-    before = 0
-    for child in root.children:
+
+    def take(child: _Element) -> None:
         if child.name != "Part":
             _malformed()
         part = _named_part(child)
-        if part.number <= before:
+        if parts and part.number <= parts[-1].number:
             raise S3Error(errors.INVALID_PART_ORDER)
-        before = part.number
         parts.append(part)
+
+    _parse(data, "CompleteMultipartUpload", MAX_PARTS, _ELEMENTS_PER_PART, take)
     if not 1 <= len(parts) <= MAX_PARTS:
         _malformed()
     return tuple(parts)
@@ -217,15 +226,31 @@ def _malformed() -> NoReturn:
     raise S3Error(errors.MALFORMED_XML)
 
 
-def _parse(data: bytes, root: str, most_elements: int) -> _Element:
-    """Parse a document with this root element.
+def _parse(
+    data: bytes,
+    root: str,
+    most_children: int,
+    most_elements: int,
+    take: Callable[[_Element], None],
+) -> str:
+    """Parse a document with this root element; each child of the root is taken as it ends, so that
+    no more than one of them is held.
+
+    Args:
+        root: its name.
+        most_children: of the root.
+        most_elements: of a child of the root, itself included.
+        take: gets each child.
+
+    Returns:
+        The root's text, if it has no children.
 
     Raises:
-        S3Error: MalformedXML.
+        S3Error: MalformedXML; and what ``take`` raises.
     """
     if len(data) > MAX_XML_BODY_BYTES:
         _malformed()
-    builder = _Builder(most_elements)
+    builder = _Builder(root, most_children, most_elements, take)
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = builder.on_doctype
@@ -238,36 +263,61 @@ def _parse(data: bytes, root: str, most_elements: int) -> _Element:
         parser.Parse(data, True)
     except (expat.ExpatError, _TooMuch, ValueError):
         raise S3Error(errors.MALFORMED_XML) from None
-    top = builder.top
-    if top is None or top.name != root:
-        _malformed()
-    return top
+    return builder.root_text
 
 
 class _Builder:
-    """Collects expat's events to a small tree. Attributes are not looked at."""
+    """Collects expat's events to small trees, one per child of the root. Attributes are not looked
+    at. An element has children or text: text between children is dropped as it comes, and the rest
+    is joined once, so that the time is linear in the document."""
 
-    def __init__(self, most_elements: int) -> None:
-        self.top: _Element | None = None
+    def __init__(
+        self,
+        root: str,
+        most_children: int,
+        most_elements: int,
+        take: Callable[[_Element], None],
+    ) -> None:
+        self._root = root
+        self._take = take
         self._open: list[_Element] = []
-        self._left = most_elements
+        self._text: list[str] = []
+        self._children_left = most_children
+        self._most_elements = most_elements
+        self._elements_left = 0
+        self._has_children = False
+        self.root_text = ""
 
     def on_doctype(self, *_: object) -> int:
         raise _TooMuch
 
     def on_start(self, name: str, _attributes: object) -> None:
-        self._left -= 1
-        if self._left < 0 or len(self._open) >= MAX_DEPTH:
+        depth = len(self._open)
+        if depth == 1:
+            self._children_left -= 1
+            self._elements_left = self._most_elements
+        self._elements_left -= depth > 0
+        if self._children_left < 0 or self._elements_left < 0 or depth >= MAX_DEPTH:
             raise _TooMuch
         element = _Element(name.rpartition(":")[2])
-        if self._open:
+        if depth == 0 and element.name != self._root:
+            raise _TooMuch
+        if depth > 1:
             self._open[-1].children.append(element)
-        else:
-            self.top = element
         self._open.append(element)
+        self._text.clear()
 
     def on_end(self, _name: str) -> None:
-        self._open.pop()
+        element = self._open.pop()
+        if not element.children:
+            element.text = "".join(self._text)
+        self._text.clear()
+        depth = len(self._open)
+        if depth == 1:
+            self._has_children = True
+            self._take(element)
+        elif depth == 0 and not self._has_children:
+            self.root_text = element.text
 
     def on_text(self, text: str) -> None:
-        self._open[-1].text += text
+        self._text.append(text)

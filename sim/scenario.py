@@ -198,6 +198,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
             report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
         _judge(history, report)
     finally:
+        report.violations += swarm.faults[:MOST_SHOWN]
         report.virtual_s = swarm.virtual_s()
         report.digest = swarm.trace.digest()
         report.steps = swarm.trace.count

@@ -75,6 +75,9 @@ class SimLog:
 
     def error(self, event: str, **fields: object) -> None:
         self._node.note(f"error: {event}", fields)
+        if event.endswith("_broke"):
+            # A fault of ours that a daemon survived: what it says is a finding of the run.
+            self._node.swarm.faults.append(f"{self._node.name}: {event} {dict(fields)}")
 
 
 class SimNode:
@@ -190,6 +193,8 @@ class SimSwarm:
         self.internet = Internet(self.random("network"))
         self.nodes: dict[str, SimNode] = {}
         self.advertised: list[Advertisement] = []
+        self.faults: list[str] = []
+        """Unexpected exceptions that daemons logged and survived."""
         self.disk_latency_s = 0.0
         """The most that one operation of a healthy disk or a commit takes."""
 

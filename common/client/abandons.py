@@ -51,6 +51,8 @@ class Abandons:
 
     async def run(self) -> None:
         """Tell until cancelled."""
+        if self._waiting:  # from a run that ended by a fault
+            self._changed.set()
         while True:
             await self._changed.wait()
             self._changed = trio.Event()

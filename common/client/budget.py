@@ -1,21 +1,112 @@
-"""One budget of bytes for all streams of a process.
+"""One budget of bytes for all streams of a process, shared fairly between those who use it.
 
 Source: docs/data-path.md, "Memory".
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Final
+from weakref import WeakValueDictionary
 
 import trio
 
+from common.errors import Unavailable
+from common.limits import BUDGET_WAIT_S
+
+_RECLAIM_EVERY_S: Final = 0.5
+"""How often a taker that waits asks again for what others only keep to be quicker."""
+
+
+def may_take(amount: int, *, held: int, free: int) -> bool:
+    """Whether a share may take more: afterwards it must hold no more than is left free.
+
+    So a share that is alone gets half, the next a quarter, and so on: whoever comes finds room,
+    and what one share leaves unused the others may have. A share that holds nothing may take
+    whatever is free.
+
+    Args:
+        amount: bytes wanted.
+        held: bytes that the share has already.
+        free: bytes that nobody has.
+
+    Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+    switches", 1998, with alpha = 1.
+    """
+    return amount <= free and (not held or held + amount <= free - amount)
+
+
+class Share:
+    """What one user of a budget holds of it. From :meth:`ByteBudget.share`."""
+
+    __slots__ = ("__weakref__", "_budget", "_is_bounded", "held_bytes")
+
+    def __init__(self, budget: ByteBudget, *, is_bounded: bool) -> None:
+        self._budget = budget
+        self._is_bounded = is_bounded
+        self.held_bytes = 0
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether streams should make do with little."""
+        return self._budget.is_scarce
+
+    def fits(self, amount: int, free: int) -> bool:
+        """Whether this share may have ``amount`` more bytes while ``free`` are free."""
+        if not self._is_bounded:
+            return amount <= free
+        return may_take(amount, held=self.held_bytes, free=free)
+
+    def take_nowait(self, amount: int) -> bool:
+        """Take ``amount`` bytes if this share may have them now and overtakes nobody by it."""
+        return self._budget.take_nowait(amount, self)
+
+    async def take(self, amount: int, *, wait_s: float = BUDGET_WAIT_S) -> None:
+        """Take ``amount`` bytes; wait in line for them. Cancellable.
+
+        Args:
+            wait_s: at most so long.
+
+        Raises:
+            Unavailable: ``too_busy``: they could not be had in time. Nothing was taken.
+        """
+        await self._budget.take(amount, self, wait_s=wait_s)
+
+    def give(self, amount: int) -> None:
+        """Give bytes back and wake who was waiting for them."""
+        self._budget.give(amount, self)
+
+    def keep_spare(self, reclaim: Callable[[], None]) -> Callable[[], None]:
+        """Say that bytes are held that can be given back at once; see
+        :meth:`ByteBudget.keep_spare`."""
+        return self._budget.keep_spare(reclaim)
+
+
+class _Waiter:
+    __slots__ = ("amount", "share", "turn")
+
+    def __init__(self, amount: int, share: Share) -> None:
+        self.amount = amount
+        self.share = share
+        self.turn = trio.Event()
+
 
 class ByteBudget:
-    """Bytes that all streams together may hold; served first come, first served.
+    """Bytes that all streams together may hold.
 
-    There is no deadlock as long as a holder never waits for more while it holds: everything that
-    one step needs (a stripe's plaintext, sealed and parity bytes) is taken at once, and what is
-    held is given back without taking anything first. ``put.py`` and ``get.py`` keep to that.
+    There is no deadlock as long as a holder never waits for more while it holds something that
+    only it can give back: everything that one step needs (a stripe's plaintext, sealed and parity
+    bytes) is taken at once, and what is held is given back without taking anything first.
+    ``put.py`` and ``get.py`` keep to that.
+
+    Each user has a share, bounded by :func:`may_take`. Inside a share the first come is the first
+    served. Between shares, a taker whose share holds nothing waits for room only, and nobody
+    overtakes it; a taker whose share holds something already may be overtaken by others until its
+    share holds little enough. So when all holders end, every taker is served.
+
+    Without a share, takers use all of the budget in common, strictly first come, first served.
 
     Args:
         total_bytes: at least as much as the largest single taking.
@@ -24,7 +115,12 @@ class ByteBudget:
     def __init__(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes
         self._free_bytes = total_bytes
-        self._waiting: deque[tuple[int, trio.Event]] = deque()
+        self._waiting: deque[_Waiter] = deque()
+        self._common = Share(self, is_bounded=False)
+        self._shares: WeakValueDictionary[Hashable, Share] = WeakValueDictionary()
+        self._spare: dict[object, Callable[[], None]] = {}
+        self.refused = 0
+        """How often a taker waited in vain."""
 
     @property
     def total_bytes(self) -> int:
@@ -33,8 +129,13 @@ class ByteBudget:
 
     @property
     def free_bytes(self) -> int:
-        """What could be taken now if nobody waited."""
+        """What nobody holds."""
         return self._free_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What all together hold."""
+        return self._total_bytes - self._free_bytes
 
     @property
     def is_scarce(self) -> bool:
@@ -46,40 +147,111 @@ class ByteBudget:
         """How many streams wait for room."""
         return len(self._waiting)
 
-    def take_nowait(self, amount: int) -> bool:
-        """Take ``amount`` bytes if they are free and nobody waits before us."""
+    def share(self, user: Hashable) -> Share:
+        """The share of a user: one object as long as anybody has it."""
+        share = self._shares.get(user)
+        if share is None:
+            share = self._shares[user] = Share(self, is_bounded=True)
+        return share
+
+    def keep_spare(self, reclaim: Callable[[], None]) -> Callable[[], None]:
+        """Say that bytes are held that can be given back at once, at a price.
+
+        Args:
+            reclaim: called while others wait for room, perhaps many times; gives bytes back or
+                not. Must neither wait nor take.
+
+        Returns:
+            What to call when nothing is to be reclaimed any more. May be called again.
+        """
+        token = object()
+        self._spare[token] = reclaim
+
+        def forget() -> None:
+            self._spare.pop(token, None)
+
+        return forget
+
+    def take_nowait(self, amount: int, share: Share | None = None) -> bool:
+        """Take ``amount`` bytes if the share may have them now and overtakes nobody by it."""
+        share = share or self._common
         assert 0 <= amount <= self._total_bytes, f"{amount} of a budget of {self._total_bytes}"
-        if self._waiting or amount > self._free_bytes:
+        if self._waiting and any(
+            each.share is share or not each.share.held_bytes for each in self._waiting
+        ):
             return False
-        self._free_bytes -= amount
+        if not share.fits(amount, self._free_bytes):
+            return False
+        self._hand_out(amount, share)
         return True
 
-    async def take(self, amount: int) -> None:
-        """Take ``amount`` bytes; wait in line until they are free. Cancellable."""
-        if self.take_nowait(amount):
+    async def take(
+        self, amount: int, share: Share | None = None, *, wait_s: float = math.inf
+    ) -> None:
+        """Take ``amount`` bytes; wait in line for them. Cancellable.
+
+        Raises:
+            Unavailable: ``too_busy``: they could not be had within ``wait_s``. Nothing was taken.
+        """
+        share = share or self._common
+        if self.take_nowait(amount, share):
             return
-        turn = trio.Event()
-        entry = (amount, turn)
-        self._waiting.append(entry)
+        waiter = _Waiter(amount, share)
+        self._waiting.append(waiter)
         try:
-            await turn.wait()
+            await self._wait_turn(waiter, trio.current_time() + wait_s)
         except BaseException:
-            if turn.is_set():
-                self.give(amount)
+            if waiter.turn.is_set():
+                self.give(amount, share)
             else:
-                self._waiting.remove(entry)
+                self._waiting.remove(waiter)
                 self._serve()
             raise
 
-    def give(self, amount: int) -> None:
+    async def _wait_turn(self, waiter: _Waiter, deadline: float) -> None:
+        looks = True
+        while True:
+            if looks:
+                for reclaim in list(self._spare.values()):
+                    reclaim()
+                    if waiter.turn.is_set():
+                        break
+            with trio.move_on_at(min(trio.current_time() + _RECLAIM_EVERY_S, deadline)):
+                await waiter.turn.wait()
+            if waiter.turn.is_set():
+                return
+            if trio.current_time() >= deadline:
+                self.refused += 1
+                raise Unavailable("too_busy", waited_for=waiter.amount)
+            # One of those who wait is enough to look again.
+            looks = self._waiting[0] is waiter
+
+    def give(self, amount: int, share: Share | None = None) -> None:
         """Give bytes back and wake who was waiting for them."""
+        share = share or self._common
         assert amount >= 0
         self._free_bytes += amount
-        assert self._free_bytes <= self._total_bytes, "gave back more than was taken"
-        self._serve()
+        share.held_bytes -= amount
+        assert share.held_bytes >= 0, "gave back more than was taken"
+        if self._waiting:
+            self._serve()
+
+    def _hand_out(self, amount: int, share: Share) -> None:
+        self._free_bytes -= amount
+        share.held_bytes += amount
 
     def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free_bytes:
-            amount, turn = self._waiting.popleft()
-            self._free_bytes -= amount
-            turn.set()
+        """Give room to those who wait, in the order they came."""
+        passed: set[Share] = set()
+        for waiter in list(self._waiting):
+            share = waiter.share
+            if share in passed:
+                continue
+            if share.fits(waiter.amount, self._free_bytes):
+                self._waiting.remove(waiter)
+                self._hand_out(waiter.amount, share)
+                waiter.turn.set()
+            elif share is self._common or not share.held_bytes:
+                return
+            else:
+                passed.add(share)

@@ -5,6 +5,7 @@ Source: docs/data-path.md, "Reading".
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from typing import Final
 
 import trio
 
-from common.client.budget import ByteBudget
+from common.client.budget import Share
 from common.client.directory import Directory
 from common.client.fetch import Report, SegmentReader
 from common.client.locate import Locator, Version
 from common.client.resources import Resources
 from common.errors import Unavailable
-from common.limits import READ_AHEAD_BYTES, STRIPE_SEALED_BYTES
+from common.limits import READ_AHEAD_BYTES, READER_STALLS_AFTER_S, STRIPE_SEALED_BYTES
 from common.ports import Buffer
 from common.protocol.get_plan import Run, group_stripes, join_runs, pages_of_extents
 from common.wire.messages import Page
@@ -63,8 +64,8 @@ class _Group:
 class _Cutter:
     """Cuts a byte range of a version into groups of stripes."""
 
-    def __init__(self, resources: Resources, locator: Locator, first: int, last: int) -> None:
-        self._budget = resources.budget
+    def __init__(self, budget: Share, locator: Locator, first: int, last: int) -> None:
+        self._budget = budget
         self._locator = locator
         self._at = first
         self._last = last
@@ -103,11 +104,11 @@ class _Cutter:
 class _Entry:
     """A group on its way, and what it holds of the budget: room for its units and plaintext."""
 
-    def __init__(self, budget: ByteBudget, stripe_bytes: int) -> None:
+    def __init__(self, budget: Share, stripe_bytes: int) -> None:
         self._budget = budget
         self._held = self.cost(stripe_bytes)
         self.stripe_bytes = stripe_bytes
-        self.chunks: list[memoryview] | None = None
+        self.chunks: deque[memoryview] | None = None
         self.error: Exception | None = None
 
     @staticmethod
@@ -125,8 +126,8 @@ class _Entry:
 class _Reading:
     """One read: a task that fetches ahead, and a consumer that takes in order."""
 
-    def __init__(self, resources: Resources, locator: Locator, last: int) -> None:
-        self._resources = resources
+    def __init__(self, budget: Share, locator: Locator, last: int) -> None:
+        self._budget = budget
         self._locator = locator
         self._last = last
         self._entries: deque[_Entry] = deque()
@@ -136,11 +137,15 @@ class _Reading:
         self._scope = trio.CancelScope()
         self._consumer = trio.lowlevel.ParkingLot()
         self._producer = trio.lowlevel.ParkingLot()
+        self._taken_at = math.inf
+        """When the consumer took the piece that it has now."""
+        self.has_given_up = False
+        """What was fetched ahead was given back: the rest is to be read again from the start."""
 
     async def read_group(self, group: _Group) -> _Entry:
         """Fetch one group at once."""
-        await self._resources.budget.take(_Entry.cost(group.stripe_bytes))
-        entry = _Entry(self._resources.budget, group.stripe_bytes)
+        await self._budget.take(_Entry.cost(group.stripe_bytes))
+        entry = _Entry(self._budget, group.stripe_bytes)
         try:
             await self._fill(entry, group)
         except BaseException:
@@ -157,7 +162,7 @@ class _Reading:
                     try:
                         await self._fetch_in_line(cutter, group, nursery)
                     except Exception as error:
-                        failed = _Entry(self._resources.budget, 0)
+                        failed = _Entry(self._budget, 0)
                         failed.error = error
                         self._entries.append(failed)
                     self._is_planned = True
@@ -165,13 +170,13 @@ class _Reading:
         finally:
             self._is_over = True
             self._consumer.unpark_all()
-            if self._scope.cancel_called:
+            if self._scope.cancel_called and not self.has_given_up:
                 self._drop_all()
 
     async def _fetch_in_line(self, cutter: _Cutter, group: _Group, nursery: trio.Nursery) -> None:
         while True:
             await self._take_room(group.stripe_bytes)
-            entry = _Entry(self._resources.budget, group.stripe_bytes)
+            entry = _Entry(self._budget, group.stripe_bytes)
             self._entries.append(entry)
             self._ahead_bytes += entry.stripe_bytes
             nursery.start_soon(self._fill_in_line, entry, group)
@@ -182,7 +187,7 @@ class _Reading:
     async def _take_room(self, stripe_bytes: int) -> None:
         """Take room for a group. Who holds something does not wait for the budget, but for its
         own consumer."""
-        budget = self._resources.budget
+        budget = self._budget
         while self._entries:
             fits = self._ahead_bytes + stripe_bytes <= READ_AHEAD_BYTES
             if fits and budget.take_nowait(_Entry.cost(stripe_bytes)):
@@ -198,6 +203,7 @@ class _Reading:
                 if entry.error is not None:
                     raise entry.error
                 if entry.chunks is not None:
+                    self._taken_at = trio.current_time()
                     return entry
             elif self._is_planned:
                 return None
@@ -207,10 +213,30 @@ class _Reading:
 
     def done_with(self, entry: _Entry) -> None:
         """The consumer is through with the entry that it got last."""
+        self._taken_at = math.inf
         self._entries.popleft()
         entry.keep(0)
         self._ahead_bytes -= entry.stripe_bytes
         self._producer.unpark_all()
+
+    def has_taken(self) -> None:
+        """The consumer comes back for the next piece of its entry."""
+        self._taken_at = trio.current_time()
+
+    def give_up_ahead(self) -> None:
+        """Others wait for room: if the consumer stands still, fetch no more and hold only the
+        stripe that it has."""
+        stalled_s = trio.current_time() - self._taken_at
+        if self.has_given_up or stalled_s < READER_STALLS_AFTER_S:
+            return
+        self.has_given_up = True
+        self._scope.cancel()
+        current = self._entries[0]
+        assert current.chunks is not None, "the consumer has it"
+        current.chunks.clear()
+        current.keep(min(STRIPE_SEALED_BYTES, current.stripe_bytes))
+        while len(self._entries) > 1:
+            self._entries.pop().keep(0)
 
     def stop(self) -> None:
         """Fetch no more, hold nothing."""
@@ -230,7 +256,7 @@ class _Reading:
             reader = await self._locator.reader(group.run, group.at, self._last, fresh=True)
             stripes = await reader.read(group.first, group.count)
         entry.keep(group.stripe_bytes)
-        entry.chunks = group.trimmed(stripes)
+        entry.chunks = deque(group.trimmed(stripes))
 
     async def _fill_in_line(self, entry: _Entry, group: _Group) -> None:
         try:
@@ -252,26 +278,37 @@ async def read_object(
     if first > last:
         return
     locator = Locator(resources, directory, report, version)
-    cutter = _Cutter(resources, locator, first, last)
-    reading = _Reading(resources, locator, last)
-    group = await cutter.next_group()
-    if cutter.is_done:
-        entry = await reading.read_group(group)
+    budget = resources.reads_of(version.tenant.tenant_id)
+    at = first
+    while at <= last:
+        cutter = _Cutter(budget, locator, at, last)
+        reading = _Reading(budget, locator, last)
+        group = await cutter.next_group()
+        if cutter.is_done:
+            entry = await reading.read_group(group)
+            try:
+                while entry.chunks:
+                    yield entry.chunks.popleft()
+            finally:
+                entry.keep(0)
+            return
+        if not resources.background.start(reading.fetch_ahead, cutter, group):
+            raise Unavailable("client_stops")
+        forget = budget.keep_spare(reading.give_up_ahead)
         try:
-            for chunk in entry.chunks or ():
-                yield chunk
+            while (following := await reading.next_entry()) is not None:
+                while following.chunks:
+                    chunk = following.chunks.popleft()
+                    at += len(chunk)
+                    yield chunk
+                    del chunk
+                    reading.has_taken()
+                reading.done_with(following)
+                if reading.has_given_up:
+                    break
         finally:
-            entry.keep(0)
-        return
-    if not resources.background.start(reading.fetch_ahead, cutter, group):
-        raise Unavailable("client_stops")
-    try:
-        while (following := await reading.next_entry()) is not None:
-            for chunk in following.chunks or ():
-                yield chunk
-            reading.done_with(following)
-    finally:
-        reading.stop()
+            forget()
+            reading.stop()
 
 
 async def copy_pages(

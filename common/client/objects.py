@@ -23,9 +23,10 @@ from common.client.resources import Background, Resources
 from common.client.stock import Stock
 from common.crypto.keys import KEY_BYTES, TenantKey
 from common.format.manifest import Manifest
-from common.limits import MAX_SINGLE_PUT_BYTES
+from common.limits import GATHERED_PER_BUDGET, MAX_SINGLE_PUT_BYTES
 from common.ports import Buffer, Chance, Entropy, Log, Workers
 from common.protocol.slot_health import SlotHealth
+from common.tasks import go_on
 from common.wire.messages import ObjectRecord, Page, SegmentPlace
 
 __all__ = ["SwarmClient", "Written"]
@@ -63,6 +64,7 @@ class SwarmClient:
         self._log = log
         self._health = SlotHealth()
         self._budget = ByteBudget(budget_bytes)
+        self._gathered = ByteBudget(budget_bytes // GATHERED_PER_BUDGET)
         self._stock = Stock(directory, self._health, log)
         self._reports = Reports(directory, log)
         self._abandons = Abandons(directory, log)
@@ -70,8 +72,13 @@ class SwarmClient:
 
     @property
     def budget(self) -> ByteBudget:
-        """The byte budget, for metrics."""
+        """The byte budget of all streams, shared by tenant and direction."""
         return self._budget
+
+    @property
+    def gathered(self) -> ByteBudget:
+        """Counts what of bodies has arrived and has no room in the budget yet."""
+        return self._gathered
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the background work until cancelled; nothing is written or read before this has
@@ -79,14 +86,15 @@ class SwarmClient:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._stock.run)
-                nursery.start_soon(self._reports.run)
-                nursery.start_soon(self._abandons.run)
-                background = Background(nursery)
+                nursery.start_soon(go_on, "reports", self._reports.run, self._log)
+                nursery.start_soon(go_on, "abandons", self._abandons.run, self._log)
+                background = Background(nursery, self._log)
                 self._running = Resources(
                     pool=self._pool,
                     health=self._health,
                     workers=self._workers,
                     budget=self._budget,
+                    gathered=self._gathered,
                     log=self._log,
                     upload_numbers=count(1),
                     background=background,
@@ -119,8 +127,9 @@ class SwarmClient:
             What to commit, or to :meth:`abandon`. Its upload key was drawn for this write.
 
         Raises:
-            Unavailable: ``write_quorum_lost``, ``no_ring``, or no coordinator. Everything was
-                aborted and abandoned; the whole write may be tried again.
+            Unavailable: ``write_quorum_lost``, ``no_ring``, ``too_busy`` (no room in memory for
+                BUDGET_WAIT_S), or no coordinator. Everything was aborted and abandoned; the whole
+                write may be tried again.
             PeerViolation: ``bad_grant``, ``segment_id_repeated``: likewise.
             Refused: ``body_too_short``: likewise.
             Exception: what ``receive`` raises: likewise.

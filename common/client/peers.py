@@ -28,6 +28,7 @@ from common.protocol.connection import CallerConnection
 from common.protocol.events import Accepted, Answered, Event, Failed, GoingAway, Greeted, Rejected
 from common.protocol.pool_policy import Load, choose, retry_delay_s
 from common.protocol.states import State
+from common.tasks import log_fault
 from common.wire.messages import Ping, Reply, Request
 
 IDLE_AFTER_S: Final = IDLE_CONNECTION_TIMEOUT_S / 2
@@ -478,8 +479,14 @@ class PeerPool:
                     )
                 except AlvearyError as error:
                     result = outcome.Error(error)
+                except Exception as error:
+                    log_fault(self._log, "call_broke", error, address=str(address))
+                    result = outcome.Error(Unavailable("internal_error"))
                 if not scope.cancel_called:
-                    answer(result)
+                    try:
+                        answer(result)
+                    except Exception as error:
+                        log_fault(self._log, "answer_broke", error, address=str(address))
 
         self._nursery.start_soon(call_in_turn)
         return scope.cancel
@@ -536,10 +543,22 @@ class PeerPool:
         except BaseException as error:
             peer.connecting -= 1
             self._tell(peer)
-            if not isinstance(error, AlvearyError):
+            if isinstance(error, AlvearyError):
+                self._failed(peer, address, error)
+                return
+            if not isinstance(error, Exception):
                 raise
-            self._failed(peer, address, error)
+            self._broke(peer, address, error)
             return
+        try:
+            await self._carry(connection, address, peer)
+        except Exception as error:
+            self._broke(peer, address, error)
+        finally:
+            if connection in peer.connections:
+                peer.connections.remove(connection)
+
+    async def _carry(self, connection: PeerConnection, address: Address, peer: _Peer) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             try:
@@ -553,8 +572,11 @@ class PeerPool:
             finally:
                 peer.connecting -= 1
                 self._tell(peer)
-        if connection in peer.connections:
-            peer.connections.remove(connection)
+
+    def _broke(self, peer: _Peer, address: Address, error: Exception) -> None:
+        """A fault of ours ended this connection. The pool and its other connections go on."""
+        log_fault(self._log, "connection_broke", error, address=str(address))
+        self._failed(peer, address, Unavailable("connect_failed", cause="internal_error"))
 
     async def _open(self, address: Address, pin: PeerId) -> PeerConnection:
         stream = await self._network.connect(address, pin=pin)

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from common.client.budget import Share
 from common.client.directory import Directory
 from common.client.resources import Resources, StripeHold
 from common.client.source import Receive, Source
@@ -69,12 +70,15 @@ async def write_object(
     Args:
         upload_key: 32 random bytes, drawn for this call: its tries are numbered from 0.
     """
-    writer = _Writer(resources, directory, stock, tenant, Source(receive), upload_key)
+    source = Source(receive, resources.gathered.share(tenant.tenant_id))
+    writer = _Writer(resources, directory, stock, tenant, source, upload_key)
     try:
         return await writer.write(size)
     except BaseException:
         resources.abandons.add(tenant.tenant_id, writer.begun)
         raise
+    finally:
+        source.close()
 
 
 class _Stage:
@@ -109,6 +113,7 @@ class _Writer:
         upload_key: bytes,
     ) -> None:
         self._resources = resources
+        self._budget = resources.writes_of(tenant.tenant_id)
         self._directory = directory
         self._stock = stock
         self._tenant_id = tenant.tenant_id
@@ -157,7 +162,8 @@ class _Writer:
     # --- small: all of it kept, so tried again as it is ----------------------------------------
 
     async def _write_small(self, size: int) -> None:
-        budget = self._resources.budget
+        budget = self._budget
+        await self._source.gather(size)
         grant = await self._stock.take_small(self._tenant_id)
         held = size + grant.n * Geometry.plan(grant.k, grant.n, size).shard_bytes
         await budget.take(held)
@@ -225,7 +231,7 @@ class _Writer:
 
     async def _write_segment(self, length: int, line: GrantLine, nursery: trio.Nursery) -> _Ending:
         """Hand all stripes of a segment to its upload; it may not have ended when this returns."""
-        head = _Head()
+        head = _Head(self._budget)
         stage = self._stage(await line.take(), length)
         upload = self._begin(stage, nursery)
         tries = list(TRY_AGAIN_S)
@@ -236,6 +242,7 @@ class _Writer:
                 if not head.is_whole or not tries:
                     raise Unavailable("write_quorum_lost")
                 self._given_up.append((stage.grant.segment_id, stage.grant.ring))
+                head.is_replayed = True
                 await self._pause(tries.pop(0))
                 grant = await line.take_again()
                 if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):
@@ -245,6 +252,7 @@ class _Writer:
                 for number, (plain, hold) in enumerate(head.stripes):
                     hold.send_again()
                     await upload.push(await self._encode(stage, number, plain), hold)
+                head.is_replayed = False
                 if not upload.is_lost:
                     return
 
@@ -254,9 +262,11 @@ class _Writer:
                     while not await upload.wait_open():
                         await again()
                     head.drop()
+                plain_bytes = stage.geometry.plain_bytes(stripe)
+                await self._source.gather(plain_bytes)
                 hold = await self._reserve(stage, stripe, head, upload)
                 try:
-                    plain = await self._source.take(stage.geometry.plain_bytes(stripe))
+                    plain = await self._source.take(plain_bytes)
                     encoded = await self._encode(stage, stripe, plain)
                     if head.is_whole:
                         head.stripes.append((plain, hold))
@@ -289,7 +299,7 @@ class _Writer:
     ) -> StripeHold:
         """Take room for one stripe. Who waits for room holds nothing that only it could give
         back: so nobody waits for another in a circle."""
-        budget = self._resources.budget
+        budget = self._budget
         plain_bytes, unit_bytes = stage.hold_bytes(stripe)
         if not budget.take_nowait(plain_bytes + unit_bytes):
             head.drop()
@@ -308,18 +318,25 @@ class _Ending:
 
 class _Head:
     """The first stripes of a segment, kept to be replayed. ``is_whole``: all that was received of
-    the segment is here."""
+    the segment is here. What is kept is given up when others wait for room."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Share) -> None:
         self.is_whole = True
+        self.is_replayed = False
         self.stripes: list[tuple[Buffer, StripeHold]] = []
+        self._forget = budget.keep_spare(self._give_way)
 
     def drop(self) -> None:
         """Replay no more; give back what was kept."""
         self.is_whole = False
+        self._forget()
         for _, hold in self.stripes:
             hold.encoded()
         self.stripes.clear()
+
+    def _give_way(self) -> None:
+        if not self.is_replayed:
+            self.drop()
 
 
 def _durable(segment: NewSegment | None) -> NewSegment:

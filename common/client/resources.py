@@ -12,10 +12,12 @@ from typing import Any
 import trio
 
 from common.client.abandons import Abandons
-from common.client.budget import ByteBudget
+from common.client.budget import ByteBudget, Share
 from common.client.peers import PeerPool
+from common.ids import TenantId
 from common.ports import Chance, Log, Workers
 from common.protocol.slot_health import SlotHealth
+from common.tasks import log_fault
 
 
 class Background:
@@ -23,17 +25,25 @@ class Background:
 
     Args:
         nursery: theirs.
+        log: gets what none of them foresaw; it ends that task and no other.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, log: Log) -> None:
         self._nursery: trio.Nursery | None = nursery
+        self._log = log
 
     def start(self, work: Callable[..., Awaitable[Any]], *args: object) -> bool:
         """Begin a task; False, and nothing is begun, while the client stops."""
         if self._nursery is None:
             return False
-        self._nursery.start_soon(work, *args)
+        self._nursery.start_soon(self._run, work, args)
         return True
+
+    async def _run(self, work: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
+        try:
+            await work(*args)
+        except Exception as error:
+            log_fault(self._log, "background_broke", error)
 
     def close(self) -> None:
         """Begin no more. To be called before the nursery can end."""
@@ -48,12 +58,23 @@ class Resources:
     health: SlotHealth
     workers: Workers
     budget: ByteBudget
+    """Shared by tenant, and apart for writes and reads: neither leaves the other without room."""
+    gathered: ByteBudget
+    """Counts what of bodies has arrived and has no room in ``budget`` yet; nobody waits for it."""
     log: Log
     upload_numbers: Iterator[int]
     """Numbers of uploads to cells, never the same twice."""
     background: Background
     abandons: Abandons
     chance: Chance
+
+    def writes_of(self, tenant_id: TenantId) -> Share:
+        """The share of the budget that a tenant's writes have."""
+        return self.budget.share((tenant_id, "write"))
+
+    def reads_of(self, tenant_id: TenantId) -> Share:
+        """The share of the budget that a tenant's reads have."""
+        return self.budget.share((tenant_id, "read"))
 
 
 class StripeHold:
@@ -62,7 +83,7 @@ class StripeHold:
 
     __slots__ = ("_budget", "_kept", "_plain_bytes", "_sending", "_unit_bytes")
 
-    def __init__(self, budget: ByteBudget, plain_bytes: int, unit_bytes: int) -> None:
+    def __init__(self, budget: Share, plain_bytes: int, unit_bytes: int) -> None:
         self._budget = budget
         self._plain_bytes = plain_bytes
         self._unit_bytes = unit_bytes
@@ -71,7 +92,7 @@ class StripeHold:
 
     @staticmethod
     def cost(plain_bytes: int, unit_bytes: int) -> int:
-        """What to take from the budget before the first byte of the stripe is received.
+        """What to take from the budget before the stripe is encoded.
 
         Args:
             plain_bytes: plaintext of the stripe.

@@ -47,6 +47,7 @@ from common.protocol.events import (
     Unproved,
 )
 from common.protocol.states import State
+from common.tasks import go_on, log_fault
 from common.wire.messages import Done, Ping, Reply, Request
 
 CLOSE_TIMEOUT_S = 5.0
@@ -102,6 +103,9 @@ class Caller:
                 await action()
             except AlvearyError as error:
                 log.warning("close_action_failed", remote=self.remote, error=str(error))
+            except Exception as error:
+                # The other actions give back what others wait for: they are run all the same.
+                log_fault(log, "close_action_broke", error, remote=self.remote)
 
 
 Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]
@@ -171,7 +175,7 @@ class PeerServer:
             Unavailable: ``listener_closed``, in an exception group: somebody else closed it.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_after)
+            nursery.start_soon(go_on, "look_after_connections", self._look_after, self.log)
             while True:
                 try:
                     stream = await listener.accept()
@@ -217,6 +221,9 @@ class PeerServer:
             await connection.run()
         except AlvearyError as error:
             self.log.info("connection_ended", remote=stream.remote, error=str(error))
+        except Exception as error:
+            # A fault of ours ends the connection in which it showed, and no other.
+            log_fault(self.log, "connection_broke", error, remote=stream.remote)
         finally:
             self._open.pop(connection, None)  # an evicted one is out already
             with trio.CancelScope(shield=True):

@@ -142,7 +142,7 @@ class Stock:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the refills until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._background = Background(nursery)
+            self._background = Background(nursery, self._log)
             task_status.started()
             try:
                 await trio.sleep_forever()
@@ -224,6 +224,9 @@ class Stock:
         except AlvearyError as error:
             shelf.error = error
             self._log.warning("no_grants", error=str(error))
+        except Exception:
+            shelf.error = Unavailable("internal_error")
+            raise
         finally:
             shelf.refilled.set()
             shelf.refilled = None

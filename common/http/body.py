@@ -7,6 +7,7 @@ once, by the operating system.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -15,6 +16,7 @@ from common import limits
 from common.errors import Refused, Unavailable
 from common.http.chunks import ChunkedDecoder
 from common.http.head import head_end
+from common.http.pace import Pace
 from common.http.records import Request
 from common.ports import Stream
 
@@ -22,7 +24,7 @@ _FIRST_READ_BYTES: Final = 16 * limits.KIB
 """What an idle connection holds; a head that needs more gets more."""
 _CHUNKED_READ_BYTES: Final = 64 * limits.KIB
 """Chunks of one byte make many small objects of a read; this bounds how many."""
-_SMALL_PART: Final = 4
+_SMALL_PART: Final = 2
 """A read that fills less than this fraction of its buffer is copied out, so that a client that
 sends byte by byte cannot make us hold a large buffer for each byte."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -38,6 +40,12 @@ class Input:
         self._end = 0
         self._searched = 0
         self._spare: bytearray | None = None
+        self._read_bytes = limits.HTTP_FIRST_READ_BYTES
+
+    def begin_body(self) -> None:
+        """A body follows: nothing is known of how fast it comes."""
+        self._read_bytes = limits.HTTP_FIRST_READ_BYTES
+        self._spare = None
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -95,15 +103,21 @@ class Input:
 
     async def receive(self, most: int) -> bytes | memoryview:
         """Wait for up to ``most`` bytes of a body, in a buffer of their own; empty at the end."""
-        size = min(most, limits.HTTP_READ_BYTES)
+        size = min(most, self._read_bytes)
         buffer = self._spare
         if buffer is None or len(buffer) < size:
             buffer = bytearray(size)
         self._spare = None
         view = memoryview(buffer)
         count = await self.stream.receive_into(view[:size])
+        # A connection that waits holds this buffer: it is as large as the client is fast.
+        if count == self._read_bytes:
+            self._read_bytes = min(2 * count, limits.HTTP_READ_BYTES)
+        elif count * 4 < size:
+            self._read_bytes = max(self._read_bytes // 2, _FIRST_READ_BYTES)
         if count * _SMALL_PART < len(buffer):
-            self._spare = buffer
+            if len(buffer) <= self._read_bytes:
+                self._spare = buffer
             return bytes(view[:count])
         return view[:count]
 
@@ -119,15 +133,23 @@ class StreamBody:
     """The body of a request, as it arrives. See :class:`common.http.records.Body`."""
 
     def __init__(
-        self, source: Input, length: int | None, *, expects_continue: bool, timeout_s: float
+        self,
+        source: Input,
+        length: int | None,
+        *,
+        expects_continue: bool,
+        pace: Pace,
+        on_slow: Callable[[], None],
     ) -> None:
         self._source = source
         self._length = length
         self._left = length
         self._chunks = ChunkedDecoder() if length is None else None
         self._expects_continue = expects_continue
-        self._timeout_s = timeout_s
+        self._pace = pace
+        self._on_slow = on_slow
         self._broken = False
+        source.begin_body()
 
     @property
     def length(self) -> int | None:
@@ -192,7 +214,8 @@ class StreamBody:
         if data:
             self._expects_continue = False
             return data
-        with trio.move_on_after(self._timeout_s) as scope:
+        began = trio.current_time()
+        with trio.move_on_at(began + self._pace.allowance_s()) as scope:
             try:
                 if self._expects_continue:
                     await self._say_continue()
@@ -200,9 +223,11 @@ class StreamBody:
             except Unavailable as error:
                 raise Unavailable("client_gone") from error
         if scope.cancelled_caught:
+            self._on_slow()
             raise Refused("body_timeout")
         if not data:
             raise Refused("body_too_short")
+        self._pace.moved(len(data), trio.current_time() - began)
         return data
 
     async def _say_continue(self) -> None:

@@ -9,7 +9,7 @@ Source: RFC 9112; docs/architecture.md, "HTTP".
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +19,11 @@ from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.http.body import Input, StreamBody
 from common.http.head import BadHead, Head, parse_head
+from common.http.pace import Pace
 from common.http.records import Handler, Request, Response
 from common.http.write import DateLine, has_body, response_head
 from common.ports import Buffer, Listener, Log, Stream, WallClock
+from common.tasks import log_fault
 
 _ACCEPT_PAUSE_S: Final = 0.1
 """After a failed accept (no file descriptors left), before the next try."""
@@ -32,9 +34,10 @@ class Timeouts:
     """How long a connection waits for its client, in seconds.
 
     ``idle_s``: for a request to begin. ``head_s``: from the first byte of a head to its last.
-    ``body_s``: longest silence inside a body that is read. ``send_s``: for the client to take
-    one piece of an answer. ``linger_s``: how long a client that still sends is listened to after
-    the last answer.
+    ``body_s``: longest silence inside a body that is read. ``send_s``: longest standstill while an
+    answer is taken, beside the time that its next piece takes at the least speed. ``linger_s``: how
+    long a client that still sends is listened to after the last answer. ``least_bytes_per_s``: what
+    a client must send or take on the long run; see :class:`common.http.pace.Pace`.
     """
 
     idle_s: float = limits.HTTP_IDLE_TIMEOUT_S
@@ -42,6 +45,23 @@ class Timeouts:
     body_s: float = limits.HTTP_BODY_TIMEOUT_S
     send_s: float = limits.HTTP_SEND_TIMEOUT_S
     linger_s: float = limits.HTTP_LINGER_S
+    least_bytes_per_s: float = limits.HTTP_LEAST_BYTES_PER_S
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went wrong with connections, since the start; for metrics.
+
+    ``slow_heads``, ``slow_bodies``, ``slow_readers``: cut because the client was too slow.
+    ``evicted``: closed between two requests or within a head, to make room for others. ``broken``:
+    ended by a fault of ours.
+    """
+
+    slow_heads: int = 0
+    slow_bodies: int = 0
+    slow_readers: int = 0
+    evicted: int = 0
+    broken: int = 0
 
 
 async def serve_http(
@@ -52,12 +72,14 @@ async def serve_http(
     clock: WallClock,
     max_connections: int = limits.MAX_HTTP_CONNECTIONS,
     timeouts: Timeouts | None = None,
+    counts: Counts | None = None,
+    drain: trio.Event | None = None,
 ) -> None:
-    """Serve until cancelled, and close the listener and all connections then.
+    """Serve until cancelled or drained, and close the listener and all connections then.
 
     Requests of one connection are handled one after another, those of different connections at
-    the same time. When all places are taken, the connection that has been idle longest gives way;
-    when none is idle, new ones wait to be accepted.
+    the same time. When all places are taken, the connection that has been without a whole request
+    longest gives way; when there is none, new ones wait to be accepted.
 
     Args:
         listener: bound; plain or TLS.
@@ -66,32 +88,64 @@ async def serve_http(
         clock: for the ``date`` header.
         max_connections: open at the same time.
         timeouts: other than the product's.
+        counts: counted up here.
+        drain: once set, the listener closes, connections without a request close, and each of the
+            others closes with its next answer, which says so. Returns when all have ended: how
+            long that may take is the caller's to bound.
     """
-    server = _Server(handler, log, DateLine(clock), timeouts or Timeouts())
+    server = _Server(handler, log, DateLine(clock), timeouts or Timeouts(), counts or Counts())
     places = trio.Semaphore(max_connections)
     try:
-        async with trio.open_nursery() as nursery:
-            while True:
-                try:
-                    stream = await listener.accept()
-                except Unavailable as error:
-                    if error.reason == "listener_closed":
-                        return
-                    log.warning("http_accept_failed", reason=error.reason)
-                    await trio.sleep(_ACCEPT_PAUSE_S)
-                    continue
-                if places.value == 0:
-                    server.evict_idlest()
-                await places.acquire()
-                nursery.start_soon(_serve_connection, server, stream, places)
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                if drain is not None:
+                    accepting.start_soon(_cancel_when, drain, accepting.cancel_scope)
+                await _accept(server, listener, places, connections)
+                accepting.cancel_scope.cancel()
+            server.begin_drain()
+            await listener.close()
     finally:
         with trio.CancelScope(shield=True):
             await listener.close()
 
 
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _accept(
+    server: _Server, listener: Listener, places: trio.Semaphore, connections: trio.Nursery
+) -> None:
+    """Take connections until the listener is closed."""
+    while True:
+        try:
+            stream = await listener.accept()
+        except Unavailable as error:
+            if error.reason == "listener_closed":
+                return
+            server.log.warning("http_accept_failed", reason=error.reason)
+            await trio.sleep(_ACCEPT_PAUSE_S)
+            continue
+        if places.value == 0:
+            server.evict_idlest()
+        try:
+            await places.acquire()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await stream.close()
+            raise
+        connections.start_soon(_serve_connection, server, stream, places)
+
+
 async def _serve_connection(server: _Server, stream: Stream, places: trio.Semaphore) -> None:
     try:
         await server.serve_stream(stream)
+    except Exception as error:
+        # A fault of ours. It ends this connection, whose state is not known any more, and nothing
+        # else: the others have no part in it.
+        server.counts.broken += 1
+        log_fault(server.log, "http_connection_broke", error, remote=stream.remote)
     finally:
         with trio.CancelScope(shield=True):
             await stream.close()
@@ -101,20 +155,32 @@ async def _serve_connection(server: _Server, stream: Stream, places: trio.Semaph
 class _Server:
     """What all connections of one listener share."""
 
-    def __init__(self, handler: Handler, log: Log, date: DateLine, timeouts: Timeouts) -> None:
+    def __init__(
+        self, handler: Handler, log: Log, date: DateLine, timeouts: Timeouts, counts: Counts
+    ) -> None:
         self.handler = handler
         self.log = log
         self.date_line = date
         self.timeouts = timeouts
-        self.idle: dict[trio.CancelScope, None] = {}
-        """Connections between two requests, the longest idle first."""
+        self.counts = counts
+        self.is_draining = False
+        self.waiting: dict[_Connection, None] = {}
+        """Connections without a whole head of a request, the longest so first."""
 
     def evict_idlest(self) -> None:
-        """Close the connection that has been idle longest, if any is."""
-        for scope in self.idle:
-            scope.cancel()
-            del self.idle[scope]
+        """Close the connection that has been without a request longest, if any is."""
+        for connection in self.waiting:
+            self.counts.evicted += 1
+            connection.give_up()
+            del self.waiting[connection]
             return
+
+    def begin_drain(self) -> None:
+        """Close connections on which no request has begun, and each other one with its answer."""
+        self.is_draining = True
+        for connection in list(self.waiting):
+            if connection.is_idle:
+                connection.give_up()
 
     async def serve_stream(self, stream: Stream) -> None:
         """Serve one connection to its end. Its failures end here; they are nobody else's."""
@@ -129,7 +195,9 @@ class _Server:
                 # The client is gone, or its TLS is broken: there is nobody to tell.
                 self.log.info("http_connection_lost", reason=error.reason, remote=stream.remote)
             finally:
-                self.idle.pop(scope, None)
+                self.waiting.pop(connection, None)
+        if scope.cancelled_caught and trio.current_time() >= scope.deadline:
+            connection.count_timeout()
 
 
 class _Connection:
@@ -141,20 +209,46 @@ class _Connection:
         self._scope = scope
         self._input = Input(stream)
         self._has_idle_deadline = False
+        timeouts = server.timeouts
+        self._sending = Pace(timeouts.send_s, timeouts.least_bytes_per_s)
+        self._is_sending = False
+        self.is_idle = True
+        """No byte of a request has come since the last answer."""
+
+    def give_up(self) -> None:
+        """Close the connection without a word."""
+        self._scope.cancel()
+
+    def count_timeout(self) -> None:
+        """The client was too slow with what it was waited for."""
+        counts = self._server.counts
+        if self._is_sending:
+            counts.slow_readers += 1
+            self._server.log.info("http_reader_too_slow", remote=self._stream.remote)
+        elif not self.is_idle:
+            counts.slow_heads += 1
 
     def _give_up_in(self, seconds: float) -> None:
         self._scope.deadline = trio.current_time() + seconds
 
     async def _send(self, parts: Sequence[Buffer]) -> None:
-        self._give_up_in(self._server.timeouts.send_s)
-        await self._stream.send(parts)
+        """Send parts of an answer; cut the connection if they are taken too slowly."""
+        self._is_sending = True
+        for some, size in _sendable(parts):
+            began = trio.current_time()
+            self._scope.deadline = began + self._sending.allowance_s(size)
+            await self._stream.send(some)
+            self._sending.moved(size, trio.current_time() - began)
+        self._is_sending = False
 
     async def _send_whole(self, parts: Sequence[Buffer]) -> None:
         """Send an answer that is all at hand. Moving a deadline costs as much as parsing a head,
         so the one for taking it is also the one for the next request to begin."""
         self._give_up_in(self._server.timeouts.idle_s)
         self._has_idle_deadline = True
+        self._is_sending = True
         await self._stream.send(parts)
+        self._is_sending = False
 
     async def serve_one(self) -> bool:
         """Serve the next request.
@@ -181,7 +275,8 @@ class _Connection:
             self._input,
             head.length,
             expects_continue=head.expects_continue,
-            timeout_s=server.timeouts.body_s,
+            pace=Pace(server.timeouts.body_s, server.timeouts.least_bytes_per_s),
+            on_slow=self._body_too_slow,
         )
         path, _, query = head.target.partition(b"?")
         request = Request(
@@ -193,7 +288,7 @@ class _Connection:
             if isinstance(error, Unavailable) and error.reason == "client_gone":
                 return False
             response = self._failed(error, head)
-        if not body.done and not body.can_drain:
+        if server.is_draining or not (body.done or body.can_drain):
             head.keep_alive = False
         whole = await self._respond(head, response)
         if not whole:
@@ -205,6 +300,9 @@ class _Connection:
         if not body.done:
             await body.drain()
         return True
+
+    def _body_too_slow(self) -> None:
+        self._server.counts.slow_bodies += 1
 
     def _failed(self, error: Exception, head: Head) -> Response:
         self._server.log.error(
@@ -219,26 +317,34 @@ class _Connection:
         Raises:
             BadHead: to be answered.
         """
+        self.is_idle = not len(self._input)
         data = self._input.take_head()
         if data is None:
-            timeouts = self._server.timeouts
-            idle = not len(self._input)
-            if idle:
-                self._server.idle[self._scope] = None
-                if not self._has_idle_deadline:
-                    self._give_up_in(timeouts.idle_s)
-            else:
+            data = await self._wait_for_head()
+        self.is_idle = False
+        return None if data is None else parse_head(data)
+
+    async def _wait_for_head(self) -> bytes | None:
+        server, timeouts = self._server, self._server.timeouts
+        if self.is_idle and server.is_draining:
+            return None
+        server.waiting[self] = None
+        try:
+            if not self.is_idle:
                 self._give_up_in(timeouts.head_s)
-            while data is None:
+            elif not self._has_idle_deadline:
+                self._give_up_in(timeouts.idle_s)
+            while True:
                 if not await self._input.receive_more():
                     return None
-                if idle:
-                    self._server.idle.pop(self._scope, None)
                 data = self._input.take_head()
-                if data is None and idle:
+                if data is not None:
+                    return data
+                if self.is_idle:
+                    self.is_idle = False
                     self._give_up_in(timeouts.head_s)
-                    idle = False
-        return parse_head(data)
+        finally:
+            server.waiting.pop(self, None)
 
     def _empty_response(self, status: int) -> bytes:
         return response_head(
@@ -351,6 +457,28 @@ class _Connection:
         if parts:
             await self._send(parts)
         return True
+
+
+def _sendable(parts: Sequence[Buffer]) -> Iterator[tuple[Sequence[Buffer], int]]:
+    """Parts to be sent together, with their sizes: small ones at once, large ones in pieces."""
+    size = sum(map(len, parts))
+    if size <= limits.HTTP_SEND_BYTES:
+        yield parts, size
+        return
+    together: list[Buffer] = []
+    gathered = 0
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            piece = view[: limits.HTTP_SEND_BYTES - gathered]
+            view = view[len(piece) :]
+            together.append(piece)
+            gathered += len(piece)
+            if gathered == limits.HTTP_SEND_BYTES:
+                yield together, gathered
+                together, gathered = [], 0
+    if together:
+        yield together, gathered
 
 
 def _promised_length(response: Response) -> int | None:

@@ -21,8 +21,10 @@ from gateway_s3.listing_params import (
     list_parts_params,
     list_uploads_params,
 )
+from gateway_s3.presigned import lift_headers
 from gateway_s3.query import Query
 from gateway_s3.router import Route, route
+from gateway_s3.sigv2 import Form, parse_v2, verify_v2
 from gateway_s3.sigv4 import Claim, Payload, Verified, parse_authorization, verify
 from gateway_s3.xml_read import parse_complete_upload, parse_create_bucket, parse_delete
 
@@ -126,6 +128,25 @@ def test_any_authorization_is_a_claim_that_does_not_hold_or_an_error(
     assert isinstance(claim, Claim)
     with pytest.raises(S3Error):
         verify(claim, b"k" * 32, claim.signed_at)
+
+
+@settings(max_examples=200, deadline=None)
+@given(METHODS, TEXT, HEADERS, st.sampled_from(list(Form)))
+def test_any_version_2_signature_is_a_claim_that_does_not_hold_or_an_error(
+    method: str, target: bytes, headers: list[tuple[bytes, bytes]], form: Form
+) -> None:
+    credentials = b"&AWSAccessKeyId=AK&Expires=99&Signature=x"
+    request = request_of(method, target + (credentials if form is Form.QUERY else b""), headers)
+    if form is Form.HEADER:
+        request.headers += [(b"authorization", b"AWS AK:x"), (b"x-amz-date", b"20260101T000000Z")]
+    try:
+        query = Query(request.query)
+        lift_headers(request, query)
+        claim = parse_v2(request, query, form, "bucket")
+    except S3Error:
+        return
+    with pytest.raises(S3Error):
+        verify_v2(claim, "secret", claim.signed_at or 98.0)
 
 
 @settings(max_examples=150, deadline=None)

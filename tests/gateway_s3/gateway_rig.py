@@ -20,11 +20,13 @@ from xml.etree import ElementTree
 
 import trio
 
+from common.client.budget import ByteBudget
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound, Refused
 from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
 from common.http.records import BytesBody, Request, Response
 from common.ids import TenantId
+from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
 from common.wire import messages as m
 from gateway_s3.access_keys import AccessKeys
@@ -33,6 +35,7 @@ from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.metrics import Metrics
 from gateway_s3.names import IdentityNames
+from gateway_s3.sigv2 import SignatureV2
 from sim.world import SimNode, SimSwarm
 
 SECRET = "secret-of-the-rig"
@@ -429,7 +432,13 @@ class Answer:
 class Rig:
     """A gateway's app with one tenant, and a client that signs."""
 
-    def __init__(self, seed: int = 1, region: str = REGION, domains: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        region: str = REGION,
+        domains: tuple[str, ...] = (),
+        signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
+    ) -> None:
         self.node = SimSwarm(seed).node("gateway")
         world = self.node.world
         chance = random.Random(seed)
@@ -456,6 +465,8 @@ class Rig:
             metrics=Metrics(),
             region=region,
             domains=domains,
+            budget=ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES),
+            gathered=ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES // GATHERED_PER_BUDGET),
         )
 
         async def ask(key_id: str) -> m.AccessKey:
@@ -467,7 +478,7 @@ class Rig:
 
         self.tenant = self.tenants[self.directory.keys["AK"].tenant_id]
         keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
-        self.app = App(self.backend, keys, domains)
+        self.app = App(self.backend, keys, domains, signature_v2)
 
     def opened(self, version: Version) -> Manifest:
         """The manifest of a version of the tenant ``AK``, opened."""

@@ -9,12 +9,9 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 from gateway_rig import Rig
 
 from common.errors import Corrupt, Outcome, PeerViolation, Unavailable
-from common.http.records import Request
 from gateway_s3.operations import OPERATIONS, Scope
 
 DATA = b"some bytes"
@@ -178,30 +175,6 @@ async def test_documents_that_attack_are_refused(rig: Rig) -> None:
 def _b64(digest: bytes) -> str:
 
     return base64.b64encode(digest).decode()
-
-
-async def test_draining_refuses_new_requests_and_waits_for_bodies(rig: Rig) -> None:
-    await rig.put("/bucket/big", bytes(200_000))
-    signed = rig.sign("GET", "/bucket/big", "", {})
-    pairs = [(name.encode(), value.encode()) for name, value in signed.items()]
-    response = await rig.app(Request("GET", b"/bucket/big", b"/bucket/big", b"", pairs))
-    drained = trio.Event()
-
-    async def drain() -> None:
-        await rig.app.drain()
-        drained.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(drain)
-        await trio.testing.wait_all_tasks_blocked()
-        refused = await rig.ask("GET", "/bucket/key")
-        assert (refused.status, refused.code) == (503, "ServiceUnavailable")
-        assert not drained.is_set()
-        assert not isinstance(response.body, bytes)
-        body = b"".join([bytes(chunk) async for chunk in response.body])
-        assert len(body) == 200_000
-        await response.body.aclose()  # type: ignore[attr-defined]
-        await drained.wait()
 
 
 async def test_requests_are_counted_by_operation_and_class(rig: Rig) -> None:

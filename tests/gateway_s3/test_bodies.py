@@ -15,7 +15,6 @@ from gateway_s3.bodies import (
     MANY_PIECES,
     MAX_HELD_BYTES,
     IncomingBody,
-    read_document,
 )
 from gateway_s3.checksums import Algorithm
 from gateway_s3.errors import S3Error
@@ -162,16 +161,3 @@ async def test_a_checksum_that_differs_from_the_uploads_is_refused() -> None:
     body = IncomingBody(asked, verified(Payload.UNSIGNED), stored=Algorithm.CRC64NVME)
     await take(body)
     assert len(body.checksum()) == 8
-
-
-async def test_documents_are_read_whole_and_bounded() -> None:
-    workers = SimWorkers()
-    kind = verified(Payload.UNSIGNED)
-    assert await read_document(request(b"<x/>"), kind, workers) == b"<x/>"
-    assert await read_document(request(b""), kind, workers) == b""
-    with pytest.raises(S3Error, match="XAmzContentSHA256Mismatch"):
-        await read_document(request(b""), verified(Payload.HASHED, b"x" * 32), workers)
-    with pytest.raises(S3Error, match="InvalidRequest"):
-        await read_document(request(b"<x/>"), kind, workers, must_vouch=True)
-    with pytest.raises(S3Error, match="MaxMessageLengthExceeded"):
-        await read_document(request(bytes(2 * 1024 * 1024 + 1)), kind, workers)

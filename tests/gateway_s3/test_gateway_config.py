@@ -9,6 +9,7 @@ import pytest
 from common.errors import BadConfig
 from common.ports import Address
 from gateway_s3.config import Config
+from gateway_s3.sigv2 import SignatureV2
 
 GOOD: dict[str, Any] = {
     "data": "/var/lib/alveary",
@@ -26,6 +27,10 @@ def test_a_good_table_becomes_values() -> None:
     assert config.domains == ("s3.example.org",)
     assert config.region == "us-east-1"
     assert config.tenants == "tenants"
+    assert config.signature_v2 is SignatureV2.PRESIGNED
+    assert Config.parse(GOOD | {"signature_v2": "off"}).signature_v2 is SignatureV2.OFF
+    ported = Config.parse(GOOD | {"domains": ["s3.example.org:9000"]})
+    assert ported.domains == ("s3.example.org",), "hosts are compared without their port"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,8 @@ def test_a_good_table_becomes_values() -> None:
         ("buffer_budget_bytes", True),
         ("data", ""),
         ("tenants", 1),
+        ("signature_v2", "v4"),
+        ("signature_v2", True),
         ("colour", "red"),
     ],
 )

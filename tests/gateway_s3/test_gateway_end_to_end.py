@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES
 from common.ports import Address
+from gateway_s3.service import DRAIN_S
 from sim.checkers.ownership import check_ownership
 from sim.cluster import HTTP_PORT, S3_PORT, Cluster, Shape
 from sim.http import SimTransport
@@ -237,3 +238,64 @@ async def test_a_gateway_that_restarts_serves_on(autojump_clock: MockClock) -> N
         await cluster.wait_all_up()
         other = cluster.client("client-1")
         assert (await good(other, "GET", "/bucket/key")).content == b"x"
+
+
+@pytest.mark.fault("F11")
+async def test_a_gateway_that_stops_says_so_first_and_ends_what_has_begun(
+    autojump_clock: MockClock,
+) -> None:
+    shape = Shape(overrides={"gateway": {"drain_notice_s": 5}})
+    async with Cluster(SimSwarm(7), shape) as cluster:
+        client, other = cluster.client(), cluster.client("client-1")
+        data = content(6 * MIB)
+        await good(client, "PUT", "/bucket")
+        await good(client, "PUT", "/bucket/key", body=data)
+        network = cluster.swarm.node("watcher").world.network
+        serving = cluster.gateways[0].serving
+
+        async def health() -> httpx.Response:
+            async with httpx.AsyncClient(transport=SimTransport(network)) as http:
+                return await http.get(f"http://gateway-0:{HTTP_PORT}/readyz")
+
+        assert (await health()).status_code == 200
+        reader = await network.connect(Address("gateway-0", S3_PORT), pin=None)
+        headers = client._sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(["GET /bucket/key HTTP/1.1", *lines]) + "\r\n\r\n"
+        await reader.send([head.encode()])
+        await trio.sleep(0.5)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving.drain)
+            await trio.sleep(1)
+            told = await health()
+            assert (told.status_code, told.json()["stopping"]) == (503, True)
+            assert (await good(other, "GET", "/bucket/key")).content == data
+            await trio.sleep(5)
+            with pytest.raises(httpx.TransportError, match="refused"):
+                await cluster.client("client-2").request("GET", "/bucket/key")
+            assert (await health()).status_code == 503
+            got = bytearray()
+            buffer = memoryview(bytearray(65536))
+            while count := await reader.receive_into(buffer):
+                got += buffer[:count]
+            assert got.endswith(data[-1000:])
+        assert trio.current_time() - began < 5 + DRAIN_S
+
+
+@pytest.mark.fault("F11")
+async def test_a_client_that_does_not_read_does_not_keep_a_gateway_from_stopping(
+    autojump_clock: MockClock,
+) -> None:
+    async with swarm() as (cluster, client):
+        await good(client, "PUT", "/bucket/key", body=content(6 * MIB))
+        network = cluster.swarm.node("watcher").world.network
+        reader = await network.connect(Address("gateway-0", S3_PORT), pin=None)
+        headers = client._sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(["GET /bucket/key HTTP/1.1", *lines]) + "\r\n\r\n"
+        await reader.send([head.encode()])
+        await trio.sleep(1)
+        began = trio.current_time()
+        await cluster.gateways[0].serving.drain()
+        assert trio.current_time() - began == pytest.approx(DRAIN_S)

@@ -134,18 +134,35 @@ async def test_an_older_store_that_is_accepted_serves_again_and_stays_accepted(a
 
 
 @pytest.mark.fault("F5")
+async def test_a_coordinator_whose_store_is_gone_does_not_start_empty(autojump_clock):
+    async with Cluster(SimSwarm(14), SHAPE) as cluster:
+        client = cluster.client()
+        await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
+        cluster.coordinator.crash(power=True)
+        store = cluster.coordinator.node.databases.pop(COORDINATOR_STORE)
+        await trio.sleep(60)
+        assert not cluster.coordinator.is_up
+        assert (await client.request("GET", NAMES[0])).status_code == 503
+        cluster.coordinator.node.databases[COORDINATOR_STORE] = store
+        await trio.sleep(60)
+        assert (await client.request("GET", NAMES[0])).status_code == 200
+
+
+@pytest.mark.fault("F5")
 async def test_an_empty_store_is_not_served_where_cells_know_a_swarm(autojump_clock):
     async with Cluster(SimSwarm(14), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
         await trio.sleep(12)
         cluster.coordinator.crash(power=True)
-        store = cluster.coordinator.node.databases.pop(COORDINATOR_STORE)
+        node = cluster.coordinator.node
+        store = node.databases.pop(COORDINATOR_STORE)
+        del node.platter.inodes["store.begun"]  # the directory was made again, with the old keys
         await trio.sleep(60)
         metrics = await cluster.metrics(cluster.coordinator)
         assert 'store_standing{standing="behind"} 1.0' in metrics
         assert (await client.request("GET", NAMES[0])).status_code == 503
         cluster.coordinator.crash(power=True)
-        cluster.coordinator.node.databases[COORDINATOR_STORE] = store
+        node.databases[COORDINATOR_STORE] = store
         await trio.sleep(60)
         assert (await client.request("GET", NAMES[0])).status_code == 200

@@ -790,3 +790,91 @@ async def test_a_call_made_while_the_pool_is_being_cancelled_is_turned_away(
             nursery.start_soon(ask)
             nursery.cancel_scope.cancel()
         assert "pool_stopped" in errors
+
+
+class BrokenStream:
+    """A stream whose receiving has a bug after some calls."""
+
+    def __init__(self, stream: Any, good_calls: int) -> None:
+        self._stream = stream
+        self._left = good_calls
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise LookupError("a bug")
+        count: int = await self._stream.receive_into(buffer)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class BreakingListener:
+    """The first connection that it gives breaks."""
+
+    def __init__(self, listener: Listener, good_calls: int) -> None:
+        self._listener = listener
+        self._good_calls: int | None = good_calls
+
+    async def accept(self) -> Any:
+        stream = await self._listener.accept()
+        good_calls, self._good_calls = self._good_calls, None
+        return stream if good_calls is None else BrokenStream(stream, good_calls)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
+
+
+class BreakingNetwork:
+    """The first connection that it makes breaks."""
+
+    def __init__(self, network: Any, good_calls: int) -> None:
+        self._network = network
+        self._good_calls: int | None = good_calls
+
+    async def connect(self, address: Address, *, pin: Any) -> Any:
+        stream = await self._network.connect(address, pin=pin)
+        good_calls, self._good_calls = self._good_calls, None
+        return stream if good_calls is None else BrokenStream(stream, good_calls)
+
+
+@pytest.mark.fault("T")
+@pytest.mark.parametrize("good_calls", [0, 2])
+@pytest.mark.parametrize("side", ["server", "caller"])
+async def test_a_bug_in_one_native_connection_ends_that_connection_only(
+    side: str, good_calls: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    made = Bench({})
+    listener = await made.far.world.network.listen(Address("far", 0), identity=SERVER)
+    made.listener = listener
+    if side == "server":
+        made.listener = BreakingListener(listener, good_calls)  # type: ignore[assignment]
+    else:
+        made.pool._network = BreakingNetwork(made.near.world.network, good_calls)  # type: ignore[assignment]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.serve)
+        await nursery.start(made.pool.run)
+        with suppress(AlvearyError):
+            for _ in range(3):
+                await made.call(Ping())
+        await trio.sleep(10)
+        assert (await made.call(Ping()))[0] == Done()
+        assert any("a bug" in each for each in made.swarm.faults)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.fault("T")
+async def test_a_bug_in_a_callback_ends_no_other_call(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with bench() as it:
+
+        def answer(_result: Any) -> None:
+            raise LookupError("a bug")
+
+        it.pool.begin(it.address, SERVER.peer_id, Ping(), (), answer)
+        await trio.sleep(1)
+        it.pool.begin(it.address, SERVER.peer_id, Ping(), (), answer)
+        await trio.sleep(10)
+        assert (await it.call(Ping()))[0] == Done()

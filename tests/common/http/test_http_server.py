@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio
 from common import limits
 from common.errors import Refused, Unavailable
 from common.http.records import Request, Response
-from common.http.server import Timeouts, serve_http
+from common.http.server import Counts, Timeouts, serve_http
 from common.ports import Address, Listener, Stream
 from sim.world import SimNode, SimSwarm
 
@@ -69,6 +70,7 @@ class Site:
     def __init__(self, listener: Listener, node: SimNode) -> None:
         self.listener = listener
         self.node = node
+        self.ended = trio.Event()
 
     async def client(self) -> Client:
         network = self.node.swarm.node("client").world.network
@@ -83,24 +85,35 @@ Start = Callable[..., Awaitable[Site]]
 @pytest.fixture
 async def start(nursery: trio.Nursery) -> Start:
     async def begin(
-        handler: Handle, *, max_connections: int = 100, timeouts: Timeouts | None = None
+        handler: Handle,
+        *,
+        max_connections: int = 100,
+        timeouts: Timeouts | None = None,
+        counts: Counts | None = None,
+        drain: trio.Event | None = None,
+        wrap: Callable[[Listener], object] = lambda listener: listener,
     ) -> Site:
         node = SimSwarm(seed=1).node("server")
         world = node.world
         listener = await world.network.listen(Address("server", 0), identity=None)
 
+        site = Site(listener, node)
+
         async def serve() -> None:
             await serve_http(
-                listener,
+                wrap(listener),  # type: ignore[arg-type]
                 handler,
                 log=world.log,
                 clock=world.clock,
                 max_connections=max_connections,
                 timeouts=timeouts,
+                counts=counts,
+                drain=drain,
             )
+            site.ended.set()
 
         nursery.start_soon(serve)
-        return Site(listener, node)
+        return site
 
     return begin
 
@@ -452,14 +465,14 @@ class Pieces:
 
 
 async def streamed(
-    start: Start, body: Pieces, length: int | None, *, version: bytes = b"1.1"
+    start: Start, body: Pieces, length: int | None, *, version: bytes = b"1.1", **server: Any
 ) -> Client:
     headers = [] if length is None else [(b"content-length", b"%d" % length)]
 
     async def handler(_request: Request) -> Response:
         return Response(200, headers, body)
 
-    client = await (await start(handler)).client()
+    client = await (await start(handler, **server)).client()
     await client.send(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n")
     return client
 
@@ -551,7 +564,8 @@ async def test_silent_clients_are_let_go(autojump_clock: object, start: Start) -
 async def test_a_client_that_takes_nothing_is_let_go(autojump_clock: object, start: Start) -> None:
     body = Pieces(*[b"x" * 200_000] * 20)
     await streamed(start, body, 4_000_000)
-    await trio.sleep(limits.HTTP_SEND_TIMEOUT_S + 1)
+    piece_s = limits.HTTP_SEND_BYTES / limits.HTTP_LEAST_BYTES_PER_S
+    await trio.sleep(limits.HTTP_SEND_TIMEOUT_S + piece_s + 1)
     assert body.closed
 
 
@@ -559,11 +573,216 @@ async def test_a_slow_but_steady_body_has_all_the_time_it_needs(
     autojump_clock: object, start: Start
 ) -> None:
     client = await (await start(echo)).client()
-    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\n")
-    for _ in range(10):
-        await trio.sleep(50)
-        await client.send(b"x")
-    assert (await client.answer())[2] == b"PUT xxxxxxxxxx"
+    piece = b"x" * limits.HTTP_LEAST_BYTES_PER_S
+    await client.send(
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % (200 * len(piece))
+    )
+    for number in range(10):
+        await trio.sleep(limits.HTTP_BODY_TIMEOUT_S - 5 if number % 2 else 15)
+        await client.send(piece * 20)
+    assert (await client.answer())[2] == b"PUT " + piece * 200
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.parametrize("coding", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
+async def test_a_body_of_a_byte_now_and_then_times_out(
+    coding: bytes, autojump_clock: object, start: Start
+) -> None:
+    refusals = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await whole(request)
+        except Refused as error:
+            refusals.append((error.reason, trio.current_time()))
+        return Response(400)
+
+    counts = Counts()
+    site = await start(handler, counts=counts)
+    client = await site.client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + coding + b"\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+
+        async def drip() -> None:
+            while True:
+                await trio.sleep(5)
+                await client.send(b"1\r\nx\r\n" if b"chunked" in coding else b"x")
+
+        nursery.start_soon(drip)
+        began = trio.current_time()
+        assert await client.status() == 400
+        nursery.cancel_scope.cancel()
+    ((reason, at),) = refusals
+    assert reason == "body_timeout"
+    assert at - began <= limits.HTTP_BODY_TIMEOUT_S + 5
+    assert counts.slow_bodies == 1
+
+
+@pytest.mark.fault("H2")
+async def test_trailers_without_end_time_out(autojump_clock: object, start: Start) -> None:
+    site = await start(echo)
+    client = await site.client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
+    began = trio.current_time()
+
+    async def go_on() -> None:
+        while True:
+            await trio.sleep(5)
+            await client.send(b"a: b\r\n")
+
+    with pytest.raises(Unavailable):
+        await go_on()
+    assert trio.current_time() - began < limits.HTTP_BODY_TIMEOUT_S + limits.HTTP_LINGER_S + 15
+
+
+@pytest.mark.fault("H2")
+async def test_a_reader_that_takes_a_little_now_and_then_is_cut(
+    autojump_clock: object, start: Start
+) -> None:
+    body = Pieces(*[b"x" * 1_000_000] * 40)
+    counts = Counts()
+    client = await streamed(start, body, 40_000_000, counts=counts)
+    async with trio.open_nursery() as nursery:
+
+        async def sip() -> None:
+            buffer = memoryview(bytearray(1000))
+            while True:
+                await trio.sleep(5)
+                await client.stream.receive_into(buffer)
+
+        nursery.start_soon(sip)
+        await trio.sleep(600)
+        nursery.cancel_scope.cancel()
+    assert body.closed
+    assert counts.slow_readers == 1
+
+
+@pytest.mark.fault("H2")
+async def test_heads_that_do_not_end_give_way_to_new_connections(
+    autojump_clock: object, start: Start
+) -> None:
+    counts = Counts()
+    site = await start(echo, max_connections=5, counts=counts)
+    slow = [await site.client() for _ in range(5)]
+    for client in slow:
+        await client.send(b"GET / HTTP/1.1\r\nHo")
+    await trio.sleep(1)
+    began = trio.current_time()
+    honest = await site.client()
+    await honest.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert await honest.status() == 200
+    assert trio.current_time() - began < 1
+    assert await slow[0].is_closed()
+    assert counts.evicted == 1
+
+
+async def test_connections_that_wait_for_a_body_hold_little(
+    autojump_clock: object, start: Start
+) -> None:
+    sizes = []
+
+    async def handler(request: Request) -> Response:
+        while piece := await request.body.receive():
+            sizes.append(len(piece))
+        return Response(200)
+
+    client = await (await start(handler)).client()
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 2000000\r\n\r\n")
+    await client.send(bytes(2_000_000))
+    assert await client.status() == 200
+    assert sizes[0] <= limits.HTTP_FIRST_READ_BYTES
+    assert max(sizes) == limits.HTTP_READ_BYTES
+
+
+class BrokenStream:
+    """A stream whose receiving has a bug."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        raise LookupError("a bug")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+class BreakingListener:
+    """Every second connection it gives is broken."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._given = 0
+
+    async def accept(self) -> Stream:
+        stream = await self._listener.accept()
+        self._given += 1
+        return BrokenStream(stream) if self._given % 2 else stream  # type: ignore[return-value]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._listener, name)
+
+
+@pytest.mark.fault("T")
+async def test_a_bug_in_one_connection_ends_that_connection_only(
+    autojump_clock: object, start: Start
+) -> None:
+    counts = Counts()
+    site = await start(echo, counts=counts, wrap=BreakingListener)
+    for number in range(1, 4):
+        broken = await site.client()
+        assert await broken.is_closed()
+        client = await site.client()
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert await client.status() == 200
+        assert counts.broken == number
+
+
+@pytest.mark.fault("F11")
+async def test_a_drained_server_answers_what_has_begun_and_says_close(
+    autojump_clock: object, start: Start
+) -> None:
+    release = trio.Event()
+
+    async def handler(_request: Request) -> Response:
+        await release.wait()
+        return Response(200, [], b"done")
+
+    drain = trio.Event()
+    site = await start(handler, drain=drain)
+    idle, busy, within_head = [await site.client() for _ in range(3)]
+    await busy.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    await within_head.send(b"GET / HTTP/1.1\r\n")
+    await trio.sleep(1)
+    drain.set()
+    await trio.sleep(1)
+    with pytest.raises(Unavailable):
+        await site.client()
+    assert await idle.is_closed()
+    await within_head.send(HOST + b"\r\n")
+    await trio.sleep(1)
+    assert not site.ended.is_set()
+    release.set()
+    for client in (busy, within_head):
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"done")
+        assert await client.is_closed()
+    await trio.sleep(1)
+    assert site.ended.is_set()
+
+
+@pytest.mark.fault("F11")
+async def test_a_body_that_is_being_sent_ends_whole_in_a_drain(
+    autojump_clock: object, start: Start
+) -> None:
+    drain = trio.Event()
+    body = Pieces(*[b"x" * 400_000] * 10)
+    client = await streamed(start, body, 4_000_000, drain=drain)
+    await trio.sleep(1)
+    drain.set()
+    await trio.sleep(1)
+    assert len((await client.answer())[2]) == 4_000_000
+    assert await client.is_closed()
 
 
 async def test_the_idlest_connection_gives_way_to_a_new_one(

@@ -1,0 +1,90 @@
+"""Background tasks that go on, and what they could not foresee.
+
+An unexpected exception is a fault of ours. Where a task works on its own (a connection, a round, a
+refill), the fault must not take the daemon with it: the daemon serves others, and would meet the
+same fault again after a restart. It is logged as an error with its traceback, counted
+(:class:`CountedLog`), and the task goes on after a pause. Where a task owns state that is only sure
+to be right again after a restart (a cell's writer and index), its exception ends the daemon.
+
+Source: docs/architecture.md, "Faults of ours".
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+from prometheus_client import CollectorRegistry, Counter
+
+from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
+from common.ports import Log
+
+_WELL_AFTER_S: Final = 2 * TASK_PAUSE_MAX_S
+"""A task that ran for so long starts again with the shortest pause."""
+
+
+def log_fault(log: Log, event: str, error: BaseException, **fields: object) -> None:
+    """Log an exception that nobody foresaw.
+
+    Args:
+        event: ends in ``_broke``, as all of these do: operators and the simulator look for it.
+    """
+    assert event.endswith("_broke")
+    log.error(event, **fields, traceback="".join(traceback.format_exception(error)))
+
+
+async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> None:
+    """Run a task that ends only when it is cancelled; begin it again, after growing pauses, when it
+    ends by an unexpected exception.
+
+    Args:
+        name: of the task, for the log.
+        work: keeps no half-done state over an exception.
+    """
+    pause_s = TASK_PAUSE_MIN_S
+    while True:
+        began = trio.current_time()
+        try:
+            await work()
+            return
+        except Exception as error:
+            log_fault(log, "task_broke", error, task=name)
+        if trio.current_time() - began >= _WELL_AFTER_S:
+            pause_s = TASK_PAUSE_MIN_S
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, TASK_PAUSE_MAX_S)
+
+
+class CountedLog:
+    """A log whose errors and warnings are counted by event. Events are words of the source, so the
+    number of series is bounded.
+
+    Args:
+        log: where the lines go.
+        registry: gets ``alveary_log_lines_total``.
+    """
+
+    def __init__(self, log: Log, registry: CollectorRegistry) -> None:
+        self._log = log
+        self._lines = Counter(
+            "alveary_log_lines",
+            "Log lines of level warning and error, by event",
+            ("level", "event"),
+            registry=registry,
+        )
+
+    def info(self, event: str, **fields: object) -> None:
+        """See :class:`common.ports.Log`."""
+        self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """See :class:`common.ports.Log`."""
+        self._lines.labels("warning", event).inc()
+        self._log.warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """See :class:`common.ports.Log`."""
+        self._lines.labels("error", event).inc()
+        self._log.error(event, **fields)

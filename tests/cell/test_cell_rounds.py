@@ -1,0 +1,58 @@
+"""The cell's rounds go on whatever one of them meets."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from cell.positions import Positions
+from cell.rounds import Rounds
+from common.ports import Address
+from common.wire.messages import CellFacts, Heartbeat, HeartbeatReply, Request
+from sim.world import SimSwarm
+
+
+class StoreOfNothing:
+    """As much of a store as a heartbeat asks for."""
+
+    async def facts(self) -> CellFacts:
+        return CellFacts(1, 0, 1, 0, 0, False)
+
+
+class BreakingCoordinators:
+    """Coordinators whose answers meet a bug, twice."""
+
+    def __init__(self) -> None:
+        self.heartbeats: list[float] = []
+
+    async def call(self, request: Request) -> HeartbeatReply:
+        assert isinstance(request, Heartbeat)
+        self.heartbeats.append(trio.current_time())
+        if len(self.heartbeats) <= 2:
+            raise LookupError("a bug")
+        return HeartbeatReply(b"k" * 32, 5, ())
+
+
+@pytest.mark.fault("T")
+async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
+    swarm = SimSwarm(1)
+    world = swarm.node("cell").world
+    coordinators = BreakingCoordinators()
+    rounds = Rounds(
+        StoreOfNothing(),  # type: ignore[arg-type]
+        coordinators,  # type: ignore[arg-type]
+        await Positions.load(world.disk, world.log),
+        address=Address("cell", 7000),
+        settle_after_s=60,
+        clock=world.clock,
+        chance=random.Random(1),
+        log=world.log,
+    )
+    with trio.move_on_after(60):
+        await rounds._repeat("heartbeat", rounds.heartbeat, lambda: 5.0)
+    assert rounds.last_heartbeat is not None
+    assert len(coordinators.heartbeats) > 8
+    assert len(swarm.faults) == 2
