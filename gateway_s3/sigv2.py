@@ -70,8 +70,8 @@ class ClaimV2:
     """What a request says of itself; nothing of it is proven.
 
     ``signed_at``: Unix seconds, of a header; ``expires_at``: Unix seconds, of a presigned URL; one
-    of them is None. ``candidates``: the strings to sign that say what this request says; two where
-    signers differ in how they write a parameter without a value.
+    of them is None. ``candidates``: the strings to sign that say what this request says; several
+    where signers differ in how they write a bucket's path or a parameter without a value.
     """
 
     access_key_id: str
@@ -276,13 +276,28 @@ def _strings_to_sign(
             *(name + b":" + amz[name] for name in sorted(amz)),
         ]
     )
-    path = request.path if not bucket_of_host else b"/" + bucket_of_host.encode() + request.path
     parameters = _signed_parameters(request.query)
     written = {
         b"&".join(name + (b"" if value is None else b"=" + value) for name, value in parameters),
         b"&".join(name + (b"=" + value if value else b"") for name, value in parameters),
     }
-    return tuple(head + b"\n" + path + (b"?" + each if each else b"") for each in sorted(written))
+    return tuple(
+        head + b"\n" + path + (b"?" + each if each else b"")
+        for path in _paths(request.path, bucket_of_host)
+        for each in sorted(written)
+    )
+
+
+def _paths(sent: bytes, bucket_of_host: str) -> tuple[bytes, ...]:
+    """The paths that may be signed for the one that was sent. That of a bucket is signed with or
+    without a slash at its end, whichever was sent (botocore sends none and signs one)."""
+    if bucket_of_host:
+        return (b"/" + bucket_of_host.encode("utf-8") + sent,)
+    if sent.count(b"/") == 1 and sent != b"/":
+        return sent, sent + b"/"
+    if sent.count(b"/") == 2 and sent[-1:] == b"/":
+        return sent, sent[:-1]
+    return (sent,)
 
 
 def _signed_parameters(raw: bytes) -> list[tuple[bytes, bytes | None]]:

@@ -185,6 +185,14 @@ async def test_a_parameter_without_a_value_may_be_signed_with_or_without_its_sig
         assert (await send(rig, query, path="/bucket")).status == 200
 
 
+@pytest.mark.parametrize("sent", ["/bucket", "/bucket/"])
+@pytest.mark.parametrize("written", ["/bucket", "/bucket/"])
+async def test_the_path_of_a_bucket_is_signed_with_or_without_its_slash(
+    rig: Rig, sent: str, written: str
+) -> None:
+    assert (await send(rig, url(rig, path=sent, auth_path=written), path=sent)).status == 200
+
+
 async def test_the_bucket_of_a_virtual_host_is_signed(rig: Rig) -> None:
     query = url(rig, path="/key", auth_path="/bucket/key")
     for host in ("bucket.s3.test", "Bucket.S3.test.:80"):
