@@ -47,6 +47,8 @@ _HELP: Final[Mapping[str, str]] = {
     "tenants": "The directory of tenant key files.",
     "region": "The S3 region's name.",
     "drain_notice_s": "Seconds between saying in /readyz that it stops, and stopping.",
+    "max_buckets_per_tenant": "Buckets that each tenant may have.",
+    "max_uploads_per_tenant": "Uploads in progress that each tenant may have.",
     "discovery": "true or false: announce the coordinator on the LAN.",
     "signature_v2": "Where AWS Signature V2 is accepted: off, presigned or all.",
     "domains": "A host name under which buckets are first labels; may be repeated.",

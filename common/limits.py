@@ -110,6 +110,15 @@ MAX_SETTLE_BATCH: Final = 1000
 MAX_SEGMENTS_PER_GRANT: Final = 32
 MAX_PARTS: Final = 10_000
 MIN_PART_BYTES: Final = 5 * MIB
+MAX_BUCKETS_PER_TENANT: Final = 1000
+"""An operator may allow more or fewer (S3: 10,000 per account, 100 for many years)."""
+MAX_UPLOADS_PER_TENANT: Final = 100_000
+"""Uploads in progress. Commit protocols of analytics begin tens of thousands in one job; each holds
+up to MAX_UPLOAD_RECORD_BYTES of the coordinator's store."""
+MAX_UPLOAD_RECORD_BYTES: Final = 16 * KIB
+"""The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, and some around."""
+MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
+"""The sealed settings of a bucket. S3 has CORS rules of 64 KiB and a policy of 20 KiB."""
 
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
@@ -228,6 +237,7 @@ CELL_FREE_AGAIN_BYTES: Final = 2 * CELL_LEAST_FREE_BYTES
 CELL_RESERVE_BYTES: Final = 64 * MIB
 """Free space of the file system that a cell never touches, so that deletes and the index work."""
 
+assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES

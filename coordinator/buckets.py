@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from common.errors import NotFound, Refused
 from common.ids import BucketId
-from common.limits import MAX_LIST_ENTRIES
+from common.limits import MAX_BUCKET_RECORD_BYTES, MAX_LIST_ENTRIES
 from common.ports import Sql
 from common.wire.messages import BucketCreate, BucketRecord, BucketRow, Buckets
 
@@ -41,15 +41,22 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Buc
     return Bucket(row[0], BucketId(row[1]))
 
 
-def create(sql: Sql, tenant: int, request: BucketCreate, now_ms: int) -> BucketRecord:
+def create(
+    sql: Sql, tenant: int, request: BucketCreate, now_ms: int, *, most_buckets: int
+) -> BucketRecord:
     """Make a bucket; the same bucket id again gives the same answer.
+
+    Args:
+        most_buckets: that the tenant may have.
 
     Raises:
         Refused: ``bucket_exists`` (another tenant's), ``bucket_owned`` (this tenant's),
-            ``bad_name``.
+            ``bad_name``, ``too_large`` (its settings), ``too_many_buckets``.
     """
     if not request.name:
         raise Refused("bad_name")
+    if len(request.settings) > MAX_BUCKET_RECORD_BYTES:
+        raise Refused("too_large", settings_bytes=len(request.settings))
     row = sql.execute(
         "SELECT tenant, bucket_id, created_ms, settings FROM buckets WHERE name = ?",
         (request.name,),
@@ -64,6 +71,10 @@ def create(sql: Sql, tenant: int, request: BucketCreate, now_ms: int) -> BucketR
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused("bucket_exists")
+    # A range of an index, and seldom: not worth a number that is kept.
+    count = sql.execute("SELECT count(*) FROM buckets WHERE tenant = ?", (tenant,)).fetchone()[0]
+    if count >= most_buckets:
+        raise Refused("too_many_buckets", most=most_buckets)
     sql.execute(
         "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings)"
         " VALUES (?, ?, ?, ?, ?)",

@@ -32,7 +32,8 @@ class Config:
     so often.) ``write_lease_ttl_s``: silence after which a gateway's uncommitted segments are
     garbage. ``inherited_lease_grace_s``: how long after a start nothing that was written under a
     lease of an earlier start is called garbage. ``delete_grace_s``: how long a replaced or deleted
-    version can be read on.
+    version can be read on. ``max_buckets_per_tenant``, ``max_uploads_per_tenant``: how many
+    buckets, and uploads in progress, each tenant may have.
     ``discovery``: announce the coordinator on the LAN. ``log``: the file of its log lines,
     rotated by size (None: standard error).
     """
@@ -49,6 +50,8 @@ class Config:
     write_lease_ttl_s: int = int(limits.WRITE_LEASE_TTL_S)
     inherited_lease_grace_s: int = limits.INHERITED_LEASE_GRACE_S
     delete_grace_s: int = 60
+    max_buckets_per_tenant: int = limits.MAX_BUCKETS_PER_TENANT
+    max_uploads_per_tenant: int = limits.MAX_UPLOADS_PER_TENANT
     discovery: bool = True
     log: str | None = None
 
@@ -80,6 +83,8 @@ class Config:
             ("write_lease_ttl_s", 1, 86400),
             ("inherited_lease_grace_s", 0, 365 * 86400),
             ("delete_grace_s", 0, 30 * 86400),
+            ("max_buckets_per_tenant", 1, 1_000_000),
+            ("max_uploads_per_tenant", 1, 10_000_000),
             ("write_quorum", 1, limits.MAX_SLOTS),
         ):
             if mapping.get(key) is not None:

@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
@@ -91,6 +92,8 @@ class GatewayHandlers:
         entropy: Entropy,
         *,
         lease_ttl_s: int,
+        max_buckets_per_tenant: int,
+        max_uploads_per_tenant: int,
     ) -> None:
         self._store = store
         self._swarm = swarm
@@ -100,6 +103,8 @@ class GatewayHandlers:
         self._chance = chance
         self._entropy = entropy
         self._lease_ttl_s = lease_ttl_s
+        self._create_bucket = partial(buckets.create, most_buckets=max_buckets_per_tenant)
+        self._create_upload = partial(uploads.create, most_uploads=max_uploads_per_tenant)
 
     # --- who asks -------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class GatewayHandlers:
 
     async def create_bucket(self, caller: Caller, request: BucketCreate, _: memoryview) -> Answer:
         """Make a bucket."""
-        return await self._transact(caller, request, buckets.create)
+        return await self._transact(caller, request, self._create_bucket)
 
     async def get_bucket(self, caller: Caller, request: BucketGet, _: memoryview) -> Answer:
         """A bucket by its name."""
@@ -300,7 +305,7 @@ class GatewayHandlers:
 
     async def create_upload(self, caller: Caller, request: UploadCreate, _: memoryview) -> Answer:
         """Begin an upload in parts."""
-        return await self._transact(caller, request, uploads.create)
+        return await self._transact(caller, request, self._create_upload)
 
     async def get_upload(self, caller: Caller, request: UploadGet, _: memoryview) -> Answer:
         """An upload in progress."""

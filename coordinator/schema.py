@@ -33,7 +33,8 @@ _VERSION_1: Final = (
     """CREATE TABLE tenants (
         tenant INTEGER PRIMARY KEY, tenant_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
         proof_digest BLOB NOT NULL, created_ms INTEGER NOT NULL,
-        objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0)""",
+        objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
+        uploads INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE access_keys (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
         created_ms INTEGER NOT NULL) WITHOUT ROWID""",

@@ -308,6 +308,8 @@ async def _serve(
         world.chance,
         world.entropy,
         lease_ttl_s=config.write_lease_ttl_s,
+        max_buckets_per_tenant=config.max_buckets_per_tenant,
+        max_uploads_per_tenant=config.max_uploads_per_tenant,
     )
     server = PeerServer(
         keys.identity,

@@ -19,6 +19,7 @@ from common.limits import (
     MAX_PAGES_PER_OBJECT,
     MAX_PARTS,
     MAX_SINGLE_PUT_BYTES,
+    MAX_UPLOAD_RECORD_BYTES,
 )
 from common.ports import Sql
 from common.wire.messages import (
@@ -41,15 +42,23 @@ ROW_OVERHEAD_BYTES = 64
 """What a listed row takes on the wire beside its name and sealed record, at most."""
 
 
-def create(sql: Sql, tenant: int, request: UploadCreate, now_ms: int) -> UploadRecord:
+def create(
+    sql: Sql, tenant: int, request: UploadCreate, now_ms: int, *, most_uploads: int
+) -> UploadRecord:
     """Begin an upload; the same upload id again gives the same answer.
+
+    Args:
+        most_uploads: that the tenant may have in progress.
 
     Raises:
         NotFound: ``no_such_bucket``.
-        Refused: ``not_owner``, ``bad_name``, ``upload_exists``.
+        Refused: ``not_owner``, ``bad_name``, ``upload_exists``, ``too_large`` (its record),
+            ``too_many_uploads``.
     """
     if not request.name:
         raise Refused("bad_name")
+    if len(request.sealed) > MAX_UPLOAD_RECORD_BYTES:
+        raise Refused("too_large", sealed_bytes=len(request.sealed))
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
     row = sql.execute(
         "SELECT bucket, name, created_ms, sealed FROM uploads WHERE upload_id = ?",
@@ -61,6 +70,10 @@ def create(sql: Sql, tenant: int, request: UploadCreate, now_ms: int) -> UploadR
         return UploadRecord(bucket.bucket_id, request.upload_id, row[2], row[3])
     if objects.is_taken(sql, request.upload_id):
         raise Refused("upload_exists")
+    begun = sql.execute("SELECT uploads FROM tenants WHERE tenant = ?", (tenant,)).fetchone()[0]
+    if begun >= most_uploads:
+        raise Refused("too_many_uploads", most=most_uploads)
+    _count(sql, tenant, 1)
     sql.execute(
         "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -203,6 +216,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         if number not in chosen:
             _drop(sql, owner)
     _forget(sql, upload)
+    _count(sql, tenant, -1)
     objects.insert_version(
         sql,
         tenant,
@@ -251,6 +265,7 @@ def abort(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes
         (KIND_PART, upload),
     )
     _forget(sql, upload)
+    _count(sql, tenant, -1)
 
 
 def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
@@ -278,6 +293,12 @@ def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
         _drop(sql, owner)
     for (upload,) in found:
         _forget(sql, upload)
+    _count(sql, tenant, -len(found))
+
+
+def _count(sql: Sql, tenant: int, change: int) -> None:
+    """Keep the number of a tenant's uploads in progress."""
+    sql.execute("UPDATE tenants SET uploads = uploads + ? WHERE tenant = ?", (change, tenant))
 
 
 def _forget(sql: Sql, upload: int) -> None:

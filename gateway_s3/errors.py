@@ -291,6 +291,7 @@ _BY_REASON: Final[Mapping[str, ErrorCode]] = {
     "no_such_version": NO_SUCH_VERSION,
     "not_owner": ACCESS_DENIED,
     "too_busy": SLOW_DOWN,
+    "too_many_buckets": TOO_MANY_BUCKETS,
 }
 
 

@@ -76,7 +76,17 @@ async def create_upload(backend: Backend, call: Call) -> Response:
             UploadCreate(tenant.tenant_id, call.bucket, call.name, upload_id, sealed, bucket_id)
         )
 
-    await in_bucket(backend, tenant, call.bucket, on)
+    try:
+        await in_bucket(backend, tenant, call.bucket, on)
+    except Refused as error:
+        if error.reason != "too_many_uploads":
+            raise
+        # S3 has no such limit and no code for it. Not one that clients repeat: it would not help.
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            "You have attempted to begin more multipart uploads than allowed. Complete or abort "
+            "some of those in progress.",
+        ) from error
     headers = []
     if asked is not None:
         headers = [

@@ -128,8 +128,8 @@ def _accounts(node: SimNode) -> list[str]:
     counted = dict(rows(node, COORDINATOR_STORE, "SELECT segment_id, refs FROM segments"))
     if dict(references) != counted:
         problems.append(f"references {len(references)} are not those counted {len(counted)}")
-    for tenant, objects, size in rows(
-        node, COORDINATOR_STORE, "SELECT tenant, objects, logical_bytes FROM tenants"
+    for tenant, objects, size, uploads in rows(
+        node, COORDINATOR_STORE, "SELECT tenant, objects, logical_bytes, uploads FROM tenants"
     ):
         used = rows(
             node,
@@ -140,4 +140,12 @@ def _accounts(node: SimNode) -> list[str]:
         )[0]
         if used != (objects, size):
             problems.append(f"accounted {(objects, size)} objects and bytes, used {used}")
+        begun = rows(
+            node,
+            COORDINATOR_STORE,
+            "SELECT count(*) FROM uploads u JOIN buckets b ON b.bucket = u.bucket"
+            f" WHERE b.tenant = {int(tenant)}",
+        )[0][0]
+        if begun != uploads:
+            problems.append(f"accounted {uploads} uploads in progress, there are {begun}")
     return problems

@@ -24,7 +24,9 @@ GEOMETRY = Geometry.plan(4, 6, 4096)
 def prepare(sql):
     migrate(sql)
     tenants.create(sql, "tenant", TENANT_ID, bytes(32), 0)
-    buckets.create(sql, 1, m.BucketCreate(TENANT_ID, BucketId(bytes(16)), "bucket", b""), 0)
+    buckets.create(
+        sql, 1, m.BucketCreate(TENANT_ID, BucketId(bytes(16)), "bucket", b""), 0, most_buckets=1
+    )
     rings.apply(sql, RingPlan(((1, 2, 3, 4, 5, 6),), (), ()), CLASS, 0)
     return leases.open_lease(sql, WRITER, 0)
 

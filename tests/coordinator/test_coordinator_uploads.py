@@ -261,3 +261,67 @@ async def test_a_bucket_that_is_not_empty_keeps_its_uploads(autojump_clock):
         with pytest.raises(Refused, match="bucket_not_empty"):
             await gateway.call(m.BucketDelete(gateway.tenant_id, BUCKET))
         await gateway.call(part)
+
+
+@pytest.mark.fault("L")
+async def test_a_tenant_has_no_more_uploads_in_progress_than_it_may(autojump_clock):
+    async with running(max_uploads_per_tenant=3) as rig:
+        gateway, other = await rig.add_gateway(), await rig.add_gateway("other")
+        await gateway.make_bucket()
+        await gateway.make_bucket("second")
+        await other.make_bucket("others")
+        begun = [await begin(gateway) for _ in range(3)]
+        for bucket in (BUCKET, "second"):
+            request = m.UploadCreate(gateway.tenant_id, bucket, NAME, gateway.new_id(), b"sealed")
+            with pytest.raises(Refused, match="too_many_uploads"):
+                await gateway.call(request)
+        # What is repeated because its answer was lost is answered as before.
+        assert await begin(gateway, begun[0]) == begun[0]
+        await other.call(m.UploadCreate(other.tenant_id, "others", NAME, other.new_id(), b"sealed"))
+        part = await put_part(gateway, begun[0], 1)
+        await gateway.call(completion(gateway, begun[0], [part]))
+        await gateway.call(m.UploadAbort(gateway.tenant_id, BUCKET, NAME, begun[1]))
+        await begin(gateway)
+        await begin(gateway)
+        with pytest.raises(Refused, match="too_many_uploads"):
+            await begin(gateway)
+
+
+@pytest.mark.fault("L")
+async def test_uploads_that_go_with_their_bucket_are_not_counted_any_more(autojump_clock):
+    async with running(max_uploads_per_tenant=2) as rig:
+        gateway = await rig.add_gateway()
+        for _ in range(2):
+            await gateway.make_bucket()
+            for _ in range(2):
+                await begin(gateway)
+            await gateway.call(m.BucketDelete(gateway.tenant_id, BUCKET))
+        assert rig.one("SELECT uploads FROM tenants WHERE name = 'tenant'") == 0
+
+
+@pytest.mark.fault("L")
+async def test_records_of_uploads_and_buckets_are_bounded(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        for request in (
+            m.UploadCreate(gateway.tenant_id, BUCKET, NAME, gateway.new_id(), bytes(16 * 1024 + 1)),
+            m.BucketCreate(gateway.tenant_id, gateway.new_id(), "b", bytes(256 * 1024 + 1)),
+        ):
+            with pytest.raises(Refused, match="too_large"):
+                await gateway.call(request)
+
+
+@pytest.mark.fault("L")
+async def test_a_tenant_has_no_more_buckets_than_it_may(autojump_clock):
+    async with running(max_buckets_per_tenant=2) as rig:
+        gateway, other = await rig.add_gateway(), await rig.add_gateway("other")
+        await gateway.make_bucket("one")
+        request = m.BucketCreate(gateway.tenant_id, gateway.new_id(), "two", b"")
+        await gateway.call(request)
+        with pytest.raises(Refused, match="too_many_buckets"):
+            await gateway.make_bucket("three")
+        await gateway.call(request)
+        await other.make_bucket("three")
+        await gateway.call(m.BucketDelete(gateway.tenant_id, "one"))
+        await gateway.make_bucket("four")

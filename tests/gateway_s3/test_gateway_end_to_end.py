@@ -299,3 +299,23 @@ async def test_a_client_that_does_not_read_does_not_keep_a_gateway_from_stopping
         began = trio.current_time()
         await cluster.gateways[0].serving.drain()
         assert trio.current_time() - began == pytest.approx(DRAIN_S)
+
+
+@pytest.mark.fault("L")
+async def test_buckets_and_uploads_beyond_the_limits_get_clear_errors(
+    autojump_clock: MockClock,
+) -> None:
+    limits = {"max_buckets_per_tenant": 2, "max_uploads_per_tenant": 1}
+    async with Cluster(SimSwarm(7), Shape(overrides={"coordinator": limits})) as cluster:
+        client = cluster.client()
+        await good(client, "PUT", "/first")
+        await good(client, "PUT", "/second")
+        await good(client, "PUT", "/second")
+        answer = await client.request("PUT", "/third")
+        assert (answer.status_code, element(answer, "Code")) == (400, "TooManyBuckets")
+        upload = element(await good(client, "POST", "/first/key", {"uploads": ""}), "UploadId")
+        answer = await client.request("POST", "/second/key", {"uploads": ""})
+        assert (answer.status_code, element(answer, "Code")) == (400, "InvalidRequest")
+        assert "multipart uploads" in element(answer, "Message")
+        await good(client, "DELETE", "/first/key", {"uploadId": upload})
+        await good(client, "POST", "/second/key", {"uploads": ""})

@@ -88,7 +88,7 @@ class Life:
             plan = RingPlan((tuple(range(1, N + 1)),), (), ())
             rings.apply(sql, plan, Redundancy(K, N, QUORUM), 0)
             request = BucketCreate(TENANT_ID, BucketId(b"b" * 16), BUCKET, b"")
-            buckets.create(sql, 1, request, 0)
+            buckets.create(sql, 1, request, 0, most_buckets=1)
             return leases.open_lease(sql, GATEWAY, 0)
 
         self.living = [await self.store.transact(work)]
@@ -150,7 +150,7 @@ class Life:
         upload, part = self.model.version(), self.model.version()
         name = b"parts"
         begin = UploadCreate(TENANT_ID, BUCKET, name, upload, b"")
-        await self.store.transact(lambda sql: uploads.create(sql, 1, begin, 0))
+        await self.store.transact(lambda sql: uploads.create(sql, 1, begin, 0, most_uploads=1000))
         for number in (1, 2):
             segment, page = self.new()
             request = PartCommit(
