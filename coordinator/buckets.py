@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from common.errors import NotFound, Refused
 from common.ids import BucketId
-from common.limits import MAX_BUCKET_RECORD_BYTES, MAX_LIST_ENTRIES
+from common.limits import MAX_BUCKET_RECORD_BYTES, MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
 from common.ports import Sql
 from common.wire.messages import BucketCreate, BucketRecord, BucketRow, Buckets
+
+ROW_OVERHEAD_BYTES: Final = 64
+"""What a row takes on the wire beside its name and settings, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +115,21 @@ def delete(sql: Sql, tenant: int, name: str) -> None:
 
 
 def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> Buckets:
-    """A page of the tenant's buckets, by name."""
+    """A page of the tenant's buckets, by name; cut short by MAX_LIST_REPLY_BYTES."""
     limit = min(limit, MAX_LIST_ENTRIES)
     if limit == 0:
         return Buckets((), False)
     rows = sql.execute(
-        "SELECT bucket_id, name, created_ms FROM buckets"
+        "SELECT bucket_id, name, created_ms, settings FROM buckets"
         " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, ?) = ?"
         " ORDER BY name LIMIT ?",
         (tenant, after, prefix, len(prefix), prefix, limit + 1),
     ).fetchall()
-    found = tuple(BucketRow(BucketId(row[0]), row[1], row[2]) for row in rows[:limit])
-    return Buckets(found, len(rows) > limit)
+    found: list[BucketRow] = []
+    room = MAX_LIST_REPLY_BYTES
+    for bucket_id, name, created_ms, settings in rows[:limit]:
+        room -= len(name) + len(settings) + ROW_OVERHEAD_BYTES
+        if found and room < 0:
+            break
+        found.append(BucketRow(BucketId(bucket_id), name, created_ms, settings))
+    return Buckets(tuple(found), len(rows) > len(found))

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from common.ids import VersionId
 from common.limits import MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
 from common.ports import Sql
+from common.protocol.answers import rolled_up
 from common.wire.messages import (
     ListedObject,
     Listing,
@@ -35,14 +36,6 @@ def successor(prefix: bytes) -> bytes | None:
     none (the prefix is empty or all 0xff)."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
-
-
-def rolled_up(name: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
-    """What a name that starts with ``prefix`` is rolled up to, if it is."""
-    if not delimiter:
-        return None
-    at = name.find(delimiter, len(prefix))
-    return None if at < 0 else name[: at + len(delimiter)]
 
 
 @dataclass(slots=True)

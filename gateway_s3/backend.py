@@ -93,6 +93,10 @@ class Backend:
     domains: tuple[str, ...] = ()
     crowd: HashCrowd = field(default_factory=HashCrowd)
 
+    def now_ms(self) -> int:
+        """The gateway's time, unix milliseconds: what is sealed as the time something was made."""
+        return int(self.clock.now() * 1000)
+
     def new_version(self) -> VersionId:
         """A fresh id for a version or a try at a part."""
         return VersionId(self.entropy(16))
@@ -100,8 +104,7 @@ class Backend:
     def new_upload(self) -> VersionId:
         """A fresh id for an upload. It begins with the time: uploads of one key are listed in the
         order of their ids, and by S3's rules in the order of their beginnings."""
-        now_ms = int(self.clock.now() * 1000)
-        return VersionId(now_ms.to_bytes(6, "big") + self.entropy(10))
+        return VersionId(self.now_ms().to_bytes(6, "big") + self.entropy(10))
 
     def new_bucket(self) -> BucketId:
         """A fresh bucket id."""

@@ -3,24 +3,34 @@
 A remembered id may be of a bucket that was deleted and made anew meanwhile. That is safe: commits
 name the id that their records are bound to, and are refused when it is no longer the bucket's.
 
-Source: docs/manifest-format.md, "Binding".
+Source: docs/crypto.md, "Answers and questions".
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 
 from common.crypto.keys import TenantKey
-from common.errors import NotFound
+from common.errors import Corrupt, NotFound
 from common.format.manifest import open_bucket_settings
 from common.ids import BucketId, TenantId
-from common.wire.messages import BucketGet, BucketRecord, Request
+from common.wire.messages import (
+    BucketGet,
+    BucketRecord,
+    ObjectGet,
+    ObjectsList,
+    PartsList,
+    Request,
+    UploadGet,
+)
 from gateway_s3.names import is_bucket_name
 
+BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList
+"""Requests about a bucket's content; their replies have a ``bucket_id``."""
 REMEMBERED_S: Final = 10.0
 MAX_REMEMBERED: Final = 4096
 
@@ -59,8 +69,41 @@ class BucketCache:
         self.remember(tenant, name, record.bucket_id)
         return record
 
+    async def ask(self, tenant: TenantKey, request: BucketQuestion) -> Any:
+        """Ask about what is in a bucket, and refuse the answer of another bucket.
+
+        A remembered id costs no call, and each answer that fits it lets it be remembered on.
+
+        Args:
+            tenant: the owner, and the request's.
+            request: names the bucket.
+
+        Returns:
+            The reply; its ``bucket_id`` is the id that the bucket's sealed settings have.
+
+        Raises:
+            NotFound: ``no_such_bucket``, and what else is not there.
+            Corrupt: ``answer_of_another_bucket``; and as :meth:`id_of`.
+        """
+        name = request.bucket
+        known = await self.id_of(tenant, name)
+        try:
+            reply = await self._call(request)
+        except NotFound as error:
+            if error.reason == "no_such_bucket":
+                self.forget(tenant, name)
+            raise
+        if reply.bucket_id != known:
+            # It may have been deleted and made again since it was remembered.
+            known = (await self.record_of(tenant, name)).bucket_id
+            if reply.bucket_id != known:
+                raise Corrupt("answer_of_another_bucket", bucket=name)
+        self.remember(tenant, name, known)
+        return reply
+
     def remember(self, tenant: TenantKey, name: str, bucket_id: BucketId) -> None:
-        """Keep an id that a coordinator just gave."""
+        """Keep an id that the bucket's settings were just opened with, or that an answer or a
+        commit just confirmed."""
         place = (tenant.tenant_id, name)
         self._known[place] = (bucket_id, trio.current_time() + REMEMBERED_S)
         self._known.move_to_end(place)

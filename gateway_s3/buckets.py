@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from typing import Final
 
+import trio
+
 from common import limits
 from common.errors import NotFound, Outcome, Refused
-from common.format.manifest import seal_bucket_settings
+from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.http.records import Response
-from common.wire.messages import BucketCreate, BucketDelete, BucketRecord, Buckets, BucketsList
+from common.wire.messages import BucketCreate, BucketDelete, Buckets, BucketsList
 from gateway_s3 import errors, xml_write
 from gateway_s3.answers import xml_response
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.listing_params import list_buckets_params, make_token
+from gateway_s3.metadata import METADATA_VERSION, BucketSettings, unpack_bucket
 from gateway_s3.names import check_bucket_name
 from gateway_s3.virtual_hosts import NOT_SET_UP, buckets_of_host
 from gateway_s3.xml_read import parse_create_bucket
 
-SETTINGS_V1: Final = b"\x01"
-"""The settings of a bucket that has none yet: their version alone."""
 DEFAULT_REGION: Final = "us-east-1"
 MAX_LISTED: Final = 10_000
 
@@ -38,9 +39,15 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
     tenant = call.tenant
     bucket_id = backend.new_bucket()
-    settings = seal_bucket_settings(tenant, bucket_id, call.bucket, SETTINGS_V1, backend.entropy)
+    settings = seal_bucket_settings(
+        tenant,
+        bucket_id,
+        call.bucket,
+        BucketSettings(METADATA_VERSION, backend.now_ms()).pack(),
+        backend.entropy,
+    )
     try:
-        record: BucketRecord = await backend.directory.call(
+        await backend.directory.call(
             BucketCreate(tenant.tenant_id, bucket_id, call.bucket, settings)
         )
     except Refused as error:
@@ -48,11 +55,12 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
             raise
         if backend.region != DEFAULT_REGION:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
-        record = await backend.buckets.record_of(tenant, call.bucket)
+        await backend.buckets.record_of(tenant, call.bucket)
     except Outcome:
         # It may be there by now; that it is, is all that was asked for.
-        record = await backend.buckets.record_of(tenant, call.bucket)
-    backend.buckets.remember(tenant, call.bucket, record.bucket_id)
+        await backend.buckets.record_of(tenant, call.bucket)
+    else:
+        backend.buckets.remember(tenant, call.bucket, bucket_id)
     return Response(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
 
 
@@ -124,7 +132,10 @@ async def list_buckets(backend: Backend, call: Call) -> Response:
         reply: Buckets = await backend.directory.call(
             BucketsList(call.tenant.tenant_id, params.prefix[:255], after[:255], room)
         )
-        rows += [(row.name, row.created_ms) for row in reply.buckets]
+        for row in reply.buckets:
+            opened = open_bucket_settings(call.tenant, row.bucket_id, row.name, row.settings)
+            rows.append((row.name, unpack_bucket(opened).created_ms))
+        await trio.lowlevel.checkpoint()
         more = reply.truncated and bool(reply.buckets)
         if reply.buckets:
             after = reply.buckets[-1].name

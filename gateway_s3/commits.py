@@ -20,7 +20,6 @@ from common.format.manifest import (
     MANIFEST_VERSION,
     Manifest,
     PageEntry,
-    open_manifest,
     seal_manifest,
     seal_summary,
 )
@@ -30,8 +29,6 @@ from common.wire.messages import (
     Condition,
     NewSegment,
     ObjectCommit,
-    ObjectGet,
-    ObjectRecord,
     Page,
 )
 from gateway_s3.backend import Backend, Written
@@ -42,7 +39,8 @@ from gateway_s3.errors import (
     PRECONDITION_FAILED,
     S3Error,
 )
-from gateway_s3.metadata import ObjectMetadata, summary_of, unpack_object
+from gateway_s3.lookup import find_object
+from gateway_s3.metadata import ObjectMetadata, summary_of
 
 C = TypeVar("C")
 
@@ -72,21 +70,6 @@ def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
     )
 
 
-async def current_version(
-    backend: Backend, tenant: TenantKey, bucket: str, name: bytes
-) -> tuple[ObjectRecord, Manifest, ObjectMetadata]:
-    """The object of this name as it is now, without places.
-
-    Raises:
-        NotFound: ``no_such_bucket``, ``no_such_object``, ``delete_marker``.
-    """
-    record: ObjectRecord = await backend.directory.call(
-        ObjectGet(tenant.tenant_id, bucket, name, None, False, 0, 0)
-    )
-    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
-    return record, manifest, unpack_object(manifest.metadata)
-
-
 async def decide(
     backend: Backend, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
 ) -> Condition:
@@ -98,14 +81,14 @@ async def decide(
     if wanted.etag is None:
         return Condition(absent=wanted.absent)
     try:
-        record, _, metadata = await current_version(backend, tenant, bucket, name)
+        found = await find_object(backend, tenant, bucket, name)
     except NotFound as error:
         if error.reason in MISSING:
             raise S3Error(NO_SUCH_KEY, Key=name.decode("utf-8", "replace")) from error
         raise
-    if wanted.etag not in {"*", metadata.etag}:
+    if wanted.etag not in {"*", found.metadata.etag}:
         raise S3Error(PRECONDITION_FAILED, Condition="If-Match")
-    return Condition(version_id=record.version_id)
+    return Condition(version_id=found.record.version_id)
 
 
 async def under_condition(
@@ -154,7 +137,7 @@ async def commit_object(
     """
     entries = entries_of(new.pages)
     manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, new.metadata.pack())
-    summary = summary_of(new.metadata).pack()
+    summary = summary_of(new.metadata, new.size).pack()
 
     async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
         async def on(bucket_id: BucketId) -> tuple[VersionId, Committed]:
@@ -193,12 +176,16 @@ async def in_bucket(
     Raises:
         NotFound: ``no_such_bucket``; and what ``attempt`` raises.
     """
+    bucket_id = await backend.buckets.id_of(tenant, bucket)
     try:
-        return await attempt(await backend.buckets.id_of(tenant, bucket))
+        result = await attempt(bucket_id)
     except NotFound as error:
         if error.reason != "no_such_bucket" or not backend.buckets.forget(tenant, bucket):
             raise
-    return await attempt(await backend.buckets.id_of(tenant, bucket))
+        bucket_id = await backend.buckets.id_of(tenant, bucket)
+        result = await attempt(bucket_id)
+    backend.buckets.remember(tenant, bucket, bucket_id)
+    return result
 
 
 async def commit_or_abandon(

@@ -128,8 +128,14 @@ def whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
     return Checksum(algorithm.value, encode(digest))
 
 
-def assemble(upload: Upload, parts: Sequence[Part]) -> tuple[Manifest, ObjectMetadata]:
-    """The object that these parts make, in this order."""
+def assemble(
+    upload: Upload, parts: Sequence[Part], modified_ms: int
+) -> tuple[Manifest, ObjectMetadata]:
+    """The object that these parts make, in this order.
+
+    Args:
+        modified_ms: when, unix milliseconds.
+    """
     checksum = whole_checksum(upload, parts)
     part_checksums = b""
     if checksum is not None:
@@ -137,6 +143,7 @@ def assemble(upload: Upload, parts: Sequence[Part]) -> tuple[Manifest, ObjectMet
     metadata = ObjectMetadata(
         METADATA_VERSION,
         whole_etag([part.metadata.md5 for part in parts]),
+        modified_ms,
         upload.info.headers,
         upload.info.user,
         checksum,

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from common.http.records import Response
-from common.ids import VersionId
-from common.wire.messages import Committed
 from gateway_s3 import errors
 from gateway_s3.answers import flat, xml_response
 from gateway_s3.backend import Backend, Call
@@ -30,9 +28,9 @@ from gateway_s3.copying import (
 )
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import content_headers, user_metadata
+from gateway_s3.lookup import Found
 from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata
 from gateway_s3.ranges import Span, parse_copy_range
-from gateway_s3.reads import Found
 from gateway_s3.uploads import (
     PartContent,
     Upload,
@@ -69,15 +67,15 @@ async def copy_object(backend: Backend, call: Call) -> Response:
             "encryption attributes.",
         )
 
-    async def use(found: Found) -> tuple[ObjectMetadata, Committed]:
+    async def use(found: Found) -> ObjectMetadata:
         return await _copy(backend, call, source, found, condition, replace, algorithm)
 
-    metadata, committed = await from_source(backend, call, source, use)
+    metadata = await from_source(backend, call, source, use)
     checksum = metadata.checksum
     document = copied(
         "CopyObjectResult",
         metadata.etag,
-        committed.created_ms,
+        metadata.modified_ms,
         Algorithm(checksum.algorithm) if checksum is not None else None,
         checksum.value if checksum is not None else "",
     )
@@ -92,7 +90,7 @@ async def _copy(
     condition: WriteCondition,
     replace: bool,
     algorithm: Algorithm | None,
-) -> tuple[ObjectMetadata, Committed]:
+) -> ObjectMetadata:
     size = found.manifest.size
     check_copied_bytes(size)
     span = Span(0, size - 1)
@@ -104,6 +102,7 @@ async def _copy(
     metadata = ObjectMetadata(
         METADATA_VERSION,
         old.etag,
+        backend.now_ms(),
         flat(content_headers(call.request)) if replace else old.headers,
         flat(user_metadata(call.request)) if replace else old.user,
         checksum,
@@ -112,10 +111,8 @@ async def _copy(
     )
     pages = await shared_pages(backend, call, source, found, span)
     new = NewObject(metadata, size, pages, needed_keys(found, pages))
-    made: tuple[VersionId, Committed] = await commit_object(
-        backend, call.tenant, call.bucket, call.name, new, condition
-    )
-    return metadata, made[1]
+    await commit_object(backend, call.tenant, call.bucket, call.name, new, condition)
+    return metadata
 
 
 async def upload_part_copy(backend: Backend, call: Call) -> Response:
@@ -125,15 +122,16 @@ async def upload_part_copy(backend: Backend, call: Call) -> Response:
     source = source_of(call)
     upload = await find_upload(backend, call)
 
-    async def use(found: Found) -> tuple[PartContent, Committed]:
+    async def use(found: Found) -> PartContent:
         content = await _part_of(backend, call, source, found, upload)
-        return content, await commit_part(backend, call, upload, number, content)
+        await commit_part(backend, call, upload, number, content)
+        return content
 
-    content, committed = await from_source(backend, call, source, use)
+    content = await from_source(backend, call, source, use)
     document = copied(
         "CopyPartResult",
         content.metadata.md5.hex(),
-        committed.created_ms,
+        content.metadata.modified_ms,
         upload.algorithm if content.metadata.checksum else None,
         encode(content.metadata.checksum),
     )
@@ -155,7 +153,9 @@ async def _part_of(
         md5, checksum = await digests_of(backend, call, source, found, span, algorithm)
     pages = await shared_pages(backend, call, source, found, span)
     return PartContent(
-        part_metadata(md5 or stand_in_md5(found, span), algorithm, checksum or b""),
+        part_metadata(
+            md5 or stand_in_md5(found, span), backend.now_ms(), algorithm, checksum or b""
+        ),
         span.length,
         pages,
         needed_keys(found, pages),

@@ -20,8 +20,9 @@ from gateway_s3.checksums import Algorithm, new_checksum, parse_digest
 from gateway_s3.conditions import read_conditions
 from gateway_s3.copy_source import CopySource, parse_copy_source
 from gateway_s3.errors import S3Error, from_error
+from gateway_s3.lookup import Found, find_object
 from gateway_s3.ranges import Span
-from gateway_s3.reads import Found, ObjectBody, find_object
+from gateway_s3.reads import ObjectBody
 
 T = TypeVar("T")
 MAX_TRIES: Final = 3
@@ -49,7 +50,7 @@ async def from_source(
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
     for last_try in (False,) * (MAX_TRIES - 1) + (True,):
         try:
-            found = await find_object(backend, call, source.bucket, name, span=_WHOLE)
+            found = await find_object(backend, call.tenant, source.bucket, name, span=_WHOLE)
         except NotFound as error:
             raise _missing(source, error) from error
         conditions.check_source(found.metadata.etag, found.modified_s)
@@ -124,7 +125,7 @@ async def digests_of(
     if span.length:
         name = backend.names.encode(source.key)
         again = await find_object(
-            backend, call, source.bucket, name, span=span, version_id=found.record.version_id
+            backend, call.tenant, source.bucket, name, span=span, version_id=found.record.version_id
         )
         chunks = backend.swarm.read(
             call.tenant, source.bucket, name, again.record, again.manifest, span.first, span.last

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import trio
 
 from common.crypto.keys import TenantKey
+from common.errors import Corrupt
 from common.format.manifest import open_summary
 from common.http.records import Response
 from common.ids import BucketId
@@ -31,7 +32,7 @@ from gateway_s3.listing_params import (
     make_token,
 )
 from gateway_s3.metadata import unpack_summary
-from gateway_s3.uploads import parse_upload_id, upload_id_text
+from gateway_s3.uploads import begun_ms, parse_upload_id, upload_id_text
 
 
 @dataclass(slots=True)
@@ -57,7 +58,8 @@ async def _list(
     tenant = call.tenant
     while True:
         room = limit - len(listed.rows) - len(listed.prefixes)
-        reply: Listing = await backend.directory.call(
+        reply: Listing = await backend.buckets.ask(
+            tenant,
             ObjectsList(
                 tenant.tenant_id,
                 call.bucket,
@@ -65,7 +67,7 @@ async def _list(
                 names.encode(delimiter),
                 names.encode(listed.last),
                 room,
-            )
+            ),
         )
         for row in reply.objects:
             listed.rows.append(_row(backend, tenant, reply.bucket_id, row))
@@ -83,11 +85,13 @@ def _row(
     backend: Backend, tenant: TenantKey, bucket_id: BucketId, row: ListedObject
 ) -> xml_write.ObjectRow:
     summary = unpack_summary(open_summary(tenant, bucket_id, row.name, row.version_id, row.summary))
+    if row.size != summary.size:
+        raise Corrupt("size_mismatch", size=row.size)
     return xml_write.ObjectRow(
         backend.names.decode(row.name),
-        row.created_ms,
+        summary.modified_ms,
         summary.etag,
-        row.size,
+        summary.size,
         summary.algorithm,
         type_text(summary.composite) if summary.algorithm else "",
     )
@@ -168,7 +172,7 @@ async def list_uploads(backend: Backend, call: Call) -> Response:
         )
         rows += [
             xml_write.UploadRow(
-                names.decode(row.name), upload_id_text(row.upload_id), row.created_ms
+                names.decode(row.name), upload_id_text(row.upload_id), begun_ms(row.upload_id)
             )
             for row in reply.uploads
         ]

@@ -37,6 +37,7 @@ class Checksum(Record):
 class ObjectMetadata(Record):
     """What a version of an object has beside its bytes (``Manifest.metadata``).
 
+    ``modified_ms``: when a gateway made it, by its clock, unix milliseconds.
     ``headers``: the content headers; ``user``: user metadata, names with ``x-amz-meta-``.
     ``parts``: number and size of each part (:func:`pack_parts`), empty for a single PUT.
     ``part_checksums``: the parts' digests of the checksum's algorithm, joined, or empty.
@@ -44,6 +45,7 @@ class ObjectMetadata(Record):
 
     version: int
     etag: Annotated[str, Max(64)]
+    modified_ms: int
     headers: Headers
     user: Headers
     checksum: Checksum | None
@@ -53,10 +55,12 @@ class ObjectMetadata(Record):
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary(Record):
-    """What a listing row shows beside name, size and time."""
+    """What a listing row shows beside the name."""
 
     version: int
     etag: Annotated[str, Max(64)]
+    size: int
+    modified_ms: int
     algorithm: Annotated[str, Max(32)] = ""
     composite: bool = False
 
@@ -75,12 +79,23 @@ class UploadInfo(Record):
 
 @dataclass(frozen=True, slots=True)
 class PartMetadata(Record):
-    """What a part has beside its bytes (``Manifest.metadata`` of the part)."""
+    """What a part has beside its bytes (``Manifest.metadata`` of the part). ``modified_ms``: as of
+    an object."""
 
     version: int
     md5: Annotated[bytes, Size(16)]
+    modified_ms: int
     algorithm: Annotated[str, Max(32)]
     checksum: Annotated[bytes, Max(DIGEST_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSettings(Record):
+    """What is kept with a bucket. ``created_ms``: when a gateway made it, by its clock, unix
+    milliseconds."""
+
+    version: int
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +163,17 @@ def unpack_upload(data: bytes) -> UploadInfo:
     return upload
 
 
+def unpack_bucket(data: bytes) -> BucketSettings:
+    """Read the settings of a bucket. Raises Corrupt ``bad_metadata``."""
+    try:
+        settings = BucketSettings.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt("bad_metadata", what="bucket") from error
+    if settings.version != METADATA_VERSION:
+        raise Corrupt("bad_metadata", what="bucket", version=settings.version)
+    return settings
+
+
 def unpack_part(data: bytes) -> PartMetadata:
     """Read the metadata of a part. Raises Corrupt ``bad_metadata``."""
     try:
@@ -159,9 +185,14 @@ def unpack_part(data: bytes) -> PartMetadata:
     return part
 
 
-def summary_of(metadata: ObjectMetadata) -> ObjectSummary:
-    """The listing row that belongs to an object's metadata."""
+def summary_of(metadata: ObjectMetadata, size: int) -> ObjectSummary:
+    """The listing row that belongs to the metadata of an object of ``size`` bytes."""
     checksum = metadata.checksum
-    if checksum is None:
-        return ObjectSummary(METADATA_VERSION, metadata.etag)
-    return ObjectSummary(METADATA_VERSION, metadata.etag, checksum.algorithm, checksum.composite)
+    return ObjectSummary(
+        METADATA_VERSION,
+        metadata.etag,
+        size,
+        metadata.modified_ms,
+        checksum.algorithm if checksum is not None else "",
+        checksum is not None and checksum.composite,
+    )

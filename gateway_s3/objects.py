@@ -46,7 +46,7 @@ async def put_object(backend: Backend, call: Call) -> Response:
     etag = body.md5().hex()
     checksum = Checksum(body.algorithm.value, encode(body.checksum()))
     new = NewObject(
-        ObjectMetadata(METADATA_VERSION, etag, headers, user, checksum),
+        ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum),
         body.size,
         written.pages,
         written.keys,

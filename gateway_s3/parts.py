@@ -33,9 +33,9 @@ from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import content_headers, user_metadata
 from gateway_s3.listing_params import list_parts_params
+from gateway_s3.lookup import find_object
 from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
 from gateway_s3.numbers import parse_number
-from gateway_s3.reads import find_object
 from gateway_s3.uploads import (
     Part,
     PartContent,
@@ -114,7 +114,7 @@ async def upload_part(backend: Backend, call: Call) -> Response:
     )
     backend.metrics.received_bytes.inc(body.size)
     content = PartContent(
-        part_metadata(body.md5(), body.algorithm, body.checksum()),
+        part_metadata(body.md5(), backend.now_ms(), body.algorithm, body.checksum()),
         body.size,
         written.pages,
         written.keys,
@@ -148,7 +148,7 @@ async def list_parts(backend: Backend, call: Call) -> Response:
     rows = [
         xml_write.PartRow(
             part.row.part_number,
-            part.row.created_ms,
+            part.metadata.modified_ms,
             part.etag,
             part.manifest.size,
             Algorithm(part.metadata.algorithm),
@@ -213,7 +213,7 @@ async def _complete(
 ) -> ObjectMetadata:
     upload = await find_upload(backend, call)
     chosen = choose(upload, wanted, await _all_parts(backend, call, upload))
-    manifest, metadata = assemble(upload, chosen)
+    manifest, metadata = assemble(upload, chosen, backend.now_ms())
     _check_whole(call, upload, manifest.size, metadata.checksum)
     tenant = call.tenant
     place = (tenant, upload.bucket_id, call.name, upload.upload_id)
@@ -225,7 +225,7 @@ async def _complete(
         tuple([ChosenPart(part.row.part_number, part.row.part_id) for part in chosen]),
         manifest.size,
         seal_manifest(*place, manifest, backend.entropy),
-        seal_summary(*place, summary_of(metadata).pack(), backend.entropy),
+        seal_summary(*place, summary_of(metadata, manifest.size).pack(), backend.entropy),
         Condition(),
     )
 
@@ -306,7 +306,9 @@ async def _completed_before(
     """The object that this very upload became, if it did and of these very parts."""
     upload_id = await named_upload(backend, call)
     try:
-        found = await find_object(backend, call, call.bucket, call.name, version_id=upload_id)
+        found = await find_object(
+            backend, call.tenant, call.bucket, call.name, version_id=upload_id
+        )
     except NotFound:
         return None
     return found.metadata if is_made_of(found.metadata, wanted) else None

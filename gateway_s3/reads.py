@@ -16,11 +16,8 @@ from prometheus_client import Counter
 
 from common import limits
 from common.errors import NotFound, Unavailable
-from common.format.manifest import Manifest, open_manifest
 from common.http.records import Headers, Response
-from common.ids import VersionId
 from common.ports import Buffer
-from common.wire.messages import ObjectGet, ObjectRecord
 from gateway_s3 import errors
 from gateway_s3.answers import checksum_headers, etag_header, http_date, paired
 from gateway_s3.backend import Backend, Call
@@ -28,13 +25,13 @@ from gateway_s3.checksums import Algorithm, encode
 from gateway_s3.conditions import Decision, range_applies, read_conditions
 from gateway_s3.errors import S3Error
 from gateway_s3.headers import overridden, response_overrides, shown_content, shown_metadata
+from gateway_s3.lookup import Found, find_object
 from gateway_s3.metadata import (
     Checksum,
     ObjectMetadata,
     PartSpan,
     part_count,
     part_spans,
-    unpack_object,
 )
 from gateway_s3.numbers import parse_number
 from gateway_s3.ranges import Span, parse_range, read_range
@@ -47,53 +44,11 @@ MAX_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An object that was looked up and opened."""
-
-    record: ObjectRecord
-    manifest: Manifest
-    metadata: ObjectMetadata
-
-    @property
-    def modified_s(self) -> int:
-        """When it was made: unix seconds, as ``last-modified`` shows it."""
-        return self.record.created_ms // 1000
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """What of an object is to be answered: a span, or all of it (None)."""
 
     span: Span | None
     part: PartSpan | None = None
-
-
-async def find_object(
-    backend: Backend,
-    call: Call,
-    bucket: str,
-    name: bytes,
-    *,
-    span: Span | None = None,
-    version_id: VersionId | None = None,
-) -> Found:
-    """Look an object up and open its manifest.
-
-    Args:
-        span: also the places of these bytes; they may reach beyond the end.
-        version_id: this version, even if another is current by now.
-
-    Raises:
-        NotFound: no such bucket, object or version.
-        Corrupt: its record is not authentic.
-    """
-    tenant = call.tenant
-    first, last = (span.first, span.last) if span is not None else (0, 0)
-    record: ObjectRecord = await backend.directory.call(
-        ObjectGet(tenant.tenant_id, bucket, name, version_id, span is not None, first, last)
-    )
-    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
-    return Found(record, manifest, unpack_object(manifest.metadata))
 
 
 async def get_object(backend: Backend, call: Call) -> Response:
@@ -108,7 +63,7 @@ async def get_object(backend: Backend, call: Call) -> Response:
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
     for _ in range(MAX_TRIES):
-        found = await find_object(backend, call, call.bucket, call.name, span=guess)
+        found = await find_object(backend, call.tenant, call.bucket, call.name, span=guess)
         refusal = _decide(call, found)
         if refusal is not None:
             return refusal
@@ -130,7 +85,12 @@ async def _answer(
         return Response(status, headers)
     if guess is None or span.first != guess.first or span.last != min(guess.last, size - 1):
         found = await find_object(
-            backend, call, call.bucket, call.name, span=span, version_id=found.record.version_id
+            backend,
+            call.tenant,
+            call.bucket,
+            call.name,
+            span=span,
+            version_id=found.record.version_id,
         )
     chunks = backend.swarm.read(
         call.tenant, call.bucket, call.name, found.record, found.manifest, span.first, span.last
@@ -153,7 +113,7 @@ async def head_object(backend: Backend, call: Call) -> Response:
     """Answer with what GetObject would say of the object, without its bytes."""
     header = call.request.header(b"range")
     number = _part_number(call, header)
-    found = await find_object(backend, call, call.bucket, call.name)
+    found = await find_object(backend, call.tenant, call.bucket, call.name)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal

@@ -17,9 +17,9 @@ from common.http.records import Response
 from gateway_s3 import errors
 from gateway_s3.answers import xml_response
 from gateway_s3.backend import Backend, Call
-from gateway_s3.commits import current_version
 from gateway_s3.documents import read_document
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.lookup import find_object
 from gateway_s3.operations import BY_NAME, Scope
 from gateway_s3.xml_read import Tree, parse_configuration
 from gateway_s3.xml_write import access_control, configuration
@@ -126,7 +126,7 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
 async def _check_resource(backend: Backend, call: Call) -> None:
     """Raises NotFound: no such bucket or object. That is said before anything else."""
     if call.route.operation.scope is Scope.OBJECT:
-        await current_version(backend, call.tenant, call.bucket, call.name)
+        await find_object(backend, call.tenant, call.bucket, call.name)
     else:
         await backend.buckets.record_of(call.tenant, call.bucket)
 

@@ -6,8 +6,10 @@ Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from common import limits
+from common.errors import Corrupt
 from common.format.manifest import (
     MANIFEST_VERSION,
     Manifest,
@@ -40,6 +42,9 @@ from gateway_s3.metadata import (
     unpack_upload,
 )
 from gateway_s3.numbers import parse_number
+
+MAX_BEGUN_MS: Final = 253_402_300_799_999
+"""The last millisecond that a date of S3 can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,18 @@ class PartContent:
 def upload_id_text(upload_id: bytes) -> str:
     """An upload id as clients see it."""
     return upload_id.hex()
+
+
+def begun_ms(upload_id: VersionId) -> int:
+    """When an upload was begun, unix milliseconds: its id begins with the gateway's time.
+
+    Raises:
+        Corrupt: ``bad_upload_id``: after the year 9999: no gateway drew it.
+    """
+    begun = int.from_bytes(upload_id[:6], "big")
+    if begun > MAX_BEGUN_MS:
+        raise Corrupt("bad_upload_id")
+    return begun
 
 
 def parse_upload_id(text: str | None) -> VersionId:
@@ -146,8 +163,8 @@ async def find_upload(backend: Backend, call: Call) -> Upload:
     """
     upload_id = await named_upload(backend, call)
     tenant = call.tenant
-    record: UploadRecord = await backend.directory.call(
-        UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)
+    record: UploadRecord = await backend.buckets.ask(
+        tenant, UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)
     )
     sealed = open_upload(tenant, record.bucket_id, call.name, upload_id, record.sealed)
     return Upload(record.bucket_id, upload_id, unpack_upload(sealed))
@@ -163,8 +180,9 @@ async def list_parts_after(
         The parts, opened, by number; and whether there are more.
     """
     tenant = call.tenant
-    reply: Parts = await backend.directory.call(
-        PartsList(tenant.tenant_id, call.bucket, call.name, upload.upload_id, after, limit)
+    reply: Parts = await backend.buckets.ask(
+        tenant,
+        PartsList(tenant.tenant_id, call.bucket, call.name, upload.upload_id, after, limit),
     )
     parts = []
     for row in reply.parts:
@@ -177,6 +195,8 @@ async def list_parts_after(
             row.part_id,
             row.sealed,
         )
+        if row.size != manifest.size:
+            raise Corrupt("size_mismatch", size=row.size)
         parts.append(Part(row, manifest, unpack_part(manifest.metadata)))
     return parts, reply.truncated
 
@@ -226,6 +246,8 @@ async def commit_part(
     return committed
 
 
-def part_metadata(md5: bytes, algorithm: Algorithm, checksum: bytes) -> PartMetadata:
-    """What is kept with a part."""
-    return PartMetadata(METADATA_VERSION, md5, algorithm.value, checksum)
+def part_metadata(
+    md5: bytes, modified_ms: int, algorithm: Algorithm, checksum: bytes
+) -> PartMetadata:
+    """What is kept with a part. ``modified_ms``: when it was made, unix milliseconds."""
+    return PartMetadata(METADATA_VERSION, md5, modified_ms, algorithm.value, checksum)

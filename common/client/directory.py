@@ -16,6 +16,7 @@ from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavail
 from common.ids import PeerId, TenantId
 from common.limits import CALL_TIMEOUT_S
 from common.ports import Address
+from common.protocol.answers import check_answer
 from common.protocol.positions import Known
 from common.wire import messages
 from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
@@ -31,7 +32,9 @@ TENANT_NOT_OPEN: Final = "tenant_not_open"
 FINAL_REASONS: Final = frozenset({"no_ring"})
 """Unavailable answers of a live coordinator that another try soon would not change."""
 
-ELSEWHERE_REASONS: Final = frozenset({"wrong_server_key", "bad_grant", "segment_id_repeated"})
+ELSEWHERE_REASONS: Final = frozenset(
+    {"wrong_server_key", "wrong_answer", "bad_grant", "segment_id_repeated"}
+)
 """Violations of one coordinator that say nothing of the others."""
 
 ASKING: Final[frozenset[type[Request]]] = frozenset(
@@ -107,8 +110,8 @@ class Directory:
         Args:
             request: its ``tenant_id``, where it has one, is one of our tenants.
             timeout_s: for one try.
-            check: is given the reply, and raises PeerViolation when no honest coordinator could
-                have given it. The connection is dropped then, and the next coordinator asked.
+            check: as :func:`check_answer`, for what only the caller knows: raises PeerViolation
+                when no honest coordinator could have given this reply.
 
         Returns:
             The reply, of the type ``request.reply`` (that is checked).
@@ -116,7 +119,8 @@ class Directory:
         Raises:
             Unavailable: no coordinator answered, or it says that it cannot now.
             Outcome: the connection died under a request that must not be repeated blindly.
-            PeerViolation: what ``check`` raised, of the last coordinator asked.
+            PeerViolation: ``wrong_answer``, or what ``check`` raised: the last coordinator asked
+                gave an answer to another question. Its connection was dropped.
             AlvearyError: what the coordinator answered.
         """
         deadline = trio.current_time() + RETRY_FOR_S
@@ -135,6 +139,8 @@ class Directory:
                 last = error
             except PeerViolation as error:
                 if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
+                    raise
+                if error.reason != "wrong_server_key" and type(request) not in REPEATABLE:
                     raise
                 last = error
             if trio.current_time() + pause_s >= deadline:
@@ -169,12 +175,13 @@ class Directory:
             await self._open_all(connection)
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         assert isinstance(reply, request.reply)
-        if check is not None:
-            try:
+        try:
+            check_answer(request, reply)
+            if check is not None:
                 check(reply)
-            except PeerViolation as error:
-                connection.reject(error)
-                raise
+        except PeerViolation as error:
+            connection.reject(error)
+            raise
         position = getattr(reply, "position", b"")
         if position:
             self._known.note(position)

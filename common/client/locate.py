@@ -133,7 +133,11 @@ class Locator:
             last,
         )
         record: ObjectRecord = await self._directory.call(request)
-        if record.version_id != version.record.version_id or record.size != version.manifest.size:
+        if (record.bucket_id, record.version_id, record.size) != (
+            version.record.bucket_id,
+            version.record.version_id,
+            version.manifest.size,
+        ):
             raise Corrupt("manifest_page_mismatch")
         self._take(record)
 

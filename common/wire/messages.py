@@ -684,16 +684,17 @@ class BucketDelete(Request):
 
 @dataclass(frozen=True, slots=True)
 class BucketRow(Record):
-    """A row of a list of buckets."""
+    """A row of a list of buckets. ``settings`` as in BucketRecord."""
 
     bucket_id: Bucket
     name: Label
     created_ms: int
+    settings: Sealed
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets(Reply):
-    """Sorted by name."""
+    """Sorted by name. Cut short by MAX_LIST_REPLY_BYTES like listings."""
 
     buckets: Annotated[tuple[BucketRow, ...], Max(limits.MAX_LIST_ENTRIES)]
     truncated: bool

@@ -15,6 +15,7 @@ from common.erasure.geometry import Geometry
 from common.format.token import decode_token
 from common.ids import BucketId, SegmentId, TenantId, VersionId
 from common.ports import Address
+from common.protocol.answers import check_answer
 from common.wire import messages as m
 from coordinator.config import Config
 from coordinator.service import STORE_NAME, serve
@@ -54,6 +55,7 @@ class Peer:
 
     async def call(self, request):
         reply, _ = await self.pool.call(NATIVE, self.rig.serving.peer_id, request)
+        check_answer(request, reply)
         return reply
 
 

@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.limits import MAX_LIST_REPLY_BYTES
+from common.protocol.answers import check_answer, rolled_up
 from common.wire import messages as m
-from coordinator.listing import list_objects, list_uploads, rolled_up, successor
+from coordinator import listing
+from coordinator.listing import successor
 from coordinator.schema import migrate
 from sim.stores import connect_in_memory
 
@@ -48,6 +50,19 @@ def store_of(objects=(), uploads=()):
             "INSERT INTO uploads VALUES (?, 1, ?, ?, 0, x'')", (number + 1, name, upload_id)
         )
     return sql
+
+
+def list_objects(sql, tenant, request):
+    """A page, which must be an answer to its request."""
+    reply = listing.list_objects(sql, tenant, request)
+    check_answer(request, reply)
+    return reply
+
+
+def list_uploads(sql, tenant, request):
+    reply = listing.list_uploads(sql, tenant, request)
+    check_answer(request, reply)
+    return reply
 
 
 def model(held, prefix, delimiter, after):

@@ -28,6 +28,7 @@ from common.http.records import BytesBody, Request, Response
 from common.ids import TenantId
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
+from common.protocol.answers import check_answer
 from common.wire import messages as m
 from gateway_s3.access_keys import AccessKeys
 from gateway_s3.app import App
@@ -78,18 +79,24 @@ class MemoryDirectory:
         self.sequence = 0
         self.calls: list[str] = []
         self.reply_rows = 1000
+        self.lie: Callable[[Any, Any], Any] | None = None
+        """What a lying coordinator makes of a reply."""
         self.before_commit: Callable[[], None] | None = None
 
     def lease_has_ended(self, lease: int) -> None:
         raise AssertionError("no lease ends here")
 
     async def call(self, request: Any, *, timeout_s: float = 30.0) -> Any:
+        """Answer as a Directory does: with what fits the request, or not at all."""
         await trio.lowlevel.checkpoint()
         self.calls.append(type(request).__name__)
         assert type(request).unpack(request.pack()) == request
         handler = re.sub("(?=[A-Z])", "_", type(request).__name__).lower()
         reply = getattr(self, "on" + handler)(request)
+        if self.lie is not None:
+            reply = self.lie(request, reply)
         assert isinstance(reply, request.reply)
+        check_answer(request, reply)
         return reply
 
     def now_ms(self) -> int:
@@ -144,7 +151,7 @@ class MemoryDirectory:
 
     def on_buckets_list(self, request: m.BucketsList) -> m.Buckets:
         rows = [
-            m.BucketRow(record.bucket_id, record.name, record.created_ms)
+            m.BucketRow(record.bucket_id, record.name, record.created_ms, record.settings)
             for name, (owner, record) in sorted(self.owners.items())
             if owner == request.tenant_id
             and name.startswith(request.prefix)
@@ -453,10 +460,14 @@ class Rig:
             record = AccessKeyRecord(secret=SECRET, created_ms=0)
             sealed = seal_access_key(tenant, name, record, chance.randbytes)
             self.directory.keys[name] = m.AccessKey(tenant.tenant_id, sealed)
+
+        async def call(request: m.Request) -> Any:
+            return await self.directory.call(request)  # which a test may have replaced
+
         self.backend = Backend(
             directory=self.directory,  # type: ignore[arg-type]
             swarm=self.swarm,
-            buckets=BucketCache(self.directory.call),
+            buckets=BucketCache(call),
             names=IdentityNames(),
             workers=world.workers,
             entropy=world.entropy,
