@@ -92,6 +92,12 @@ ORDER_EXPIRY_GRACE_S: Final = 60
 WRITE_LEASE_TTL_S: Final = 300
 """A gateway that is gone for so long loses its uncommitted segments."""
 MAX_CLOCK_SKEW_S: Final = 900
+MAX_VERSIONS_READ: Final = 1000
+"""Versions that one gateway may keep from being deleted because it is reading them: twice its
+connections at work at a time would be unusual."""
+READING_TOLD_EVERY_S: Final = 15.0
+"""How often a gateway with long downloads says which versions they read, if no shorter grace of
+deletion asks for more."""
 INHERITED_LEASE_GRACE_S: Final = 24 * 3600
 """How long after its start a coordinator calls nothing garbage that was written under a lease of an
 earlier start: time for an operator to see that an old copy of the store is running."""

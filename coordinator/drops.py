@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from common.ids import SegmentId
@@ -32,17 +33,17 @@ class Purged:
     more: bool
 
 
-def purge(sql: Sql, due: int) -> Purged:
+def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
     """Work off some of what was dropped with numbers up to ``due``.
+
+    Args:
+        held: ids of versions that are being read, and stay.
 
     Raises:
         Corrupt: ``references_broken``; nothing was changed.
     """
     owners = deleted = extents = 0
-    rows = sql.execute(
-        "SELECT number, owner, kind FROM dropped WHERE number <= ? ORDER BY number LIMIT ?",
-        (due, MAX_OWNERS_PER_TRANSACTION),
-    ).fetchall()
+    rows = _due(sql, due, held)
     for number, owner, kind in rows:
         uses: Counter[SegmentId] = Counter()
         pages = []
@@ -67,6 +68,21 @@ def purge(sql: Sql, due: int) -> Purged:
             sql.execute("DELETE FROM versions WHERE sequence = ?", (owner,))
         owners += 1
     return Purged(owners, deleted, len(rows) == MAX_OWNERS_PER_TRANSACTION)
+
+
+def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int]]:
+    """The first due rows of ``dropped`` that nobody holds: number, owner and kind."""
+    rows = []
+    for number, owner, kind, version_id in sql.execute(
+        "SELECT d.number, d.owner, d.kind, v.version_id FROM dropped d LEFT JOIN versions v"
+        " ON d.kind = ? AND v.sequence = d.owner WHERE d.number <= ? ORDER BY d.number",
+        (KIND_VERSION, due),
+    ):
+        if version_id not in held:
+            rows.append((number, owner, kind))
+            if len(rows) == MAX_OWNERS_PER_TRANSACTION:
+                break
+    return rows
 
 
 def last_dropped(sql: Sql) -> int:

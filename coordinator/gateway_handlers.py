@@ -54,6 +54,7 @@ from common.wire.messages import (
 from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
 from coordinator.objects import Stored
 from coordinator.queues import Queue, Queues
+from coordinator.readers import Readers
 from coordinator.swarm import Swarm
 
 T = TypeVar("T")
@@ -79,13 +80,19 @@ class _Endpoints:
 
 
 class GatewayHandlers:
-    """Handlers of the requests of gateways. Each decides inside one transaction."""
+    """Handlers of the requests of gateways. Each decides inside one transaction.
+
+    Args:
+        readers: learn which versions gateways read.
+        reading_every_s: how often a gateway is to say so; 0: not at all.
+    """
 
     def __init__(
         self,
         store: Store,
         swarm: Swarm,
         lease_book: leases.LeaseBook,
+        readers: Readers,
         queues: Queues,
         clock: WallClock,
         chance: Chance,
@@ -94,6 +101,7 @@ class GatewayHandlers:
         lease_ttl_s: int,
         max_buckets_per_tenant: int,
         max_uploads_per_tenant: int,
+        reading_every_s: int,
     ) -> None:
         self._store = store
         self._swarm = swarm
@@ -105,6 +113,8 @@ class GatewayHandlers:
         self._lease_ttl_s = lease_ttl_s
         self._create_bucket = partial(buckets.create, most_buckets=max_buckets_per_tenant)
         self._create_upload = partial(uploads.create, most_uploads=max_uploads_per_tenant)
+        self._readers = readers
+        self._reading_every_s = reading_every_s
 
     # --- who asks -------------------------------------------------------------------------
 
@@ -145,7 +155,7 @@ class GatewayHandlers:
             raise Refused("tenant_not_open")
         if request.lease:
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
-            return Lease(request.lease, self._lease_ttl_s)
+            return self._named(request.lease, request)
         if len(self._leases) >= leases.MAX_LEASES:
             raise Refused("too_many_leases")
         now_ms = self._now_ms()
@@ -153,7 +163,11 @@ class GatewayHandlers:
             lambda sql: leases.open_lease(sql, caller.peer_id, now_ms)
         )
         self._leases.opened(lease, caller.peer_id, trio.current_time())
-        return Lease(lease, self._lease_ttl_s)
+        return self._named(lease, request)
+
+    def _named(self, lease: int, request: LeaseRenew) -> Lease:
+        self._readers.name(lease, request.reading)
+        return Lease(lease, self._lease_ttl_s, reading_every_s=self._reading_every_s)
 
     async def start_write(self, caller: Caller, request: WriteStart, _: memoryview) -> Answer:
         """Grant places for segments. Nothing is written to the store."""

@@ -20,6 +20,7 @@ from coordinator.history import History
 from coordinator.history_policy import Standing
 from coordinator.leases import LeaseBook
 from coordinator.queues import LOOK_AGAIN_S, Queues
+from coordinator.readers import Readers
 from coordinator.swarm import Swarm
 
 REFRESH_S: Final = 1.0
@@ -44,6 +45,7 @@ class Rounds:
         swarm: Swarm,
         lease_book: LeaseBook,
         history: History,
+        readers: Readers,
         queues: Queues,
         clock: WallClock,
         chance: Chance,
@@ -55,6 +57,7 @@ class Rounds:
         self._swarm = swarm
         self._leases = lease_book
         self._history = history
+        self._readers = readers
         self._queues = queues
         self._clock = clock
         self._chance = chance
@@ -161,7 +164,8 @@ class Rounds:
             await self._store.transact(lambda sql: drops.forget_abandoned(sql, forgotten))
 
     async def _purge_some(self, due: int) -> Purged:
-        purged = await self._store.transact(lambda sql: drops.purge(sql, due))
+        held = self._readers.held()
+        purged = await self._store.transact(lambda sql: drops.purge(sql, due, held))
         if purged.segments:
             self._queues.deletes.tell()
         return purged

@@ -72,6 +72,7 @@ from coordinator.keeping import (
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
 from coordinator.queues import Queues
+from coordinator.readers import Readers
 from coordinator.rounds import Rounds
 from coordinator.schema import migrate
 from coordinator.status import Status
@@ -282,6 +283,7 @@ async def _serve(
         await _note_store_begun(world)
     book = LeaseBook(config.write_lease_ttl_s)
     book.load(living, now)
+    readers = Readers(book)
     listener = await world.network.listen(config.listen, identity=keys.identity)
     http = await world.network.listen(config.http, identity=None)
     advertise = config.advertise or config.listen
@@ -303,6 +305,7 @@ async def _serve(
         store,
         swarm,
         book,
+        readers,
         queues,
         world.clock,
         world.chance,
@@ -310,6 +313,7 @@ async def _serve(
         lease_ttl_s=config.write_lease_ttl_s,
         max_buckets_per_tenant=config.max_buckets_per_tenant,
         max_uploads_per_tenant=config.max_uploads_per_tenant,
+        reading_every_s=-(-config.delete_grace_s // 4),
     )
     server = PeerServer(
         keys.identity,
@@ -327,6 +331,7 @@ async def _serve(
         swarm,
         book,
         past,
+        readers,
         queues,
         world.clock,
         world.chance,

@@ -5,7 +5,10 @@ Source: docs/data-path.md, "Talking to coordinators".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, cast
 
 import trio
@@ -13,8 +16,8 @@ import trio
 from common.client.peers import PeerConnection, PeerPool
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
-from common.ids import PeerId, TenantId
-from common.limits import CALL_TIMEOUT_S
+from common.ids import PeerId, TenantId, VersionId
+from common.limits import CALL_TIMEOUT_S, MAX_VERSIONS_READ, READING_TOLD_EVERY_S
 from common.ports import Address
 from common.protocol.answers import check_answer
 from common.protocol.positions import Known
@@ -96,6 +99,9 @@ class Directory:
         self._renew_at = 0.0
         self._renewing = trio.Lock()
         self._lease_dropped = trio.Event()
+        self._reading: dict[VersionId, list[float]] = {}
+        self._reading_every_s = READING_TOLD_EVERY_S
+        self._reading_begun = trio.Event()
 
     async def call(
         self,
@@ -237,9 +243,14 @@ class Directory:
             self._lease_dropped.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the lease alive until cancelled. Renewed at a third of its life; one that ended
-        is replaced when it is next needed."""
-        task_status.started()
+        """Keep the lease alive, and what is being read, until cancelled. The lease is renewed at a
+        third of its life; one that ended is replaced when it is next needed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_lease)
+            nursery.start_soon(self._keep_reading)
+            task_status.started()
+
+    async def _keep_lease(self) -> None:
         while True:
             self._lease_dropped = trio.Event()
             now = trio.current_time()
@@ -250,6 +261,41 @@ class Directory:
                     await self._lease_dropped.wait()
             else:
                 await self._lease_dropped.wait()
+
+    # --- what is being read ------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self, version_id: VersionId) -> Iterator[None]:
+        """Keep a version from being deleted, once it was read for some seconds, for as long as the
+        block runs; more than MAX_VERSIONS_READ are not kept."""
+        begun = self._reading.setdefault(version_id, [])
+        now = trio.current_time()
+        begun.append(now)
+        self._reading_begun.set()
+        try:
+            yield
+        finally:
+            begun.remove(now)
+            if not begun:
+                del self._reading[version_id]
+
+    async def _keep_reading(self) -> None:
+        """While something is read for long, say so again and again. What is read for less than one
+        interval ends well by the grace of deletion alone, which is longer than two."""
+        while True:
+            if not self._reading:
+                self._reading_begun = trio.Event()
+                await self._reading_begun.wait()
+            every_s = self._reading_every_s
+            await trio.sleep(every_s)
+            oldest = min((begun[0] for begun in self._reading.values()), default=math.inf)
+            if trio.current_time() - oldest < every_s:
+                continue
+            try:
+                await self.lease()
+            except AlvearyError:
+                continue  # the next interval tries again; who writes hears of it
+            await self._keep_alive()
 
     async def _keep_alive(self) -> None:
         async with self._renewing:
@@ -267,7 +313,11 @@ class Directory:
 
     async def _renew(self, lease: int) -> None:
         asked_at = trio.current_time()
-        reply: Lease = await self.call(LeaseRenew(lease, self._known.packed()))
+        reply: Lease = await self.call(
+            LeaseRenew(lease, self._known.packed(), tuple(islice(self._reading, MAX_VERSIONS_READ)))
+        )
+        if reply.reading_every_s:
+            self._reading_every_s = min(float(reply.reading_every_s), READING_TOLD_EVERY_S)
         ttl_s = max(float(reply.ttl_s), 2 * LEASE_MARGIN_S)
         self._lease = reply.lease
         self._lease_until = asked_at + ttl_s - LEASE_MARGIN_S

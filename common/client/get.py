@@ -280,35 +280,36 @@ async def read_object(
     locator = Locator(resources, directory, report, version)
     budget = resources.reads_of(version.tenant.tenant_id)
     at = first
-    while at <= last:
-        cutter = _Cutter(budget, locator, at, last)
-        reading = _Reading(budget, locator, last)
-        group = await cutter.next_group()
-        if cutter.is_done:
-            entry = await reading.read_group(group)
+    with directory.reading(version.record.version_id):
+        while at <= last:
+            cutter = _Cutter(budget, locator, at, last)
+            reading = _Reading(budget, locator, last)
+            group = await cutter.next_group()
+            if cutter.is_done:
+                entry = await reading.read_group(group)
+                try:
+                    while entry.chunks:
+                        yield entry.chunks.popleft()
+                finally:
+                    entry.keep(0)
+                return
+            if not resources.background.start(reading.fetch_ahead, cutter, group):
+                raise Unavailable("client_stops")
+            forget = budget.keep_spare(reading.give_up_ahead)
             try:
-                while entry.chunks:
-                    yield entry.chunks.popleft()
+                while (following := await reading.next_entry()) is not None:
+                    while following.chunks:
+                        chunk = following.chunks.popleft()
+                        at += len(chunk)
+                        yield chunk
+                        del chunk
+                        reading.has_taken()
+                    reading.done_with(following)
+                    if reading.has_given_up:
+                        break
             finally:
-                entry.keep(0)
-            return
-        if not resources.background.start(reading.fetch_ahead, cutter, group):
-            raise Unavailable("client_stops")
-        forget = budget.keep_spare(reading.give_up_ahead)
-        try:
-            while (following := await reading.next_entry()) is not None:
-                while following.chunks:
-                    chunk = following.chunks.popleft()
-                    at += len(chunk)
-                    yield chunk
-                    del chunk
-                    reading.has_taken()
-                reading.done_with(following)
-                if reading.has_given_up:
-                    break
-        finally:
-            forget()
-            reading.stop()
+                forget()
+                reading.stop()
 
 
 async def copy_pages(

@@ -345,14 +345,21 @@ class Lease(Reply):
     lease: int
     ttl_s: int
     position: PositionBytes = b""
+    reading_every_s: int = 0
+    """How often to say which versions are being read, so that none is deleted under its reader; 0:
+    they are not kept for readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRenew(Request):
-    """Open a lease (0) or keep one alive. Refused ``lease_ended`` when it has ended."""
+    """Open a lease (0) or keep one alive. Refused ``lease_ended`` when it has ended.
+
+    ``reading``: versions that are being read for longer; replaced or deleted ones among them are
+    kept until the next call does not name them, or the lease ends."""
 
     lease: int
     seen: Positions = ()
+    reading: Annotated[tuple[Version, ...], Max(limits.MAX_VERSIONS_READ)] = ()
     code: ClassVar[int] = 50
     reply: ClassVar[type[Reply]] = Lease
 
@@ -544,8 +551,8 @@ class ObjectGet(Request):
     ``want_places``: also the page(s) that hold plaintext bytes from ``first`` on and the places
     of the segments that bytes ``first..last`` need, at most MAX_SEGMENTS_PER_GRANT of them from
     ``first`` on; ask again with a later ``first`` and the ``version_id`` for the rest (a version
-    that was replaced meanwhile can be read on for the delete grace). ``last`` beyond the end is
-    cut.
+    that was replaced meanwhile can be read on for the delete grace, and while it is named as being
+    read). ``last`` beyond the end is cut.
 
     Raises over the wire: NotFound ``no_such_bucket``, ``no_such_object``, ``no_such_version``,
     ``delete_marker``.
