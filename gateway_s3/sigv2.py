@@ -146,7 +146,7 @@ def parse_v2(request: Request, query: Query, form: Form, bucket_of_host: str) ->
         date = timestamp
     else:
         access_key_id, signature = _credential(headers.get("authorization") or "")
-        timestamp, signed_at = signing_time(headers)
+        timestamp, signed_at = signing_time(headers, any_form=True)
         # With x-amz-date, which is signed among the headers of its kind, the date stays empty.
         date = "" if "x-amz-date" in headers.values else headers.get("date") or ""
     if ACCESS_KEY_ID.fullmatch(access_key_id) is None:

@@ -401,17 +401,25 @@ def _parse_timestamp(text: str) -> float | None:
         return None
 
 
-def signing_time(headers: HeaderValues) -> tuple[str, float]:
-    """The time a request was signed at: ``x-amz-date``, else ``date``. One of them must be."""
+def signing_time(headers: HeaderValues, *, any_form: bool = False) -> tuple[str, float]:
+    """The time a request was signed at: ``x-amz-date``, else ``date``. One of them must be.
+
+    Args:
+        any_form: also ``x-amz-date`` may be a date of HTTP, as Signature V2 has it.
+
+    Returns:
+        The time as V4 writes it, and in Unix seconds.
+
+    Raises:
+        S3Error: AccessDenied: there is none.
+    """
     text = headers.get("x-amz-date")
-    if text is not None:
-        signed_at = _parse_timestamp(text)
-        if signed_at is not None:
-            return text, signed_at
-    elif (text := headers.get("date")) is not None:
-        signed_at = _parse_timestamp(text)
-        if signed_at is not None:
-            return text, signed_at
+    if text is None:
+        text, any_form = headers.get("date") or "", True
+    signed_at = _parse_timestamp(text)
+    if signed_at is not None:
+        return text, signed_at
+    if any_form:
         try:
             parsed = parsedate_to_datetime(text)
             parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

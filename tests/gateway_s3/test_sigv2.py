@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from email.utils import formatdate
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -353,6 +354,18 @@ async def test_headers_are_signed_where_the_gateway_allows_it() -> None:
     assert (got.body, got.headers["x-amz-meta-a"]) == (b"new", "b")
     listed = signed(rig, "GET", "/bucket", "uploads")
     assert (await rig.send("GET", "/bucket", "uploads", b"", listed)).status == 200
+
+
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S +0000", "%Y%m%dT%H%M%SZ"])
+async def test_the_date_may_be_in_a_header_of_its_own_in_either_form(form: str) -> None:
+    rig = await made(SignatureV2.ALL)
+    date = time.strftime(form, time.gmtime(rig.node.world.clock.now()))
+    text = f"GET\n\n\n\nx-amz-date:{date}\n/bucket/key".encode()
+    signature = base64.b64encode(hmac.digest(SECRET.encode(), text, "sha1")).decode()
+    headers = {"host": HOST, "x-amz-date": date, "authorization": f"AWS AK:{signature}"}
+    assert (await rig.send("GET", "/bucket/key", "", b"", headers)).body == DATA
+    later = dict(headers, date="Thu, 01 Jan 2015 00:00:00 GMT")
+    assert (await rig.send("GET", "/bucket/key", "", b"", later)).body == DATA
 
 
 @pytest.mark.parametrize(
