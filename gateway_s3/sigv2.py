@@ -91,12 +91,12 @@ def form_of(request: Request, query: Query) -> Form | None:
     Raises:
         S3Error: InvalidArgument: credentials in two places.
     """
+    authorization = request.header(b"authorization")
+    if authorization and not authorization.startswith(b"AWS "):
+        return None
     in_v4_query = any(name.lower() in _V4_PARTS for name, _ in query)
     in_query = "AWSAccessKeyId" in query or "Signature" in query
-    authorization = request.header(b"authorization")
     if authorization:
-        if not authorization.startswith(b"AWS "):
-            return None
         if in_query or in_v4_query:
             raise two_mechanisms()
         return Form.HEADER
