@@ -45,6 +45,8 @@ _HELP: Final[Mapping[str, str]] = {
     "host": "Who owns this cell.",
     "s3": "HOST:PORT for S3.",
     "tenants": "The directory of tenant key files.",
+    "tls_certificate": "A PEM file: the certificate for S3 over TLS, and its chain.",
+    "tls_key": "A PEM file: the certificate's private key (in the same file).",
     "region": "The S3 region's name.",
     "drain_notice_s": "Seconds between saying in /readyz that it stops, and stopping.",
     "max_buckets_per_tenant": "Buckets that each tenant may have.",

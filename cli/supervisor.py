@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import trio
 
+from cli.authority import ANYWHERE, LocalTls, prepare_tls
 from cli.credentials import make_access_key, make_tenant, read_tenant, seal_key, tenant_body
 from cli.credentials import write_tenant as write_tenant_file
 from cli.operators import OperatorApi, read_operator_file
@@ -20,6 +21,7 @@ from cli.processes import Daemon, Processes
 from cli.report import explain, print_error
 from cli.swarm_directory import Credentials, Settings, SwarmDirectory, parse_redundancy
 from common.errors import BadConfig, Unavailable
+from common.ports import Address
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -46,6 +48,7 @@ class LocalSwarm:
         self._settings = settings
         self._processes = processes
         self._ports = PortChooser()
+        self._tls: LocalTls | None = None
         self._coordinator = Daemon("coordinator", "coordinator", directory.daemon("coordinator"))
         names = [f"cell-{number:02d}" for number in range(settings.cells)]
         self._cells = [Daemon(name, "cell", directory.daemon(name)) for name in names]
@@ -68,6 +71,8 @@ class LocalSwarm:
         if not can_listen(address):
             raise BadConfig("cannot_listen", message=f"{address} is taken", flag="--s3")
         self._directory.write_settings(self._settings)
+        if self._settings.tls:
+            self._tls = prepare_tls(self._directory.tls, address, time.time())
         coordinator = await self._start_coordinator()
         async with OperatorApi(*read_operator_file(self._directory.operator_file)) as api:
             async with trio.open_nursery() as nursery:
@@ -76,7 +81,11 @@ class LocalSwarm:
                 credentials = await self._prepare_tenant(api)
                 ready = await self._start_gateway(coordinator)
             await self._wait_heard(api)
-        credentials = replace(credentials, endpoint=f"http://{ready['s3']}")
+        credentials = replace(
+            credentials,
+            endpoint=_endpoint(parse_address(ready["s3"]), secure=ready["secure"]),
+            ca_file=None if self._tls is None else str(self._tls.authority),
+        )
         self._directory.write_credentials(credentials)
         self.write_processes()
         return credentials
@@ -182,6 +191,12 @@ class LocalSwarm:
             "tenants": str(self._directory.tenants),
             "region": REGION,
         }
+        # A certificate of another origin that somebody wrote into the file stays, without --tls.
+        if self._tls is not None:
+            config["tls_certificate"] = str(self._tls.certificate)
+            config["tls_key"] = str(self._tls.key)
+        elif str(known.get("tls_certificate", "")).startswith(str(self._directory.tls)):
+            del config["tls_certificate"], config["tls_key"]
         path = self._directory.write_daemon_config("gateway", config)
         return await self._run(self._gateway, path)
 
@@ -244,3 +259,11 @@ def _warn_of_unwritable(cells: list[dict[str, Any]]) -> None:
         if cell["state"] != "alive":
             reason = cell["read_only_reason"] or cell["state"]
             print_error(f"warning: {cell['host']} cannot be written: {reason}")
+
+
+def _endpoint(listens: Address, *, secure: bool) -> str:
+    """The URL for clients on this machine. No certificate is for the address of all interfaces."""
+    if not secure:
+        return f"http://{listens}"
+    host = "localhost" if listens.host in ANYWHERE else listens.host
+    return f"https://{Address(host, listens.port)}"

@@ -1,7 +1,8 @@
 """The directory of ``alveary up``: what lies where, and what is remembered between starts.
 
 ``swarm.json`` what the swarm is; ``credentials.json`` for S3 clients; ``processes.json`` while it
-runs; ``coordinator/``, ``cell-00/``..., ``gateway/`` each with ``config.toml``, ``log`` and data.
+runs; ``tls/`` the local authority; ``coordinator/``, ``cell-00/``..., ``gateway/`` each with
+``config.toml``, ``log`` and data.
 
 Source: docs/operations.md, "The directory of alveary up".
 """
@@ -35,6 +36,7 @@ class Settings:
     cells: int
     redundancy: str
     s3: str
+    tls: bool = False
     coordinator_id: str = ""
     """64 hex digits; empty until the coordinator has been started once."""
 
@@ -46,6 +48,7 @@ class Settings:
         cells: int | None,
         redundancy: str | None,
         s3: str | None,
+        tls: bool | None = None,
     ) -> Self:
         """What to start: what is remembered, changed by the flags that may change it.
 
@@ -54,6 +57,7 @@ class Settings:
             cells: may grow.
             redundancy: ``k/n``; never changes.
             s3: ``host:port``; may change.
+            tls: whether S3 is spoken over TLS; may change.
 
         Raises:
             BadConfig: ``redundancy_differs``, ``cells_differ`` or ``bad_redundancy``.
@@ -63,6 +67,7 @@ class Settings:
                 cells=DEFAULT_CELLS if cells is None else cells,
                 redundancy=redundancy or DEFAULT_REDUNDANCY,
                 s3=s3 or DEFAULT_S3,
+                tls=bool(tls),
             )
         else:
             if redundancy is not None and redundancy != remembered.redundancy:
@@ -77,7 +82,12 @@ class Settings:
                     message=f"this swarm has {remembered.cells} cells, which hold data; "
                     f"{cells} would leave some out",
                 )
-            wanted = replace(remembered, cells=cells or remembered.cells, s3=s3 or remembered.s3)
+            wanted = replace(
+                remembered,
+                cells=cells or remembered.cells,
+                s3=s3 or remembered.s3,
+                tls=remembered.tls if tls is None else tls,
+            )
         _, slots = parse_redundancy(wanted.redundancy)
         if wanted.cells < slots:
             raise BadConfig(
@@ -110,6 +120,8 @@ class Credentials:
     region: str
     access_key: str
     secret_key: str
+    ca_file: str | None = None
+    """Of the authority that the endpoint's certificate is from; None without TLS."""
 
 
 class SwarmDirectory:
@@ -131,6 +143,11 @@ class SwarmDirectory:
     def tenants(self) -> Path:
         """The gateway's tenant key files."""
         return self.root / "gateway" / "tenants"
+
+    @property
+    def tls(self) -> Path:
+        """The local authority and the gateway's certificate."""
+        return self.root / "tls"
 
     def daemon(self, name: str) -> Path:
         """The data directory of a daemon."""

@@ -14,6 +14,7 @@ import trio
 
 from cli.files import lock_directory
 from cli.operators import DEFAULT_DATA
+from cli.ports import parse_address
 from cli.processes import Daemon, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
@@ -33,7 +34,7 @@ alveary is ready: {settings.cells} cells, redundancy {settings.redundancy}, S3 a
   access key  {key}
   secret key  {secret}
   (also in {root / "credentials.json"})
-
+{_warning(settings, credentials)}
 aws-cli:
   export AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}
   aws --endpoint-url {endpoint} s3 mb s3://first
@@ -45,8 +46,32 @@ rclone:
 access_key_id={key} secret_access_key={secret}
   rclone copy README.md alveary:first
   rclone ls alveary:first
-
+{_trust(credentials.ca_file)}
 Ctrl-C stops it; started again on the same --data, everything is there."""
+
+
+def _warning(settings: Settings, credentials: Credentials) -> str:
+    """A line for who listens in the clear where others can connect; else nothing."""
+    if credentials.endpoint.startswith("https:") or parse_address(settings.s3).is_loopback:
+        return ""
+    return (
+        f"\nWARNING: S3 at {settings.s3} is in the clear: names and contents can be read on "
+        "the way.\n         Use --tls, or listen at 127.0.0.1 behind a proxy that speaks TLS.\n"
+    )
+
+
+def _trust(ca_file: str | None) -> str:
+    """How each client is made to trust the local authority; nothing without one."""
+    if ca_file is None:
+        return ""
+    return f"""
+Clients trust the certificate by its authority, {ca_file}:
+  aws-cli, boto3, s5cmd:  export AWS_CA_BUNDLE={ca_file}
+                          (or: aws --ca-bundle {ca_file}; boto3.client(..., verify="{ca_file}"))
+  rclone:                 export RCLONE_CA_CERT={ca_file}   (or: rclone --ca-cert {ca_file})
+  Node.js:                export NODE_EXTRA_CA_CERTS={ca_file}
+  curl:                   curl --cacert {ca_file} {{...}}
+"""
 
 
 def _show_death(daemon: Daemon) -> None:
@@ -118,6 +143,12 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
 )
 @click.option("--redundancy", help="K/N: any K of N shards give the data back (4/6).")
 @click.option("--s3", help="HOST:PORT for S3 (127.0.0.1:9000).")
+@click.option(
+    "--tls/--no-tls",
+    "tls",
+    default=None,
+    help="Speak S3 over TLS, with a local authority (as at the last start; at first not).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
 @click.option("--parent-pid", type=int, hidden=True)
 def up(
@@ -125,6 +156,7 @@ def up(
     cells: int | None,
     redundancy: str | None,
     s3: str | None,
+    tls: bool | None,
     as_json: bool,
     parent_pid: int | None,
 ) -> int:
@@ -136,7 +168,7 @@ def up(
     handle = lock_directory(root)
     try:
         settings = Settings.resolve(
-            SwarmDirectory(root).read_settings(), cells=cells, redundancy=redundancy, s3=s3
+            SwarmDirectory(root).read_settings(), cells=cells, redundancy=redundancy, s3=s3, tls=tls
         )
         return trio.run(partial(supervise, root, settings, as_json=as_json))
     finally:

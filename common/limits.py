@@ -150,6 +150,8 @@ HTTP_READ_BYTES: Final = 256 * KIB
 HTTP_DRAIN_BYTES: Final = 256 * KIB
 """An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
 HTTP_LINGER_S: Final = 10.0
+MAX_CERTIFICATE_FILE_BYTES: Final = 1 * MIB
+"""A chain of ten certificates has 20 KiB; what is larger is another file, named by mistake."""
 """How long a connection that is given up is drained, so that its client reads the answer before
 it sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
 MAX_XML_BODY_BYTES: Final = 2 * MIB

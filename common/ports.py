@@ -10,8 +10,9 @@ they become errors of :mod:`common.errors`.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from common.ids import PeerId
@@ -26,6 +27,14 @@ class Address:
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether a listener here is for this machine alone. A name is only if it is localhost."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -74,6 +83,27 @@ class Stream(Protocol):
         """Close both directions, quickly and without raising. May be called again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a listener shows to strangers: a chain (the server's certificate first) and its private
+    key, both PEM. ``ends_at_s``: when the server's certificate ends, Unix seconds."""
+
+    chain: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    ends_at_s: float
+
+
+class CertificateSource(Protocol):
+    """Where a certificate comes from, and comes from again when it was replaced."""
+
+    async def read(self) -> Certificate:
+        """The certificate as it is now.
+
+        Raises:
+            BadConfig: ``cannot_read``, ``bad_certificate``.
+        """
+
+
 class Listener(Protocol):
     """A bound listening socket."""
 
@@ -84,6 +114,17 @@ class Listener(Protocol):
     async def accept(self) -> Stream:
         """Wait for the next stream; for a secure listener its TLS handshake is NOT yet done:
         it is done by the first send or receive, so that one slow peer stops nobody else."""
+
+    def renew(self, certificate: Certificate) -> None:
+        """Show this certificate on connections that are accepted from now on.
+
+        Args:
+            certificate: only for a listener that was given one.
+
+        Raises:
+            BadConfig: ``bad_certificate``: chain and key do not fit, or cannot be read. The one
+                before stays.
+        """
 
     async def close(self) -> None: ...
 
@@ -117,11 +158,19 @@ class Network(Protocol):
             PeerViolation: ``wrong_server_key``.
         """
 
-    async def listen(self, address: Address, *, identity: Identity | None) -> Listener:
-        """Bind and listen; TLS when an identity is given, else plain TCP.
+    async def listen(
+        self,
+        address: Address,
+        *,
+        identity: Identity | None,
+        certificate: Certificate | None = None,
+    ) -> Listener:
+        """Bind and listen: with an identity for peers that pin its key (TLS 1.3), with a
+        certificate for strangers that trust its authority (HTTP over TLS 1.2 and 1.3), with
+        neither in plain TCP. Both are not given.
 
         Raises:
-            BadConfig: ``cannot_listen``.
+            BadConfig: ``cannot_listen``; ``bad_certificate``.
         """
 
 

@@ -30,6 +30,9 @@ class Config:
     ``signature_v2``: where AWS Signature V2 is accepted (``off``, ``presigned`` URLs, ``all``).
     ``drain_notice_s``: how long a gateway that is to stop says so in ``/readyz`` before it stops
     listening.
+    ``tls_certificate`` and ``tls_key``: PEM files of the certificate (with its chain) and its
+    private key, for TLS at ``s3``; without ``tls_key`` the key is in the same file; relative paths
+    lie in ``data``; they are read again when they change.
     ``log``: the file of its log lines, rotated by size (None: standard error).
     """
 
@@ -45,6 +48,16 @@ class Config:
     signature_v2: SignatureV2 = SignatureV2.PRESIGNED
     drain_notice_s: int = 0
     log: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+
+    @property
+    def tls_files(self) -> tuple[Path, Path] | None:
+        """The files of ``tls_certificate`` and its key; None: no TLS."""
+        if self.tls_certificate is None:
+            return None
+        data = Path(self.data)
+        return data / self.tls_certificate, data / (self.tls_key or self.tls_certificate)
 
     @property
     def log_path(self) -> Path | None:
@@ -69,9 +82,11 @@ class Config:
         }
         if mapping.get("http") is not None:
             given["http"] = _address(mapping, "http", mapping["http"])
-        for key in ("tenants", "log"):
+        for key in ("tenants", "log", "tls_certificate", "tls_key"):
             if key in mapping:
                 given[key] = _text(mapping, key)
+        if "tls_key" in given and "tls_certificate" not in given:
+            raise BadConfig("missing_key", key="tls_certificate")
         if "region" in mapping:
             given["region"] = _matching(_text(mapping, "region"), "region", _REGION)
         if "domains" in mapping:

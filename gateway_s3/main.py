@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from common.host.certificates import CertificateFiles
 from common.host.disk import RealDisk, hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
@@ -17,7 +18,8 @@ from gateway_s3.service import Serving, serve
 
 
 def run(config: Config) -> int:
-    """Run a gateway until SIGTERM or SIGINT, then let running requests finish.
+    """Run a gateway until SIGTERM or SIGINT, then let running requests finish. SIGHUP has it look
+    at its certificate's files.
 
     Returns:
         The exit code: 0 after a clean stop.
@@ -35,17 +37,22 @@ def _tenants_disk(config: Config) -> Disk | None:
     return RealDisk(path) if path.is_absolute() else None
 
 
+def _certificates(config: Config) -> CertificateFiles | None:
+    return None if config.tls_files is None else CertificateFiles(*config.tls_files)
+
+
 def _facts(serving: Serving) -> dict[str, object]:
     return {
         "role": "gateway",
         "s3": str(serving.s3),
+        "secure": serving.certificate is not None,
         "http": None if serving.http is None else str(serving.http),
         "peer_id": serving.peer_id.hex(),
     }
 
 
 async def _run(config: Config) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with open_world(
             Path(config.data),
             "gateway",
@@ -56,14 +63,18 @@ async def _run(config: Config) -> None:
 
                 async def start() -> None:
                     serving: Serving = await nursery.start(
-                        serve, world, config, _tenants_disk(config)
+                        serve, world, config, _tenants_disk(config), _certificates(config)
                     )
                     say_ready(world.log, _facts(serving))
                     started.append(serving)
 
                 started: list[Serving] = []
                 nursery.start_soon(start)
-                async for _ in signals:
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        for serving in started:
+                            serving.look_at_certificate()
+                        continue
                     if started:
                         await started[0].drain()
                     nursery.cancel_scope.cancel()

@@ -319,7 +319,7 @@ def _completed(call: Call, metadata: ObjectMetadata) -> Response:
     host = (call.request.header(b"host") or b"").decode("latin-1")
     path = call.request.path.decode("latin-1")
     document = xml_write.upload_completed(
-        f"http://{host}{path}",
+        f"{'https' if call.request.secure else 'http'}://{host}{path}",
         call.bucket,
         call.route.key,
         metadata.etag,

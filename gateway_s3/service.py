@@ -18,7 +18,7 @@ from common.crypto.identity import KeyPair
 from common.http.health import health_app
 from common.http.server import Counts, serve_http
 from common.ids import PeerId
-from common.ports import Address, Disk, World
+from common.ports import Address, CertificateSource, Disk, World
 from common.tasks import CountedLog, go_on
 from common.wire.messages import AccessKey, AccessKeyGet
 from gateway_s3.access_keys import AccessKeys
@@ -30,6 +30,7 @@ from gateway_s3.metrics import Metrics
 from gateway_s3.names import IdentityNames
 from gateway_s3.presence import Presence
 from gateway_s3.tenants import Tenants
+from gateway_s3.tls import ServerCertificate
 
 CONNECTIONS_PER_PEER: Final = 2
 """Beside each other, so that a large frame on one does not hold up a small call."""
@@ -39,13 +40,22 @@ DRAIN_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A gateway that takes requests: where, and who it is to cells and coordinators."""
+    """A gateway that takes requests: where, and who it is to cells and coordinators.
+
+    ``certificate``: of the S3 listener; None: it listens in the clear.
+    """
 
     s3: Address
     http: Address | None
     peer_id: PeerId
     app: App
     stop: Stop
+    certificate: ServerCertificate | None = None
+
+    def look_at_certificate(self) -> None:
+        """Look at the certificate's files now, if there is one."""
+        if self.certificate is not None:
+            self.certificate.ask()
 
     async def drain(self) -> None:
         """Stop in peace: say so in ``/readyz``, give load balancers the configured time to see
@@ -73,6 +83,7 @@ async def serve(
     world: World,
     config: Config,
     tenants_disk: Disk | None = None,
+    certificates: CertificateSource | None = None,
     *,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -83,9 +94,10 @@ async def serve(
         config: parsed.
         tenants_disk: rooted at the directory of tenant key files, where that does not lie in the
             daemon's own directory.
+        certificates: for TLS at the S3 listener.
 
     Raises:
-        BadConfig: ``cannot_listen``.
+        BadConfig: ``cannot_listen``; ``cannot_read``, ``bad_certificate``: the certificate.
     """
     metrics = Metrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
@@ -158,15 +170,38 @@ async def serve(
         await nursery.start(pool.run)
         nursery.start_soon(go_on, "write_lease", directory.run, world.log)
         await nursery.start(swarm.run)
-        s3 = await world.network.listen(config.s3, identity=None)
+        certificate = None
+        if certificates is not None:
+            certificate = ServerCertificate(certificates, world.clock, world.log)
+        s3 = await world.network.listen(
+            config.s3,
+            identity=None,
+            certificate=None if certificate is None else await certificate.read_first(),
+        )
+        secure = certificate is not None
 
         async def serve_s3() -> None:
             await serve_http(
-                s3, app, log=world.log, clock=world.clock, counts=counts, drain=stop.now
+                s3,
+                app,
+                log=world.log,
+                clock=world.clock,
+                counts=counts,
+                drain=stop.now,
+                secure=secure,
             )
             stop.has_drained.set()
 
         nursery.start_soon(serve_s3)
+        if certificate is not None:
+            nursery.start_soon(certificate.run, s3)
+        elif not s3.address.is_loopback:
+            world.log.warning(
+                "s3_listens_in_the_clear",
+                s3=str(s3.address),
+                danger="names and contents can be read, and unsigned bodies changed, on the way",
+                remedy="tls_certificate and tls_key, or a proxy with TLS before a loopback address",
+            )
         presence = Presence(directory, tenants.keys, config.tenants, world.log, str(s3.address))
         nursery.start_soon(presence.run)
 
@@ -188,7 +223,9 @@ async def serve(
                 )
             )
         world.log.info("serving", s3=str(s3.address), tenants=len(tenants.keys))
-        task_status.started(Serving(s3.address, http_address, identity.peer_id, app, stop))
+        task_status.started(
+            Serving(s3.address, http_address, identity.peer_id, app, stop, certificate)
+        )
 
 
 def _watch_limits(metrics: Metrics, counts: Counts, swarm: SwarmClient) -> None:

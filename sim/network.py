@@ -18,7 +18,7 @@ import trio
 from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.ports import Address, Buffer, Identity
+from common.ports import Address, Buffer, Certificate, Identity
 from sim.replay import Timer, call_at
 
 if TYPE_CHECKING:
@@ -325,6 +325,7 @@ class SimListener:
     def __init__(self, node: SimNode, address: Address, identity: Identity | None) -> None:
         self.node = node
         self.identity = identity
+        self.certificate: Certificate | None = None
         self._life = node.life
         self._address = address
         self._send, self._receive = trio.open_memory_channel[SimStream](ACCEPT_BACKLOG)
@@ -349,6 +350,10 @@ class SimListener:
             await self.node.alive(self._life)
             raise Unavailable("listener_closed") from error
 
+    def renew(self, certificate: Certificate) -> None:
+        assert self.certificate is not None, "it listens with a certificate"
+        self.certificate = _checked(certificate)
+
     async def close(self) -> None:
         self.shut()
         await trio.lowlevel.checkpoint()
@@ -361,6 +366,13 @@ class SimListener:
             del listeners[key]
         self._send.close()
         self._receive.close()
+
+
+def _checked(certificate: Certificate) -> Certificate:
+    """The certificate, if it has what a real listener would look for first."""
+    if b"BEGIN CERTIFICATE" not in certificate.chain or b"PRIVATE KEY" not in certificate.key:
+        raise BadConfig("bad_certificate", cause="no certificate or no key")
+    return certificate
 
 
 class SimNetwork:
@@ -387,7 +399,7 @@ class SimNetwork:
                 raise PeerViolation("no_tls", address=str(address))
             if peer_id_of(key) != pin:
                 raise PeerViolation("wrong_server_key", address=str(address))
-        elif key is not None:
+        elif key is not None or listener.certificate is not None:
             raise Unavailable("connect_failed", address=str(address), why="server speaks TLS")
         out = SimPipe(internet, node.name, host)
         into = SimPipe(internet, host, node.name)
@@ -399,7 +411,14 @@ class SimNetwork:
             raise Unavailable("connect_failed", address=str(address), why="backlog full")
         return near
 
-    async def listen(self, address: Address, *, identity: Identity | None) -> SimListener:
+    async def listen(
+        self,
+        address: Address,
+        *,
+        identity: Identity | None,
+        certificate: Certificate | None = None,
+    ) -> SimListener:
+        assert identity is None or certificate is None, "for peers or for strangers"
         node, internet = self._node, self._node.swarm.internet
         await node.alive(self._life)
         host = node.name if address.host in WILDCARD_HOSTS else address.host
@@ -407,5 +426,7 @@ class SimNetwork:
         if host != node.name or (host, port) in internet.listeners:
             raise BadConfig("cannot_listen", address=str(address))
         listener = SimListener(node, Address(host, port), identity)
+        if certificate is not None:
+            listener.certificate = _checked(certificate)
         internet.listeners[host, port] = listener
         return listener

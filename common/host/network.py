@@ -19,10 +19,10 @@ import trio
 
 from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, BadConfig, PeerViolation, Unavailable
-from common.host.tls import client_context, server_context, shown_key
+from common.host.tls import client_context, public_context, server_context, shown_key
 from common.ids import PeerId
 from common.limits import CONNECT_TIMEOUT_S
-from common.ports import Address, Buffer, Identity, Listener, Stream
+from common.ports import Address, Buffer, Certificate, Identity, Listener, Stream
 
 BACKLOG: Final = 1024
 TLS_RECORD_BYTES: Final = 16 * 1024
@@ -154,12 +154,12 @@ class PlainStream(_SocketStream):
 
 
 class SecureStream(_SocketStream):
-    """TLS 1.3. The handshake is done by whoever sends or receives first.
+    """TLS. The handshake is done by whoever sends or receives first.
 
     Args:
         sock: wrapped, non-blocking, before its handshake.
         remote: for logs.
-        own_key: on the listening side the public key it shows, else None.
+        own_key: on the listening side the public key that peers pin, else None.
     """
 
     _socket: ssl.SSLSocket
@@ -380,6 +380,11 @@ class SocketListener:
             raise
         return SecureStream(secure, remote, self._own_key)
 
+    def renew(self, certificate: Certificate) -> None:
+        assert self._context is not None, "it listens with a certificate"
+        assert self._own_key is None, "peers pin its key"
+        self._context = public_context(certificate)
+
     async def close(self) -> None:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
@@ -414,7 +419,15 @@ class RealNetwork:
                 raise type(error)(error.reason, address=str(address), **error.fields) from error
             raise
 
-    async def listen(self, address: Address, *, identity: Identity | None) -> Listener:
+    async def listen(
+        self,
+        address: Address,
+        *,
+        identity: Identity | None,
+        certificate: Certificate | None = None,
+    ) -> Listener:
+        assert identity is None or certificate is None, "for peers or for strangers"
+        public = None if certificate is None else public_context(certificate)
         try:
             found = await trio.socket.getaddrinfo(
                 address.host or None,
@@ -435,7 +448,7 @@ class RealNetwork:
             sock.close()
             raise BadConfig("cannot_listen", address=str(address), cause=str(error)) from error
         if identity is None:
-            return SocketListener(sock, None, None)
+            return SocketListener(sock, public, None)
         return SocketListener(sock, server_context(identity), identity.public_key)
 
 

@@ -1,6 +1,8 @@
-"""TLS 1.3 between peers: a self-signed Ed25519 certificate, and the key that was shown pinned.
+"""TLS contexts: between peers, and for strangers.
 
-There is no chain and no name to verify: the hash of the server's raw public key is its name.
+Between peers TLS 1.3 with a self-signed Ed25519 certificate, and the key that was shown pinned:
+there is no chain and no name to verify, the hash of the server's raw public key is its name.
+Strangers (S3 clients) get a chain to an authority that they trust.
 
 Source: docs/protocol.md, "Transport"; RFC 8446, RFC 8410.
 """
@@ -17,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from common.errors import PeerViolation
-from common.ports import Identity
+from common.errors import BadConfig, PeerViolation
+from common.ports import Certificate, Identity
 
 _BEGIN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NEVER = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
@@ -31,15 +33,38 @@ def server_context(identity: Identity) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # No tickets: a resumed session would skip the proof of the key that callers pin.
     context.num_tickets = 0
-    # ssl loads keys from named files only; this one lies in memory and has no name on any disk.
+    _load(context, _certificate(identity))
+    return context
+
+
+def public_context(certificate: Certificate) -> ssl.SSLContext:
+    """A context to serve HTTP to strangers with: TLS 1.2 with forward secrecy, and TLS 1.3.
+
+    Raises:
+        BadConfig: ``bad_certificate``: chain and key do not fit, cannot be read, or the key has a
+            passphrase.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        _load(context, certificate.key + b"\n" + certificate.chain)
+    except (OSError, ValueError) as error:
+        raise BadConfig("bad_certificate", cause=str(error) or type(error).__name__) from error
+    return context
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    """Load a private key and its chain. ssl loads from named files only; this one lies in memory
+    and has no name on any disk."""
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(_certificate(identity))
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+            file.write(pem)
+        # Without a password given, OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
     finally:
         os.close(descriptor)
-    return context
 
 
 @lru_cache(maxsize=1)

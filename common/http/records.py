@@ -59,7 +59,7 @@ class Request:
     ``target`` is the request target as sent; ``path`` and ``query`` are its parts before and
     after the first ``?``, neither decoded. Header names are in lower case, in the order sent;
     values have no white space at their ends and no control characters but tabs. There is exactly
-    one ``host`` header on HTTP/1.1.
+    one ``host`` header on HTTP/1.1. ``secure``: it came over TLS.
     """
 
     method: str
@@ -69,6 +69,7 @@ class Request:
     headers: Headers
     body: Body = field(default_factory=BytesBody)
     remote: str = ""
+    secure: bool = False
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case), or None."""

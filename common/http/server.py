@@ -74,6 +74,7 @@ async def serve_http(
     timeouts: Timeouts | None = None,
     counts: Counts | None = None,
     drain: trio.Event | None = None,
+    secure: bool = False,
 ) -> None:
     """Serve until cancelled or drained, and close the listener and all connections then.
 
@@ -88,12 +89,15 @@ async def serve_http(
         clock: for the ``date`` header.
         max_connections: open at the same time.
         timeouts: other than the product's.
+        secure: whether the listener's streams are under TLS, for requests to say.
         counts: counted up here.
         drain: once set, the listener closes, connections without a request close, and each of the
             others closes with its next answer, which says so. Returns when all have ended: how
             long that may take is the caller's to bound.
     """
-    server = _Server(handler, log, DateLine(clock), timeouts or Timeouts(), counts or Counts())
+    server = _Server(
+        handler, log, DateLine(clock), timeouts or Timeouts(), counts or Counts(), secure=secure
+    )
     places = trio.Semaphore(max_connections)
     try:
         async with trio.open_nursery() as connections:
@@ -156,13 +160,21 @@ class _Server:
     """What all connections of one listener share."""
 
     def __init__(
-        self, handler: Handler, log: Log, date: DateLine, timeouts: Timeouts, counts: Counts
+        self,
+        handler: Handler,
+        log: Log,
+        date: DateLine,
+        timeouts: Timeouts,
+        counts: Counts,
+        *,
+        secure: bool,
     ) -> None:
         self.handler = handler
         self.log = log
         self.date_line = date
         self.timeouts = timeouts
         self.counts = counts
+        self.secure = secure
         self.is_draining = False
         self.waiting: dict[_Connection, None] = {}
         """Connections without a whole head of a request, the longest so first."""
@@ -280,7 +292,14 @@ class _Connection:
         )
         path, _, query = head.target.partition(b"?")
         request = Request(
-            head.method, head.target, path, query, head.headers, body, self._stream.remote
+            head.method,
+            head.target,
+            path,
+            query,
+            head.headers,
+            body,
+            self._stream.remote,
+            server.secure,
         )
         try:
             response = await server.handler(request)

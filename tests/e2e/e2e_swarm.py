@@ -54,8 +54,18 @@ def clean_environment(home: Path) -> dict[str, str]:
 class Swarm:
     """`alveary up`, its daemons, and S3 access to it."""
 
-    def __init__(self, root: Path, *, cells: int = 6, redundancy: str = "4/6") -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        cells: int = 6,
+        redundancy: str = "4/6",
+        tls: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.root = root
+        self.tls = tls
+        self.host = host
         self.cells = cells
         self.redundancy = redundancy
         self.port = free_port()
@@ -81,7 +91,8 @@ class Swarm:
             f"--data={self.root}",
             f"--cells={self.cells}",
             f"--redundancy={self.redundancy}",
-            f"--s3=127.0.0.1:{self.port}",
+            f"--s3={self.host}:{self.port}",
+            "--tls" if self.tls else "--no-tls",
             f"--parent-pid={os.getpid()}",  # Nothing stays, even of a test run that is killed.
             *more,
         ]
@@ -221,6 +232,7 @@ class Swarm:
         return session.client(
             "s3",
             endpoint_url=known["endpoint"],
+            verify=known.get("ca_file"),
             config=Config(
                 retries={"total_max_attempts": 1 + retries},
                 s3={"addressing_style": "path"},

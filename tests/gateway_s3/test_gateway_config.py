@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,3 +67,14 @@ def test_a_missing_key_is_named(key: str) -> None:
     with pytest.raises(BadConfig) as caught:
         Config.parse({name: value for name, value in GOOD.items() if name != key})
     assert caught.value.fields["key"] == key
+
+
+@pytest.mark.fault("T")
+def test_the_certificates_files_lie_in_data_unless_they_are_absolute() -> None:
+    assert Config.parse(GOOD).tls_files is None
+    both = Config.parse(GOOD | {"tls_certificate": "a.pem", "tls_key": "/etc/b.pem"})
+    data = Path(GOOD["data"])
+    assert both.tls_files == (data / "a.pem", Path("/etc/b.pem"))
+    assert Config.parse(GOOD | {"tls_certificate": "a"}).tls_files == (data / "a", data / "a")
+    with pytest.raises(BadConfig, match="missing_key"):
+        Config.parse(GOOD | {"tls_key": "b.pem"})
