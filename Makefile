@@ -15,7 +15,7 @@ MINUTES ?= 10
 SCENARIO ?= everything
 SEEDS ?=
 
-.PHONY: run test check bench sim sim-ci mutants lock kill-test memory-test power-test clean
+.PHONY: run test check bench sim sim-ci mutants lock client-test kill-test memory-test power-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -46,6 +46,10 @@ sim-ci: $(VENV)/.dev
 # Look for the first seed that finds each seeded bug, and write it down.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m sim.mutants tests/sim/mutants.toml docs/simulation.md
+
+# Every S3 client through TLS and in the clear, those too that Go and npm install (tests/clients/run).
+client-test: $(VENV)/.dev
+	PYTHON=$(BIN)/python tests/clients/run
 
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev

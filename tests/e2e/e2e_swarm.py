@@ -182,8 +182,11 @@ class Swarm:
     # --- clients ---------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
+        ca_file = self.credentials.get("ca_file")
+        trusts = ("AWS_CA_BUNDLE", "RCLONE_CA_CERT", "NODE_EXTRA_CA_CERTS")
         return {
             **clean_environment(self.home),
+            **(dict.fromkeys(trusts, ca_file) if ca_file else {}),
             "AWS_ACCESS_KEY_ID": self.credentials["access_key"],
             "AWS_SECRET_ACCESS_KEY": self.credentials["secret_key"],
             "AWS_DEFAULT_REGION": self.credentials["region"],
@@ -199,6 +202,7 @@ class Swarm:
     def run_client(self, *command: str, timeout_s: float = 240) -> str:
         """Run an S3 client's command; returns what it printed."""
         done = subprocess.run(
+            # A client of the virtual environment by its name, another one by its path.
             [str(BIN / command[0]), *command[1:]],
             env=self.environment(),
             capture_output=True,
