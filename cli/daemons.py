@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import click
 
+from cli.secrets import SECRET
 from common.errors import BadConfig
 from common.host.process import die_with_parent, keep_files_private
 
@@ -27,6 +28,10 @@ PACKAGES: Final[Mapping[str, str]] = {
     "gateway": "gateway_s3",
 }
 CONFIG_NAME: Final = "config.toml"
+PATH_KEYS: Final = frozenset({"data", "tenants", "log", "tls_certificate", "tls_key"})
+"""Keys that name a file or a directory. A relative path of a flag is relative to the working
+directory, as everywhere on a command line; one in a file, to the file's directory."""
+SECRET_KEYS: Final = frozenset({"token"})
 _HELP: Final[Mapping[str, str]] = {
     "data": "The daemon's own directory.",
     "log": "A file for log lines, rotated by size (standard error).",
@@ -38,7 +43,7 @@ _HELP: Final[Mapping[str, str]] = {
     "swarm": "The swarm's name.",
     "redundancy": "K/N: any K of N shards give the data back.",
     "write_quorum": "Durable shards that a write waits for.",
-    "token": "The join token.",
+    "token": "The join token; - reads it from standard input, @FILE from a file.",
     "capacity": "The most this cell may use, such as 500GB.",
     "reserve_bytes": "Free space of the file system that the cell never touches.",
     "site": "The place that can fail as one.",
@@ -98,14 +103,34 @@ def merge(
 
     Args:
         hints: the type of every key that the service knows.
-        flags: None or an empty tuple where a flag was not given.
+        flags: None or an empty tuple where a flag was not given. Relative paths among them are made
+            absolute, from the working directory.
     """
     merged = dict(file)
     for name, value in flags.items():
         if value is None or value == ():
             continue
-        merged[name] = list(value) if isinstance(value, tuple) else from_text(value, hints[name])
+        if name in PATH_KEYS and value:
+            merged[name] = str(Path(value).absolute())
+        elif isinstance(value, tuple):
+            merged[name] = list(value)
+        else:
+            merged[name] = from_text(value, hints[name])
     return merged
+
+
+def with_paths(table: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return a file's table with its relative paths made absolute.
+
+    Args:
+        directory: the file's.
+    """
+    return {
+        name: str(directory.absolute() / value)
+        if name in PATH_KEYS and isinstance(value, str) and value
+        else value
+        for name, value in table.items()
+    }
 
 
 def config_class(role: str) -> Any:
@@ -145,6 +170,7 @@ class DaemonCommand(click.Command):
             click.Option(
                 ["--" + name.replace("_", "-"), name],
                 multiple=takes_many(hint),
+                type=SECRET if name in SECRET_KEYS else None,
                 help=_HELP.get(name),
             )
             for name, hint in config_hints(self.role).items()
@@ -179,5 +205,5 @@ def start(role: str, config: Path | None, parent_pid: int | None, flags: dict[st
         die_with_parent(parent_pid)
     if config is None and flags.get("data") and (Path(flags["data"]) / CONFIG_NAME).exists():
         config = Path(flags["data"]) / CONFIG_NAME
-    table = read_config(config) if config is not None else {}
+    table = {} if config is None else with_paths(read_config(config), config.parent)
     return run_daemon(role, merge(config_hints(role), table, flags))

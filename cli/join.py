@@ -29,6 +29,7 @@ from cli.daemons import (
 from cli.files import write_private
 from cli.ports import parse_address
 from cli.report import print_error
+from cli.secrets import SECRET
 from common.errors import BadConfig
 from common.format.token import ROLE_CELL, ROLE_GATEWAY, JoinToken, decode_token
 from common.ports import Address
@@ -120,11 +121,12 @@ def _write_and_run(role: str, data: Path, table: dict[str, Any], swarm: str) -> 
 
 
 @click.command(cls=JoinCellCommand)
-@click.argument("join_token", metavar="TOKEN")
+@click.argument("join_token", metavar="TOKEN", type=SECRET)
 def join_cell(join_token: str, **flags: Any) -> int:
     """Make this machine a cell of the swarm that TOKEN is for, and run it in the foreground.
 
-    Afterwards `alveary cell --data DIR` runs it.
+    TOKEN is `-` to read it from standard input, or `@FILE`: on the command line, other users of
+    this machine see it. Afterwards `alveary cell --data DIR` runs it.
     """
     token = decode_token(join_token, ROLE_CELL)
     data = _new_data_directory("cell", flags)
@@ -133,12 +135,12 @@ def join_cell(join_token: str, **flags: Any) -> int:
 
 
 @click.command(cls=JoinGatewayCommand)
-@click.argument("join_token", metavar="TOKEN")
+@click.argument("join_token", metavar="TOKEN", type=SECRET)
 def join_gateway(join_token: str, **flags: Any) -> int:
     """Make this machine a gateway of the swarm that TOKEN is for, and run it in the foreground.
 
-    The operator prints TOKEN with `alveary invite --gateway`. Afterwards `alveary gateway --data
-    DIR` runs it.
+    The operator prints TOKEN with `alveary invite --gateway`; `-` reads it from standard input,
+    `@FILE` from a file. Afterwards `alveary gateway --data DIR` runs it.
     """
     token = decode_token(join_token, ROLE_GATEWAY)
     data = _new_data_directory("gateway", flags)
@@ -172,7 +174,7 @@ _DATA: Final = click.option(
 
 
 @click.command()
-@click.argument("join_token", metavar="TOKEN")
+@click.argument("join_token", metavar="TOKEN", type=SECRET)
 @_DATA
 def trust_cell(join_token: str, data: Path | None) -> None:
     """Have the cell of this machine trust the coordinators that TOKEN names.
@@ -184,7 +186,7 @@ def trust_cell(join_token: str, data: Path | None) -> None:
 
 
 @click.command()
-@click.argument("join_token", metavar="TOKEN")
+@click.argument("join_token", metavar="TOKEN", type=SECRET)
 @_DATA
 def trust_gateway(join_token: str, data: Path | None) -> None:
     """Have the gateway of this machine trust the coordinators that TOKEN names.

@@ -57,6 +57,11 @@ _ADVICE: Final[Mapping[str, str]] = {
     "cells_differ": "Leave --cells away, or give a greater number.",
     "tenant_exists": "Choose another name; `alveary tenant list` shows the tenants.",
     "no_such_tenant": "`alveary tenant list` shows the tenants; `alveary tenant create` makes one.",
+    "tenant_key_missing": (
+        "Put your copy of it there: without it the tenant's objects cannot be read. To go on "
+        "without them, start a new swarm in another --data."
+    ),
+    "wrong_tenant_key": "Put the key there that this swarm's tenant was made with.",
     "no_tenant_key": "Name the directory of the gateway's tenant keys with --tenants DIR.",
 }
 

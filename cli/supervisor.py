@@ -207,11 +207,17 @@ class LocalSwarm:
         """Make the tenant and its access key, or what of them a start that was cut short did not
         get to. Each secret is on disk here before the coordinator hears of it."""
         path = self._directory.tenants / f"{TENANT_NAME}.json"
-        if not path.exists():
-            write_tenant_file(self._directory.tenants, TENANT_NAME, make_tenant())
-        tenant = read_tenant(path)
         tenants = (await api.call("GET", "/v1/tenants"))["tenants"]
         known = {each["name"]: each["tenant_id"] for each in tenants}
+        if not path.exists():
+            if TENANT_NAME in known:
+                # A new key would open nothing, and stand where the right one has to go.
+                raise BadConfig(
+                    "tenant_key_missing",
+                    message=f"the key of tenant {TENANT_NAME} is gone: there is no {path}",
+                )
+            write_tenant_file(self._directory.tenants, TENANT_NAME, make_tenant())
+        tenant = read_tenant(path)
         if TENANT_NAME not in known:
             await api.call("POST", "/v1/tenants", tenant_body(TENANT_NAME, tenant))
         elif known[TENANT_NAME] != tenant.tenant_id.hex():
@@ -241,8 +247,15 @@ class LocalSwarm:
             while True:
                 status = await api.call("GET", "/v1/status")
                 heard = [cell for cell in status["cells"] if cell["state"] in HEARD_STATES]
-                if len(heard) >= max(slots, len(self._cells)) and status["rings"]:
+                if (
+                    len(heard) >= max(slots, len(self._cells))
+                    and status["rings"]
+                    and (status["writable"] or _cannot_be_written(status))
+                ):
                     _warn_of_unwritable(heard)
+                    if not status["coordinator"]["store_writable"]:
+                        reason = status["coordinator"]["reason"]
+                        print_error(f"warning: the coordinator cannot write: {reason}")
                     return
                 await trio.sleep(POLL_S)
         raise Unavailable(
@@ -252,6 +265,12 @@ class LocalSwarm:
             rings=len(status.get("rings", [])),
             log=str(self._coordinator.log_path),
         )
+
+
+def _cannot_be_written(status: dict[str, Any]) -> bool:
+    """Whether waiting would not help: a disk is why nothing can be written."""
+    cells_that_refuse = [cell for cell in status["cells"] if cell["state"] != "alive"]
+    return bool(cells_that_refuse) or not status["coordinator"]["store_writable"]
 
 
 def _warn_of_unwritable(cells: list[dict[str, Any]]) -> None:

@@ -42,8 +42,9 @@ aws-cli:
   aws --endpoint-url {endpoint} s3 ls s3://first
 
 rclone:
-  rclone config create alveary s3 provider=Other endpoint={endpoint} region={region} \
-access_key_id={key} secret_access_key={secret}
+  export RCLONE_CONFIG_ALVEARY_TYPE=s3 RCLONE_CONFIG_ALVEARY_PROVIDER=Other \\
+    RCLONE_CONFIG_ALVEARY_ENDPOINT={endpoint} RCLONE_CONFIG_ALVEARY_REGION={region} \\
+    RCLONE_CONFIG_ALVEARY_ENV_AUTH=true
   rclone copy README.md alveary:first
   rclone ls alveary:first
 {_trust(credentials.ca_file)}

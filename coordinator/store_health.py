@@ -93,11 +93,13 @@ class WatchedStore:
             await self._store.transact(touch)
         except AlvearyError as error:
             self._fail(error)
-        else:
-            if self._failure:
-                self._log.warning("store_writable_again", after=self._failure)
-            self._failure = ""
-            self._failed = trio.Event()
+            return
+        if self._has_little_space:
+            return  # a few bytes may go in where the next real transaction does not
+        if self._failure:
+            self._log.warning("store_writable_again", after=self._failure)
+        self._failure = ""
+        self._failed = trio.Event()
 
     def _fail(self, error: AlvearyError) -> None:
         if not self._failure:

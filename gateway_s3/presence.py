@@ -66,7 +66,7 @@ class Presence:
             except AlvearyError as error:
                 reason = error.reason
         is_reachable = state is not None
-        if is_reachable and not tenants:
+        if not tenants:  # whatever else is wrong: nobody can be served, and only a person can help
             reason = "no_tenants"
         self._say(reason)
         return {

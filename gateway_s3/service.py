@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Final
 
 import trio
@@ -202,7 +203,13 @@ async def serve(
                 danger="names and contents can be read, and unsigned bodies changed, on the way",
                 remedy="tls_certificate and tls_key, or a proxy with TLS before a loopback address",
             )
-        presence = Presence(directory, tenants.keys, config.tenants, world.log, str(s3.address))
+        presence = Presence(
+            directory,
+            tenants.keys,
+            str(PurePath(config.data, config.tenants)),
+            world.log,
+            str(s3.address),
+        )
         nursery.start_soon(presence.run)
 
         async def facts() -> Mapping[str, Any]:

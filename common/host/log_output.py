@@ -29,11 +29,14 @@ class DescriptorOutput:
     """Writes lines to an open descriptor, standard error as a rule.
 
     A pipe or terminal that takes nothing now loses the line instead of stopping the daemon.
+
+    Args:
+        is_broken_off: what was written last was not a whole line.
     """
 
-    def __init__(self, descriptor: int = STANDARD_ERROR) -> None:
+    def __init__(self, descriptor: int = STANDARD_ERROR, *, is_broken_off: bool = False) -> None:
         self._descriptor = descriptor
-        self._is_broken_off = False
+        self._is_broken_off = is_broken_off
 
     def write(self, line: str) -> None:
         """Write one line in one call, without waiting.
@@ -84,8 +87,9 @@ class FileOutput:
         self._path = path
         self._max_bytes = max_bytes
         self._kept = kept
+        is_broken_off = _ends_within_a_line(path)
         self._file = _open_to_append(path)
-        self._output = DescriptorOutput(self._file)
+        self._output = DescriptorOutput(self._file, is_broken_off=is_broken_off)
 
     def write(self, line: str) -> None:
         """Write one line in one call.
@@ -129,6 +133,17 @@ class FileOutput:
 
 def _open_to_append(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether an earlier life's last line was not written whole, as on a full disk."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            return file.read(1) not in {b"", b"\n"}
+    except FileNotFoundError:
+        return False
 
 
 def _is_same_file(first: int, second: int) -> bool:

@@ -1,8 +1,9 @@
+import io
 from pathlib import Path
 
 import pytest
 
-from cli.daemons import PACKAGES, config_hints, merge, read_config, takes_many
+from cli.daemons import PACKAGES, config_hints, merge, read_config, takes_many, with_paths
 from cli.join import complete
 from cli.main import COMMANDS, main
 from common.errors import BadConfig
@@ -101,3 +102,49 @@ def test_a_cell_that_listens_on_all_interfaces_advertises_the_one_to_the_coordin
 def test_a_cell_that_listens_on_one_interface_advertises_nothing_else() -> None:
     table = complete({"listen": "192.0.2.1:7420"}, [Address("127.0.0.1", 7400)])
     assert "advertise" not in table
+
+
+@pytest.mark.fault("U1")
+def test_a_path_of_a_flag_is_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {"data": "gateway", "tenants": "keys", "log": "/var/log/gateway"}
+    assert merge(config_hints("gateway"), {}, flags) == {
+        "data": str(tmp_path / "gateway"),
+        "tenants": str(tmp_path / "keys"),
+        "log": "/var/log/gateway",
+    }
+
+
+@pytest.mark.fault("U1")
+def test_a_path_of_a_file_is_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    table = {"data": ".", "tenants": "keys", "log": "/var/log/gateway", "region": "eu"}
+    assert with_paths(table, tmp_path) == {
+        "data": str(tmp_path),
+        "tenants": str(tmp_path / "keys"),
+        "log": "/var/log/gateway",
+        "region": "eu",
+    }
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("how", ["-", "@"])
+def test_a_join_token_need_not_stand_on_the_command_line(
+    how: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is read, and found to be damaged."""
+    path = tmp_path / "token"
+    path.write_text("alv1-aaaa\n")
+    for role in ("cell", "gateway"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("alv1-aaaa\n"))
+        assert main([role, "join", how if how == "-" else f"@{path}"]) == 2
+        assert "alveary invite" in capsys.readouterr().err
+    assert main(["cell", "join", f"@{tmp_path / 'absent'}"]) == 2
+    assert "cannot read" in capsys.readouterr().err

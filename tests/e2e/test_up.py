@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e_swarm import Swarm, wait_until
+from e2e_swarm import BIN, Swarm, wait_until
 
 from cli.status import is_running
 
@@ -119,6 +119,50 @@ def test_ctrl_c_stops_all(small: Swarm) -> None:
     assert small.supervisor.stdout is not None
     small.supervisor.stdout.close()
     small.supervisor = None
+
+
+@pytest.mark.fault("F15")
+def test_no_new_tenant_key_is_made_in_the_place_of_a_missing_one(small: Swarm) -> None:
+    key = small.root / "gateway" / "tenants" / "default.json"
+    away = key.rename(small.root / "copy-of-key")
+    done = subprocess.run(small.command(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"there is no {key}" in done.stderr
+    assert "copy of it" in done.stderr
+    assert not key.exists()
+    away.rename(key)
+
+
+@pytest.mark.fault("F15")
+@pytest.mark.timeout(120)
+def test_a_cell_started_again_by_its_configuration_is_not_dead(small: Swarm) -> None:
+    small.start()
+    small.kill("cell-00")
+    config = small.root / "cell-00" / "config.toml"
+    again = subprocess.Popen(
+        [str(BIN / "alveary"), "cell", "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert again.stdout is not None
+        assert json.loads(again.stdout.readline())["ready"] is True
+        rows = {each["name"]: each for each in small.status()["processes"]}
+        assert (rows["cell-00"]["running"], rows["cell-00"]["pid"]) == (True, again.pid)
+    finally:
+        again.terminate()
+        again.wait(30)
+        assert again.stdout is not None
+        again.stdout.close()
+        small.stop()
+
+
+@pytest.mark.fault("L")
+def test_nothing_of_a_swarm_can_be_read_by_others(small: Swarm) -> None:
+    by_hand = {small.root / "coordinator", small.root / "coordinator" / "config.toml"}
+    for path in small.root.rglob("*"):
+        if path not in by_hand:
+            assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_status_of_a_stopped_swarm_says_what_to_do(small: Swarm) -> None:

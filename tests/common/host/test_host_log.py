@@ -150,6 +150,15 @@ def test_a_file_of_log_lines_is_rotated_by_size(tmp_path: Path) -> None:
     assert "line 099" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.fault("F3")
+def test_a_line_that_an_earlier_life_broke_off_is_ended_first(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("whole\nbroken o")
+    output = FileOutput(tmp_path / "log")
+    output.write("next\n")
+    output.close()
+    assert (tmp_path / "log").read_text() == "whole\nbroken o\nnext\n"
+
+
 @pytest.mark.fault("F3", "L")
 def test_a_log_is_for_its_owner_only(tmp_path: Path) -> None:
     FileOutput(tmp_path / "log").close()
