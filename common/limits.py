@@ -107,6 +107,12 @@ after some restarts; a heartbeat carries them all (576 bytes)."""
 MAX_SIGNATURE_V2_AHEAD_S: Final = 604_800
 """How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
 a lifetime could be counted from."""
+MAX_LEASES: Final = 100_000
+"""Gateways at the same time, and those that died within a lease's life."""
+MAX_LEASES_PER_TENANT: Final = 1_000
+"""The same for one tenant: a gateway that dies and starts again every second needs 300."""
+MAX_LEASES_PER_CALLER: Final = 8
+"""A gateway has one, with a key of its own for each start; a lost answer may leave another."""
 
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000
@@ -185,8 +191,8 @@ READ_AHEAD_BYTES: Final = 4 * MIB
 """Plaintext fetched ahead of what a reader has taken."""
 MAX_CELLS_REMEMBERED: Final = 8192
 """Cells whose latency and failures one process remembers: about 1 MiB."""
-MAX_ABANDONS_WAITING: Final = 100_000
-"""Segments of failed writes that a coordinator has not heard of yet; about 10 MiB."""
+MAX_ABANDONS_WAITING: Final = 50_000
+"""Segments of failed writes that a coordinator has not heard of yet; about 15 MiB."""
 MAX_REPORTS_WAITING: Final = 256
 """Bad shards seen and not yet reported; more are dropped: scrubbing finds them too."""
 
@@ -247,6 +253,7 @@ CELL_RESERVE_BYTES: Final = 64 * MIB
 
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
+assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S

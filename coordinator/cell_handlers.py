@@ -71,7 +71,7 @@ class CellHandlers:
 
     def recognise(self, caller: Caller, _: Request) -> None:
         """Introduce a caller whose key is a cell's."""
-        if self._swarm.knows(caller.peer_id):
+        if self._swarm.is_member(caller.peer_id):
             caller.introduce(caller.peer_id)
 
     async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:

@@ -52,6 +52,7 @@ from common.wire.messages import (
     WriteStart,
 )
 from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
+from coordinator.leases import LivingLease
 from coordinator.objects import Stored
 from coordinator.queues import Queue, Queues
 from coordinator.readers import Readers
@@ -156,13 +157,17 @@ class GatewayHandlers:
         if request.lease:
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
             return self._named(request.lease, request)
-        if len(self._leases) >= leases.MAX_LEASES:
-            raise Refused("too_many_leases")
+        owner = caller.peer_id
+        tenant = self._leases.begin(owner, caller.state[_TENANTS].values())
         now_ms = self._now_ms()
-        lease = await self._store.transact(
-            lambda sql: leases.open_lease(sql, caller.peer_id, now_ms)
-        )
-        self._leases.opened(lease, caller.peer_id, trio.current_time())
+        try:
+            lease = await self._store.transact(
+                lambda sql: leases.open_lease(sql, owner, tenant, now_ms)
+            )
+        except BaseException:
+            self._leases.not_opened(owner, tenant)
+            raise
+        self._leases.opened(LivingLease(lease, owner, tenant), trio.current_time())
         return self._named(lease, request)
 
     def _named(self, lease: int, request: LeaseRenew) -> Lease:
@@ -203,10 +208,12 @@ class GatewayHandlers:
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
         """Delete what cells have of segments that will not be committed."""
         self._tenant(caller, request.tenant_id)
-        if len(request.rings) != len(request.segments):
+        if not len(request.segments) == len(request.rings) == len(request.orders):
             raise Refused("bad_rings")
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
+        for (segment, ring), order in zip(named, request.orders, strict=True):
+            self._swarm.check_granted(segment, ring, order, caller.peer_id)
         await self._growing(self._queues.deletes, lambda sql: segments.abandon(sql, named))
         return Done()
 

@@ -9,22 +9,34 @@ Source: docs/placement.md, "Write leases".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import TypeVar
 
 from common.errors import Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, lease_of
+from common.limits import MAX_LEASES, MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT
 from common.ports import Sql
 from coordinator.schema import counter_value, next_number
 
-MAX_LEASES: Final = 100_000
-"""Gateways at the same time, and those that died within a lease's life."""
+K = TypeVar("K")
 
 
-def open_lease(sql: Sql, owner: PeerId, now_ms: int) -> int:
-    """Open a lease for a caller, durably, and return its number."""
+@dataclass(frozen=True, slots=True)
+class LivingLease:
+    """A lease that has not ended."""
+
+    lease: int
+    owner: PeerId
+    tenant: int
+    """On whose account it counts."""
+
+
+def open_lease(sql: Sql, owner: PeerId, tenant: int, now_ms: int) -> int:
+    """Open a lease for a caller on a tenant's account, durably, and return its number."""
     lease = next_number(sql, "lease")
-    sql.execute("INSERT INTO leases VALUES (?, ?, ?)", (lease, owner, now_ms))
+    sql.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", (lease, owner, tenant, now_ms))
     return lease
 
 
@@ -63,10 +75,10 @@ def end(sql: Sql, ended: Sequence[int]) -> None:
         )
 
 
-def alive(sql: Sql) -> list[tuple[int, PeerId]]:
-    """All leases that live, with their owners."""
-    rows = sql.execute("SELECT lease, owner FROM leases ORDER BY lease")
-    return [(lease, PeerId(owner)) for lease, owner in rows]
+def alive(sql: Sql) -> list[LivingLease]:
+    """All leases that live."""
+    rows = sql.execute("SELECT lease, owner, tenant FROM leases ORDER BY lease")
+    return [LivingLease(lease, PeerId(owner), tenant) for lease, owner, tenant in rows]
 
 
 class LeaseBook:
@@ -79,7 +91,11 @@ class LeaseBook:
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
         self._renewed: dict[int, float] = {}
-        self._owners: dict[int, PeerId] = {}
+        self._living: dict[int, LivingLease] = {}
+        self._of_owner: Counter[PeerId] = Counter()
+        self._of_tenant: Counter[int] = Counter()
+        self._count = 0
+        """With those that are being opened."""
         self._ending: set[int] = set()
 
     def __len__(self) -> int:
@@ -88,15 +104,52 @@ class LeaseBook:
     def __contains__(self, lease: int) -> bool:
         return lease in self._renewed
 
-    def load(self, leases: Iterable[tuple[int, PeerId]], now: float) -> None:
-        """Begin with the leases (and their owners) that the store holds."""
-        for lease, owner in leases:
-            self.opened(lease, owner, now)
+    def load(self, leases: Iterable[LivingLease], now: float) -> None:
+        """Begin with the leases that the store holds."""
+        for lease in leases:
+            self._count_up(lease.owner, lease.tenant)
+            self.opened(lease, now)
 
-    def opened(self, lease: int, owner: PeerId, now: float) -> None:
-        """A lease was opened durably."""
-        self._renewed[lease] = now
-        self._owners[lease] = owner
+    def begin(self, owner: PeerId, tenants: Iterable[int]) -> int:
+        """Count a lease that is about to be opened.
+
+        Args:
+            owner: who asks for it.
+            tenants: for whom the owner acts, at least one.
+
+        Returns:
+            The tenant on whose account it counts: that with the fewest, so that a gateway of many
+            is not stopped by one. The caller opens the lease in the store; then it says so with
+            :meth:`opened`, or :meth:`not_opened`.
+
+        Raises:
+            Refused: ``too_many_leases`` of this owner, of all its tenants, or of the swarm.
+        """
+        tenant = min(tenants, key=self._of_tenant.__getitem__)
+        if (
+            self._of_owner[owner] >= MAX_LEASES_PER_CALLER
+            or self._of_tenant[tenant] >= MAX_LEASES_PER_TENANT
+            or self._count >= MAX_LEASES
+        ):
+            raise Refused("too_many_leases")
+        self._count_up(owner, tenant)
+        return tenant
+
+    def _count_up(self, owner: PeerId, tenant: int) -> None:
+        self._count += 1
+        self._of_owner[owner] += 1
+        self._of_tenant[tenant] += 1
+
+    def not_opened(self, owner: PeerId, tenant: int) -> None:
+        """A lease that was begun was not opened."""
+        self._count -= 1
+        _count_down(self._of_owner, owner)
+        _count_down(self._of_tenant, tenant)
+
+    def opened(self, lease: LivingLease, now: float) -> None:
+        """A lease that was begun was opened durably."""
+        self._renewed[lease.lease] = now
+        self._living[lease.lease] = lease
 
     def check(self, lease: int, caller: PeerId) -> None:
         """Check that a caller may write under a lease: it is the caller's own, and lives.
@@ -106,7 +159,7 @@ class LeaseBook:
         """
         if lease not in self._renewed:
             raise Refused("lease_ended", lease=lease)
-        if self._owners[lease] != caller:
+        if self._living[lease].owner != caller:
             raise Refused("not_lease_owner", lease=lease)
 
     def check_segments(self, segments: Iterable[SegmentId], caller: PeerId) -> None:
@@ -132,7 +185,9 @@ class LeaseBook:
         given again.
         """
         for lease in [each for each, at in self._renewed.items() if now - at > self._ttl_s]:
-            del self._renewed[lease], self._owners[lease]
+            del self._renewed[lease]
+            gone = self._living.pop(lease)
+            self.not_opened(gone.owner, gone.tenant)
             self._ending.add(lease)
         return sorted(self._ending)
 
@@ -146,3 +201,9 @@ class LeaseBook:
     def ended(self, leases: Sequence[int]) -> None:
         """These leases have durably ended."""
         self._ending.difference_update(leases)
+
+
+def _count_down(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

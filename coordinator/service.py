@@ -254,7 +254,7 @@ async def _serve(
     await plain.look()
     now = trio.current_time()
 
-    def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[tuple[int, PeerId]]]:
+    def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[leases.LivingLease]]:
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
     kept = await plain.read(Kept)

@@ -12,9 +12,9 @@ from typing import Final
 import trio
 
 from common import limits
-from common.crypto.orders import Order, cell_order_key, issue
+from common.crypto.orders import Action, Order, cell_order_key, claimed_slot, issue, opened
 from common.errors import NotFound, Refused
-from common.ids import PeerId
+from common.ids import PeerId, SegmentId
 from common.ports import Chance
 from common.wire.messages import CellFacts, Endpoint
 from coordinator.cells import Cell, CellState
@@ -122,6 +122,11 @@ class Swarm:
         """Whether the key is a cell's."""
         return peer_id in self._by_id
 
+    def is_member(self, peer_id: PeerId) -> bool:
+        """Whether the key is that of a cell which was not removed."""
+        cell = self._by_id.get(peer_id)
+        return cell is not None and not cell.removed
+
     def order_key(self, cell: int) -> bytes:
         """The key under which orders for this cell are made."""
         return self._order_keys[cell]
@@ -131,6 +136,27 @@ class Swarm:
         if self.cells[cell].removed:
             return b""
         return issue(self._order_keys[cell], order)
+
+    def check_granted(self, segment: SegmentId, ring: int, order: bytes, caller: PeerId) -> None:
+        """Check that a segment was granted to a caller on a ring: grants are not remembered, but
+        nobody else can have made an order to write one of its shards.
+
+        Args:
+            order: for any slot; it may have expired.
+
+        Raises:
+            Refused: ``not_granted``.
+        """
+        cells = self.rings[ring].cells if ring in self.rings else ()
+        slot = claimed_slot(order)
+        if slot >= len(cells):
+            raise Refused("not_granted")
+        try:
+            granted = opened(self._order_keys[cells[slot]], order, caller=caller)
+        except Refused as error:
+            raise Refused("not_granted") from error
+        if granted.action is not Action.PUT or granted.segment_id != segment:
+            raise Refused("not_granted")
 
     def check_removal(self, cell: Cell, now: float) -> None:
         """Check that what lies on the rings of a cell can be read without it.

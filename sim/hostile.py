@@ -265,7 +265,8 @@ class Intruder:
         segment = found[2]
         if self._chance.random() < 0.5:
             await self._ask(
-                "abandoning another's segment", WriteAbandon(self._tenant, (segment,), (1,))
+                "abandoning another's segment",
+                WriteAbandon(self._tenant, (segment,), (1,), (bytes(100),)),
             )
             return
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
 import trio
 
@@ -18,6 +19,15 @@ from common.ports import Log
 from common.wire.messages import WriteAbandon
 
 RETRY_S = 5.0
+
+
+class Granted(NamedTuple):
+    """What shows a coordinator, which does not remember grants, that it granted a segment."""
+
+    segment_id: SegmentId
+    ring: int
+    order: bytes
+    """For one of its slots."""
 
 
 class Abandons:
@@ -32,21 +42,22 @@ class Abandons:
     def __init__(self, directory: Directory, log: Log) -> None:
         self._directory = directory
         self._log = log
-        self._waiting: dict[tuple[TenantId, int], dict[SegmentId, int]] = {}
+        self._waiting: dict[tuple[TenantId, int], dict[SegmentId, Granted]] = {}
         """By tenant and lease: one that has ended is refused, and must not take others with it."""
         self._count = 0
         self._changed = trio.Event()
 
-    def add(self, tenant_id: TenantId, segments: Iterable[tuple[SegmentId, int]]) -> None:
-        """Note segments with their rings; never waits. When too many wait, the rest stays until
+    def add(self, tenant_id: TenantId, segments: Iterable[Granted]) -> None:
+        """Note segments; never waits. When too many wait, the rest stays until
         the lease ends."""
-        for segment_id, ring in segments:
+        for granted in segments:
             if self._count >= MAX_ABANDONS_WAITING:
                 self._log.warning("too_many_abandoned_segments")
                 return
-            waiting = self._waiting.setdefault((tenant_id, lease_of(segment_id)), {})
-            self._count += segment_id not in waiting
-            waiting[segment_id] = ring
+            lease = lease_of(granted.segment_id)
+            waiting = self._waiting.setdefault((tenant_id, lease), {})
+            self._count += granted.segment_id not in waiting
+            waiting[granted.segment_id] = granted
             self._changed.set()
 
     async def run(self) -> None:
@@ -69,7 +80,12 @@ class Abandons:
             batch = dict(islice(waiting.items(), MAX_DELETE_BATCH))
             try:
                 await self._directory.call(
-                    WriteAbandon(tenant_id, tuple(batch), tuple(batch.values()))
+                    WriteAbandon(
+                        tenant_id,
+                        tuple(batch),
+                        tuple(each.ring for each in batch.values()),
+                        tuple(each.order for each in batch.values()),
+                    )
                 )
             except Refused as error:  # also when the lease has ended: then they are garbage anyway
                 self._log.warning("abandon_refused", segments=len(batch), error=str(error))

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from common.client.abandons import Granted
 from common.client.budget import Share
 from common.client.directory import Directory
 from common.client.resources import Resources, StripeHold
@@ -24,7 +25,7 @@ from common.erasure.code import make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe, encode_stripe
 from common.errors import Unavailable
-from common.ids import SegmentId, TenantId
+from common.ids import TenantId
 from common.limits import (
     INLINE_STRIPE_BYTES,
     SMALL_OBJECT_BYTES,
@@ -49,6 +50,8 @@ class Written:
     pages: tuple[Page, ...]
     segments: tuple[NewSegment, ...]
     upload_key: bytes = field(repr=False)
+    granted: tuple[Granted, ...] = ()
+    """What to abandon."""
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -124,9 +127,9 @@ class _Writer:
         """One for each stage: no two seal under one key, whatever ids a coordinator grants."""
         self._extents: list[Extent] = []
         self._segments: list[NewSegment] = []
-        self.begun: list[tuple[SegmentId, int]] = []
-        """Segments of which some cell may have something, with their rings."""
-        self._given_up: list[tuple[SegmentId, int]] = []
+        self.begun: list[Granted] = []
+        """Segments of which some cell may have something."""
+        self._given_up: list[Granted] = []
 
     async def write(self, size: int) -> Written:
         if size <= SMALL_OBJECT_BYTES:
@@ -136,10 +139,10 @@ class _Writer:
             await self._write_large(size)
         self._resources.abandons.add(self._tenant_id, self._given_up)
         pages = pages_of_extents(self._extents)
-        return Written(size, pages, tuple(self._segments), self._upload_key)
+        return Written(size, pages, tuple(self._segments), self._upload_key, tuple(self.begun))
 
     def _stage(self, grant: Grant, size: int) -> _Stage:
-        self.begun.append((grant.segment_id, grant.ring))
+        self.begun.append(grant.granted)
         return _Stage(grant, size, self._upload_key, next(self._numbers), self._tenant_id)
 
     def _keep(self, stage: _Stage, segment: NewSegment) -> None:
@@ -188,7 +191,7 @@ class _Writer:
             if segment is not None:
                 self._keep(stage, segment)
                 return
-            self._given_up.append((grant.segment_id, grant.ring))
+            self._given_up.append(grant.granted)
         raise Unavailable("write_quorum_lost")
 
     async def _encode_all(self, stage: _Stage, plain: Buffer) -> list[EncodedStripe]:
@@ -241,7 +244,7 @@ class _Writer:
             while True:
                 if not head.is_whole or not tries:
                     raise Unavailable("write_quorum_lost")
-                self._given_up.append((stage.grant.segment_id, stage.grant.ring))
+                self._given_up.append(stage.grant.granted)
                 head.is_replayed = True
                 await self._pause(tries.pop(0))
                 grant = await line.take_again()

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from common.client.abandons import Granted
 from common.client.directory import Directory
 from common.client.resources import Background
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
@@ -49,6 +50,11 @@ class Grant:
     orders: tuple[bytes, ...]
     good_until: float
     """Monotonic: from then on its orders are too old to begin with."""
+
+    @property
+    def granted(self) -> Granted:
+        """What to abandon it with."""
+        return Granted(self.segment_id, self.ring, next(filter(None, self.orders), b""))
 
 
 class GrantedIds:

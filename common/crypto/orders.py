@@ -88,6 +88,12 @@ def issue(order_key: bytes, order: Order) -> bytes:
     return body + _mac(order_key, body)
 
 
+def claimed_slot(data: bytes) -> int:
+    """The slot that an order is for, if it is one: to find the key to check it with. MAX_SLOTS for
+    what is none."""
+    return data[2] if len(data) == ORDER_BYTES else MAX_SLOTS
+
+
 def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
     """The order in ``data`` if it was given to this caller for the cell of this key, at whatever
     time: it shows who calls, and permits nothing.

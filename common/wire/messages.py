@@ -407,12 +407,14 @@ class WriteStart(Request):
 @dataclass(frozen=True, slots=True)
 class WriteAbandon(Request):
     """These segments will never be committed: delete what the cells have of them. Committed ones
-    are left alone."""
+    are left alone. Refused ``not_granted`` when an order is not for its segment."""
 
     tenant_id: Tenant
     segments: Annotated[tuple[Segment, ...], Max(limits.MAX_DELETE_BATCH)]
     rings: Annotated[tuple[int, ...], Max(limits.MAX_DELETE_BATCH)] = ()
     """The ring of each, as granted: coordinators do not remember grants."""
+    orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_DELETE_BATCH)] = ()
+    """An order of each grant, for any slot: it shows that the segment was granted."""
     code: ClassVar[int] = 52
     reply: ClassVar[type[Reply]] = Done
 

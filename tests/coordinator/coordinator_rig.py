@@ -99,6 +99,7 @@ class Gateway(Peer):
         self.proof = chance.randbytes(32)
         self.chance = chance
         self.lease = 0
+        self.granted = {}
 
     async def open(self, seen=()):
         await self.call(m.TenantOpen(self.tenant_id, self.proof, seen))
@@ -117,7 +118,19 @@ class Gateway(Peer):
     async def segment(self, size=100, durable=None):
         """A written segment, ready to be committed."""
         grant = (await self.grant(size)).grants[0]
+        self.granted[grant.segment_id] = grant
         return written(grant, size, self.chance, durable)
+
+    def abandon_of(self, *segments, **fields):
+        grants = [self.granted[each] for each in segments]
+        given = {
+            "tenant_id": self.tenant_id,
+            "segments": tuple(segments),
+            "rings": tuple(each.ring for each in grants),
+            "orders": tuple(each.orders[0] for each in grants),
+            **fields,
+        }
+        return m.WriteAbandon(**given)
 
     async def make_bucket(self, name=BUCKET):
         return await self.call(

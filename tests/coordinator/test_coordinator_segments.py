@@ -6,11 +6,11 @@ from coordinator_rig import bare, page, running
 
 from common.errors import Refused, Unavailable
 from common.ids import PeerId, lease_of, segment_id
-from common.limits import SEGMENT_BYTES
+from common.limits import MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT, SEGMENT_BYTES
 from common.wire import messages as m
 from common.wire.messages import COMMITTED, GARBAGE, PENDING
 from coordinator.drops import Grace
-from coordinator.leases import LeaseBook
+from coordinator.leases import LeaseBook, LivingLease
 
 
 def root_of(segment, slot):
@@ -155,8 +155,7 @@ async def test_abandoned_segments_are_deleted_and_cannot_be_committed(autojump_c
         committed, _ = await gateway.put(b"kept")
         segment = await gateway.segment()
         kept = committed.segments[0].segment_id
-        rings = (segment.ring, committed.segments[0].ring)
-        await gateway.call(m.WriteAbandon(gateway.tenant_id, (segment.segment_id, kept), rings))
+        await gateway.call(gateway.abandon_of(segment.segment_id, kept))
         assert rig.one("SELECT count(*) FROM deletes") == 6
         with pytest.raises(Refused, match="segment_abandoned"):
             await gateway.call(gateway.commit_of(b"name", [segment]))
@@ -172,13 +171,66 @@ async def test_nobody_abandons_anothers_segments(autojump_clock):
         await gateway.make_bucket()
         segment = await gateway.segment()
         with pytest.raises(Refused, match="not_lease_owner"):
-            await other.call(
-                m.WriteAbandon(other.tenant_id, (segment.segment_id,), (segment.ring,))
-            )
-        with pytest.raises(Refused, match="bad_rings"):
-            await gateway.call(m.WriteAbandon(gateway.tenant_id, (segment.segment_id,), ()))
+            await other.call(gateway.abandon_of(segment.segment_id, tenant_id=other.tenant_id))
+        for missing in ({"rings": ()}, {"orders": ()}):
+            with pytest.raises(Refused, match="bad_rings"):
+                await gateway.call(gateway.abandon_of(segment.segment_id, **missing))
         assert rig.one("SELECT count(*) FROM deletes") == 0
         await gateway.call(gateway.commit_of(b"name", [segment]))
+
+
+@pytest.mark.fault("M6")
+async def test_only_what_was_granted_under_a_lease_can_be_abandoned(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        first, second = [(await gateway.segment()).segment_id for _ in range(2)]
+        orders = gateway.granted[first].orders
+        invented = segment_id(gateway.lease, bytes(10))
+        for wrong in (
+            gateway.abandon_of(first, segments=(invented,)),
+            gateway.abandon_of(first, segments=(second,)),
+            gateway.abandon_of(first, rings=(999,)),
+            gateway.abandon_of(first, orders=(bytes(100),)),
+            gateway.abandon_of(first, orders=(b"",)),
+            gateway.abandon_of(first, orders=(orders[0][:-1] + b"x",)),
+            gateway.abandon_of(first, second, orders=(orders[0], orders[1])),
+        ):
+            with pytest.raises(Refused, match="not_granted"):
+                await gateway.call(wrong)
+        assert rig.one("SELECT count(*) FROM deletes") == 0
+        assert rig.one("SELECT count(*) FROM abandoned") == 0
+        await gateway.call(gateway.abandon_of(first, orders=(orders[3],)))
+        assert rig.sql("SELECT segment_id FROM abandoned") == [(first,)]
+
+
+@pytest.mark.fault("M6")
+async def test_leases_are_limited_for_each_caller(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        for _ in range(MAX_LEASES_PER_CALLER):
+            await gateway.open_lease()
+        with pytest.raises(Refused, match="too_many_leases"):
+            await gateway.open_lease()
+        await rig.restart()
+        await gateway.open()
+        with pytest.raises(Refused, match="too_many_leases"):
+            await gateway.open_lease()
+        await trio.sleep(310)  # those that nobody renewed have ended
+        await gateway.open()
+        await gateway.open_lease()
+
+
+@pytest.mark.fault("M6")
+def test_leases_are_limited_for_each_tenant_and_count_for_the_one_that_has_the_fewest():
+    book = LeaseBook(10)
+    callers = [PeerId(number.to_bytes(32, "big")) for number in range(MAX_LEASES_PER_TENANT + 2)]
+    for caller in callers[2:]:
+        assert book.begin(caller, [1]) == 1
+    with pytest.raises(Refused, match="too_many_leases"):
+        book.begin(callers[0], [1])
+    assert book.begin(callers[0], [1, 2]) == 2
+    book.not_opened(callers[2], 1)
+    assert book.begin(callers[1], [1]) == 1
 
 
 async def test_nobody_writes_under_anothers_lease(autojump_clock):
@@ -336,7 +388,7 @@ def test_grace_counts_from_when_a_row_was_first_seen():
 def test_an_expired_lease_is_given_to_be_ended_until_that_is_done():
     owner = PeerId(bytes(32))
     book = LeaseBook(10)
-    book.load([(1, owner), (2, owner)], 0)
+    book.load([LivingLease(1, owner, 1), LivingLease(2, owner, 1)], 0)
     book.renew(2, owner, 5)
     assert book.take_expired(10) == []
     assert book.take_expired(11) == [1]

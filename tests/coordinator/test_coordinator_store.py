@@ -28,7 +28,7 @@ def prepare(sql):
         sql, 1, m.BucketCreate(TENANT_ID, BucketId(bytes(16)), "bucket", b""), 0, most_buckets=1
     )
     rings.apply(sql, RingPlan(((1, 2, 3, 4, 5, 6),), (), ()), CLASS, 0)
-    return leases.open_lease(sql, WRITER, 0)
+    return leases.open_lease(sql, WRITER, 1, 0)
 
 
 def commit_of(number, lease, name=None, condition=None):
@@ -79,7 +79,7 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path):
     assert [each.segment_id for each in found.stored] == [
         commit_of(1, lease).segments[0].segment_id
     ]
-    assert await store.read(leases.alive) == [(lease, WRITER)]
+    assert await store.read(leases.alive) == [leases.LivingLease(lease, WRITER, 1)]
     await store.close()
 
 

@@ -89,7 +89,7 @@ class Life:
             rings.apply(sql, plan, Redundancy(K, N, QUORUM), 0)
             request = BucketCreate(TENANT_ID, BucketId(b"b" * 16), BUCKET, b"")
             buckets.create(sql, 1, request, 0, most_buckets=1)
-            return leases.open_lease(sql, GATEWAY, 0)
+            return leases.open_lease(sql, GATEWAY, 1, 0)
 
         self.living = [await self.store.transact(work)]
 
