@@ -6,7 +6,6 @@ Source: docs/threat-model.md, docs/manifest-format.md.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import secrets
 import string
@@ -79,11 +78,11 @@ def read_tenant(path: Path) -> TenantKey:
 
 
 def tenant_body(name: str, tenant: TenantKey) -> dict[str, Any]:
-    """What the coordinator is told of a tenant: a digest that checks its proof, not its key."""
+    """What the coordinator is told of a tenant: what checks its proofs, not its key."""
     return {
         "name": name,
         "tenant_id": tenant.tenant_id.hex(),
-        "proof_digest": hashlib.sha256(tenant.proof()).hexdigest(),
+        "proof_key": tenant.proof_key().hex(),
     }
 
 

@@ -1,6 +1,6 @@
 """``alveary tenant`` and ``alveary key``.
 
-Keys are made here, at the operator's: the coordinator gets a digest of the tenant's proof and
+Keys are made here, at the operator's: the coordinator gets a public key of the tenant's proofs and
 records that only the tenant's key opens.
 
 Source: docs/threat-model.md.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 import re
@@ -20,6 +19,7 @@ from urllib.parse import unquote
 
 import trio
 
+from common.crypto.identity import PUBLIC_KEY_BYTES, is_sound_key
 from common.errors import AlvearyError, NotFound, Refused, Unavailable
 from common.format.token import (
     ROLE_CELL,
@@ -173,7 +173,7 @@ class Api:
                 {
                     "name": Field("string", "letters, digits, dots, dashes"),
                     "tenant_id": Field("string", "32 hex digits"),
-                    "proof_digest": Field("string", "SHA-256 of the tenant's proof, in hex"),
+                    "proof_key": Field("string", "public key of the tenant's proofs, in hex"),
                 },
                 201,
             ),
@@ -340,9 +340,11 @@ class Api:
     async def _create_tenant(self, _: Mapping[str, str], body: Json) -> Json:
         name = _matching(body, "name", _NAME)
         tenant_id = _hex(body, "tenant_id", 16)
-        digest = _hex(body, "proof_digest", hashlib.sha256().digest_size)
+        key = _hex(body, "proof_key", PUBLIC_KEY_BYTES)
+        if not is_sound_key(key):
+            raise Refused("bad_value", message="proof_key: not a public key of anybody")
         now_ms = int(self._clock.now() * 1000)
-        await self._store.transact(lambda sql: tenants.create(sql, name, tenant_id, digest, now_ms))
+        await self._store.transact(lambda sql: tenants.create(sql, name, tenant_id, key, now_ms))
         self._log.info("tenant_created", name=name)
         return {"name": name, "tenant_id": tenant_id.hex()}
 

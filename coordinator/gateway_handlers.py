@@ -12,12 +12,14 @@ from typing import Any, Final, TypeVar
 import trio
 
 from common.client.server import Answer, Caller
+from common.crypto.identity import signature_holds
 from common.crypto.orders import Action, Order
 from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT, ORDER_LIFETIME_S, SEGMENT_BYTES
 from common.ports import Chance, Entropy, Sql, Store, WallClock
+from common.wire.control import tenant_message
 from common.wire.messages import (
     AccessKey,
     AccessKeyGet,
@@ -124,9 +126,10 @@ class GatewayHandlers:
         opened: dict[TenantId, int] = caller.state.setdefault(_TENANTS, {})
         if len(opened) >= MAX_TENANTS_PER_CONNECTION:
             raise Refused("too_many_tenants")
-        number = await self._store.read(
-            lambda sql: tenants.open_tenant(sql, request.tenant_id, request.proof)
-        )
+        number, key = await self._store.read(lambda sql: tenants.proof_key(sql, request.tenant_id))
+        message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
+        if not signature_holds(key, message, request.signature):
+            raise Refused("bad_proof")
         opened[request.tenant_id] = number
         # Of the tenant, not of the key: it can make as many keys as it likes.
         caller.introduce(("tenant", number))

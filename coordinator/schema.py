@@ -32,7 +32,7 @@ _VERSION_1: Final = (
     # --- who --------------------------------------------------------------------------------
     """CREATE TABLE tenants (
         tenant INTEGER PRIMARY KEY, tenant_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
-        proof_digest BLOB NOT NULL, created_ms INTEGER NOT NULL,
+        proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
         objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
         uploads INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE access_keys (

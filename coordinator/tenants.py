@@ -1,14 +1,12 @@
 """Tenants and their sealed access keys. Functions of a transaction.
 
-The coordinator knows of a tenant's key only the digest of a proof derived from it.
+The coordinator knows of a tenant's key only the public half of a signing key derived from it.
 
 Source: docs/threat-model.md.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 
 from common.errors import NotFound, Refused
@@ -39,42 +37,39 @@ class AccessKeyRow:
     created_ms: int
 
 
-def open_tenant(sql: Sql, tenant_id: bytes, proof: bytes) -> int:
-    """The tenant's number, if the proof holds.
+def proof_key(sql: Sql, tenant_id: bytes) -> tuple[int, bytes]:
+    """The tenant's number, and the public key of its proofs.
 
     Raises:
-        Refused: ``bad_proof``; also when there is no such tenant.
+        Refused: ``bad_proof``: there is no such tenant, which is nobody's business.
     """
     row = sql.execute(
-        "SELECT tenant, proof_digest FROM tenants WHERE tenant_id = ?", (tenant_id,)
+        "SELECT tenant, proof_key FROM tenants WHERE tenant_id = ?", (tenant_id,)
     ).fetchone()
-    expected = bytes(32) if row is None else row[1]
-    holds = hmac.compare_digest(hashlib.sha256(proof).digest(), expected)
-    if row is None or not holds:
+    if row is None:
         raise Refused("bad_proof")
-    number: int = row[0]
-    return number
+    return row[0], row[1]
 
 
-def create(sql: Sql, name: str, tenant_id: bytes, proof_digest: bytes, now_ms: int) -> None:
+def create(sql: Sql, name: str, tenant_id: bytes, proof_key: bytes, now_ms: int) -> None:
     """Make a tenant; the same again is fine.
 
     Raises:
         Refused: ``tenant_exists``: the name or the id is another tenant's; ``too_many_tenants``.
     """
     rows = sql.execute(
-        "SELECT name, tenant_id, proof_digest FROM tenants WHERE name = ? OR tenant_id = ?",
+        "SELECT name, tenant_id, proof_key FROM tenants WHERE name = ? OR tenant_id = ?",
         (name, tenant_id),
     ).fetchall()
     if rows:
-        if len(rows) == 1 and tuple(rows[0]) == (name, tenant_id, proof_digest):
+        if len(rows) == 1 and tuple(rows[0]) == (name, tenant_id, proof_key):
             return
         raise Refused("tenant_exists")
     if sql.execute("SELECT count(*) FROM tenants").fetchone()[0] >= MAX_TENANTS:
         raise Refused("too_many_tenants")
     sql.execute(
-        "INSERT INTO tenants (tenant_id, name, proof_digest, created_ms) VALUES (?, ?, ?, ?)",
-        (tenant_id, name, proof_digest, now_ms),
+        "INSERT INTO tenants (tenant_id, name, proof_key, created_ms) VALUES (?, ?, ?, ?)",
+        (tenant_id, name, proof_key, now_ms),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -258,7 +257,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.cells.append(daemon)
         await self._nursery.start(daemon.keep)
 
-    async def make_tenant(self, name: str, tenant_id: TenantId, proof: bytes) -> None:
+    async def make_tenant(self, name: str, tenant_id: TenantId, proof_key: bytes) -> None:
         """Register a tenant with the coordinator."""
         await self.operate(
             "POST",
@@ -266,14 +265,14 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             {
                 "name": name,
                 "tenant_id": tenant_id.hex(),
-                "proof_digest": hashlib.sha256(proof).hexdigest(),
+                "proof_key": proof_key.hex(),
             },
         )
 
     async def _make_tenant(self, coordinator_id: str) -> None:
         chance = self.swarm.random("tenant")
         self.tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
-        await self.make_tenant("sim", self.tenant.tenant_id, self.tenant.proof())
+        await self.make_tenant("sim", self.tenant.tenant_id, self.tenant.proof_key())
         self.credentials = Credentials("AKSIM", chance.randbytes(20).hex())
         record = AccessKeyRecord(secret=self.credentials.secret_key, created_ms=0)
         sealed = seal_access_key(self.tenant, "AKSIM", record, chance.randbytes)

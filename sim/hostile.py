@@ -15,10 +15,12 @@ import trio
 from common.client.peers import PeerPool
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
+from common.crypto.keys import TenantKey
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.errors import AlvearyError, Refused
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Address
+from common.wire.control import tenant_message
 from common.wire.messages import (
     BucketCreate,
     BucketDelete,
@@ -72,15 +74,17 @@ class Intruder:
             chance=world.chance,
             log=world.log,
         )
-        self._tenant = TenantId(self._chance.randbytes(16))
+        self._key_of_tenant = TenantKey(
+            TenantId(self._chance.randbytes(16)), self._chance.randbytes(32)
+        )
+        self._tenant = self._key_of_tenant.tenant_id
         self._bucket_id = BucketId(self._chance.randbytes(16))
-        self._proof = self._chance.randbytes(32)
         self._secret = b""
         self._coordinator_id = PeerId(b"")
 
     async def prepare(self) -> None:
         """Come to have a tenant, and to know the swarm's secret and who the coordinator is."""
-        await self._cluster.make_tenant("intruder", self._tenant, self._proof)
+        await self._cluster.make_tenant("intruder", self._tenant, self._key_of_tenant.proof_key())
         disk = self._cluster.coordinator.node.world.disk
         self._secret = bytes.fromhex((await read_file(disk, "swarm.secret")).decode().strip())
         identity = bytes.fromhex((await read_file(disk, "identity.key")).decode().strip())
@@ -206,12 +210,12 @@ class Intruder:
     async def _open_own(self) -> bool:
         """Open the intruder's own tenant, which is its right."""
         try:
-            await self._pool.call(
-                COORDINATOR,
-                self._coordinator_id,
-                TenantOpen(self._tenant, self._proof),
-                timeout_s=CALL_TIMEOUT_S,
+            connection = await self._pool.connection(
+                COORDINATOR, self._coordinator_id, timeout_s=CALL_TIMEOUT_S
             )
+            message = tenant_message(connection.channel, self._identity.peer_id, self._tenant)
+            proof = self._key_of_tenant.prove(message)
+            await connection.call(TenantOpen(self._tenant, proof), timeout_s=CALL_TIMEOUT_S)
         except AlvearyError:
             return False
         return True
@@ -222,7 +226,7 @@ class Intruder:
     async def _ask_without_tenant(self) -> None:
         victim = self._cluster.tenant.tenant_id
         requests: list[Request] = [
-            TenantOpen(victim, self._chance.randbytes(32)),
+            TenantOpen(victim, self._chance.randbytes(64)),
             ObjectGet(victim, BUCKET, self._key(), None, True, 0, 100),
             ObjectsDelete(victim, BUCKET, (DeleteItem(self._key(), None, Condition()),)),
             BucketDelete(victim, BUCKET),

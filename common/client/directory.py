@@ -22,6 +22,7 @@ from common.ports import Address
 from common.protocol.answers import check_answer
 from common.protocol.positions import Known
 from common.wire import messages
+from common.wire.control import tenant_message
 from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
 
 RETRY_FOR_S: Final = 8.0
@@ -201,7 +202,9 @@ class Directory:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             raise Refused("no_such_tenant")
-        await connection.call(TenantOpen(tenant_id, tenant.proof(), self._known.packed()))
+        message = tenant_message(connection.channel, self._pool.peer_id, tenant_id)
+        proof = tenant.prove(message)
+        await connection.call(TenantOpen(tenant_id, proof, self._known.packed()))
         opened.add(tenant_id)
 
     async def _open_all(self, connection: PeerConnection) -> None:

@@ -81,6 +81,11 @@ class PeerConnection:
         return Load(self._core.calls_in_flight, self._outbox.unsent_bytes)
 
     @property
+    def channel(self) -> bytes:
+        """What names this connection to both its ends, 64 bytes: for signatures bound to it."""
+        return self._core.channel
+
+    @property
     def remote(self) -> str:
         """The other end, for logs."""
         return self._stream.remote
@@ -401,6 +406,11 @@ class PeerPool:
         self._greeting = greeting
         self._peers: dict[tuple[Address, PeerId], _Peer] = {}
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who we prove to be."""
+        return self._identity.peer_id
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the connections until cancelled; no call works before this has started."""

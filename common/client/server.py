@@ -66,11 +66,13 @@ IDLE_WORKERS = 4
 class Caller:
     """Who calls, as handlers see it: one per connection."""
 
-    def __init__(self, peer_id: PeerId, remote: str) -> None:
+    def __init__(self, peer_id: PeerId, remote: str, channel: bytes) -> None:
         self.peer_id = peer_id
         """Proven by signature."""
         self.remote = remote
         """For logs."""
+        self.channel = channel
+        """What names this connection to both its ends: for signatures bound to it."""
         self.account: Hashable | None = None
         """Whose share of the server's memory its requests take; None: a stranger."""
         self.state: dict[str, Any] = {}
@@ -412,7 +414,7 @@ class _ServerConnection:
             raise
         if isinstance(event, Proved):
             await stream.send(core.ready())
-            caller = Caller(event.peer_id, stream.remote)
+            caller = Caller(event.peer_id, stream.remote, core.channel)
             if self._server.recognise is None:
                 caller.introduce(event.peer_id)
             return caller

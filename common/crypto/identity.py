@@ -26,15 +26,38 @@ def peer_id_of(public_key: bytes) -> PeerId:
     return PeerId(hashlib.sha256(public_key).digest())
 
 
+_FIELD: Final = 2**255 - 19
+_SIGN: Final = 1 << 255
+_Y8: Final = int("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+_LOW_ORDER_Y: Final = frozenset({0, 1, _FIELD - 1, _Y8, _FIELD - _Y8})
+"""The second coordinates of the eight points whose order divides 8: (0, 1) of order 1, (0, -1) of
+order 2, two of order 4 and four of order 8, with both signs."""
+
+
+def is_sound_key(public_key: bytes) -> bool:
+    """Whether 32 bytes can be the public key of somebody: not in one of the encodings under which
+    anyone can make signatures that hold, or that a second encoding names the same point.
+
+    Whether they are a point at all shows when a signature is checked.
+
+    Source: RFC 8032, 5.1.3; Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs" (2020).
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        return False
+    y = int.from_bytes(public_key, "little") & ~_SIGN
+    return y < _FIELD and y not in _LOW_ORDER_Y
+
+
 def signature_holds(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether an Ed25519 signature is good.
 
     Args:
-        public_key: 32 raw bytes of a foreign key; anything else is simply not good.
+        public_key: 32 raw bytes of a foreign key; anything else, and a key that is not sound, is
+            simply not good.
         message: what was signed; the caller separates domains.
         signature: 64 bytes; anything else is simply not good.
     """
-    if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+    if not is_sound_key(public_key) or len(signature) != SIGNATURE_BYTES:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)

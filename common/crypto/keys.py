@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
+from common.crypto.identity import KeyPair
 from common.errors import BadConfig, Corrupt
 from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
 from common.limits import AEAD_TAG_BYTES
@@ -76,10 +77,22 @@ class TenantKey:
         if len(self.tenant_id) != TENANT_ID_BYTES or len(self.key) != KEY_BYTES:
             raise BadConfig("bad_tenant_key")
 
-    def proof(self) -> bytes:
-        """32 bytes that prove to a coordinator, which keeps only their SHA-256, that the caller
-        has the key. They reveal nothing of it."""
-        return _derive(self.key, self.tenant_id, b"alveary tenant proof v1")
+    def _prover(self) -> KeyPair:
+        return KeyPair.from_private(_derive(self.key, self.tenant_id, b"alveary tenant proof v1"))
+
+    def proof_key(self) -> bytes:
+        """The public key, 32 bytes, by which coordinators check :meth:`prove`. It reveals nothing
+        of the tenant key, and nobody can act for the tenant with it."""
+        return self._prover().public_key
+
+    def prove(self, message: bytes) -> bytes:
+        """Sign that the caller has the tenant key: 64 bytes.
+
+        Args:
+            message: :func:`common.wire.control.tenant_message`: it names one connection to one
+                coordinator, so the signature is of no use elsewhere.
+        """
+        return self._prover().sign(message)
 
     def _purpose_key(self, purpose: str) -> bytes:
         key = self._purpose_keys.get(purpose)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from common.crypto.identity import is_sound_key
 from common.errors import BadConfig, PeerViolation
 from common.ports import Certificate, Identity
 
@@ -95,7 +96,10 @@ def shown_key(certificate: bytes | None) -> bytes:
         raise PeerViolation("wrong_server_key", cause="unreadable certificate") from error
     if not isinstance(key, Ed25519PublicKey):
         raise PeerViolation("wrong_server_key", cause="not an Ed25519 key")
-    return key.public_bytes_raw()
+    raw = key.public_bytes_raw()
+    if not is_sound_key(raw):
+        raise PeerViolation("wrong_server_key", cause="a key that is nobody's")
+    return raw
 
 
 def _certificate(identity: Identity) -> bytes:

@@ -46,6 +46,8 @@ class _Connection:
     """What both ends share: the frame reader and the walk through the table of states."""
 
     role: Role
+    _server_key: bytes
+    _nonce: bytes
 
     def __init__(self) -> None:
         self.state = State.GREETING
@@ -53,6 +55,12 @@ class _Connection:
         self.get_buffer = self._reader.get_buffer
         """Where to receive to: see :class:`common.wire.frame.FrameReader`."""
         self.bytes_received = self._reader.bytes_received
+
+    @property
+    def channel(self) -> bytes:
+        """The answerer's key and the nonce, 64 bytes: both ends know it, and no other connection
+        has it. Known to the caller once it was greeted."""
+        return self._server_key + self._nonce
 
     @property
     def wanted_bytes(self) -> int:
@@ -122,6 +130,7 @@ class CallerConnection(_Connection):
     def __init__(self, server_key: bytes) -> None:
         super().__init__()
         self._server_key = server_key
+        self._nonce = b""
         self._replies: dict[int, type[Reply] | None] = {}
         self._last_call_id = 0
         self.max_calls = 0
@@ -180,6 +189,7 @@ class CallerConnection(_Connection):
             if hello.version < PROTOCOL_VERSION or not hello.max_calls:
                 raise PeerViolation("bad_hello", version=hello.version)
             self.max_calls = min(hello.max_calls, MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
+            self._nonce = hello.nonce
             return Greeted(proof_message(self._server_key, hello.nonce))
         if kind == _READY:
             Ready.unpack(frame.header)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from common.errors import BY_WIRE_CODE, AlvearyError, PeerViolation
+from common.ids import PEER_ID_BYTES, TENANT_ID_BYTES, PeerId, TenantId
 from common.wire.records import Max, Record, Size
 
 PROTOCOL_VERSION: Final = 1
 PROOF_CONTEXT: Final = b"alveary native protocol 1: caller proof\0"
+TENANT_CONTEXT: Final = b"alveary native protocol 1: tenant proof\0"
 _MAX_FACTS_CHARACTERS: Final = 512
 
 
@@ -74,3 +76,14 @@ def proof_message(server_key: bytes, nonce: bytes) -> bytes:
     """What a caller signs: bound to this server's key and to this connection's nonce."""
     assert len(server_key) == len(nonce) == 32
     return PROOF_CONTEXT + server_key + nonce
+
+
+def tenant_message(channel: bytes, caller: PeerId, tenant_id: TenantId) -> bytes:
+    """What a caller signs with a tenant's key to act for the tenant: bound to the server's key and
+    the nonce of one connection, and to the caller who proved its own key on it.
+
+    Args:
+        channel: the server's key and the connection's nonce, 64 bytes.
+    """
+    assert (len(channel), len(caller), len(tenant_id)) == (64, PEER_ID_BYTES, TENANT_ID_BYTES)
+    return TENANT_CONTEXT + channel + caller + tenant_id

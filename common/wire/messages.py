@@ -312,10 +312,11 @@ class ShardsLost(Request):
 
 @dataclass(frozen=True, slots=True)
 class TenantOpen(Request):
-    """Let this connection act for a tenant; the proof is derived from the tenant key."""
+    """Let this connection act for a tenant. ``signature``: by the key derived from the tenant key,
+    of this connection (docs/protocol.md, "Tenants"); Refused ``bad_proof`` if it does not hold."""
 
     tenant_id: Tenant
-    proof: Digest
+    signature: Annotated[bytes, Size(64)]
     seen: Positions = ()
     code: ClassVar[int] = 48
     reply: ClassVar[type[Reply]] = Done

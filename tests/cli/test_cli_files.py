@@ -83,7 +83,7 @@ def test_the_coordinator_hears_neither_the_tenant_key_nor_the_secret() -> None:
     )
     assert secret_key not in said
     assert tenant.key.hex() not in said
-    assert tenant.proof().hex() not in said
+    assert tenant._prover().private_key.hex() not in said
     assert (len(access_key), len(secret_key)) == (20, 40)
 
 

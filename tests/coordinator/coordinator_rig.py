@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import hashlib
 import random
 from contextlib import asynccontextmanager
 
@@ -11,12 +10,14 @@ import trio
 
 from common.client.peers import PeerPool
 from common.crypto.identity import KeyPair
+from common.crypto.keys import TenantKey
 from common.erasure.geometry import Geometry
 from common.format.token import decode_token
 from common.ids import BucketId, SegmentId, TenantId, VersionId
 from common.ports import Address
 from common.protocol.answers import check_answer
 from common.wire import messages as m
+from common.wire.control import tenant_message
 from coordinator.config import Config
 from coordinator.service import STORE_NAME, serve
 from sim.http import SimTransport
@@ -96,13 +97,22 @@ class Gateway(Peer):
         super().__init__(rig, name)
         chance = random.Random(name)
         self.tenant_id = TenantId(chance.randbytes(16))
-        self.proof = chance.randbytes(32)
+        self.key = TenantKey(self.tenant_id, chance.randbytes(32))
         self.chance = chance
         self.lease = 0
         self.granted = {}
 
     async def open(self, seen=()):
-        await self.call(m.TenantOpen(self.tenant_id, self.proof, seen))
+        await self.prove(self.key, seen=seen)
+
+    async def prove(self, key, *, tenant_id=None, channel=None, caller=None, seen=()):
+        """Open a tenant, with a proof that may be bound to something else than it should."""
+        connection = await self.pool.connection(NATIVE, self.rig.serving.peer_id)
+        tenant_id = tenant_id or self.tenant_id
+        message = tenant_message(
+            channel or connection.channel, caller or self.identity.peer_id, tenant_id
+        )
+        await connection.call(m.TenantOpen(tenant_id, key.prove(message), seen))
 
     def new_id(self):
         return VersionId(self.chance.randbytes(16))
@@ -276,7 +286,7 @@ class Rig:
         body = {
             "name": name,
             "tenant_id": gateway.tenant_id.hex(),
-            "proof_digest": hashlib.sha256(gateway.proof).hexdigest(),
+            "proof_key": gateway.key.proof_key().hex(),
         }
         await self.operate("POST", "/v1/tenants", body)
         await gateway.connect()

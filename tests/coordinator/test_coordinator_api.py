@@ -10,7 +10,7 @@ from common.errors import BadConfig
 from coordinator.keeping import load_keys, read_whole, replace_keys, write_operator_file
 from sim.world import SimSwarm
 
-TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_digest": "11" * 32}
+TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_key": "11" * 32}
 
 
 async def test_only_operators_are_answered(autojump_clock):
@@ -74,7 +74,7 @@ async def test_the_description_names_every_route_and_every_route_is_there(autoju
         ("/v1/tenants", {}),
         ("/v1/tenants", {**TENANT, "name": "../x"}),
         ("/v1/tenants", {**TENANT, "tenant_id": "00"}),
-        ("/v1/tenants", {**TENANT, "proof_digest": "zz" * 32}),
+        ("/v1/tenants", {**TENANT, "proof_key": "zz" * 32}),
         ("/v1/tenants/t/keys", {"access_key_id": "A B", "sealed": ""}),
         ("/v1/tenants/t/keys", {"access_key_id": "AKEY", "sealed": "***"}),
         ("/v1/tenants/t/keys", {"access_key_id": "AKEY", "sealed": ""}),
@@ -92,7 +92,7 @@ async def test_tenants_and_keys_are_made_once(autojump_clock):
     async with running(cells=0) as rig:
         await rig.operate("POST", "/v1/tenants", TENANT)
         await rig.operate("POST", "/v1/tenants", TENANT)
-        for change in ({"tenant_id": "22" * 16}, {"proof_digest": "22" * 32}, {"name": "u"}):
+        for change in ({"tenant_id": "22" * 16}, {"proof_key": "22" * 32}, {"name": "u"}):
             answer = await rig.http("POST", "/v1/tenants", {**TENANT, **change})
             assert (answer.status_code, answer.json()["error"]) == (409, "tenant_exists")
         await rig.add_key("t")

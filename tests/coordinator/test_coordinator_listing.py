@@ -24,7 +24,7 @@ def store_of(objects=(), uploads=()):
     sql = connect_in_memory()
     migrate(sql)
     sql.execute(
-        "INSERT INTO tenants (tenant, tenant_id, name, proof_digest, created_ms)"
+        "INSERT INTO tenants (tenant, tenant_id, name, proof_key, created_ms)"
         " VALUES (1, ?, 't', x'', 0)",
         (TENANT,),
     )

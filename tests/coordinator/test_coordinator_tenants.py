@@ -1,11 +1,14 @@
 """Tenants see their own and nothing else; buckets belong to one of them."""
 
 import pytest
-from coordinator_rig import BUCKET, Gateway, page, running
+from coordinator_rig import BUCKET, NATIVE, Gateway, page, running
 
+from common.crypto.identity import KeyPair
+from common.crypto.keys import TenantKey
 from common.errors import NotFound, Outcome, Refused, Unavailable
 from common.ids import BucketId, TenantId
 from common.wire import messages as m
+from common.wire.control import tenant_message
 
 
 async def test_a_connection_acts_only_for_tenants_it_opened(autojump_clock):
@@ -26,13 +29,49 @@ async def test_a_connection_acts_only_for_tenants_it_opened(autojump_clock):
 async def test_a_tenant_opens_with_its_proof_only(autojump_clock):
     async with running(cells=0) as rig:
         gateway = await rig.add_gateway()
-        for tenant_id, proof in (
-            (gateway.tenant_id, bytes(32)),
-            (TenantId(bytes(16)), gateway.proof),
-            (TenantId(bytes(16)), bytes(32)),
+        other = TenantKey(gateway.tenant_id, bytes(32))
+        for key, tenant_id in (
+            (other, gateway.tenant_id),
+            (gateway.key, TenantId(bytes(16))),
+            (other, TenantId(bytes(16))),
         ):
             with pytest.raises(Refused, match="bad_proof"):
-                await gateway.call(m.TenantOpen(tenant_id, proof))
+                await gateway.prove(key, tenant_id=tenant_id)
+        with pytest.raises(Refused, match="bad_proof"):
+            await gateway.call(m.TenantOpen(gateway.tenant_id, bytes(64)))
+        await gateway.prove(gateway.key)
+
+
+@pytest.mark.fault("T")
+async def test_a_tenants_proof_is_good_on_one_connection_to_one_coordinator(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        connection = await gateway.pool.connection(NATIVE, rig.serving.peer_id)
+        key, nonce = connection.channel[:32], connection.channel[32:]
+        evil = KeyPair.from_private(bytes(32)).public_key
+        for channel in (evil + nonce, key + bytes(32)):
+            with pytest.raises(Refused, match="bad_proof"):
+                await gateway.prove(gateway.key, channel=channel)
+        with pytest.raises(Refused, match="bad_proof"):
+            await gateway.prove(gateway.key, caller=rig.serving.peer_id)
+        replayed = gateway.key.prove(
+            tenant_message(connection.channel, gateway.identity.peer_id, gateway.tenant_id)
+        )
+        await connection.call(m.TenantOpen(gateway.tenant_id, replayed))
+        await connection.close()
+        with pytest.raises(Refused, match="bad_proof"):
+            await gateway.call(m.TenantOpen(gateway.tenant_id, replayed))
+
+
+@pytest.mark.fault("T")
+async def test_the_store_of_a_coordinator_holds_nothing_to_act_for_a_tenant_with(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        stolen = rig.one("SELECT proof_key FROM tenants")
+        assert stolen == gateway.key.proof_key()
+        thief = TenantKey(gateway.tenant_id, stolen)
+        with pytest.raises(Refused, match="bad_proof"):
+            await gateway.prove(thief)
 
 
 @pytest.mark.fault("H3")

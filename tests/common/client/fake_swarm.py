@@ -15,7 +15,7 @@ from common.client.objects import SwarmClient, Written
 from common.client.peers import PeerPool
 from common.client.server import Caller, PeerServer
 from common.crypto.digest import leaf, page_digest, shard_root
-from common.crypto.identity import KeyPair
+from common.crypto.identity import KeyPair, signature_holds
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.manifest import Manifest, PageEntry
@@ -24,6 +24,7 @@ from common.limits import MAX_SEGMENTS_PER_GRANT
 from common.ports import Address, Buffer, Listener
 from common.protocol.get_plan import page_bytes
 from common.wire import messages as m
+from common.wire.control import tenant_message
 from sim.world import SimNode, SimSwarm
 
 TENANT = TenantKey(TenantId(b"t" * 16), b"k" * 32)
@@ -260,7 +261,8 @@ class FakeCoordinator:
         return sum(1 for request in self.requests if type(request) is kind)
 
     async def _tenant_open(self, request: m.TenantOpen, caller: Caller) -> m.Done:
-        assert request.proof == TENANT.proof()
+        message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
+        assert signature_holds(TENANT.proof_key(), message, request.signature)
         caller.state[request.tenant_id] = True  # type: ignore[index]
         return m.Done()
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from common.crypto.identity import KeyPair, peer_id_of, signature_holds
+from common.crypto.identity import KeyPair, is_sound_key, peer_id_of, signature_holds
 from common.errors import BadConfig
 from common.ports import Identity
 
@@ -62,6 +62,46 @@ def test_a_key_or_signature_of_another_length_does_not_hold(length):
 def test_a_public_key_that_is_no_point_does_not_hold():
     assert not signature_holds(b"\x02" + bytes(31), b"\x72", SIGNATURE)
     assert not signature_holds(b"\xff" * 32, b"\x72", SIGNATURE)
+
+
+LOW_ORDER = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    # The same points, encoded otherwise.
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+]
+
+
+@pytest.mark.fault("L")
+@pytest.mark.parametrize("key", LOW_ORDER)
+def test_a_key_of_low_order_proves_nothing(key):
+    public_key = bytes.fromhex(key)
+    assert not is_sound_key(public_key)
+    # The identity as R and zero as S hold for any message where the key times 8 is the identity.
+    forged = b"\x01" + bytes(63)
+    for number in range(16):
+        assert not signature_holds(public_key, bytes([number]), forged)
+
+
+@pytest.mark.fault("L")
+def test_a_key_in_a_second_encoding_proves_nothing():
+    for above in range(19):  # 2**255 - 19 + above is the same coordinate as above
+        for sign in (0, 1 << 255):
+            key = ((2**255 - 19 + above) | sign).to_bytes(32, "little")
+            assert not is_sound_key(key)
+    assert is_sound_key(PUBLIC)
+    assert all(is_sound_key(KeyPair.from_private(bytes([n]) * 32).public_key) for n in range(50))
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])

@@ -1,6 +1,5 @@
 """The key tree and sealed records."""
 
-import hashlib
 import hmac
 import itertools
 
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.crypto.identity import KeyPair
 from common.crypto.keys import (
     MAX_PURPOSES,
     RECORD_OVERHEAD_BYTES,
@@ -57,7 +57,9 @@ def test_a_sealed_record_has_the_documented_bytes():
 
 
 def test_the_proof_is_the_documented_derivation():
-    assert TenantKey(TENANT, KEY).proof() == hkdf(KEY, TENANT, b"alveary tenant proof v1", 32)
+    pair = KeyPair.from_private(hkdf(KEY, TENANT, b"alveary tenant proof v1", 32))
+    assert TenantKey(TENANT, KEY).proof_key() == pair.public_key
+    assert TenantKey(TENANT, KEY).prove(b"message") == pair.sign(b"message")
 
 
 @settings(max_examples=50, deadline=None)
@@ -138,8 +140,8 @@ def test_the_keys_of_the_tree_all_differ():
     derived = [
         KEY,
         upload,
-        key.proof(),
-        TenantKey(b"U" * 16, KEY).proof(),
+        key.proof_key(),
+        TenantKey(b"U" * 16, KEY).proof_key(),
         commitment_of(upload),
         commitment_of(KEY),
         *(segment_key(upload, segment.to_bytes(16, "big"), 0) for segment in range(50)),
@@ -177,7 +179,7 @@ def test_purposes_are_bounded():
 
 
 def test_a_proof_does_not_open_what_the_key_opens():
-    imposter = TenantKey(TENANT, TenantKey(TENANT, KEY).proof())
+    imposter = TenantKey(TENANT, TenantKey(TENANT, KEY).proof_key())
     with pytest.raises(Corrupt):
         imposter.open("manifest", CONTEXT, sealed_record())
-    assert hashlib.sha256(imposter.key).digest() != imposter.proof()
+    assert imposter.proof_key() != TenantKey(TENANT, KEY).proof_key()

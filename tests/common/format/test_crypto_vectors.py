@@ -31,7 +31,8 @@ def load(name):
 def test_keys():
     v = load("keys.json")
     tenant = keytree.TenantKey(unhex(v["tenant_id"]), unhex(v["tenant_key"]))
-    assert tenant.proof().hex() == v["proof"]
+    assert tenant.proof_key().hex() == v["proof_key"]
+    assert tenant.prove(b"message").hex() == v["proof_of_message"]
     upload, segment = unhex(v["upload_key"]), unhex(v["segment_id"])
     assert keytree.commitment_of(upload).hex() == v["commitment"]
     assert keytree.segment_key(upload, segment, v["number"]).hex() == v["segment_key"]
