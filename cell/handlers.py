@@ -19,7 +19,6 @@ from cell.uploads import Upload
 from common.client.server import Answer, Caller, Handler
 from common.crypto.orders import Action, Order, check, opened
 from common.errors import NotFound, Refused, Unavailable
-from common.ports import WallClock
 from common.wire.messages import (
     CellFactsGet,
     Done,
@@ -48,18 +47,19 @@ class Handlers:
     """Answers the requests of callers.
 
     Args:
+        order_time: seconds, by which orders expire.
         order_key: the key of orders; None as long as the coordinator has not told it.
     """
 
     def __init__(
         self,
         store: ShardStore,
-        clock: WallClock,
+        order_time: Callable[[], float],
         order_key: Callable[[], bytes | None],
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._clock = clock
+        self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
         self._all: dict[Upload, tuple[dict[int, Upload], int]] = {}
@@ -90,7 +90,7 @@ class Handlers:
         key = self._order_key()
         if key is None:
             raise Unavailable("not_ready")
-        checked = check(key, order, action=action, caller=caller.peer_id, now=self._clock.now())
+        checked = check(key, order, action=action, caller=caller.peer_id, now=self._order_time())
         return checked, (checked.segment_id, checked.slot)
 
     async def put(self, caller: Caller, request: ShardPut, payload: memoryview) -> Answer:

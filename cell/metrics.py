@@ -52,6 +52,7 @@ class Metrics:
                 ("read_only", "1 if nothing can be written."),
                 ("open_uploads", "Uploads in progress."),
                 ("volumes_removed", "Volumes that compaction removed since the start."),
+                ("clock_ahead_seconds", "How far the clock is ahead of the coordinator's."),
                 ("seconds_since_heartbeat", "Since a coordinator last answered; -1: never."),
             )
         }

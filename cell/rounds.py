@@ -17,6 +17,7 @@ from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from common.errors import AlvearyError, Refused
 from common.limits import (
+    CLOCK_OFF_S,
     MAX_DELETE_BATCH,
     MAX_HEARTBEAT_INTERVAL_S,
     MAX_SETTLE_BATCH,
@@ -68,6 +69,10 @@ class Rounds:
         """Under which orders are checked; None until a coordinator told it."""
         self.last_heartbeat: float | None = None
         """When a coordinator last answered, by trio's clock."""
+        self.clock_ahead_s = 0.0
+        """How far this machine's clock was ahead of the coordinator's when last heard."""
+        self._order_time_s = 0
+        self._order_time_at = 0.0
         self._store = store
         self._coordinators = coordinators
         self._positions = positions
@@ -117,6 +122,22 @@ class Rounds:
     def _pause_s(self) -> float:
         return self._interval_s
 
+    def order_time(self) -> float:
+        """Now, by the time in which orders expire: what a coordinator told last, and how long that
+        is ago by the monotonic clock. No wall clock has a part in it."""
+        return self._order_time_s + trio.current_time() - self._order_time_at
+
+    def _compare_clocks(self, clock_ms: int, asked_at: float, now: float) -> None:
+        """Note how far the clocks differ, and say so when that begins or ends to be much."""
+        was_off = abs(self.clock_ahead_s) > CLOCK_OFF_S
+        # The coordinator read its clock about halfway between question and answer.
+        self.clock_ahead_s = self._clock.now() - clock_ms / 1000 - (now - asked_at) / 2
+        is_off = abs(self.clock_ahead_s) > CLOCK_OFF_S
+        if is_off and not was_off:
+            self._log.warning("clock_off", ahead_of_coordinator_s=round(self.clock_ahead_s))
+        elif was_off and not is_off:
+            self._log.info("clock_right")
+
     async def heartbeat(self) -> bool:
         """Tell that the cell is alive and what is gone, and carry out what is to be deleted.
 
@@ -129,21 +150,27 @@ class Rounds:
         await self._held.update(self._store)
         confirmed = sorted(self._deleted)[:MAX_DELETE_BATCH]
         seen = self._positions.packed()
+        facts = await self._store.facts()
+        asked_at = trio.current_time()
         reply = await self._coordinators.call(
             Heartbeat(
                 self._address.host,
                 self._address.port,
-                await self._store.facts(),
+                facts,
                 tuple(ShardName(*each) for each in confirmed),
                 seen,
+                int(self._clock.now() * 1000),
             )
         )
         assert isinstance(reply, HeartbeatReply)
+        now = trio.current_time()
+        self._order_time_s, self._order_time_at = reply.order_time, now
+        self._compare_clocks(reply.clock_ms, asked_at, now)
         self._deleted.difference_update(confirmed)
         if self.order_key is None:
             self._log.info("heartbeat_answered", interval_s=reply.interval_s)
         self.order_key = reply.order_key
-        self.last_heartbeat = trio.current_time()
+        self.last_heartbeat = now
         self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_HEARTBEAT_INTERVAL_S)
         is_trusted = await self._positions.heard(seen, reply, trio.current_time())
         if not reply.deletes or not is_trusted:

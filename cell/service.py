@@ -96,7 +96,7 @@ async def serve(
         chance=world.chance,
         log=world.log,
     )
-    handlers = Handlers(store, world.clock, lambda: rounds.order_key, metrics)
+    handlers = Handlers(store, rounds.order_time, lambda: rounds.order_key, metrics)
     server = PeerServer(
         identity,
         handlers.by_request(),
@@ -207,6 +207,7 @@ async def _serve_http(
             open_uploads=handlers.open_uploads,
             volumes_removed=store.compaction.removed,
             seconds_since_heartbeat=since,
+            clock_ahead_seconds=rounds.clock_ahead_s,
         )
         reason = facts.read_only_reason
         if not reason and facts.free_bytes < CELL_LEAST_FREE_BYTES:
@@ -225,6 +226,7 @@ async def _serve_http(
             "free_bytes": facts.free_bytes,
             "medium_free_bytes": facts.medium_free_bytes,
             "seconds_since_heartbeat": round(since, 1),
+            "clock_ahead_s": round(rounds.clock_ahead_s, 1),
         }
 
     app = health_app(metrics.registry, health)

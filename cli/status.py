@@ -13,6 +13,7 @@ from cli.operators import DEFAULT_DATA, access_options, connect
 from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
 from common.errors import AlvearyError
 from common.host.disk import LOCK_NAME
+from common.limits import CLOCK_OFF_S
 
 
 def is_running(pid: int) -> bool:
@@ -84,6 +85,9 @@ def _remark(cell: dict[str, Any]) -> str:
         remarks.append(f"LOST {cell['lost_shards']} shards")
     if cell.get("read_only"):
         remarks.append(f"read-only: {cell.get('read_only_reason')}")
+    ahead_s = float(cell.get("clock_ahead_s", 0))
+    if abs(ahead_s) > CLOCK_OFF_S:
+        remarks.append(f"clock {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'}")
     return ", ".join(remarks)
 
 
@@ -133,6 +137,12 @@ def describe(answer: dict[str, Any]) -> str:
                 for name, value in space.items()
                 if name.endswith("_bytes") and isinstance(value, int)
             )
+        )
+    clocks = answer.get("clocks", {})
+    if clocks.get("cells_off"):
+        parts.append(
+            f"clocks   {clocks['cells_off']} cells differ from the coordinator's by more than"
+            f" {CLOCK_OFF_S} s; where all do, its own is wrong"
         )
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))

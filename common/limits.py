@@ -88,7 +88,13 @@ MAX_HEARTBEAT_INTERVAL_S: Final = 60
 # --- orders and leases -----------------------------------------------------------------------
 ORDER_LIFETIME_S: Final = 900
 ORDER_EXPIRY_GRACE_S: Final = 60
-"""How much a cell's clock may run ahead of the coordinator's before fresh-looking orders fail."""
+"""How far order time may jump when a coordinator starts again, so that no order dies of it."""
+ORDER_TIME_AHEAD_S: Final = 60
+"""How far what the store keeps of order time is ahead of it: the most that a start jumps."""
+ORDER_TIME_KEPT_EVERY_S: Final = 30
+CLOCK_OFF_S: Final = 60
+"""A cell's clock that differs from the coordinator's by more is shown and logged. Nothing fails by
+it, but times that people see are wrong, and S3 clients are refused from MAX_CLOCK_SKEW_S on."""
 WRITE_LEASE_TTL_S: Final = 300
 """A gateway that is gone for so long loses its uncommitted segments."""
 MAX_CLOCK_SKEW_S: Final = 900
@@ -254,6 +260,7 @@ CELL_RESERVE_BYTES: Final = 64 * MIB
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
+assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S

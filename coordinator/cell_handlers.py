@@ -30,6 +30,7 @@ from coordinator import cells, segments
 from coordinator.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
 from coordinator.history import History
 from coordinator.history_policy import Standing
+from coordinator.order_time import OrderTime
 from coordinator.queues import LOOK_AGAIN_S, Queue
 from coordinator.swarm import Swarm
 
@@ -50,6 +51,7 @@ class CellHandlers:
         swarm: Swarm,
         history: History,
         deletes: Queue,
+        order_time: OrderTime,
         clock: WallClock,
         log: Log,
         *,
@@ -60,6 +62,7 @@ class CellHandlers:
         self._swarm = swarm
         self._history = history
         self._queued = deletes
+        self._order_time = order_time
         self._clock = clock
         self._log = log
         self._name = swarm_name
@@ -118,6 +121,7 @@ class CellHandlers:
         self._watch(caller, cell)
         if moved or was_suspect:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
+        self._compare_clocks(cell, request.clock_ms)
         history = self._history
         deletes = await self._deletes(cell, request, moved, now)
         is_behind = history.standing is Standing.BEHIND
@@ -125,11 +129,27 @@ class CellHandlers:
             self._swarm.order_key(cell.cell),
             self._swarm.heartbeat_interval_s,
             tuple(deletes) if history.may_destroy(trio.current_time()) else (),
+            order_time=self._order_time.at(trio.current_time()),
+            clock_ms=self._now_ms(),
             position=b"" if is_behind else history.position(),
             ends=history.ends(request.seen),
             run_id=history.run_id,
             withdrawn=is_behind and not history.has_acknowledged,
         )
+
+    def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:
+        """Note how far a cell's clock is ahead of ours, and say so when that begins or ends to be
+        much."""
+        if not clock_ms:
+            return
+        was_off = cell.clock_is_off
+        cell.clock_ahead_s = clock_ms / 1000 - self._clock.now()
+        if cell.clock_is_off and not was_off:
+            self._log.warning(
+                "cell_clock_off", cell=cell.cell_id.hex()[:12], ahead_s=round(cell.clock_ahead_s)
+            )
+        elif was_off and not cell.clock_is_off:
+            self._log.info("cell_clock_right", cell=cell.cell_id.hex()[:12])
 
     async def _deletes(
         self, cell: Cell, request: Heartbeat, moved: bool, now: float

@@ -19,7 +19,7 @@ from typing import Final
 from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
-from common.limits import CELL_FREE_AGAIN_BYTES, CELL_LEAST_FREE_BYTES
+from common.limits import CELL_FREE_AGAIN_BYTES, CELL_LEAST_FREE_BYTES, CLOCK_OFF_S
 from common.ports import Sql
 from common.wire.messages import CellFacts
 from coordinator.placement_policy import CellView
@@ -74,8 +74,15 @@ class Cell:
     looked_at: float = -math.inf
     """When its queue of deletes was last read."""
     removed: bool = False
+    clock_ahead_s: float = 0.0
+    """How far its wall clock was ahead of ours at its last heartbeat; negative: behind."""
     deletes_told: int = -1
     """How often that queue had been told to grow when it was last found empty."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        """Whether its clock and ours differ so much that somebody should know."""
+        return abs(self.clock_ahead_s) > CLOCK_OFF_S
 
     def state(self, now: float, timeout_s: float) -> CellState:
         """What it is good for now."""

@@ -56,6 +56,7 @@ from common.wire.messages import (
 from coordinator import buckets, leases, listing, objects, segments, tenants, uploads
 from coordinator.leases import LivingLease
 from coordinator.objects import Stored
+from coordinator.order_time import OrderTime
 from coordinator.queues import Queue, Queues
 from coordinator.readers import Readers
 from coordinator.swarm import Swarm
@@ -97,6 +98,7 @@ class GatewayHandlers:
         lease_book: leases.LeaseBook,
         readers: Readers,
         queues: Queues,
+        order_time: OrderTime,
         clock: WallClock,
         chance: Chance,
         entropy: Entropy,
@@ -110,6 +112,7 @@ class GatewayHandlers:
         self._swarm = swarm
         self._leases = lease_book
         self._queues = queues
+        self._order_time = order_time
         self._clock = clock
         self._chance = chance
         self._entropy = entropy
@@ -206,7 +209,7 @@ class GatewayHandlers:
         return Grants(tuple(endpoints.table), tuple(grants), ORDER_LIFETIME_S)
 
     def _expires(self) -> int:
-        return int(self._clock.now()) + ORDER_LIFETIME_S
+        return self._order_time.expiry(trio.current_time(), ORDER_LIFETIME_S)
 
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
         """Delete what cells have of segments that will not be committed."""

@@ -184,18 +184,19 @@ class LeaseBook:
         The caller ends them in the store and then says so (:meth:`ended`); until then they are
         given again.
         """
-        for lease in [each for each, at in self._renewed.items() if now - at > self._ttl_s]:
+        self._take(each for each, at in tuple(self._renewed.items()) if now - at > self._ttl_s)
+        return sorted(self._ending)
+
+    def _take(self, leases: Iterable[int]) -> None:
+        for lease in leases:
             del self._renewed[lease]
             gone = self._living.pop(lease)
             self.not_opened(gone.owner, gone.tenant)
             self._ending.add(lease)
-        return sorted(self._ending)
 
     def take_all(self) -> list[int]:
         """Take out every lease, as :meth:`take_expired` does those that are over."""
-        self._ending.update(self._renewed)
-        self._renewed.clear()
-        self._owners.clear()
+        self._take(tuple(self._renewed))
         return sorted(self._ending)
 
     def ended(self, leases: Sequence[int]) -> None:

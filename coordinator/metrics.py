@@ -80,6 +80,16 @@ class Metrics:
         self.queued_deletes = Gauge(
             "alveary_queued_deletes", "Shards that cells have yet to delete", registry=self.registry
         )
+        self.clocks_off = Gauge(
+            "alveary_cells_clock_off",
+            "Cells whose clock differs from the coordinator's by more than a minute",
+            registry=self.registry,
+        )
+        self.most_clock_skew_s = Gauge(
+            "alveary_cells_clock_skew_seconds",
+            "The most that a cell's clock differs from the coordinator's",
+            registry=self.registry,
+        )
         self.leases = Gauge("alveary_write_leases", "Living write leases", registry=self.registry)
         self.objects = Gauge("alveary_objects", "Live objects", registry=self.registry)
         self.logical_bytes = Gauge(

@@ -11,14 +11,15 @@ from typing import Final
 import trio
 
 from common.errors import AlvearyError
-from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
+from common.limits import ORDER_TIME_KEPT_EVERY_S, TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
-from coordinator import drops, leases, rings
+from coordinator import drops, leases, order_time, rings
 from coordinator.drops import Grace, Purged
 from coordinator.history import History
 from coordinator.history_policy import Standing
 from coordinator.leases import LeaseBook
+from coordinator.order_time import OrderTime
 from coordinator.queues import LOOK_AGAIN_S, Queues
 from coordinator.readers import Readers
 from coordinator.swarm import Swarm
@@ -47,6 +48,7 @@ class Rounds:
         history: History,
         readers: Readers,
         queues: Queues,
+        kept_time: OrderTime,
         clock: WallClock,
         chance: Chance,
         log: Log,
@@ -59,6 +61,7 @@ class Rounds:
         self._history = history
         self._readers = readers
         self._queues = queues
+        self._order_time = kept_time
         self._clock = clock
         self._chance = chance
         self._log = log
@@ -71,6 +74,9 @@ class Rounds:
             nursery.start_soon(self._repeat, "refresh", self.refresh, REFRESH_S)
             nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
             nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)
+            nursery.start_soon(
+                self._repeat, "order_time", self.keep_order_time, ORDER_TIME_KEPT_EVERY_S
+            )
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
         failed = ""
@@ -141,6 +147,13 @@ class Rounds:
         ending = self._leases.take_all()
         await self._store.transact(lambda sql: leases.end(sql, ending))
         self._leases.ended(ending)
+
+    async def keep_order_time(self) -> None:
+        """Keep order time, if orders were issued since it was last kept."""
+        to_keep = self._order_time.to_keep
+        if to_keep is not None:
+            await self._store.transact(lambda sql: order_time.keep(sql, to_keep))
+            self._order_time.kept(to_keep)
 
     async def purge(self) -> None:
         """Wait until something was dropped or a grace is over; work off what is due, a bounded

@@ -19,7 +19,7 @@ from common.ports import Sql
 _VERSION_1: Final = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0)",
+    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
     """CREATE TABLE runs (

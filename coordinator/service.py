@@ -54,7 +54,7 @@ from common.wire.messages import (
     WriteAbandon,
     WriteStart,
 )
-from coordinator import cells, history, leases, rings
+from coordinator import cells, history, leases, order_time, rings
 from coordinator.api import Api, advertised_url, is_wildcard
 from coordinator.cell_handlers import CellHandlers
 from coordinator.config import Config
@@ -71,6 +71,7 @@ from coordinator.keeping import (
 )
 from coordinator.leases import LeaseBook
 from coordinator.metrics import Metrics
+from coordinator.order_time import OrderTime
 from coordinator.queues import Queues
 from coordinator.readers import Readers
 from coordinator.rounds import Rounds
@@ -269,6 +270,8 @@ async def _serve(
         config.cell_timeout_s,
     )
     swarm.refresh(now)
+    wall_s = world.clock.now()
+    started_s = await plain.read(lambda sql: order_time.start(sql, wall_s))
     past = History(
         kept,
         world.entropy(RUN_ID_BYTES),
@@ -280,7 +283,9 @@ async def _serve(
     store = NumberedStore(plain, past, world.clock)
     if not plain.read_only_reason:
         await store.begin_run()
+        await store.transact(lambda sql: order_time.keep(sql, started_s))
         await _note_store_begun(world)
+    orders_until = OrderTime(started_s, trio.current_time())
     book = LeaseBook(config.write_lease_ttl_s)
     book.load(living, now)
     readers = Readers(book)
@@ -296,6 +301,7 @@ async def _serve(
         swarm,
         past,
         queues.deletes,
+        orders_until,
         world.clock,
         world.log,
         swarm_name=config.swarm,
@@ -307,6 +313,7 @@ async def _serve(
         book,
         readers,
         queues,
+        orders_until,
         world.clock,
         world.chance,
         world.entropy,
@@ -333,6 +340,7 @@ async def _serve(
         past,
         readers,
         queues,
+        orders_until,
         world.clock,
         world.chance,
         world.log,

@@ -142,6 +142,16 @@ class Status:
             "lost_shards": facts.lost_shards,
             "medium_free_bytes": facts.medium_free_bytes,
             "last_seen_s": round(now - cell.heard_at, 1),
+            "clock_ahead_s": round(cell.clock_ahead_s, 1),
+        }
+
+    def _clocks(self) -> dict[str, Any]:
+        """How far clocks of cells differ from this machine's."""
+        known = [cell for cell in self._swarm.cells.values() if not cell.removed]
+        return {
+            "cells_off": sum(cell.clock_is_off for cell in known),
+            "most_ahead_s": round(max((c.clock_ahead_s for c in known), default=0.0), 1),
+            "most_behind_s": round(-min((c.clock_ahead_s for c in known), default=0.0), 1),
         }
 
     def ring_state(self, ring: Ring, now: float) -> str:
@@ -200,6 +210,7 @@ class Status:
                 "silent_shards": self._shards(CellState.SILENT, now),
                 "lost_shards": self._lost_shards(),
             },
+            "clocks": self._clocks(),
             "queued_deletes": counts.queued_deletes,
             "objects": counts.objects,
             "tenants": counts.tenants,
@@ -246,6 +257,9 @@ class Status:
         metrics.store_writable.set(not self._store.read_only_reason)
         metrics.store_free_bytes.set(self._store.free_bytes)
         metrics.queued_deletes.set(counts.queued_deletes)
+        clocks = self._clocks()
+        metrics.clocks_off.set(clocks["cells_off"])
+        metrics.most_clock_skew_s.set(max(clocks["most_ahead_s"], clocks["most_behind_s"]))
         metrics.leases.set(len(self._leases))
         metrics.objects.set(counts.objects)
         metrics.logical_bytes.set(counts.logical_bytes)

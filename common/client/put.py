@@ -180,7 +180,7 @@ class _Writer:
         for pause_s in (0.0, *TRY_AGAIN_S):
             if pause_s:
                 await self._pause(pause_s)
-                grant = await self._stock.take_small(self._tenant_id)
+                grant = await self._stock.take_small(self._tenant_id, fresh=True)
             elif not self._stock.is_good(grant):
                 # The client was slow. Should the redundancy have changed meanwhile, then what is
                 # held differs a little from what was taken for it.

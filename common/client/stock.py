@@ -155,8 +155,13 @@ class Stock:
             finally:
                 self._background.close()
 
-    async def take_small(self, tenant_id: TenantId) -> Grant:
+    async def take_small(self, tenant_id: TenantId, *, fresh: bool = False) -> Grant:
         """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
+
+        Args:
+            tenant_id: who writes.
+            fresh: take none that is in stock, and drop those: one of them was of no use, perhaps
+                because its orders count as expired.
 
         Raises:
             Unavailable: no coordinator, or ``no_ring``.
@@ -165,6 +170,8 @@ class Stock:
         shelf = self._shelves.get(tenant_id)
         if shelf is None:
             shelf = self._shelves[tenant_id] = _Shelf()
+        if fresh:
+            shelf.grants.clear()
         asked = 0
         while True:
             self._tidy(shelf.grants)
@@ -297,7 +304,9 @@ class GrantLine:
         return grant
 
     async def take_again(self) -> Grant:
-        """Another grant for the segment last taken, whose upload was lost."""
+        """Another grant for the segment last taken, whose upload was lost: none of those that
+        were fetched with its own."""
+        self._grants.clear()
         return await self._best(self._sizes[self._taken - 1 :])
 
     async def _best(self, ahead: Sequence[int]) -> Grant:

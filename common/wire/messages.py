@@ -240,6 +240,10 @@ class HeartbeatReply(Reply):
     interval_s: int
     deletes: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     """Shards to delete; repeated until confirmed."""
+    order_time: int
+    """Now, in seconds: orders expire by it (docs/protocol.md, "Order time")."""
+    clock_ms: int
+    """The coordinator's wall clock, unix milliseconds: to show how clocks differ."""
     position: PositionBytes = b""
     """To be remembered durably; empty when the coordinator's store is behind."""
     ends: Annotated[tuple[int, ...], Max(limits.MAX_POSITIONS_KNOWN)] = ()
@@ -261,6 +265,8 @@ class Heartbeat(Request):
     facts: CellFacts
     deleted: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     seen: Positions = ()
+    clock_ms: int = 0
+    """The cell's wall clock, unix milliseconds; 0: not told."""
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
 

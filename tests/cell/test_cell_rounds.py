@@ -33,7 +33,7 @@ class BreakingCoordinators:
         self.heartbeats.append(trio.current_time())
         if len(self.heartbeats) <= 2:
             raise LookupError("a bug")
-        return HeartbeatReply(b"k" * 32, 5, ())
+        return HeartbeatReply(b"k" * 32, 5, (), 1_800_000_000, 0)
 
 
 @pytest.mark.fault("T")

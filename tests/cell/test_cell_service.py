@@ -147,7 +147,13 @@ class Rig:
         self.order_key = cell_order_key(SECRET, caller.peer_id)
         self.seen = request.seen
         deletes = tuple(ShardName(*key) for key in self.doomed)
-        return HeartbeatReply(self.order_key, 5, deletes, **self.history)
+        clock_ms = int(self.coordinator.world.clock.now() * 1000)
+        return HeartbeatReply(
+            self.order_key, 5, deletes, self.order_time(), clock_ms, **self.history
+        )
+
+    def order_time(self):
+        return 1_000_000 + int(trio.current_time())
 
     async def _settle(self, caller, request, payload):
         keys = [(each.segment_id, each.slot) for each in request.shards]
@@ -160,7 +166,7 @@ class Rig:
         return Done()
 
     def order(self, action, key, size=0, *, caller=None, age_s=0, cell_id=None):
-        expires = int(self.cell.world.clock.now()) + 900 - age_s
+        expires = self.order_time() + 900 - age_s
         order = Order(action, key[0], key[1], caller or self.caller.peer_id, size, expires)
         return issue(cell_order_key(SECRET, cell_id or self.cell_id), order)
 
@@ -268,6 +274,32 @@ async def test_a_cell_receives_large_frames_from_holders_of_its_orders_only(rig,
         )
     await rig.put(shard_key(1), data)
     assert await rig.read(shard_key(1)) == data
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize("step_s", [-3600, 3600, -86400 * 365])
+async def test_orders_are_good_whatever_the_cells_clock_says(rig, autojump_clock, step_s):
+    before = rig.order(Action.PUT, shard_key(1), 4)
+    rig.cell.clock_offset_s += step_s
+    await rig.put(shard_key(1), b"data", order=before)
+    await trio.sleep(6)
+    await rig.put(shard_key(2), b"data")
+    logged = [e for e in rig.swarm.trace.events if e.event == "warning: clock_off"]
+    assert len(logged) == 1
+
+
+@pytest.mark.fault("F9")
+async def test_an_order_expires_by_the_cells_own_reckoning_when_no_coordinator_answers(
+    rig, autojump_clock
+):
+    order = rig.order(Action.PUT, shard_key(1), 4)
+    rig.is_silent = True
+    await trio.sleep(800)
+    rig.cell.clock_offset_s -= 3600
+    await rig.put(shard_key(1), b"data", order=order)
+    await trio.sleep(200)
+    with pytest.raises(Refused, match="order_expired"):
+        await rig.put(shard_key(1), b"data", order=order)
 
 
 async def test_a_lie_about_the_root_is_told_and_nothing_kept(rig, autojump_clock):

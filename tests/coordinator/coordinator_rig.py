@@ -70,13 +70,15 @@ class FakeCell(Peer):
         self.beating = True
         self.seen = ()
         self.deleted = []
+        self.clock_ahead_s = 0
 
     async def join(self, token):
         await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.host))
 
     async def beat(self, deleted=()):
+        clock_ms = int((self.rig.node.world.clock.now() + self.clock_ahead_s) * 1000)
         return await self.call(
-            m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen)
+            m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen, clock_ms)
         )
 
     async def keep_beating(self):

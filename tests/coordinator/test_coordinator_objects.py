@@ -111,6 +111,7 @@ async def test_only_one_of_many_creates_wins(autojump_clock):
     async with running() as rig:
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
+        await gateway.open_lease()
         outcomes = []
 
         async def create():

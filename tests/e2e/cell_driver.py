@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import trio
@@ -169,7 +170,8 @@ class Driver:
             if key in self.book.doomed:
                 self.book.gone[key] = self.book.doomed.pop(key)
         names = tuple(ShardName(*key) for key in list(self.book.doomed)[:1000])
-        return HeartbeatReply(ORDER_KEY, 1, names)
+        now = time.time()
+        return HeartbeatReply(ORDER_KEY, 1, names, int(now), int(now * 1000))
 
     async def _settle(self, caller, request, payload):
         verdicts = []

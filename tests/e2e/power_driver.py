@@ -120,7 +120,9 @@ class StandIn:
         self._beat = trio.Event()
         deletes = sorted(self.ledger.to_delete)[:DELETES_AT_ONCE]
         key = cell_order_key(_SECRET, caller.peer_id)
-        return HeartbeatReply(key, 1, tuple(ShardName(*each) for each in deletes))
+        now = time.time()
+        names = tuple(ShardName(*each) for each in deletes)
+        return HeartbeatReply(key, 1, names, int(now), int(now * 1000))
 
     async def _settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         asked = [((each.segment_id, each.slot), each.root) for each in request.shards]

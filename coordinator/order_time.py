@@ -1,0 +1,73 @@
+"""The time by which orders expire: it runs evenly and never goes back, whatever clocks do.
+
+Order time is counted in seconds. A store's first coordinator begins it at its wall clock; from then
+on it runs with the monotonic clock. The store holds a number that order time has not reached yet,
+and a coordinator that starts goes on from there, or from its wall clock where that is later. Cells
+hear order time with each heartbeat and go on by their own monotonic clocks. So an order lives for
+ORDER_LIFETIME_S although the wall clocks of coordinator and cells differ by hours, or step; and
+one that has expired is never good again.
+
+Source: docs/protocol.md, "Order time".
+"""
+
+from __future__ import annotations
+
+from common.limits import ORDER_TIME_AHEAD_S
+from common.ports import Sql
+from coordinator.schema import counter_value
+
+
+def start(sql: Sql, wall_s: float) -> int:
+    """Return where order time goes on, in seconds.
+
+    Args:
+        sql: a store in which :func:`keep` is called next, unless it can only be read.
+        wall_s: unix seconds of the wall clock.
+    """
+    return max(int(wall_s), counter_value(sql, "order_time"))
+
+
+def keep(sql: Sql, order_time_s: int) -> None:
+    """Keep a number that order time will not reach before this is called again."""
+    sql.execute(
+        "UPDATE counters SET value = max(value, ?) WHERE name = 'order_time'",
+        (order_time_s + ORDER_TIME_AHEAD_S,),
+    )
+
+
+class OrderTime:
+    """Order time of one life of a coordinator.
+
+    Args:
+        start_s: where it goes on (:func:`start`).
+        now: monotonic seconds, then.
+    """
+
+    def __init__(self, start_s: int, now: float) -> None:
+        self._start_s = start_s
+        self._began = now
+        self._kept_s = start_s
+        self._issued_s = start_s
+
+    def at(self, now: float) -> int:
+        """Order time in seconds.
+
+        Args:
+            now: monotonic seconds.
+        """
+        return int(self._start_s + now - self._began)
+
+    def expiry(self, now: float, lifetime_s: int) -> int:
+        """When an order that is issued now expires."""
+        self._issued_s = self.at(now)
+        return self._issued_s + lifetime_s
+
+    @property
+    def to_keep(self) -> int | None:
+        """What to keep in the store; None while no order was issued since it was last kept: only
+        orders need that order time does not go back."""
+        return self._issued_s if self._issued_s > self._kept_s else None
+
+    def kept(self, order_time_s: int) -> None:
+        """The store has it."""
+        self._kept_s = order_time_s
