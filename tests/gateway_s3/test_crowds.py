@@ -89,7 +89,7 @@ async def town() -> AsyncIterator[Town]:
     async with Cluster(SimSwarm(7), Shape()) as cluster, trio.open_nursery() as nursery:
         chance = cluster.swarm.random("bystander")
         tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
-        await cluster.make_tenant("other", tenant.tenant_id, tenant.proof())
+        await cluster.make_tenant("other", tenant.tenant_id, tenant.proof_key())
         secret = chance.randbytes(20).hex()
         record = AccessKeyRecord(secret=secret, created_ms=0)
         sealed = seal_access_key(tenant, "AKOTHER", record, chance.randbytes)
