@@ -94,7 +94,8 @@ def _remark(cell: dict[str, Any]) -> str:
 def _missing(missing: dict[str, Any]) -> str:
     line = (
         f"missing  {missing.get('shards', 0)} shards; "
-        f"{missing.get('segments_at_risk', 0)} segments at risk"
+        f"{missing.get('segments_at_risk', 0)} segments at risk, "
+        f"{missing.get('segments_lost', 0)} lost"
     )
     for name, text in (
         ("silent_shards", "shards on silent cells"),

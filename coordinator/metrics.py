@@ -77,6 +77,11 @@ class Metrics:
             "Free bytes of the database's file system",
             registry=self.registry,
         )
+        self.lost_segments = Gauge(
+            "alveary_lost_segments",
+            "Segments of which fewer shards are left than are needed to read them",
+            registry=self.registry,
+        )
         self.queued_deletes = Gauge(
             "alveary_queued_deletes", "Shards that cells have yet to delete", registry=self.registry
         )

@@ -34,16 +34,43 @@ MAX_RINGS_TOLD: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard."""
+    """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
+    ``segments_lost``: those that lack so many that they can be read no more."""
 
     missing_shards: int
     segments_at_risk: int
+    segments_lost: int
     suspect_shards: int
     queued_deletes: int
     tenants: int
     objects: int
     logical_bytes: int
     store_bytes: int
+
+
+_GONE: Final = """
+    WITH gone AS (
+        SELECT rs.ring, count(*) AS slots FROM cells c JOIN ring_slots rs ON rs.cell = c.cell
+        WHERE c.removed_ms > 0 GROUP BY rs.ring)"""
+_LOST_BY_RING: Final = f"""{_GONE}
+    SELECT count(*) FROM gone g JOIN rings r ON r.ring = g.ring
+    JOIN segments s ON s.ring = g.ring WHERE g.slots > r.n - r.k"""
+_LOST_BY_SHARD: Final = f"""{_GONE}
+    SELECT count(*) FROM (
+        SELECT m.segment_id FROM missing_shards m
+        JOIN segments s ON s.segment_id = m.segment_id JOIN rings r ON r.ring = s.ring
+        JOIN ring_slots rs ON rs.ring = s.ring AND rs.slot = m.slot
+        JOIN cells c ON c.cell = rs.cell LEFT JOIN gone g ON g.ring = s.ring
+        WHERE coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
+        HAVING sum(coalesce(c.removed_ms, 0) = 0) + coalesce(max(g.slots), 0)
+            > max(r.n) - max(r.k))"""
+
+
+def _count_lost(sql: Sql) -> int:
+    """Segments of which fewer than k shards are left: their cells lost them or were removed. All
+    segments are looked at only where whole rings are lost."""
+    lost = sum(sql.execute(each).fetchone()[0] for each in (_LOST_BY_RING, _LOST_BY_SHARD))
+    return int(lost)
 
 
 def count(sql: Sql) -> Counts:
@@ -58,7 +85,17 @@ def count(sql: Sql) -> Counts:
     ).fetchone()
     pages = sql.execute("PRAGMA page_count").fetchone()[0]
     page_bytes = sql.execute("PRAGMA page_size").fetchone()[0]
-    return Counts(missing, at_risk, suspect, deletes, number, objects, size, pages * page_bytes)
+    return Counts(
+        missing,
+        at_risk,
+        _count_lost(sql),
+        suspect,
+        deletes,
+        number,
+        objects,
+        size,
+        pages * page_bytes,
+    )
 
 
 def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
@@ -206,6 +243,7 @@ class Status:
             "missing": {
                 "shards": counts.missing_shards,
                 "segments_at_risk": counts.segments_at_risk,
+                "segments_lost": counts.segments_lost,
                 "suspect_shards": counts.suspect_shards,
                 "silent_shards": self._shards(CellState.SILENT, now),
                 "lost_shards": self._lost_shards(),
@@ -256,6 +294,7 @@ class Status:
         metrics.writable.set(not self.unwritable())
         metrics.store_writable.set(not self._store.read_only_reason)
         metrics.store_free_bytes.set(self._store.free_bytes)
+        metrics.lost_segments.set(counts.segments_lost)
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()
         metrics.clocks_off.set(clocks["cells_off"])

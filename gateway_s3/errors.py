@@ -308,6 +308,12 @@ def from_error(error: AlvearyError) -> S3Error:
         return S3Error(code)
     if isinstance(error, Unavailable | Outcome):
         return S3Error(SERVICE_UNAVAILABLE)
+    if isinstance(error, Corrupt) and error.reason == "data_lost":
+        return S3Error(
+            INTERNAL_ERROR,
+            "The object's data is lost: fewer shards of it are left than are needed to read it. A"
+            " retry does not help.",
+        )
     if isinstance(error, Corrupt):
         return S3Error(INTERNAL_ERROR, "The object's data could not be read intact.")
     return S3Error(INTERNAL_ERROR)

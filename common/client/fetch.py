@@ -83,7 +83,8 @@ class SegmentReader:
             Address(endpoints[cell].host, endpoints[cell].port) for cell in place.cells
         ]
         self._leaves: dict[int, bytes] = {}
-        self._bad = [not order for order in place.orders]
+        self._is_gone = tuple(not order for order in place.orders)
+        self._bad = list(self._is_gone)
         self.is_expired = False
         """A cell refused an order as too old: look the segment up again."""
 
@@ -92,8 +93,11 @@ class SegmentReader:
 
         Raises:
             Unavailable: ``too_few_shards``: fewer than k good ones can be reached.
-            Corrupt: ``stripe_not_authentic``: all leaves hold and the seal does not.
+            Corrupt: ``data_lost``: the coordinator knows that fewer than k are left;
+                ``stripe_not_authentic``: all leaves hold and the seal does not.
         """
+        if len(self._is_gone) - sum(self._is_gone) < self.geometry.k:
+            raise Corrupt("data_lost", left=len(self._is_gone) - sum(self._is_gone))
         good: dict[int, Units] = {}
         while True:
             await self._fetch(first, count, good)

@@ -173,7 +173,8 @@ class SwarmClient:
 
         Raises:
             Unavailable: ``too_few_shards``: too many cells are away.
-            Corrupt: ``manifest_page_mismatch``, ``stripe_not_authentic``: not what was written.
+            Corrupt: ``manifest_page_mismatch``, ``stripe_not_authentic``: not what was written;
+                ``data_lost``: fewer shards are left than are needed, so no retry helps.
             NotFound: the version was deleted and its grace has ended.
         """
         assert 0 <= first <= last + 1 <= manifest.size
