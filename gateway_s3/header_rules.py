@@ -179,11 +179,13 @@ def check_headers(request: Request, operation: str) -> None:
         if name.startswith(b"x-amz-"):
             if name.startswith(REFUSED_FAMILIES):
                 _check_value(name, value)
-                if name == b"x-amz-copy-source" and operation not in _COPIES:
+                if name == b"x-amz-copy-source-range" and operation == "CopyObject":
+                    raise _refused(name)
+                if name.startswith(b"x-amz-copy-source") and operation not in _COPIES:
                     raise S3Error(
                         errors.INVALID_ARGUMENT,
                         "You can only specify a copy source header for copy requests.",
-                        ArgumentName="x-amz-copy-source",
+                        ArgumentName=name.decode("ascii", "replace"),
                     )
                 _check_single(name, seen)
         else:

@@ -245,3 +245,13 @@ async def test_a_copy_onto_itself_may_set_its_class_or_encryption(
     got = await rig.ask("GET", "/bucket/source")
     assert (got.body, got.headers["x-amz-meta-a"]) == (DATA, "b")
     assert got.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.fault("B04")
+async def test_no_header_of_a_copy_is_ignored(rig: Rig) -> None:
+    answer = await copy(rig, "/second/target", SOURCE | {"x-amz-copy-source-range": "bytes=0-9"})
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+    for name in ("x-amz-copy-source-if-match", "x-amz-copy-source-range"):
+        answer = await copy(rig, "/bucket/source", {name: '"x"'})
+        assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert (await rig.ask("GET", "/bucket/source")).body == DATA
