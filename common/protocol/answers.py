@@ -11,7 +11,8 @@ Source: docs/crypto.md, "Answers and questions".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice
+from operator import lt
 from typing import Any, Final
 
 from common.errors import PeerViolation
@@ -44,7 +45,7 @@ def check_answer(request: m.Request, reply: m.Reply) -> None:
 
 
 def _ascending(names: Sequence[Any]) -> bool:
-    return all(one < other for one, other in pairwise(names))
+    return all(map(lt, names, islice(names, 1, None)))
 
 
 def _lease(request: m.LeaseRenew, reply: m.Lease) -> str:
@@ -100,25 +101,28 @@ def _parts(request: m.PartsList, reply: m.Parts) -> str:
 def _page(
     request: m.ObjectsList | m.UploadsList, reply: m.Listing | m.Uploads, names: Sequence[bytes]
 ) -> str:
-    """What a page of names and rolled-up prefixes has that was not asked for."""
+    """What a page of names, in order, and rolled-up prefixes has that was not asked for."""
     prefix, delimiter, after = request.prefix, request.delimiter, request.after
     prefixes = reply.prefixes
     if len(names) + len(prefixes) > request.limit:
         return "limit"
-    if not all(name.startswith(prefix) for name in (*names, *prefixes)):
+    if not _ascending(prefixes):
+        return "order"
+    # In order, so the first and the last speak for those between them.
+    ends = (*names[:1], *names[-1:], *prefixes[:1], *prefixes[-1:])
+    if not all(end.startswith(prefix) for end in ends):
         return "prefix"
-    if any(rolled_up(name, prefix, delimiter) is not None for name in names) or any(
+    skip = len(prefix)
+    if (delimiter and any(name.find(delimiter, skip) >= 0 for name in names)) or any(
         rolled_up(each, prefix, delimiter) != each for each in prefixes
     ):
         return "delimiter"
-    if after.startswith(prefix) and rolled_up(after, prefix, delimiter) == after:
-        if any(name.startswith(after) for name in (*names, *prefixes)):
-            return "after"
-    elif not all(each > after or after.startswith(each) for each in prefixes):
-        # A marker inside what a prefix stands for leaves that prefix to be shown.
+    is_rolled_up = after.startswith(prefix) and rolled_up(after, prefix, delimiter) == after
+    if is_rolled_up and any(end.startswith(after) for end in (*names[:1], *prefixes[:1])):
         return "after"
-    if not _ascending(prefixes):
-        return "order"
+    if prefixes and prefixes[0] <= after and (is_rolled_up or not after.startswith(prefixes[0])):
+        # Only a marker inside what a prefix stands for leaves that prefix to be shown.
+        return "after"
     last = max((*names[-1:], *prefixes[-1:]), default=after)
     return "last" if reply.last != last else ""
 

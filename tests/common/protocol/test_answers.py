@@ -114,6 +114,8 @@ def test_an_answer_to_the_question_is_taken(request_: m.Request, reply: m.Reply)
         (objects(b"", b"/"), listing(prefixes=(b"b/", b"a/")), "order"),
         (objects(b"", b"/", b"b/m"), listing(prefixes=(b"a/",)), "after"),
         (objects(b"", b"/", b"a/"), listing(prefixes=(b"a/",)), "after"),
+        (objects(b"", b"/", b"b/"), listing(prefixes=(b"a/",)), "after"),
+        (objects(b"", b"/", b"b/"), listing(prefixes=(b"a/", b"c/")), "after"),
         (uploads(), in_progress((b"a", TWO), (b"a", ONE)), "order"),
         (uploads(b"a"), in_progress((b"a", TWO)), "after"),
         (uploads(b"a", TWO), in_progress((b"a", TWO)), "after"),
