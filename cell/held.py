@@ -25,6 +25,8 @@ MAX_BYTES: Final = 4096
 VERSION: Final = 1
 REFRESH_AFTER_S: Final = 600.0
 """How old the counts may be. The highest volume's number is kept at once: that is what decides."""
+GROWN_AFTER_S: Final = 15.0
+"""The same for a cell that holds more than twice what the file says, as a new one soon does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class Held:
             shards=sum(each.shards for each in volumes),
             live_bytes=sum(each.shard_bytes for each in volumes),
         )
-        is_old = trio.current_time() - self._written_at >= REFRESH_AFTER_S
+        has_grown = now.shards > 2 * self.marker.shards
+        age_s = trio.current_time() - self._written_at
+        is_old = age_s >= (GROWN_AFTER_S if has_grown else REFRESH_AFTER_S)
         if highest != self.marker.highest_volume or (is_old and now != self.marker):
             await self._write(now)
 

@@ -1,10 +1,12 @@
 """A whole cell on a simulated node: orders, uploads, heartbeats, settling, joining."""
 
+import httpx
 import pytest
 import trio
 from cell_rig import root_of, shard_data, shard_key
 
 from cell.config import Config
+from cell.held import GROWN_AFTER_S
 from cell.service import serve
 from common.client.peers import PeerPool
 from common.client.server import PeerServer
@@ -14,7 +16,7 @@ from common.crypto.positions import Position
 from common.crypto.positions import issue as issue_position
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Outcome, Refused, Unavailable
 from common.format.token import JoinToken, TokenAddress, encode_token
-from common.limits import CELL_BUFFER_BUDGET_BYTES
+from common.limits import CELL_BUFFER_BUDGET_BYTES, CELL_LEAST_FREE_BYTES
 from common.ports import Address
 from common.wire.messages import (
     COMMITTED,
@@ -37,6 +39,7 @@ from common.wire.messages import (
     ShardRead,
     ShardsLost,
 )
+from sim.http import SimTransport
 from sim.stores import SimStore
 from sim.world import SimSwarm
 
@@ -524,3 +527,80 @@ async def test_a_damaged_record_of_positions_is_reported_and_learned_again(rig, 
     assert rig.seen in ((), (position(1, 100),))
     await trio.sleep(12)
     assert rig.seen == (position(1, 100),)
+
+
+async def ask_cell(rig, path):
+    network = rig.swarm.node("watcher").world.network
+    async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as client:
+        return await client.get(f"http://cell:7001{path}")
+
+
+@pytest.mark.fault("F7", "F8")
+async def test_a_cell_that_cannot_write_is_alive_and_not_ready(rig, autojump_clock):
+    await trio.sleep(5)
+    ready = await ask_cell(rig, "/readyz")
+    assert (ready.status_code, ready.json()["writable"]) == (200, True)
+    rig.cell.platter.faults.refuses = "write_error"
+    for number in (1, 2):
+        with pytest.raises(Unavailable):
+            await rig.put(shard_key(number), shard_data(number, 1000))
+    ready = await ask_cell(rig, "/readyz")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "write_error")
+    assert (await ask_cell(rig, "/healthz")).status_code == 200
+    assert "alveary_cell_read_only 1.0" in (await ask_cell(rig, "/metrics")).text
+    await trio.sleep(10)
+    assert (rig.facts.read_only, rig.facts.read_only_reason) == (True, "write_error")
+
+
+@pytest.mark.fault("F7")
+async def test_a_full_cell_is_not_ready(rig, autojump_clock):
+    await trio.sleep(5)
+    rig.cell.platter.capacity_bytes = rig.cell.platter.used_bytes() + CELL_LEAST_FREE_BYTES // 2
+    ready = await ask_cell(rig, "/readyz")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "full")
+
+
+@pytest.mark.fault("F10")
+async def test_a_whole_cell_starts_and_serves_on_a_disk_that_cannot_be_written(
+    autojump_clock, nursery
+):
+    rig = Rig()
+    await nursery.start(rig.run)
+    async with trio.open_nursery() as life:
+        rig.nursery = life
+        await rig.start_cell()
+        await trio.sleep(5)
+        await rig.put(shard_key(1), shard_data(1, 1000))
+        await trio.sleep(60)
+        life.cancel_scope.cancel()
+    rig.cell.crash(power=False)
+    rig.cell.platter.faults.refuses = "write_error"
+    rig.nursery = nursery
+    await rig.start_cell()
+    await trio.sleep(5)
+    assert await rig.read(shard_key(1)) == shard_data(1, 1000)
+    assert rig.facts.read_only
+
+
+@pytest.mark.fault("F2")
+async def test_a_cell_that_lost_its_volumes_tells_the_coordinator(autojump_clock, nursery):
+    rig = Rig()
+    await nursery.start(rig.run)
+    async with trio.open_nursery() as life:
+        rig.nursery = life
+        await rig.start_cell()
+        await trio.sleep(5)
+        for number in range(3):
+            await rig.put(shard_key(number), shard_data(number, 1000))
+        await trio.sleep(GROWN_AFTER_S + 6)
+        assert rig.facts.lost_shards == 0
+        life.cancel_scope.cancel()
+    rig.cell.crash(power=False)
+    for path in list(rig.cell.platter.inodes):
+        if path.startswith("volumes/"):
+            del rig.cell.platter.inodes[path]
+    rig.cell.databases.clear()
+    rig.nursery = nursery
+    await rig.start_cell()
+    await trio.sleep(5)
+    assert rig.facts.lost_shards == 3
