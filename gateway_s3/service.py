@@ -195,6 +195,11 @@ async def serve(
 
         nursery.start_soon(serve_s3)
         if certificate is not None:
+            metrics.watch(
+                "alveary_s3_certificate_end_seconds",
+                "When the certificate of the S3 listener ends, Unix time",
+                certificate.end,
+            )
             nursery.start_soon(certificate.run, s3)
         elif not s3.address.is_loopback:
             world.log.warning(

@@ -36,6 +36,10 @@ class ServerCertificate:
         self._failed: str | None = None
         self._warned_s = float("-inf")
 
+    def end(self) -> float:
+        """When the certificate that is shown ends, Unix seconds; 0 before there is one."""
+        return 0.0 if self._current is None else self._current.ends_at_s
+
     async def read_first(self) -> Certificate:
         """The certificate to listen with. One that has ended is used all the same, and logged.
 

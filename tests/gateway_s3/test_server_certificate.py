@@ -69,11 +69,12 @@ class Lines:
 async def test_changed_files_are_taken_without_a_restart(autojump_clock: MockClock) -> None:
     node, log = SimSwarm(1).node("gateway"), Lines()
     files = Files(made("first"))
-    async with following(node, files, log) as (_, listener):
+    async with following(node, files, log) as (keeper, listener):
         assert listener.certificate == made("first")  # type: ignore[attr-defined]
-        files.content = made("second")
+        files.content = made("second", 2e12)
         await trio.sleep(CHECK_INTERVAL_S + 1)
-        assert listener.certificate == made("second")  # type: ignore[attr-defined]
+        assert listener.certificate == made("second", 2e12)  # type: ignore[attr-defined]
+        assert keeper.end() == 2e12
 
 
 async def test_a_signal_has_them_looked_at_now(autojump_clock: MockClock) -> None:

@@ -207,6 +207,25 @@ def test_a_servers_certificate_is_good_for_its_names_its_authority_and_its_time(
     assert not is_authority(Pem(authority.certificate, pem.key), NOW)
 
 
+async def test_what_is_no_tls_ends_its_own_connection_only(authority: Pem) -> None:
+    """Garbage, a record that is cut, and a client that goes at once; then a good one."""
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+    def work(address: Address) -> object:
+        for data in (b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(500), hello, hello + bytes(600)):
+            with socket.create_connection((address.host, address.port), timeout=10) as plain:
+                plain.sendall(data)
+                plain.shutdown(socket.SHUT_WR)
+                with suppress(ConnectionResetError):
+                    while plain.recv(4096):
+                        pass
+        with shake_hands(address, client(authority)) as secure:
+            secure.sendall(b"x")
+            return secure.recv(1)
+
+    assert await try_client(work, certificate(authority)) == b"x"
+
+
 async def test_http_over_tls_moves_bodies_whole_and_says_that_it_is_secure(authority: Pem) -> None:
     body = os.urandom(3 * 1024 * 1024 + 7)
     seen: list[bool] = []
