@@ -15,7 +15,7 @@ from cell.held import Held
 from cell.positions import Positions
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
-from common.errors import AlvearyError, Refused
+from common.errors import AlvearyError, Refused, Unavailable
 from common.limits import (
     CLOCK_OFF_S,
     MAX_DELETE_BATCH,
@@ -40,6 +40,8 @@ from common.wire.messages import (
 from common.wire.records import MAX_UINT
 
 FIRST_INTERVAL_S: Final = 1.0
+TRIES_PER_INTERVAL: Final = 5
+"""While no coordinator answers; a large swarm with its longer interval comes back more slowly."""
 SETTLE_EVERY_S: Final = 15.0
 REPORT_EVERY_S: Final = 5.0
 
@@ -85,6 +87,8 @@ class Rounds:
         self._interval_s = FIRST_INTERVAL_S
         self._deleted: set[ShardKey] = set()
         self._hurries = False
+        self._is_cut_off = False
+        """No coordinator answered the last heartbeat."""
 
     async def run(self) -> None:
         """Everything, until cancelled."""
@@ -120,6 +124,9 @@ class Rounds:
                 await trio.sleep(pause_s() * self._chance.uniform(0.9, 1.1))
 
     def _pause_s(self) -> float:
+        """Shorter while no coordinator answers, so that the cell is soon written to again."""
+        if self._is_cut_off:
+            return max(FIRST_INTERVAL_S, self._interval_s / TRIES_PER_INTERVAL)
         return self._interval_s
 
     def order_time(self) -> float:
@@ -151,19 +158,23 @@ class Rounds:
         confirmed = sorted(self._deleted)[:MAX_DELETE_BATCH]
         seen = self._positions.packed()
         facts = await self._store.facts()
-        asked_at = trio.current_time()
-        reply = await self._coordinators.call(
-            Heartbeat(
-                self._address.host,
-                self._address.port,
-                facts,
-                tuple(ShardName(*each) for each in confirmed),
-                seen,
-                int(self._clock.now() * 1000),
-            )
+        request = Heartbeat(
+            self._address.host,
+            self._address.port,
+            facts,
+            tuple(ShardName(*each) for each in confirmed),
+            seen,
+            int(self._clock.now() * 1000),
         )
+        asked_at = trio.current_time()
+        try:
+            reply = await self._coordinators.call(request)
+        except Unavailable:
+            self._is_cut_off = True
+            raise
         assert isinstance(reply, HeartbeatReply)
         now = trio.current_time()
+        self._is_cut_off = False
         self._order_time_s, self._order_time_at = reply.order_time, now
         self._compare_clocks(reply.clock_ms, asked_at, now)
         self._deleted.difference_update(confirmed)

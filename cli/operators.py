@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 import click
 import httpx
+import trio
 
 from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
 
@@ -30,17 +31,24 @@ class OperatorApi:
     Args:
         url: of the coordinator's operators' listener.
         token: from operator.json; never shown.
+        timeout_s: for an answer, everything together.
         transport: for a simulated network; the real one if not given.
     """
 
     def __init__(
-        self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = API_TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {token}"},
-            timeout=API_TIMEOUT_S,
+            timeout=timeout_s,
             transport=transport,
             trust_env=False,
         )
@@ -68,14 +76,21 @@ class OperatorApi:
             NotFound: what a 404 answer names.
             Refused: what any other answer of 4xx names; ``unauthorized`` for 401 and 403.
         """
+        response: httpx.Response | None = None
         try:
-            response = await self._client.request(method, path, json=body)
+            with trio.move_on_after(self._timeout_s):  # httpx limits each step by itself
+                response = await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise Unavailable(
                 "coordinator_unreachable",
                 message=f"no answer from the coordinator at {self.url}",
                 error=type(error).__name__,
             ) from error
+        if response is None:
+            raise Unavailable(
+                "coordinator_unreachable",
+                message=f"no answer from the coordinator at {self.url} in {self._timeout_s:g} s",
+            )
         if response.is_success:
             answer: dict[str, Any] = response.json() if response.content else {}
             return answer
@@ -137,9 +152,12 @@ def find_operator_file(operator: Path | None, data: Path | None) -> Path:
     raise BadConfig("no_operator_file", message=f"no operator.json below {base}")
 
 
-def connect(operator: Path | None, data: Path | None) -> OperatorApi:
+def connect(
+    operator: Path | None, data: Path | None, *, timeout_s: float = API_TIMEOUT_S
+) -> OperatorApi:
     """The API of the coordinator whose operator.json is found."""
-    return OperatorApi(*read_operator_file(find_operator_file(operator, data)))
+    url, token = read_operator_file(find_operator_file(operator, data))
+    return OperatorApi(url, token, timeout_s=timeout_s)
 
 
 def access_options(command: C) -> C:

@@ -15,6 +15,9 @@ from common.errors import AlvearyError
 from common.host.disk import LOCK_NAME
 from common.limits import CLOCK_OFF_S
 
+STATUS_TIMEOUT_S = 5.0
+"""A coordinator that takes longer is not well, and that is what the operator asks for."""
+
 
 def is_running(pid: int) -> bool:
     """Whether a process of this id lives (a zombie does not)."""
@@ -165,7 +168,7 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
     processes = local_processes(DEFAULT_DATA if data is None else data) if not operator else []
 
     async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
+        async with connect(operator, data, timeout_s=STATUS_TIMEOUT_S) as api:
             return await api.call("GET", "/v1/status")
 
     try:

@@ -70,7 +70,17 @@ PROBE_AFTER_S: Final = 4.0
 DEAD_AFTER_S: Final = 10.0
 """Silence after which a connection with unanswered calls counts as dead."""
 RECONNECT_MIN_S: Final = 0.2
-RECONNECT_MAX_S: Final = 5.0
+RECONNECT_MAX_S: Final = 2.0
+"""Writes return within 5 s once coordinators and cells reach each other again."""
+UNREACHABLE_PATIENCE_S: Final = 1.0
+"""How long a call waits for a connection to a peer that could not be reached when last tried."""
+COORDINATOR_PATIENCE_S: Final = 10.0
+"""How long a request waits for a coordinator in all, whatever is tried meanwhile."""
+UNANSWERED_S: Final = 5.0
+"""After a request waited all that time in vain, others wait UNANSWERED_PATIENCE_S for so long."""
+UNANSWERED_PATIENCE_S: Final = 2.0
+FAILOVER_S: Final = 3.0
+"""How long one coordinator of several may take to answer a question before the next is asked."""
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
@@ -261,6 +271,8 @@ assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOA
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
+assert FAILOVER_S < COORDINATOR_PATIENCE_S < CALL_TIMEOUT_S
+assert RECONNECT_MAX_S < UNANSWERED_S
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S

@@ -5,6 +5,7 @@ Source: docs/threat-model.md, "Access keys"; docs/s3-compatibility.md, "Authenti
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ FRESH_S: Final = 5.0
 """A known key is used for so long without asking: a revoked one works for no longer."""
 STALE_S: Final = 30.0
 """While no coordinator answers, or one request asks, a known key is used for so long."""
+REFRESH_PATIENCE_S: Final = 1.0
+"""How long the request that asks waits for an answer while the known key may still be used."""
 UNKNOWN_S: Final = 5.0
 """An id that nobody has is not asked for again for so long."""
 MAX_ASKING: Final = 64
@@ -117,7 +120,10 @@ class AccessKeys:
             return known.credential
         known.asking = True
         try:
-            return await self._learn(access_key_id)
+            # Time that a request waits here is lacking where it cannot do without an answer.
+            with trio.move_on_after(REFRESH_PATIENCE_S if age_s < STALE_S else math.inf):
+                return await self._learn(access_key_id)
+            return known.credential
         except (Unavailable, Outcome):
             if age_s < STALE_S:
                 return known.credential

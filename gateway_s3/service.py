@@ -117,7 +117,7 @@ async def serve(
         log=world.log,
     )
     coordinators = [(address, config.coordinator_id) for address in config.coordinator]
-    directory = Directory(pool, coordinators, tenants.keys)
+    directory = Directory(pool, coordinators, tenants.keys, world.log)
     swarm = SwarmClient(
         directory=directory,
         pool=pool,
@@ -167,6 +167,11 @@ async def serve(
     counts = Counts()
     _watch_limits(metrics, counts, swarm)
 
+    metrics.watch(
+        "alveary_gateway_unreachable_peers",
+        "Cells and coordinators that could not be reached when last tried",
+        lambda: pool.unreachable,
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
         nursery.start_soon(go_on, "write_lease", directory.run, world.log)

@@ -18,6 +18,7 @@ import trio
 from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
+from common.limits import CONNECT_TIMEOUT_S
 from common.ports import Address, Buffer, Certificate, Identity
 from sim.replay import Timer, call_at
 
@@ -28,7 +29,8 @@ PIPE_BYTES: Final = 512 * 1024
 """What a direction holds before a sender waits (socket buffers of both ends)."""
 FIRST_PORT: Final = 20_000
 ACCEPT_BACKLOG: Final = 128
-CONNECT_TIMEOUT_S: Final = 10.0
+SYN_SENT_AT_S: Final = (0.0, 1.0, 3.0)
+"""TCP sends its first packet again after a second and after two more; then the product gives up."""
 RETRANSMIT_S: Final = 0.2
 MAX_RETRANSMISSIONS: Final = 8
 WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"})  # noqa: S104
@@ -386,8 +388,13 @@ class SimNetwork:
         node, internet = self._node, self._node.swarm.internet
         await node.alive(self._life)
         host = node.name if address.host in WILDCARD_HOSTS else address.host
-        if internet.is_blocked(node.name, host) or internet.is_blocked(host, node.name):
-            await trio.sleep(CONNECT_TIMEOUT_S)
+        began = trio.current_time()
+        for sent_at_s in SYN_SENT_AT_S:
+            await trio.sleep_until(began + sent_at_s)
+            if not (internet.is_blocked(node.name, host) or internet.is_blocked(host, node.name)):
+                break
+        else:
+            await trio.sleep_until(began + CONNECT_TIMEOUT_S)
             raise Unavailable("connect_failed", address=str(address), why="timed out")
         await trio.sleep(2 * internet.delay_s(node.name))
         listener = internet.listeners.get((host, address.port))

@@ -17,16 +17,22 @@ from common.client.peers import PeerConnection, PeerPool
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
-from common.limits import CALL_TIMEOUT_S, MAX_VERSIONS_READ, READING_TOLD_EVERY_S
-from common.ports import Address
+from common.limits import (
+    CALL_TIMEOUT_S,
+    COORDINATOR_PATIENCE_S,
+    FAILOVER_S,
+    MAX_VERSIONS_READ,
+    READING_TOLD_EVERY_S,
+    UNANSWERED_PATIENCE_S,
+    UNANSWERED_S,
+)
+from common.ports import Address, Log
 from common.protocol.answers import check_answer
 from common.protocol.positions import Known
 from common.wire import messages
 from common.wire.control import tenant_message
 from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
 
-RETRY_FOR_S: Final = 8.0
-"""A coordinator that is started again is back in less."""
 FIRST_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 1.0
 LEASE_MARGIN_S: Final = 5.0
@@ -81,6 +87,7 @@ class Directory:
         pool: running; connections come from it.
         coordinators: where each listens and which key it proves; at least one.
         tenants: keys by tenant id; may grow while it is used.
+        log: when no coordinator answers.
     """
 
     def __init__(
@@ -88,11 +95,14 @@ class Directory:
         pool: PeerPool,
         coordinators: Sequence[tuple[Address, PeerId]],
         tenants: Mapping[TenantId, TenantKey],
+        log: Log,
     ) -> None:
         assert coordinators, "a directory needs a coordinator"
         self._pool = pool
         self._coordinators = list(coordinators)
         self._tenants = tenants
+        self._log = log
+        self._unanswered_until = 0.0
         self._current = 0
         self._known = Known()
         self._lease = 0
@@ -111,12 +121,14 @@ class Directory:
         timeout_s: float = CALL_TIMEOUT_S,
         check: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Ask a live coordinator; go on to the next, and try again for some seconds, while none
-        can be reached.
+        """Ask a live coordinator; go on to the next, and try again, while none can be reached and
+        COORDINATOR_PATIENCE_S are not over: all tries have that time together. A request that
+        changes something and was sent in this time may take up to ``timeout_s``, as long as the
+        coordinator shows that it lives.
 
         Args:
             request: its ``tenant_id``, where it has one, is one of our tenants.
-            timeout_s: for one try.
+            timeout_s: for one try, at most.
             check: as :func:`check_answer`, for what only the caller knows: raises PeerViolation
                 when no honest coordinator could have given this reply.
 
@@ -130,18 +142,25 @@ class Directory:
                 gave an answer to another question. Its connection was dropped.
             AlvearyError: what the coordinator answered.
         """
-        deadline = trio.current_time() + RETRY_FOR_S
+        began = trio.current_time()
+        deadline = began + self._patience_s(began)
         pause_s = FIRST_PAUSE_S
         while True:
             which = self._current
             try:
-                return await self._ask(*self._coordinators[which], request, timeout_s, check)
+                reply = await self._ask(
+                    *self._coordinators[which], request, timeout_s, deadline, check
+                )
+                self._unanswered_until = 0.0
+                return reply
             except Unavailable as error:
                 if error.reason in FINAL_REASONS:
                     raise
                 last: AlvearyError = error
             except Outcome as error:
                 if type(request) not in REPEATABLE:
+                    if trio.current_time() >= deadline:
+                        self._note_unanswered(request, error)
                     raise
                 last = error
             except PeerViolation as error:
@@ -151,6 +170,7 @@ class Directory:
                     raise
                 last = error
             if trio.current_time() + pause_s >= deadline:
+                self._note_unanswered(request, last)
                 if isinstance(last, Outcome) and type(request) in ASKING:
                     raise Unavailable(last.reason, **last.fields) from last
                 raise last
@@ -159,20 +179,37 @@ class Directory:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
+    def _patience_s(self, now: float) -> float:
+        """How long a request may wait: less when another just waited in vain."""
+        return UNANSWERED_PATIENCE_S if now < self._unanswered_until else COORDINATOR_PATIENCE_S
+
+    def _note_unanswered(self, request: Request, error: AlvearyError) -> None:
+        now = trio.current_time()
+        if now >= self._unanswered_until:
+            self._log.warning(
+                "no_coordinator_answers", request=type(request).__name__, error=str(error)
+            )
+        self._unanswered_until = now + UNANSWERED_S
+
     async def _ask(
         self,
         address: Address,
         pin: PeerId,
         request: Request,
         timeout_s: float,
+        deadline: float,
         check: Callable[[Any], None] | None,
     ) -> Any:
-        connection = await self._pool.connection(address, pin, timeout_s=timeout_s)
-        tenant_id = getattr(request, "tenant_id", None)
-        if tenant_id is not None and type(request) is not TenantOpen:
-            await self._open_tenant(connection, tenant_id)
-        if type(request) is messages.AccessKeyGet:
-            await self._open_all(connection)
+        if len(self._coordinators) > 1:
+            deadline = min(deadline, trio.current_time() + FAILOVER_S)
+        left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
+        connection = await self._pool.connection(address, pin, timeout_s=left_s)
+        with trio.move_on_at(deadline) as scope:
+            await self._open_tenants(connection, request)
+        if scope.cancelled_caught:
+            raise Unavailable("call_timeout", timeout_s=left_s)
+        if type(request) in ASKING:
+            timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         try:
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         except Refused as error:
@@ -193,6 +230,14 @@ class Directory:
         if position:
             self._known.note(position)
         return reply
+
+    async def _open_tenants(self, connection: PeerConnection, request: Request) -> None:
+        """Make the connection act for whom a request is made."""
+        tenant_id = getattr(request, "tenant_id", None)
+        if tenant_id is not None and type(request) is not TenantOpen:
+            await self._open_tenant(connection, tenant_id)
+        if type(request) is messages.AccessKeyGet:
+            await self._open_all(connection)
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
         """Make the connection act for the tenant, once."""

@@ -22,6 +22,7 @@ from common.limits import (
     HANDSHAKE_TIMEOUT_S,
     IDLE_CONNECTION_TIMEOUT_S,
     PROBE_AFTER_S,
+    UNREACHABLE_PATIENCE_S,
 )
 from common.ports import Address, Buffer, Chance, Identity, Log, Network, Stream
 from common.protocol.connection import CallerConnection
@@ -67,6 +68,8 @@ class PeerConnection:
         self._last_received = self._busy_since = trio.current_time()
         self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
+        self.fell_silent = False
+        """Whether it was given up since nothing came from the peer any more."""
         self._scope = trio.CancelScope()
         self.state: dict[str, Any] = {}
         """For the owner's use: what was agreed on this connection."""
@@ -211,6 +214,7 @@ class PeerConnection:
         # A peer that is going away takes no probe: it gets as long as a call.
         limit_s = DEAD_AFTER_S if self.is_open() else CALL_TIMEOUT_S
         if silent_s >= limit_s:
+            self.fell_silent = True
             raise Unavailable("connection_lost", cause="peer is silent")
         if self._outbox.stuck_at <= now:
             raise Unavailable("connection_lost", cause="peer does not read")
@@ -513,13 +517,29 @@ class PeerPool:
         only when none is open, and no longer than ``timeout_s``. Raises as :meth:`call` does."""
         connection = self._ready(address, pin, bulk)
         if connection is None:
+            peer = self._peers[address, pin]
+            known_down = peer.error
+            if known_down is not None:
+                # It is tried again beside us; whoever calls need not wait as long as that takes.
+                timeout_s = min(timeout_s, UNREACHABLE_PATIENCE_S)
             with trio.move_on_after(timeout_s):
                 while connection is None:
                     await self._peers[address, pin].changed.wait()
                     connection = self._ready(address, pin, bulk)
             if connection is None:
+                if known_down is not None:
+                    raise type(known_down)(known_down.reason, **known_down.fields)
                 raise Unavailable("call_timeout", timeout_s=timeout_s)
         return connection
+
+    @property
+    def unreachable(self) -> int:
+        """How many peers could not be reached when last tried, not long ago."""
+        now = trio.current_time()
+        return sum(
+            peer.error is not None and now < peer.retry_at + FORGET_AFTER_S
+            for peer in self._peers.values()
+        )
 
     def _ready(self, address: Address, pin: PeerId, bulk: bool) -> PeerConnection | None:
         """The best open connection, or None while one is being made; begins it if need be."""
@@ -567,6 +587,8 @@ class PeerPool:
         finally:
             if connection in peer.connections:
                 peer.connections.remove(connection)
+            if connection.fell_silent and not peer.connections:
+                self._failed(peer, address, Unavailable("connect_failed", cause="peer is silent"))
 
     async def _carry(self, connection: PeerConnection, address: Address, peer: _Peer) -> None:
         async with trio.open_nursery() as nursery:
@@ -574,6 +596,8 @@ class PeerPool:
             try:
                 if self._greeting is not None:
                     await self._greeting(connection)
+                if peer.error is not None:
+                    self._log.info("peer_reached_again", address=str(address))
                 peer.failures, peer.retry_at, peer.error = 0, 0.0, None
                 peer.connections.append(connection)
             except AlvearyError as error:
@@ -604,7 +628,10 @@ class PeerPool:
         peer.error = error
         delay_s = retry_delay_s(peer.failures, self._chance.random())
         peer.retry_at = trio.current_time() + delay_s
-        self._log.info("connect_failed", address=str(address), error=str(error))
+        if peer.failures == 1:
+            self._log.warning("peer_unreachable", address=str(address), error=str(error))
+        else:
+            self._log.info("connect_failed", address=str(address), error=str(error))
 
     @staticmethod
     def _tell(peer: _Peer) -> None:

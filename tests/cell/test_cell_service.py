@@ -145,6 +145,7 @@ class Rig:
         if self.is_silent:
             raise Unavailable("overloaded")
         self.facts = request.facts
+        self.heard_at = trio.current_time()
         self.deleted += [(each.segment_id, each.slot) for each in request.deleted]
         self.doomed = [key for key in self.doomed if key not in self.deleted]
         self.order_key = cell_order_key(SECRET, caller.peer_id)
@@ -303,6 +304,18 @@ async def test_an_order_expires_by_the_cells_own_reckoning_when_no_coordinator_a
     await trio.sleep(200)
     with pytest.raises(Refused, match="order_expired"):
         await rig.put(shard_key(1), b"data", order=order)
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("more_s", [step / 4 for step in range(24)])
+async def test_a_cell_is_heard_within_five_seconds_of_healing(rig, autojump_clock, more_s):
+    rig.swarm.internet.block("cell", "coordinator")
+    rig.swarm.internet.block("coordinator", "cell")
+    await trio.sleep(40 + more_s)
+    rig.swarm.internet.heal()
+    healed = trio.current_time()
+    await trio.sleep(5)
+    assert rig.heard_at >= healed
 
 
 async def test_a_lie_about_the_root_is_told_and_nothing_kept(rig, autojump_clock):

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
+import trio.testing
 
 from cli.operators import OperatorApi, find_operator_file, read_operator_file
 from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
@@ -21,6 +23,23 @@ def api(answer: httpx.Response | Exception) -> OperatorApi:
 async def test_an_answer_is_its_json_object() -> None:
     async with api(httpx.Response(200, json={"token": "t"})) as coordinator:
         assert await coordinator.call("POST", "/v1/invites", {}) == {"token": "t"}
+
+
+@pytest.mark.fault("F12")
+async def test_a_coordinator_that_hangs_is_said_to_be_unreachable_within_the_time_given(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await trio.sleep(1000)
+        return httpx.Response(200)
+
+    transport = httpx.MockTransport(hang)
+    began = trio.current_time()
+    async with OperatorApi("http://c", "secret", timeout_s=5, transport=transport) as coordinator:
+        with pytest.raises(Unavailable, match="coordinator_unreachable") as caught:
+            await coordinator.call("GET", "/v1/status")
+    assert "http://c in 5 s" in str(caught.value)
+    assert trio.current_time() - began < 6
 
 
 async def test_an_answer_without_a_body_is_an_empty_object() -> None:

@@ -185,3 +185,27 @@ async def test_a_credential_does_not_show_its_secret() -> None:
     coordinator = Coordinator()
     coordinator.add("AK", "very-secret")
     assert "very-secret" not in repr(await keys(coordinator).find("AK"))
+
+
+@pytest.mark.fault("F12")
+async def test_a_coordinator_that_hangs_holds_a_request_with_a_known_key_for_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    coordinator = Coordinator()
+    coordinator.add("AK", "secret")
+    hangs = False
+
+    async def ask(key_id: str) -> AccessKey:
+        if hangs:
+            await trio.sleep(10)
+        return await coordinator.ask(key_id)
+
+    held = {TENANT.tenant_id: TENANT}
+    log = SimSwarm(1).node("gateway").world.log
+    found = AccessKeys(ask, held.get, no_more_tenants, log)
+    await found.find("AK")
+    await trio.sleep(FRESH_S + 1)
+    hangs = True
+    begun = trio.current_time()
+    assert (await found.find("AK")).secret == "secret"
+    assert trio.current_time() - begun < 1.5

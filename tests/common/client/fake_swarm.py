@@ -433,6 +433,7 @@ async def fake_swarm(
         swarm.pool,
         [(Address("coordinator", 7000), coordinator.identity.peer_id)],
         {TENANT.tenant_id: TENANT},
+        world.log,
     )
     swarm.client = SwarmClient(
         directory=swarm.directory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ from common.errors import Outcome, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
 from common.wire import messages as m
+
+
+def both_ways(change: Callable[[str, str], None]) -> None:
+    change("gateway", "coordinator")
+    change("coordinator", "gateway")
+
 
 GET = m.ObjectGet(TENANT.tenant_id, "bucket", b"name", None, False, 0, 0)
 DELETE = m.ObjectsDelete(TENANT.tenant_id, "bucket", ())
@@ -56,7 +63,9 @@ async def test_another_coordinator_is_asked_when_one_is_gone(autojump_clock: Moc
     async with fake_swarm() as swarm:
         live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
         gone = (Address("nobody", 7000), swarm.coordinator.identity.peer_id)
-        directory = Directory(swarm.pool, [gone, live], {TENANT.tenant_id: TENANT})
+        directory = Directory(
+            swarm.pool, [gone, live], {TENANT.tenant_id: TENANT}, swarm.node.world.log
+        )
         begun = trio.current_time()
         await directory.call(GET)
         await directory.call(GET)
@@ -87,6 +96,58 @@ async def test_a_coordinator_that_stays_away_is_an_error_within_seconds(
         with pytest.raises(Unavailable):
             await swarm.directory.call(GET)
         assert 4 < trio.current_time() - begun < 10
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("request_", [GET, DELETE], ids=["asking", "changing"])
+async def test_a_coordinator_that_hangs_holds_a_request_for_ten_seconds_and_the_next_for_two(
+    autojump_clock: MockClock, connected: bool, request_: m.Request
+) -> None:
+    async with fake_swarm() as swarm:
+        if connected:
+            await swarm.directory.call(GET)
+        both_ways(swarm.sim.internet.block)
+        for most_s in (10.5, 2.5, 2.5):
+            begun = trio.current_time()
+            with pytest.raises((Unavailable, Outcome)):
+                await swarm.directory.call(request_)
+            assert trio.current_time() - begun <= most_s
+        told = [e for e in swarm.sim.trace.events if e.event == "warning: no_coordinator_answers"]
+        assert len(told) == 1
+        swarm.sim.internet.heal()
+        await trio.sleep(3)
+        await swarm.directory.call(request_)
+        both_ways(swarm.sim.internet.block)
+        begun = trio.current_time()
+        with pytest.raises((Unavailable, Outcome)):
+            await swarm.directory.call(request_)
+        assert trio.current_time() - begun > 9, "patient again"
+
+
+@pytest.mark.fault("F12")
+async def test_a_slow_coordinator_that_lives_has_time_for_what_it_has_begun(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        swarm.coordinator.faults[m.ObjectsDelete] = stalling(20)
+        await swarm.directory.call(DELETE)
+
+
+@pytest.mark.fault("F12")
+async def test_a_hanging_coordinator_of_two_leaves_time_to_ask_the_other(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
+        hung = (Address("cell-0", 7000), swarm.cells[0].identity.peer_id)
+        directory = Directory(
+            swarm.pool, [hung, live], {TENANT.tenant_id: TENANT}, swarm.node.world.log
+        )
+        swarm.isolate(0)
+        begun = trio.current_time()
+        await directory.call(GET)
+        assert trio.current_time() - begun < 5
 
 
 async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockClock) -> None:

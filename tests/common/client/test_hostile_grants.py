@@ -164,6 +164,7 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
                 (Address("honest", 7000), honest.identity.peer_id),
             ],
             {TENANT.tenant_id: TENANT},
+            swarm.node.world.log,
         )
         await swarm.nursery.start(directory.run)
         gateway = await another_gateway(swarm, directory)

@@ -188,6 +188,40 @@ async def test_an_unreachable_cell_costs_less_than_a_connect_timeout(
         assert trio.current_time() - begun < MIN_STRAGGLER_S + 2
 
 
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("size", [100, 3 * MIB])
+async def test_cells_that_are_out_of_reach_are_remembered_and_named(
+    size: int, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        await swarm.write(content(size))
+        swarm.isolate(1)
+        swarm.isolate(4)
+        for number in range(5):  # 4 of 6 are left, and 5 are needed
+            begun = trio.current_time()
+            with pytest.raises(Unavailable, match="write_quorum_lost"):
+                await swarm.write(content(size))
+            took_s = trio.current_time() - begun
+            assert took_s < (13 if number == 0 else 5)
+        assert swarm.pool.unreachable == 2
+        named = [e.facts for e in swarm.sim.trace.events if e.event == "warning: peer_unreachable"]
+        assert len(named) == 2
+        assert "cell-1" in "".join(named)
+        assert "cell-4" in "".join(named)
+        swarm.sim.internet.heal()
+        begun = trio.current_time()
+        while True:
+            try:
+                await swarm.write(content(size))
+                break
+            except Unavailable:
+                await trio.sleep(0.1)
+        assert trio.current_time() - begun < 5
+        await trio.sleep(5)
+        await swarm.write(content(size))
+        assert swarm.pool.unreachable == 0
+
+
 @pytest.mark.parametrize("size", [5000, 300_000, 3 * MIB, 70 * MIB])
 async def test_a_client_that_leaves_leaves_nothing_behind(
     size: int, autojump_clock: MockClock
