@@ -1,0 +1,49 @@
+"""Frozen bytes of what a gateway seals inside manifests, summaries, uploads and buckets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import Corrupt
+from common.format.manifest import MAX_SUMMARY_PLAINTEXT_BYTES
+from common.limits import MAX_OBJECT_BYTES
+from common.wire.records import MAX_UINT
+from gateway_s3 import metadata
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "gateway-records.json").read_text())
+UNPACK = {
+    "ObjectMetadata": metadata.unpack_object,
+    "ObjectSummary": metadata.unpack_summary,
+    "UploadInfo": metadata.unpack_upload,
+    "PartMetadata": metadata.unpack_part,
+    "BucketSettings": metadata.unpack_bucket,
+}
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["record"].partition("(")[0])
+def test_a_frozen_record_is_read_and_written_alike(vector: dict[str, str]) -> None:
+    data = bytes.fromhex(vector["packed"])
+    unpack = UNPACK[vector["record"].partition("(")[0]]
+    record = unpack(data)
+    assert repr(record) == vector["record"]
+    assert record.pack() == data
+    for wrong in (*(data[:length] for length in range(len(data))), data + b"\0"):
+        with pytest.raises(Corrupt, match="bad_metadata"):
+            unpack(wrong)
+    newer = bytes([data[0], 2]) + data[2:]
+    with pytest.raises(Corrupt, match="bad_metadata"):
+        unpack(newer)
+
+
+def test_every_record_is_frozen() -> None:
+    assert {vector["record"].partition("(")[0] for vector in VECTORS} == set(UNPACK)
+
+
+@pytest.mark.fault("M8")
+def test_the_longest_summary_fits_its_limit() -> None:
+    etag = "f" * 32 + "-10000"
+    longest = metadata.ObjectSummary(1, etag, MAX_OBJECT_BYTES, MAX_UINT, "x" * 32, True)
+    assert len(longest.pack()) <= MAX_SUMMARY_PLAINTEXT_BYTES // 2
