@@ -164,6 +164,8 @@ HTTP_HEAD_TIMEOUT_S: Final = 30.0
 HTTP_SEND_TIMEOUT_S: Final = 30.0
 """Patience with a client that does not take an answer, beside the time that HTTP_SEND_BYTES take at
 the least speed: a minute in all (nginx send_timeout)."""
+HTTP_PRESSED_SEND_TIMEOUT_S: Final = 10.0
+"""How long a client may take nothing of an answer while others wait for the memory it holds."""
 HTTP_SEND_BYTES: Final = 256 * KIB
 """Of an answer at a time: large enough to be cheap, small enough to see whether a client reads."""
 HTTP_FIRST_READ_BYTES: Final = 64 * KIB

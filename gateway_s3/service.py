@@ -195,6 +195,7 @@ async def serve(
                 counts=counts,
                 drain=stop.now,
                 secure=secure,
+                wait_pressed=swarm.budget.wait_pressed,
             )
             stop.has_drained.set()
 

@@ -119,6 +119,7 @@ class ByteBudget:
         self._common = Share(self, is_bounded=False)
         self._shares: WeakValueDictionary[Hashable, Share] = WeakValueDictionary()
         self._spare: dict[object, Callable[[], None]] = {}
+        self._pressed = trio.Event()
         self.refused = 0
         """How often a taker waited in vain."""
 
@@ -146,6 +147,12 @@ class ByteBudget:
     def waiting(self) -> int:
         """How many streams wait for room."""
         return len(self._waiting)
+
+    async def wait_pressed(self) -> None:
+        """Wait until somebody waits for room."""
+        while not self._waiting:
+            self._pressed = trio.Event()
+            await self._pressed.wait()
 
     def share(self, user: Hashable) -> Share:
         """The share of a user: one object as long as anybody has it."""
@@ -198,6 +205,7 @@ class ByteBudget:
             return
         waiter = _Waiter(amount, share)
         self._waiting.append(waiter)
+        self._pressed.set()
         try:
             await self._wait_turn(waiter, trio.current_time() + wait_s)
         except BaseException:

@@ -25,6 +25,8 @@ from common.http.write import DateLine, has_body, response_head
 from common.ports import Buffer, Listener, Log, Stream, WallClock
 from common.tasks import log_fault
 
+_RELIEVE_EVERY_S: Final = 1.0
+"""How often answers are looked through for those that nobody takes."""
 _ACCEPT_PAUSE_S: Final = 0.1
 """After a failed accept (no file descriptors left), before the next try."""
 
@@ -75,6 +77,7 @@ async def serve_http(
     counts: Counts | None = None,
     drain: trio.Event | None = None,
     secure: bool = False,
+    wait_pressed: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until cancelled or drained, and close the listener and all connections then.
 
@@ -94,6 +97,8 @@ async def serve_http(
         drain: once set, the listener closes, connections without a request close, and each of the
             others closes with its next answer, which says so. Returns when all have ended: how
             long that may take is the caller's to bound.
+        wait_pressed: waits until somebody waits for memory that answers hold; then clients that
+            take nothing are cut sooner.
     """
     server = _Server(
         handler, log, DateLine(clock), timeouts or Timeouts(), counts or Counts(), secure=secure
@@ -104,6 +109,8 @@ async def serve_http(
             async with trio.open_nursery() as accepting:
                 if drain is not None:
                     accepting.start_soon(_cancel_when, drain, accepting.cancel_scope)
+                if wait_pressed is not None:
+                    accepting.start_soon(server.relieve, wait_pressed)
                 await _accept(server, listener, places, connections)
                 accepting.cancel_scope.cancel()
             server.begin_drain()
@@ -178,6 +185,8 @@ class _Server:
         self.is_draining = False
         self.waiting: dict[_Connection, None] = {}
         """Connections without a whole head of a request, the longest so first."""
+        self.sending: dict[_Connection, float] = {}
+        """Connections that wait for their client to take a piece of an answer, and since when."""
 
     def evict_idlest(self) -> None:
         """Close the connection that has been without a request longest, if any is."""
@@ -194,6 +203,16 @@ class _Server:
             if connection.is_idle:
                 connection.give_up()
 
+    async def relieve(self, wait_pressed: Callable[[], Awaitable[None]]) -> None:
+        """While others wait for memory, cut clients that take nothing of their answers."""
+        while True:
+            await wait_pressed()
+            before = trio.current_time() - limits.HTTP_PRESSED_SEND_TIMEOUT_S
+            for connection, since in list(self.sending.items()):
+                if since <= before:
+                    connection.cut_reader()
+            await trio.sleep(_RELIEVE_EVERY_S)
+
     async def serve_stream(self, stream: Stream) -> None:
         """Serve one connection to its end. Its failures end here; they are nobody else's."""
         # One scope for the whole life of the connection: moving its deadline is much cheaper
@@ -208,6 +227,7 @@ class _Server:
                 self.log.info("http_connection_lost", reason=error.reason, remote=stream.remote)
             finally:
                 self.waiting.pop(connection, None)
+                self.sending.pop(connection, None)
         if scope.cancelled_caught and trio.current_time() >= scope.deadline:
             connection.count_timeout()
 
@@ -231,6 +251,10 @@ class _Connection:
         """Close the connection without a word."""
         self._scope.cancel()
 
+    def cut_reader(self) -> None:
+        """The client takes nothing, and others wait for what it holds."""
+        self._scope.deadline = trio.current_time()
+
     def count_timeout(self) -> None:
         """The client was too slow with what it was waited for."""
         counts = self._server.counts
@@ -249,7 +273,9 @@ class _Connection:
         for some, size in _sendable(parts):
             began = trio.current_time()
             self._scope.deadline = began + self._sending.allowance_s(size)
+            self._server.sending[self] = began
             await self._stream.send(some)
+            del self._server.sending[self]
             self._sending.moved(size, trio.current_time() - began)
         self._is_sending = False
 

@@ -190,3 +190,33 @@ async def test_who_gets_no_room_in_time_is_asked_to_come_later(autojump_clock: M
         assert "alveary_gateway_buffer_refused_total 2.0" in await place.metrics()
         budget.give(held)
         await place.works()
+
+
+@pytest.mark.fault("H2")
+async def test_readers_that_stall_are_cut_when_their_own_tenant_needs_the_room(
+    autojump_clock: MockClock,
+) -> None:
+    async with town() as place:
+        for key, size in (("large", 24 * MIB), ("key", MIB)):
+            answer = await place.crowd.request("PUT", f"/crowd/{key}", body=content(size))
+            assert answer.status_code == 200
+        for _ in range(70):
+            place.nursery.start_soon(place.stall, "/crowd/large")
+        await trio.sleep(1.5)
+        began = trio.current_time()
+        got = await place.crowd.request("GET", "/crowd/key")
+        assert got.content == content(MIB)
+        # Those that came before it have their turn first, in two rounds of half the budget.
+        assert trio.current_time() - began < 2.5 * limits.HTTP_PRESSED_SEND_TIMEOUT_S
+
+
+async def test_readers_that_stall_are_not_cut_early_while_nobody_waits(
+    autojump_clock: MockClock,
+) -> None:
+    async with town() as place:
+        answer = await place.crowd.request("PUT", "/crowd/large", body=content(24 * MIB))
+        assert answer.status_code == 200
+        for _ in range(5):
+            place.nursery.start_soon(place.stall, "/crowd/large")
+        await trio.sleep(4 * limits.HTTP_PRESSED_SEND_TIMEOUT_S)
+        assert "alveary_gateway_slow_readers_total 0.0" in await place.metrics()
