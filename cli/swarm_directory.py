@@ -123,6 +123,10 @@ class Credentials:
     ca_file: str | None = None
     """Of the authority that the endpoint's certificate is from; None without TLS."""
 
+    def as_json(self) -> dict[str, str]:
+        """As they are shown and kept: without what there is not."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 class SwarmDirectory:
     """Paths and small files of one local swarm.
@@ -194,7 +198,7 @@ class SwarmDirectory:
 
     def write_credentials(self, credentials: Credentials) -> None:
         """Keep them, readable by the owner only."""
-        write_private(self.root / "credentials.json", json.dumps(asdict(credentials)) + "\n")
+        write_private(self.root / "credentials.json", json.dumps(credentials.as_json()) + "\n")
 
     def write_processes(self, processes: list[dict[str, Any]]) -> None:
         """List the running daemons.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -116,7 +115,7 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
                 await nursery.start(stop_at_signal)
                 credentials = await swarm.start()
                 if as_json:
-                    ready = {"ready": True, **asdict(credentials), "data": str(root)}
+                    ready = {"ready": True, **credentials.as_json(), "data": str(root)}
                     print(json.dumps(ready), flush=True)
                 else:
                     print(greeting(settings, credentials, root), flush=True)

@@ -52,7 +52,7 @@ def buckets(s3: Any) -> Iterator[None]:
 @pytest.fixture
 def http(swarm: Swarm) -> Iterator[httpx.Client]:
     """Somebody who was given a URL, and trusts what the swarm's users trust."""
-    ca_file = swarm.credentials["ca_file"]
+    ca_file = swarm.credentials.get("ca_file")
     verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
     with httpx.Client(verify=verify, trust_env=False, timeout=60) as client:
         yield client
