@@ -55,6 +55,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "daemon_failed": "The end of its log is above; the whole of it is in the file named.",
     "redundancy_differs": "Leave --redundancy away, or make a new swarm in another --data.",
     "cells_differ": "Leave --cells away, or give a greater number.",
+    "tenant_not_empty": "Delete its buckets first.",
     "tenant_exists": "Choose another name; `alveary tenant list` shows the tenants.",
     "no_such_tenant": "`alveary tenant list` shows the tenants; `alveary tenant create` makes one.",
     "tenant_key_missing": (

@@ -93,6 +93,23 @@ def list_tenants(operator: Path | None, data: Path | None, as_json: bool) -> Non
     print_result(tenants, as_json=as_json, text=table(["NAME", "TENANT ID"], rows))
 
 
+@tenant.command("remove")
+@click.argument("name")
+@access_options
+def remove_tenant(name: str, operator: Path | None, data: Path | None, as_json: bool) -> None:
+    """Remove the tenant NAME, which owns no bucket any more: its key is good for nothing then.
+
+    Its key file stays where it is.
+    """
+
+    async def ask() -> None:
+        async with connect(operator, data) as api:
+            await api.call("DELETE", f"/v1/tenants/{name}")
+
+    trio.run(ask)
+    print_result({"removed": name}, as_json=as_json, text=f"removed: tenant {name}")
+
+
 @click.group()
 def key() -> None:
     """Make, list and revoke S3 access keys."""

@@ -177,6 +177,14 @@ class Api:
                 },
                 201,
             ),
+            Route(
+                "DELETE",
+                "/v1/tenants/{name}",
+                "Remove a tenant that owns no bucket: its key is good for nothing any more.",
+                self._remove_tenant,
+                {},
+                204,
+            ),
             Route("GET", "/v1/tenants/{name}/keys", "A tenant's access keys.", self._list_keys, {}),
             Route(
                 "POST",
@@ -347,6 +355,10 @@ class Api:
         await self._store.transact(lambda sql: tenants.create(sql, name, tenant_id, key, now_ms))
         self._log.info("tenant_created", name=name)
         return {"name": name, "tenant_id": tenant_id.hex()}
+
+    async def _remove_tenant(self, names: Mapping[str, str], body: Json) -> None:
+        await self._store.transact(lambda sql: tenants.remove(sql, names["name"]))
+        self._log.warning("tenant_removed", name=names["name"])
 
     async def _list_keys(self, names: Mapping[str, str], body: Json) -> Json:
         found = await self._store.read(lambda sql: tenants.list_access_keys(sql, names["name"]))

@@ -55,7 +55,8 @@ def create(
 
     Raises:
         Refused: ``bucket_exists`` (another tenant's), ``bucket_owned`` (this tenant's),
-            ``bad_name``, ``too_large`` (its settings), ``too_many_buckets``.
+            ``bad_name``, ``too_large`` (its settings), ``too_many_buckets``, ``tenant_not_open``
+            (it was removed).
     """
     if not request.name:
         raise Refused("bad_name")
@@ -75,6 +76,8 @@ def create(
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused("bucket_exists")
+    if sql.execute("SELECT 1 FROM tenants WHERE tenant = ?", (tenant,)).fetchone() is None:
+        raise Refused("tenant_not_open")  # It was removed after this connection proved its key.
     # A range of an index, and seldom: not worth a number that is kept.
     count = sql.execute("SELECT count(*) FROM buckets WHERE tenant = ?", (tenant,)).fetchone()[0]
     if count >= most_buckets:

@@ -31,8 +31,8 @@ _VERSION_1: Final = (
         accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
     # --- who --------------------------------------------------------------------------------
     """CREATE TABLE tenants (
-        tenant INTEGER PRIMARY KEY, tenant_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
-        proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
+        tenant INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE, proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
         objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
         uploads INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE access_keys (

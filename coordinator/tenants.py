@@ -73,6 +73,22 @@ def create(sql: Sql, name: str, tenant_id: bytes, proof_key: bytes, now_ms: int)
     )
 
 
+def remove(sql: Sql, name: str) -> None:
+    """Remove a tenant that owns no bucket, with its access keys; its key proves nothing any more.
+
+    Its number is never used again, so a connection that still acts for it acts for nobody else.
+
+    Raises:
+        NotFound: ``no_such_tenant``.
+        Refused: ``tenant_not_empty``: it owns buckets.
+    """
+    tenant = _number(sql, name)
+    if sql.execute("SELECT 1 FROM buckets WHERE tenant = ? LIMIT 1", (tenant,)).fetchone():
+        raise Refused("tenant_not_empty")
+    sql.execute("DELETE FROM access_keys WHERE tenant = ?", (tenant,))
+    sql.execute("DELETE FROM tenants WHERE tenant = ?", (tenant,))
+
+
 def list_tenants(sql: Sql) -> list[Tenant]:
     """All tenants, by name."""
     return [

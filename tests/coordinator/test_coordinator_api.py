@@ -40,6 +40,7 @@ async def test_the_description_names_every_route_and_every_route_is_there(autoju
             ("GET", "/v1/status"),
             ("GET", "/v1/tenants"),
             ("POST", "/v1/tenants"),
+            ("DELETE", "/v1/tenants/{name}"),
             ("GET", "/v1/tenants/{name}/keys"),
             ("POST", "/v1/tenants/{name}/keys"),
             ("DELETE", "/v1/tenants/{name}/keys/{access_key_id}"),

@@ -203,3 +203,26 @@ async def test_space_is_accounted_to_its_tenant(autojump_clock):
             ("one", 3, 50),
             ("two", 2, 10),
         ]
+
+
+@pytest.mark.fault("M5")
+async def test_a_removed_tenants_key_is_good_for_nothing(autojump_clock):
+    async with running(cells=3, redundancy="2/3") as rig:
+        gateway = await rig.add_gateway("stolen")
+        await rig.add_key("stolen", "AKSTOLEN")
+        await gateway.make_bucket("b")
+        answer = await rig.http("DELETE", "/v1/tenants/stolen")
+        assert (answer.status_code, answer.json()["error"]) == (409, "tenant_not_empty")
+        await gateway.call(m.BucketDelete(gateway.tenant_id, "b"))
+        await rig.operate("DELETE", "/v1/tenants/stolen")
+        with pytest.raises(Refused, match="tenant_not_open"):
+            await gateway.make_bucket("c")  # on the connection that had proved its key
+        with pytest.raises(NotFound, match="no_such_access_key"):
+            await gateway.call(m.AccessKeyGet("AKSTOLEN"))
+        with pytest.raises(Refused, match="bad_proof"):
+            await gateway.open()
+        assert (await rig.http("DELETE", "/v1/tenants/stolen")).status_code == 404
+        other = await rig.add_gateway("other")
+        await other.make_bucket("c")
+        with pytest.raises(Refused, match="not_owner"):
+            await gateway.call(m.BucketDelete(gateway.tenant_id, "c"))
