@@ -291,6 +291,7 @@ async def test_a_quorum_is_enough_and_the_rest_is_remembered_as_missing(autojump
         assert [bool(order) for order in place.orders] == [True] * 4 + [False, True]
         status = await rig.operate("GET", "/v1/status")
         assert status["missing"] == {
+            "segments_lost": 0,
             "shards": 1,
             "segments_at_risk": 1,
             "suspect_shards": 0,
