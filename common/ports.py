@@ -281,6 +281,14 @@ class Store(Protocol):
     async def read(self, work: Callable[[Sql], T]) -> T:
         """Run read-only ``work`` on a snapshot that has every transaction acknowledged before."""
 
+    async def check(self) -> None:
+        """Read the whole store and look for damage, beside its other work.
+
+        Raises:
+            Corrupt: ``store_corrupt``: it is damaged; trust nothing that it says.
+            Unavailable: ``store_failed``: it could not be read.
+        """
+
     async def close(self) -> None: ...
 
 

@@ -288,6 +288,10 @@ class NumberedStore:
         """See :class:`common.ports.Store`."""
         return await self._store.read(work)
 
+    async def check(self) -> None:
+        """See :class:`common.ports.Store`."""
+        await self._store.check()
+
     async def close(self) -> None:
         """See :class:`common.ports.Store`."""
         await self._store.close()

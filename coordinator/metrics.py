@@ -72,6 +72,11 @@ class Metrics:
             "1 if the database can be written",
             registry=self.registry,
         )
+        self.store_damaged = Gauge(
+            "alveary_coordinator_store_damaged",
+            "1 if the database was found to be damaged: nothing is answered from it",
+            registry=self.registry,
+        )
         self.store_free_bytes = Gauge(
             "alveary_coordinator_free_bytes",
             "Free bytes of the database's file system",

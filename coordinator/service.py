@@ -132,12 +132,17 @@ def _counted(metrics: Metrics, kind: type[Request], handler: Handler) -> Handler
 
 
 def _of_history(
-    store: NumberedStore, past: History, kind: type[Request], handler: Handler
+    watched: WatchedStore,
+    store: NumberedStore,
+    past: History,
+    kind: type[Request],
+    handler: Handler,
 ) -> Handler:
-    """Take in the positions that a request brings; answer it unless the store is behind; tell how
-    far the store is."""
+    """Take in the positions that a request brings; answer it unless the store is behind or damaged;
+    tell how far the store is."""
 
     async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        watched.check_whole()
         seen = getattr(request, "seen", ())
         if seen:
             news = past.hear(seen)
@@ -325,7 +330,7 @@ async def _serve(
     server = PeerServer(
         keys.identity,
         {
-            kind: _counted(metrics, kind, _of_history(store, past, kind, handler))
+            kind: _counted(metrics, kind, _of_history(plain, store, past, kind, handler))
             for kind, handler in _handlers(of_cells, of_gateways, status.gateways).items()
         },
         entropy=world.entropy,

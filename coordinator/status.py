@@ -256,7 +256,8 @@ class Status:
 
     async def health(self) -> dict[str, Any]:
         """Whether the coordinator does its work, in a few numbers."""
-        await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
+        if not self._store.damage:
+            await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
         now = trio.current_time()
         states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
         return {
@@ -267,10 +268,15 @@ class Status:
             "writable": not self.unwritable(),
             "reason": self._store.read_only_reason or self.unwritable(),
             "free_bytes": self._store.free_bytes,
+            "damage": self._store.damage,
         }
 
     async def measure(self, metrics: Metrics) -> None:
-        """Bring the gauges up to date."""
+        """Bring the gauges up to date; those of a damaged store stay as they were."""
+        metrics.store_damaged.set(bool(self._store.damage))
+        metrics.store_writable.set(not self._store.read_only_reason)
+        if self._store.damage:
+            return
         counts = await self._store.read(count)
         now = trio.current_time()
         states = Counter(self._swarm.state(cell, now) for cell in self._swarm.cells.values())
@@ -292,7 +298,6 @@ class Status:
         for gateway_state in ("alive", "silent"):
             metrics.gateways.labels(gateway_state).set(gateways[gateway_state])
         metrics.writable.set(not self.unwritable())
-        metrics.store_writable.set(not self._store.read_only_reason)
         metrics.store_free_bytes.set(self._store.free_bytes)
         metrics.lost_segments.set(counts.segments_lost)
         metrics.queued_deletes.set(counts.queued_deletes)

@@ -1,7 +1,8 @@
-"""Whether the coordinator's store can be written: noticed, said, and tried again.
+"""Whether the coordinator's store can be written, and is whole: noticed, said, and tried again.
 
 A store that cannot be written still answers reads, so the coordinator goes on; what it may not do
-is look healthy meanwhile.
+is look healthy meanwhile. A damaged one answers nothing: what it does not find may be there, and
+what it takes may be gone.
 
 Source: docs/operations.md, "Metrics and health".
 """
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from common.errors import AlvearyError, Unavailable
+from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
 from common.limits import COORDINATOR_LEAST_FREE_BYTES
 from common.ports import Disk, Log, Sql, Store
 
@@ -24,6 +25,14 @@ LOOK_EVERY_S: Final = 60.0
 TRY_AGAIN_S: Final = 5.0
 """How often a store that could not be written is tried."""
 LOW_SPACE: Final = "low_space"
+CHECK_EVERY_S: Final = 600.0
+"""How often the whole store is looked through for damage."""
+CHECKING_SHARE: Final = 0.02
+"""At most so much of the time goes into that: a large store is looked through less often."""
+WHAT_TO_DO: Final = (
+    "the store is damaged and answers nothing: stop the coordinator, keep its directory, look at"
+    " the disk, and put a backup back (docs/operations.md)"
+)
 
 
 def touch(sql: Sql) -> None:
@@ -47,16 +56,24 @@ class WatchedStore:
         self._failure = ""
         self._has_little_space = False
         self._failed = trio.Event()
+        self.damage = ""
+        """What is wrong with the store; empty while nothing is known to be."""
 
     @property
     def read_only_reason(self) -> str:
         """Why nothing can be written; empty when it can be."""
+        if self.damage:
+            return "store_damaged"
         return self._failure or (LOW_SPACE if self._has_little_space else "")
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""
+        self.check_whole()
         try:
             result = await self._store.transact(work)
+        except (Corrupt, PeerViolation) as error:
+            self._judge(error)
+            raise
         except Unavailable as error:
             # A queue that is full is load, and passes; this is the medium.
             if error.reason == "store_failed":
@@ -66,14 +83,64 @@ class WatchedStore:
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""
-        return await self._store.read(work)
+        self.check_whole()
+        try:
+            return await self._store.read(work)
+        except (Corrupt, PeerViolation) as error:
+            self._judge(error)
+            raise
+
+    def check_whole(self) -> None:
+        """Raises Unavailable ``store_damaged`` once the store is known to be damaged."""
+        if self.damage:
+            raise Unavailable("store_damaged", message=WHAT_TO_DO)
+
+    def _judge(self, error: AlvearyError) -> None:
+        """Stop for good if an error says that the store is damaged.
+
+        Raises:
+            Unavailable: ``store_damaged``.
+        """
+        # A record of ours that cannot be read was not written so.
+        is_foreign = isinstance(error, PeerViolation) and error.reason == "bad_record"
+        if error.reason == "store_corrupt" or is_foreign:
+            if not self.damage:
+                self._log.error("store_damaged", error=str(error), what_to_do=WHAT_TO_DO)
+            self.damage = str(error)
+            raise Unavailable("store_damaged", message=WHAT_TO_DO) from error
+
+    async def check(self) -> None:
+        """See :class:`common.ports.Store`."""
+        try:
+            await self._store.check()
+        except Corrupt as error:
+            self._judge(error)
+            raise
+
+    async def _keep_checking(self) -> None:
+        pause_s = CHECK_EVERY_S
+        while not self.damage:
+            await trio.sleep(pause_s)
+            begun = trio.current_time()
+            try:
+                await self.check()
+            except AlvearyError as error:
+                if not self.damage:  # it could not be read just now
+                    self._log.warning("store_not_checked", error=str(error))
+            took_s = trio.current_time() - begun
+            pause_s = max(CHECK_EVERY_S, took_s / CHECKING_SHARE)
 
     async def close(self) -> None:
         """See :class:`common.ports.Store`."""
         await self._store.close()
 
     async def run(self) -> None:
-        """Look at the space and try a store that failed, until cancelled."""
+        """Look at the space, try a store that failed, and look for damage, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_looking)
+            nursery.start_soon(self._keep_checking)
+
+    async def _keep_looking(self) -> None:
         while True:
             await self.look()
             with trio.move_on_after(TRY_AGAIN_S if self._failure else LOOK_EVERY_S):

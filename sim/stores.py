@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from common.errors import Unavailable
+from common.errors import Corrupt, Unavailable
 from common.ports import Sql
 
 if TYPE_CHECKING:
@@ -86,6 +86,15 @@ def _changes(connection: sqlite3.Connection) -> tuple[int, int]:
     return connection.total_changes, schema
 
 
+def _run(work: Callable[[Sql], T], connection: sqlite3.Connection) -> T:
+    try:
+        return work(connection)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        raise Corrupt("store_corrupt", detail=str(error)) from error
+
+
 class SimStore:
     """An open simulated store: a :class:`common.ports.Store`."""
 
@@ -105,7 +114,7 @@ class SimStore:
         before = _changes(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            result = work(connection)
+            result = _run(work, connection)
             if self._node.platter.faults.refuses and _changes(connection) != before:
                 raise Unavailable("store_failed")
         except BaseException:
@@ -121,9 +130,19 @@ class SimStore:
         await self._node.alive(self._life)
         connection = self._database.connection
         before = connection.total_changes
-        result = work(connection)  # nothing runs beside it: a snapshot without a transaction
+        result = _run(work, connection)  # nothing runs beside it: a snapshot without a transaction
         assert connection.total_changes == before, "a read has written"
         return result
+
+    async def check(self) -> None:
+        await trio.lowlevel.checkpoint()
+        await self._node.alive(self._life)
+        try:
+            (verdict,) = self._database.connection.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise Corrupt("store_corrupt", detail=str(error)) from error
+        if verdict != "ok":
+            raise Corrupt("store_corrupt", detail=verdict)
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -39,7 +39,7 @@ LEASE_MARGIN_S: Final = 5.0
 """A lease is taken for ended so long before it ends, to be surely the first to know."""
 TENANT_NOT_OPEN: Final = "tenant_not_open"
 
-FINAL_REASONS: Final = frozenset({"no_ring"})
+FINAL_REASONS: Final = frozenset({"no_ring", "store_behind", "store_damaged"})
 """Unavailable answers of a live coordinator that another try soon would not change."""
 
 ELSEWHERE_REASONS: Final = frozenset(

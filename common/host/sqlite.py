@@ -325,6 +325,20 @@ class SqliteStore:
         """See :class:`common.ports.Store`."""
         return await self._reads.run(work)
 
+    async def check(self) -> None:
+        """See :class:`common.ports.Store`."""
+        # A connection of its own: it reads the medium, not what others have cached, and nobody
+        # waits for it.
+        lane = _Lane(partial(_connect_checker, self._path), _read_batch)
+        try:
+            await lane.open()
+        except sqlite3.Error as error:
+            raise _mapped(error) from error
+        try:
+            await lane.run(_whole_check)
+        finally:
+            await lane.close()
+
     async def close(self) -> None:
         """Finish what is queued and close. May be called again."""
         await self._reads.close()
@@ -392,6 +406,21 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _connect_checker(path: Path) -> sqlite3.Connection:
+    if not os.access(path, os.W_OK):
+        return _connect_to_read(path)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _whole_check(sql: Sql) -> None:
+    for (verdict,) in sql.execute("PRAGMA integrity_check(1)"):
+        if verdict != "ok":
+            raise Corrupt("store_corrupt", detail=verdict)
 
 
 def _quick_check(sql: Sql) -> None:

@@ -203,3 +203,40 @@ async def test_a_cancelled_waiter_leaves_the_store_usable(
 
 def test_the_sqlite_here_can_do_what_the_statements_use() -> None:
     assert sqlite3.sqlite_version_info >= (3, 35, 0)
+
+
+@pytest.mark.fault("F14")
+async def test_a_whole_store_passes_its_check_while_it_is_used(
+    make_stores: Callable[[], Stores],
+) -> None:
+    store = await make_stores().open("a.sqlite")
+    await store.transact(create)
+    await store.transact(put(1))
+    await store.check()
+    await store.transact(put(2))
+    assert await store.read(numbers) == [1, 2]
+    await store.close()
+
+
+@pytest.mark.fault("F14")
+async def test_a_store_that_is_damaged_while_it_is_open_fails_its_check(tmp_path: Path) -> None:
+    store = await SqliteStores(tmp_path).open("a.sqlite")
+    await store.transact(create)
+    for first in range(0, 3000, 1000):
+        await store.transact(
+            lambda sql, first=first: sql.executemany(  # type: ignore[misc]
+                "INSERT INTO rows VALUES (?)", [(number,) for number in range(first, first + 1000)]
+            )
+        )
+    await store.transact(lambda sql: None)
+    with sqlite3.connect(tmp_path / "a.sqlite") as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other.close()
+    path = tmp_path / "a.sqlite"
+    content = bytearray(path.read_bytes())
+    content[-4096:-4000] = b"\xa5" * 96
+    with path.open("r+b") as file:
+        file.write(content)
+    with pytest.raises(Corrupt, match="store_corrupt"):
+        await store.check()
+    await store.close()
