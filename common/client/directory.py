@@ -35,6 +35,8 @@ from common.wire.messages import Lease, LeaseRenew, Request, TenantOpen
 
 FIRST_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 1.0
+COME_BACK_EVERY_S: Final = 5.0
+"""How often a gateway whose lease ended while no coordinator answered tries to open another."""
 LEASE_MARGIN_S: Final = 5.0
 """A lease is taken for ended so long before it ends, to be surely the first to know."""
 TENANT_NOT_OPEN: Final = "tenant_not_open"
@@ -110,6 +112,8 @@ class Directory:
         self._renew_at = 0.0
         self._renewing = trio.Lock()
         self._lease_dropped = trio.Event()
+        self._is_cut = False
+        """The lease was lost since no coordinator answered."""
         self._reading: dict[VersionId, list[float]] = {}
         self._reading_every_s = READING_TOLD_EVERY_S
         self._reading_begun = trio.Event()
@@ -307,8 +311,25 @@ class Directory:
             elif self._lease:
                 with trio.move_on_at(self._renew_at):
                     await self._lease_dropped.wait()
+            elif self._is_cut:
+                await self._come_back()
             else:
                 await self._lease_dropped.wait()
+
+    async def _come_back(self) -> None:
+        """Open a lease as soon as a coordinator answers again, needed or not: it may run on an
+        older store, and nobody else may be left to say so."""
+        async with self._renewing:
+            try:
+                if not self._lease:
+                    await self._renew(0)
+                self._is_cut = False
+            except (Unavailable, Outcome):
+                pass  # tried again below; who needs a lease meanwhile hears of it
+            except AlvearyError:
+                self._is_cut = False
+        if self._is_cut:
+            await trio.sleep(COME_BACK_EVERY_S)
 
     # --- what is being read ------------------------------------------------------------------
 
@@ -356,6 +377,7 @@ class Directory:
                 self._renew_at = trio.current_time() + MAX_PAUSE_S
                 if trio.current_time() >= self._lease_until:
                     self._lease = 0
+                    self._is_cut = True
             except AlvearyError:
                 self._lease = 0
 
