@@ -13,12 +13,15 @@ from typing import Final
 import trio
 
 from cell.metrics import Metrics
+from cell.room_policy import may_reserve
 from cell.shard_store import ShardStore
 from cell.shards import ShardKey
 from cell.uploads import Upload
 from common.client.server import Answer, Caller, Handler
 from common.crypto.orders import Action, Order, check, opened
 from common.errors import NotFound, Refused, Unavailable
+from common.ids import PeerId
+from common.limits import MAX_UPLOADS, MAX_UPLOADS_PER_CALLER, MAX_UPLOADS_PER_CONNECTION
 from common.wire.messages import (
     CellFactsGet,
     Done,
@@ -32,9 +35,6 @@ from common.wire.messages import (
     ShardUnits,
 )
 
-MAX_UPLOADS: Final = 1024
-"""Open at a time: each keeps up to 4 KiB of leaves and holds back its volume's watermark."""
-MAX_UPLOADS_PER_CONNECTION: Final = 256
 UPLOAD_IDLE_S: Final = 120.0
 """An upload that nobody goes on with for so long is dropped."""
 _UPLOADS: Final = "uploads"
@@ -62,7 +62,8 @@ class Handlers:
         self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
-        self._all: dict[Upload, tuple[dict[int, Upload], int]] = {}
+        self._all: dict[Upload, tuple[dict[int, Upload], int, PeerId]] = {}
+        self._of_caller: dict[PeerId, dict[Upload, None]] = {}
         self._begun = trio.Event()
 
     def by_request(self) -> Mapping[type[Request], Handler]:
@@ -113,13 +114,34 @@ class Handlers:
             caller.on_close(partial(self._drop_all, uploads))
         if request.upload in uploads:
             raise Refused("upload_number_taken", upload=request.upload)
-        if len(self._all) >= MAX_UPLOADS or len(uploads) >= MAX_UPLOADS_PER_CONNECTION:
-            raise Unavailable("too_many_uploads")
+        self._check_room(caller.peer_id, len(uploads), request.shard_bytes)
         upload = await self._store.begin_upload(key, request.unit_bytes, request.shard_bytes)
         uploads[request.upload] = upload
-        self._all[upload] = (uploads, request.upload)
+        self._all[upload] = (uploads, request.upload, caller.peer_id)
+        self._of_caller.setdefault(caller.peer_id, {})[upload] = None
         self._begun.set()
         return Done()
+
+    def _check_room(self, caller: PeerId, on_connection: int, shard_bytes: int) -> None:
+        """Check that a caller may have one more upload.
+
+        Raises:
+            Unavailable: ``too_many_uploads``, ``too_much_reserved``.
+        """
+        own = self._of_caller.get(caller, {})
+        if (
+            len(self._all) >= MAX_UPLOADS
+            or len(own) >= MAX_UPLOADS_PER_CALLER
+            or on_connection >= MAX_UPLOADS_PER_CONNECTION
+        ):
+            raise Unavailable("too_many_uploads")
+        if not may_reserve(
+            shard_bytes,
+            own=sum(upload.unfilled_bytes for upload in own),
+            total=sum(upload.unfilled_bytes for upload in self._all),
+            free=self._store.space.free_bytes,
+        ):
+            raise Unavailable("too_much_reserved")
 
     async def append(self, caller: Caller, request: ShardAppend, payload: memoryview) -> Answer:
         """Take the next unit of an upload; if that fails, the upload is over."""
@@ -175,8 +197,12 @@ class Handlers:
         upload.abort()
         known = self._all.pop(upload, None)
         if known is not None:
-            uploads, number = known
+            uploads, number, caller = known
             del uploads[number]
+            own = self._of_caller[caller]
+            del own[upload]
+            if not own:
+                del self._of_caller[caller]
 
     async def _drop_all(self, uploads: dict[int, Upload]) -> None:
         for upload in list(uploads.values()):

@@ -45,6 +45,11 @@ class Upload:
         self.is_busy = False
         """A call of it is under way."""
 
+    @property
+    def unfilled_bytes(self) -> int:
+        """Bytes of its room whose units have not come."""
+        return 0 if self._is_over else self._shard_bytes - self._received
+
     @classmethod
     async def begin(
         cls, storage: Storage, key: ShardKey, unit_bytes: int, shard_bytes: int

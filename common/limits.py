@@ -259,6 +259,16 @@ COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
 """With less on its file system a coordinator says that it is not ready: a transaction of 128 large
 manifests, its write-ahead log and the checkpoint of that take some MiB each."""
 
+# --- uploads to a cell -----------------------------------------------------------------------
+MAX_UPLOADS: Final = 1024
+"""Open at a time: each keeps up to 4 KiB of leaves and holds back its volume's watermark."""
+MAX_UPLOADS_PER_CALLER: Final = 512
+"""A gateway with 200 streams has as many, and those of tries that are being aborted."""
+MAX_UPLOADS_PER_CONNECTION: Final = 256
+MAX_UNFILLED_BYTES_PER_CALLER: Final = 4 * GIB
+"""Room that is reserved for one caller's units and has not come: 256 shards of full segments at
+4/6. On a small cell, half of its room is the limit."""
+
 # --- cell ------------------------------------------------------------------------------------
 VOLUME_BYTES: Final = 256 * MIB
 RECORD_ALIGNMENT_BYTES: Final = 512
@@ -275,6 +285,7 @@ assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
 assert FAILOVER_S < COORDINATOR_PATIENCE_S < CALL_TIMEOUT_S
 assert RECONNECT_MAX_S < UNANSWERED_S
+assert MAX_UPLOADS_PER_CONNECTION <= MAX_UPLOADS_PER_CALLER < MAX_UPLOADS
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S

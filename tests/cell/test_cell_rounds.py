@@ -6,20 +6,15 @@ import random
 
 import pytest
 import trio
+from cell_rig import open_store
 from trio.testing import MockClock
 
+from cell.held import Held
 from cell.positions import Positions
 from cell.rounds import Rounds
 from common.ports import Address
-from common.wire.messages import CellFacts, Heartbeat, HeartbeatReply, Request
+from common.wire.messages import Heartbeat, HeartbeatReply, Request
 from sim.world import SimSwarm
-
-
-class StoreOfNothing:
-    """As much of a store as a heartbeat asks for."""
-
-    async def facts(self) -> CellFacts:
-        return CellFacts(1, 0, 1, 0, 0, False)
 
 
 class BreakingCoordinators:
@@ -42,9 +37,10 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
     world = swarm.node("cell").world
     coordinators = BreakingCoordinators()
     rounds = Rounds(
-        StoreOfNothing(),  # type: ignore[arg-type]
+        await open_store(swarm.node("cell")),
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),
+        await Held.load(world.disk, world.log),
         address=Address("cell", 7000),
         settle_after_s=60,
         clock=world.clock,

@@ -318,6 +318,34 @@ async def test_a_cell_is_heard_within_five_seconds_of_healing(rig, autojump_cloc
     assert rig.heard_at >= healed
 
 
+@pytest.mark.fault("L")
+async def test_a_caller_cannot_reserve_a_cell_with_uploads_that_it_does_not_fill(
+    rig, autojump_clock
+):
+    connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
+    size = 16 << 20
+
+    async def open_upload(number):
+        order = rig.order(Action.PUT, shard_key(number), size)
+        await connection.call(ShardOpen(order, number, 1 << 20, size))
+
+    opened = 0
+    refused = None
+    while refused is None:
+        try:
+            await open_upload(opened + 1)
+            opened += 1
+        except Unavailable as error:
+            refused = error
+    assert refused.reason == "too_much_reserved"
+    await trio.sleep(6)
+    assert opened * size <= rig.facts.free_bytes + opened * size // 2 + size
+    assert rig.facts.free_bytes >= opened * size - size
+    await rig.put(shard_key(999), b"data")
+    await connection.call(ShardAbort(1))
+    await open_upload(opened + 1)
+
+
 async def test_a_lie_about_the_root_is_told_and_nothing_kept(rig, autojump_clock):
     with pytest.raises(Corrupt, match="root_mismatch"):
         await rig.put(shard_key(1), b"data", root=bytes(32))
