@@ -96,6 +96,8 @@ async def recover(
         if store is None:
             store = await stores.open(INDEX_NAME, durable=False)
         try:
+            if not await store.read(index_tables.is_prepared):
+                raise  # a first start, or one without its index: there is nothing to read by
             index, volumes = await recover_to_read(disk, store, clock, entropy, log)
         except BaseException:
             await store.close()

@@ -17,7 +17,7 @@ from cell.known_segments import READ_AT_START, KnownSegments
 from cell.scan import is_whole, read_steadily, records
 from cell.shards import Entry, ShardKey, VolumeFacts
 from cell.volumes import DIRECTORY, Volumes, volume_number, volume_path
-from common.errors import Corrupt, Unavailable
+from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader, unpack_head
 from common.ports import Disk, Entropy, File, Log, Store, WallClock
 
@@ -27,13 +27,12 @@ async def recover_to_read(
 ) -> tuple[Index, Volumes]:
     """Bring volumes and index together without writing.
 
+    Args:
+        store: the index, with its tables.
+
     Raises:
-        Unavailable: ``no_index``: there are no tables of this version, and none can be made: the
-            cell cannot start before its medium can be written.
         Corrupt: the directory cannot be read.
     """
-    if not await store.read(index_tables.is_prepared):
-        raise Unavailable("no_index")
     facts = {each.number: each for each in await store.read(index_tables.load_volumes)}
     names = await disk.names(DIRECTORY)
     numbers = sorted(each for each in map(volume_number, names) if each is not None)

@@ -74,7 +74,7 @@ async def test_a_cell_on_a_medium_that_refuses_writes_starts_read_only(
 async def test_a_first_start_on_a_medium_that_refuses_writes_says_so(autojump_clock):
     node = SimSwarm(1).node("cell")
     node.platter.faults.refuses = "no_space"
-    with pytest.raises(Unavailable, match="no_index"):
+    with pytest.raises(Unavailable, match="store_failed"):
         async with running(node):
             pass
 

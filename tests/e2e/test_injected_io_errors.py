@@ -41,7 +41,7 @@ SAMPLE: Final = 4
 LANES: Final = 2
 COMPLAINT_LIMIT_S: Final = 3.0
 STOP_LIMIT_S: Final = 10.0
-READ_ONLY_REASONS: Final = frozenset({"", "disk_fails", "sync_failed"})
+READ_ONLY_REASONS: Final = frozenset({"", "disk_fails", "sync_failed", "write_error", "no_space"})
 
 
 def has_complained(cell: CellProcess) -> bool:
