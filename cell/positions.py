@@ -21,9 +21,10 @@ NAME: Final = "positions"
 _NEW_NAME: Final = "positions.new"
 _DIGEST_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
-WRITE_EVERY_S: Final = 15.0
-"""How old the file may be when only the number of a transaction has grown: memory cards wear. A
-run that was not known is written at once."""
+WRITE_EVERY_S: Final = 4.0
+"""How old the file may be when only the number of a transaction has grown: about every heartbeat of
+a swarm that is written to, whose cells sync for every shard anyway. A run that was not known is
+written at once."""
 
 
 class Positions:
