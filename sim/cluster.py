@@ -269,31 +269,36 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             },
         )
 
-    async def _make_tenant(self, coordinator_id: str) -> None:
-        chance = self.swarm.random("tenant")
-        self.tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
-        await self.make_tenant("sim", self.tenant.tenant_id, self.tenant.proof_key())
-        self.credentials = Credentials("AKSIM", chance.randbytes(20).hex())
-        record = AccessKeyRecord(secret=self.credentials.secret_key, created_ms=0)
-        sealed = seal_access_key(self.tenant, "AKSIM", record, chance.randbytes)
+    async def add_tenant(self, name: str, purpose: str) -> tuple[TenantKey, Credentials]:
+        """Register a tenant with keys of its own, and have every gateway serve it.
+
+        Args:
+            purpose: of the random generator that draws the keys.
+        """
+        chance = self.swarm.random(purpose)
+        tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
+        await self.make_tenant(name, tenant.tenant_id, tenant.proof_key())
+        credentials = Credentials(f"AK{name.upper()}", chance.randbytes(20).hex())
+        record = AccessKeyRecord(secret=credentials.secret_key, created_ms=0)
+        sealed = seal_access_key(tenant, credentials.access_key, record, chance.randbytes)
         await self.operate(
             "POST",
-            "/v1/tenants/sim/keys",
-            {"access_key_id": "AKSIM", "sealed": base64.b64encode(sealed).decode()},
+            f"/v1/tenants/{name}/keys",
+            {
+                "access_key_id": credentials.access_key,
+                "sealed": base64.b64encode(sealed).decode(),
+            },
         )
+        content = {"name": name, "tenant_id": tenant.tenant_id.hex(), "key": tenant.key.hex()}
+        for number in range(self.shape.gateways):
+            disk = self.swarm.node(f"gateway-{number}").world.disk
+            await write_file(disk, f"tenants/{name}.json", json.dumps(content).encode())
+        return tenant, credentials
+
+    async def _make_tenant(self, coordinator_id: str) -> None:
+        self.tenant, self.credentials = await self.add_tenant("sim", "tenant")
         for number in range(self.shape.gateways):
             node = self.swarm.node(f"gateway-{number}")
-            await write_file(
-                node.world.disk,
-                "tenants/sim.json",
-                json.dumps(
-                    {
-                        "name": "sim",
-                        "tenant_id": self.tenant.tenant_id.hex(),
-                        "key": self.tenant.key.hex(),
-                    }
-                ).encode(),
-            )
             config = gateway_s3.config.Config.parse(
                 self._configured(
                     "gateway",
@@ -334,10 +339,16 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         while not (await self.operate("GET", "/v1/status"))["rings"]:  # noqa: ASYNC110
             await trio.sleep(1)  # over HTTP there is no event to wait for
 
-    def client(self, name: str = "client-0", gateway: int = 0) -> S3Client:
+    def client(
+        self,
+        name: str = "client-0",
+        gateway: int = 0,
+        credentials: Credentials | None = None,
+    ) -> S3Client:
         """An S3 client on a node of its own. One per task: its connections are its own."""
         node = self.swarm.node(name)
         http = httpx.AsyncClient(
             transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
         )
-        return S3Client(http, f"gateway-{gateway}:{S3_PORT}", self.credentials, node.world.clock)
+        signer = credentials or self.credentials
+        return S3Client(http, f"gateway-{gateway}:{S3_PORT}", signer, node.world.clock)

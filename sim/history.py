@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import trio
 
 from sim.checkers.linearizability import UNKNOWN_END, Kind, Operation
+from sim.checkers.naming import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +32,40 @@ class Value:
         return (block * (self.size // len(block) + 1))[: self.size]
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a client waited for the answer to one request. ``is_answered``: by no error of the
+    server, nor by silence."""
+
+    start_s: float
+    seconds: float
+    is_answered: bool
+
+
 @dataclass(slots=True)
 class History:
-    """Operations by key, and the values written."""
+    """Operations by place, and the values written. A place is a bucket and a key, as one text."""
 
     operations: dict[str, list[Operation]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     wrong_bytes: list[str] = field(default_factory=list)
     """Readable accounts of answers whose bytes were not any value's."""
     counts: dict[str, int] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
+    waits: list[Wait] = field(default_factory=list)
 
-    def new_value(self, size: int) -> Value:
-        """A value that no one has written yet."""
+    def new_value(self, size: int, place: str) -> Value:
+        """A value that no one has written yet, about to be written to that place."""
         value = Value(f"v{len(self.values)}", size)
         self.values[value.name] = value
+        self.names.allow(place, value.name, value.content())
         return value
 
-    def new_range(self, source: Value, first: int, last: int) -> Value:
-        """The value that a copy of bytes ``first..last`` of another makes."""
+    def new_range(self, source: Value, first: int, last: int, place: str) -> Value:
+        """The value that a copy of bytes ``first..last`` of another to that place makes."""
         value = Value(f"v{len(self.values)}", last - first + 1, source, first)
         self.values[value.name] = value
+        self.names.allow(place, value.name, value.content())
         return value
 
     def record(

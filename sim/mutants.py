@@ -27,12 +27,16 @@ _FOUND: Final = re.compile(r"found by seed (\d+): (.*)", re.DOTALL)
 def table(mutants: Sequence[Mutant]) -> str:
     """The mutants as a table of Markdown."""
     rows = [
-        f"| {mutant.name.replace('-', ' ')} | `{mutant.module}` | {mutant.scenario},"
+        f"| {mutant.name.replace('-', ' ')} | {_places(mutant)} | {mutant.scenario},"
         f" {mutant.minutes:g} min | {mutant.seed} |"
         for mutant in mutants
     ]
     head = ["| What is broken | Where | Scenario | Found by seed |", "| --- | --- | --- | ---: |"]
     return "\n".join([*head, *rows])
+
+
+def _places(mutant: Mutant) -> str:
+    return ", ".join(f"`{module}`" for module in mutant.modules)
 
 
 def with_table(page: str, mutants: Sequence[Mutant]) -> str:

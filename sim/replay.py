@@ -20,6 +20,8 @@ from typing import Any, Final, TypeVar
 import trio
 import trio._core._run as trio_run
 
+from sim.replacing import replaced
+
 T = TypeVar("T")
 _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 COLLECT_EVERY_ALLOCATIONS: Final = 100_000
@@ -140,7 +142,7 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     clock = VirtualClock()
     try:
         with (
-            _replaced(trio_run, _SWITCH, True),
+            replaced(trio_run, _SWITCH, True),
             _ordered_cancellation(),
             _cheap_sleep(clock),
             _rare_polls(),
@@ -175,8 +177,8 @@ def _ordered_cancellation() -> Iterator[None]:
         deadlines._active += 1
 
     with (
-        _replaced(trio_run.CancelStatus, link.__name__, begin),
-        _replaced(trio_run.Deadlines, add.__name__, add),
+        replaced(trio_run.CancelStatus, link.__name__, begin),
+        replaced(trio_run.Deadlines, add.__name__, add),
     ):
         yield
 
@@ -223,8 +225,8 @@ def _cheap_sleep(clock: VirtualClock) -> Iterator[None]:
         await sleep_until(clock.now + seconds)
 
     with (
-        _replaced(trio, sleep_until.__name__, sleep_until),
-        _replaced(trio, sleep.__name__, sleep),
+        replaced(trio, sleep_until.__name__, sleep_until),
+        replaced(trio, sleep.__name__, sleep),
     ):
         yield
 
@@ -239,15 +241,5 @@ def _rare_polls() -> Iterator[None]:
     def get_events(self: Any, timeout: float) -> Any:
         return [] if next(turns) % POLL_EVERY else poll(self, timeout)
 
-    with _replaced(manager, poll.__name__, get_events):
+    with replaced(manager, poll.__name__, get_events):
         yield
-
-
-@contextmanager
-def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

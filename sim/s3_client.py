@@ -65,18 +65,19 @@ class S3Client:
         """
         raw_path = quote(path, safe="/-_.~")
         raw_query = urlencode(sorted((query or {}).items()), quote_via=quote, safe="-_.~")
-        signed = self._sign(method, raw_path, raw_query, hashlib.sha256(body).hexdigest(), headers)
+        signed = self.sign(method, raw_path, raw_query, hashlib.sha256(body).hexdigest(), headers)
         url = f"http://{self._endpoint}{raw_path}" + (f"?{raw_query}" if raw_query else "")
         return await self._http.request(method, url, content=body, headers=signed)
 
-    def _sign(
+    def sign(
         self,
         method: str,
         raw_path: str,
         raw_query: str,
         payload_hash: str,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
+        """The headers of a request, with its signature; path and query as they are sent."""
         moment = time.gmtime(self._clock.now())
         stamp, date = time.strftime("%Y%m%dT%H%M%SZ", moment), time.strftime("%Y%m%d", moment)
         own = self._credentials

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import trio
 
+from common.limits import MIB
 from sim.checkers.bounds import check_bounds
-from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
+from sim.checkers.excuses import without_reigns, without_rollbacks
+from sim.checkers.linearizability import Operation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
 from sim.checkers.ownership import MOST_SHOWN, check_ownership
+from sim.checkers.sealing import SealWatch
+from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
+from sim.greedy import Glutton
 from sim.history import History
 from sim.hostile import Intruder
-from sim.options import draw_options
+from sim.liar import Liar, lying
+from sim.older_store import OlderStore
+from sim.options import Options, draw_options
 from sim.pace import Pulse
 from sim.replay import run_seeded
 from sim.trace import TraceEvent
-from sim.workloads import Workload
-from sim.workloads_parts import PartsWorkload
+from sim.workloads import BUCKET, DEFAULT_MIX, Workload
+from sim.workloads_parts import BLIND_MIX, PartsWorkload
 from sim.world import SimSwarm
 
 CONVERGE_S: Final = 1200.0
 """Virtual time after healing within which everything must have converged: two write leases
 (300 s), the delete grace and several rounds, with room."""
+SECOND_BUCKET: Final = "comb"
+GREEDY_BUDGET_BYTES: Final = 24 * MIB
+"""Of gateways beside a greedy caller, so that a caller of few connections can be greedy."""
 LOOK_EVERY_S: Final = 1.0
 """How often the checkers look that watch a whole run: sooner than a cell reports a loss."""
 
@@ -49,6 +61,12 @@ class Scenario:
     """Mean pause between two faults; 0: drawn from the seed."""
     is_dense: bool = False
     """Clients never rest, and pause for seconds at most."""
+    liar: float = 0.0
+    """Share of the runs whose coordinator lies (:mod:`sim.liar`)."""
+    greedy: float = 0.0
+    """Share of the runs with a greedy caller (:mod:`sim.greedy`)."""
+    older_store: float = 0.0
+    """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
 
 
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
@@ -76,7 +94,7 @@ def _small(name: str, kinds: tuple[str, ...], pause_s: float = 0.0) -> Scenario:
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
-        Scenario("everything"),
+        Scenario("everything", liar=0.2),
         Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=CRASH_KINDS),
@@ -90,6 +108,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         _small("cuts-small", ("cut_connections",), 1.0),
         _small("liars-small", ("lies",), 5.0),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
+        replace(_small("liars", ()), minutes=1, liar=1.0),
+        replace(_small("greedy", ()), minutes=1, greedy=1.0),
+        replace(_small("older-store", ()), minutes=2, older_store=1.0),
     )
 }
 
@@ -159,6 +180,70 @@ def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
     return replace(plan, pause_s=scenario.pause_s or plan.pause_s, kinds=kinds)
 
 
+class _Guests:
+    """Who else is there beside faults: a coordinator that lies, a greedy caller, an older store.
+    At most one of them, drawn from the seed."""
+
+    def __init__(self, scenario: Scenario, swarm: SimSwarm, options: Options) -> None:
+        draw = swarm.random("guests").random()
+        self.liar: Liar | None = None
+        self.glutton: Glutton | None = None
+        self.older: OlderStore | None = None
+        self._swarm = swarm
+        self._is_greedy = 0 <= draw - scenario.liar < scenario.greedy
+        self._has_older = 0 <= draw - scenario.liar - scenario.greedy < scenario.older_store
+        if draw < scenario.liar:
+            self.liar = Liar(swarm, swarm.node("coordinator"))
+        if self._has_older:
+            ttl_s = swarm.random("guests lease").choice((12, 20))
+            options.overrides["coordinator"]["write_lease_ttl_s"] = ttl_s
+        if self._is_greedy:
+            options.overrides["gateway"] = {"buffer_budget_bytes": GREEDY_BUDGET_BYTES}
+        self._lease_ttl_s = options.overrides["coordinator"]["write_lease_ttl_s"]
+
+    @contextmanager
+    def around_the_swarm(self) -> Iterator[None]:
+        """What must be there before the swarm is."""
+        if self.liar is None:
+            yield
+        else:
+            with lying(self.liar):
+                yield
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Come to the swarm."""
+        if self._is_greedy:
+            self.glutton = Glutton(self._swarm, cluster)
+            await self.glutton.prepare()
+        if self._has_older:
+            self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
+
+    def findings(self) -> list[str]:
+        """What others did to them that they must not."""
+        return self.liar.findings[:MOST_SHOWN] if self.liar is not None else []
+
+    def counts(self) -> dict[str, int]:
+        """What they did, and how often."""
+        counts: dict[str, int] = {}
+        if self.liar is not None:
+            counts |= {f"lie: {what}": count for what, count in sorted(self.liar.told.items())}
+        if self.glutton is not None:
+            counts |= {f"greed: {what}": n for what, n in sorted(self.glutton.taken.items())}
+        if self.older is not None:
+            counts["an older store in charge"] = len(self.older.reigns)
+        return counts
+
+    def excused(self, place: str, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """The operations on a name that its history is judged by."""
+        if self.liar is not None:
+            bucket, _, key = place.partition("/")
+            excuses = partial(self.liar.excuses, bucket, key.encode())
+            return without_rollbacks(operations, excuses)
+        if self.older is not None:
+            return without_reigns(operations, self.older.reigns)
+        return operations
+
+
 async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     swarm = SimSwarm(seed)
     history = History()
@@ -171,32 +256,30 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
         gateways=options.gateways,
         overrides=options.overrides,
     )
+    seals = SealWatch()
+    guests = _Guests(scenario, swarm, options)
     try:
-        async with Cluster(swarm, shape) as cluster:
-            workloads = [
-                PartsWorkload(
-                    cluster.client(f"client-{number}", number % options.gateways),
-                    history,
-                    random.Random(f"{seed}/client-{number}"),
-                    options.pace,
-                    pulse,
-                )
-                for number in range(max(1, scenario.clients))
-            ]
-            await workloads[0].make_bucket()
-            witness, media = Witness(cluster), MediaWatch(cluster)
+        with seals.watching(), guests.around_the_swarm():
+            async with Cluster(swarm, shape) as cluster:
+                workloads = _workloads(scenario, seed, cluster, history, options, pulse, guests)
+                await guests.prepare(cluster)
+                witness, media = Witness(cluster), MediaWatch(cluster)
 
-            async def watch() -> None:
-                while True:
-                    witness.look()
-                    media.look()
-                    await trio.sleep(LOOK_EVERY_S)
+                async def watch() -> None:
+                    while True:
+                        if guests.older is None or not guests.older.is_in_charge:
+                            witness.look()
+                        media.look()
+                        await trio.sleep(LOOK_EVERY_S)
 
-            cluster.start_soon(watch)
-            await _trouble(scenario, swarm, cluster, workloads, pulse, report)
-            await _converge(cluster, workloads[0], report)
-            report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
-        _judge(history, report)
+                for workload in {each.bucket: each for each in workloads}.values():
+                    await workload.make_bucket()
+                cluster.start_soon(watch)
+                await _trouble(scenario, swarm, cluster, workloads, pulse, report, guests)
+                await _converge(cluster, workloads, report, guests)
+                report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
+        report.violations += [*seals.violations, *guests.findings()]
+        _judge(history, report, guests)
     finally:
         report.violations += swarm.faults[:MOST_SHOWN]
         report.virtual_s = swarm.virtual_s()
@@ -206,6 +289,30 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
         report.counts = dict(sorted(history.counts.items()))
 
 
+def _workloads(
+    scenario: Scenario,
+    seed: int,
+    cluster: Cluster,
+    history: History,
+    options: Options,
+    pulse: Pulse,
+    guests: _Guests,
+) -> list[PartsWorkload]:
+    """The clients; where a coordinator lies, in two buckets that have the same keys."""
+    return [
+        PartsWorkload(
+            cluster.client(f"client-{number}", number % options.gateways),
+            history,
+            random.Random(f"{seed}/client-{number}"),
+            options.pace,
+            pulse,
+            BLIND_MIX if guests.liar else DEFAULT_MIX,
+            SECOND_BUCKET if guests.liar and number % 2 else BUCKET,
+        )
+        for number in range(max(1, scenario.clients))
+    ]
+
+
 async def _trouble(
     scenario: Scenario,
     swarm: SimSwarm,
@@ -213,6 +320,7 @@ async def _trouble(
     workloads: Sequence[Workload],
     pulse: Pulse,
     report: Report,
+    guests: _Guests,
 ) -> None:
     """The phase of safety: clients work while faults strike and an intruder tries its luck."""
     until_s = trio.current_time() + scenario.minutes * 60
@@ -224,6 +332,8 @@ async def _trouble(
     async with trio.open_nursery() as faults:
         if scenario.clients:
             faults.start_soon(intruder.run)
+        if guests.liar is not None:
+            faults.start_soon(guests.liar.run)
         if plan is not None:
             nemesis = Nemesis(swarm, cluster, plan, pulse)
             faults.start_soon(nemesis.run)
@@ -231,43 +341,66 @@ async def _trouble(
             async with trio.open_nursery() as nursery:
                 for workload in workloads:
                     nursery.start_soon(workload.run, until_s)
+                if guests.older is not None:
+                    nursery.start_soon(guests.older.run)
+                if guests.glutton is not None:
+                    third_s = scenario.minutes * 20
+                    await trio.sleep(third_s)
+                    await guests.glutton.run(third_s)
         else:
             await trio.sleep_until(until_s)
-        if plan is None:
+        if plan is None and guests.liar is None and guests.older is None:
             report.violations += workloads[0].unknowns()
         faults.cancel_scope.cancel()
     report.violations += intruder.findings
     if plan is not None:
         await nemesis.heal()
         report.faults = dict(sorted(nemesis.drawn.items()))
+    if guests.liar is not None or guests.older is not None:
+        # Ids that a liar gave to one gateway under the lease of another, and leases whose numbers
+        # an older store gave again, are pending as long as that other lives, and fill cells.
+        for gateway in cluster.gateways:
+            gateway.crash(power=False)
+    report.faults |= guests.counts()
 
 
-async def _converge(cluster: Cluster, workload: Workload, report: Report) -> None:
+async def _converge(
+    cluster: Cluster, workloads: Sequence[Workload], report: Report, guests: _Guests
+) -> None:
     """The phase of liveness: with all faults healed the swarm must come to rest, in time."""
     violations: list[str] = []
     with trio.move_on_after(CONVERGE_S) as scope:
         await cluster.wait_all_up()
         await trio.sleep(30)
-        await workload.read_all()
-        for problem in workload.unread():
-            report.violations.append(f"not readable after healing: {problem}")
-        while violations := await _unrest(cluster):  # noqa: ASYNC110
+        for workload in {each.bucket: each for each in workloads}.values():
+            await workload.read_all()
+            for problem in workload.unread():
+                report.violations.append(f"not readable after healing: {problem}")
+        while violations := await _unrest(cluster, had_older_store=guests.older is not None):
+            if guests.older is not None:
+                await guests.older.accept()
             await trio.sleep(10)  # stores know no events; a poll in virtual time costs nothing
     if scope.cancelled_caught:
         report.violations.append(f"did not converge within {CONVERGE_S:.0f} s of virtual time")
         report.violations += violations
 
 
-async def _unrest(cluster: Cluster) -> list[str]:
+async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
     """What keeps the swarm from being at rest."""
-    problems = [*await check_bounds(cluster.swarm, cluster), *await check_ownership(cluster)]
+    problems = [
+        *await check_bounds(cluster.swarm, cluster),
+        *await check_ownership(cluster, had_older_store=had_older_store),
+    ]
     return problems or check_media(cluster)
 
 
-def _judge(history: History, report: Report) -> None:
-    report.violations += [f"wrong bytes: {account}" for account in history.wrong_bytes]
+def _judge(history: History, report: Report, guests: _Guests) -> None:
+    report.violations += [f"wrong bytes: {account}" for account in history.wrong_bytes[:MOST_SHOWN]]
+    report.violations += history.names.violations[:MOST_SHOWN]
+    if guests.glutton is not None and not report.faults.keys() & set(KINDS):
+        report.violations += check_waits(history.waits, guests.glutton.spans)
     for key in sorted(history.operations):
-        operations = history.operations[key]
+        operations = guests.excused(key, history.operations[key])
         try:
             if is_linearizable(operations):
                 continue

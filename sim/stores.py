@@ -66,6 +66,18 @@ class Database:
         if not self.durable and self._transactions % SNAPSHOT_EVERY == 0:
             self._snapshots.append(self.connection.serialize())
 
+    def copy(self) -> bytes:
+        """All that is committed, as a copy of the database's file has it."""
+        return self.connection.serialize()
+
+    def put_in_place(self, content: bytes) -> None:
+        """Make it what a copy is, while nobody has it open: its node's life has just ended."""
+        self.connection.close()
+        self.connection = self._connect()
+        if content:
+            self.connection.deserialize(content)
+        self._snapshots = deque([content], maxlen=SNAPSHOTS)
+
     def power_cut(self) -> None:
         """Perhaps go back to an earlier state, if the store is not durable."""
         if self.durable:
@@ -73,12 +85,7 @@ class Database:
         choice = self._chance.randrange(len(self._snapshots) + 1)
         if choice == len(self._snapshots):
             return
-        snapshot = self._snapshots[choice]
-        self.connection.close()
-        self.connection = self._connect()
-        if snapshot:
-            self.connection.deserialize(snapshot)
-        self._snapshots = deque([snapshot], maxlen=SNAPSHOTS)
+        self.put_in_place(self._snapshots[choice])
 
 
 def _changes(connection: sqlite3.Connection) -> tuple[int, int]:

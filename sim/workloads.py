@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -15,7 +17,7 @@ import httpx
 import trio
 
 from sim.checkers.linearizability import Kind
-from sim.history import History, Value
+from sim.history import History, Value, Wait
 from sim.pace import Pace, Pulse
 from sim.s3_client import S3Client
 
@@ -52,6 +54,11 @@ DEFAULT_MIX: Final = Mix(
 )
 
 
+def place_of(bucket: str, key: str) -> str:
+    """The name under which a history has a key of a bucket."""
+    return f"{bucket}/{key}"
+
+
 class Workload:
     """Drives one client and writes down what it saw.
 
@@ -60,6 +67,7 @@ class Workload:
         history: shared by all clients of a run.
         pace: how busy the client is.
         pulse: hears of every operation.
+        bucket: the bucket that the client works in; it is made by :meth:`make_bucket`.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Workload:
         pace: Pace,
         pulse: Pulse,
         mix: Mix = DEFAULT_MIX,
+        bucket: str = BUCKET,
     ) -> None:
         self._client = client
         self._history = history
@@ -77,6 +86,7 @@ class Workload:
         self._pace = pace
         self._pulse = pulse
         self._mix = mix
+        self.bucket = bucket
         self._keys = [f"key {number}/\u00e9%2F" for number in range(mix.keys)]
         self._seen: dict[str, Value] = {}
         self._tags: dict[str, str] = {}
@@ -88,7 +98,7 @@ class Workload:
 
     async def make_bucket(self) -> None:
         """Create the bucket of the run (setup: no faults yet)."""
-        answer = await self._client.request("PUT", f"/{BUCKET}")
+        answer = await self._client.request("PUT", f"/{self.bucket}")
         assert answer.status_code == 200, answer.text
 
     async def run(self, until_s: float) -> None:
@@ -138,25 +148,55 @@ class Workload:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response | None:
         """One request; None when its outcome is unknown (cut, timed out, or a 5xx answer)."""
-        path = f"/{BUCKET}" if key is None else f"/{BUCKET}/{key}"
+        path = f"/{self.bucket}" if key is None else f"/{self.bucket}/{key}"
         self._pulse.begin()
+        start, is_answered = trio.current_time(), False
         try:
             answer = await self._client.request(method, path, query, body, headers)
+            is_answered = answer.status_code < 500
         except httpx.TransportError:
             return None
+        finally:
+            waited = trio.current_time() - start
+            self._history.waits.append(Wait(start, waited, is_answered))
         self._pulse.answer()
-        return None if answer.status_code >= 500 else answer
+        return answer if is_answered else None
+
+    def _place(self, key: str) -> str:
+        return place_of(self.bucket, key)
+
+    def _record(
+        self,
+        key: str,
+        kind: Kind,
+        start_s: float,
+        *,
+        value: str | None = None,
+        expected: str | None = None,
+        holds: bool = True,
+        known: bool = True,
+    ) -> None:
+        self._history.record(
+            self._place(key),
+            kind,
+            start_s,
+            value=value,
+            expected=expected,
+            holds=holds,
+            known=known,
+        )
 
     def _size(self) -> int:
         return self._chance.choice(SIZES)
 
     async def _put(self, key: str) -> None:
-        value, start = self._history.new_value(self._size()), trio.current_time()
+        value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         answer = await self._ask("PUT", key, None, value.content(), {VALUE_HEADER: value.name})
         if answer is None:
-            self._history.record(key, Kind.PUT, start, value=value.name, known=False)
+            self._record(key, Kind.PUT, start, value=value.name, known=False)
         elif answer.status_code == 200:
-            self._history.record(key, Kind.PUT, start, value=value.name)
+            self._history.names.tagged(answer.headers["etag"], value.name)
+            self._record(key, Kind.PUT, start, value=value.name)
         else:
             self._refused("put", answer)
 
@@ -165,7 +205,7 @@ class Workload:
         self._history.count(f"{what} refused {answer.status_code} {code.group(1) if code else ''}")
 
     async def _put_if_absent(self, key: str) -> None:
-        value, start = self._history.new_value(self._size()), trio.current_time()
+        value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         headers = {VALUE_HEADER: value.name, "if-none-match": "*"}
         answer = await self._ask("PUT", key, None, value.content(), headers)
         self._conditional(key, Kind.PUT_IF_ABSENT, start, value, None, answer)
@@ -174,7 +214,7 @@ class Workload:
         seen = self._seen.get(key)
         if seen is None or seen.size == 0:
             return await self._get(key)
-        value, start = self._history.new_value(self._size()), trio.current_time()
+        value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         headers = {VALUE_HEADER: value.name, "if-match": self._tags[seen.name]}
         answer = await self._ask("PUT", key, None, value.content(), headers)
         self._conditional(key, Kind.PUT_IF_MATCH, start, value, seen.name, answer)
@@ -190,15 +230,11 @@ class Workload:
         answer: httpx.Response | None,
     ) -> None:
         if answer is None:
-            self._history.record(
-                key, kind, start_s, value=value.name, expected=expected, known=False
-            )
+            self._record(key, kind, start_s, value=value.name, expected=expected, known=False)
         elif answer.status_code == 200:
-            self._history.record(key, kind, start_s, value=value.name, expected=expected)
+            self._record(key, kind, start_s, value=value.name, expected=expected)
         elif answer.status_code in (404, 412):
-            self._history.record(
-                key, kind, start_s, value=value.name, expected=expected, holds=False
-            )
+            self._record(key, kind, start_s, value=value.name, expected=expected, holds=False)
         else:
             self._refused(kind.value, answer)
 
@@ -210,7 +246,7 @@ class Workload:
             self._unanswered[key] = "no answer, or an error of the server"
             self._history.count("get unknown")
         elif answer.status_code == 404:
-            self._history.record(key, Kind.GET, start)
+            self._record(key, Kind.GET, start)
         elif answer.status_code == 200:
             self._judge(key, start, answer, 0, None)
         else:
@@ -224,7 +260,7 @@ class Workload:
         if answer is None:
             self._history.count("get unknown")
         elif answer.status_code == 404:
-            self._history.record(key, Kind.GET, start)
+            self._record(key, Kind.GET, start)
         elif answer.status_code == 206:
             self._judge(key, start, answer, first, last)
         elif answer.status_code != 416:
@@ -241,15 +277,24 @@ class Workload:
                 f"{key!r} answered {len(answer.content)} bytes from {first} that are not {value}"
             )
             return
+        if not self._shown(key, answer, value):
+            return
         self._seen[key] = value
-        self._tags[name] = answer.headers["etag"]
-        self._history.record(key, Kind.GET, start_s, value=name)
+        self._record(key, Kind.GET, start_s, value=name)
+
+    def _shown(self, key: str, answer: httpx.Response, value: Value) -> bool:
+        """Whether a value that is shown may be there; remember its tag."""
+        names, headers = self._history.names, answer.headers
+        names.dated(self._place(key), headers.get("last-modified"))
+        self._tags[value.name] = headers["etag"]
+        names.tagged(headers["etag"], value.name)
+        return names.read(self._place(key), value.name)
 
     async def _delete(self, key: str) -> None:
         start = trio.current_time()
         answer = await self._ask("DELETE", key)
         if answer is None or answer.status_code == 204:
-            self._history.record(key, Kind.DELETE, start, known=answer is not None)
+            self._record(key, Kind.DELETE, start, known=answer is not None)
         else:
             self._refused("delete", answer)
 
@@ -264,7 +309,7 @@ class Workload:
         if answer is not None and answer.status_code != 200:
             return self._refused("delete_many", answer)
         for each in chosen:
-            self._history.record(each, Kind.DELETE, start, known=answer is not None)
+            self._record(each, Kind.DELETE, start, known=answer is not None)
         return None
 
     async def _list(self, key: str) -> None:
@@ -278,32 +323,48 @@ class Workload:
             if answer is None or answer.status_code != 200:
                 self._history.count("list unknown")
                 return
-            found.update(unquote(name) for name in re.findall(r"<Key>(.*?)</Key>", answer.text))
+            for row in re.findall(r"<Contents>(.*?)</Contents>", answer.text, re.DOTALL):
+                found.add(self._listed(row))
             more = re.search(r"<NextContinuationToken>(.*?)</Next", answer.text)
             if more is None:
                 break
             query["continuation-token"] = more.group(1)
         for each in self._keys:
-            self._history.record(each, Kind.EXISTS, start, holds=each in found)
+            self._record(each, Kind.EXISTS, start, holds=each in found)
+
+    def _listed(self, row: str) -> str:
+        """The key of a row of a listing, whose facts must be its own."""
+        key = unquote(_text_of("Key", row))
+        modified = datetime.fromisoformat(_text_of("LastModified", row)).timestamp()
+        tag, size = html.unescape(_text_of("ETag", row)), int(_text_of("Size", row))
+        self._history.names.listed(self._place(key), tag, size, modified)
+        return key
 
     async def _copy(self, key: str) -> None:
         """Copy onto another key what we last saw under this one, if it is still the same."""
         seen, target = self._seen.get(key), self._chance.choice(self._keys)
         if seen is None or seen.size == 0 or target == key:
             return await self._get(key)
+        self._history.names.allow(self._place(target), seen.name)
         start = trio.current_time()
         headers = {
-            "x-amz-copy-source": quote(f"/{BUCKET}/{key}"),
+            "x-amz-copy-source": quote(f"/{self.bucket}/{key}"),
             "x-amz-copy-source-if-match": self._tags[seen.name],
         }
         answer = await self._ask("PUT", target, None, b"", headers)
         if answer is None:
-            self._history.record(target, Kind.PUT, start, value=seen.name, known=False)
+            self._record(target, Kind.PUT, start, value=seen.name, known=False)
         elif answer.status_code == 200 and "<ETag>" in answer.text:
-            self._history.record(target, Kind.PUT, start, value=seen.name)
+            self._record(target, Kind.PUT, start, value=seen.name)
         elif answer.status_code == 200:
-            self._history.record(target, Kind.PUT, start, value=seen.name, known=False)
+            self._record(target, Kind.PUT, start, value=seen.name, known=False)
         return None
+
+
+def _text_of(element: str, text: str) -> str:
+    found = re.search(rf"<{element}>(.*?)</{element}>", text)
+    assert found is not None, f"no {element} in {text}"
+    return found.group(1)
 
 
 def _base64(data: bytes) -> str:

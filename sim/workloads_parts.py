@@ -11,10 +11,13 @@ import trio
 
 from sim.checkers.linearizability import Kind
 from sim.history import Value
-from sim.workloads import BUCKET, VALUE_HEADER, Workload
+from sim.workloads import DEFAULT_MIX, VALUE_HEADER, Mix, Workload
 
 PART_BYTES: Final = 5 * 1024 * 1024
 """The least that any part but the last may have."""
+
+BLIND_MIX: Final = Mix({**DEFAULT_MIX.weights, "copy_blind": 3, "put_in_parts": 6})
+"""With copies of whatever a coordinator shows, and more parts: for runs in which it lies."""
 
 
 class PartsWorkload(Workload):
@@ -54,14 +57,14 @@ class PartsWorkload(Workload):
         """The answer may be 200 with an error inside: then the outcome is unknown."""
         known = answer is not None and answer.status_code == 200 and "<ETag>" in answer.text
         if known or answer is None or answer.status_code == 200:
-            self._history.record(key, Kind.PUT, start_s, value=value.name, known=known)
+            self._record(key, Kind.PUT, start_s, value=value.name, known=known)
 
     async def _put_in_parts(self, key: str) -> None:
         """A large object of two parts, or (mostly) a small one of one part, perhaps replaced."""
         chance = self._chance
         is_large = chance.random() < 0.15
         rest = chance.randrange(1, 200_000)
-        value = self._history.new_value(rest + (PART_BYTES if is_large else 0))
+        value = self._history.new_value(rest + (PART_BYTES if is_large else 0), self._place(key))
         content = value.content()
         upload = await self._begin(key, value)
         if upload is None:
@@ -82,7 +85,7 @@ class PartsWorkload(Workload):
 
     async def _abort_parts(self, key: str) -> None:
         """Upload a part and change one's mind."""
-        upload = await self._begin(key, self._history.new_value(1))
+        upload = await self._begin(key, self._history.new_value(1, self._place(key)))
         if upload is not None:
             await self._part(key, upload, 1, b"never seen" * self._chance.randrange(1, 20_000))
             await self._abort(key, upload)
@@ -94,13 +97,13 @@ class PartsWorkload(Workload):
             return await self._get(key)
         first = self._chance.randrange(source.size - 1)
         last = self._chance.randrange(first, source.size)
-        value = self._history.new_range(source, first, last)
+        value = self._history.new_range(source, first, last, self._place(target))
         upload = await self._begin(target, value)
         if upload is None:
             return None
         query = {"partNumber": "1", "uploadId": upload}
         headers = {
-            "x-amz-copy-source": quote(f"/{BUCKET}/{key}"),
+            "x-amz-copy-source": quote(f"/{self.bucket}/{key}"),
             "x-amz-copy-source-if-match": self._tags[source.name],
             "x-amz-copy-source-range": f"bytes={first}-{last}",
         }
@@ -111,19 +114,35 @@ class PartsWorkload(Workload):
         tag = found.group(1).replace("&quot;", '"').replace("&#34;", '"')
         return await self._complete(target, upload, [tag], value)
 
+    async def _copy_blind(self, key: str) -> None:
+        """Copy whatever is under a key, and look at the copy: it stays, should it be wrong."""
+        target = f"copy of {key}"
+        names = self._history.names
+        names.allow_all_of(self._place(target), self._place(key))
+        source = {"x-amz-copy-source": quote(f"/{self.bucket}/{key}")}
+        await self._ask("PUT", target, None, b"", source)
+        answer = await self._ask("GET", target)
+        if answer is not None and answer.status_code == 200:
+            name = answer.headers.get(VALUE_HEADER, "")
+            value = self._history.values.get(name)
+            if value is None or answer.content != value.content():
+                self._history.wrong_bytes.append(f"{target!r} is not {name!r}, as it says")
+            else:
+                self._shown(target, answer, value)
+
     async def _head(self, key: str) -> None:
         start = trio.current_time()
         answer = await self._ask("HEAD", key)
         if answer is None:
             self._history.count("head unknown")
         elif answer.status_code == 404:
-            self._history.record(key, Kind.GET, start)
+            self._record(key, Kind.GET, start)
         elif answer.status_code == 200:
             name = answer.headers.get(VALUE_HEADER, "")
             value = self._history.values.get(name)
             if value is None or int(answer.headers["content-length"]) != value.size:
                 self._history.wrong_bytes.append(f"{key!r}: HEAD told of another size of {name!r}")
-            else:
-                self._history.record(key, Kind.GET, start, value=name)
+            elif self._shown(key, answer, value):
+                self._record(key, Kind.GET, start, value=name)
         else:
             self._refused("head", answer)

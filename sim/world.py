@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+import common.errors
 from common.ports import Address, Advertisement, Buffer, World
 from sim.disk import DEFAULT_CAPACITY_BYTES, Platter, SimDisk
 from sim.network import Internet, SimNetwork
@@ -18,6 +19,9 @@ T = TypeVar("T")
 EPOCH_S: Final = 1_800_000_000.0
 """Wall-clock time at which simulated runs begin (January 2027)."""
 
+BUGS: Final = frozenset({"handler_failed", "http_handler_failed"})
+"""What a service logs when its own code has raised what nobody expected (an error of the swarm's
+in the middle of a body is none)."""
 LEAST_LIE_BYTES: Final = 200
 """Shorter parts are heads of frames: changing them is a broken peer, which the fuzzer does."""
 
@@ -75,7 +79,8 @@ class SimLog:
 
     def error(self, event: str, **fields: object) -> None:
         self._node.note(f"error: {event}", fields)
-        if event.endswith("_broke"):
+        is_ours = not hasattr(common.errors, str(fields.get("error")))
+        if event.endswith("_broke") or (event in BUGS and is_ours):
             # A fault of ours that a daemon survived: what it says is a finding of the run.
             self._node.swarm.faults.append(f"{self._node.name}: {event} {dict(fields)}")
 

@@ -14,6 +14,7 @@ from sim.scenario import SCENARIOS, run_scenario
 ROOT = Path(__file__).parent.parent.parent
 RUN = [sys.executable, "-m", "sim"]
 SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13), ("crashes-small", 19)]
+SAMPLE += [("liars", 3), ("greedy", 3), ("older-store", 2)]
 
 
 def short(name):
