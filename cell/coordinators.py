@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from common.client.peers import PeerPool
 from common.errors import AlvearyError, Outcome, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Discovery, Log
-from common.wire.messages import Reply, Request
+from common.rpc.peers import PeerPool
+from common.wire.messages.base import Reply, Request
 
 FIND_TIMEOUT_S: Final = 3.0
 CALL_TIMEOUT_S: Final = 15.0

@@ -13,19 +13,18 @@ from typing import Final
 import trio
 
 from cell.metrics import Metrics
-from cell.room_policy import may_reserve
-from cell.shard_store import ShardStore
-from cell.shards import ShardKey
-from cell.uploads import Upload
-from common.client.server import Answer, Caller, Handler
+from cell.storage.incoming import Upload
+from cell.storage.room_policy import may_reserve
+from cell.storage.shard_store import ShardStore
+from cell.storage.shards import ShardKey
 from common.crypto.orders import Action, Order, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
 from common.limits import MAX_UPLOADS, MAX_UPLOADS_PER_CALLER, MAX_UPLOADS_PER_CONNECTION
-from common.wire.messages import (
+from common.rpc.server import Answer, Caller, Handler
+from common.wire.messages.base import Done, Request
+from common.wire.messages.cell import (
     CellFactsGet,
-    Done,
-    Request,
     ShardAbort,
     ShardAppend,
     ShardFinish,
@@ -67,7 +66,7 @@ class Handlers:
         self._begun = trio.Event()
 
     def by_request(self) -> Mapping[type[Request], Handler]:
-        """For :class:`common.client.server.PeerServer`."""
+        """For :class:`common.rpc.server.PeerServer`."""
         return {
             ShardPut: self.put,
             ShardOpen: self.open,

@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from common.wire.messages import CellFacts
+from common.wire.messages.base import CellFacts
 
 _FROM_FACTS: Final = (
     "capacity_bytes",

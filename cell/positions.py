@@ -14,8 +14,8 @@ from common.crypto.positions import POSITION_BYTES
 from common.errors import AlvearyError, NotFound, PeerViolation
 from common.limits import MAX_POSITIONS_KNOWN
 from common.ports import Disk, Log
-from common.protocol.positions import Known, covers
-from common.wire.messages import HeartbeatReply
+from common.rpc.protocol.positions import Known, covers
+from common.wire.messages.membership import HeartbeatReply
 
 NAME: Final = "positions"
 _NEW_NAME: Final = "positions.new"

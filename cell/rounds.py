@@ -11,10 +11,10 @@ from typing import Final
 import trio
 
 from cell.coordinators import Coordinators
-from cell.held import Held
 from cell.positions import Positions
-from cell.shard_store import ShardStore
-from cell.shards import ShardKey
+from cell.storage.held import Held
+from cell.storage.shard_store import ShardStore
+from cell.storage.shards import ShardKey
 from common.errors import AlvearyError, Refused, Unavailable
 from common.limits import (
     CLOCK_OFF_S,
@@ -26,7 +26,8 @@ from common.limits import (
 )
 from common.ports import Address, Chance, Log, WallClock
 from common.tasks import log_fault
-from common.wire.messages import (
+from common.wire.messages.base import ShardName
+from common.wire.messages.membership import (
     COMMITTED,
     GARBAGE,
     Heartbeat,
@@ -34,7 +35,6 @@ from common.wire.messages import (
     HeldShard,
     Settle,
     SettleReply,
-    ShardName,
     ShardsLost,
 )
 from common.wire.records import MAX_UINT

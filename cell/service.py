@@ -15,14 +15,12 @@ import trio
 from cell.config import Config
 from cell.coordinators import Coordinators
 from cell.handlers import ORDERED, Handlers
-from cell.held import Held
 from cell.identity import load_identity, write_whole
 from cell.metrics import Metrics
 from cell.positions import Positions
 from cell.rounds import Rounds
-from cell.shard_store import ShardStore
-from common.client.peers import PeerPool
-from common.client.server import PeerServer
+from cell.storage.held import Held
+from cell.storage.shard_store import ShardStore
 from common.errors import AlvearyError, BadConfig, NotFound, Refused
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.health import health_app
@@ -35,8 +33,11 @@ from common.limits import (
     MAX_UNITS_PER_READ_BYTES,
 )
 from common.ports import Address, Listener, World
+from common.rpc.peers import PeerPool
+from common.rpc.server import PeerServer
 from common.tasks import CountedLog, go_on
-from common.wire.messages import CellJoin, CellJoined, ShardRead
+from common.wire.messages.cell import ShardRead
+from common.wire.messages.membership import CellJoin, CellJoined
 
 JOINED_NAME: Final = "joined"
 _JOINED_NEW_NAME: Final = "joined.new"

@@ -16,7 +16,7 @@ from cli.swarm_directory import SwarmDirectory
 from common.errors import BadConfig
 from common.host.clock import system_entropy
 from common.host.disk import RealDisk, hold_directory
-from coordinator.keeping import IDENTITY_NAME, replace_keys
+from coordinator.secrets import IDENTITY_NAME, replace_keys
 
 
 def _coordinator_directory(data: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from common import limits
 from common.errors import BadConfig
 from common.ports import Address
-from coordinator.placement_policy import Redundancy, default_quorum
+from coordinator.policy.placement import Redundancy, default_quorum
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere

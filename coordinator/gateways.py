@@ -11,14 +11,14 @@ from typing import Any
 
 import trio
 
-from common.client.server import Answer, Caller
 from common.ids import PeerId
 from common.limits import (
     GATEWAY_FORGOTTEN_AFTER_S,
     GATEWAY_SILENT_AFTER_S,
     MAX_GATEWAYS_SHOWN,
 )
-from common.wire.messages import GatewayPresence, SwarmState
+from common.rpc.server import Answer, Caller
+from common.wire.messages.objects import GatewayPresence, SwarmState
 
 
 @dataclass(frozen=True, slots=True)

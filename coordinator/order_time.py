@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from common.limits import ORDER_TIME_AHEAD_S
 from common.ports import Sql
-from coordinator.schema import counter_value
+from coordinator.store.schema import counter_value
 
 
 def start(sql: Sql, wall_s: float) -> int:

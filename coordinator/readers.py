@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from common.ids import VersionId
-from coordinator.leases import LeaseBook
+from coordinator.store.leases import LeaseBook
 
 
 class Readers:

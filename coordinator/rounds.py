@@ -14,15 +14,16 @@ from common.errors import AlvearyError
 from common.limits import ORDER_TIME_KEPT_EVERY_S, TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
-from coordinator import drops, leases, order_time, rings
-from coordinator.drops import Grace, Purged
-from coordinator.history import History
-from coordinator.history_policy import Standing
-from coordinator.leases import LeaseBook
+from coordinator import order_time
+from coordinator.hints import LOOK_AGAIN_S, Queues
+from coordinator.membership import Swarm
 from coordinator.order_time import OrderTime
-from coordinator.queues import LOOK_AGAIN_S, Queues
+from coordinator.policy.history import Standing
 from coordinator.readers import Readers
-from coordinator.swarm import Swarm
+from coordinator.store import leases, purge, rings
+from coordinator.store.history import History
+from coordinator.store.leases import LeaseBook
+from coordinator.store.purge import Grace, Purged
 
 REFRESH_S: Final = 1.0
 LEASES_S: Final = 5.0
@@ -163,7 +164,7 @@ class Rounds:
             min(self._dropped.next_end, trio.current_time() + LOOK_AGAIN_S)
         )
         last_dropped, last_abandoned = await self._store.read(
-            lambda sql: (drops.last_dropped(sql), drops.last_abandoned(sql))
+            lambda sql: (purge.last_dropped(sql), purge.last_abandoned(sql))
         )
         now = trio.current_time()
         due = self._dropped.due(now, last_dropped)
@@ -174,11 +175,11 @@ class Rounds:
                 await trio.lowlevel.checkpoint()
         forgotten = self._abandoned.due(now, last_abandoned)
         if forgotten and last_abandoned:
-            await self._store.transact(lambda sql: drops.forget_abandoned(sql, forgotten))
+            await self._store.transact(lambda sql: purge.forget_abandoned(sql, forgotten))
 
     async def _purge_some(self, due: int) -> Purged:
         held = self._readers.held()
-        purged = await self._store.transact(lambda sql: drops.purge(sql, due, held))
+        purged = await self._store.transact(lambda sql: purge.purge(sql, due, held))
         if purged.segments:
             self._queues.deletes.tell()
         return purged

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import trio
 
-from common.client.server import Answer, Caller, Handler, PeerServer
 from common.crypto.positions import RUN_ID_BYTES
 from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
@@ -21,64 +20,64 @@ from common.http.server import serve_http
 from common.ids import PeerId
 from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
 from common.ports import Address, Sql, World
+from common.rpc.server import Answer, Caller, Handler, PeerServer
 from common.tasks import CountedLog, log_fault
-from common.wire.messages import (
-    AccessKeyGet,
-    BucketCreate,
-    BucketDelete,
-    BucketGet,
-    BucketsList,
-    CellJoin,
-    Committed,
-    Deleted,
-    GatewayPresence,
-    Heartbeat,
-    Lease,
-    LeaseRenew,
-    ObjectCommit,
-    ObjectGet,
-    ObjectsDelete,
-    ObjectsList,
+from common.wire.messages.base import Request
+from common.wire.messages.buckets import BucketCreate, BucketDelete, BucketGet, BucketsList
+from common.wire.messages.membership import CellJoin, Heartbeat, Settle, ShardsLost
+from common.wire.messages.multipart import (
     PartCommit,
     PartsList,
-    Request,
-    Settle,
-    ShardsLost,
-    ShardsReport,
-    TenantOpen,
     UploadAbort,
     UploadComplete,
     UploadCreate,
     UploadGet,
     UploadsList,
+)
+from common.wire.messages.objects import (
+    Committed,
+    Deleted,
+    GatewayPresence,
+    ObjectCommit,
+    ObjectGet,
+    ObjectsDelete,
+    ObjectsList,
+)
+from common.wire.messages.writing import (
+    AccessKeyGet,
+    Lease,
+    LeaseRenew,
+    ShardsReport,
+    TenantOpen,
     WriteAbandon,
     WriteStart,
 )
-from coordinator import cells, history, leases, order_time, rings
-from coordinator.api import Api, advertised_url, is_wildcard
-from coordinator.cell_handlers import CellHandlers
+from coordinator import order_time
+from coordinator.api.app import Api, advertised_url, is_wildcard
+from coordinator.api.status import Status
 from coordinator.config import Config
-from coordinator.gateway_handlers import GatewayHandlers
 from coordinator.gateways import Gateways
-from coordinator.history import History, Kept, NumberedStore
-from coordinator.history_policy import Standing
-from coordinator.keeping import (
+from coordinator.handlers.cells import CellHandlers
+from coordinator.handlers.gateways import GatewayHandlers
+from coordinator.hints import Queues
+from coordinator.membership import Swarm
+from coordinator.metrics import Metrics
+from coordinator.order_time import OrderTime
+from coordinator.policy.history import Standing
+from coordinator.readers import Readers
+from coordinator.rounds import Rounds
+from coordinator.secrets import (
     Keys,
     check_store_is_there,
     load_keys,
     note_store_begun,
     write_operator_file,
 )
-from coordinator.leases import LeaseBook
-from coordinator.metrics import Metrics
-from coordinator.order_time import OrderTime
-from coordinator.queues import Queues
-from coordinator.readers import Readers
-from coordinator.rounds import Rounds
-from coordinator.schema import migrate
-from coordinator.status import Status
+from coordinator.store import cells, history, leases, rings
+from coordinator.store.history import History, Kept, NumberedStore
+from coordinator.store.leases import LeaseBook
+from coordinator.store.schema import migrate
 from coordinator.store_health import WatchedStore
-from coordinator.swarm import Swarm
 
 STORE_NAME: Final = "coordinator.sqlite"
 _ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle, GatewayPresence})

@@ -13,16 +13,17 @@ import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, Request, Response
-from gateway_s3 import buckets, copy, errors, listing, objects, parts, reads, unset
-from gateway_s3.access_keys import AccessKeys
-from gateway_s3.authentication import authenticate
+from gateway_s3 import errors
+from gateway_s3.auth.access_keys import AccessKeys
+from gateway_s3.auth.authentication import authenticate
+from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error, from_error
+from gateway_s3.handlers import buckets, copy, listing, multipart, objects, reads, unset
 from gateway_s3.names import is_bucket_name
-from gateway_s3.operations import OPERATIONS
-from gateway_s3.router import Resource, Route, locate, route
-from gateway_s3.sigv2 import SignatureV2
-from gateway_s3.xml_write import CONTENT_TYPE, error_document
+from gateway_s3.request.operations import OPERATIONS
+from gateway_s3.request.router import Resource, Route, locate, route
+from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
 
@@ -43,12 +44,12 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetObject": reads.get_object,
     "HeadObject": reads.head_object,
     "DeleteObject": objects.delete_object,
-    "CreateMultipartUpload": parts.create_upload,
-    "UploadPart": parts.upload_part,
+    "CreateMultipartUpload": multipart.create_upload,
+    "UploadPart": multipart.upload_part,
     "UploadPartCopy": copy.upload_part_copy,
-    "CompleteMultipartUpload": parts.complete_upload,
-    "AbortMultipartUpload": parts.abort_upload,
-    "ListParts": parts.list_parts,
+    "CompleteMultipartUpload": multipart.complete_upload,
+    "AbortMultipartUpload": multipart.abort_upload,
+    "ListParts": multipart.list_parts,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}

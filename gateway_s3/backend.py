@@ -6,22 +6,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from common.client.budget import ByteBudget
-from common.client.directory import Directory
+from common.client.coordinators import Directory
 from common.crypto.keys import TenantKey
 from common.format.manifest import Manifest
 from common.http.records import Request
 from common.ids import BucketId, VersionId
 from common.ports import Buffer, Entropy, Log, WallClock, Workers
-from common.wire.messages import NewSegment, ObjectRecord, Page
-from gateway_s3.access_keys import Credential
+from common.rpc.budget import ByteBudget
+from common.wire.messages.objects import ObjectRecord
+from common.wire.messages.writing import NewSegment, Page
+from gateway_s3.auth.access_keys import Credential
+from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.ingest import HashCrowd
 from gateway_s3.metrics import Metrics
 from gateway_s3.names import NameCodec
-from gateway_s3.query import Query
-from gateway_s3.router import Route
-from gateway_s3.sigv4 import Verified
+from gateway_s3.request.query import Query
+from gateway_s3.request.router import Route
 
 
 class Written(Protocol):
@@ -38,7 +39,7 @@ class Written(Protocol):
 
 
 class Swarm(Protocol):
-    """The native client (``common.client.objects.SwarmClient``)."""
+    """The native client (``common.client.object_client.SwarmClient``)."""
 
     async def write(
         self,

@@ -16,17 +16,17 @@ from common.http.records import Request
 from common.limits import MIB
 from common.ports import Buffer, Workers
 from gateway_s3 import errors
-from gateway_s3.checksums import (
+from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.auth.sigv4 import Payload, Verified
+from gateway_s3.errors import S3Error
+from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest
+from gateway_s3.request.checksums import (
     Algorithm,
     content_md5,
     expected_checksum,
     new_checksum,
     parse_checksum,
 )
-from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
-from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest
-from gateway_s3.sigv4 import Payload, Verified
 
 MANY_PIECES: Final = 16
 SMALL_PIECE_BYTES: Final = 4096

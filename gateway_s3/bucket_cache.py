@@ -18,15 +18,10 @@ from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound
 from common.format.manifest import open_bucket_settings
 from common.ids import BucketId, TenantId
-from common.wire.messages import (
-    BucketGet,
-    BucketRecord,
-    ObjectGet,
-    ObjectsList,
-    PartsList,
-    Request,
-    UploadGet,
-)
+from common.wire.messages.base import Request
+from common.wire.messages.buckets import BucketGet, BucketRecord
+from common.wire.messages.multipart import PartsList, UploadGet
+from common.wire.messages.objects import ObjectGet, ObjectsList
 from gateway_s3.names import is_bucket_name
 
 BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList

@@ -24,15 +24,9 @@ from common.format.manifest import (
     seal_summary,
 )
 from common.ids import BucketId, VersionId, lease_of
-from common.wire.messages import (
-    Committed,
-    Condition,
-    NewSegment,
-    ObjectCommit,
-    Page,
-)
+from common.wire.messages.objects import Committed, Condition, ObjectCommit
+from common.wire.messages.writing import NewSegment, Page
 from gateway_s3.backend import Backend, Written
-from gateway_s3.conditions import WriteCondition
 from gateway_s3.errors import (
     CONDITIONAL_REQUEST_CONFLICT,
     NO_SUCH_KEY,
@@ -41,6 +35,7 @@ from gateway_s3.errors import (
 )
 from gateway_s3.lookup import find_object
 from gateway_s3.metadata import ObjectMetadata, summary_of
+from gateway_s3.request.conditions import WriteCondition
 
 C = TypeVar("C")
 

@@ -12,7 +12,6 @@ from functools import partial
 from common import limits
 from common.format.manifest import MANIFEST_VERSION, Manifest
 from gateway_s3 import errors
-from gateway_s3.checksums import Algorithm, combine, composite, encode
 from gateway_s3.errors import S3Error
 from gateway_s3.metadata import (
     METADATA_VERSION,
@@ -22,8 +21,9 @@ from gateway_s3.metadata import (
     pack_parts,
     part_spans,
 )
+from gateway_s3.request.checksums import Algorithm, combine, composite, encode
 from gateway_s3.uploads import Part, Upload
-from gateway_s3.xml_read import NamedPart
+from gateway_s3.xml.read import NamedPart
 
 
 def choose(upload: Upload, wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]:

@@ -12,7 +12,7 @@ from common import limits
 from common.errors import BadConfig
 from common.ids import PEER_ID_BYTES, PeerId
 from common.ports import Address
-from gateway_s3.sigv2 import SignatureV2
+from gateway_s3.auth.sigv2 import SignatureV2
 
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_DRAIN_NOTICE_S: Final = 600

@@ -13,16 +13,16 @@ from typing import Final, TypeVar
 from common import limits
 from common.crypto.keys import commitment_of
 from common.errors import NotFound
-from common.wire.messages import Page
+from common.wire.messages.writing import Page
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
-from gateway_s3.checksums import Algorithm, new_checksum, parse_digest
-from gateway_s3.conditions import read_conditions
-from gateway_s3.copy_source import CopySource, parse_copy_source
 from gateway_s3.errors import S3Error, from_error
+from gateway_s3.handlers.reads import ObjectBody
 from gateway_s3.lookup import Found, find_object
-from gateway_s3.ranges import Span
-from gateway_s3.reads import ObjectBody
+from gateway_s3.request.checksums import Algorithm, new_checksum, parse_digest
+from gateway_s3.request.conditions import read_conditions
+from gateway_s3.request.copy_source import CopySource, parse_copy_source
+from gateway_s3.request.ranges import Span
 
 T = TypeVar("T")
 MAX_TRIES: Final = 3

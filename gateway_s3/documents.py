@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from common.client.source import Source
+from common.client.body_reader import Source
 from common.limits import MAX_XML_BODY_BYTES
 from gateway_s3 import errors
+from gateway_s3.auth.sigv4 import Payload
 from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.errors import S3Error
 from gateway_s3.ingest import INLINE_BYTES, Receive
-from gateway_s3.sigv4 import Payload
 
 T = TypeVar("T")
 PARSED_PER_BYTE: Final = 6

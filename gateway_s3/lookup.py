@@ -14,10 +14,10 @@ from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import Manifest, open_manifest
 from common.ids import VersionId
-from common.wire.messages import ObjectGet, ObjectRecord
+from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway_s3.backend import Backend
 from gateway_s3.metadata import ObjectMetadata, unpack_object
-from gateway_s3.ranges import Span
+from gateway_s3.request.ranges import Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import trio
 
-from common.client.directory import Directory
+from common.client.coordinators import Directory
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
 from common.ids import TenantId
 from common.limits import GATEWAY_PRESENCE_INTERVAL_S
 from common.ports import Log
-from common.wire.messages import GatewayPresence, SwarmState
+from common.wire.messages.objects import GatewayPresence, SwarmState
 
 ANSWER_TIMEOUT_S: Final = 2.0
 

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import trio
 
-from common.client.directory import Directory
-from common.client.objects import SwarmClient
-from common.client.peers import PeerPool
+from common.client.coordinators import Directory
+from common.client.object_client import SwarmClient
 from common.crypto.identity import KeyPair
 from common.http.health import health_app
 from common.http.server import Counts, serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
+from common.rpc.peers import PeerPool
 from common.tasks import CountedLog, go_on
-from common.wire.messages import AccessKey, AccessKeyGet
-from gateway_s3.access_keys import AccessKeys
+from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway_s3.app import App
+from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.config import Config

@@ -18,10 +18,7 @@ from common.format.manifest import (
     seal_part,
 )
 from common.ids import VERSION_ID_BYTES, BucketId, VersionId
-from common.wire.messages import (
-    Committed,
-    NewSegment,
-    Page,
+from common.wire.messages.multipart import (
     PartCommit,
     PartRow,
     Parts,
@@ -29,9 +26,10 @@ from common.wire.messages import (
     UploadGet,
     UploadRecord,
 )
+from common.wire.messages.objects import Committed
+from common.wire.messages.writing import NewSegment, Page
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
-from gateway_s3.checksums import Algorithm
 from gateway_s3.commits import entries_of
 from gateway_s3.errors import S3Error
 from gateway_s3.metadata import (
@@ -41,7 +39,8 @@ from gateway_s3.metadata import (
     unpack_part,
     unpack_upload,
 )
-from gateway_s3.numbers import parse_number
+from gateway_s3.request.checksums import Algorithm
+from gateway_s3.request.numbers import parse_number
 
 MAX_BEGUN_MS: Final = 253_402_300_799_999
 """The last millisecond that a date of S3 can name."""

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 import trio
 
-from cell.volumes import volume_number
+from cell.storage.volumes import volume_number
 from common.errors import Corrupt
 from common.format.volume import (
     HEADER_BYTES,

@@ -13,17 +13,17 @@ from typing import Final
 
 import trio
 
-from common.client.peers import PeerPool
 from common.crypto.identity import KeyPair
 from common.errors import AlvearyError
 from common.ids import PeerId
 from common.limits import CALL_TIMEOUT_S, MAX_FRAME_HEADER_BYTES, MAX_FRAME_PAYLOAD_BYTES
 from common.ports import Address, Stream
-from common.protocol.connection import CallerConnection
-from common.protocol.events import Accepted, Greeted
+from common.rpc.peers import PeerPool
+from common.rpc.protocol.connection import CallerConnection
+from common.rpc.protocol.events import Accepted, Greeted
 from common.wire.control import tenant_message
 from common.wire.frame import Kind, encode_frame
-from common.wire.messages import LeaseRenew, TenantOpen
+from common.wire.messages.writing import LeaseRenew, TenantOpen
 from sim.cluster import NATIVE_PORT, S3_PORT, Cluster, read_file
 from sim.s3_client import S3Client
 from sim.world import SimSwarm

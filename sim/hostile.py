@@ -12,7 +12,6 @@ from typing import Final
 
 import trio
 
-from common.client.peers import PeerPool
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
@@ -20,30 +19,21 @@ from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.errors import AlvearyError, Refused
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Address
+from common.rpc.peers import PeerPool
 from common.wire.control import tenant_message
-from common.wire.messages import (
-    BucketCreate,
-    BucketDelete,
-    CellFacts,
+from common.wire.messages.base import CellFacts, Request, ShardName
+from common.wire.messages.buckets import BucketCreate, BucketDelete
+from common.wire.messages.cell import ShardPut, ShardRead
+from common.wire.messages.membership import Heartbeat, HeldShard, Settle, ShardsLost
+from common.wire.messages.objects import (
     Condition,
     DeleteItem,
-    Extent,
-    Heartbeat,
-    HeldShard,
     ObjectCommit,
     ObjectGet,
     ObjectsDelete,
     ObjectsList,
-    Page,
-    Request,
-    Settle,
-    ShardName,
-    ShardPut,
-    ShardRead,
-    ShardsLost,
-    TenantOpen,
-    WriteAbandon,
 )
+from common.wire.messages.writing import Extent, Page, TenantOpen, WriteAbandon
 from sim.cluster import NATIVE_PORT, Cluster, Daemon, read_file
 from sim.workloads import BUCKET
 from sim.world import EPOCH_S, SimSwarm

@@ -24,31 +24,24 @@ from typing import Any, Final, TypeAlias
 import trio
 
 import coordinator.service
-from common.client.server import Answer, Caller, Handler, PeerServer
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId
 from common.limits import ORDER_LIFETIME_S
 from common.ports import Identity
-from common.wire.messages import (
+from common.rpc.server import Answer, Caller, Handler, PeerServer
+from common.wire.messages.base import Endpoint, Request
+from common.wire.messages.buckets import BucketGet
+from common.wire.messages.multipart import PartCommit, PartsList, UploadComplete, UploadGet
+from common.wire.messages.objects import ObjectCommit, ObjectGet, ObjectRecord, ObjectsList
+from common.wire.messages.writing import (
     AccessKeyGet,
-    BucketGet,
-    Endpoint,
     Grants,
     LeaseRenew,
     NewSegment,
-    ObjectCommit,
-    ObjectGet,
-    ObjectRecord,
-    ObjectsList,
-    PartCommit,
-    PartsList,
-    Request,
     SegmentGrant,
     SegmentPlace,
-    UploadComplete,
-    UploadGet,
     WriteStart,
 )
 from sim.replacing import replaced

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import trio
 
-from common.client.directory import Directory
+from common.client.coordinators import Directory
 from common.errors import AlvearyError, Refused
 from common.ids import SegmentId, TenantId, lease_of
 from common.limits import MAX_ABANDONS_WAITING, MAX_DELETE_BATCH
 from common.ports import Log
-from common.wire.messages import WriteAbandon
+from common.wire.messages.writing import WriteAbandon
 
 RETRY_S = 5.0
 

@@ -13,8 +13,9 @@ from typing import Final
 
 import trio
 
-from common.client.directory import Directory
-from common.client.fetch import Report, SegmentReader
+from common.client.coordinators import Directory
+from common.client.policy.get_plan import Run, page_bytes, runs_of_page
+from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
@@ -23,8 +24,8 @@ from common.errors import Corrupt, Unavailable
 from common.format.manifest import Manifest
 from common.ids import SegmentId
 from common.limits import ORDER_LIFETIME_S
-from common.protocol.get_plan import Run, page_bytes, runs_of_page
-from common.wire.messages import ObjectGet, ObjectRecord, Page
+from common.wire.messages.objects import ObjectGet, ObjectRecord
+from common.wire.messages.writing import Page
 
 STALE_AFTER_S: Final = ORDER_LIFETIME_S / 2
 """Places are looked up again before their orders can expire on the way."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import trio
 
-from common.client.directory import Directory
+from common.client.coordinators import Directory
 from common.errors import AlvearyError
 from common.ids import SegmentId, TenantId
 from common.limits import MAX_REPORTS_WAITING
 from common.ports import Log
-from common.wire.messages import BadShard, ShardsReport
+from common.wire.messages.writing import BadShard, ShardsReport
 
 
 class Reports:

@@ -12,11 +12,11 @@ from typing import Any
 import trio
 
 from common.client.abandons import Abandons
-from common.client.budget import ByteBudget, Share
-from common.client.peers import PeerPool
+from common.client.policy.slot_health import SlotHealth
 from common.ids import TenantId
 from common.ports import Chance, Log, Workers
-from common.protocol.slot_health import SlotHealth
+from common.rpc.budget import ByteBudget, Share
+from common.rpc.peers import PeerPool
 from common.tasks import log_fault
 
 
@@ -52,7 +52,7 @@ class Background:
 
 @dataclass(slots=True)
 class Resources:
-    """Shared by all writes and reads of a :class:`common.client.objects.SwarmClient`."""
+    """Shared by all writes and reads of a :class:`common.client.object_client.SwarmClient`."""
 
     pool: PeerPool
     health: SlotHealth

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from common.ids import DIGEST_BYTES
 from common.ports import Buffer
-from common.wire.messages import Page
+from common.wire.messages.writing import Page
 
 _ROOT_HEAD: Final = struct.Struct(">QQI")
 _PAGE_HEAD: Final = struct.Struct(">I")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from common.errors import BadConfig, PeerViolation
-from common.wire.messages import Label, Peer
+from common.wire.messages.base import Label, Peer
 from common.wire.records import Max, Record
 
 PREFIX: Final = "alv1-"

@@ -7,8 +7,8 @@ and after convergence.
 
 from __future__ import annotations
 
-from cell.shards import Entry
-from cell.volumes import volume_path
+from cell.storage.shards import Entry
+from cell.storage.volumes import volume_path
 from common.crypto.digest import leaf, shard_root
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, Kind, unpack_head, unpack_record

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from common.crypto.identity import KeyPair
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
-from common.wire.messages import Page
+from common.wire.messages.writing import Page
 from sim.cluster import Cluster, Daemon
 from sim.world import SimNode
 

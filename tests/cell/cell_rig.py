@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from cell.shard_store import ShardStore
+from cell.storage.shard_store import ShardStore
 from common.crypto.digest import leaf, shard_root
 
 VOLUME_BYTES = 64 * 1024

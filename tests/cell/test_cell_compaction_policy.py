@@ -1,6 +1,6 @@
 """Which volume is compacted."""
 
-from cell.compaction_policy import LEAST_RETIRED_BYTES, SPARE_BYTES, Plan, VolumeView, plan
+from cell.storage.compaction_policy import LEAST_RETIRED_BYTES, SPARE_BYTES, Plan, VolumeView, plan
 from common.limits import GIB, MIB
 
 

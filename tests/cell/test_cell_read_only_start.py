@@ -4,7 +4,7 @@ import pytest
 import trio
 from cell_rig import put, read_all, root_of, running, shard_data, shard_key
 
-from cell.writer import FIRST_PROBATION_S
+from cell.storage.writer import FIRST_PROBATION_S
 from common.errors import NotFound, Unavailable
 from sim.world import SimSwarm
 

@@ -9,11 +9,12 @@ import trio
 from cell_rig import open_store
 from trio.testing import MockClock
 
-from cell.held import Held
 from cell.positions import Positions
 from cell.rounds import Rounds
+from cell.storage.held import Held
 from common.ports import Address
-from common.wire.messages import Heartbeat, HeartbeatReply, Request
+from common.wire.messages.base import Request
+from common.wire.messages.membership import Heartbeat, HeartbeatReply
 from sim.world import SimSwarm
 
 

@@ -6,10 +6,8 @@ import trio
 from cell_rig import root_of, shard_data, shard_key
 
 from cell.config import Config
-from cell.held import GROWN_AFTER_S
 from cell.service import serve
-from common.client.peers import PeerPool
-from common.client.server import PeerServer
+from cell.storage.held import GROWN_AFTER_S
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.crypto.positions import Position
@@ -18,25 +16,28 @@ from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Outcome, R
 from common.format.token import JoinToken, TokenAddress, encode_token
 from common.limits import CELL_BUFFER_BUDGET_BYTES, CELL_LEAST_FREE_BYTES
 from common.ports import Address
-from common.wire.messages import (
+from common.rpc.peers import PeerPool
+from common.rpc.server import PeerServer
+from common.wire.messages.base import Done, ShardName
+from common.wire.messages.cell import (
+    CellFactsGet,
+    ShardAbort,
+    ShardAppend,
+    ShardFinish,
+    ShardOpen,
+    ShardPut,
+    ShardRead,
+)
+from common.wire.messages.membership import (
     COMMITTED,
     GARBAGE,
     PENDING,
-    CellFactsGet,
     CellJoin,
     CellJoined,
-    Done,
     Heartbeat,
     HeartbeatReply,
     Settle,
     SettleReply,
-    ShardAbort,
-    ShardAppend,
-    ShardFinish,
-    ShardName,
-    ShardOpen,
-    ShardPut,
-    ShardRead,
     ShardsLost,
 )
 from sim.http import SimTransport

@@ -6,9 +6,9 @@ import pytest
 import trio
 from cell_rig import VOLUME_BYTES, put, read_all, root_of, running, shard_data, shard_key, upload
 
-from cell.index import MAX_UNFLUSHED
-from cell.volumes import volume_path
-from cell.writer import FIRST_PROBATION_S, MAX_PROBATION_S
+from cell.storage.index import MAX_UNFLUSHED
+from cell.storage.volumes import volume_path
+from cell.storage.writer import FIRST_PROBATION_S, MAX_PROBATION_S
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.volume import VOLUME_HEAD_BYTES
 from sim.world import SimSwarm

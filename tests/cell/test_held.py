@@ -3,7 +3,7 @@
 import pytest
 from cell_rig import put, running, shard_data, shard_key
 
-from cell.held import NAME, Held, Marker
+from cell.storage.held import NAME, Held, Marker
 from common.errors import Corrupt
 from sim.world import SimSwarm
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from cell.known_segments import KnownSegments
+from cell.storage.known_segments import KnownSegments
 from common.ids import SegmentId, segment_id
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.room_policy import may_reserve
+from cell.storage.room_policy import may_reserve
 from common.limits import GIB, MAX_UNFILLED_BYTES_PER_CALLER, MIB
 
 SHARD = 16 * MIB

@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 
 from cli.main import main
-from coordinator.keeping import IDENTITY_NAME, SECRET_NAME
-from coordinator.schema import migrate
+from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from coordinator.service import STORE_NAME
+from coordinator.store.schema import migrate
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import httpx
 import trio
 
-from common.client.peers import PeerPool
+from common.client.policy.answers import check_answer
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.erasure.geometry import Geometry
 from common.format.token import decode_token
 from common.ids import BucketId, SegmentId, TenantId, VersionId
 from common.ports import Address
-from common.protocol.answers import check_answer
+from common.rpc.peers import PeerPool
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from coordinator.config import Config

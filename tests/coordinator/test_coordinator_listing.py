@@ -4,12 +4,12 @@ from coordinator_rig import running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.client.policy.answers import check_answer, rolled_up
 from common.limits import MAX_LIST_REPLY_BYTES
-from common.protocol.answers import check_answer, rolled_up
 from common.wire import messages as m
-from coordinator import listing
-from coordinator.listing import successor
-from coordinator.schema import migrate
+from coordinator.store import listing
+from coordinator.store.listing import successor
+from coordinator.store.schema import migrate
 from sim.stores import connect_in_memory
 
 TENANT = bytes(16)

@@ -8,9 +8,9 @@ from common.errors import Refused, Unavailable
 from common.ids import PeerId, lease_of, segment_id
 from common.limits import MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT, SEGMENT_BYTES
 from common.wire import messages as m
-from common.wire.messages import COMMITTED, GARBAGE, PENDING
-from coordinator.drops import Grace
-from coordinator.leases import LeaseBook, LivingLease
+from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING
+from coordinator.store.leases import LeaseBook, LivingLease
+from coordinator.store.purge import Grace
 
 
 def root_of(segment, slot):

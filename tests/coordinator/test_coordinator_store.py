@@ -11,9 +11,9 @@ from common.errors import BadConfig, Refused
 from common.host.sqlite import SqliteStores
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId, segment_id
 from common.wire import messages as m
-from coordinator import buckets, leases, objects, rings, segments, tenants
-from coordinator.placement_policy import Redundancy, RingPlan
-from coordinator.schema import SCHEMA_VERSION, migrate, next_number
+from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.store import buckets, leases, objects, rings, segments, tenants
+from coordinator.store.schema import SCHEMA_VERSION, migrate, next_number
 
 TENANT_ID = TenantId(bytes(16))
 WRITER = PeerId(bytes(32))

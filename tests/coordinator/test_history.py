@@ -7,8 +7,8 @@ from coordinator_rig import running
 from common.crypto.positions import Position, issue, position_key, read
 from common.errors import Unavailable
 from common.wire import messages as m
-from common.wire.messages import GARBAGE, PENDING
-from coordinator.history_policy import Past, Run, Standing, judge
+from common.wire.messages.membership import GARBAGE, PENDING
+from coordinator.policy.history import Past, Run, Standing, judge
 
 A, B, C = (letter * 16 for letter in (b"a", b"b", b"c"))
 

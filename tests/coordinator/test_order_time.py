@@ -13,7 +13,7 @@ from common.limits import (
     ORDER_TIME_AHEAD_S,
 )
 from coordinator.order_time import OrderTime, keep, start
-from coordinator.schema import migrate
+from coordinator.store.schema import migrate
 from sim.stores import connect_in_memory
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import Unavailable
-from coordinator.placement_policy import (
+from coordinator.policy.placement import (
     CellView,
     Chooser,
     Redundancy,

@@ -9,7 +9,7 @@ from coordinator_rig import BUCKET, facts, running
 from common.errors import Unavailable
 from common.limits import COORDINATOR_LEAST_FREE_BYTES
 from common.wire import messages as m
-from coordinator.status import space_of
+from coordinator.api.status import space_of
 from coordinator.store_health import LOOK_EVERY_S
 
 

@@ -11,8 +11,6 @@ from functools import partial
 
 import trio
 
-from common.client.peers import PeerPool
-from common.client.server import PeerServer
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, issue
@@ -24,23 +22,20 @@ from common.host.network import RealNetwork
 from common.ids import PeerId
 from common.limits import CELL_BUFFER_BUDGET_BYTES
 from common.ports import Address
-from common.wire.messages import (
+from common.rpc.peers import PeerPool
+from common.rpc.server import PeerServer
+from common.wire.messages.base import Done, ShardName
+from common.wire.messages.cell import ShardAppend, ShardFinish, ShardOpen, ShardPut, ShardRead
+from common.wire.messages.membership import (
     COMMITTED,
     GARBAGE,
     PENDING,
     CellJoin,
     CellJoined,
-    Done,
     Heartbeat,
     HeartbeatReply,
     Settle,
     SettleReply,
-    ShardAppend,
-    ShardFinish,
-    ShardName,
-    ShardOpen,
-    ShardPut,
-    ShardRead,
     ShardsLost,
 )
 

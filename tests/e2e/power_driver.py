@@ -18,8 +18,6 @@ from e2e_swarm import BIN, clean_environment
 from power_ledger import NOBODY, Key, Ledger, Shard
 from power_zygote import Life, Zygote
 
-from common.client.peers import PeerConnection, PeerPool
-from common.client.server import Answer, Caller, PeerServer
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.errors import NotFound, Unavailable
@@ -30,25 +28,26 @@ from common.host.network import RealNetwork
 from common.ids import PeerId
 from common.limits import MAX_STRIPES_PER_SEGMENT
 from common.ports import Address
-from common.wire.messages import (
-    CellFacts,
+from common.rpc.peers import PeerConnection, PeerPool
+from common.rpc.server import Answer, Caller, PeerServer
+from common.wire.messages.base import CellFacts, Done, Request, ShardName
+from common.wire.messages.cell import (
     CellFactsGet,
-    CellJoin,
-    CellJoined,
-    Done,
-    Heartbeat,
-    HeartbeatReply,
-    Request,
-    Settle,
-    SettleReply,
     ShardAppend,
     ShardFinish,
-    ShardName,
     ShardOpen,
     ShardPut,
     ShardRead,
-    ShardsLost,
     ShardUnits,
+)
+from common.wire.messages.membership import (
+    CellJoin,
+    CellJoined,
+    Heartbeat,
+    HeartbeatReply,
+    Settle,
+    SettleReply,
+    ShardsLost,
 )
 
 READY_TIMEOUT_S: Final = 30.0

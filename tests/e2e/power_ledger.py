@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 
 from common.crypto.digest import leaf, shard_root
 from common.ids import SegmentId
-from common.wire.messages import COMMITTED, GARBAGE, PENDING, ShardName
+from common.wire.messages.base import ShardName
+from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING
 
 Key: TypeAlias = tuple[SegmentId, int]
 NOBODY: Final[Key] = (SegmentId(bytes(16)), 0)

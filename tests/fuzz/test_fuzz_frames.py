@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from common.crypto.identity import KeyPair
 from common.errors import PeerViolation
 from common.limits import FRAME_STAGING_BYTES, MAX_FRAME_HEADER_BYTES, MAX_FRAME_PAYLOAD_BYTES
-from common.protocol.connection import AnswererConnection, CallerConnection
-from common.protocol.events import Event, Greeted, Proved
-from common.protocol.states import Role, State
+from common.rpc.protocol.connection import AnswererConnection, CallerConnection
+from common.rpc.protocol.events import Event, Greeted, Proved
+from common.rpc.protocol.states import Role, State
 from common.wire.control import PROTOCOL_VERSION, Failure, Hello, Proof
 from common.wire.frame import Kind, encode_frame
-from common.wire.messages import REQUESTS, Ping
+from common.wire.messages import REQUESTS
+from common.wire.messages.base import Ping
 from common.wire.records import pack_value
 
 SERVER = KeyPair.from_private(b"s" * 32)

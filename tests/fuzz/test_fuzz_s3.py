@@ -8,25 +8,25 @@ from hypothesis import strategies as st
 
 from common.http.head import BadHead, parse_head
 from common.http.records import Request
-from gateway_s3.checksums import content_md5, expected_checksum
-from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
-from gateway_s3.conditions import read_conditions, write_condition
-from gateway_s3.copy_source import parse_copy_source
+from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.auth.sigv2 import Form, parse_v2, verify_v2
+from gateway_s3.auth.sigv4 import Claim, Payload, Verified, parse_authorization, verify
 from gateway_s3.errors import S3Error
-from gateway_s3.headers import content_headers, user_metadata
-from gateway_s3.listing_params import (
+from gateway_s3.request.checksums import content_md5, expected_checksum
+from gateway_s3.request.conditions import read_conditions, write_condition
+from gateway_s3.request.copy_source import parse_copy_source
+from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.request.listing_params import (
     list_buckets_params,
     list_objects_params,
     list_objects_v2_params,
     list_parts_params,
     list_uploads_params,
 )
-from gateway_s3.presigned import lift_headers
-from gateway_s3.query import Query
-from gateway_s3.router import Route, route
-from gateway_s3.sigv2 import Form, parse_v2, verify_v2
-from gateway_s3.sigv4 import Claim, Payload, Verified, parse_authorization, verify
-from gateway_s3.xml_read import parse_complete_upload, parse_create_bucket, parse_delete
+from gateway_s3.request.presigned import lift_headers
+from gateway_s3.request.query import Query
+from gateway_s3.request.router import Route, route
+from gateway_s3.xml.read import parse_complete_upload, parse_create_bucket, parse_delete
 
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"])
 PIECES = st.sampled_from(

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import trio
 
-from common.client.budget import ByteBudget
+from common.client.policy.answers import check_answer
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound, Refused
 from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
@@ -28,15 +28,15 @@ from common.http.records import BytesBody, Request, Response
 from common.ids import TenantId
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
-from common.protocol.answers import check_answer
+from common.rpc.budget import ByteBudget
 from common.wire import messages as m
-from gateway_s3.access_keys import AccessKeys
 from gateway_s3.app import App
+from gateway_s3.auth.access_keys import AccessKeys
+from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.metrics import Metrics
 from gateway_s3.names import IdentityNames
-from gateway_s3.sigv2 import SignatureV2
 from sim.world import SimNode, SimSwarm
 
 SECRET = "secret-of-the-rig"

@@ -15,8 +15,15 @@ from common.crypto.keys import TenantKey
 from common.errors import NotFound, Unavailable
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
-from common.wire.messages import AccessKey
-from gateway_s3.access_keys import FRESH_S, MAX_ASKING, MAX_UNKNOWN, STALE_S, UNKNOWN_S, AccessKeys
+from common.wire.messages.writing import AccessKey
+from gateway_s3.auth.access_keys import (
+    FRESH_S,
+    MAX_ASKING,
+    MAX_UNKNOWN,
+    STALE_S,
+    UNKNOWN_S,
+    AccessKeys,
+)
 from gateway_s3.errors import S3Error
 from sim.world import SimSwarm
 

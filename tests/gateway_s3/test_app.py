@@ -12,7 +12,7 @@ import pytest
 from gateway_rig import Rig
 
 from common.errors import Corrupt, Outcome, PeerViolation, Unavailable
-from gateway_s3.operations import OPERATIONS, Scope
+from gateway_s3.request.operations import OPERATIONS, Scope
 
 DATA = b"some bytes"
 

@@ -10,16 +10,16 @@ import pytest
 
 from common.http.records import BytesBody, Request
 from common.ports import Buffer
+from gateway_s3.auth.sigv4 import Payload, Verified
 from gateway_s3.bodies import (
     HELD_BYTES,
     MANY_PIECES,
     MAX_HELD_BYTES,
     IncomingBody,
 )
-from gateway_s3.checksums import Algorithm
 from gateway_s3.errors import S3Error
 from gateway_s3.ingest import HashCrowd, Receive
-from gateway_s3.sigv4 import Payload, Verified
+from gateway_s3.request.checksums import Algorithm
 from sim.world import SimWorkers
 
 DATA = bytes(range(256)) * 40

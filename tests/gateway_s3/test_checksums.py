@@ -10,7 +10,8 @@ import pytest
 from awscrt import checksums as crt
 
 from common.http.records import Request
-from gateway_s3.checksums import (
+from gateway_s3.errors import S3Error
+from gateway_s3.request.checksums import (
     Algorithm,
     Expected,
     Type,
@@ -23,7 +24,6 @@ from gateway_s3.checksums import (
     parse_checksum,
     upload_checksum,
 )
-from gateway_s3.errors import S3Error
 
 CHECK = {
     Algorithm.CRC32: "cbf43926",

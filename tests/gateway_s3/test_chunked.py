@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from common.http.records import Request
 from common.limits import MAX_SIGNED_CHUNK_BYTES
-from gateway_s3.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
+from gateway_s3.auth.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
 from gateway_s3.errors import S3Error
-from gateway_s3.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
 
 # Amazon's published example ("Signature calculations for the authorization header: transferring
 # payload in multiple chunks"): 65 KiB of "a" in chunks of 64 KiB.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from common.http.records import Request
-from gateway_s3.conditions import (
+from gateway_s3.errors import S3Error
+from gateway_s3.request.conditions import (
     Decision,
     WriteCondition,
     range_applies,
     read_conditions,
     write_condition,
 )
-from gateway_s3.errors import S3Error
 
 ETAG = "0123456789abcdef"
 THEN = b"Thu, 01 Jan 2026 00:00:00 GMT"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_s3.encoded_words import decode_words, encode_metadata, encode_words, plain_utf8
+from gateway_s3.request.encoded_words import decode_words, encode_metadata, encode_words, plain_utf8
 
 pytestmark = pytest.mark.fault("B06")
 

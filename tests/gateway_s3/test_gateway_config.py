@@ -9,8 +9,8 @@ import pytest
 
 from common.errors import BadConfig
 from common.ports import Address
+from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.config import Config
-from gateway_s3.sigv2 import SignatureV2
 
 GOOD: dict[str, Any] = {
     "data": "/var/lib/alveary",

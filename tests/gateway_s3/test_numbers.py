@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_s3.listing_params import list_buckets_params, list_objects_params, list_parts_params
-from gateway_s3.numbers import BEYOND, parse_number
-from gateway_s3.query import Query
+from gateway_s3.request.listing_params import (
+    list_buckets_params,
+    list_objects_params,
+    list_parts_params,
+)
+from gateway_s3.request.numbers import BEYOND, parse_number
+from gateway_s3.request.query import Query
 from gateway_s3.uploads import parse_part_number
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_s3.errors import S3Error
-from gateway_s3.ranges import Span, parse_copy_range, parse_range
+from gateway_s3.request.ranges import Span, parse_copy_range, parse_range
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,16 @@ import pytest
 from common.errors import Corrupt, NotFound, Outcome, PeerViolation, Refused, Unavailable
 from common.http.records import Request
 from gateway_s3 import errors
-from gateway_s3.copy_source import CopySource, parse_copy_source
 from gateway_s3.errors import S3Error, from_error
-from gateway_s3.headers import content_headers, overridden, response_overrides, user_metadata
-from gateway_s3.listing_params import (
+from gateway_s3.names import IdentityNames, check_bucket_name, check_key, is_bucket_name
+from gateway_s3.request.copy_source import CopySource, parse_copy_source
+from gateway_s3.request.headers import (
+    content_headers,
+    overridden,
+    response_overrides,
+    user_metadata,
+)
+from gateway_s3.request.listing_params import (
     list_buckets_params,
     list_objects_params,
     list_objects_v2_params,
@@ -21,8 +27,7 @@ from gateway_s3.listing_params import (
     make_token,
     read_token,
 )
-from gateway_s3.names import IdentityNames, check_bucket_name, check_key, is_bucket_name
-from gateway_s3.query import Query
+from gateway_s3.request.query import Query
 
 
 def refusal(action: Callable[[], object]) -> str:

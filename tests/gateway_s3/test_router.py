@@ -11,9 +11,9 @@ import pytest
 from common.http.records import Request
 from gateway_s3.app import HANDLERS
 from gateway_s3.errors import CODES, S3Error
-from gateway_s3.header_rules import ACCEPTED, REFUSED_FAMILIES
-from gateway_s3.operations import BY_NAME, OPERATIONS, SUBRESOURCES, Operation, Scope
-from gateway_s3.router import Route, route
+from gateway_s3.request.header_rules import ACCEPTED, REFUSED_FAMILIES
+from gateway_s3.request.operations import BY_NAME, OPERATIONS, SUBRESOURCES, Operation, Scope
+from gateway_s3.request.router import Route, route
 
 DOMAINS = ["s3.example.org", "example.org"]
 PATHS = {Scope.SERVICE: "/", Scope.BUCKET: "/bucket", Scope.OBJECT: "/bucket/key"}

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from gateway_rig import SECRET, Answer, Rig
 
-from gateway_s3.sigv2 import SignatureV2
+from gateway_s3.auth.sigv2 import SignatureV2
 
 pytestmark = pytest.mark.fault("B03")
 

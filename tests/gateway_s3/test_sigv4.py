@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from common.http.records import Request
+from gateway_s3.auth.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
 from gateway_s3.errors import S3Error
-from gateway_s3.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
 
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from gateway_rig import Answer, Rig
 
-from gateway_s3.operations import OPERATIONS, Operation, Scope
-from gateway_s3.unset import HANDLERS
+from gateway_s3.handlers.unset import HANDLERS
+from gateway_s3.request.operations import OPERATIONS, Operation, Scope
 
 pytestmark = pytest.mark.fault("B36")
 ROWS = [each for each in OPERATIONS if each.name in HANDLERS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gateway_rig import Rig
 
-from gateway_s3.virtual_hosts import buckets_of_host
+from gateway_s3.request.virtual_hosts import buckets_of_host
 
 pytestmark = pytest.mark.fault("B35")
 OBJECT_HEADERS = [

@@ -7,13 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gateway_s3 import errors, xml_write
-from gateway_s3.checksums import Algorithm
+from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.listing_params import list_objects_params, list_objects_v2_params
-from gateway_s3.query import Query
-from gateway_s3.unset import NO_TAGS
-from gateway_s3.xml_read import (
+from gateway_s3.handlers.unset import NO_TAGS
+from gateway_s3.request.checksums import Algorithm
+from gateway_s3.request.listing_params import list_objects_params, list_objects_v2_params
+from gateway_s3.request.query import Query
+from gateway_s3.xml import write
+from gateway_s3.xml.read import (
     DeleteTarget,
     NamedPart,
     parse_complete_upload,
@@ -165,13 +166,13 @@ def test_a_bucket_may_be_made_without_or_with_a_place() -> None:
 KEYS = ["a<b>&\"'", "tab\tnewline\n", "é€😀", " lead", "a%20+b"]
 
 
-def rows(keys: list[str]) -> list[xml_write.ObjectRow]:
-    return [xml_write.ObjectRow(key.encode(), 1_234_567_890_123, "e", 5) for key in keys]
+def rows(keys: list[str]) -> list[write.ObjectRow]:
+    return [write.ObjectRow(key.encode(), 1_234_567_890_123, "e", 5) for key in keys]
 
 
 def test_keys_come_back_as_they_are() -> None:
     params = list_objects_params(Query(b"prefix=%3C&delimiter=%26"))
-    document = xml_write.list_objects(
+    document = write.list_objects(
         "b", params, rows(KEYS), [b"p<"], owner_id="o", truncated=True, next_marker=b"n&"
     )
     root = ElementTree.fromstring(document)
@@ -185,7 +186,7 @@ def test_keys_come_back_as_they_are() -> None:
 def test_url_encoding_carries_what_xml_cannot() -> None:
     keys = [*KEYS, "\0\x01\r\x7f\ufffe"]
     params = list_objects_v2_params(Query(b"encoding-type=url&delimiter=/"))
-    document = xml_write.list_objects_v2(
+    document = write.list_objects_v2(
         "b", params, rows(keys), [b"a b/"], owner_id="o", next_token="t"
     )
     root = ElementTree.fromstring(document)
@@ -197,7 +198,7 @@ def test_url_encoding_carries_what_xml_cannot() -> None:
 
 def test_without_it_they_are_character_references() -> None:
     params = list_objects_params(Query(b""))
-    document = xml_write.list_objects(
+    document = write.list_objects(
         "b", params, rows(["\x00\x01\r"]), [], owner_id="o", truncated=False, next_marker=b""
     )
     assert b"<Key>&#x0;&#x1;&#xD;</Key>" in document
@@ -205,24 +206,24 @@ def test_without_it_they_are_character_references() -> None:
 
 def test_every_answer_is_well_formed() -> None:
     error = S3Error(errors.NO_SUCH_KEY, Key="<&>\x00", Extra="\ud800")
-    failure = xml_write.DeleteFailure(b"<k>", "AccessDenied", "no & no", "null")
+    failure = write.DeleteFailure(b"<k>", "AccessDenied", "no & no", "null")
     documents = [
-        xml_write.list_buckets("o", [("b", 0)], region="r", prefix="p", next_token="t"),
-        xml_write.location("us-east-1"),
-        xml_write.location("eu-west-1"),
-        xml_write.versioning(),
-        xml_write.access_control("o"),
-        xml_write.configuration(NO_TAGS),
-        xml_write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
-        xml_write.upload_created("b", b"<k>", "u"),
-        xml_write.upload_completed("http://h/<>", "b", b"k&", "e", Algorithm.CRC32, "x", "y"),
-        xml_write.deleted([(b"<a>", "null")], [failure], quiet=False),
+        write.list_buckets("o", [("b", 0)], region="r", prefix="p", next_token="t"),
+        write.location("us-east-1"),
+        write.location("eu-west-1"),
+        write.versioning(),
+        write.access_control("o"),
+        write.configuration(NO_TAGS),
+        write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
+        write.upload_created("b", b"<k>", "u"),
+        write.upload_completed("http://h/<>", "b", b"k&", "e", Algorithm.CRC32, "x", "y"),
+        write.deleted([(b"<a>", "null")], [failure], quiet=False),
     ]
     for document in documents:
         ElementTree.fromstring(document)
-    shown = xml_write.error_document(error, resource="/b/<k>", request_id="1", host_id="2")
+    shown = write.error_document(error, resource="/b/<k>", request_id="1", host_id="2")
     assert b"<Code>NoSuchKey</Code>" in shown
     assert "<Key>&lt;&amp;&gt;\ufffd</Key>".encode() in shown
-    quiet = xml_write.deleted([(b"a", None)], [failure], quiet=True)
+    quiet = write.deleted([(b"a", None)], [failure], quiet=True)
     assert b"<Deleted>" not in quiet
     assert b"<Error>" in quiet

@@ -15,23 +15,13 @@ import trio
 from common.erasure.geometry import Geometry
 from common.errors import NotFound
 from common.ids import BucketId, PeerId, TenantId, VersionId, segment_id
-from common.wire.messages import (
-    BucketCreate,
-    ChosenPart,
-    Condition,
-    DeleteItem,
-    Extent,
-    NewSegment,
-    ObjectCommit,
-    ObjectGet,
-    Page,
-    PartCommit,
-    UploadComplete,
-    UploadCreate,
-)
-from coordinator import buckets, drops, leases, objects, rings, segments, tenants, uploads
-from coordinator.placement_policy import Redundancy, RingPlan
-from coordinator.schema import migrate
+from common.wire.messages.buckets import BucketCreate
+from common.wire.messages.multipart import ChosenPart, PartCommit, UploadComplete, UploadCreate
+from common.wire.messages.objects import Condition, DeleteItem, ObjectCommit, ObjectGet
+from common.wire.messages.writing import Extent, NewSegment, Page
+from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.store import buckets, leases, multipart, objects, purge, rings, segments, tenants
+from coordinator.store.schema import migrate
 from sim.replay import run_seeded
 from sim.world import SimSwarm
 
@@ -150,7 +140,7 @@ class Life:
         upload, part = self.model.version(), self.model.version()
         name = b"parts"
         begin = UploadCreate(TENANT_ID, BUCKET, name, upload, b"")
-        await self.store.transact(lambda sql: uploads.create(sql, 1, begin, 0, most_uploads=1000))
+        await self.store.transact(lambda sql: multipart.create(sql, 1, begin, 0, most_uploads=1000))
         for number in (1, 2):
             segment, page = self.new()
             request = PartCommit(
@@ -158,21 +148,21 @@ class Life:
             )
             content = segments.check_content((page,), (segment,), SIZE)
             await self.store.transact(
-                lambda sql, request=request, content=content: uploads.commit_part(
+                lambda sql, request=request, content=content: multipart.commit_part(
                     sql, 1, GATEWAY, request, content, 0
                 )
             )
         chosen = (ChosenPart(2, part),)
         end = UploadComplete(TENANT_ID, BUCKET, name, upload, chosen, SIZE, b"", b"", Condition())
         self.model.begin(name, upload)
-        await self.store.transact(lambda sql: uploads.complete(sql, 1, end, 0))
+        await self.store.transact(lambda sql: multipart.complete(sql, 1, end, 0))
         self.model.end(name, upload)
 
     async def purge(self):
         more = True
         while more:
-            due = await self.store.read(drops.last_dropped)
-            more = (await self.store.transact(lambda sql, due=due: drops.purge(sql, due))).more
+            due = await self.store.read(purge.last_dropped)
+            more = (await self.store.transact(lambda sql, due=due: purge.purge(sql, due))).more
 
     async def abandon(self):
         """Abandon what was never committed, and (as a gateway in doubt does) what was."""

@@ -10,10 +10,9 @@ from typing import Any
 
 import trio
 
-from common.client.directory import Directory
-from common.client.objects import SwarmClient, Written
-from common.client.peers import PeerPool
-from common.client.server import Caller, PeerServer
+from common.client.coordinators import Directory
+from common.client.object_client import SwarmClient, Written
+from common.client.policy.get_plan import page_bytes
 from common.crypto.digest import leaf, page_digest, shard_root
 from common.crypto.identity import KeyPair, signature_holds
 from common.crypto.keys import TenantKey
@@ -22,7 +21,8 @@ from common.format.manifest import Manifest, PageEntry
 from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT
 from common.ports import Address, Buffer, Listener
-from common.protocol.get_plan import page_bytes
+from common.rpc.peers import PeerPool
+from common.rpc.server import Caller, PeerServer
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from sim.world import SimNode, SimSwarm

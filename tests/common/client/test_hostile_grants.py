@@ -17,9 +17,9 @@ from fake_swarm import (
 )
 from trio.testing import MockClock
 
-from common.client.directory import Directory
-from common.client.objects import SwarmClient
-from common.client.stock import GrantedIds
+from common.client.coordinators import Directory
+from common.client.grants import GrantedIds
+from common.client.object_client import SwarmClient
 from common.errors import PeerViolation
 from common.ids import SegmentId, segment_id
 from common.limits import MIB, SEGMENT_BYTES

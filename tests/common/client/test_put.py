@@ -15,12 +15,12 @@ from fake_swarm import (
 )
 from trio.testing import MockClock
 
-from common.client.put import Written
+from common.client.policy.put_plan import MAX_STRAGGLER_S, MIN_STRAGGLER_S, STALL_S
+from common.client.write_object import Written
 from common.errors import Refused, Unavailable
 from common.ids import lease_of
 from common.limits import MAX_SINGLE_PUT_BYTES, MIB, SEGMENT_BYTES
 from common.ports import Buffer
-from common.protocol.put_plan import MAX_STRAGGLER_S, MIN_STRAGGLER_S, STALL_S
 from common.wire import messages as m
 
 SIZES = [1, 100, 4096, 16 * 1024, 300_000, MIB - 17, MIB, MIB + 1, 2 * MIB, 5 * MIB + 3]

@@ -6,7 +6,7 @@ import itertools
 from blake3 import blake3
 
 from common.crypto.digest import leaf, page_digest, shard_root
-from common.wire.messages import Extent, Page
+from common.wire.messages.writing import Extent, Page
 
 LEAVES = [leaf(bytes([number])) for number in range(3)]
 EXTENTS = tuple(

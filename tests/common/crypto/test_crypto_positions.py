@@ -7,7 +7,7 @@ import pytest
 
 from common.crypto.positions import POSITION_BYTES, Position, is_genuine, issue, position_key, read
 from common.errors import PeerViolation
-from common.protocol.positions import Known, covers
+from common.rpc.protocol.positions import Known, covers
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "positions.json").read_text())
 KEY = position_key(bytes.fromhex(VECTOR["swarm_secret"]))

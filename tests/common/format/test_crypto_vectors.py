@@ -18,7 +18,7 @@ from common.erasure.code import ZfecCode, make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import decode_stripe, encode_stripe
 from common.format import manifest as fmt
-from common.wire.messages import Extent, Page
+from common.wire.messages.writing import Extent, Page
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 unhex = bytes.fromhex

@@ -18,10 +18,11 @@ import pytest
 
 from common import limits
 from common.errors import BY_WIRE_CODE
-from common.protocol.states import Role, table_text
+from common.rpc.protocol.states import Role, table_text
 from common.wire import messages
 from common.wire.frame import LIMITS, Kind
-from common.wire.messages import REQUESTS, Reply, Request
+from common.wire.messages import REQUESTS
+from common.wire.messages.base import Reply, Request
 from common.wire.records import Record, _Shape, _shape
 
 ROOT = Path(__file__).parents[3]
@@ -121,10 +122,10 @@ REASON = re.compile(
     r"\b(PeerViolation|Unavailable|Corrupt|Refused|NotFound|Outcome)\(\s*\"([a-z_0-9]+)\""
 )
 GIVERS: Mapping[str, tuple[str, ...]] = {
-    "either side, of frames and records": ("common/protocol", "common/wire"),
+    "either side, of frames and records": ("common/rpc/protocol", "common/wire"),
     "the caller's own end, and any answerer": (
-        "common/client/peers.py",
-        "common/client/server.py",
+        "common/rpc/peers.py",
+        "common/rpc/server.py",
         "common/host/network.py",
         "common/host/tls.py",
     ),

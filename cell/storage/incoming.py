@@ -1,0 +1,154 @@
+"""Shards that come unit by unit."""
+
+from __future__ import annotations
+
+import trio
+
+from cell.storage.parts import FinishedShard, Storage
+from cell.storage.reservation import Reservation
+from cell.storage.shards import ShardKey
+from cell.storage.volumes import Growing
+from cell.storage.writer import Job
+from common.crypto.digest import leaf, shard_root
+from common.errors import Corrupt, Refused, Unavailable
+from common.format.volume import (
+    Kind,
+    RecordHeader,
+    data_offset,
+    padding_bytes,
+    record_bytes_of,
+)
+from common.ports import Buffer
+
+
+class Upload:
+    """A shard in the making, in room reserved for it. Its calls must not overlap; when one raises,
+    or nobody wants it any more, :meth:`abort` gives the room back."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        key: ShardKey,
+        unit_bytes: int,
+        shard_bytes: int,
+        place: tuple[Growing, int],
+    ) -> None:
+        self.key = key
+        self._storage = storage
+        self._unit_bytes = unit_bytes
+        self._shard_bytes = shard_bytes
+        self._volume, self._offset = place
+        self._leaves: list[bytes] = []
+        self._received = 0
+        self._is_over = False
+        self.last_used = trio.current_time()
+        self.is_busy = False
+        """A call of it is under way."""
+
+    @property
+    def unfilled_bytes(self) -> int:
+        """Bytes of its room whose units have not come."""
+        return 0 if self._is_over else self._shard_bytes - self._received
+
+    @classmethod
+    async def begin(
+        cls, storage: Storage, key: ShardKey, unit_bytes: int, shard_bytes: int
+    ) -> Upload:
+        """Reserve the room.
+
+        Raises:
+            Unavailable: ``no_space``, ``read_only``, ``write_error``.
+        """
+        header = RecordHeader(
+            Kind.RESERVED,
+            volume=0,
+            offset=0,
+            sequence=0,
+            record_bytes=record_bytes_of(unit_bytes, shard_bytes),
+            durable_below=0,
+            segment_id=key[0],
+            slot=key[1],
+            unit_bytes=unit_bytes,
+            shard_bytes=shard_bytes,
+        )
+        place = await Reservation(storage.writer, header).make()
+        return cls(storage, key, unit_bytes, shard_bytes, place)
+
+    async def append(self, unit: int, data: memoryview) -> None:
+        """Write the next unit.
+
+        Raises:
+            Refused: ``unit_out_of_order``, ``bad_unit_length``, ``upload_over``.
+            Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
+        """
+        if self._is_over:
+            raise Refused("upload_over")
+        if unit != len(self._leaves):
+            raise Refused("unit_out_of_order", unit=unit, expected=len(self._leaves))
+        wanted = min(self._unit_bytes, self._shard_bytes - self._received)
+        if len(data) != wanted or not wanted:
+            raise Refused("bad_unit_length", unit=unit, length=len(data), expected=wanted)
+        if self._volume.has_failed:
+            raise Unavailable("sync_failed")
+        self.last_used = trio.current_time()
+        self._leaves.append(leaf(data))
+        start = data_offset(self._unit_bytes, self._shard_bytes) + self._received
+        self._received += wanted
+        parts: list[Buffer] = [data]
+        if self._received == self._shard_bytes:
+            plain = data_offset(self._unit_bytes, self._shard_bytes) + self._shard_bytes
+            parts.append(bytes(padding_bytes(plain)))
+        self.is_busy = True
+        try:
+            async with self._storage.volumes.opened(self._volume.number) as file:
+                await file.write(self._offset + start, parts)
+        finally:
+            self.is_busy = False
+            self.last_used = trio.current_time()
+
+    async def finish(self, root: bytes) -> None:
+        """All units are there; durable on return.
+
+        Raises:
+            Refused: ``upload_incomplete``, ``upload_over``, ``shard_exists`` with another root.
+            Corrupt: ``root_mismatch``.
+            Unavailable: ``write_error``, ``sync_failed``, ``store_failed``.
+        """
+        storage = self._storage
+        if self._is_over:
+            raise Refused("upload_over")
+        if self._received != self._shard_bytes:
+            raise Refused("upload_incomplete", received=self._received, size=self._shard_bytes)
+        leaves = b"".join(self._leaves)
+        if shard_root(self._unit_bytes, self._shard_bytes, leaves) != root:
+            raise Corrupt("root_mismatch")
+        self.is_busy = True
+        await storage.holds.take([self.key])
+        is_queued = False
+        try:
+            known = await storage.find_to_write(self.key, root)
+            if known is not None and not known.bad:
+                self.abort()
+                return
+            record = FinishedShard(
+                storage, self.key, self._unit_bytes, self._shard_bytes, root, leaves, known
+            )
+            job = Job(
+                0,
+                record.build,
+                record.after,
+                place=(self._volume, self._offset),
+                key=self.key,
+            )
+            storage.writer.submit(job)
+            is_queued = self._is_over = True
+        finally:
+            if not is_queued:
+                storage.holds.give_back(self.key)
+        await job.wait()
+
+    def abort(self) -> None:
+        """Give the room back; may be called again, and after the end."""
+        if not self._is_over:
+            self._is_over = True
+            self._storage.writer.give_up(self._volume, self._offset)

@@ -1,0 +1,396 @@
+"""The coordinators as one: calls that find a live one, tenants opened where needed, the lease.
+
+Source: docs/data-path.md, "Talking to coordinators".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Final, cast
+
+import trio
+
+from common.client.policy.answers import check_answer
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
+from common.ids import PeerId, TenantId, VersionId
+from common.limits import (
+    CALL_TIMEOUT_S,
+    COORDINATOR_PATIENCE_S,
+    FAILOVER_S,
+    MAX_VERSIONS_READ,
+    READING_TOLD_EVERY_S,
+    UNANSWERED_PATIENCE_S,
+    UNANSWERED_S,
+)
+from common.ports import Address, Log
+from common.rpc.peers import PeerConnection, PeerPool
+from common.rpc.protocol.positions import Known
+from common.wire import messages
+from common.wire.control import tenant_message
+from common.wire.messages.base import Request
+from common.wire.messages.writing import Lease, LeaseRenew, TenantOpen
+
+FIRST_PAUSE_S: Final = 0.05
+MAX_PAUSE_S: Final = 1.0
+COME_BACK_EVERY_S: Final = 5.0
+"""How often a gateway whose lease ended while no coordinator answered tries to open another."""
+LEASE_MARGIN_S: Final = 5.0
+"""A lease is taken for ended so long before it ends, to be surely the first to know."""
+TENANT_NOT_OPEN: Final = "tenant_not_open"
+
+FINAL_REASONS: Final = frozenset({"no_ring", "store_behind", "store_damaged"})
+"""Unavailable answers of a live coordinator that another try soon would not change."""
+
+ELSEWHERE_REASONS: Final = frozenset(
+    {"wrong_server_key", "wrong_answer", "bad_grant", "segment_id_repeated"}
+)
+"""Violations of one coordinator that say nothing of the others."""
+
+ASKING: Final[frozenset[type[Request]]] = frozenset(
+    {
+        messages.Ping,
+        messages.GatewayPresence,
+        messages.AccessKeyGet,
+        messages.WriteStart,
+        messages.ObjectGet,
+        messages.ObjectsList,
+        messages.BucketGet,
+        messages.BucketsList,
+        messages.UploadGet,
+        messages.PartsList,
+        messages.UploadsList,
+    }
+)
+"""Requests that change nothing."""
+
+REPEATABLE: Final[frozenset[type[Request]]] = ASKING | {
+    TenantOpen,
+    LeaseRenew,
+    messages.WriteAbandon,
+    messages.ObjectCommit,
+    messages.UploadCreate,
+    messages.PartCommit,
+    messages.UploadComplete,
+    messages.ShardsReport,
+}
+"""Requests that may be made again when it is not known whether they were carried out: those that
+ask, and those with an id by which a second one is recognised."""
+
+_OPENED: Final = "tenants_opened"
+
+
+class Directory:
+    """The coordinators of one swarm, for the tenants whose keys are at hand.
+
+    Args:
+        pool: running; connections come from it.
+        coordinators: where each listens and which key it proves; at least one.
+        tenants: keys by tenant id; may grow while it is used.
+        log: when no coordinator answers.
+    """
+
+    def __init__(
+        self,
+        pool: PeerPool,
+        coordinators: Sequence[tuple[Address, PeerId]],
+        tenants: Mapping[TenantId, TenantKey],
+        log: Log,
+    ) -> None:
+        assert coordinators, "a directory needs a coordinator"
+        self._pool = pool
+        self._coordinators = list(coordinators)
+        self._tenants = tenants
+        self._log = log
+        self._unanswered_until = 0.0
+        self._current = 0
+        self._known = Known()
+        self._lease = 0
+        self._lease_until = 0.0
+        self._renew_at = 0.0
+        self._renewing = trio.Lock()
+        self._lease_dropped = trio.Event()
+        self._is_cut = False
+        """The lease was lost since no coordinator answered."""
+        self._reading: dict[VersionId, list[float]] = {}
+        self._reading_every_s = READING_TOLD_EVERY_S
+        self._reading_begun = trio.Event()
+
+    async def call(
+        self,
+        request: Request,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        check: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Ask a live coordinator; go on to the next, and try again, while none can be reached and
+        COORDINATOR_PATIENCE_S are not over: all tries have that time together. A request that
+        changes something and was sent in this time may take up to ``timeout_s``, as long as the
+        coordinator shows that it lives.
+
+        Args:
+            request: its ``tenant_id``, where it has one, is one of our tenants.
+            timeout_s: for one try, at most.
+            check: as :func:`check_answer`, for what only the caller knows: raises PeerViolation
+                when no honest coordinator could have given this reply.
+
+        Returns:
+            The reply, of the type ``request.reply`` (that is checked).
+
+        Raises:
+            Unavailable: no coordinator answered, or it says that it cannot now.
+            Outcome: the connection died under a request that must not be repeated blindly.
+            PeerViolation: ``wrong_answer``, or what ``check`` raised: the last coordinator asked
+                gave an answer to another question. Its connection was dropped.
+            AlvearyError: what the coordinator answered.
+        """
+        began = trio.current_time()
+        deadline = began + self._patience_s(began)
+        pause_s = FIRST_PAUSE_S
+        while True:
+            which = self._current
+            try:
+                reply = await self._ask(
+                    *self._coordinators[which], request, timeout_s, deadline, check
+                )
+                self._unanswered_until = 0.0
+                return reply
+            except Unavailable as error:
+                if error.reason in FINAL_REASONS:
+                    raise
+                last: AlvearyError = error
+            except Outcome as error:
+                if type(request) not in REPEATABLE:
+                    if trio.current_time() >= deadline:
+                        self._note_unanswered(request, error)
+                    raise
+                last = error
+            except PeerViolation as error:
+                if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
+                    raise
+                if error.reason != "wrong_server_key" and type(request) not in REPEATABLE:
+                    raise
+                last = error
+            if trio.current_time() + pause_s >= deadline:
+                self._note_unanswered(request, last)
+                if isinstance(last, Outcome) and type(request) in ASKING:
+                    raise Unavailable(last.reason, **last.fields) from last
+                raise last
+            if self._current == which:
+                self._current = (which + 1) % len(self._coordinators)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _patience_s(self, now: float) -> float:
+        """How long a request may wait: less when another just waited in vain."""
+        return UNANSWERED_PATIENCE_S if now < self._unanswered_until else COORDINATOR_PATIENCE_S
+
+    def _note_unanswered(self, request: Request, error: AlvearyError) -> None:
+        now = trio.current_time()
+        if now >= self._unanswered_until:
+            self._log.warning(
+                "no_coordinator_answers", request=type(request).__name__, error=str(error)
+            )
+        self._unanswered_until = now + UNANSWERED_S
+
+    async def _ask(
+        self,
+        address: Address,
+        pin: PeerId,
+        request: Request,
+        timeout_s: float,
+        deadline: float,
+        check: Callable[[Any], None] | None,
+    ) -> Any:
+        if len(self._coordinators) > 1:
+            deadline = min(deadline, trio.current_time() + FAILOVER_S)
+        left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
+        connection = await self._pool.connection(address, pin, timeout_s=left_s)
+        with trio.move_on_at(deadline) as scope:
+            await self._open_tenants(connection, request)
+        if scope.cancelled_caught:
+            raise Unavailable("call_timeout", timeout_s=left_s)
+        if type(request) in ASKING:
+            timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
+        try:
+            reply, _ = await connection.call(request, timeout_s=timeout_s)
+        except Refused as error:
+            if error.reason != TENANT_NOT_OPEN:
+                raise
+            connection.state.pop(_OPENED, None)
+            await self._open_all(connection)
+            reply, _ = await connection.call(request, timeout_s=timeout_s)
+        assert isinstance(reply, request.reply)
+        try:
+            check_answer(request, reply)
+            if check is not None:
+                check(reply)
+        except PeerViolation as error:
+            connection.reject(error)
+            raise
+        position = getattr(reply, "position", b"")
+        if position:
+            self._known.note(position)
+        return reply
+
+    async def _open_tenants(self, connection: PeerConnection, request: Request) -> None:
+        """Make the connection act for whom a request is made."""
+        tenant_id = getattr(request, "tenant_id", None)
+        if tenant_id is not None and type(request) is not TenantOpen:
+            await self._open_tenant(connection, tenant_id)
+        if type(request) is messages.AccessKeyGet:
+            await self._open_all(connection)
+
+    async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
+        """Make the connection act for the tenant, once."""
+        opened = cast(set[TenantId], connection.state.setdefault(_OPENED, set()))
+        if tenant_id in opened:
+            return
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            raise Refused("no_such_tenant")
+        message = tenant_message(connection.channel, self._pool.peer_id, tenant_id)
+        proof = tenant.prove(message)
+        await connection.call(TenantOpen(tenant_id, proof, self._known.packed()))
+        opened.add(tenant_id)
+
+    async def _open_all(self, connection: PeerConnection) -> None:
+        """Make the connection act for every tenant whose key is at hand: whose an access key is
+        shows only in the answer."""
+        if len(connection.state.get(_OPENED, ())) == len(self._tenants):
+            return
+        for each in tuple(self._tenants):
+            try:
+                await self._open_tenant(connection, each)
+            except Refused as error:
+                if error.reason != "bad_proof":
+                    raise
+                # The key file of a tenant that this swarm does not have is no other's trouble.
+
+    # --- the write lease ---------------------------------------------------------------------
+
+    async def lease(self) -> int:
+        """The number of a living write lease; opens one when there is none.
+
+        Raises:
+            Unavailable: no coordinator answered.
+        """
+        if self._lease and trio.current_time() < self._lease_until:
+            return self._lease
+        async with self._renewing:
+            if not self._lease or trio.current_time() >= self._lease_until:
+                await self._renew(0)
+            return self._lease
+
+    def is_current(self, lease: int) -> bool:
+        """Whether what was granted under this lease may still be committed, as far as we know."""
+        return lease == self._lease and trio.current_time() < self._lease_until
+
+    def lease_has_ended(self, lease: int) -> None:
+        """A coordinator said so: the next :meth:`lease` opens another."""
+        if lease == self._lease:
+            self._lease = 0
+            self._lease_dropped.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the lease alive, and what is being read, until cancelled. The lease is renewed at a
+        third of its life; one that ended is replaced when it is next needed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_lease)
+            nursery.start_soon(self._keep_reading)
+            task_status.started()
+
+    async def _keep_lease(self) -> None:
+        while True:
+            self._lease_dropped = trio.Event()
+            now = trio.current_time()
+            if self._lease and now >= self._renew_at:
+                await self._keep_alive()
+            elif self._lease:
+                with trio.move_on_at(self._renew_at):
+                    await self._lease_dropped.wait()
+            elif self._is_cut:
+                await self._come_back()
+            else:
+                await self._lease_dropped.wait()
+
+    async def _come_back(self) -> None:
+        """Open a lease as soon as a coordinator answers again, needed or not: it may run on an
+        older store, and nobody else may be left to say so."""
+        async with self._renewing:
+            try:
+                if not self._lease:
+                    await self._renew(0)
+                self._is_cut = False
+            except (Unavailable, Outcome):
+                pass  # tried again below; who needs a lease meanwhile hears of it
+            except AlvearyError:
+                self._is_cut = False
+        if self._is_cut:
+            await trio.sleep(COME_BACK_EVERY_S)
+
+    # --- what is being read ------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self, version_id: VersionId) -> Iterator[None]:
+        """Keep a version from being deleted, once it was read for some seconds, for as long as the
+        block runs; more than MAX_VERSIONS_READ are not kept."""
+        begun = self._reading.setdefault(version_id, [])
+        now = trio.current_time()
+        begun.append(now)
+        self._reading_begun.set()
+        try:
+            yield
+        finally:
+            begun.remove(now)
+            if not begun:
+                del self._reading[version_id]
+
+    async def _keep_reading(self) -> None:
+        """While something is read for long, say so again and again. What is read for less than one
+        interval ends well by the grace of deletion alone, which is longer than two."""
+        while True:
+            if not self._reading:
+                self._reading_begun = trio.Event()
+                await self._reading_begun.wait()
+            every_s = self._reading_every_s
+            await trio.sleep(every_s)
+            oldest = min((begun[0] for begun in self._reading.values()), default=math.inf)
+            if trio.current_time() - oldest < every_s:
+                continue
+            try:
+                await self.lease()
+            except AlvearyError:
+                continue  # the next interval tries again; who writes hears of it
+            await self._keep_alive()
+
+    async def _keep_alive(self) -> None:
+        async with self._renewing:
+            lease = self._lease
+            if not lease:
+                return
+            try:
+                await self._renew(lease)
+            except (Unavailable, Outcome):
+                self._renew_at = trio.current_time() + MAX_PAUSE_S
+                if trio.current_time() >= self._lease_until:
+                    self._lease = 0
+                    self._is_cut = True
+            except AlvearyError:
+                self._lease = 0
+
+    async def _renew(self, lease: int) -> None:
+        asked_at = trio.current_time()
+        reply: Lease = await self.call(
+            LeaseRenew(lease, self._known.packed(), tuple(islice(self._reading, MAX_VERSIONS_READ)))
+        )
+        if reply.reading_every_s:
+            self._reading_every_s = min(float(reply.reading_every_s), READING_TOLD_EVERY_S)
+        ttl_s = max(float(reply.ttl_s), 2 * LEASE_MARGIN_S)
+        self._lease = reply.lease
+        self._lease_until = asked_at + ttl_s - LEASE_MARGIN_S
+        self._renew_at = asked_at + ttl_s / 3
+        self._lease_dropped.set()

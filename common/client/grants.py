@@ -1,0 +1,322 @@
+"""Places for new segments: kept in stock for small objects, fetched in batches for large ones.
+
+Source: docs/data-path.md, "Grants".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from common.client.abandons import Granted
+from common.client.coordinators import Directory
+from common.client.policy.put_plan import best_grant
+from common.client.policy.slot_health import SlotHealth
+from common.client.resources import Background
+from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
+from common.ids import PeerId, SegmentId, TenantId, lease_of
+from common.limits import (
+    GRANTS_AHEAD,
+    MAX_SEGMENTS_PER_GRANT,
+    MAX_SLOTS,
+    MAX_STOCKED_GRANTS,
+    SEGMENT_IDS_REMEMBERED,
+    SMALL_OBJECT_BYTES,
+)
+from common.ports import Address, Log
+from common.wire.messages.writing import Grants, SegmentGrant, WriteStart
+
+LOOKS_AHEAD: Final = 8
+"""Grants compared when one is chosen."""
+ASKS_AGAIN: Final = 2
+"""Batches asked for in the hope of better cells, before what there is is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A place for one segment, checked. Slot i is the cell ``cells[i]`` at ``addresses[i]``."""
+
+    segment_id: SegmentId
+    ring: int
+    k: int
+    n: int
+    quorum: int
+    cells: tuple[PeerId, ...]
+    addresses: tuple[Address, ...]
+    orders: tuple[bytes, ...]
+    good_until: float
+    """Monotonic: from then on its orders are too old to begin with."""
+
+    @property
+    def granted(self) -> Granted:
+        """What to abandon it with."""
+        return Granted(self.segment_id, self.ring, next(filter(None, self.orders), b""))
+
+
+class GrantedIds:
+    """The segment ids granted lately, so that one granted twice is noticed.
+
+    No key depends on it: the upload key and the number of the try make every segment key unique. A
+    repeated id is a broken coordinator all the same, and two segments of one id cannot both live.
+
+    Args:
+        most: ids remembered for certain; up to twice as many are held.
+    """
+
+    def __init__(self, most: int = SEGMENT_IDS_REMEMBERED) -> None:
+        self._most = most
+        self._newer: set[SegmentId] = set()
+        self._older: set[SegmentId] = set()
+
+    def add(self, grants: Sequence[SegmentGrant]) -> None:
+        """Remember the ids of a reply.
+
+        Raises:
+            PeerViolation: ``segment_id_repeated``: one of them was granted before, or twice in this
+                reply. None of the reply's ids is remembered.
+        """
+        ids = {grant.segment_id for grant in grants}
+        if len(ids) != len(grants) or not (
+            ids.isdisjoint(self._newer) and ids.isdisjoint(self._older)
+        ):
+            raise PeerViolation("segment_id_repeated")
+        if len(self._newer) + len(ids) > self._most:
+            self._older, self._newer = self._newer, set()
+        self._newer |= ids
+
+
+def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
+    """The grants of a reply: at least one, of the lease asked for, no more than asked for.
+
+    Raises:
+        PeerViolation: ``bad_grant``: figures that do not fit together or the question.
+    """
+    cells = [endpoint.cell_id for endpoint in reply.endpoints]
+    if not 1 <= len(reply.grants) <= asked.count:
+        raise PeerViolation("bad_grant")
+    addresses = [Address(endpoint.host, endpoint.port) for endpoint in reply.endpoints]
+    # A third of the life is for the wait in stock, the rest for the upload.
+    good_until = now + reply.expires_in_s / 3
+    grants = []
+    for each in reply.grants:
+        places = each.cells
+        if (
+            not 1 <= each.k <= each.quorum <= each.n <= MAX_SLOTS
+            or len(places) != each.n
+            or len(set(places)) != each.n
+            or len(each.orders) != each.n
+            or max(places) >= len(cells)
+            or lease_of(each.segment_id) != asked.lease
+        ):
+            raise PeerViolation("bad_grant")
+        grants.append(
+            Grant(
+                each.segment_id,
+                each.ring,
+                each.k,
+                each.n,
+                each.quorum,
+                tuple([cells[place] for place in places]),
+                tuple([addresses[place] for place in places]),
+                each.orders,
+                good_until,
+            )
+        )
+    return grants
+
+
+class Stock:
+    """Grants for small objects of each tenant, refilled in the background.
+
+    Args:
+        directory: asked for grants, and for whether their lease lives.
+        health: what is known of cells.
+        log: refills that failed.
+    """
+
+    def __init__(self, directory: Directory, health: SlotHealth, log: Log) -> None:
+        self._directory = directory
+        self._health = health
+        self._log = log
+        self._shelves: dict[TenantId, _Shelf] = {}
+        self._granted = GrantedIds()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the refills until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._background = Background(nursery, self._log)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._background.close()
+
+    async def take_small(self, tenant_id: TenantId, *, fresh: bool = False) -> Grant:
+        """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
+
+        Args:
+            tenant_id: who writes.
+            fresh: take none that is in stock, and drop those: one of them was of no use, perhaps
+                because its orders count as expired.
+
+        Raises:
+            Unavailable: no coordinator, or ``no_ring``.
+            PeerViolation: as :meth:`fetch`.
+        """
+        shelf = self._shelves.get(tenant_id)
+        if shelf is None:
+            shelf = self._shelves[tenant_id] = _Shelf()
+        if fresh:
+            shelf.grants.clear()
+        asked = 0
+        while True:
+            self._tidy(shelf.grants)
+            had = bool(shelf.grants)
+            grant = self._choose(shelf.grants, anything=asked >= ASKS_AGAIN)
+            if len(shelf.grants) < MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
+                self._begin_refill(tenant_id, shelf)
+            if grant is not None:
+                return grant
+            asked += had
+            if shelf.refilled is not None:
+                await shelf.refilled.wait()
+                if shelf.error is not None:
+                    raise type(shelf.error)(shelf.error.reason, **shelf.error.fields)
+
+    async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
+        """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
+        of up to ``segment_bytes`` plaintext bytes.
+
+        Raises:
+            Unavailable: no coordinator, or ``no_ring``.
+            PeerViolation: ``bad_grant``, ``segment_id_repeated``: no coordinator gave grants that
+                fit; the connections to those that gave others were dropped.
+        """
+        assert 1 <= count <= MAX_SEGMENTS_PER_GRANT
+        lease = await self._directory.lease()
+        try:
+            return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
+        except Refused as error:
+            if error.reason != "lease_ended":
+                raise
+        self._directory.lease_has_ended(lease)
+        lease = await self._directory.lease()
+        return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
+
+    async def _ask(self, request: WriteStart) -> list[Grant]:
+        asked_at = trio.current_time()
+        grants: list[Grant] = []
+
+        def check(reply: Grants) -> None:
+            nonlocal grants
+            grants = checked_grants(reply, request, asked_at)
+            self._granted.add(reply.grants)
+
+        await self._directory.call(request, check=check)
+        return grants
+
+    def line(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantLine:
+        """The grants of one large object, for segments of these sizes in bytes."""
+        return GrantLine(self, tenant_id, sizes)
+
+    def _begin_refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
+        if not self._background.start(self._refill, tenant_id, shelf):
+            raise Unavailable("client_stops")
+        shelf.refilled = trio.Event()
+
+    async def _refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
+        assert shelf.refilled is not None
+        shelf.error = None
+        try:
+            count = min(MAX_SEGMENTS_PER_GRANT, MAX_STOCKED_GRANTS - len(shelf.grants))
+            shelf.grants += await self.fetch(tenant_id, count, SMALL_OBJECT_BYTES)
+        except AlvearyError as error:
+            shelf.error = error
+            self._log.warning("no_grants", error=str(error))
+        except Exception:
+            shelf.error = Unavailable("internal_error")
+            raise
+        finally:
+            shelf.refilled.set()
+            shelf.refilled = None
+
+    def _tidy(self, grants: deque[Grant]) -> None:
+        """Drop what is too old or of another lease."""
+        while grants and not self.is_good(grants[0]):
+            grants.popleft()
+
+    def is_good(self, grant: Grant) -> bool:
+        """Whether a write may still begin with the grant."""
+        if trio.current_time() >= grant.good_until:
+            return False
+        return self._directory.is_current(lease_of(grant.segment_id))
+
+    def _choose(self, grants: deque[Grant], *, anything: bool) -> Grant | None:
+        """Take out the grant with the healthiest cells. Those that cannot reach their quorum are
+        dropped, or with ``anything`` taken all the same: suspicion may be wrong."""
+        now = trio.current_time()
+        health = self._health
+        if grants and health.suspects_none(now):
+            return grants.popleft()
+        while grants:
+            seen = [grants[index] for index in range(min(LOOKS_AHEAD, len(grants)))]
+            best = best_grant(
+                [[health.penalty(cell, now) for cell in grant.cells] for grant in seen],
+                [grant.quorum for grant in seen],
+            )
+            if best is not None:
+                del grants[best]
+                return seen[best]
+            if anything:
+                return grants.popleft()
+            for _ in seen:
+                grants.popleft()
+        return None
+
+
+class _Shelf:
+    """The stock of one tenant."""
+
+    def __init__(self) -> None:
+        self.grants: deque[Grant] = deque()
+        self.refilled: trio.Event | None = None
+        self.error: AlvearyError | None = None
+
+
+class GrantLine:
+    """The grants of one large object, some segments ahead. Made by :meth:`Stock.line`."""
+
+    def __init__(self, stock: Stock, tenant_id: TenantId, sizes: Sequence[int]) -> None:
+        self._stock = stock
+        self._tenant_id = tenant_id
+        self._sizes = sizes
+        self._taken = 0
+        self._grants: deque[Grant] = deque()
+
+    async def take(self) -> Grant:
+        """The grant of the next segment. Raises as :meth:`Stock.fetch`."""
+        grant = await self._best(self._sizes[self._taken :])
+        self._taken += 1
+        return grant
+
+    async def take_again(self) -> Grant:
+        """Another grant for the segment last taken, whose upload was lost: none of those that
+        were fetched with its own."""
+        self._grants.clear()
+        return await self._best(self._sizes[self._taken - 1 :])
+
+    async def _best(self, ahead: Sequence[int]) -> Grant:
+        stock = self._stock
+        for asked in range(ASKS_AGAIN + 1):
+            stock._tidy(self._grants)
+            if not self._grants:
+                count = min(GRANTS_AHEAD, len(ahead))
+                self._grants += await stock.fetch(self._tenant_id, count, max(ahead[:count]))
+            grant = stock._choose(self._grants, anything=asked == ASKS_AGAIN)
+            if grant is not None:
+                return grant
+        return (await stock.fetch(self._tenant_id, 1, max(ahead[:1])))[0]

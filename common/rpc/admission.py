@@ -1,0 +1,128 @@
+"""Whose requests may take how much memory: strangers little, each known caller a share.
+
+Three budgets lie apart, so that what fills one leaves the others free: frames of strangers, small
+frames of known callers (heartbeats, look-ups, every control call) and large ones. A frame that fits
+the receive buffer of its connection costs nothing before it is whole, so nobody holds any budget by
+a small frame that is not finished; and a stranger may send no other.
+
+Source: docs/protocol.md, "Answering".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+from common.limits import (
+    FRAME_STAGING_BYTES,
+    MAX_FRAME_HEADER_BYTES,
+    MAX_FRAME_PAYLOAD_BYTES,
+)
+from common.rpc.budget import ByteBudget
+
+CALL_OVERHEAD_BYTES: Final = 1024
+"""What a call in flight costs beside its header and payload, about."""
+SMALL_FRAME_BYTES: Final = FRAME_STAGING_BYTES
+"""Header and payload of a frame for which a connection needs no other memory than it has."""
+LARGEST_REQUEST_BYTES: Final = (
+    MAX_FRAME_HEADER_BYTES + MAX_FRAME_PAYLOAD_BYTES + CALL_OVERHEAD_BYTES
+)
+_SMALL_DIVISOR: Final = 8
+"""An eighth of the memory for requests is for small frames ..."""
+_STRANGERS_DIVISOR: Final = 16
+"""... and a sixteenth for those of strangers."""
+
+
+class Share:
+    """A part of one or several budgets, taken from all of them or from none."""
+
+    __slots__ = ("_budgets",)
+
+    def __init__(self, *budgets: ByteBudget) -> None:
+        self._budgets: Sequence[ByteBudget] = budgets
+
+    def take_nowait(self, amount: int) -> bool:
+        """Take ``amount`` bytes if all budgets have them free and nobody waits before us."""
+        for number, budget in enumerate(self._budgets):
+            if not budget.take_nowait(amount):
+                for taken in self._budgets[:number]:
+                    taken.give(amount)
+                return False
+        return True
+
+    async def take(self, amount: int) -> None:
+        """Take ``amount`` bytes; wait for each budget in turn. Cancellable."""
+        taken = 0
+        try:
+            for budget in self._budgets:
+                await budget.take(amount)
+                taken += 1
+        except BaseException:
+            for budget in self._budgets[:taken]:
+                budget.give(amount)
+            raise
+
+    def give(self, amount: int) -> None:
+        """Give bytes back to all budgets."""
+        for budget in self._budgets:
+            budget.give(amount)
+
+
+class Account:
+    """What one known caller uses, over all its connections. Made by :class:`Memory`.
+
+    Attributes:
+        small, large: its shares for requests, by the size of the frame.
+        replies: its share for payloads of replies.
+        connections: how many it has open.
+    """
+
+    def __init__(self, name: Hashable, memory: Memory) -> None:
+        self.name = name
+        self.connections = 0
+        small = memory.small.total_bytes // 2
+        large = max(LARGEST_REQUEST_BYTES, memory.large.total_bytes // 2)
+        replies = max(MAX_FRAME_PAYLOAD_BYTES, memory.replies.total_bytes * 3 // 4)
+        self.small = Share(ByteBudget(small), memory.small)
+        self.large = Share(ByteBudget(large), memory.large)
+        self.replies = Share(ByteBudget(replies), memory.replies)
+
+
+class Memory:
+    """The memory of one server for requests and replies of all its connections.
+
+    Args:
+        total_bytes: half for requests (received or carried out), half for payloads of replies.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        half = total_bytes // 2
+        small, strangers = half // _SMALL_DIVISOR, half // _STRANGERS_DIVISOR
+        assert half - small - strangers >= LARGEST_REQUEST_BYTES
+        assert min(small // 2, strangers) >= SMALL_FRAME_BYTES + CALL_OVERHEAD_BYTES
+        self.small = ByteBudget(small)
+        self.large = ByteBudget(half - small - strangers)
+        self.strangers = ByteBudget(strangers)
+        self.replies = ByteBudget(half)
+        self.strangers_share = Share(self.strangers)
+        self.strangers_replies = Share(self.replies)
+        self._accounts: dict[Hashable, Account] = {}
+
+    @property
+    def requests_free_bytes(self) -> int:
+        """What is free of the memory for requests."""
+        return self.small.free_bytes + self.large.free_bytes + self.strangers.free_bytes
+
+    def open(self, name: Hashable) -> Account:
+        """The account of a caller, for one more connection of it."""
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account(name, self)
+        account.connections += 1
+        return account
+
+    def close(self, account: Account) -> None:
+        """A connection of an account has ended, and has given everything back."""
+        account.connections -= 1
+        if not account.connections:
+            del self._accounts[account.name]

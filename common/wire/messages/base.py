@@ -1,0 +1,117 @@
+"""What all messages share: the types of their fields, requests and replies, and a cell's facts.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeAlias
+
+from common import limits
+from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
+from common.wire.records import Max, Record, Size
+
+Id16: TypeAlias = Annotated[bytes, Size(16)]
+
+Digest: TypeAlias = Annotated[bytes, Size(32)]
+
+Peer: TypeAlias = Annotated[PeerId, Size(32)]
+
+Segment: TypeAlias = Annotated[SegmentId, Size(16)]
+
+Tenant: TypeAlias = Annotated[TenantId, Size(16)]
+
+Bucket: TypeAlias = Annotated[BucketId, Size(16)]
+
+Version: TypeAlias = Annotated[VersionId, Size(16)]
+
+Name: TypeAlias = Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
+"""An object name as the NameCodec gives it: opaque, ordered as bytes."""
+
+Sealed: TypeAlias = Annotated[bytes, Max(1_500_000)]
+"""Sealed under the tenant key; opaque to coordinator and cells."""
+
+Summary: TypeAlias = Annotated[bytes, Max(512)]
+"""A small sealed record that listings carry."""
+
+Token: TypeAlias = Annotated[bytes, Max(256)]
+
+Label: TypeAlias = Annotated[str, Max(255)]
+
+OrderBytes: TypeAlias = Annotated[bytes, Max(128)]
+
+PositionBytes: TypeAlias = Annotated[bytes, Max(128)]
+"""A point of the history of the coordinator's store (docs/protocol.md, "Positions"); may be
+empty."""
+
+Positions: TypeAlias = Annotated[tuple[PositionBytes, ...], Max(limits.MAX_POSITIONS_KNOWN)]
+"""The furthest that the caller was told, for each run that it remembers."""
+
+
+class Reply(Record):
+    """Base of replies."""
+
+    __slots__ = ()
+
+
+class Request(Record):
+    """Base of requests: a code on the wire and the reply that answers it."""
+
+    __slots__ = ()
+    code: ClassVar[int]
+    reply: ClassVar[type[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Reply):
+    """Nothing to say but that it is done (and durable, where that applies)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Record):
+    """Where a cell can be reached."""
+
+    cell_id: Peer
+    host: Label
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Request):
+    """Is anyone there?"""
+
+    code: ClassVar[int] = 1
+    reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts(Reply):
+    """What a cell says of itself."""
+
+    capacity_bytes: int
+    """The host's limit on what this cell may use."""
+    used_bytes: int
+    """Bytes of the file system in volumes and index."""
+    free_bytes: int
+    """What it can still take: the lesser of the limit's rest and the file system's rest."""
+    shards: int
+    live_bytes: int
+    """Shard bytes of live shards."""
+    read_only: bool
+    read_only_reason: Label = ""
+    medium: Annotated[bytes, Max(16)] = b""
+    """Names the file system, so that what cells share of it is counted once; empty: unknown."""
+    medium_total_bytes: int = 0
+    medium_free_bytes: int = 0
+    """Of the file system, the reserve that the cell leaves alone included."""
+    lost_shards: int = 0
+    """Held by volumes that were gone at a start, index and all; until an operator looked at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardName(Record):
+    """One slot's shard of one segment."""
+
+    segment_id: Segment
+    slot: int

@@ -1,0 +1,87 @@
+"""What coordinators answer to gateways about buckets.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from common import limits
+from common.wire.messages.base import Bucket, Done, Label, Reply, Request, Sealed, Tenant
+from common.wire.records import Max, Record
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRecord(Reply):
+    """A bucket. ``settings`` is sealed by the gateway."""
+
+    bucket_id: Bucket
+    name: Label
+    created_ms: int
+    settings: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class BucketCreate(Request):
+    """Bucket names are unique in the swarm. Refused ``bucket_exists`` (another tenant's) or
+    ``bucket_owned`` (this tenant's)."""
+
+    tenant_id: Tenant
+    bucket_id: Bucket
+    name: Label
+    settings: Sealed
+    code: ClassVar[int] = 57
+    reply: ClassVar[type[Reply]] = BucketRecord
+
+
+@dataclass(frozen=True, slots=True)
+class BucketGet(Request):
+    """NotFound ``no_such_bucket``; Refused ``not_owner``."""
+
+    tenant_id: Tenant
+    name: Label
+    code: ClassVar[int] = 58
+    reply: ClassVar[type[Reply]] = BucketRecord
+
+
+@dataclass(frozen=True, slots=True)
+class BucketDelete(Request):
+    """Uploads in progress are dropped with it. Refused ``bucket_not_empty`` while it has objects,
+    versions, or more parts in progress than one upload may have."""
+
+    tenant_id: Tenant
+    name: Label
+    code: ClassVar[int] = 59
+    reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow(Record):
+    """A row of a list of buckets. ``settings`` as in BucketRecord."""
+
+    bucket_id: Bucket
+    name: Label
+    created_ms: int
+    settings: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets(Reply):
+    """Sorted by name. Cut short by MAX_LIST_REPLY_BYTES like listings."""
+
+    buckets: Annotated[tuple[BucketRow, ...], Max(limits.MAX_LIST_ENTRIES)]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BucketsList(Request):
+    """The tenant's buckets with names > ``after`` and this prefix."""
+
+    tenant_id: Tenant
+    prefix: Label
+    after: Label
+    limit: int
+    code: ClassVar[int] = 60
+    reply: ClassVar[type[Reply]] = Buckets

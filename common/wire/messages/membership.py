@@ -1,0 +1,131 @@
+"""What coordinators answer to cells: joining, heartbeats, settling, reports of loss.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from common import limits
+from common.wire.messages.base import (
+    CellFacts,
+    Digest,
+    Done,
+    Id16,
+    Label,
+    PositionBytes,
+    Positions,
+    Reply,
+    Request,
+    Segment,
+    ShardName,
+    Token,
+)
+from common.wire.records import Max, Record
+
+
+@dataclass(frozen=True, slots=True)
+class CellJoined(Reply):
+    """The swarm took the cell."""
+
+    swarm: Label
+    swarm_id: Id16
+
+
+@dataclass(frozen=True, slots=True)
+class CellJoin(Request):
+    """Make the calling key a cell of the swarm, with a token from ``alveary invite``. Idempotent
+    for the same key."""
+
+    token: Token
+    site: Label
+    host: Label
+    """The host's name: who owns the cell."""
+    code: ClassVar[int] = 32
+    reply: ClassVar[type[Reply]] = CellJoined
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply(Reply):
+    """What a cell must know and do."""
+
+    order_key: Digest
+    """Under which orders for this cell are MACed."""
+    interval_s: int
+    deletes: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
+    """Shards to delete; repeated until confirmed."""
+    order_time: int
+    """Now, in seconds: orders expire by it (docs/protocol.md, "Order time")."""
+    clock_ms: int
+    """The coordinator's wall clock, unix milliseconds: to show how clocks differ."""
+    position: PositionBytes = b""
+    """To be remembered durably; empty when the coordinator's store is behind."""
+    ends: Annotated[tuple[int, ...], Max(limits.MAX_POSITIONS_KNOWN)] = ()
+    """For each position of the request, the last transaction of its run in this store's history;
+    0 where it does not have the run. A cell deletes nothing for a coordinator whose ends do not
+    cover its positions."""
+    run_id: Annotated[bytes, Max(16)] = b""
+    """The coordinator's own run."""
+    withdrawn: bool = False
+    """The store is behind and acknowledged nothing in this run: forget the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Request):
+    """A cell is alive. ``deleted``: shards of earlier replies that are durably gone."""
+
+    address_host: Label
+    address_port: int
+    facts: CellFacts
+    deleted: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
+    seen: Positions = ()
+    clock_ms: int = 0
+    """The cell's wall clock, unix milliseconds; 0: not told."""
+    code: ClassVar[int] = 33
+    reply: ClassVar[type[Reply]] = HeartbeatReply
+
+
+PENDING: Final = 0
+
+COMMITTED: Final = 1
+
+GARBAGE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShard(Record):
+    """A shard a cell holds and does not know to be owned."""
+
+    segment_id: Segment
+    slot: int
+    root: Digest
+    shard_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReply(Reply):
+    """One byte per shard asked: PENDING (ask later), COMMITTED (keep), GARBAGE (delete)."""
+
+    verdicts: Annotated[bytes, Max(limits.MAX_SETTLE_BATCH)]
+    run_id: Annotated[bytes, Max(16)] = b""
+    """The coordinator's run: GARBAGE counts only when the cell's positions were covered by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle(Request):
+    """Compare what a cell holds with what the coordinator owns, a batch at a time."""
+
+    shards: Annotated[tuple[HeldShard, ...], Max(limits.MAX_SETTLE_BATCH)]
+    code: ClassVar[int] = 34
+    reply: ClassVar[type[Reply]] = SettleReply
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsLost(Request):
+    """The cell held these and no longer has them whole (bad disk, failed sync)."""
+
+    shards: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
+    code: ClassVar[int] = 35
+    reply: ClassVar[type[Reply]] = Done

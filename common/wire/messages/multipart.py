@@ -1,0 +1,194 @@
+"""What coordinators answer to gateways about multipart uploads.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from common import limits
+from common.wire.messages.base import (
+    Bucket,
+    Done,
+    Label,
+    Name,
+    Reply,
+    Request,
+    Sealed,
+    Summary,
+    Tenant,
+    Version,
+)
+from common.wire.messages.objects import Committed, Condition
+from common.wire.messages.writing import NewSegments, Pages
+from common.wire.records import Max, Record
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord(Reply):
+    """A multipart upload in progress. Its id becomes the version id of the object."""
+
+    bucket_id: Bucket
+    upload_id: Version
+    created_ms: int
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCreate(Request):
+    """Begin an upload in parts. ``upload_id`` is drawn by the gateway."""
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    sealed: Sealed
+    bucket_id: Bucket | None = None
+    """As in ObjectCommit."""
+    code: ClassVar[int] = 61
+    reply: ClassVar[type[Reply]] = UploadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class UploadGet(Request):
+    """NotFound ``no_such_upload`` (also for another name)."""
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    code: ClassVar[int] = 62
+    reply: ClassVar[type[Reply]] = UploadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PartCommit(Request):
+    """Make (or replace) a part. ``part_id`` is drawn by the gateway for each try; idempotent by
+    it. Fails like ObjectCommit, and NotFound ``no_such_upload``."""
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    part_number: int
+    part_id: Version
+    size: int
+    sealed: Sealed
+    pages: Pages
+    segments: NewSegments
+    code: ClassVar[int] = 63
+    reply: ClassVar[type[Reply]] = Committed
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow(Record):
+    """A part of an upload in progress."""
+
+    part_number: int
+    part_id: Version
+    size: int
+    created_ms: int
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Reply):
+    """By part number. Cut short by MAX_LIST_REPLY_BYTES like listings."""
+
+    bucket_id: Bucket
+    parts: Annotated[tuple[PartRow, ...], Max(limits.MAX_LIST_ENTRIES)]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartsList(Request):
+    """Parts with numbers > ``after``."""
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    after: int
+    limit: int
+    code: ClassVar[int] = 64
+    reply: ClassVar[type[Reply]] = Parts
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPart(Record):
+    """A part that the finished object is made of."""
+
+    part_number: int
+    part_id: Version
+
+
+@dataclass(frozen=True, slots=True)
+class UploadComplete(Request):
+    """Make the object of the chosen parts, in this order, in one transaction; the other parts are
+    dropped. ``version_id`` of the object is the upload id. Idempotent.
+
+    Raises over the wire: NotFound ``no_such_upload``, ``no_such_part``; Refused
+    ``condition_failed``.
+    """
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    parts: Annotated[tuple[ChosenPart, ...], Max(limits.MAX_PARTS)]
+    size: int
+    sealed: Sealed
+    summary: Summary
+    condition: Condition
+    code: ClassVar[int] = 65
+    reply: ClassVar[type[Reply]] = Committed
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAbort(Request):
+    """Drop an upload and its parts. NotFound ``no_such_upload``."""
+
+    tenant_id: Tenant
+    bucket: Label
+    name: Name
+    upload_id: Version
+    code: ClassVar[int] = 66
+    reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow(Record):
+    """An upload in progress."""
+
+    name: Name
+    upload_id: Version
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads(Reply):
+    """By name, then by upload id. Cut and continued like listings."""
+
+    uploads: Annotated[tuple[UploadRow, ...], Max(limits.MAX_LIST_ENTRIES)]
+    prefixes: Annotated[tuple[Name, ...], Max(limits.MAX_LIST_ENTRIES)]
+    truncated: bool
+    last: Name
+    last_upload: Annotated[bytes, Max(16)]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsList(Request):
+    """Uploads in progress with (name, id) > (``after``, ``after_upload``); without
+    ``after_upload`` names > ``after``. Prefixes roll up as in ObjectsList."""
+
+    tenant_id: Tenant
+    bucket: Label
+    prefix: Name
+    delimiter: Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
+    after: Name
+    after_upload: Annotated[bytes, Max(16)]
+    limit: int
+    code: ClassVar[int] = 67
+    reply: ClassVar[type[Reply]] = Uploads

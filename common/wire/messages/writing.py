@@ -1,0 +1,214 @@
+"""What coordinators answer to gateways before a commit: tenants, leases, grants, reports.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, TypeAlias
+
+from common import limits
+from common.wire.messages.base import (
+    Digest,
+    Done,
+    Endpoint,
+    Label,
+    OrderBytes,
+    PositionBytes,
+    Positions,
+    Reply,
+    Request,
+    Sealed,
+    Segment,
+    Tenant,
+    Version,
+)
+from common.wire.records import Max, Record, Size
+
+
+@dataclass(frozen=True, slots=True)
+class TenantOpen(Request):
+    """Let this connection act for a tenant. ``signature``: by the key derived from the tenant key,
+    of this connection (docs/protocol.md, "Tenants"); Refused ``bad_proof`` if it does not hold."""
+
+    tenant_id: Tenant
+    signature: Annotated[bytes, Size(64)]
+    seen: Positions = ()
+    code: ClassVar[int] = 48
+    reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey(Reply):
+    """A sealed access-key record: only a holder of the tenant key can open it."""
+
+    tenant_id: Tenant
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyGet(Request):
+    """NotFound ``no_such_access_key`` when unknown or revoked."""
+
+    access_key_id: Annotated[str, Max(128)]
+    code: ClassVar[int] = 49
+    reply: ClassVar[type[Reply]] = AccessKey
+
+
+@dataclass(frozen=True, slots=True)
+class Lease(Reply):
+    """A write lease: segments granted under it may be committed while it lives."""
+
+    lease: int
+    ttl_s: int
+    position: PositionBytes = b""
+    reading_every_s: int = 0
+    """How often to say which versions are being read, so that none is deleted under its reader; 0:
+    they are not kept for readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenew(Request):
+    """Open a lease (0) or keep one alive. Refused ``lease_ended`` when it has ended.
+
+    ``reading``: versions that are being read for longer; replaced or deleted ones among them are
+    kept until the next call does not name them, or the lease ends."""
+
+    lease: int
+    seen: Positions = ()
+    reading: Annotated[tuple[Version, ...], Max(limits.MAX_VERSIONS_READ)] = ()
+    code: ClassVar[int] = 50
+    reply: ClassVar[type[Reply]] = Lease
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentGrant(Record):
+    """A place for one segment: slot i is on ``cells[i]`` of the reply's table, by ``orders[i]``; an
+    empty order: its cell was removed, and the slot will miss its shard."""
+
+    segment_id: Segment
+    ring: int
+    k: int
+    n: int
+    quorum: int
+    cells: Annotated[tuple[int, ...], Max(limits.MAX_SLOTS)]
+    orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_SLOTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants(Reply):
+    """Places for segments. ``expires_in_s``: the orders' remaining life."""
+
+    endpoints: Annotated[tuple[Endpoint, ...], Max(4096)]
+    grants: Annotated[tuple[SegmentGrant, ...], Max(limits.MAX_SEGMENTS_PER_GRANT)]
+    expires_in_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStart(Request):
+    """Grant ``count`` segments with orders to write shards of up to ``max_segment_bytes`` of
+    plaintext. Writes nothing to the store.
+
+    Raises over the wire: Unavailable ``no_ring`` (fewer cells alive than the write quorum, or no
+    space); Refused ``lease_ended``.
+    """
+
+    tenant_id: Tenant
+    lease: int
+    count: int
+    max_segment_bytes: int
+    code: ClassVar[int] = 51
+    reply: ClassVar[type[Reply]] = Grants
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAbandon(Request):
+    """These segments will never be committed: delete what the cells have of them. Committed ones
+    are left alone. Refused ``not_granted`` when an order is not for its segment."""
+
+    tenant_id: Tenant
+    segments: Annotated[tuple[Segment, ...], Max(limits.MAX_DELETE_BATCH)]
+    rings: Annotated[tuple[int, ...], Max(limits.MAX_DELETE_BATCH)] = ()
+    """The ring of each, as granted: coordinators do not remember grants."""
+    orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_DELETE_BATCH)] = ()
+    """An order of each grant, for any slot: it shows that the segment was granted."""
+    code: ClassVar[int] = 52
+    reply: ClassVar[type[Reply]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Extent(Record):
+    """A run of one segment: ``length`` plaintext bytes from ``offset``. ``commitment`` says which
+    upload key opens it (docs/crypto.md, "Key commitment"), ``number`` which of the writer's tries
+    at a segment it was: the segment key is derived from both."""
+
+    segment_id: Segment
+    offset: int
+    length: int
+    commitment: Digest
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Record):
+    """Up to MAX_EXTENTS_PER_PAGE consecutive extents of one object or part, with its plaintext
+    size. Its digest stands in the sealed manifest."""
+
+    extents: Annotated[tuple[Extent, ...], Max(limits.MAX_EXTENTS_PER_PAGE)]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment(Record):
+    """A segment whose shards have been written. ``durable``: bit i set = slot i acknowledged."""
+
+    segment_id: Segment
+    ring: int
+    segment_bytes: int
+    """Plaintext bytes (a stripe's padding and tag are not in it)."""
+    unit_bytes: int
+    shard_bytes: int
+    roots: Annotated[bytes, Max(32 * limits.MAX_SLOTS)]
+    """n roots of 32 bytes, slot order; also of the slots that are not durable."""
+    durable: int
+
+
+NewSegments: TypeAlias = Annotated[tuple[NewSegment, ...], Max(8192)]
+
+Pages: TypeAlias = Annotated[tuple[Page, ...], Max(limits.MAX_PAGES_PER_OBJECT)]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlace(Record):
+    """Where a segment is, with orders to read it. A slot known to miss its shard has no order
+    (empty bytes)."""
+
+    segment_id: Segment
+    k: int
+    n: int
+    segment_bytes: int
+    unit_bytes: int
+    shard_bytes: int
+    roots: Annotated[bytes, Max(32 * limits.MAX_SLOTS)]
+    cells: Annotated[tuple[int, ...], Max(limits.MAX_SLOTS)]
+    orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_SLOTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class BadShard(Record):
+    """A shard that failed its check or is not where it should be, as a reader saw it."""
+
+    segment_id: Segment
+    slot: int
+    reason: Label
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsReport(Request):
+    """A gateway saw bad or missing shards. The coordinator remembers them as missing only after
+    its own check, or when the cell says so itself; a report alone deletes nothing."""
+
+    tenant_id: Tenant
+    shards: Annotated[tuple[BadShard, ...], Max(limits.MAX_DELETE_BATCH)]
+    code: ClassVar[int] = 68
+    reply: ClassVar[type[Reply]] = Done

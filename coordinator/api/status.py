@@ -1,0 +1,310 @@
+"""The state of the swarm in words and numbers, for operators and for metrics.
+
+Source: docs/operations.md, "Metrics and health".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import trio
+
+from common.ports import Address, Sql
+from common.wire.messages.base import CellFacts
+from coordinator.gateways import Gateways
+from coordinator.membership import Swarm
+from coordinator.metrics import Metrics
+from coordinator.policy.history import Standing
+from coordinator.store.cells import Cell, CellState
+from coordinator.store.history import History
+from coordinator.store.leases import LeaseBook
+from coordinator.store.rings import Ring
+from coordinator.store_health import WatchedStore
+
+READABLE: Final = frozenset(
+    {CellState.ALIVE, CellState.READ_ONLY, CellState.FULL, CellState.UNHEARD}
+)
+MAX_RINGS_TOLD: Final = 1000
+"""In one answer; ``rings_total`` says how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
+    ``segments_lost``: those that lack so many that they can be read no more."""
+
+    missing_shards: int
+    segments_at_risk: int
+    segments_lost: int
+    suspect_shards: int
+    queued_deletes: int
+    tenants: int
+    objects: int
+    logical_bytes: int
+    store_bytes: int
+
+
+_GONE: Final = """
+    WITH gone AS (
+        SELECT rs.ring, count(*) AS slots FROM cells c JOIN ring_slots rs ON rs.cell = c.cell
+        WHERE c.removed_ms > 0 GROUP BY rs.ring)"""
+_LOST_BY_RING: Final = f"""{_GONE}
+    SELECT count(*) FROM gone g JOIN rings r ON r.ring = g.ring
+    JOIN segments s ON s.ring = g.ring WHERE g.slots > r.n - r.k"""
+_LOST_BY_SHARD: Final = f"""{_GONE}
+    SELECT count(*) FROM (
+        SELECT m.segment_id FROM missing_shards m
+        JOIN segments s ON s.segment_id = m.segment_id JOIN rings r ON r.ring = s.ring
+        JOIN ring_slots rs ON rs.ring = s.ring AND rs.slot = m.slot
+        JOIN cells c ON c.cell = rs.cell LEFT JOIN gone g ON g.ring = s.ring
+        WHERE coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
+        HAVING sum(coalesce(c.removed_ms, 0) = 0) + coalesce(max(g.slots), 0)
+            > max(r.n) - max(r.k))"""
+
+
+def _count_lost(sql: Sql) -> int:
+    """Segments of which fewer than k shards are left: their cells lost them or were removed. All
+    segments are looked at only where whole rings are lost."""
+    lost = sum(sql.execute(each).fetchone()[0] for each in (_LOST_BY_RING, _LOST_BY_SHARD))
+    return int(lost)
+
+
+def count(sql: Sql) -> Counts:
+    """Read the numbers."""
+    missing, at_risk = sql.execute(
+        "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
+    ).fetchone()
+    suspect = sql.execute("SELECT count(*) FROM suspect_shards").fetchone()[0]
+    deletes = sql.execute("SELECT count(*) FROM deletes").fetchone()[0]
+    number, objects, size = sql.execute(
+        "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
+    ).fetchone()
+    pages = sql.execute("PRAGMA page_count").fetchone()[0]
+    page_bytes = sql.execute("PRAGMA page_size").fetchone()[0]
+    return Counts(
+        missing,
+        at_risk,
+        _count_lost(sql),
+        suspect,
+        deletes,
+        number,
+        objects,
+        size,
+        pages * page_bytes,
+    )
+
+
+def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
+    """Return what cells have of space, counting once what they share of a file system.
+
+    Args:
+        facts: of each cell.
+
+    Returns:
+        ``capacity_bytes``, ``used_bytes`` and ``free_bytes``.
+    """
+    by_medium: dict[object, list[CellFacts]] = defaultdict(list)
+    for each in facts:
+        by_medium[each.medium or object()].append(each)
+    capacity = used = free = 0
+    for cells in by_medium.values():
+        own_capacity = sum(each.capacity_bytes for each in cells)
+        own_free = sum(each.free_bytes for each in cells)
+        if cells[0].medium:
+            own_capacity = min(own_capacity, max(each.medium_total_bytes for each in cells))
+            # The newest of them knows best, but which that is, is not known; none has more.
+            own_free = min(own_free, max(each.medium_free_bytes for each in cells))
+        capacity += own_capacity
+        used += sum(each.used_bytes for each in cells)
+        free += own_free
+    return {"capacity_bytes": capacity, "used_bytes": used, "free_bytes": free}
+
+
+class Status:
+    """Tells the state of a swarm."""
+
+    def __init__(
+        self,
+        name: str,
+        store: WatchedStore,
+        swarm: Swarm,
+        lease_book: LeaseBook,
+        history: History,
+    ) -> None:
+        self.gateways = Gateways(self.unwritable)
+        self._name = name
+        self._store = store
+        self._swarm = swarm
+        self._leases = lease_book
+        self._history = history
+
+    def unwritable(self) -> str:
+        """Why nothing can be written; empty when it can be."""
+        if self._store.read_only_reason:
+            return "store_not_writable"
+        if self._history.standing is Standing.BEHIND:
+            return "store_behind"
+        return "" if self._swarm.can_be_written else "no_ring"
+
+    def _shards(self, state: CellState, now: float) -> int:
+        """Shards on the cells of one state, as they last said."""
+        return sum(
+            cell.facts.shards
+            for cell in self._swarm.cells.values()
+            if self._swarm.state(cell, now) is state
+        )
+
+    def _lost_shards(self) -> int:
+        return sum(cell.facts.lost_shards for cell in self._swarm.cells.values())
+
+    def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
+        facts = cell.facts
+        address = Address(cell.address_host, cell.address_port) if cell.known else ""
+        return {
+            "cell_id": cell.cell_id.hex(),
+            "address": str(address),
+            "site": cell.site,
+            "host": cell.host,
+            "state": self._swarm.state(cell, now).value,
+            "capacity_bytes": facts.capacity_bytes,
+            "used_bytes": facts.used_bytes,
+            "free_bytes": facts.free_bytes,
+            "shards": facts.shards,
+            "read_only": facts.read_only,
+            "read_only_reason": facts.read_only_reason,
+            "lost_shards": facts.lost_shards,
+            "medium_free_bytes": facts.medium_free_bytes,
+            "last_seen_s": round(now - cell.heard_at, 1),
+            "clock_ahead_s": round(cell.clock_ahead_s, 1),
+        }
+
+    def _clocks(self) -> dict[str, Any]:
+        """How far clocks of cells differ from this machine's."""
+        known = [cell for cell in self._swarm.cells.values() if not cell.removed]
+        return {
+            "cells_off": sum(cell.clock_is_off for cell in known),
+            "most_ahead_s": round(max((c.clock_ahead_s for c in known), default=0.0), 1),
+            "most_behind_s": round(-min((c.clock_ahead_s for c in known), default=0.0), 1),
+        }
+
+    def ring_state(self, ring: Ring, now: float) -> str:
+        """``whole``: all cells are there; ``degraded``: written and read, but not at full
+        strength; ``readable``: read, not written; ``lost``: neither, until cells come back;
+        with ``closed`` before it where no new segment is placed on it."""
+        states = [self._swarm.state(self._swarm.cells[cell], now) for cell in ring.cells]
+        writable = sum(state is CellState.ALIVE for state in states)
+        readable = sum(state in READABLE for state in states)
+        if writable == len(states):
+            state = "whole"
+        elif writable >= ring.redundancy.quorum:
+            state = "degraded"
+        else:
+            state = "readable" if readable >= ring.redundancy.k else "lost"
+        return state if ring.open else f"closed, {state}"
+
+    async def tell(self) -> dict[str, Any]:
+        """Everything, JSON-like."""
+        counts = await self._store.read(count)
+        now = trio.current_time()
+        cells = [self._cell(cell, now) for cell in self._swarm.cells.values()]
+        return {
+            "swarm": self._name,
+            "store": self._history.tell(),
+            "redundancy": f"{self._swarm.redundancy.k}/{self._swarm.redundancy.n}",
+            "cells": cells,
+            "rings": [
+                {
+                    "ring": ring.ring,
+                    "k": ring.redundancy.k,
+                    "n": ring.redundancy.n,
+                    "quorum": ring.redundancy.quorum,
+                    "cells": [self._swarm.cells[cell].cell_id.hex() for cell in ring.cells],
+                    "state": self.ring_state(ring, now),
+                }
+                for ring in islice(self._swarm.rings.values(), MAX_RINGS_TOLD)
+            ],
+            "rings_total": len(self._swarm.rings),
+            "gateways": self.gateways.tell(now),
+            "writable": not self.unwritable(),
+            "reason": self.unwritable(),
+            "coordinator": {
+                "store_writable": not self._store.read_only_reason,
+                "reason": self._store.read_only_reason,
+                "free_bytes": self._store.free_bytes,
+            },
+            "space": {
+                **space_of([cell.facts for cell in self._swarm.cells.values()]),
+                "logical_bytes": counts.logical_bytes,
+            },
+            "missing": {
+                "shards": counts.missing_shards,
+                "segments_at_risk": counts.segments_at_risk,
+                "segments_lost": counts.segments_lost,
+                "suspect_shards": counts.suspect_shards,
+                "silent_shards": self._shards(CellState.SILENT, now),
+                "lost_shards": self._lost_shards(),
+            },
+            "clocks": self._clocks(),
+            "queued_deletes": counts.queued_deletes,
+            "objects": counts.objects,
+            "tenants": counts.tenants,
+        }
+
+    async def health(self) -> dict[str, Any]:
+        """Whether the coordinator does its work, in a few numbers."""
+        if not self._store.damage:
+            await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
+        now = trio.current_time()
+        states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
+        return {
+            "ok": not self._store.read_only_reason and self._history.standing is Standing.CURRENT,
+            "role": "coordinator",
+            "store": self._history.tell(),
+            "cells": dict(sorted(states.items())),
+            "writable": not self.unwritable(),
+            "reason": self._store.read_only_reason or self.unwritable(),
+            "free_bytes": self._store.free_bytes,
+            "damage": self._store.damage,
+        }
+
+    async def measure(self, metrics: Metrics) -> None:
+        """Bring the gauges up to date; those of a damaged store stay as they were."""
+        metrics.store_damaged.set(bool(self._store.damage))
+        metrics.store_writable.set(not self._store.read_only_reason)
+        if self._store.damage:
+            return
+        counts = await self._store.read(count)
+        now = trio.current_time()
+        states = Counter(self._swarm.state(cell, now) for cell in self._swarm.cells.values())
+        for state in CellState:
+            metrics.cells.labels(state.value).set(states[state])
+        rings = Counter(self.ring_state(ring, now) for ring in self._swarm.rings.values())
+        metrics.rings.clear()
+        for ring_state, number in rings.items():
+            metrics.rings.labels(ring_state).set(number)
+        for standing in Standing:
+            metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
+        metrics.missing_shards.set(counts.missing_shards)
+        metrics.suspect_shards.set(counts.suspect_shards)
+        metrics.silent_shards.set(self._shards(CellState.SILENT, now))
+        metrics.lost_shards.set(self._lost_shards())
+        space = space_of([cell.facts for cell in self._swarm.cells.values()])
+        metrics.cell_free_bytes.set(space["free_bytes"])
+        gateways = Counter(each["state"] for each in self.gateways.tell(now))
+        for gateway_state in ("alive", "silent"):
+            metrics.gateways.labels(gateway_state).set(gateways[gateway_state])
+        metrics.writable.set(not self.unwritable())
+        metrics.store_free_bytes.set(self._store.free_bytes)
+        metrics.lost_segments.set(counts.segments_lost)
+        metrics.queued_deletes.set(counts.queued_deletes)
+        clocks = self._clocks()
+        metrics.clocks_off.set(clocks["cells_off"])
+        metrics.most_clock_skew_s.set(max(clocks["most_ahead_s"], clocks["most_behind_s"]))
+        metrics.leases.set(len(self._leases))
+        metrics.objects.set(counts.objects)
+        metrics.logical_bytes.set(counts.logical_bytes)
+        metrics.store_bytes.set(counts.store_bytes)

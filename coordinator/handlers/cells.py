@@ -1,0 +1,223 @@
+"""What cells ask: to join, heartbeats, settling, reports of loss.
+
+Source: docs/protocol.md, "Cells and coordinators".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from common.ids import BucketId
+from common.limits import MAX_DELETE_BATCH
+from common.ports import Log, Sql, Store, WallClock
+from common.rpc.server import Answer, Caller
+from common.wire.messages.base import Done, Request, ShardName
+from common.wire.messages.membership import (
+    PENDING,
+    CellJoin,
+    CellJoined,
+    Heartbeat,
+    HeartbeatReply,
+    Settle,
+    SettleReply,
+    ShardsLost,
+)
+from coordinator.hints import LOOK_AGAIN_S, Queue
+from coordinator.membership import Swarm
+from coordinator.order_time import OrderTime
+from coordinator.policy.history import Standing
+from coordinator.store import cells, segments
+from coordinator.store.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
+from coordinator.store.history import History
+
+_HEARTBEATS: Final = "heartbeats"
+
+
+class CellHandlers:
+    """Handlers of the requests of cells.
+
+    Args:
+        deletes: told when shards were queued for cells to delete.
+        swarm_name, swarm_id: told to a cell that joins.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        swarm: Swarm,
+        history: History,
+        deletes: Queue,
+        order_time: OrderTime,
+        clock: WallClock,
+        log: Log,
+        *,
+        swarm_name: str,
+        swarm_id: bytes,
+    ) -> None:
+        self._store = store
+        self._swarm = swarm
+        self._history = history
+        self._queued = deletes
+        self._order_time = order_time
+        self._clock = clock
+        self._log = log
+        self._name = swarm_name
+        self._swarm_id = BucketId(swarm_id)
+        self._heard_on: dict[int, Caller] = {}
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    def recognise(self, caller: Caller, _: Request) -> None:
+        """Introduce a caller whose key is a cell's."""
+        if self._swarm.is_member(caller.peer_id):
+            caller.introduce(caller.peer_id)
+
+    async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
+        """Take a cell into the swarm."""
+        now_ms = self._now_ms()
+        number, site, host = await self._store.transact(
+            lambda sql: cells.join(
+                sql, caller.peer_id, request.token, request.site, request.host, now_ms
+            )
+        )
+        if not self._swarm.knows(caller.peer_id):
+            self._swarm.add_cell(
+                Cell(
+                    cell=number,
+                    cell_id=caller.peer_id,
+                    site=site,
+                    host=host,
+                    address_host="",
+                    address_port=0,
+                    facts=NO_FACTS,
+                    heard_at=trio.current_time(),
+                    known=False,
+                )
+            )
+            self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, host=host)
+        caller.introduce(caller.peer_id)
+        return CellJoined(self._name, self._swarm_id)
+
+    async def heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:
+        """A cell is alive: take in its facts, hand out its deletes."""
+        cell = self._swarm.cell_of(caller.peer_id)
+        now = trio.current_time()
+        was_suspect = cell.suspect
+        if request.facts.lost_shards > cell.facts.lost_shards:
+            self._log.error(
+                "cell_lost_volumes",
+                cell=cell.cell_id.hex()[:12],
+                host=cell.host,
+                shards=request.facts.lost_shards,
+            )
+        moved = self._swarm.heard(
+            cell, request.address_host, request.address_port, request.facts, now
+        )
+        self._watch(caller, cell)
+        if moved or was_suspect:
+            self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
+        self._compare_clocks(cell, request.clock_ms)
+        history = self._history
+        deletes = await self._deletes(cell, request, moved, now)
+        is_behind = history.standing is Standing.BEHIND
+        return HeartbeatReply(
+            self._swarm.order_key(cell.cell),
+            self._swarm.heartbeat_interval_s,
+            tuple(deletes) if history.may_destroy(trio.current_time()) else (),
+            order_time=self._order_time.at(trio.current_time()),
+            clock_ms=self._now_ms(),
+            position=b"" if is_behind else history.position(),
+            ends=history.ends(request.seen),
+            run_id=history.run_id,
+            withdrawn=is_behind and not history.has_acknowledged,
+        )
+
+    def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:
+        """Note how far a cell's clock is ahead of ours, and say so when that begins or ends to be
+        much."""
+        if not clock_ms:
+            return
+        was_off = cell.clock_is_off
+        cell.clock_ahead_s = clock_ms / 1000 - self._clock.now()
+        if cell.clock_is_off and not was_off:
+            self._log.warning(
+                "cell_clock_off", cell=cell.cell_id.hex()[:12], ahead_s=round(cell.clock_ahead_s)
+            )
+        elif was_off and not cell.clock_is_off:
+            self._log.info("cell_clock_right", cell=cell.cell_id.hex()[:12])
+
+    async def _deletes(
+        self, cell: Cell, request: Heartbeat, moved: bool, now: float
+    ) -> list[ShardName]:
+        facts = request.facts
+        is_due = moved or (facts != cell.saved_facts and now - cell.saved_at > SAVE_FACTS_EVERY_S)
+        number = cell.cell
+        told = self._queued.told
+        if is_due or request.deleted:
+
+            def work(sql: Sql) -> list[ShardName]:
+                if is_due:
+                    cells.save(sql, number, request.address_host, request.address_port, facts)
+                return segments.take_deletes(sql, number, request.deleted, MAX_DELETE_BATCH)
+
+            deletes = await self._store.transact(work)
+        elif told == cell.deletes_told and now - cell.looked_at < LOOK_AGAIN_S:
+            return []
+        else:
+            deletes = await self._store.read(
+                lambda sql: segments.queued_deletes(sql, number, MAX_DELETE_BATCH)
+            )
+        if is_due:
+            cell.saved_at, cell.saved_facts = now, facts
+        cell.looked_at = now
+        cell.deletes_told = -1 if deletes else told
+        return deletes
+
+    def _watch(self, caller: Caller, cell: Cell) -> None:
+        """Notice at once when the connection that heartbeats come on breaks."""
+        if self._heard_on.get(cell.cell) is caller:
+            return
+        self._heard_on[cell.cell] = caller
+        if _HEARTBEATS in caller.state:
+            return
+        caller.state[_HEARTBEATS] = True
+
+        async def lost() -> None:
+            if self._heard_on.get(cell.cell) is caller:
+                del self._heard_on[cell.cell]
+                self._swarm.lost(cell, trio.current_time())
+
+        caller.on_close(lost)
+
+    async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
+        """Say which of the cell's shards are owned."""
+        cell = self._swarm.cell_of(caller.peer_id).cell
+        history = self._history
+        if history.standing is Standing.BEHIND:
+            return SettleReply(bytes([PENDING]) * len(request.shards), history.run_id)
+        now_ms, now = self._now_ms(), trio.current_time()
+        may_destroy, kept_leases = history.may_destroy(now), history.kept_leases(now)
+        verdicts = await self._store.transact(
+            lambda sql: segments.settle(
+                sql,
+                cell,
+                request.shards,
+                now_ms,
+                may_destroy=may_destroy,
+                kept_leases=kept_leases,
+            )
+        )
+        return SettleReply(verdicts, history.run_id)
+
+    async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
+        """Remember what a cell has lost."""
+        cell = self._swarm.cell_of(caller.peer_id)
+        now_ms = self._now_ms()
+        await self._store.transact(
+            lambda sql: segments.lost(sql, cell.cell, request.shards, now_ms)
+        )
+        self._log.warning("shards_lost", cell=cell.cell_id.hex()[:12], shards=len(request.shards))
+        return Done()

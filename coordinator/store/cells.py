@@ -1,0 +1,255 @@
+"""Cells: invited, joined, watched.
+
+What is durable is who belongs to the swarm and where it was last; who is alive is known from
+heartbeats alone, in monotonic time. After a restart a cell is unheard until its first heartbeat or
+until it has been silent for the timeout: it is read, and written to only where those that were
+heard do not make up a write quorum, so that a restarted coordinator serves at once.
+
+Source: docs/placement.md, "Cells".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from common.errors import NotFound, Refused
+from common.format.token import INVITE_ID_BYTES
+from common.ids import PeerId
+from common.limits import CELL_FREE_AGAIN_BYTES, CELL_LEAST_FREE_BYTES, CLOCK_OFF_S
+from common.ports import Sql
+from common.wire.messages.base import CellFacts
+from coordinator.policy.placement import CellView
+
+MAX_CELLS: Final = 200_000
+SAVE_FACTS_EVERY_S: Final = 60.0
+"""How old the facts in the store may be: they matter only until the first heartbeat."""
+NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
+
+
+class CellState(Enum):
+    """What a cell is good for now."""
+
+    NEW = "new"
+    """Joined, and never heard since: where it is and what it holds is not known."""
+    UNHEARD = "unheard"
+    """Known from an earlier life of the coordinator, and not heard in this one yet."""
+    ALIVE = "alive"
+    READ_ONLY = "read_only"
+    FULL = "full"
+    """Alive, with too little free space to be written to."""
+    SILENT = "silent"
+    """No heartbeat for the timeout, or its connection broke: still tried for reading."""
+    REMOVED = "removed"
+    """The operator removed it: its key is refused, and nobody reads from it or writes to it."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """A cell as this process knows it. Times are monotonic seconds."""
+
+    cell: int
+    cell_id: PeerId
+    site: str
+    host: str
+    address_host: str
+    address_port: int
+    facts: CellFacts
+    heard_at: float
+    known: bool
+    """Whether it ever sent a heartbeat (in this life or an earlier one)."""
+    heard: bool = False
+    """Whether it sent one in this life."""
+    full: bool = False
+    """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
+    since."""
+    suspect: bool = False
+    """The connection of its last heartbeat broke."""
+    saved_at: float = 0.0
+    saved_facts: CellFacts = NO_FACTS
+    """What the store says of it."""
+    looked_at: float = -math.inf
+    """When its queue of deletes was last read."""
+    removed: bool = False
+    clock_ahead_s: float = 0.0
+    """How far its wall clock was ahead of ours at its last heartbeat; negative: behind."""
+    deletes_told: int = -1
+    """How often that queue had been told to grow when it was last found empty."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        """Whether its clock and ours differ so much that somebody should know."""
+        return abs(self.clock_ahead_s) > CLOCK_OFF_S
+
+    def state(self, now: float, timeout_s: float) -> CellState:
+        """What it is good for now."""
+        if self.removed:
+            return CellState.REMOVED
+        if not self.known:
+            return CellState.NEW
+        if self.suspect or now - self.heard_at > timeout_s:
+            return CellState.SILENT
+        if not self.heard:
+            return CellState.UNHEARD
+        if self.facts.read_only:
+            return CellState.READ_ONLY
+        return CellState.FULL if self.full else CellState.ALIVE
+
+    def take_facts(self, facts: CellFacts) -> None:
+        """The cell says this of itself."""
+        self.facts = facts
+        least_bytes = CELL_FREE_AGAIN_BYTES if self.full else CELL_LEAST_FREE_BYTES
+        self.full = facts.free_bytes < least_bytes
+
+    def view(self, now: float, timeout_s: float) -> CellView:
+        """The cell as placement sees it."""
+        state = self.state(now, timeout_s)
+        was_writable = not self.facts.read_only and self.facts.free_bytes >= CELL_LEAST_FREE_BYTES
+        is_hoped_for = state is CellState.UNHEARD and was_writable
+        return CellView(
+            self.cell,
+            self.site,
+            self.host,
+            self.facts.capacity_bytes,
+            self.facts.free_bytes,
+            state is CellState.ALIVE or is_hoped_for,
+            unheard=is_hoped_for,
+        )
+
+
+def invite(
+    sql: Sql, secret: bytes, site: str, host: str, uses: int, expires_ms: int, now_ms: int
+) -> None:
+    """Remember an invitation by the digest of its secret, and forget those that are over."""
+    sql.execute("DELETE FROM invites WHERE expires_ms < ? OR uses_left < 1", (now_ms,))
+    sql.execute(
+        "INSERT INTO invites VALUES (?, ?, ?, ?, ?)",
+        (hashlib.sha256(secret).digest(), site, host, uses, expires_ms),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An open invitation. ``invite_id``: that of :func:`common.format.token.invite_id_of`.
+    ``expires_ms``: unix milliseconds."""
+
+    invite_id: str
+    site: str
+    host: str
+    uses_left: int
+    expires_ms: int
+
+
+def list_invites(sql: Sql, now_ms: int) -> list[Invite]:
+    """Return the open invitations, those that expire first at the front."""
+    return [
+        Invite(row[0][:INVITE_ID_BYTES].hex(), *row[1:])
+        for row in sql.execute(
+            "SELECT secret_digest, site, host, uses_left, expires_ms FROM invites"
+            " WHERE expires_ms > ? AND uses_left > 0 ORDER BY expires_ms, secret_digest",
+            (now_ms,),
+        )
+    ]
+
+
+def withdraw_invite(sql: Sql, invite: str) -> None:
+    """Withdraw an invitation: nobody can join with its token any more.
+
+    Args:
+        invite: its id.
+
+    Raises:
+        NotFound: ``no_such_invite``: also one that is used up, expired or withdrawn.
+    """
+    try:
+        first = bytes.fromhex(invite)
+    except ValueError:
+        first = b""
+    if len(first) != INVITE_ID_BYTES:
+        raise NotFound("no_such_invite")
+    rest = hashlib.sha256().digest_size - INVITE_ID_BYTES
+    done = sql.execute(
+        "DELETE FROM invites WHERE secret_digest BETWEEN ? AND ?",
+        (first + bytes(rest), first + b"\xff" * rest),
+    )
+    if not done.rowcount:
+        raise NotFound("no_such_invite")
+
+
+def join(
+    sql: Sql, cell_id: PeerId, secret: bytes, site: str, host: str, now_ms: int
+) -> tuple[int, str, str]:
+    """Make a peer a cell, using up one use of the invitation; one that has joined stays so.
+
+    Returns:
+        Its number, site and host; what the invitation says of site and host goes first.
+
+    Raises:
+        Refused: ``bad_token`` (unknown, used up or over), ``cell_removed`` (whatever token it has),
+            ``too_many_cells``.
+    """
+    row = sql.execute(
+        "SELECT cell, site, host, removed_ms FROM cells WHERE cell_id = ?", (cell_id,)
+    ).fetchone()
+    if row is not None:
+        if row[3]:
+            raise Refused("cell_removed")
+        return row[0], row[1], row[2]
+    digest = hashlib.sha256(secret).digest()
+    row = sql.execute(
+        "UPDATE invites SET uses_left = uses_left - 1"
+        " WHERE secret_digest = ? AND uses_left > 0 AND expires_ms > ? RETURNING site, host",
+        (digest, now_ms),
+    ).fetchone()
+    if row is None:
+        raise Refused("bad_token")
+    if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= MAX_CELLS:
+        raise Refused("too_many_cells")
+    site, host = row[0] or site, row[1] or host
+    cursor = sql.execute(
+        "INSERT INTO cells (cell_id, site, host, joined_ms) VALUES (?, ?, ?, ?)",
+        (cell_id, site, host, now_ms),
+    )
+    return cursor.lastrowid, site, host
+
+
+def load(sql: Sql, now: float) -> list[Cell]:
+    """All cells of the swarm, each given the whole timeout to be heard."""
+    return [
+        Cell(
+            cell=row[0],
+            cell_id=PeerId(row[1]),
+            site=row[2],
+            host=row[3],
+            address_host=row[4],
+            address_port=row[5],
+            facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
+            heard_at=now,
+            known=bool(row[6]),
+            saved_at=now,
+            saved_facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
+            removed=bool(row[7]),
+        )
+        for row in sql.execute(
+            "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms"
+            " FROM cells"
+        )
+    ]
+
+
+def remove(sql: Sql, cell: int, now_ms: int) -> None:
+    """Remove a cell for good. Its number and its slots stay: its shards count as missing."""
+    sql.execute("UPDATE cells SET removed_ms = ? WHERE cell = ?", (now_ms, cell))
+    # The deletes that it will never confirm.
+    sql.execute("DELETE FROM deletes WHERE cell = ?", (cell,))
+
+
+def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:
+    """Keep where a cell is and what it said of itself."""
+    sql.execute(
+        "UPDATE cells SET address_host = ?, address_port = ?, facts = ? WHERE cell = ?",
+        (host, port, facts.pack(), cell),
+    )

@@ -1,0 +1,297 @@
+"""The history of the store, and what follows when the swarm has seen a newer one.
+
+Every start of a coordinator is a run with an id of its own, noted in the store; every transaction
+has a number. Cells and gateways are told both and tell them again (:mod:`common.crypto.positions`).
+A store whose history lacks what they tell was put back from an older copy, or another copy of it
+was run beside it: then nothing may be deleted by what it says.
+
+Source: docs/placement.md, "The store's history"; docs/decisions/0005-store-generation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import trio
+
+from common.crypto import positions
+from common.crypto.positions import Position
+from common.ports import Log, Sql, Store, WallClock
+from coordinator.policy.history import Past, Run, Standing, judge
+from coordinator.store.schema import counter_value, next_number
+
+T = TypeVar("T")
+MAX_TOLD: Final = 64
+"""Runs that this store lacks and that are remembered: each is a start of a lost history."""
+WHAT_TO_DO: Final = {
+    Standing.BEHIND: (
+        "this store is older than what its swarm has seen: stop this coordinator and put the newer"
+        " store back; if it is lost, accept the loss of what is newer with"
+        " `alveary coordinator accept-store`"
+    ),
+    Standing.FORKED: (
+        "another copy of this store was run beside it: nothing is deleted until you say that this"
+        " one counts, with `alveary coordinator accept-store`"
+    ),
+}
+
+
+class Kept:
+    """What the store holds of its history. Made inside a transaction."""
+
+    def __init__(self, sql: Sql) -> None:
+        self.commit = counter_value(sql, "commit")
+        self.last_lease = counter_value(sql, "lease")
+        self.runs = [
+            Run(run, run_id, begun)
+            for run, run_id, begun in sql.execute(
+                "SELECT run, run_id, begun FROM runs ORDER BY run"
+            )
+        ]
+        rows = list(sql.execute("SELECT run_id, position, accepted FROM told_positions"))
+        self.accepted = {run_id for run_id, _, accepted in rows if accepted}
+        self.told = {run_id: position for run_id, position, accepted in rows if not accepted}
+
+
+class History:
+    """The store's history as this process knows it.
+
+    Args:
+        kept: what the store holds.
+        run_id: drawn for this process's own run, which is durable once :meth:`begun` was called.
+        swarm_secret: vouches for positions.
+        settled_at: trio's time until which peers have a chance to tell of a newer store.
+        inherited_until: trio's time until which leases of earlier runs make no garbage.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        run_id: bytes,
+        swarm_secret: bytes,
+        log: Log,
+        *,
+        settled_at: float,
+        inherited_until: float,
+    ) -> None:
+        self.commit = kept.commit
+        self.run_id = run_id
+        self.standing = Standing.CURRENT
+        self.has_begun = False
+        """Whether this process's run is in the store; not while that can only be read."""
+        self.has_acknowledged = False
+        """Whether a gateway was told in this run that something is done."""
+        self._past = Past(kept.runs, kept.accepted)
+        self._key = positions.position_key(swarm_secret)
+        self._log = log
+        self._told: dict[bytes, bytes] = {}
+        self._is_inherited = bool(kept.runs)
+        self._settled_at = settled_at
+        self._inherited_until = inherited_until
+        self._last_inherited_lease = kept.last_lease
+        self._changed = trio.Event()
+        self._note(kept.told.values())
+
+    def begun(self, run: Run) -> None:
+        """The run of this process is durable."""
+        self.commit = run.begun
+        self._past = Past([*self._past.runs, run], self._past.accepted)
+        self.has_begun = True
+        self._judge()
+
+    def position(self) -> bytes:
+        """How far this store is, for peers to remember; empty when it was never begun."""
+        if not self._past.runs:
+            return b""
+        run = self._past.runs[-1]
+        return positions.issue(self._key, Position(run.run, run.run_id, run.begun, self.commit))
+
+    def ends(self, seen: Iterable[bytes]) -> tuple[int, ...]:
+        """For each position the last transaction of its run in this history; 0 if it has none.
+
+        Raises:
+            PeerViolation: ``bad_position``.
+        """
+        return tuple(self._past.end(positions.read(each).run_id, self.commit) for each in seen)
+
+    def hear(self, seen: Sequence[bytes]) -> list[bytes]:
+        """Take in what a peer has seen.
+
+        Returns:
+            Positions that this history lacks and that were not known, to be kept (:func:`keep`).
+
+        Raises:
+            PeerViolation: ``bad_position``.
+        """
+        missing = [each for each in seen if not self._past.has(positions.read(each), self.commit)]
+        genuine = [each for each in missing if positions.is_genuine(self._key, each)]
+        if len(genuine) != len(missing):
+            self._log.warning("position_not_ours", positions=len(missing) - len(genuine))
+        return self._note(genuine)
+
+    def _note(self, told: Iterable[bytes]) -> list[bytes]:
+        news = []
+        for data in told:
+            position = positions.read(data)
+            before = self._told.get(position.run_id)
+            if before is None and len(self._told) >= MAX_TOLD:
+                continue
+            if before is None or positions.read(before).commit < position.commit:
+                self._told[position.run_id] = data
+                news.append(data)
+        if news:
+            self._judge()
+        return news
+
+    @property
+    def _last_run(self) -> int:
+        return self._past.runs[-1].run if self._past.runs else 0
+
+    def _judge(self) -> None:
+        told = [positions.read(each) for each in self._told.values()]
+        standing = judge(self._past, self.commit, told)
+        if standing is self.standing:
+            return
+        self.standing = standing
+        if standing is not Standing.CURRENT:
+            furthest = max(told, key=lambda each: (each.run, each.commit))
+            self._log.error(
+                f"store_{standing.value}",
+                own_run=self._last_run,
+                own_transaction=self.commit,
+                seen_run=furthest.run,
+                seen_transaction=furthest.commit,
+                what_to_do=WHAT_TO_DO[standing],
+            )
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # --- what may be destroyed ------------------------------------------------------------
+
+    def may_destroy(self, now: float) -> bool:
+        """Whether cells may be told to delete anything."""
+        if self.standing is not Standing.CURRENT:
+            return False
+        return not self._is_inherited or now >= self._settled_at
+
+    async def wait_may_destroy(self) -> None:
+        """Wait until cells may be told to delete something, perhaps for ever."""
+        while not self.may_destroy(trio.current_time()):
+            changed = self._changed
+            until = self._settled_at if self.standing is Standing.CURRENT else float("inf")
+            with trio.move_on_at(until):
+                await changed.wait()
+
+    def kept_leases(self, now: float) -> int:
+        """The number up to which leases make no garbage yet, though they have ended."""
+        if self._is_inherited and now < self._inherited_until:
+            return self._last_inherited_lease
+        return 0
+
+    # --- the operator's word --------------------------------------------------------------
+
+    async def accept(self, store: Store) -> int:
+        """Take this store for the one that counts: what it lacks is lost.
+
+        Returns:
+            How many runs of other histories are given up.
+        """
+        given_up = list(self._told.items())
+        await store.transact(lambda sql: _accept(sql, given_up))
+        for run_id, _ in given_up:
+            del self._told[run_id]
+        self._past = Past(self._past.runs, self._past.accepted | {run_id for run_id, _ in given_up})
+        self._judge()
+        if given_up:
+            self._log.warning("store_accepted", runs_given_up=len(given_up))
+        return len(given_up)
+
+    def tell(self) -> dict[str, Any]:
+        """For operators, JSON-like."""
+        told = {
+            "run": self._last_run,
+            "run_id": self.run_id.hex(),
+            "transaction": self.commit,
+            "standing": self.standing.value,
+            "deletes": self.may_destroy(trio.current_time()),
+        }
+        if self.standing is not Standing.CURRENT:
+            told["what_to_do"] = WHAT_TO_DO[self.standing]
+        return told
+
+
+def keep(sql: Sql, told: Iterable[bytes]) -> None:
+    """Remember positions that this store's history lacks."""
+    sql.executemany(
+        "INSERT INTO told_positions (run_id, position) VALUES (?, ?)"
+        " ON CONFLICT (run_id) DO UPDATE SET position = excluded.position",
+        [(positions.read(each).run_id, each) for each in told],
+    )
+
+
+def _accept(sql: Sql, given_up: Iterable[tuple[bytes, bytes]]) -> None:
+    sql.executemany(
+        "INSERT INTO told_positions (run_id, position, accepted) VALUES (?, ?, 1)"
+        " ON CONFLICT (run_id) DO UPDATE SET accepted = 1",
+        list(given_up),
+    )
+
+
+class NumberedStore:
+    """A :class:`common.ports.Store` whose transactions are numbered, and known by number here.
+
+    Args:
+        history: learns of each transaction; its run is begun before the first.
+    """
+
+    def __init__(self, store: Store, history: History, clock: WallClock) -> None:
+        self._store = store
+        self._history = history
+        self._clock = clock
+        self._beginning = trio.Lock()
+
+    async def begin_run(self) -> None:
+        """Note the start of this process in the store, once.
+
+        Raises:
+            Unavailable: the store cannot be written.
+        """
+        async with self._beginning:
+            if self._history.has_begun:
+                return
+            run_id, now_ms = self._history.run_id, int(self._clock.now() * 1000)
+
+            def begin(sql: Sql) -> Run:
+                begun = next_number(sql, "commit")
+                cursor = sql.execute(
+                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?)",
+                    (run_id, begun, now_ms),
+                )
+                return Run(cursor.lastrowid, run_id, begun)
+
+            self._history.begun(await self._store.transact(begin))
+
+    async def transact(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        if not self._history.has_begun:
+            await self.begin_run()
+
+        def numbered(sql: Sql) -> tuple[T, int]:
+            return work(sql), next_number(sql, "commit")
+
+        result, commit = await self._store.transact(numbered)
+        self._history.commit = max(self._history.commit, commit)
+        return result
+
+    async def read(self, work: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Store`."""
+        return await self._store.read(work)
+
+    async def check(self) -> None:
+        """See :class:`common.ports.Store`."""
+        await self._store.check()
+
+    async def close(self) -> None:
+        """See :class:`common.ports.Store`."""
+        await self._store.close()

@@ -1,0 +1,168 @@
+"""Listings: names in byte order, rolled up at a delimiter, linear in what they return.
+
+A rolled-up prefix costs one seek to its first name and one past its last, however many names it
+holds.
+
+Source: docs/placement.md, "Listings".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from common.client.policy.answers import rolled_up
+from common.ids import VersionId
+from common.limits import MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
+from common.ports import Sql
+from common.wire.messages.multipart import UploadRow, Uploads, UploadsList
+from common.wire.messages.objects import ListedObject, Listing, ObjectsList
+from coordinator.store import buckets
+
+ROW_OVERHEAD_BYTES = 64
+"""What a row takes on the wire beside its name and summary, at most."""
+R = TypeVar("R")
+
+
+def successor(prefix: bytes) -> bytes | None:
+    """The least byte string greater than every one that starts with ``prefix``; None if there is
+    none (the prefix is empty or all 0xff)."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+
+
+@dataclass(slots=True)
+class _Page(Generic[R]):
+    """A page being filled. ``last``: the name or prefix it ends with."""
+
+    limit: int
+    rows: list[R] = field(default_factory=list)
+    prefixes: list[bytes] = field(default_factory=list)
+    last: bytes = b""
+    room: int = MAX_LIST_REPLY_BYTES
+
+    def takes(self, size: int) -> bool:
+        """Whether another entry fits; if so, its size is taken off."""
+        count = len(self.rows) + len(self.prefixes)
+        if count == self.limit or (count and self.room < size):
+            return False
+        self.room -= size
+        return True
+
+
+def _fill(
+    page: _Page[R],
+    scan: Callable[[bytes, bool], Iterator[tuple[bytes, int, R]]],
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    after_more: bool,
+) -> bool:
+    """Fill a page.
+
+    Args:
+        scan: gives (name, size on the wire, row) in order, from a name on; with True from there
+            on inclusively, with False after it.
+        after_more: rows of the name ``after`` itself may follow.
+
+    Returns:
+        Whether there is more.
+    """
+    start, inclusive = after, after_more
+    if prefix > after:
+        start, inclusive = prefix, True
+    elif rolled_up(after, prefix, delimiter) == after and after.startswith(prefix):
+        beyond = successor(after)
+        if beyond is None:
+            return False
+        start, inclusive = beyond, True
+    while True:
+        for name, size, row in scan(start, inclusive):
+            roll = rolled_up(name, prefix, delimiter)
+            if roll is None:
+                if not page.takes(size):
+                    return True
+                page.rows.append(row)
+                page.last = name
+                continue
+            if not page.takes(len(roll) + ROW_OVERHEAD_BYTES):
+                return True
+            page.prefixes.append(roll)
+            page.last = roll
+            beyond = successor(roll)
+            if beyond is None:
+                return False
+            start, inclusive = beyond, True
+            break
+        else:
+            return False
+
+
+def _range(prefix: bytes, inclusive: bool) -> tuple[str, tuple[bytes, ...]]:
+    """SQL that keeps names from a start on and within a prefix, and its last parameters."""
+    end = successor(prefix)
+    lower = "name >= ?" if inclusive else "name > ?"
+    return (lower, ()) if end is None else (f"{lower} AND name < ?", (end,))
+
+
+def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
+    """A page of a bucket's live objects.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``not_owner``.
+    """
+    bucket = buckets.find(sql, tenant, request.bucket)
+    page = _Page[ListedObject](min(request.limit, MAX_LIST_ENTRIES), last=request.after)
+    if page.limit == 0:
+        return Listing(bucket.bucket_id, (), (), False, request.after)
+
+    def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, ListedObject]]:
+        within, parameters = _range(request.prefix, inclusive)
+        rows: Any = sql.execute(
+            "SELECT c.name, v.version_id, c.sequence, v.created_ms, v.size, v.summary"
+            f" FROM (SELECT name, sequence FROM current WHERE bucket = ? AND {within}"
+            " ORDER BY name LIMIT ?) c CROSS JOIN versions v ON v.sequence = c.sequence",
+            (bucket.bucket, start, *parameters, page.limit + 1),
+        )
+        for name, version_id, sequence, created_ms, size, summary in rows:
+            yield (
+                name,
+                len(name) + len(summary) + ROW_OVERHEAD_BYTES,
+                ListedObject(name, VersionId(version_id), sequence, created_ms, size, summary),
+            )
+
+    truncated = _fill(page, scan, request.prefix, request.delimiter, request.after, False)
+    return Listing(bucket.bucket_id, tuple(page.rows), tuple(page.prefixes), truncated, page.last)
+
+
+def list_uploads(sql: Sql, tenant: int, request: UploadsList) -> Uploads:
+    """A page of a bucket's uploads in progress. Raises as :func:`list_objects`."""
+    bucket = buckets.find(sql, tenant, request.bucket)
+    page = _Page[UploadRow](min(request.limit, MAX_LIST_ENTRIES), last=request.after)
+    if page.limit == 0:
+        return Uploads((), (), False, request.after, request.after_upload)
+    after, after_upload = request.after, request.after_upload
+
+    def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, UploadRow]]:
+        within, parameters = _range(request.prefix, inclusive)
+        if inclusive and after_upload and start == after:
+            within += " AND (name > ? OR upload_id > ?)"
+            parameters = (*parameters, after, after_upload)
+        rows: Any = sql.execute(
+            f"SELECT name, upload_id, created_ms FROM uploads WHERE bucket = ? AND {within}"
+            " ORDER BY name, upload_id LIMIT ?",
+            (bucket.bucket, start, *parameters, page.limit + 1),
+        )
+        for name, upload_id, created_ms in rows:
+            row = UploadRow(name, VersionId(upload_id), created_ms)
+            yield name, len(name) + ROW_OVERHEAD_BYTES, row
+
+    truncated = _fill(page, scan, request.prefix, request.delimiter, after, bool(after_upload))
+    last_upload = (
+        page.rows[-1].upload_id
+        if page.rows and page.rows[-1].name == page.last
+        else (after_upload if page.last == after and not page.prefixes else b"")
+    )
+    return Uploads(tuple(page.rows), tuple(page.prefixes), truncated, page.last, bytes(last_upload))

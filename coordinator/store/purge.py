@@ -1,0 +1,132 @@
+"""What was deleted or replaced is worked off later, in small transactions.
+
+Grace is measured in monotonic time since this process saw the row, so that a step of the wall
+clock cuts no download short; after a restart it begins anew.
+
+Source: docs/placement.md, "The life of a segment".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from common.ids import SegmentId
+from common.ports import Sql
+from common.wire.messages.writing import Page
+from coordinator.store import segments
+from coordinator.store.objects import KIND_VERSION
+
+MAX_EXTENTS_PER_TRANSACTION = 500
+"""Worked off in one transaction, so that others do not wait for long."""
+MAX_OWNERS_PER_TRANSACTION = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What one transaction has worked off. ``more``: there is more that is due."""
+
+    owners: int
+    segments: int
+    more: bool
+
+
+def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
+    """Work off some of what was dropped with numbers up to ``due``.
+
+    Args:
+        held: ids of versions that are being read, and stay.
+
+    Raises:
+        Corrupt: ``references_broken``; nothing was changed.
+    """
+    owners = deleted = extents = 0
+    rows = _due(sql, due, held)
+    for number, owner, kind in rows:
+        uses: Counter[SegmentId] = Counter()
+        pages = []
+        whole = True
+        for page_number, packed in sql.execute(
+            "SELECT number, extents FROM pages WHERE owner = ? ORDER BY number", (owner,)
+        ):
+            page = Page.unpack(packed)
+            if extents and extents + len(page.extents) > MAX_EXTENTS_PER_TRANSACTION:
+                whole = False
+                break
+            extents += len(page.extents)
+            pages.append((owner, page_number))
+            for extent in page.extents:
+                uses[extent.segment_id] += 1
+        deleted += segments.release(sql, uses)
+        sql.executemany("DELETE FROM pages WHERE owner = ? AND number = ?", pages)
+        if not whole:
+            return Purged(owners, deleted, True)
+        sql.execute("DELETE FROM dropped WHERE number = ?", (number,))
+        if kind == KIND_VERSION:
+            sql.execute("DELETE FROM versions WHERE sequence = ?", (owner,))
+        owners += 1
+    return Purged(owners, deleted, len(rows) == MAX_OWNERS_PER_TRANSACTION)
+
+
+def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int]]:
+    """The first due rows of ``dropped`` that nobody holds: number, owner and kind."""
+    rows = []
+    for number, owner, kind, version_id in sql.execute(
+        "SELECT d.number, d.owner, d.kind, v.version_id FROM dropped d LEFT JOIN versions v"
+        " ON d.kind = ? AND v.sequence = d.owner WHERE d.number <= ? ORDER BY d.number",
+        (KIND_VERSION, due),
+    ):
+        if version_id not in held:
+            rows.append((number, owner, kind))
+            if len(rows) == MAX_OWNERS_PER_TRANSACTION:
+                break
+    return rows
+
+
+def last_dropped(sql: Sql) -> int:
+    """The highest number that was given to something dropped."""
+    return _last(sql, "dropped")
+
+
+def last_abandoned(sql: Sql) -> int:
+    """The highest number that was given to an abandoned segment."""
+    return _last(sql, "abandoned")
+
+
+def _last(sql: Sql, table: str) -> int:
+    row = sql.execute(f"SELECT max(number) FROM {table}").fetchone()
+    return row[0] or 0
+
+
+def forget_abandoned(sql: Sql, due: int) -> None:
+    """Forget abandoned segments with numbers up to ``due``."""
+    sql.execute("DELETE FROM abandoned WHERE number <= ?", (due,))
+
+
+class Grace:
+    """Tells which numbered rows were seen at least ``grace_s`` monotonic seconds ago."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._seen: deque[tuple[float, int]] = deque()
+        self._due = 0
+
+    @property
+    def next_end(self) -> float:
+        """When the grace of rows that were seen ends; infinity if there are none."""
+        return self._seen[0][0] + self._grace_s if self._seen else math.inf
+
+    def due(self, now: float, last: int) -> int:
+        """The highest number whose grace is over.
+
+        Args:
+            now: monotonic seconds.
+            last: the highest number there is now.
+        """
+        if last > (self._seen[-1][1] if self._seen else self._due):
+            self._seen.append((now, last))
+        while self._seen and self._seen[0][0] <= now - self._grace_s:
+            self._due = self._seen.popleft()[1]
+        return self._due

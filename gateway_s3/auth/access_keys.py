@@ -1,0 +1,201 @@
+"""Access keys: who signs with which secret, kept for seconds so that most requests ask nobody.
+
+Source: docs/threat-model.md, "Access keys"; docs/s3-compatibility.md, "Authentication".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from common.crypto.keys import TenantKey
+from common.errors import Corrupt, NotFound, Outcome, Unavailable
+from common.format.manifest import open_access_key
+from common.ids import TenantId
+from common.ports import Log
+from common.wire.messages.writing import AccessKey
+from gateway_s3.auth.sigv4 import derive_signing_key
+from gateway_s3.errors import INVALID_ACCESS_KEY_ID, SLOW_DOWN, S3Error
+
+FRESH_S: Final = 5.0
+"""A known key is used for so long without asking: a revoked one works for no longer."""
+STALE_S: Final = 30.0
+"""While no coordinator answers, or one request asks, a known key is used for so long."""
+REFRESH_PATIENCE_S: Final = 1.0
+"""How long the request that asks waits for an answer while the known key may still be used."""
+UNKNOWN_S: Final = 5.0
+"""An id that nobody has is not asked for again for so long."""
+MAX_ASKING: Final = 64
+"""Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
+coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no
+place here."""
+MAX_KNOWN: Final = 4096
+MAX_UNKNOWN: Final = 4096
+MAX_ACCESS_KEY_ID: Final = 128
+MAX_SIGNING_KEYS: Final = 3
+"""Clients' clocks may be a day apart around midnight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An access key with its secret and its owner."""
+
+    access_key_id: str
+    secret: str = field(repr=False)
+    tenant: TenantKey
+    _signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+
+    def signing_key(self, date: str, region: str) -> bytes:
+        """The key of one day and region, derived once. As secret as the secret."""
+        key = self._signing_keys.get((date, region))
+        if key is None:
+            if len(self._signing_keys) >= MAX_SIGNING_KEYS:
+                self._signing_keys.clear()
+            key = derive_signing_key(self.secret, date, region)
+            self._signing_keys[date, region] = key
+        return key
+
+
+@dataclass(slots=True)
+class _Known:
+    credential: Credential
+    learned_s: float
+    asking: bool = False
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A question that runs. Neither ``credential`` nor ``failure``: the key is unknown, or whoever
+    asked was cancelled."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    credential: Credential | None = None
+    failure: Unavailable | Outcome | None = None
+
+
+class AccessKeys:
+    """Finds credentials by access key id.
+
+    Args:
+        ask: the coordinator's record of an access key (AccessKeyGet).
+        tenant_key: the key of a tenant, None when this gateway does not hold it.
+        more_tenants: looks for tenants that were added; whether there are some. A coordinator
+            tells nothing of a tenant whose key this gateway has not proven.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str], Awaitable[AccessKey]],
+        tenant_key: Callable[[TenantId], TenantKey | None],
+        more_tenants: Callable[[], Awaitable[bool]],
+        log: Log,
+    ) -> None:
+        self._ask = ask
+        self._tenant_key = tenant_key
+        self._more_tenants = more_tenants
+        self._log = log
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._asking: dict[str, _Asking] = {}
+
+    async def find(self, access_key_id: str) -> Credential:
+        """The credential of this access key id.
+
+        Raises:
+            S3Error: InvalidAccessKeyId: unknown, revoked, or of a tenant that is not served here;
+                SlowDown: too many unknown ids are asked for.
+            Unavailable: no coordinator answers and nothing is remembered.
+        """
+        known = self._known.get(access_key_id)
+        now = trio.current_time()
+        if known is None:
+            return await self._learn_first(access_key_id)
+        age_s = now - known.learned_s
+        if age_s < FRESH_S or (known.asking and age_s < STALE_S):
+            return known.credential
+        known.asking = True
+        try:
+            # Time that a request waits here is lacking where it cannot do without an answer.
+            with trio.move_on_after(REFRESH_PATIENCE_S if age_s < STALE_S else math.inf):
+                return await self._learn(access_key_id)
+            return known.credential
+        except (Unavailable, Outcome):
+            if age_s < STALE_S:
+                return known.credential
+            raise
+        finally:
+            known.asking = False
+
+    async def _learn_first(self, access_key_id: str) -> Credential:
+        """Ask for an id that is not known, once for all who wait for it."""
+        while (running := self._asking.get(access_key_id)) is not None:
+            await running.done.wait()
+            if running.credential is not None:
+                return running.credential
+            if running.failure is not None:
+                raise type(running.failure)(running.failure.reason)
+        self._check_unknown(access_key_id)
+        if len(self._asking) >= MAX_ASKING:
+            raise S3Error(SLOW_DOWN)
+        asking = self._asking[access_key_id] = _Asking()
+        try:
+            asking.credential = await self._learn(access_key_id)
+        except (Unavailable, Outcome) as error:
+            asking.failure = error
+            raise
+        finally:
+            del self._asking[access_key_id]
+            asking.done.set()
+        return asking.credential
+
+    def _check_unknown(self, access_key_id: str) -> None:
+        now = trio.current_time()
+        if now < self._unknown.get(access_key_id, now):
+            raise S3Error(INVALID_ACCESS_KEY_ID)
+
+    async def _learn(self, access_key_id: str) -> Credential:
+        now = trio.current_time()
+        credential = await self._fetch(access_key_id)
+        if credential is None:
+            self._known.pop(access_key_id, None)
+            self._unknown[access_key_id] = trio.current_time() + UNKNOWN_S
+            self._unknown.move_to_end(access_key_id)
+            if len(self._unknown) > MAX_UNKNOWN:
+                self._unknown.popitem(last=False)
+            raise S3Error(INVALID_ACCESS_KEY_ID)
+        self._known[access_key_id] = _Known(credential, now)
+        self._known.move_to_end(access_key_id)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return credential
+
+    async def _fetch(self, access_key_id: str) -> Credential | None:
+        if len(access_key_id) > MAX_ACCESS_KEY_ID:
+            return None
+        record = await self._record(access_key_id)
+        if record is None and await self._more_tenants():
+            record = await self._record(access_key_id)
+        if record is None:
+            return None
+        tenant = self._tenant_key(record.tenant_id)
+        if tenant is None:
+            self._log.warning("tenant_not_served", tenant_id=record.tenant_id)
+            return None
+        try:
+            opened = open_access_key(tenant, access_key_id, record.sealed)
+        except Corrupt as error:
+            # A coordinator that answers with another's record must not let anyone in.
+            self._log.error("access_key_not_authentic", reason=error.reason)
+            return None
+        return Credential(access_key_id, opened.secret, tenant)
+
+    async def _record(self, access_key_id: str) -> AccessKey | None:
+        try:
+            return await self._ask(access_key_id)
+        except NotFound:
+            return None

@@ -1,0 +1,65 @@
+"""Who is asking: the one gate that every request passes, whatever it asks for.
+
+Source: docs/s3-compatibility.md, "Authentication"; docs/threat-model.md.
+"""
+
+from __future__ import annotations
+
+from common.http.records import Request
+from common.ports import WallClock
+from gateway_s3.auth.access_keys import AccessKeys, Credential
+from gateway_s3.auth.sigv2 import (
+    SignatureV2,
+    accepted,
+    check_time_v2,
+    form_of,
+    parse_v2,
+    verify_v2,
+)
+from gateway_s3.auth.sigv4 import (
+    Verified,
+    check_time,
+    parse_authorization,
+    unsupported_mechanism,
+    verify,
+)
+from gateway_s3.request.router import Route
+
+
+async def authenticate(
+    request: Request,
+    routed: Route,
+    *,
+    keys: AccessKeys,
+    clock: WallClock,
+    region: str,
+    signature_v2: SignatureV2,
+) -> tuple[Credential, Verified]:
+    """Prove who signed a request, without touching its body.
+
+    Args:
+        routed: what it asks for.
+        region: ours; Signature V4 names it.
+        signature_v2: where Signature V2 is accepted.
+
+    Returns:
+        The signer, and how the body must be held against the signature.
+
+    Raises:
+        S3Error: it is not signed, not completely, by nobody we know, wrongly, or not for now.
+        Unavailable: no coordinator can say who the signer is.
+    """
+    form = form_of(request, routed.query)
+    if form is not None:
+        if not accepted(form, signature_v2):
+            raise unsupported_mechanism()
+        of_host = routed.bucket if routed.by_host else ""
+        claim_v2 = parse_v2(request, routed.query, form, of_host)
+        check_time_v2(claim_v2, clock.now())
+        credential = await keys.find(claim_v2.access_key_id)
+        return credential, verify_v2(claim_v2, credential.secret, clock.now())
+    claim = parse_authorization(request, region=region)
+    # First what costs nothing: whoever invents keys needs at least a clock.
+    check_time(claim, clock.now())
+    credential = await keys.find(claim.access_key_id)
+    return credential, verify(claim, credential.signing_key(claim.date, region), clock.now())

@@ -1,0 +1,150 @@
+"""Buckets: made, found, listed, removed.
+
+Source: Amazon S3 API Reference, CreateBucket, HeadBucket, DeleteBucket, ListBuckets,
+GetBucketLocation, GetBucketVersioning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from common import limits
+from common.errors import NotFound, Outcome, Refused
+from common.format.manifest import open_bucket_settings, seal_bucket_settings
+from common.http.records import Response
+from common.wire.messages.buckets import BucketCreate, BucketDelete, Buckets, BucketsList
+from gateway_s3 import errors
+from gateway_s3.backend import Backend, Call
+from gateway_s3.documents import read_document
+from gateway_s3.errors import S3Error
+from gateway_s3.handlers.answers import xml_response
+from gateway_s3.metadata import METADATA_VERSION, BucketSettings, unpack_bucket
+from gateway_s3.names import check_bucket_name
+from gateway_s3.request.listing_params import list_buckets_params, make_token
+from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host
+from gateway_s3.xml import write
+from gateway_s3.xml.read import parse_create_bucket
+
+DEFAULT_REGION: Final = "us-east-1"
+MAX_LISTED: Final = 10_000
+
+
+async def create_bucket(backend: Backend, call: Call) -> Response:
+    """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
+    check_bucket_name(call.bucket)
+    await _check_host(backend, call)
+    constraint = await read_document(backend, call, parse_create_bucket)
+    if constraint is not None and constraint not in {backend.region, ""}:
+        raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
+    tenant = call.tenant
+    bucket_id = backend.new_bucket()
+    settings = seal_bucket_settings(
+        tenant,
+        bucket_id,
+        call.bucket,
+        BucketSettings(METADATA_VERSION, backend.now_ms()).pack(),
+        backend.entropy,
+    )
+    try:
+        await backend.directory.call(
+            BucketCreate(tenant.tenant_id, bucket_id, call.bucket, settings)
+        )
+    except Refused as error:
+        if error.reason != "bucket_owned":
+            raise
+        if backend.region != DEFAULT_REGION:
+            raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
+        await backend.buckets.record_of(tenant, call.bucket)
+    except Outcome:
+        # It may be there by now; that it is, is all that was asked for.
+        await backend.buckets.record_of(tenant, call.bucket)
+    else:
+        backend.buckets.remember(tenant, call.bucket, bucket_id)
+    return Response(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
+
+
+async def _check_host(backend: Backend, call: Call) -> None:
+    """Refuse to make or remove a bucket under a host name that begins with another bucket's name:
+    the path is then of a key in that bucket.
+
+    Raises:
+        S3Error: InvalidRequest.
+        Unavailable: no coordinator can say whether there is such a bucket.
+    """
+    if call.request.path == b"/":  # the bucket is in the host name, and that is set up
+        return
+    for bucket in buckets_of_host(call.request.header(b"host") or b"", backend.domains):
+        if bucket == call.bucket:
+            continue
+        try:
+            await backend.buckets.id_of(call.tenant, bucket)
+        except (NotFound, Refused):
+            continue
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            f"The host name begins with the name of your bucket {bucket}. {NOT_SET_UP}",
+        )
+
+
+async def head_bucket(backend: Backend, call: Call) -> Response:
+    """Say that a bucket is there, and where."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return Response(200, [(b"x-amz-bucket-region", backend.region.encode("ascii"))])
+
+
+async def delete_bucket(backend: Backend, call: Call) -> Response:
+    """Remove an empty bucket."""
+    await _check_host(backend, call)
+    backend.buckets.forget(call.tenant, call.bucket)
+    try:
+        await backend.directory.call(BucketDelete(call.tenant.tenant_id, call.bucket))
+    except Outcome:
+        try:
+            await backend.buckets.record_of(call.tenant, call.bucket)
+        except NotFound:
+            return Response(204)
+        raise
+    return Response(204)
+
+
+async def get_location(backend: Backend, call: Call) -> Response:
+    """Say the bucket's region."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return xml_response(write.location(backend.region))
+
+
+async def get_versioning(backend: Backend, call: Call) -> Response:
+    """Say that versioning was never enabled."""
+    await backend.buckets.record_of(call.tenant, call.bucket)
+    return xml_response(write.versioning())
+
+
+async def list_buckets(backend: Backend, call: Call) -> Response:
+    """List the tenant's buckets."""
+    params = list_buckets_params(call.query)
+    limit = MAX_LISTED if params.limit is None else params.limit
+    rows: list[tuple[str, int]] = []
+    after = params.after
+    more = True
+    while more and len(rows) < limit:
+        room = min(limit - len(rows), limits.MAX_LIST_ENTRIES)
+        reply: Buckets = await backend.directory.call(
+            BucketsList(call.tenant.tenant_id, params.prefix[:255], after[:255], room)
+        )
+        for row in reply.buckets:
+            opened = open_bucket_settings(call.tenant, row.bucket_id, row.name, row.settings)
+            rows.append((row.name, unpack_bucket(opened).created_ms))
+        await trio.lowlevel.checkpoint()
+        more = reply.truncated and bool(reply.buckets)
+        if reply.buckets:
+            after = reply.buckets[-1].name
+    document = write.list_buckets(
+        call.tenant.tenant_id.hex(),
+        rows,
+        region=backend.region,
+        prefix=params.prefix,
+        next_token=make_token(after.encode("utf-8")) if more else None,
+    )
+    return xml_response(document)

@@ -1,0 +1,123 @@
+"""PutObject, DeleteObject and DeleteObjects.
+
+Source: Amazon S3 API Reference, PutObject, DeleteObject, DeleteObjects.
+"""
+
+from __future__ import annotations
+
+from common.errors import NotFound, Refused
+from common.http.records import Response
+from common.ids import VersionId
+from common.wire.messages.objects import Committed, Condition, Deleted, DeleteItem, ObjectsDelete
+from gateway_s3.backend import Backend, Call
+from gateway_s3.bodies import IncomingBody
+from gateway_s3.commits import (
+    NewObject,
+    commit_object,
+    commit_or_abandon,
+    decide,
+    under_condition,
+)
+from gateway_s3.documents import read_document
+from gateway_s3.errors import NO_SUCH_VERSION, S3Error, from_error
+from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
+from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata
+from gateway_s3.names import check_key
+from gateway_s3.request.checksums import encode
+from gateway_s3.request.conditions import WriteCondition, write_condition
+from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.xml.read import DeleteTarget, parse_delete
+from gateway_s3.xml.write import DeleteFailure, deleted
+
+
+async def put_object(backend: Backend, call: Call) -> Response:
+    """Store a body as the new version of its key; acknowledged when durable and committed."""
+    request = call.request
+    condition = write_condition(request)
+    headers = flat(content_headers(request))
+    user = flat(user_metadata(request))
+    body = IncomingBody(request, call.verified)
+    tenant = call.tenant
+    await backend.buckets.id_of(tenant, call.bucket)
+    written = await body.ingest(backend.workers, backend.crowd).through(
+        lambda receive: backend.swarm.write(tenant, receive, body.size)
+    )
+    backend.metrics.received_bytes.inc(body.size)
+    etag = body.md5().hex()
+    checksum = Checksum(body.algorithm.value, encode(body.checksum()))
+    new = NewObject(
+        ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum),
+        body.size,
+        written.pages,
+        written.keys,
+        written.segments,
+    )
+
+    async def commit() -> tuple[VersionId, Committed]:
+        return await commit_object(backend, tenant, call.bucket, call.name, new, condition)
+
+    await commit_or_abandon(backend, tenant, written, commit)
+    return Response(200, [etag_header(etag), *checksum_headers(checksum)])
+
+
+async def delete_object(backend: Backend, call: Call) -> Response:
+    """Remove a key; 204 also when there is nothing of that name."""
+    condition = write_condition(call.request)
+    tenant = call.tenant
+
+    async def attempt(decided: Condition) -> None:
+        reply: Deleted = await backend.directory.call(
+            ObjectsDelete(
+                tenant.tenant_id, call.bucket, (DeleteItem(call.name, condition=decided),)
+            )
+        )
+        (result,) = reply.results
+        if result.reason:
+            raise Refused(result.reason)
+
+    await under_condition(backend, tenant, call.bucket, call.name, condition, attempt)
+    return Response(204)
+
+
+async def delete_objects(backend: Backend, call: Call) -> Response:
+    """Remove up to 1,000 keys; each has its own result."""
+    asked = await read_document(backend, call, parse_delete, must_vouch=True)
+    # A bucket that is not there fails the whole request, whatever the keys are.
+    await backend.buckets.id_of(call.tenant, call.bucket)
+    failures: list[DeleteFailure] = []
+    items: list[tuple[DeleteTarget, DeleteItem]] = []
+    for target in asked.targets:
+        try:
+            items.append((target, await _delete_item(backend, call, target)))
+        except (S3Error, NotFound) as error:
+            failures.append(_failure(target, from_error(error)))
+    done: list[tuple[bytes, str | None]] = []
+    if items:
+        reply: Deleted = await backend.directory.call(
+            ObjectsDelete(call.tenant.tenant_id, call.bucket, tuple([item for _, item in items]))
+        )
+        for (target, _), result in zip(items, reply.results, strict=True):
+            if result.reason:
+                failures.append(_failure(target, from_error(Refused(result.reason))))
+            else:
+                done.append((target.key, target.version_id))
+    return xml_response(deleted(done, failures, quiet=asked.quiet))
+
+
+async def _delete_item(backend: Backend, call: Call, target: DeleteTarget) -> DeleteItem:
+    """What the coordinator is asked to delete.
+
+    Raises:
+        S3Error, NotFound: why this key is not deleted.
+    """
+    name = backend.names.encode(check_key(target.key))
+    if target.version_id not in {None, "", "null"}:
+        raise S3Error(NO_SUCH_VERSION)
+    if target.etag is None:
+        return DeleteItem(name)
+    wanted = WriteCondition(etag=target.etag)
+    return DeleteItem(name, condition=await decide(backend, call.tenant, call.bucket, name, wanted))
+
+
+def _failure(target: DeleteTarget, error: S3Error) -> DeleteFailure:
+    return DeleteFailure(target.key, error.code.code, error.message, target.version_id)

@@ -1,0 +1,276 @@
+"""GetObject and HeadObject: one look-up, then the bytes as they come.
+
+The answer's head is made once the first bytes are decoded, so what goes wrong before is told with
+a status. What goes wrong later cuts the connection: a client never takes a part for the whole.
+
+Source: Amazon S3 API Reference, GetObject, HeadObject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import Counter
+
+from common import limits
+from common.errors import NotFound, Unavailable
+from common.http.records import Headers, Response
+from common.ports import Buffer
+from gateway_s3 import errors
+from gateway_s3.backend import Backend, Call
+from gateway_s3.errors import S3Error
+from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.lookup import Found, find_object
+from gateway_s3.metadata import (
+    Checksum,
+    ObjectMetadata,
+    PartSpan,
+    part_count,
+    part_spans,
+)
+from gateway_s3.request.checksums import Algorithm, encode
+from gateway_s3.request.conditions import Decision, range_applies, read_conditions
+from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
+from gateway_s3.request.numbers import parse_number
+from gateway_s3.request.ranges import Span, parse_range, read_range
+
+WHOLE_BODY_BYTES: Final = 64 * limits.KIB
+"""Up to here a body that came in one piece is copied and sent as one."""
+_END: Final = (1 << 62) - 1
+MAX_TRIES: Final = 3
+"""How often an object is looked up when its version goes before its first byte was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of an object is to be answered: a span, or all of it (None)."""
+
+    span: Span | None
+    part: PartSpan | None = None
+
+
+async def get_object(backend: Backend, call: Call) -> Response:
+    """Answer with an object's bytes, or a range of them. A version that was replaced or deleted and
+    purged before its first byte could be had says nothing of the object: it is looked up again.
+
+    Raises:
+        NotFound: no such bucket or object.
+        Unavailable: ``version_gone``: again and again.
+    """
+    header = call.request.header(b"range")
+    number = _part_number(call, header)
+    guess = _guess(header) if number is None else None
+    for _ in range(MAX_TRIES):
+        found = await find_object(backend, call.tenant, call.bucket, call.name, span=guess)
+        refusal = _decide(call, found)
+        if refusal is not None:
+            return refusal
+        try:
+            return await _answer(backend, call, found, guess, _wanted(call, found, header, number))
+        except NotFound as error:
+            if error.reason != "no_such_version":
+                raise
+    raise Unavailable("version_gone")
+
+
+async def _answer(
+    backend: Backend, call: Call, found: Found, guess: Span | None, part: _Part
+) -> Response:
+    size = found.manifest.size
+    span = part.span or Span(0, size - 1)
+    status, headers = _head(call, found, part)
+    if not span.length:
+        return Response(status, headers)
+    if guess is None or span.first != guess.first or span.last != min(guess.last, size - 1):
+        found = await find_object(
+            backend,
+            call.tenant,
+            call.bucket,
+            call.name,
+            span=span,
+            version_id=found.record.version_id,
+        )
+    chunks = backend.swarm.read(
+        call.tenant, call.bucket, call.name, found.record, found.manifest, span.first, span.last
+    )
+    body = ObjectBody(chunks, backend.metrics.sent_bytes)
+    try:
+        first = await body.begin()
+    except BaseException:
+        await body.aclose()
+        raise
+    if len(first) == span.length <= WHOLE_BODY_BYTES:
+        whole = bytes(first)
+        await body.aclose()
+        backend.metrics.sent_bytes.inc(len(whole))
+        return Response(status, headers, whole)
+    return Response(status, headers, body)
+
+
+async def head_object(backend: Backend, call: Call) -> Response:
+    """Answer with what GetObject would say of the object, without its bytes."""
+    header = call.request.header(b"range")
+    number = _part_number(call, header)
+    found = await find_object(backend, call.tenant, call.bucket, call.name)
+    refusal = _decide(call, found)
+    if refusal is not None:
+        return refusal
+    status, headers = _head(call, found, _wanted(call, found, header, number))
+    return Response(status, headers)
+
+
+class ObjectBody:
+    """An object's bytes as the body of an answer, from their first piece on.
+
+    Args:
+        chunks: from the native client.
+        counter: of bytes taken.
+    """
+
+    def __init__(self, chunks: AsyncIterator[Buffer], counter: Counter) -> None:
+        self._chunks = chunks
+        self._counter = counter
+        self._first: Buffer | None = None
+        self.on_close: Callable[[], None] | None = None
+        """Called once, when the body has been sent or given up."""
+
+    async def begin(self) -> Buffer:
+        """Wait for the first piece; it is given again by the iteration.
+
+        Raises:
+            AlvearyError: the bytes cannot be had.
+        """
+        self._first = await anext(self._chunks)
+        return self._first
+
+    def __aiter__(self) -> ObjectBody:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        chunk, self._first = self._first, None
+        if chunk is None:
+            chunk = await anext(self._chunks)
+        self._counter.inc(len(chunk))
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop fetching and give everything back."""
+        self._first = None
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _part_number(call: Call, range_header: bytes | None) -> int | None:
+    text = call.query.get("partNumber") if call.query.pairs else None
+    if text is None:
+        return None
+    if range_header is not None:
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            "Cannot specify both Range header and partNumber query parameter",
+        )
+    number = parse_number(text) or 0
+    if not 1 <= number <= limits.MAX_PARTS:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "Part number must be an integer between 1 and 10000, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=text[:32],
+        )
+    return number
+
+
+def _guess(header: bytes | None) -> Span | None:
+    """The bytes that will be wanted, as far as that is known before the size is."""
+    asked = read_range(header)
+    if asked is None:
+        return Span(0, _END)
+    return None if asked.suffix is not None else asked.of(_END + 1)
+
+
+def _decide(call: Call, found: Found) -> Response | None:
+    """The answer to a condition that does not hold; None: go on.
+
+    Raises:
+        S3Error: PreconditionFailed.
+    """
+    conditions = read_conditions(call.request)
+    decision = conditions.decide(found.metadata.etag, found.modified_s)
+    if decision is Decision.FAILED:
+        raise S3Error(errors.PRECONDITION_FAILED)
+    if decision is Decision.NOT_MODIFIED:
+        kept = [
+            (name, value)
+            for name, value in shown_content(paired(found.metadata.headers))
+            if name in {b"cache-control", b"expires"}
+        ]
+        return Response(304, [*_identity(found), *kept])
+    return None
+
+
+def _wanted(call: Call, found: Found, header: bytes | None, number: int | None) -> _Part:
+    size = found.manifest.size
+    if number is None:
+        if header is None or not range_applies(call.request, found.metadata.etag, found.modified_s):
+            return _Part(None)
+        return _Part(parse_range(header, size))
+    if not found.metadata.parts:
+        if number != 1:
+            raise S3Error(errors.INVALID_PART_NUMBER)
+        return _Part(Span(0, size - 1) if size else None)
+    for part in part_spans(found.metadata):
+        if part.number == number:
+            span = Span(part.start, part.start + part.size - 1)
+            return _Part(span if part.size else None, part)
+    raise S3Error(errors.INVALID_PART_NUMBER)
+
+
+def _identity(found: Found) -> Headers:
+    return [
+        (b"last-modified", http_date(found.modified_s)),
+        etag_header(found.metadata.etag),
+    ]
+
+
+def _head(call: Call, found: Found, part: _Part) -> tuple[int, Headers]:
+    """Status and headers of the answer to a GET or HEAD."""
+    metadata = found.metadata
+    size = found.manifest.size
+    span = part.span
+    headers = _identity(found)
+    headers.append((b"accept-ranges", b"bytes"))
+    headers.append((b"content-length", b"%d" % (size if span is None else span.length)))
+    kept = shown_content(paired(metadata.headers))
+    if call.query.pairs:
+        kept = overridden(kept, response_overrides(call.query, signed=True))
+    headers += kept
+    headers += shown_metadata(paired(metadata.user))
+    if part.part is not None:
+        headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
+    if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":
+        headers += _checksum_headers(metadata, part, size)
+    if span is None:
+        return 200, headers
+    headers.append((b"content-range", span.content_range(size)))
+    return 206, headers
+
+
+def _checksum_headers(metadata: ObjectMetadata, part: _Part, size: int) -> Headers:
+    """The checksum of just what is answered; none for a range that has none."""
+    checksum = metadata.checksum
+    if checksum is None:
+        return []
+    if part.span is None or part.span.length == size:
+        return checksum_headers(checksum)
+    if part.part is None or not metadata.part_checksums:
+        return []
+    width = Algorithm(checksum.algorithm).digest_bytes
+    at = part.part.index * width
+    value = encode(metadata.part_checksums[at : at + width])
+    return checksum_headers(Checksum(checksum.algorithm, value, checksum.composite))

@@ -1,0 +1,219 @@
+"""Configurations that were never set: read, deleted, and set to what they are.
+
+Nothing here can be configured yet, but clients ask what is configured: aws-cli reads an object's
+tags before it copies it in parts, and consoles read everything. The answer is what S3 says of a
+bucket or object where nobody ever set it. A write is carried out only where it asks for exactly
+what is so already; any other is 501 NotImplemented.
+
+Source: Amazon S3 API Reference, the actions named; docs/s3-compatibility.md, "What was never set".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+from common.http.records import Response
+from gateway_s3 import errors
+from gateway_s3.backend import Backend, Call
+from gateway_s3.documents import read_document
+from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.handlers.answers import xml_response
+from gateway_s3.lookup import find_object
+from gateway_s3.request.operations import BY_NAME, Scope
+from gateway_s3.xml.read import Tree, parse_configuration
+from gateway_s3.xml.write import access_control, configuration
+
+Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
+
+_FLAGS: Final = (
+    "BlockPublicAcls",
+    "BlockPublicPolicy",
+    "IgnorePublicAcls",
+    "RestrictPublicBuckets",
+)
+_AES256: Final = Tree("ApplyServerSideEncryptionByDefault", "", (Tree("SSEAlgorithm", "AES256"),))
+_NO_BUCKET_KEY: Final = Tree("BucketKeyEnabled", "false")
+_EMPTY_LIST: Final = (Tree("IsTruncated", "false"),)
+
+ABAC: Final = Tree("AbacStatus", "", (Tree("Status", "Disabled"),))
+ACCELERATE: Final = Tree("AccelerateConfiguration")
+ENCRYPTION: Final = Tree(
+    "ServerSideEncryptionConfiguration", "", (Tree("Rule", "", (_AES256, _NO_BUCKET_KEY)),)
+)
+LOGGING: Final = Tree("BucketLoggingStatus")
+NOTIFICATION: Final = Tree("NotificationConfiguration")
+NO_TAGS: Final = Tree("Tagging", "", (Tree("TagSet"),))
+OWNERSHIP: Final = Tree(
+    "OwnershipControls", "", (Tree("Rule", "", (Tree("ObjectOwnership", "BucketOwnerEnforced"),)),)
+)
+PUBLIC_ACCESS: Final = Tree(
+    "PublicAccessBlockConfiguration", "", tuple([Tree(name, "true") for name in _FLAGS])
+)
+REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
+
+_DOCUMENTS: Final[Mapping[str, Tree]] = {
+    "GetBucketAbac": ABAC,
+    "GetBucketAccelerateConfiguration": ACCELERATE,
+    "GetBucketEncryption": ENCRYPTION,
+    "GetBucketLogging": LOGGING,
+    "GetBucketNotification": NOTIFICATION,
+    "GetBucketNotificationConfiguration": NOTIFICATION,
+    "GetBucketOwnershipControls": OWNERSHIP,
+    "GetBucketRequestPayment": REQUEST_PAYMENT,
+    "GetObjectTagging": NO_TAGS,
+    "GetPublicAccessBlock": PUBLIC_ACCESS,
+    "ListBucketAnalyticsConfigurations": Tree(
+        "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
+    ),
+    "ListBucketIntelligentTieringConfigurations": Tree(
+        "ListBucketIntelligentTieringConfigurationsOutput", "", _EMPTY_LIST
+    ),
+    "ListBucketInventoryConfigurations": Tree("ListInventoryConfigurationsResult", "", _EMPTY_LIST),
+    "ListBucketMetricsConfigurations": Tree("ListMetricsConfigurationsResult", "", _EMPTY_LIST),
+}
+"""What is answered where there is a default."""
+
+_ABSENT: Final[Mapping[str, ErrorCode]] = {
+    "GetBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "GetBucketCors": errors.NO_SUCH_CORS_CONFIGURATION,
+    "GetBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "GetBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "GetBucketLifecycle": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
+    "GetBucketLifecycleConfiguration": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
+    "GetBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "GetBucketPolicy": errors.NO_SUCH_BUCKET_POLICY,
+    "GetBucketPolicyStatus": errors.NO_SUCH_BUCKET_POLICY,
+    "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
+    "GetBucketTagging": errors.NO_SUCH_TAG_SET,
+    "GetBucketWebsite": errors.NO_SUCH_WEBSITE_CONFIGURATION,
+    "GetObjectLockConfiguration": errors.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
+    "DeleteBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "DeleteBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "DeleteBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
+    "DeleteBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
+}
+"""What is answered where there is none."""
+
+_DELETIONS: Final = (
+    "DeleteBucketCors",
+    "DeleteBucketEncryption",
+    "DeleteBucketLifecycle",
+    "DeleteBucketPolicy",
+    "DeleteBucketReplication",
+    "DeleteBucketTagging",
+    "DeleteBucketWebsite",
+    "DeleteObjectTagging",
+)
+"""Deletions that leave everything as it is: 204, as for what was deleted before."""
+
+_WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
+    "PutBucketEncryption": (
+        ENCRYPTION,
+        Tree("ServerSideEncryptionConfiguration", "", (Tree("Rule", "", (_AES256,)),)),
+    ),
+    "PutBucketLogging": (LOGGING,),
+    "PutBucketNotification": (NOTIFICATION,),
+    "PutBucketNotificationConfiguration": (NOTIFICATION,),
+    "PutBucketOwnershipControls": (OWNERSHIP,),
+    "PutBucketRequestPayment": (REQUEST_PAYMENT,),
+    "PutObjectTagging": (NO_TAGS,),
+    "PutPublicAccessBlock": (PUBLIC_ACCESS,),
+}
+"""The documents that ask for what is so already."""
+
+
+async def _check_resource(backend: Backend, call: Call) -> None:
+    """Raises NotFound: no such bucket or object. That is said before anything else."""
+    if call.route.operation.scope is Scope.OBJECT:
+        await find_object(backend, call.tenant, call.bucket, call.name)
+    else:
+        await backend.buckets.record_of(call.tenant, call.bucket)
+
+
+async def _get_default(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    return xml_response(configuration(_DOCUMENTS[call.route.operation.name]))
+
+
+async def _say_absent(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    facts = {} if call.route.operation.scope is Scope.OBJECT else {"BucketName": call.bucket}
+    raise S3Error(_ABSENT[call.route.operation.name], **facts)
+
+
+async def _get_lock(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    raise S3Error(errors.INVALID_REQUEST, "Bucket is missing Object Lock Configuration")
+
+
+async def _delete_nothing(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    return Response(204)
+
+
+async def _put_same(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    name = call.route.operation.name
+    accepted = _WRITES[name]
+    asked = await read_document(
+        backend, call, lambda document: parse_configuration(document, accepted[0].name)
+    )
+    _check_same(call, asked, accepted)
+    return Response(200)
+
+
+def _check_same(call: Call, asked: Tree, accepted: tuple[Tree, ...]) -> None:
+    if asked not in accepted:
+        raise S3Error(errors.NOT_IMPLEMENTED, Operation=call.route.operation.name)
+
+
+async def _get_acl(backend: Backend, call: Call) -> Response:
+    await _check_resource(backend, call)
+    return xml_response(access_control(call.tenant.tenant_id.hex()))
+
+
+async def _put_acl(backend: Backend, call: Call) -> Response:
+    """Carry out only what gives the owner everything and others nothing. Canned ACLs that give
+    more, and grants, were refused with the headers."""
+    await _check_resource(backend, call)
+    own = _own_acl(call.tenant.tenant_id.hex())
+    asked = await read_document(
+        backend,
+        call,
+        lambda document: parse_configuration(document, own.name) if document else None,
+    )
+    canned = call.request.header(b"x-amz-acl")
+    if canned is not None and asked is not None:
+        raise S3Error(errors.INVALID_REQUEST, "Specify either a canned ACL or an ACL, not both.")
+    if canned is None:
+        if asked is None:
+            raise S3Error(
+                errors.MISSING_SECURITY_HEADER,
+                "Your request was missing a required header",
+                MissingHeaderName="x-amz-acl",
+            )
+        _check_same(call, asked, (own,))
+    return Response(200)
+
+
+def _own_acl(owner_id: str) -> Tree:
+    owner = (Tree("ID", owner_id),)
+    grant = Tree("Grant", "", (Tree("Grantee", "", owner), Tree("Permission", "FULL_CONTROL")))
+    children = (Tree("AccessControlList", "", (grant,)), Tree("Owner", "", owner))
+    return Tree("AccessControlPolicy", "", children)
+
+
+HANDLERS: Final[Mapping[str, Handle]] = {
+    **dict.fromkeys(_DOCUMENTS, _get_default),
+    **dict.fromkeys(_ABSENT, _say_absent),
+    **dict.fromkeys(_DELETIONS, _delete_nothing),
+    **dict.fromkeys(_WRITES, _put_same),
+    "GetBucketAcl": _get_acl,
+    "GetObjectAcl": _get_acl,
+    "PutBucketAcl": _put_acl,
+    "PutObjectAcl": _put_acl,
+    "GetObjectLegalHold": _get_lock,
+    "GetObjectRetention": _get_lock,
+}
+assert HANDLERS.keys() <= BY_NAME.keys()

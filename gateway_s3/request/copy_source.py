@@ -1,0 +1,78 @@
+"""``x-amz-copy-source``: what a copy is made from.
+
+Source: Amazon S3 API Reference, CopyObject.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+from gateway_s3.names import check_key, is_bucket_name
+from gateway_s3.request.query import decode_percent
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """The source of a copy. Reading it needs the same permission as a GET of it."""
+
+    bucket: str
+    key: bytes
+
+
+def parse_copy_source(header: bytes) -> CopySource:
+    """Read ``[/]bucket/key[?versionId=null]``, percent-encoded.
+
+    ``?versionId=`` is split off first, as sent; then what stands before the first slash as sent is
+    the bucket, so an encoded slash, or ``..`` in the key, never reaches another bucket; then each
+    is decoded, once. A ``+`` is a space and ``%2B`` a plus, as in a form: that is what SDKs send
+    that encode the header like a query, and what S3 makes of it.
+
+    Raises:
+        S3Error: InvalidArgument: not of this form; NoSuchVersion: a version other than ``null``;
+            NotImplemented: an access point; KeyTooLongError.
+    """
+    if header.startswith(b"arn:"):
+        raise S3Error(errors.NOT_IMPLEMENTED, Header="x-amz-copy-source")
+    path, mark, query = header.partition(b"?")
+    raw_bucket, slash, raw_key = path.removeprefix(b"/").partition(b"/")
+    if slash:
+        bucket, key = _decode(raw_bucket), _decode(raw_key)
+    else:
+        # The whole path may be encoded, slashes and all (older aws-cli and boto).
+        bucket, slash, key = _decode(raw_bucket).removeprefix(b"/").partition(b"/")
+    name = bucket.decode("latin-1")
+    if not slash or not is_bucket_name(name) or not key:
+        raise _invalid("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+    if mark:
+        _check_version(query)
+    try:
+        return CopySource(name, check_key(key))
+    except S3Error as error:
+        if error.code is errors.KEY_TOO_LONG:
+            raise
+        raise _invalid("Invalid copy source encoding.") from None
+
+
+def _check_version(raw: bytes) -> None:
+    """Refuse what stands behind the ``?`` unless it names the one version there is."""
+    name, equals, value = raw.partition(b"=")
+    if not equals or _decode(name) != b"versionId" or b"&" in value:
+        raise _invalid("Unsupported copy source parameter.")
+    version = _decode(value)
+    if not version:
+        raise _invalid("Version id cannot be the empty string")
+    if version != b"null":
+        raise S3Error(errors.NO_SUCH_VERSION)
+
+
+def _decode(raw: bytes) -> bytes:
+    try:
+        return decode_percent(raw.replace(b"+", b" "))
+    except S3Error:
+        raise _invalid("Invalid copy source encoding.") from None
+
+
+def _invalid(message: str) -> S3Error:
+    return S3Error(errors.INVALID_ARGUMENT, message, ArgumentName="x-amz-copy-source")

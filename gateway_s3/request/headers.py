@@ -1,0 +1,144 @@
+"""User metadata, content headers, and the ``response-*`` overrides.
+
+Source: Amazon S3 User Guide, "Working with object metadata"; API Reference, GetObject.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from common.http.records import Headers, Request
+from common.limits import MAX_CONTENT_HEADER_BYTES, MAX_USER_METADATA_BYTES
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+from gateway_s3.request.encoded_words import decode_words, encode_metadata, encode_words, plain_utf8
+from gateway_s3.request.query import Query
+
+USER_PREFIX: Final = b"x-amz-meta-"
+DEFAULT_CONTENT_TYPE: Final = b"binary/octet-stream"
+CONTENT_HEADERS: Final = (
+    b"cache-control",
+    b"content-disposition",
+    b"content-encoding",
+    b"content-language",
+    b"content-type",
+    b"expires",
+)
+"""Kept with an object and given back with it."""
+_OVERRIDES: Final = tuple(("response-" + name.decode("ascii"), name) for name in CONTENT_HEADERS)
+_LISTS: Final = frozenset({b"cache-control", b"content-encoding", b"content-language"})
+"""Content headers that may come in several lines, which are one list (RFC 9110, 5.3)."""
+_UNFIT: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def check_value(name: bytes, value: bytes) -> bytes:
+    """Return a value if a header may have it, wherever it comes from: a header, a query, or inside
+    an encoded word.
+
+    Args:
+        name: of the header or parameter, for the error.
+
+    Raises:
+        S3Error: InvalidArgument: a control character other than a tab.
+    """
+    if _UNFIT.search(value):
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "A header value holds a control character.",
+            ArgumentName=name.decode("latin-1")[:255],
+        )
+    return value
+
+
+def user_metadata(request: Request) -> Headers:
+    """The user metadata of a request: lower-case names with their prefix, in the order sent.
+
+    A name given twice has its values joined with a comma, as S3 does. Values are kept as UTF-8;
+    encoded words are decoded.
+
+    Raises:
+        S3Error: MetadataTooLarge: names (without prefix) and decoded values over 2 KiB;
+            InvalidArgument: a value that no header may have.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, raw in request.headers:
+        if name.startswith(USER_PREFIX):
+            value = check_value(name, decode_words(raw))
+            found[name] = found[name] + b"," + value if name in found else value
+    size = sum(len(name) - len(USER_PREFIX) + len(value) for name, value in found.items())
+    if size > MAX_USER_METADATA_BYTES:
+        raise S3Error(errors.METADATA_TOO_LARGE, Size=size, MaxSizeAllowed=MAX_USER_METADATA_BYTES)
+    return list(found.items())
+
+
+def content_headers(request: Request) -> Headers:
+    """The content headers of a request that are kept with the object it makes.
+
+    ``aws-chunked`` is a form of transfer and is taken out of ``content-encoding``.
+    ``content-type`` is always among them. Values are kept as UTF-8; what is ASCII stays as sent.
+
+    Raises:
+        S3Error: RequestHeaderSectionTooLarge: over 8 KiB; InvalidArgument: a value that no header
+            may have.
+    """
+    found: Headers = []
+    for name in CONTENT_HEADERS:
+        value = b", ".join(request.all(name)) if name in _LISTS else request.header(name)
+        if name == b"content-encoding" and value:
+            kept = [
+                coding
+                for coding in (piece.strip() for piece in value.split(b","))
+                if coding and coding.lower() != b"aws-chunked"
+            ]
+            value = b", ".join(kept)
+        if name == b"content-type" and not value:
+            value = DEFAULT_CONTENT_TYPE
+        if value or (value is not None and name not in _LISTS):
+            found.append((name, check_value(name, plain_utf8(value))))
+    size = sum(len(name) + len(value) for name, value in found)
+    if size > MAX_CONTENT_HEADER_BYTES:
+        raise S3Error(errors.HEADERS_TOO_LARGE, MaxSizeAllowed=MAX_CONTENT_HEADER_BYTES)
+    return found
+
+
+def shown_content(kept: Headers) -> Headers:
+    """Kept content headers as an answer carries them."""
+    return [(name, encode_words(value)) for name, value in kept]
+
+
+def shown_metadata(kept: Headers) -> Headers:
+    """Kept user metadata as an answer carries it."""
+    return [(name, encode_metadata(value)) for name, value in kept]
+
+
+def response_overrides(query: Query, *, signed: bool) -> Headers:
+    """The headers that a GET's ``response-*`` parameters put in place of the object's.
+
+    Args:
+        query: of the request.
+        signed: whether the request is signed; S3 allows overrides to nobody else, since they
+            make a trusted host serve what a stranger chose.
+
+    Raises:
+        S3Error: InvalidRequest: not signed; InvalidArgument: a value that no header may have.
+    """
+    found: Headers = []
+    for parameter, name in _OVERRIDES:
+        text = query.get(parameter)
+        if text is None:
+            continue
+        if not signed:
+            raise S3Error(
+                errors.INVALID_REQUEST,
+                "Request specific response headers cannot be used for anonymous GET requests.",
+            )
+        value = check_value(parameter.encode("ascii"), text.encode("utf-8").strip(b" \t"))
+        found.append((name, encode_words(value)))
+    return found
+
+
+def overridden(headers: Headers, overrides: Headers) -> Headers:
+    """The headers with some put in place of their own kind."""
+    replaced = {name for name, _ in overrides}
+    return [(name, value) for name, value in headers if name not in replaced] + overrides

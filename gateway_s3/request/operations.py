@@ -1,0 +1,328 @@
+"""Every operation of S3: how it is told from the others, and whether it is implemented.
+
+The table drives the router and docs/s3-compatibility.md. An operation that is not implemented has
+its row all the same, so that its request is answered 501 and never taken for another: a
+``PUT ?acl`` that fell through to PutObject would destroy the object.
+
+Source: Amazon S3 API Reference, "Actions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Scope(Enum):
+    """What a request's path names."""
+
+    SERVICE = "service"
+    BUCKET = "bucket"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A row of the table.
+
+    ``selectors``: query parameters that must be there; ``name=value`` where the value counts.
+    ``header``: a header that must be there. Of rows that fit a request, the one with the most
+    selectors and headers is meant. ``parameters``: further query parameters that it understands.
+    ``required``: those of them that must be there. ``answer``: for the documentation: what it says
+    when all is well, or 501.
+    """
+
+    name: str
+    scope: Scope
+    method: str
+    selectors: tuple[str, ...] = ()
+    header: bytes | None = None
+    implemented: bool = False
+    parameters: frozenset[str] = frozenset()
+    answer: int = 501
+    note: str = ""
+    required: frozenset[str] = frozenset()
+
+    @property
+    def weight(self) -> int:
+        """How much of a request it looks at: of rows that fit, the heaviest is meant."""
+        return len(self.selectors) + (self.header is not None) + len(self.required)
+
+
+def _yes(
+    name: str,
+    scope: Scope,
+    method: str,
+    *selectors: str,
+    header: bytes | None = None,
+    parameters: str = "",
+    answer: int = 200,
+    note: str = "",
+    required: str = "",
+) -> Operation:
+    return Operation(
+        name,
+        scope,
+        method,
+        selectors,
+        header,
+        True,
+        frozenset(f"{parameters} {required}".split()),
+        answer,
+        note,
+        frozenset(required.split()),
+    )
+
+
+def _no(name: str, scope: Scope, method: str, *selectors: str, note: str = "") -> Operation:
+    return Operation(name, scope, method, selectors, note=note)
+
+
+_RESPONSE = (
+    "response-cache-control response-content-disposition response-content-encoding "
+    "response-content-language response-content-type response-expires"
+)
+_SERVICE, _BUCKET, _OBJECT = Scope.SERVICE, Scope.BUCKET, Scope.OBJECT
+
+_IMPLEMENTED = (
+    _yes(
+        "ListBuckets",
+        _SERVICE,
+        "GET",
+        parameters="prefix continuation-token max-buckets",
+        note="`bucket-region` is not implemented",
+    ),
+    _yes("CreateBucket", _BUCKET, "PUT", note="no ACL but `private`, no object lock"),
+    _yes("HeadBucket", _BUCKET, "HEAD"),
+    _yes("DeleteBucket", _BUCKET, "DELETE", answer=204, note="drops uploads in progress"),
+    _yes("GetBucketLocation", _BUCKET, "GET", "location"),
+    _yes("GetBucketVersioning", _BUCKET, "GET", "versioning", note="always: not enabled"),
+    _yes(
+        "ListObjects", _BUCKET, "GET", parameters="prefix delimiter encoding-type marker max-keys"
+    ),
+    _yes(
+        "ListObjectsV2",
+        _BUCKET,
+        "GET",
+        "list-type=2",
+        parameters="prefix delimiter encoding-type continuation-token start-after fetch-owner "
+        "max-keys",
+    ),
+    _yes(
+        "ListMultipartUploads",
+        _BUCKET,
+        "GET",
+        "uploads",
+        parameters="prefix delimiter encoding-type key-marker upload-id-marker max-uploads",
+    ),
+    _yes(
+        "ListObjectVersions",
+        _BUCKET,
+        "GET",
+        "versions",
+        parameters="prefix delimiter encoding-type key-marker version-id-marker max-keys",
+        note="each object has the one version `null`",
+    ),
+    _yes("DeleteObjects", _BUCKET, "POST", "delete"),
+    _yes("PutObject", _OBJECT, "PUT"),
+    _yes("CopyObject", _OBJECT, "PUT", header=b"x-amz-copy-source"),
+    _yes("GetObject", _OBJECT, "GET", parameters="versionId partNumber " + _RESPONSE),
+    _yes("HeadObject", _OBJECT, "HEAD", parameters="versionId partNumber " + _RESPONSE),
+    _yes("DeleteObject", _OBJECT, "DELETE", parameters="versionId", answer=204),
+    _yes("CreateMultipartUpload", _OBJECT, "POST", "uploads"),
+    _yes("UploadPart", _OBJECT, "PUT", "uploadId", "partNumber"),
+    _yes("UploadPartCopy", _OBJECT, "PUT", "uploadId", "partNumber", header=b"x-amz-copy-source"),
+    _yes("CompleteMultipartUpload", _OBJECT, "POST", "uploadId"),
+    _yes("AbortMultipartUpload", _OBJECT, "DELETE", "uploadId", answer=204),
+    _yes(
+        "ListParts",
+        _OBJECT,
+        "GET",
+        "uploadId",
+        parameters="encoding-type part-number-marker max-parts",
+    ),
+)
+
+# (names that begin with Get, Put, Delete; the query parameter) of what a bucket can be configured
+# with; "GPD" says which of the three there are.
+_BUCKET_SETTINGS = (
+    ("BucketAbac", "abac", "GP"),
+    ("BucketAccelerateConfiguration", "accelerate", "GP"),
+    ("BucketAcl", "acl", "GP"),
+    ("BucketAnalyticsConfiguration", "analytics", "GPD"),
+    ("BucketCors", "cors", "GPD"),
+    ("BucketEncryption", "encryption", "GPD"),
+    ("BucketIntelligentTieringConfiguration", "intelligent-tiering", "GPD"),
+    ("BucketInventoryConfiguration", "inventory", "GPD"),
+    ("BucketLifecycle", "lifecycle", "GPD"),
+    ("BucketLifecycleConfiguration", "lifecycle", "GP"),
+    ("BucketLogging", "logging", "GP"),
+    ("BucketMetadataConfiguration", "metadataConfiguration", "GD"),
+    ("BucketMetadataTableConfiguration", "metadataTable", "GD"),
+    ("BucketMetricsConfiguration", "metrics", "GPD"),
+    ("BucketNotification", "notification", "GP"),
+    ("BucketNotificationConfiguration", "notification", "GP"),
+    ("BucketOwnershipControls", "ownershipControls", "GPD"),
+    ("BucketPolicy", "policy", "GPD"),
+    ("BucketPolicyStatus", "policyStatus", "G"),
+    ("BucketReplication", "replication", "GPD"),
+    ("BucketRequestPayment", "requestPayment", "GP"),
+    ("BucketTagging", "tagging", "GPD"),
+    ("BucketVersioning", "versioning", "P"),
+    ("BucketWebsite", "website", "GPD"),
+    ("ObjectLockConfiguration", "object-lock", "GP"),
+    ("PublicAccessBlock", "publicAccessBlock", "GPD"),
+)
+_OBJECT_SETTINGS = (
+    ("ObjectAcl", "acl", "GP"),
+    ("ObjectAnnotation", "annotation", "GPD"),
+    ("ObjectAttributes", "attributes", "G"),
+    ("ObjectLegalHold", "legal-hold", "GP"),
+    ("ObjectRetention", "retention", "GP"),
+    ("ObjectTagging", "tagging", "GPD"),
+    ("ObjectTorrent", "torrent", "G"),
+)
+_METHODS = {"G": ("Get", "GET"), "P": ("Put", "PUT"), "D": ("Delete", "DELETE")}
+_NEVER_SET: Mapping[str, tuple[int, str]] = {
+    "GetBucketAbac": (200, "always: `Disabled`"),
+    "GetBucketAccelerateConfiguration": (200, "always: empty"),
+    "GetBucketAcl": (200, "always: the owner, FULL_CONTROL"),
+    "GetBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketCors": (404, "always: NoSuchCORSConfiguration"),
+    "GetBucketEncryption": (200, "always: AES256"),
+    "GetBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketLifecycle": (404, "always: NoSuchLifecycleConfiguration"),
+    "GetBucketLifecycleConfiguration": (404, "always: NoSuchLifecycleConfiguration"),
+    "GetBucketLogging": (200, "always: empty"),
+    "GetBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
+    "GetBucketNotification": (200, "always: empty"),
+    "GetBucketNotificationConfiguration": (200, "always: empty"),
+    "GetBucketOwnershipControls": (200, "always: BucketOwnerEnforced"),
+    "GetBucketPolicy": (404, "always: NoSuchBucketPolicy"),
+    "GetBucketPolicyStatus": (404, "always: NoSuchBucketPolicy"),
+    "GetBucketReplication": (404, "always: ReplicationConfigurationNotFoundError"),
+    "GetBucketRequestPayment": (200, "always: BucketOwner"),
+    "GetBucketTagging": (404, "always: NoSuchTagSet"),
+    "GetBucketWebsite": (404, "always: NoSuchWebsiteConfiguration"),
+    "GetObjectAcl": (200, "always: the owner, FULL_CONTROL"),
+    "GetObjectLegalHold": (400, "always: InvalidRequest, the bucket has no object lock"),
+    "GetObjectLockConfiguration": (404, "always: ObjectLockConfigurationNotFoundError"),
+    "GetObjectRetention": (400, "always: InvalidRequest, the bucket has no object lock"),
+    "GetObjectTagging": (200, "always: no tags"),
+    "GetPublicAccessBlock": (200, "always: all four are true"),
+    "DeleteBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketCors": (204, "there is none"),
+    "DeleteBucketEncryption": (204, "stays AES256"),
+    "DeleteBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketLifecycle": (204, "there is none"),
+    "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
+    "DeleteBucketPolicy": (204, "there is none"),
+    "DeleteBucketReplication": (204, "there is none"),
+    "DeleteBucketTagging": (204, "there are none"),
+    "DeleteBucketWebsite": (204, "there is none"),
+    "DeleteObjectTagging": (204, "there are none"),
+    "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutBucketEncryption": (200, "only AES256; else 501"),
+    "PutBucketLogging": (200, "only an empty one; else 501"),
+    "PutBucketNotification": (200, "only an empty one; else 501"),
+    "PutBucketNotificationConfiguration": (200, "only an empty one; else 501"),
+    "PutBucketOwnershipControls": (200, "only BucketOwnerEnforced; else 501"),
+    "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
+    "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutObjectTagging": (200, "only no tags; else 501"),
+    "PutPublicAccessBlock": (200, "only all four true; else 501"),
+}
+"""Status and note of operations on configurations that were never set (handlers/unset.py)."""
+_BY_ID = frozenset({"analytics", "intelligent-tiering", "inventory", "metrics"})
+"""Configurations of which a bucket may have many, each with an ``id``."""
+
+
+def _settings(scope: Scope, rows: tuple[tuple[str, str, str], ...]) -> tuple[Operation, ...]:
+    return tuple(
+        _setting(_METHODS[letter][0] + name, scope, _METHODS[letter][1], selector)
+        for name, selector, letters in rows
+        for letter in letters
+    )
+
+
+def _setting(name: str, scope: Scope, method: str, selector: str) -> Operation:
+    if name not in _NEVER_SET:
+        return _no(name, scope, method, selector)
+    answer, note = _NEVER_SET[name]
+    return _yes(
+        name,
+        scope,
+        method,
+        selector,
+        parameters="versionId" if scope is Scope.OBJECT else "",
+        required="id" if selector in _BY_ID else "",
+        answer=answer,
+        note=note,
+    )
+
+
+def _list_of_settings(name: str, selector: str) -> Operation:
+    return _yes(
+        name,
+        _BUCKET,
+        "GET",
+        selector,
+        parameters="continuation-token",
+        note="always: none",
+    )
+
+
+_SETTINGS = (
+    *_settings(_BUCKET, _BUCKET_SETTINGS),
+    *_settings(_OBJECT, _OBJECT_SETTINGS),
+    _list_of_settings("ListBucketAnalyticsConfigurations", "analytics"),
+    _list_of_settings("ListBucketIntelligentTieringConfigurations", "intelligent-tiering"),
+    _list_of_settings("ListBucketInventoryConfigurations", "inventory"),
+    _list_of_settings("ListBucketMetricsConfigurations", "metrics"),
+)
+_NOT_IMPLEMENTED = (
+    _no("CreateBucketMetadataConfiguration", _BUCKET, "POST", "metadataConfiguration"),
+    _no("CreateBucketMetadataTableConfiguration", _BUCKET, "POST", "metadataTable"),
+    _no("CreateSession", _BUCKET, "GET", "session"),
+    _no("PostObject", _BUCKET, "POST", note="browser form upload"),
+    _no(
+        "UpdateBucketMetadataAnnotationTableConfiguration",
+        _BUCKET,
+        "PUT",
+        "metadataAnnotationTable",
+    ),
+    _no(
+        "UpdateBucketMetadataInventoryTableConfiguration",
+        _BUCKET,
+        "PUT",
+        "metadataInventoryTable",
+    ),
+    _no("UpdateBucketMetadataJournalTableConfiguration", _BUCKET, "PUT", "metadataJournalTable"),
+    _no("ListObjectAnnotations", _OBJECT, "GET", "annotation"),
+    _no("RenameObject", _OBJECT, "PUT", "renameObject"),
+    _no("RestoreObject", _OBJECT, "POST", "restore"),
+    _no("SelectObjectContent", _OBJECT, "POST", "select", "select-type=2"),
+    _no("UpdateObjectEncryption", _OBJECT, "PUT", "encryption"),
+    _no("ListDirectoryBuckets", _SERVICE, "GET", "x-id=ListDirectoryBuckets"),
+    _no("WriteGetObjectResponse", _SERVICE, "POST", "x-id=WriteGetObjectResponse"),
+    _no("CorsPreflightService", _SERVICE, "OPTIONS"),
+    _no("CorsPreflightBucket", _BUCKET, "OPTIONS"),
+    _no("CorsPreflightObject", _OBJECT, "OPTIONS"),
+)
+
+OPERATIONS: Final[tuple[Operation, ...]] = (*_IMPLEMENTED, *_SETTINGS, *_NOT_IMPLEMENTED)
+BY_NAME: Final[Mapping[str, Operation]] = {each.name: each for each in OPERATIONS}
+assert len(BY_NAME) == len(OPERATIONS), "two rows have one name"
+
+_PLAIN: Final = frozenset({"partNumber", "list-type", "select-type", "x-id"})
+SUBRESOURCES: Final = frozenset(
+    selector
+    for operation in OPERATIONS
+    for selector in (each.partition("=")[0] for each in operation.selectors)
+    if selector not in _PLAIN
+)
+"""Query parameters that make a request be about something else than the bucket or object."""

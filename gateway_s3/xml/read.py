@@ -1,0 +1,323 @@
+"""XML that clients send, read in bounded time and memory.
+
+No document type, so no entities and nothing external; UTF-8 only; a limited number of elements,
+nested no deeper than S3's own documents; namespaces are not looked at, since clients write them in
+every way.
+
+Source: Amazon S3 API Reference, CreateBucket, DeleteObjects, CompleteMultipartUpload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from common.limits import MAX_DELETE_BATCH, MAX_PARTS, MAX_XML_BODY_BYTES
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+from gateway_s3.request.checksums import Algorithm
+
+MAX_DEPTH: Final = 8
+_ELEMENTS_PER_KEY: Final = 8
+_ELEMENTS_PER_PART: Final = 12
+_ELEMENTS_PER_CONFIGURATION: Final = 1000
+_ELEMENT_OF: Final[Mapping[str, Algorithm]] = {each.element: each for each in Algorithm}
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTarget:
+    """One object to delete. ``key`` is not yet checked; ``etag``: it must have this one."""
+
+    key: bytes
+    version_id: str | None
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """1 to 1,000 objects to delete. ``quiet``: answer with failures only."""
+
+    targets: tuple[DeleteTarget, ...]
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """A part as the client names it to complete an upload. ``etag``: without quotes."""
+
+    number: int
+    etag: str
+    checksums: Mapping[Algorithm, str]
+
+
+@dataclass(slots=True)
+class _Element:
+    name: str
+    text: str = ""
+    children: list[_Element] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """An element of a configuration: its text where it has no children, and the children in the
+    order of their names, which is of no meaning in S3's configurations."""
+
+    name: str
+    text: str = ""
+    children: tuple[Tree, ...] = ()
+
+
+class _TooMuch(Exception):
+    """Something that the document may not hold."""
+
+
+def parse_create_bucket(data: bytes) -> str | None:
+    """The location constraint of a CreateBucketConfiguration; None without body or constraint.
+
+    Raises:
+        S3Error: MalformedXML; NotImplemented: it asks for more than a location.
+    """
+    if not data.strip():
+        return None
+    constraint: str | None = None
+
+    def take(child: _Element) -> None:
+        nonlocal constraint
+        if child.name == "LocationConstraint" and constraint is None:
+            constraint = child.text.strip()
+        elif child.name in {"Bucket", "Location", "Tags"}:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
+        else:
+            _malformed()
+
+    _parse(data, "CreateBucketConfiguration", 8, 64, take)
+    return constraint or None
+
+
+def parse_configuration(data: bytes, root: str) -> Tree:
+    """A configuration as a tree. ``DisplayName``, which S3 ignores, is left out.
+
+    Raises:
+        S3Error: MalformedXML.
+    """
+    whole = _Element(root)
+    most = _ELEMENTS_PER_CONFIGURATION
+    whole.text = _parse(data, root, most, most, whole.children.append)
+    return _tree(whole)
+
+
+def _tree(element: _Element) -> Tree:
+    children = [_tree(child) for child in element.children if child.name != "DisplayName"]
+    children.sort(key=lambda each: (each.name, each.text))
+    return Tree(element.name, "" if children else element.text.strip(), tuple(children))
+
+
+def parse_delete(data: bytes) -> DeleteRequest:
+    """The objects that a DeleteObjects request names.
+
+    Raises:
+        S3Error: MalformedXML: also when there are none, or more than 1,000; NotImplemented: a
+            condition other than on the ETag.
+    """
+    targets: list[DeleteTarget] = []
+    quiet = False
+
+    def take(child: _Element) -> None:
+        nonlocal quiet
+        if child.name == "Object":
+            targets.append(_delete_target(child))
+        elif child.name == "Quiet":
+            quiet = child.text.strip().lower() == "true"
+        else:
+            _malformed()
+
+    _parse(data, "Delete", MAX_DELETE_BATCH + 1, _ELEMENTS_PER_KEY, take)
+    if not 1 <= len(targets) <= MAX_DELETE_BATCH:
+        _malformed()
+    return DeleteRequest(tuple(targets), quiet)
+
+
+def _delete_target(element: _Element) -> DeleteTarget:
+    values: dict[str, str] = {}
+    for child in element.children:
+        if child.name in {"LastModifiedTime", "Size"}:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
+        if child.name not in {"Key", "VersionId", "ETag"} or child.name in values:
+            _malformed()
+        values[child.name] = child.text
+    if not values.get("Key"):
+        _malformed()
+    etag = values.get("ETag")
+    return DeleteTarget(
+        values["Key"].encode("utf-8"),
+        values.get("VersionId"),
+        None if etag is None else _unquoted(etag),
+    )
+
+
+def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
+    """The parts that a CompleteMultipartUpload request names, in ascending order.
+
+    Raises:
+        S3Error: MalformedXML: also when there are none, or more than 10,000; InvalidPartOrder;
+            InvalidArgument: an impossible part number.
+    """
+    parts: list[NamedPart] = []
+
+    def take(child: _Element) -> None:
+        if child.name != "Part":
+            _malformed()
+        part = _named_part(child)
+        if parts and part.number <= parts[-1].number:
+            raise S3Error(errors.INVALID_PART_ORDER)
+        parts.append(part)
+
+    _parse(data, "CompleteMultipartUpload", MAX_PARTS, _ELEMENTS_PER_PART, take)
+    if not 1 <= len(parts) <= MAX_PARTS:
+        _malformed()
+    return tuple(parts)
+
+
+def _named_part(element: _Element) -> NamedPart:
+    number: int | None = None
+    etag: str | None = None
+    checksums: dict[Algorithm, str] = {}
+    for child in element.children:
+        text = child.text.strip()
+        algorithm = _ELEMENT_OF.get(child.name)
+        if algorithm is not None and algorithm not in checksums:
+            checksums[algorithm] = text
+        elif child.name == "PartNumber" and number is None:
+            number = _part_number(text)
+        elif child.name == "ETag" and etag is None:
+            etag = _unquoted(text)
+        elif child.name.startswith("Checksum") and algorithm is None:
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name[:64])
+        else:
+            _malformed()
+    if number is None or etag is None:
+        _malformed()
+    return NamedPart(number, etag, checksums)
+
+
+def _part_number(text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        _malformed()
+    number = int(text)
+    if not 1 <= number <= MAX_PARTS:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=text,
+        )
+    return number
+
+
+def _unquoted(etag: str) -> str:
+    text = etag.strip()
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
+
+
+def _malformed() -> NoReturn:
+    raise S3Error(errors.MALFORMED_XML)
+
+
+def _parse(
+    data: bytes,
+    root: str,
+    most_children: int,
+    most_elements: int,
+    take: Callable[[_Element], None],
+) -> str:
+    """Parse a document with this root element; each child of the root is taken as it ends, so that
+    no more than one of them is held.
+
+    Args:
+        root: its name.
+        most_children: of the root.
+        most_elements: of a child of the root, itself included.
+        take: gets each child.
+
+    Returns:
+        The root's text, if it has no children.
+
+    Raises:
+        S3Error: MalformedXML; and what ``take`` raises.
+    """
+    if len(data) > MAX_XML_BODY_BYTES:
+        _malformed()
+    builder = _Builder(root, most_children, most_elements, take)
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = builder.on_doctype
+    parser.EntityDeclHandler = builder.on_doctype
+    parser.ExternalEntityRefHandler = builder.on_doctype
+    parser.StartElementHandler = builder.on_start
+    parser.EndElementHandler = builder.on_end
+    parser.CharacterDataHandler = builder.on_text
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, _TooMuch, ValueError):
+        raise S3Error(errors.MALFORMED_XML) from None
+    return builder.root_text
+
+
+class _Builder:
+    """Collects expat's events to small trees, one per child of the root. Attributes are not looked
+    at. An element has children or text: text between children is dropped as it comes, and the rest
+    is joined once, so that the time is linear in the document."""
+
+    def __init__(
+        self,
+        root: str,
+        most_children: int,
+        most_elements: int,
+        take: Callable[[_Element], None],
+    ) -> None:
+        self._root = root
+        self._take = take
+        self._open: list[_Element] = []
+        self._text: list[str] = []
+        self._children_left = most_children
+        self._most_elements = most_elements
+        self._elements_left = 0
+        self._has_children = False
+        self.root_text = ""
+
+    def on_doctype(self, *_: object) -> int:
+        raise _TooMuch
+
+    def on_start(self, name: str, _attributes: object) -> None:
+        depth = len(self._open)
+        if depth == 1:
+            self._children_left -= 1
+            self._elements_left = self._most_elements
+        self._elements_left -= depth > 0
+        if self._children_left < 0 or self._elements_left < 0 or depth >= MAX_DEPTH:
+            raise _TooMuch
+        element = _Element(name.rpartition(":")[2])
+        if depth == 0 and element.name != self._root:
+            raise _TooMuch
+        if depth > 1:
+            self._open[-1].children.append(element)
+        self._open.append(element)
+        self._text.clear()
+
+    def on_end(self, _name: str) -> None:
+        element = self._open.pop()
+        if not element.children:
+            element.text = "".join(self._text)
+        self._text.clear()
+        depth = len(self._open)
+        if depth == 1:
+            self._has_children = True
+            self._take(element)
+        elif depth == 0 and not self._has_children:
+            self.root_text = element.text
+
+    def on_text(self, text: str) -> None:
+        self._text.append(text)

@@ -1,0 +1,490 @@
+"""XML that clients are answered.
+
+Keys may hold characters that XML 1.0 cannot: they are written as character references, as S3
+does, which strict parsers refuse; with ``encoding-type=url`` they are percent-encoded, which is
+why clients ask for it.
+
+Source: Amazon S3 API Reference, the response of each action.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote_from_bytes
+
+from gateway_s3.errors import S3Error
+from gateway_s3.request.checksums import Algorithm
+from gateway_s3.request.listing_params import (
+    ListObjectsParams,
+    ListObjectsV2Params,
+    ListPartsParams,
+    ListUploadsParams,
+    ListVersionsParams,
+)
+from gateway_s3.xml.read import Tree
+
+CONTENT_TYPE: Final = b"application/xml"
+NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+_DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_SPECIAL: Final = re.compile('[&<>"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
+_NAMED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """A listed object. ``etag``: without quotes. ``algorithm``, ``checksum_type``: or empty."""
+
+    key: bytes
+    modified_ms: int
+    etag: str
+    size: int
+    algorithm: str = ""
+    checksum_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """A listed upload in parts."""
+
+    key: bytes
+    upload_id: str
+    created_ms: int
+    algorithm: str = ""
+    checksum_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A listed part. ``checksum``: base64, of ``algorithm``; or None."""
+
+    number: int
+    modified_ms: int
+    etag: str
+    size: int
+    algorithm: Algorithm | None = None
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFailure:
+    """An object that DeleteObjects did not delete."""
+
+    key: bytes
+    code: str
+    message: str
+    version_id: str | None = None
+
+
+def escape(text: str) -> str:
+    """Text as XML carries it."""
+    return _SPECIAL.sub(_reference, text) if _SPECIAL.search(text) else text
+
+
+def _reference(match: re.Match[str]) -> str:
+    character = match[0]
+    return _NAMED.get(character) or f"&#x{ord(character):X};"
+
+
+def iso_time(milliseconds: int) -> str:
+    """``2006-02-03T16:45:09.000Z``: how XML says a time."""
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def _tag(name: str, value: object) -> str:
+    return f"<{name}>{escape(str(value))}</{name}>"
+
+
+def _flag(name: str, value: bool) -> str:
+    return f"<{name}>{'true' if value else 'false'}</{name}>"
+
+
+def _etag(etag: str) -> str:
+    return f"<ETag>&quot;{escape(etag)}&quot;</ETag>"
+
+
+def _document(root: str, parts: Iterable[str]) -> bytes:
+    text = f'{_DECLARATION}<{root} xmlns="{NAMESPACE}">{"".join(parts)}</{root}>'
+    return text.encode("utf-8")
+
+
+class _Names:
+    """Writes keys and prefixes, percent-encoded where the client asked for it."""
+
+    def __init__(self, encode_url: bool) -> None:
+        self._encode_url = encode_url
+
+    def __call__(self, tag: str, name: bytes) -> str:
+        if self._encode_url:
+            return f"<{tag}>{quote_from_bytes(name, safe='/')}</{tag}>"
+        return f"<{tag}>{escape(name.decode('utf-8', 'replace'))}</{tag}>"
+
+    def encoding(self) -> str:
+        return "<EncodingType>url</EncodingType>" if self._encode_url else ""
+
+    def prefixes(self, prefixes: Iterable[bytes]) -> list[str]:
+        return [f"<CommonPrefixes>{self('Prefix', each)}</CommonPrefixes>" for each in prefixes]
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def error_document(error: S3Error, *, resource: str, request_id: str, host_id: str) -> bytes:
+    """The body of an error. Errors have no namespace.
+
+    Facts are what clients sent. A character that XML 1.0 cannot hold is replaced, because a client
+    that cannot read the document does not learn the code either.
+    """
+    facts = "".join(
+        _tag(name, _NOT_XML.sub("\ufffd", str(value)))
+        for name, value in error.fields.items()
+        if name not in {"Code", "Message", "Resource", "RequestId", "HostId"}
+    )
+    return (
+        f"{_DECLARATION}<Error>{_tag('Code', error.code.code)}"
+        f"{_tag('Message', _NOT_XML.sub(chr(0xFFFD), error.message))}"
+        f"{facts}{_tag('Resource', resource)}{_tag('RequestId', request_id)}"
+        f"{_tag('HostId', host_id)}</Error>"
+    ).encode()
+
+
+# --- buckets -----------------------------------------------------------------------------------
+
+
+def _owner(owner_id: str, tag: str = "Owner") -> str:
+    return f"<{tag}>{_tag('ID', owner_id)}{_tag('DisplayName', owner_id)}</{tag}>"
+
+
+def list_buckets(
+    owner_id: str,
+    buckets: Iterable[tuple[str, int]],
+    *,
+    region: str,
+    prefix: str = "",
+    next_token: str | None = None,
+) -> bytes:
+    """ListBuckets. ``buckets``: names and times of creation in milliseconds, sorted."""
+    rows = "".join(
+        f"<Bucket>{_tag('Name', name)}{_tag('CreationDate', iso_time(created_ms))}"
+        f"{_tag('BucketRegion', region)}</Bucket>"
+        for name, created_ms in buckets
+    )
+    return _document(
+        "ListAllMyBucketsResult",
+        (
+            _owner(owner_id),
+            f"<Buckets>{rows}</Buckets>",
+            "" if next_token is None else _tag("ContinuationToken", next_token),
+            _tag("Prefix", prefix) if prefix else "",
+        ),
+    )
+
+
+def location(region: str) -> bytes:
+    """GetBucketLocation: ``us-east-1`` is written as nothing, as it always was."""
+    return _document("LocationConstraint", ("" if region == "us-east-1" else escape(region),))
+
+
+def versioning() -> bytes:
+    """GetBucketVersioning of a bucket whose versioning was never enabled."""
+    return _document("VersioningConfiguration", ())
+
+
+def access_control(owner_id: str) -> bytes:
+    """GetBucketAcl or GetObjectAcl: the owner has full control, and nobody else any."""
+    grantee = (
+        '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        f'xsi:type="CanonicalUser">{_tag("ID", owner_id)}{_tag("DisplayName", owner_id)}</Grantee>'
+    )
+    return _document(
+        "AccessControlPolicy",
+        (
+            _owner(owner_id),
+            "<AccessControlList><Grant>",
+            grantee,
+            "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList>",
+        ),
+    )
+
+
+def configuration(tree: Tree) -> bytes:
+    """A configuration."""
+    return _document(tree.name, map(_element, tree.children))
+
+
+def _element(tree: Tree) -> str:
+    inner = "".join(map(_element, tree.children)) if tree.children else escape(tree.text)
+    return f"<{tree.name}>{inner}</{tree.name}>"
+
+
+# --- listings ----------------------------------------------------------------------------------
+
+
+def _contents(rows: Sequence[ObjectRow], names: _Names, owner: str) -> list[str]:
+    return [
+        f"<Contents>{names('Key', row.key)}<LastModified>{iso_time(row.modified_ms)}</LastModified>"
+        f"{_etag(row.etag)}{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>"
+        f"{owner}<StorageClass>STANDARD</StorageClass></Contents>"
+        for row in rows
+    ]
+
+
+def _algorithm(algorithm: str, checksum_type: str) -> str:
+    if not algorithm:
+        return ""
+    kind = _tag("ChecksumType", checksum_type) if checksum_type else ""
+    return _tag("ChecksumAlgorithm", algorithm) + kind
+
+
+def list_objects(
+    bucket: str,
+    params: ListObjectsParams,
+    rows: Sequence[ObjectRow],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    truncated: bool,
+    next_marker: bytes,
+) -> bytes:
+    """ListObjects. ``next_marker`` is only shown where there is a delimiter, as S3 does: without
+    one, clients go on after the last key."""
+    names = _Names(params.encode_url)
+    return _document(
+        "ListBucketResult",
+        (
+            _tag("Name", bucket),
+            names("Prefix", params.prefix),
+            names("Marker", params.after),
+            names("NextMarker", next_marker) if truncated and params.delimiter else "",
+            _tag("MaxKeys", params.limit),
+            names("Delimiter", params.delimiter) if params.delimiter else "",
+            names.encoding(),
+            _flag("IsTruncated", truncated),
+            *_contents(rows, names, _owner(owner_id)),
+            *names.prefixes(prefixes),
+        ),
+    )
+
+
+def list_objects_v2(
+    bucket: str,
+    params: ListObjectsV2Params,
+    rows: Sequence[ObjectRow],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    next_token: str | None,
+) -> bytes:
+    """ListObjectsV2. ``next_token``: None when there is no more."""
+    names = _Names(params.encode_url)
+    return _document(
+        "ListBucketResult",
+        (
+            _tag("Name", bucket),
+            names("Prefix", params.prefix),
+            names("StartAfter", params.start_after) if params.start_after else "",
+            "" if params.token is None else _tag("ContinuationToken", params.token),
+            "" if next_token is None else _tag("NextContinuationToken", next_token),
+            _tag("KeyCount", len(rows) + len(prefixes)),
+            _tag("MaxKeys", params.limit),
+            names("Delimiter", params.delimiter) if params.delimiter else "",
+            names.encoding(),
+            _flag("IsTruncated", next_token is not None),
+            *_contents(rows, names, _owner(owner_id) if params.fetch_owner else ""),
+            *names.prefixes(prefixes),
+        ),
+    )
+
+
+def list_versions(
+    bucket: str,
+    params: ListVersionsParams,
+    rows: Sequence[ObjectRow],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    truncated: bool,
+    next_key: bytes,
+) -> bytes:
+    """ListObjectVersions of a bucket whose versioning was never enabled."""
+    names = _Names(params.encode_url)
+    owner = _owner(owner_id)
+    return _document(
+        "ListVersionsResult",
+        (
+            _tag("Name", bucket),
+            names("Prefix", params.prefix),
+            names("KeyMarker", params.after),
+            _tag("VersionIdMarker", params.after_version),
+            names("NextKeyMarker", next_key) if truncated else "",
+            _tag("NextVersionIdMarker", "null") if truncated else "",
+            _tag("MaxKeys", params.limit),
+            names("Delimiter", params.delimiter) if params.delimiter else "",
+            names.encoding(),
+            _flag("IsTruncated", truncated),
+            *(
+                f"<Version>{names('Key', row.key)}<VersionId>null</VersionId>"
+                "<IsLatest>true</IsLatest>"
+                f"<LastModified>{iso_time(row.modified_ms)}</LastModified>{_etag(row.etag)}"
+                f"{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>{owner}"
+                "<StorageClass>STANDARD</StorageClass></Version>"
+                for row in rows
+            ),
+            *names.prefixes(prefixes),
+        ),
+    )
+
+
+def list_uploads(
+    bucket: str,
+    params: ListUploadsParams,
+    rows: Sequence[UploadRow],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    truncated: bool,
+    next_key: bytes = b"",
+    next_upload: str = "",
+) -> bytes:
+    """ListMultipartUploads."""
+    names = _Names(params.encode_url)
+    people = _owner(owner_id, "Initiator") + _owner(owner_id)
+    return _document(
+        "ListMultipartUploadsResult",
+        (
+            _tag("Bucket", bucket),
+            names("KeyMarker", params.after),
+            _tag("UploadIdMarker", params.after_upload),
+            names("NextKeyMarker", next_key) if truncated else "",
+            _tag("NextUploadIdMarker", next_upload) if truncated else "",
+            names("Prefix", params.prefix),
+            names("Delimiter", params.delimiter) if params.delimiter else "",
+            names.encoding(),
+            _tag("MaxUploads", params.limit),
+            _flag("IsTruncated", truncated),
+            *(
+                f"<Upload>{names('Key', row.key)}{_tag('UploadId', row.upload_id)}{people}"
+                "<StorageClass>STANDARD</StorageClass>"
+                f"<Initiated>{iso_time(row.created_ms)}</Initiated>"
+                f"{_algorithm(row.algorithm, row.checksum_type)}</Upload>"
+                for row in rows
+            ),
+            *names.prefixes(prefixes),
+        ),
+    )
+
+
+def list_parts(
+    bucket: str,
+    key: bytes,
+    upload_id: str,
+    params: ListPartsParams,
+    rows: Sequence[PartRow],
+    *,
+    owner_id: str,
+    truncated: bool,
+    encode_url: bool = False,
+    algorithm: str = "",
+    checksum_type: str = "",
+) -> bytes:
+    """ListParts."""
+    return _document(
+        "ListPartsResult",
+        (
+            _tag("Bucket", bucket),
+            _Names(encode_url)("Key", key),
+            _tag("UploadId", upload_id),
+            _owner(owner_id, "Initiator"),
+            _owner(owner_id),
+            "<StorageClass>STANDARD</StorageClass>",
+            _tag("PartNumberMarker", params.after),
+            _tag("NextPartNumberMarker", rows[-1].number if rows else 0),
+            _tag("MaxParts", params.limit),
+            _flag("IsTruncated", truncated),
+            _algorithm(algorithm, checksum_type),
+            *(
+                f"<Part><PartNumber>{row.number}</PartNumber>"
+                f"<LastModified>{iso_time(row.modified_ms)}</LastModified>{_etag(row.etag)}"
+                f"<Size>{row.size}</Size>{_checksum(row.algorithm, row.checksum)}</Part>"
+                for row in rows
+            ),
+        ),
+    )
+
+
+def _checksum(algorithm: Algorithm | None, value: str) -> str:
+    return _tag(algorithm.element, value) if algorithm is not None and value else ""
+
+
+# --- writes ------------------------------------------------------------------------------------
+
+
+def copied(
+    root: str, etag: str, modified_ms: int, algorithm: Algorithm | None = None, checksum: str = ""
+) -> bytes:
+    """CopyObject (``root``: CopyObjectResult) and UploadPartCopy (CopyPartResult)."""
+    return _document(
+        root,
+        (
+            f"<LastModified>{iso_time(modified_ms)}</LastModified>",
+            _etag(etag),
+            _checksum(algorithm, checksum),
+        ),
+    )
+
+
+def upload_created(bucket: str, key: bytes, upload_id: str) -> bytes:
+    """CreateMultipartUpload."""
+    return _document(
+        "InitiateMultipartUploadResult",
+        (_tag("Bucket", bucket), _Names(False)("Key", key), _tag("UploadId", upload_id)),
+    )
+
+
+def upload_completed(
+    place: str,
+    bucket: str,
+    key: bytes,
+    etag: str,
+    algorithm: Algorithm | None = None,
+    checksum: str = "",
+    checksum_type: str = "",
+) -> bytes:
+    """CompleteMultipartUpload. ``place``: the URL of the object."""
+    return _document(
+        "CompleteMultipartUploadResult",
+        (
+            _tag("Location", place),
+            _tag("Bucket", bucket),
+            _Names(False)("Key", key),
+            _etag(etag),
+            _checksum(algorithm, checksum),
+            _tag("ChecksumType", checksum_type) if checksum_type else "",
+        ),
+    )
+
+
+def deleted(
+    keys: Iterable[tuple[bytes, str | None]], failures: Iterable[DeleteFailure], *, quiet: bool
+) -> bytes:
+    """DeleteObjects. ``keys``: what was deleted, with the version id that was named."""
+    names = _Names(False)
+    done = (
+        f"<Deleted>{names('Key', key)}{_version(version_id)}</Deleted>" for key, version_id in keys
+    )
+    failed = (
+        f"<Error>{names('Key', each.key)}{_version(each.version_id)}{_tag('Code', each.code)}"
+        f"{_tag('Message', each.message)}</Error>"
+        for each in failures
+    )
+    return _document("DeleteResult", (*(() if quiet else done), *failed))
+
+
+def _version(version_id: str | None) -> str:
+    return "" if version_id is None else _tag("VersionId", version_id)
