@@ -28,7 +28,7 @@ CELLS_LOOKED_AT_PER_S: Final = 50_000
 CHEAP_LOOK_S: Final = 0.01
 
 
-class Swarm:
+class Membership:
     """Cells by number and by key, rings, and a chooser that is renewed when they change.
 
     Args:

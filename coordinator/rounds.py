@@ -16,7 +16,7 @@ from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
 from coordinator import order_time
 from coordinator.hints import LOOK_AGAIN_S, Queues
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
@@ -44,7 +44,7 @@ class Rounds:
     def __init__(
         self,
         store: Store,
-        swarm: Swarm,
+        membership: Membership,
         lease_book: LeaseBook,
         history: History,
         readers: Readers,
@@ -57,7 +57,7 @@ class Rounds:
         delete_grace_s: float,
     ) -> None:
         self._store = store
-        self._swarm = swarm
+        self._membership = membership
         self._leases = lease_book
         self._history = history
         self._readers = readers
@@ -103,30 +103,30 @@ class Rounds:
     async def refresh(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
         those that can be written to have changed."""
-        swarm = self._swarm
-        if not swarm.change_unseen:
-            with trio.move_on_at(swarm.next_refresh(trio.current_time())):
-                await swarm.changed.wait()
-        swarm.refresh(trio.current_time())
-        if swarm.change_unseen:
+        members = self._membership
+        if not members.change_unseen:
+            with trio.move_on_at(members.next_refresh(trio.current_time())):
+                await members.changed.wait()
+        members.refresh(trio.current_time())
+        if members.change_unseen:
             await self._plan()
 
     async def _plan(self) -> None:
         if self._history.standing is Standing.BEHIND:
             return  # rings that only an old copy of the store would know
-        self._swarm.change_seen()
-        plan = self._swarm.plan(self._chance)
+        self._membership.change_seen()
+        plan = self._membership.plan(self._chance)
         if not (plan.new or plan.reopen or plan.close):
             return
         now_ms = int(self._clock.now() * 1000)
-        redundancy = self._swarm.redundancy
+        redundancy = self._membership.redundancy
         try:
             await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
         except Exception:
-            self._swarm.change_not_seen()
+            self._membership.change_not_seen()
             raise
-        self._swarm.set_rings(await self._store.read(rings.load))
-        self._swarm.refresh(trio.current_time())
+        self._membership.set_rings(await self._store.read(rings.load))
+        self._membership.refresh(trio.current_time())
         self._log.info(
             "rings_changed", new=len(plan.new), reopened=len(plan.reopen), closed=len(plan.close)
         )

@@ -60,7 +60,7 @@ from coordinator.gateways import Gateways
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.gateways import GatewayHandlers
 from coordinator.hints import Queues
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.metrics import Metrics
 from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
@@ -265,7 +265,7 @@ async def _serve(
     kept = await plain.read(Kept)
     await check_store_is_there(world.disk, is_empty=not kept.runs)
     known_cells, known_rings, living = await plain.read(load)
-    swarm = Swarm(
+    membership = Membership(
         known_cells,
         known_rings,
         config.redundancy_class(),
@@ -273,7 +273,7 @@ async def _serve(
         config.heartbeat_interval_s,
         config.cell_timeout_s,
     )
-    swarm.refresh(now)
+    membership.refresh(now)
     wall_s = world.clock.now()
     started_s = await plain.read(lambda sql: order_time.start(sql, wall_s))
     past = History(
@@ -281,7 +281,7 @@ async def _serve(
         world.entropy(RUN_ID_BYTES),
         keys.swarm_secret,
         world.log,
-        settled_at=now + max(swarm.timeout_s, config.write_lease_ttl_s),
+        settled_at=now + max(membership.timeout_s, config.write_lease_ttl_s),
         inherited_until=now + config.inherited_lease_grace_s,
     )
     store = NumberedStore(plain, past, world.clock)
@@ -299,10 +299,10 @@ async def _serve(
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
-    status = Status(config.swarm, plain, swarm, book, past)
+    status = Status(config.swarm, plain, membership, book, past)
     of_cells = CellHandlers(
         store,
-        swarm,
+        membership,
         past,
         queues.deletes,
         orders_until,
@@ -313,7 +313,7 @@ async def _serve(
     )
     of_gateways = GatewayHandlers(
         store,
-        swarm,
+        membership,
         book,
         readers,
         queues,
@@ -339,7 +339,7 @@ async def _serve(
     )
     rounds = Rounds(
         store,
-        swarm,
+        membership,
         book,
         past,
         readers,
@@ -352,7 +352,7 @@ async def _serve(
     )
     api = Api(
         store,
-        swarm,
+        membership,
         status,
         past,
         rounds.end_all_leases,

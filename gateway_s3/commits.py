@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
+from common.format.extents import page_bytes
 from common.format.manifest import (
     MANIFEST_VERSION,
     Manifest,
@@ -59,10 +60,7 @@ class NewObject:
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
     """Digest and size of each page, for the manifest."""
-    return tuple(
-        PageEntry(page_digest(page), sum(extent.length for extent in page.extents))
-        for page in pages
-    )
+    return tuple(PageEntry(page_digest(page), page_bytes(page)) for page in pages)
 
 
 async def decide(

@@ -14,13 +14,13 @@ from typing import Final
 import trio
 
 from common.client.coordinators import Directory
-from common.client.policy.get_plan import Run, page_bytes, runs_of_page
 from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
 from common.errors import Corrupt, Unavailable
+from common.format.extents import Run, page_bytes, runs_of_page
 from common.format.manifest import Manifest
 from common.ids import SegmentId
 from common.limits import ORDER_LIFETIME_S

@@ -15,10 +15,11 @@ import trio
 
 from common.client.coordinators import Directory
 from common.client.locate import Locator, Version
-from common.client.policy.get_plan import Run, group_stripes, join_runs, pages_of_extents
+from common.client.policy.get_plan import group_stripes
 from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
 from common.errors import Unavailable
+from common.format.extents import Run, join_runs, pages_of_extents
 from common.limits import READ_AHEAD_BYTES, READER_STALLS_AFTER_S, STRIPE_SEALED_BYTES
 from common.ports import Buffer
 from common.rpc.budget import Share

@@ -15,8 +15,6 @@ from common.client.abandons import Granted
 from common.client.body_reader import Receive, Source
 from common.client.coordinators import Directory
 from common.client.grants import Grant, GrantLine, Stock
-from common.client.policy.get_plan import pages_of_extents
-from common.client.policy.put_plan import segment_sizes
 from common.client.resources import Resources, StripeHold
 from common.client.write_segment_small import WholeWrite
 from common.client.write_segment_stream import SegmentUpload
@@ -26,6 +24,7 @@ from common.erasure.code import make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe, encode_stripe
 from common.errors import Unavailable
+from common.format.extents import pages_of_extents, segment_sizes
 from common.ids import TenantId
 from common.limits import (
     INLINE_STRIPE_BYTES,

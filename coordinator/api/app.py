@@ -35,7 +35,7 @@ from common.http.health import json_response, method_not_allowed
 from common.http.records import Request, Response
 from common.ports import Address, Entropy, Log, Store, WallClock
 from coordinator.api.status import Status
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.policy.history import Standing
 from coordinator.secrets import Keys
 from coordinator.store import cells, tenants
@@ -92,7 +92,7 @@ class Api:
     def __init__(
         self,
         store: Store,
-        swarm: Swarm,
+        membership: Membership,
         status: Status,
         history: History,
         end_all_leases: Callable[[], Awaitable[None]],
@@ -105,7 +105,7 @@ class Api:
         advertised: Address | None,
     ) -> None:
         self._store = store
-        self._swarm = swarm
+        self._membership = membership
         self._status = status
         self._history = history
         self._end_all_leases = end_all_leases
@@ -314,14 +314,14 @@ class Api:
         return {"token": self._token(ROLE_GATEWAY, b"")}
 
     async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
-        cell = self._swarm.find(names["cell_id"])
+        cell = self._membership.find(names["cell_id"])
         now = trio.current_time()
         if not cell.removed:
             if not body.get("even_if_needed", False):
-                self._swarm.check_removal(cell, now)
+                self._membership.check_removal(cell, now)
             now_ms = self._now_ms()
             await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
-            self._swarm.removed(cell, trio.current_time())
+            self._membership.removed(cell, trio.current_time())
             self._log.warning(
                 "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, host=cell.host
             )

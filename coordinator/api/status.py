@@ -16,7 +16,7 @@ import trio
 from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.metrics import Metrics
 from coordinator.policy.history import Standing
 from coordinator.store.cells import Cell, CellState
@@ -131,14 +131,14 @@ class Status:
         self,
         name: str,
         store: WatchedStore,
-        swarm: Swarm,
+        membership: Membership,
         lease_book: LeaseBook,
         history: History,
     ) -> None:
         self.gateways = Gateways(self.unwritable)
         self._name = name
         self._store = store
-        self._swarm = swarm
+        self._membership = membership
         self._leases = lease_book
         self._history = history
 
@@ -148,18 +148,22 @@ class Status:
             return "store_not_writable"
         if self._history.standing is Standing.BEHIND:
             return "store_behind"
-        return "" if self._swarm.can_be_written else "no_ring"
+        return "" if self._membership.can_be_written else "no_ring"
+
+    def _states(self, now: float) -> list[CellState]:
+        members = self._membership
+        return [members.state(cell, now) for cell in members.cells.values()]
 
     def _shards(self, state: CellState, now: float) -> int:
         """Shards on the cells of one state, as they last said."""
         return sum(
             cell.facts.shards
-            for cell in self._swarm.cells.values()
-            if self._swarm.state(cell, now) is state
+            for cell in self._membership.cells.values()
+            if self._membership.state(cell, now) is state
         )
 
     def _lost_shards(self) -> int:
-        return sum(cell.facts.lost_shards for cell in self._swarm.cells.values())
+        return sum(cell.facts.lost_shards for cell in self._membership.cells.values())
 
     def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
         facts = cell.facts
@@ -169,7 +173,7 @@ class Status:
             "address": str(address),
             "site": cell.site,
             "host": cell.host,
-            "state": self._swarm.state(cell, now).value,
+            "state": self._membership.state(cell, now).value,
             "capacity_bytes": facts.capacity_bytes,
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
@@ -184,7 +188,7 @@ class Status:
 
     def _clocks(self) -> dict[str, Any]:
         """How far clocks of cells differ from this machine's."""
-        known = [cell for cell in self._swarm.cells.values() if not cell.removed]
+        known = [cell for cell in self._membership.cells.values() if not cell.removed]
         return {
             "cells_off": sum(cell.clock_is_off for cell in known),
             "most_ahead_s": round(max((c.clock_ahead_s for c in known), default=0.0), 1),
@@ -195,7 +199,7 @@ class Status:
         """``whole``: all cells are there; ``degraded``: written and read, but not at full
         strength; ``readable``: read, not written; ``lost``: neither, until cells come back;
         with ``closed`` before it where no new segment is placed on it."""
-        states = [self._swarm.state(self._swarm.cells[cell], now) for cell in ring.cells]
+        states = [self._membership.state(self._membership.cells[cell], now) for cell in ring.cells]
         writable = sum(state is CellState.ALIVE for state in states)
         readable = sum(state in READABLE for state in states)
         if writable == len(states):
@@ -210,11 +214,11 @@ class Status:
         """Everything, JSON-like."""
         counts = await self._store.read(count)
         now = trio.current_time()
-        cells = [self._cell(cell, now) for cell in self._swarm.cells.values()]
+        cells = [self._cell(cell, now) for cell in self._membership.cells.values()]
         return {
             "swarm": self._name,
             "store": self._history.tell(),
-            "redundancy": f"{self._swarm.redundancy.k}/{self._swarm.redundancy.n}",
+            "redundancy": f"{self._membership.redundancy.k}/{self._membership.redundancy.n}",
             "cells": cells,
             "rings": [
                 {
@@ -222,12 +226,12 @@ class Status:
                     "k": ring.redundancy.k,
                     "n": ring.redundancy.n,
                     "quorum": ring.redundancy.quorum,
-                    "cells": [self._swarm.cells[cell].cell_id.hex() for cell in ring.cells],
+                    "cells": [self._membership.cells[cell].cell_id.hex() for cell in ring.cells],
                     "state": self.ring_state(ring, now),
                 }
-                for ring in islice(self._swarm.rings.values(), MAX_RINGS_TOLD)
+                for ring in islice(self._membership.rings.values(), MAX_RINGS_TOLD)
             ],
-            "rings_total": len(self._swarm.rings),
+            "rings_total": len(self._membership.rings),
             "gateways": self.gateways.tell(now),
             "writable": not self.unwritable(),
             "reason": self.unwritable(),
@@ -237,7 +241,7 @@ class Status:
                 "free_bytes": self._store.free_bytes,
             },
             "space": {
-                **space_of([cell.facts for cell in self._swarm.cells.values()]),
+                **space_of([cell.facts for cell in self._membership.cells.values()]),
                 "logical_bytes": counts.logical_bytes,
             },
             "missing": {
@@ -259,7 +263,9 @@ class Status:
         if not self._store.damage:
             await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
         now = trio.current_time()
-        states = Counter(self._swarm.state(cell, now).value for cell in self._swarm.cells.values())
+        states = Counter(
+            self._membership.state(cell, now).value for cell in self._membership.cells.values()
+        )
         return {
             "ok": not self._store.read_only_reason and self._history.standing is Standing.CURRENT,
             "role": "coordinator",
@@ -279,10 +285,12 @@ class Status:
             return
         counts = await self._store.read(count)
         now = trio.current_time()
-        states = Counter(self._swarm.state(cell, now) for cell in self._swarm.cells.values())
+        states = Counter(
+            self._membership.state(cell, now) for cell in self._membership.cells.values()
+        )
         for state in CellState:
             metrics.cells.labels(state.value).set(states[state])
-        rings = Counter(self.ring_state(ring, now) for ring in self._swarm.rings.values())
+        rings = Counter(self.ring_state(ring, now) for ring in self._membership.rings.values())
         metrics.rings.clear()
         for ring_state, number in rings.items():
             metrics.rings.labels(ring_state).set(number)
@@ -292,7 +300,7 @@ class Status:
         metrics.suspect_shards.set(counts.suspect_shards)
         metrics.silent_shards.set(self._shards(CellState.SILENT, now))
         metrics.lost_shards.set(self._lost_shards())
-        space = space_of([cell.facts for cell in self._swarm.cells.values()])
+        space = space_of([cell.facts for cell in self._membership.cells.values()])
         metrics.cell_free_bytes.set(space["free_bytes"])
         gateways = Counter(each["state"] for each in self.gateways.tell(now))
         for gateway_state in ("alive", "silent"):

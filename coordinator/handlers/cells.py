@@ -25,7 +25,7 @@ from common.wire.messages.membership import (
     ShardsLost,
 )
 from coordinator.hints import LOOK_AGAIN_S, Queue
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
 from coordinator.store import cells, segments
@@ -46,7 +46,7 @@ class CellHandlers:
     def __init__(
         self,
         store: Store,
-        swarm: Swarm,
+        membership: Membership,
         history: History,
         deletes: Queue,
         order_time: OrderTime,
@@ -57,7 +57,7 @@ class CellHandlers:
         swarm_id: bytes,
     ) -> None:
         self._store = store
-        self._swarm = swarm
+        self._membership = membership
         self._history = history
         self._queued = deletes
         self._order_time = order_time
@@ -72,7 +72,7 @@ class CellHandlers:
 
     def recognise(self, caller: Caller, _: Request) -> None:
         """Introduce a caller whose key is a cell's."""
-        if self._swarm.is_member(caller.peer_id):
+        if self._membership.is_member(caller.peer_id):
             caller.introduce(caller.peer_id)
 
     async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
@@ -83,8 +83,8 @@ class CellHandlers:
                 sql, caller.peer_id, request.token, request.site, request.host, now_ms
             )
         )
-        if not self._swarm.knows(caller.peer_id):
-            self._swarm.add_cell(
+        if not self._membership.knows(caller.peer_id):
+            self._membership.add_cell(
                 Cell(
                     cell=number,
                     cell_id=caller.peer_id,
@@ -103,7 +103,7 @@ class CellHandlers:
 
     async def heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:
         """A cell is alive: take in its facts, hand out its deletes."""
-        cell = self._swarm.cell_of(caller.peer_id)
+        cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
         was_suspect = cell.suspect
         if request.facts.lost_shards > cell.facts.lost_shards:
@@ -113,7 +113,7 @@ class CellHandlers:
                 host=cell.host,
                 shards=request.facts.lost_shards,
             )
-        moved = self._swarm.heard(
+        moved = self._membership.heard(
             cell, request.address_host, request.address_port, request.facts, now
         )
         self._watch(caller, cell)
@@ -124,8 +124,8 @@ class CellHandlers:
         deletes = await self._deletes(cell, request, moved, now)
         is_behind = history.standing is Standing.BEHIND
         return HeartbeatReply(
-            self._swarm.order_key(cell.cell),
-            self._swarm.heartbeat_interval_s,
+            self._membership.order_key(cell.cell),
+            self._membership.heartbeat_interval_s,
             tuple(deletes) if history.may_destroy(trio.current_time()) else (),
             order_time=self._order_time.at(trio.current_time()),
             clock_ms=self._now_ms(),
@@ -188,13 +188,13 @@ class CellHandlers:
         async def lost() -> None:
             if self._heard_on.get(cell.cell) is caller:
                 del self._heard_on[cell.cell]
-                self._swarm.lost(cell, trio.current_time())
+                self._membership.lost(cell, trio.current_time())
 
         caller.on_close(lost)
 
     async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         """Say which of the cell's shards are owned."""
-        cell = self._swarm.cell_of(caller.peer_id).cell
+        cell = self._membership.cell_of(caller.peer_id).cell
         history = self._history
         if history.standing is Standing.BEHIND:
             return SettleReply(bytes([PENDING]) * len(request.shards), history.run_id)
@@ -214,7 +214,7 @@ class CellHandlers:
 
     async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
         """Remember what a cell has lost."""
-        cell = self._swarm.cell_of(caller.peer_id)
+        cell = self._membership.cell_of(caller.peer_id)
         now_ms = self._now_ms()
         await self._store.transact(
             lambda sql: segments.lost(sql, cell.cell, request.shards, now_ms)

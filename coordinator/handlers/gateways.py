@@ -53,7 +53,7 @@ from common.wire.messages.writing import (
     WriteStart,
 )
 from coordinator.hints import Queue, Queues
-from coordinator.membership import Swarm
+from coordinator.membership import Membership
 from coordinator.order_time import OrderTime
 from coordinator.readers import Readers
 from coordinator.store import buckets, leases, listing, multipart, objects, segments, tenants
@@ -69,8 +69,8 @@ MAX_TENANTS_PER_CONNECTION: Final = 10_000
 class _Endpoints:
     """The table of cells of a reply: each named once, referred to by its place."""
 
-    def __init__(self, swarm: Swarm) -> None:
-        self._swarm = swarm
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         self._places: dict[int, int] = {}
         self.table: list[Endpoint] = []
 
@@ -78,7 +78,7 @@ class _Endpoints:
         found = self._places.get(cell)
         if found is None:
             found = self._places[cell] = len(self.table)
-            self.table.append(self._swarm.endpoint(cell))
+            self.table.append(self._membership.endpoint(cell))
         return found
 
 
@@ -93,7 +93,7 @@ class GatewayHandlers:
     def __init__(
         self,
         store: Store,
-        swarm: Swarm,
+        membership: Membership,
         lease_book: leases.LeaseBook,
         readers: Readers,
         queues: Queues,
@@ -108,7 +108,7 @@ class GatewayHandlers:
         reading_every_s: int,
     ) -> None:
         self._store = store
-        self._swarm = swarm
+        self._membership = membership
         self._leases = lease_book
         self._queues = queues
         self._order_time = order_time
@@ -187,18 +187,18 @@ class GatewayHandlers:
             raise Refused("bad_count", count=request.count)
         if not 1 <= request.max_segment_bytes <= SEGMENT_BYTES:
             raise Refused("bad_segment_size", size=request.max_segment_bytes)
-        redundancy = self._swarm.redundancy
+        redundancy = self._membership.redundancy
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
         shard_bytes = Geometry.plan(k, n, request.max_segment_bytes).shard_bytes
         expires = self._expires()
-        endpoints = _Endpoints(self._swarm)
+        endpoints = _Endpoints(self._membership)
         grants = []
         for _number in range(request.count):
-            ring = self._swarm.choose(self._chance)
+            ring = self._membership.choose(self._chance)
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
             orders = tuple(
-                self._swarm.issue(
+                self._membership.issue(
                     cell, Order(Action.PUT, segment, slot, caller.peer_id, shard_bytes, expires)
                 )
                 for slot, cell in enumerate(ring.cells)
@@ -218,7 +218,7 @@ class GatewayHandlers:
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
         for (segment, ring), order in zip(named, request.orders, strict=True):
-            self._swarm.check_granted(segment, ring, order, caller.peer_id)
+            self._membership.check_granted(segment, ring, order, caller.peer_id)
         await self._growing(self._queues.deletes, lambda sql: segments.abandon(sql, named))
         return Done()
 
@@ -239,7 +239,7 @@ class GatewayHandlers:
         """Look up a version, with places and orders for a range of it."""
         tenant = self._tenant(caller, request.tenant_id)
         found = await self._store.read(lambda sql: objects.get(sql, tenant, request))
-        endpoints = _Endpoints(self._swarm)
+        endpoints = _Endpoints(self._membership)
         places = self._places(found.stored, caller.peer_id, endpoints) if found.stored else ()
         return ObjectRecord(
             found.bucket_id,
@@ -259,11 +259,11 @@ class GatewayHandlers:
         expires = self._expires()
         places = []
         for segment in stored:
-            ring = self._swarm.rings[segment.ring]
+            ring = self._membership.rings[segment.ring]
             orders = tuple(
                 b""
                 if slot in segment.missing
-                else self._swarm.issue(
+                else self._membership.issue(
                     cell, Order(Action.GET, segment.segment_id, slot, caller, 0, expires)
                 )
                 for slot, cell in enumerate(ring.cells)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from common.limits import SEGMENT_BYTES
-
 MIN_STRAGGLER_S: Final = 3.0
 """A slot that is cut misses its shard until it is rebuilt: a busy machine must not cost redundancy,
 only a hung one."""
@@ -121,12 +119,6 @@ def stall_allowance_s(elapsed_s: float, *, suspect: bool) -> float:
     since the segment was begun together: so one slow slot makes an upload at most about a third
     longer, and one that was suspect from the start hardly at all."""
     return SUSPECT_STRAGGLER_S if suspect else STALL_S + STALL_SHARE * elapsed_s
-
-
-def segment_sizes(size: int) -> list[int]:
-    """The plaintext bytes of the segments of an object of ``size`` bytes: full ones and a rest."""
-    full, rest = divmod(size, SEGMENT_BYTES)
-    return [SEGMENT_BYTES] * full + ([rest] if rest else [])
 
 
 def best_grant(penalties: Sequence[Sequence[int]], quorums: Sequence[int]) -> int | None:

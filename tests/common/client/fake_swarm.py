@@ -12,11 +12,11 @@ import trio
 
 from common.client.coordinators import Directory
 from common.client.object_client import SwarmClient, Written
-from common.client.policy.get_plan import page_bytes
 from common.crypto.digest import leaf, page_digest, shard_root
 from common.crypto.identity import KeyPair, signature_holds
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound, Refused, Unavailable
+from common.format.extents import page_bytes
 from common.format.manifest import Manifest, PageEntry
 from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from common.client.object_client import Written
-from common.client.policy.get_plan import page_bytes, pages_of_extents
 from common.crypto.digest import leaf, page_digest
 from common.errors import Corrupt, NotFound, Unavailable
+from common.format.extents import page_bytes, pages_of_extents
 from common.format.manifest import Manifest, PageEntry
 from common.ids import SegmentId
 from common.limits import MIB, READ_AHEAD_BYTES

@@ -14,11 +14,9 @@ from common.client.policy.put_plan import (
     Verdict,
     best_grant,
     holding_back,
-    segment_sizes,
     stall_allowance_s,
     straggler_allowance_s,
 )
-from common.limits import SEGMENT_BYTES
 
 
 def test_a_segment_is_done_at_once_when_every_slot_is_durable() -> None:
@@ -91,14 +89,6 @@ def test_the_stall_allowance_grows_with_the_upload() -> None:
     assert stall_allowance_s(0.0, suspect=False) == STALL_S
     assert 20.0 < stall_allowance_s(100.0, suspect=False) < 30.0
     assert stall_allowance_s(100.0, suspect=True) == SUSPECT_STRAGGLER_S
-
-
-@given(st.integers(0, 10 * SEGMENT_BYTES))
-def test_segments_add_up_and_only_the_last_is_short(size: int) -> None:
-    sizes = segment_sizes(size)
-    assert sum(sizes) == size
-    assert all(each == SEGMENT_BYTES for each in sizes[:-1])
-    assert all(0 < each <= SEGMENT_BYTES for each in sizes)
 
 
 def test_a_grant_without_suspect_cells_is_preferred() -> None:
