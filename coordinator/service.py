@@ -23,7 +23,13 @@ from common.ports import Address, Sql, World
 from common.rpc.server import Answer, Caller, Handler, PeerServer
 from common.tasks import CountedLog, log_fault
 from common.wire.messages.base import Request
-from common.wire.messages.buckets import BucketCreate, BucketDelete, BucketGet, BucketsList
+from common.wire.messages.buckets import (
+    BucketCreate,
+    BucketDelete,
+    BucketGet,
+    BucketSettingsSet,
+    BucketsList,
+)
 from common.wire.messages.membership import CellJoin, Heartbeat, Settle, ShardsLost
 from common.wire.messages.multipart import (
     PartCommit,
@@ -88,6 +94,7 @@ _CHANGES: Final = frozenset(
     {
         BucketCreate,
         BucketDelete,
+        BucketSettingsSet,
         ObjectCommit,
         ObjectsDelete,
         PartCommit,
@@ -178,6 +185,7 @@ def _handlers(
         ObjectsList: of_gateways.list_objects,
         BucketCreate: of_gateways.create_bucket,
         BucketGet: of_gateways.get_bucket,
+        BucketSettingsSet: of_gateways.set_bucket_settings,
         BucketDelete: of_gateways.delete_bucket,
         BucketsList: of_gateways.list_buckets,
         UploadCreate: of_gateways.create_upload,

@@ -60,7 +60,7 @@ class BucketCache:
         if not is_bucket_name(name):
             raise NotFound("no_such_bucket")
         record: BucketRecord = await self._call(BucketGet(tenant.tenant_id, name))
-        open_bucket_settings(tenant, record.bucket_id, name, record.settings)
+        open_bucket_settings(tenant, record.bucket_id, name, record.revision, record.settings)
         self.remember(tenant, name, record.bucket_id)
         return record
 

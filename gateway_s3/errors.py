@@ -290,6 +290,7 @@ _BY_REASON: Final[Mapping[str, ErrorCode]] = {
     "no_such_upload": NO_SUCH_UPLOAD,
     "no_such_version": NO_SUCH_VERSION,
     "not_owner": ACCESS_DENIED,
+    "settings_changed": OPERATION_ABORTED,
     "too_busy": SLOW_DOWN,
     "too_many_buckets": TOO_MANY_BUCKETS,
 }

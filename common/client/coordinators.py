@@ -72,6 +72,7 @@ REPEATABLE: Final[frozenset[type[Request]]] = ASKING | {
     LeaseRenew,
     messages.WriteAbandon,
     messages.ObjectCommit,
+    messages.BucketSettingsSet,
     messages.UploadCreate,
     messages.PartCommit,
     messages.UploadComplete,

@@ -237,24 +237,39 @@ def open_upload(
     return tenant.open(_UPLOAD, (bucket_id, name, upload_id), sealed)
 
 
+def _settings_context(bucket_id: BucketId, name: str, revision: int) -> tuple[bytes, ...]:
+    return (bucket_id, name.encode(), revision.to_bytes(8, "big"))
+
+
 def seal_bucket_settings(
-    tenant: TenantKey, bucket_id: BucketId, name: str, settings: bytes, entropy: Entropy
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: str,
+    revision: int,
+    settings: bytes,
+    entropy: Entropy,
 ) -> bytes:
     """Seal the settings of a bucket (packed by the gateway). They bind its name to its id.
+
+    Args:
+        revision: that the settings get, 1 for those of a new bucket.
 
     Raises:
         Refused: ``record_too_large``.
     """
-    return _seal(tenant, _BUCKET_SETTINGS, (bucket_id, name.encode()), settings, entropy)
+    context = _settings_context(bucket_id, name, revision)
+    return _seal(tenant, _BUCKET_SETTINGS, context, settings, entropy)
 
 
-def open_bucket_settings(tenant: TenantKey, bucket_id: BucketId, name: str, sealed: bytes) -> bytes:
-    """What was sealed for the bucket of this name and id.
+def open_bucket_settings(
+    tenant: TenantKey, bucket_id: BucketId, name: str, revision: int, sealed: bytes
+) -> bytes:
+    """What was sealed for the bucket of this name and id, as settings of this revision.
 
     Raises:
         Corrupt: ``record_not_authentic``: also when a coordinator answers with another bucket.
     """
-    return tenant.open(_BUCKET_SETTINGS, (bucket_id, name.encode()), sealed)
+    return tenant.open(_BUCKET_SETTINGS, _settings_context(bucket_id, name, revision), sealed)
 
 
 def seal_access_key(

@@ -21,7 +21,13 @@ from common.ports import Chance, Entropy, Sql, Store, WallClock
 from common.rpc.server import Answer, Caller
 from common.wire.control import tenant_message
 from common.wire.messages.base import Done, Endpoint, Reply
-from common.wire.messages.buckets import BucketCreate, BucketDelete, BucketGet, BucketsList
+from common.wire.messages.buckets import (
+    BucketCreate,
+    BucketDelete,
+    BucketGet,
+    BucketSettingsSet,
+    BucketsList,
+)
 from common.wire.messages.multipart import (
     PartCommit,
     PartsList,
@@ -306,6 +312,13 @@ class GatewayHandlers:
         """A bucket by its name."""
         tenant = self._tenant(caller, request.tenant_id)
         return await self._store.read(lambda sql: buckets.get(sql, tenant, request.name))
+
+    async def set_bucket_settings(
+        self, caller: Caller, request: BucketSettingsSet, _: memoryview
+    ) -> Answer:
+        """Replace a bucket's settings by compare-and-set."""
+        tenant = self._tenant(caller, request.tenant_id)
+        return await self._store.transact(lambda sql: buckets.set_settings(sql, tenant, request))
 
     async def delete_bucket(self, caller: Caller, request: BucketDelete, _: memoryview) -> Answer:
         """Delete an empty bucket; uploads in progress are dropped with it."""

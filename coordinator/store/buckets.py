@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from common.errors import NotFound, Refused
 from common.ids import BucketId
 from common.limits import MAX_BUCKET_RECORD_BYTES, MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
 from common.ports import Sql
-from common.wire.messages.buckets import BucketCreate, BucketRecord, BucketRow, Buckets
+from common.wire.messages.buckets import (
+    FIRST_REVISION,
+    BucketCreate,
+    BucketRecord,
+    BucketRow,
+    Buckets,
+    BucketSettingsSet,
+)
 
 ROW_OVERHEAD_BYTES: Final = 64
 """What a row takes on the wire beside its name and settings, at most."""
@@ -60,19 +67,18 @@ def create(
     """
     if not request.name:
         raise Refused("bad_name")
-    if len(request.settings) > MAX_BUCKET_RECORD_BYTES:
-        raise Refused("too_large", settings_bytes=len(request.settings))
+    _check_settings(request.settings)
     row = sql.execute(
-        "SELECT tenant, bucket_id, created_ms, settings FROM buckets WHERE name = ?",
+        "SELECT tenant, bucket_id, created_ms, settings, revision FROM buckets WHERE name = ?",
         (request.name,),
     ).fetchone()
     if row is not None:
-        owner, bucket_id, created_ms, settings = row
+        owner, bucket_id, created_ms, settings, revision = row
         if owner != tenant:
             raise Refused("bucket_exists")
         if bucket_id != request.bucket_id:
             raise Refused("bucket_owned")
-        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings)
+        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings, revision)
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused("bucket_exists")
@@ -83,20 +89,50 @@ def create(
     if count >= most_buckets:
         raise Refused("too_many_buckets", most=most_buckets)
     sql.execute(
-        "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (request.bucket_id, request.name, tenant, now_ms, request.settings),
+        "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings, revision)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (request.bucket_id, request.name, tenant, now_ms, request.settings, FIRST_REVISION),
     )
-    return BucketRecord(request.bucket_id, request.name, now_ms, request.settings)
+    return BucketRecord(request.bucket_id, request.name, now_ms, request.settings, FIRST_REVISION)
+
+
+def _check_settings(settings: bytes) -> None:
+    if len(settings) > MAX_BUCKET_RECORD_BYTES:
+        raise Refused("too_large", settings_bytes=len(settings))
 
 
 def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
     """The tenant's bucket of a name, whole. Raises as :func:`find`."""
     bucket = find(sql, tenant, name)
-    created_ms, settings = sql.execute(
-        "SELECT created_ms, settings FROM buckets WHERE bucket = ?", (bucket.bucket,)
+    created_ms, settings, revision = sql.execute(
+        "SELECT created_ms, settings, revision FROM buckets WHERE bucket = ?", (bucket.bucket,)
     ).fetchone()
-    return BucketRecord(bucket.bucket_id, name, created_ms, settings)
+    return BucketRecord(bucket.bucket_id, name, created_ms, settings, revision)
+
+
+def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
+    """Replace a bucket's settings if nobody has since the caller read them.
+
+    Idempotent: what is sealed is sealed with fresh randomness, so the bytes and the revision say
+    that the settings are this request's.
+
+    Raises:
+        NotFound: ``no_such_bucket``: of this name, or no longer the one with this id.
+        Refused: ``not_owner``; ``settings_changed``: they have another revision; ``too_large``.
+    """
+    _check_settings(request.settings)
+    bucket = find(sql, tenant, request.bucket, request.bucket_id).bucket
+    revision = request.expected_revision + 1
+    found = get(sql, tenant, request.bucket)
+    if (found.revision, found.settings) == (revision, request.settings):
+        return found
+    if found.revision != request.expected_revision:
+        raise Refused("settings_changed", revision=found.revision)
+    sql.execute(
+        "UPDATE buckets SET settings = ?, revision = ? WHERE bucket = ?",
+        (request.settings, revision, bucket),
+    )
+    return replace(found, settings=request.settings, revision=revision)
 
 
 def delete(sql: Sql, tenant: int, name: str) -> None:
@@ -123,16 +159,16 @@ def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> 
     if limit == 0:
         return Buckets((), False)
     rows = sql.execute(
-        "SELECT bucket_id, name, created_ms, settings FROM buckets"
+        "SELECT bucket_id, name, created_ms, settings, revision FROM buckets"
         " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, ?) = ?"
         " ORDER BY name LIMIT ?",
         (tenant, after, prefix, len(prefix), prefix, limit + 1),
     ).fetchall()
     found: list[BucketRow] = []
     room = MAX_LIST_REPLY_BYTES
-    for bucket_id, name, created_ms, settings in rows[:limit]:
+    for bucket_id, name, created_ms, settings, revision in rows[:limit]:
         room -= len(name) + len(settings) + ROW_OVERHEAD_BYTES
         if found and room < 0:
             break
-        found.append(BucketRow(BucketId(bucket_id), name, created_ms, settings))
+        found.append(BucketRow(BucketId(bucket_id), name, created_ms, settings, revision))
     return Buckets(tuple(found), len(rows) > len(found))

@@ -40,11 +40,12 @@ _VERSION_1: Final = (
         created_ms INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
     # --- names ------------------------------------------------------------------------------
-    # versioning: 0 = unversioned: a commit replaces the current version.
+    # versioning: 0 = unversioned: a commit replaces the current version. revision: of settings.
     """CREATE TABLE buckets (
         bucket INTEGER PRIMARY KEY AUTOINCREMENT, bucket_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-        versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL)""",
+        versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL,
+        revision INTEGER NOT NULL DEFAULT 1)""",
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
     """CREATE TABLE versions (

@@ -14,7 +14,13 @@ from common import limits
 from common.errors import NotFound, Outcome, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.http.records import Response
-from common.wire.messages.buckets import BucketCreate, BucketDelete, Buckets, BucketsList
+from common.wire.messages.buckets import (
+    FIRST_REVISION,
+    BucketCreate,
+    BucketDelete,
+    Buckets,
+    BucketsList,
+)
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
@@ -44,6 +50,7 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
         tenant,
         bucket_id,
         call.bucket,
+        FIRST_REVISION,
         BucketSettings(METADATA_VERSION, backend.now_ms()).pack(),
         backend.entropy,
     )
@@ -134,7 +141,9 @@ async def list_buckets(backend: Backend, call: Call) -> Response:
             BucketsList(call.tenant.tenant_id, params.prefix[:255], after[:255], room)
         )
         for row in reply.buckets:
-            opened = open_bucket_settings(call.tenant, row.bucket_id, row.name, row.settings)
+            opened = open_bucket_settings(
+                call.tenant, row.bucket_id, row.name, row.revision, row.settings
+            )
             rows.append((row.name, unpack_bucket(opened).created_ms))
         await trio.lowlevel.checkpoint()
         more = reply.truncated and bool(reply.buckets)

@@ -1,5 +1,7 @@
 """Tenants see their own and nothing else; buckets belong to one of them."""
 
+from dataclasses import replace
+
 import pytest
 from coordinator_rig import BUCKET, NATIVE, Gateway, page, running
 
@@ -18,6 +20,7 @@ async def test_a_connection_acts_only_for_tenants_it_opened(autojump_clock):
         for request in (
             m.BucketGet(other.tenant_id, BUCKET),
             m.BucketsList(other.tenant_id, "", "", 10),
+            m.BucketSettingsSet(other.tenant_id, BUCKET, BucketId(bytes(16)), 1, b""),
             m.ObjectGet(other.tenant_id, BUCKET, b"name", None, False, 0, 0),
             m.WriteStart(other.tenant_id, 1, 1, 1),
             m.ShardsReport(other.tenant_id, ()),
@@ -188,6 +191,52 @@ async def test_a_bucket_id_is_used_once(autojump_clock):
             await gateway.call(
                 m.BucketCreate(gateway.tenant_id, BucketId(made.bucket_id), "again", b"")
             )
+
+
+def settings_of(gateway, made, revision, settings, **fields):
+    given = {"bucket": made.name, "bucket_id": made.bucket_id, **fields}
+    return m.BucketSettingsSet(
+        gateway.tenant_id, expected_revision=revision, settings=settings, **given
+    )
+
+
+async def test_settings_are_set_by_whoever_read_them_last(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        made = await gateway.make_bucket()
+        assert made.revision == 1
+        first = settings_of(gateway, made, 1, b"first")
+        changed = await gateway.call(first)
+        assert changed == replace(made, settings=b"first", revision=2)
+        with pytest.raises(Refused, match="settings_changed"):
+            await gateway.call(settings_of(gateway, made, 1, b"second"))
+        with pytest.raises(Refused, match="settings_changed"):
+            await gateway.call(settings_of(gateway, made, 3, b"second"))
+        assert await gateway.call(first) == changed  # the same request, not known to be done
+        await gateway.call(settings_of(gateway, made, 2, b"second"))
+        with pytest.raises(Refused, match="settings_changed"):
+            await gateway.call(first)
+        await rig.restart()
+        await gateway.open()
+        found = await gateway.call(m.BucketGet(gateway.tenant_id, BUCKET))
+        assert found == replace(made, settings=b"second", revision=3)
+        listed = await gateway.call(m.BucketsList(gateway.tenant_id, "", "", 10))
+        assert [(row.settings, row.revision) for row in listed.buckets] == [(b"second", 3)]
+
+
+async def test_settings_are_set_in_the_bucket_that_they_were_sealed_for(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        made = await gateway.make_bucket()
+        for wrong in ({"bucket": "nothing"}, {"bucket_id": BucketId(bytes(16))}):
+            with pytest.raises(NotFound, match="no_such_bucket"):
+                await gateway.call(settings_of(gateway, made, 1, b"set", **wrong))
+        with pytest.raises(Refused, match="not_owner"):
+            await other.call(settings_of(other, made, 1, b"set"))
+        with pytest.raises(Refused, match="too_large"):
+            await gateway.call(settings_of(gateway, made, 1, bytes(256 * 1024 + 1)))
+        assert await gateway.call(m.BucketGet(gateway.tenant_id, BUCKET)) == made
 
 
 async def test_space_is_accounted_to_its_tenant(autojump_clock):

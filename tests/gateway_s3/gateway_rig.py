@@ -132,7 +132,7 @@ class MemoryDirectory:
         owner = self.owners.get(request.name)
         if owner is not None:
             raise Refused("bucket_owned" if owner[0] == request.tenant_id else "bucket_exists")
-        record = m.BucketRecord(request.bucket_id, request.name, self.now_ms(), request.settings)
+        record = m.BucketRecord(request.bucket_id, request.name, self.now_ms(), request.settings, 1)
         self.owners[request.name] = (request.tenant_id, record)
         return record
 
@@ -151,7 +151,7 @@ class MemoryDirectory:
 
     def on_buckets_list(self, request: m.BucketsList) -> m.Buckets:
         rows = [
-            m.BucketRow(record.bucket_id, record.name, record.created_ms, record.settings)
+            m.BucketRow(record.bucket_id, record.name, record.created_ms, record.settings, 1)
             for name, (owner, record) in sorted(self.owners.items())
             if owner == request.tenant_id
             and name.startswith(request.prefix)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from common.errors import PeerViolation
 from common.wire import messages as m
+from common.wire.messages.buckets import FIRST_REVISION
 
 
 def rolled_up(name: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
@@ -67,7 +68,17 @@ def _bucket(request: m.BucketGet, reply: m.BucketRecord) -> str:
 def _bucket_made(request: m.BucketCreate, reply: m.BucketRecord) -> str:
     if (reply.name, reply.bucket_id) != (request.name, request.bucket_id):
         return "bucket"
-    return "settings" if reply.settings != request.settings else ""
+    if (reply.settings, reply.revision) != (request.settings, FIRST_REVISION):
+        return "settings"
+    return ""
+
+
+def _settings_set(request: m.BucketSettingsSet, reply: m.BucketRecord) -> str:
+    if (reply.name, reply.bucket_id) != (request.bucket, request.bucket_id):
+        return "bucket"
+    if (reply.settings, reply.revision) != (request.settings, request.expected_revision + 1):
+        return "settings"
+    return ""
 
 
 def _buckets(request: m.BucketsList, reply: m.Buckets) -> str:
@@ -155,6 +166,7 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.ObjectsList: _listing,
     m.BucketGet: _bucket,
     m.BucketCreate: _bucket_made,
+    m.BucketSettingsSet: _settings_set,
     m.BucketsList: _buckets,
     m.UploadCreate: _upload_made,
     m.UploadGet: _upload,

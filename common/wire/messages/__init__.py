@@ -42,6 +42,7 @@ from common.wire.messages.buckets import (
     BucketRecord,
     BucketRow,
     Buckets,
+    BucketSettingsSet,
     BucketsList,
 )
 from common.wire.messages.cell import (
@@ -137,6 +138,7 @@ __all__ = [
     "BucketGet",
     "BucketRecord",
     "BucketRow",
+    "BucketSettingsSet",
     "Buckets",
     "BucketsList",
     "COMMITTED",

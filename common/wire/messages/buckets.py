@@ -6,21 +6,25 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from common import limits
 from common.wire.messages.base import Bucket, Done, Label, Reply, Request, Sealed, Tenant
 from common.wire.records import Max, Record
 
+FIRST_REVISION: Final = 1
+"""Of the settings that a bucket is made with; each change counts one up."""
+
 
 @dataclass(frozen=True, slots=True)
 class BucketRecord(Reply):
-    """A bucket. ``settings`` is sealed by the gateway."""
+    """A bucket. ``settings`` is sealed by the gateway, with its ``revision``."""
 
     bucket_id: Bucket
     name: Label
     created_ms: int
     settings: Sealed
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,13 @@ class BucketDelete(Request):
 
 @dataclass(frozen=True, slots=True)
 class BucketRow(Record):
-    """A row of a list of buckets. ``settings`` as in BucketRecord."""
+    """A row of a list of buckets. ``settings`` and ``revision`` as in BucketRecord."""
 
     bucket_id: Bucket
     name: Label
     created_ms: int
     settings: Sealed
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +90,19 @@ class BucketsList(Request):
     limit: int
     code: ClassVar[int] = 60
     reply: ClassVar[type[Reply]] = Buckets
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSettingsSet(Request):
+    """Replace a bucket's settings by compare-and-set: done only if their revision is
+    ``expected_revision`` and the bucket is still the one with this id. The new ones have the next
+    revision. Refused ``settings_changed`` otherwise; NotFound ``no_such_bucket``. The same request
+    again gives the same answer until the settings are set once more."""
+
+    tenant_id: Tenant
+    bucket: Label
+    bucket_id: Bucket
+    expected_revision: int
+    settings: Sealed
+    code: ClassVar[int] = 70
+    reply: ClassVar[type[Reply]] = BucketRecord

@@ -41,7 +41,7 @@ def in_progress(*rows: tuple[bytes, VersionId]) -> m.Uploads:
 
 
 def bucket_rows(*names: str) -> m.Buckets:
-    return m.Buckets(tuple(m.BucketRow(BUCKET, name, 0, b"") for name in names), True)
+    return m.Buckets(tuple(m.BucketRow(BUCKET, name, 0, b"", 1) for name in names), True)
 
 
 def parts(*numbers: int) -> m.Parts:
@@ -52,8 +52,10 @@ RECORD = m.ObjectRecord(BUCKET, ONE, 1, 0, 5, b"")
 GET = m.ObjectGet(TENANT, "bucket", b"name", ONE, False, 0, 0)
 PARTS = m.PartsList(TENANT, "bucket", b"name", ONE, 4, 3)
 NAMED = m.BucketGet(TENANT, "bucket")
-MADE = m.BucketRecord(BUCKET, "bucket", 0, b"sealed")
+MADE = m.BucketRecord(BUCKET, "bucket", 0, b"sealed", 1)
 CREATE = m.BucketCreate(TENANT, BUCKET, "bucket", b"sealed")
+SET = m.BucketSettingsSet(TENANT, "bucket", BUCKET, 6, b"sealed")
+CHANGED = replace(MADE, revision=7)
 BUCKETS = m.BucketsList(TENANT, "b", "ba", 3)
 BEGIN = m.UploadCreate(TENANT, "bucket", b"name", ONE, b"", BUCKET)
 BEGUN = m.UploadRecord(BUCKET, ONE, 0, b"")
@@ -81,6 +83,7 @@ DONE = m.DeleteResult("")
         (PARTS, parts(5, 6, 9)),
         (NAMED, MADE),
         (CREATE, MADE),
+        (SET, CHANGED),
         (BUCKETS, bucket_rows("baa", "bb")),
         (BEGIN, BEGUN),
         (LOOK, BEGUN),
@@ -126,6 +129,12 @@ def test_an_answer_to_the_question_is_taken(request_: m.Request, reply: m.Reply)
         (CREATE, replace(MADE, bucket_id=OTHER), "bucket"),
         (CREATE, replace(MADE, name="other"), "bucket"),
         (CREATE, replace(MADE, settings=b"others"), "settings"),
+        (CREATE, replace(MADE, revision=2), "settings"),
+        (SET, replace(CHANGED, bucket_id=OTHER), "bucket"),
+        (SET, replace(CHANGED, name="other"), "bucket"),
+        (SET, replace(CHANGED, settings=b"others"), "settings"),
+        (SET, replace(CHANGED, revision=6), "settings"),
+        (SET, replace(CHANGED, revision=8), "settings"),
         (BUCKETS, bucket_rows("ba"), "names"),
         (BUCKETS, bucket_rows("c"), "names"),
         (BUCKETS, bucket_rows("bc", "bb"), "order"),

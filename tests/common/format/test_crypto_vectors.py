@@ -78,7 +78,7 @@ def test_sealed_records():
     part = (*place, v["part_number"], unhex(v["part_id"]))
     manifest, empty = manifest_of(v["manifest"]), manifest_of(v["empty_manifest"])
     access_key = fmt.AccessKeyRecord(v["secret"], v["created_ms"])
-    opaque, settings = unhex(v["opaque"]), (bucket, v["bucket_name"])
+    opaque, settings = unhex(v["opaque"]), (bucket, v["bucket_name"], v["revision"])
     cases = {
         "manifest": (fmt.seal_manifest, fmt.open_manifest, place, manifest),
         "empty_manifest": (fmt.seal_manifest, fmt.open_manifest, place, empty),
