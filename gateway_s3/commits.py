@@ -24,6 +24,7 @@ from common.format.manifest import (
     seal_manifest,
     seal_summary,
 )
+from common.format.objects import ObjectMetadata, summary_of
 from common.ids import BucketId, VersionId, lease_of
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
@@ -35,7 +36,6 @@ from gateway_s3.errors import (
     S3Error,
 )
 from gateway_s3.lookup import find_object
-from gateway_s3.metadata import ObjectMetadata, summary_of
 from gateway_s3.request.conditions import WriteCondition
 
 C = TypeVar("C")

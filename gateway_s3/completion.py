@@ -11,9 +11,7 @@ from functools import partial
 
 from common import limits
 from common.format.manifest import MANIFEST_VERSION, Manifest
-from gateway_s3 import errors
-from gateway_s3.errors import S3Error
-from gateway_s3.metadata import (
+from common.format.objects import (
     METADATA_VERSION,
     Checksum,
     ObjectMetadata,
@@ -21,6 +19,8 @@ from gateway_s3.metadata import (
     pack_parts,
     part_spans,
 )
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Algorithm, combine, composite, encode
 from gateway_s3.uploads import Part, Upload
 from gateway_s3.xml.read import NamedPart

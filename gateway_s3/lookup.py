@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import Manifest, open_manifest
+from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway_s3.backend import Backend
-from gateway_s3.metadata import ObjectMetadata, unpack_object
 from gateway_s3.request.ranges import Span
 
 

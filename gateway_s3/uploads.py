@@ -17,6 +17,13 @@ from common.format.manifest import (
     open_upload,
     seal_part,
 )
+from common.format.objects import (
+    METADATA_VERSION,
+    PartMetadata,
+    UploadInfo,
+    unpack_part,
+    unpack_upload,
+)
 from common.ids import VERSION_ID_BYTES, BucketId, VersionId
 from common.wire.messages.multipart import (
     PartCommit,
@@ -32,13 +39,6 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.commits import entries_of
 from gateway_s3.errors import S3Error
-from gateway_s3.metadata import (
-    METADATA_VERSION,
-    PartMetadata,
-    UploadInfo,
-    unpack_part,
-    unpack_upload,
-)
 from gateway_s3.request.checksums import Algorithm
 from gateway_s3.request.numbers import parse_number
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from email.utils import formatdate
 
+from common.format.objects import Checksum
 from common.http.records import Headers, Response
-from gateway_s3.metadata import Checksum
 from gateway_s3.request.checksums import Algorithm, Type
 from gateway_s3.xml.write import CONTENT_TYPE
 

@@ -13,6 +13,7 @@ import trio
 from common import limits
 from common.errors import NotFound, Outcome, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
+from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket
 from common.http.records import Response
 from common.wire.messages.buckets import (
     FIRST_REVISION,
@@ -26,7 +27,6 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import xml_response
-from gateway_s3.metadata import METADATA_VERSION, BucketSettings, unpack_bucket
 from gateway_s3.names import check_bucket_name
 from gateway_s3.request.listing_params import list_buckets_params, make_token
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import Response
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -25,7 +26,6 @@ from gateway_s3.copying import (
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, xml_response
 from gateway_s3.lookup import Found
-from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata
 from gateway_s3.request.checksums import Algorithm, encode, parse_algorithm
 from gateway_s3.request.conditions import WriteCondition, write_condition
 from gateway_s3.request.copy_source import CopySource

@@ -16,6 +16,7 @@ import trio
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import open_summary
+from common.format.objects import unpack_summary
 from common.http.records import Response
 from common.ids import BucketId
 from common.wire.messages.multipart import Uploads, UploadsList
@@ -23,7 +24,6 @@ from common.wire.messages.objects import ListedObject, Listing, ObjectsList
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import type_text, xml_response
-from gateway_s3.metadata import unpack_summary
 from gateway_s3.request.listing_params import (
     invalid,
     list_objects_params,

@@ -11,6 +11,7 @@ from typing import Final
 from common import limits
 from common.errors import NotFound, Refused
 from common.format.manifest import seal_manifest, seal_summary, seal_upload
+from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
 from common.http.records import Response
 from common.ids import BucketId
 from common.wire.messages.multipart import ChosenPart, UploadAbort, UploadComplete, UploadCreate
@@ -24,7 +25,6 @@ from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
 from gateway_s3.lookup import find_object
-from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
 from gateway_s3.request.checksums import Algorithm, Type, encode, expected_checksum, upload_checksum
 from gateway_s3.request.conditions import WriteCondition, write_condition
 from gateway_s3.request.headers import content_headers, user_metadata

@@ -6,6 +6,7 @@ Source: Amazon S3 API Reference, PutObject, DeleteObject, DeleteObjects.
 from __future__ import annotations
 
 from common.errors import NotFound, Refused
+from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import Response
 from common.ids import VersionId
 from common.wire.messages.objects import Committed, Condition, Deleted, DeleteItem, ObjectsDelete
@@ -21,7 +22,6 @@ from gateway_s3.commits import (
 from gateway_s3.documents import read_document
 from gateway_s3.errors import NO_SUCH_VERSION, S3Error, from_error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
-from gateway_s3.metadata import METADATA_VERSION, Checksum, ObjectMetadata
 from gateway_s3.names import check_key
 from gateway_s3.request.checksums import encode
 from gateway_s3.request.conditions import WriteCondition, write_condition

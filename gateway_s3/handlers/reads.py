@@ -16,6 +16,13 @@ from prometheus_client import Counter
 
 from common import limits
 from common.errors import NotFound, Unavailable
+from common.format.objects import (
+    Checksum,
+    ObjectMetadata,
+    PartSpan,
+    part_count,
+    part_spans,
+)
 from common.http.records import Headers, Response
 from common.ports import Buffer
 from gateway_s3 import errors
@@ -23,13 +30,6 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
 from gateway_s3.lookup import Found, find_object
-from gateway_s3.metadata import (
-    Checksum,
-    ObjectMetadata,
-    PartSpan,
-    part_count,
-    part_spans,
-)
 from gateway_s3.request.checksums import Algorithm, encode
 from gateway_s3.request.conditions import Decision, range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata

@@ -1,4 +1,4 @@
-"""Frozen bytes of what a gateway seals inside manifests, summaries, uploads and buckets."""
+"""Frozen bytes of what a gateway seals inside manifests, summaries, uploads and bucket settings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from common.errors import Corrupt
+from common.format import objects
 from common.format.manifest import MAX_SUMMARY_PLAINTEXT_BYTES
 from common.limits import MAX_OBJECT_BYTES
 from common.wire.records import MAX_UINT
-from gateway_s3 import metadata
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "gateway-records.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "object-records.json").read_text())
 UNPACK = {
-    "ObjectMetadata": metadata.unpack_object,
-    "ObjectSummary": metadata.unpack_summary,
-    "UploadInfo": metadata.unpack_upload,
-    "PartMetadata": metadata.unpack_part,
-    "BucketSettings": metadata.unpack_bucket,
+    "ObjectMetadata": objects.unpack_object,
+    "ObjectSummary": objects.unpack_summary,
+    "UploadInfo": objects.unpack_upload,
+    "PartMetadata": objects.unpack_part,
+    "BucketSettings": objects.unpack_bucket,
 }
 
 
@@ -45,5 +45,5 @@ def test_every_record_is_frozen() -> None:
 @pytest.mark.fault("M8")
 def test_the_longest_summary_fits_its_limit() -> None:
     etag = "f" * 32 + "-10000"
-    longest = metadata.ObjectSummary(1, etag, MAX_OBJECT_BYTES, MAX_UINT, "x" * 32, True)
+    longest = objects.ObjectSummary(1, etag, MAX_OBJECT_BYTES, MAX_UINT, "x" * 32, True)
     assert len(longest.pack()) <= MAX_SUMMARY_PLAINTEXT_BYTES // 2

@@ -1,7 +1,7 @@
-"""What the gateway itself keeps with an object, an upload and a part: packed records that are
-sealed inside manifests and summaries, so that no coordinator or cell ever reads them.
+"""Metadata of objects, uploads, parts and buckets: records that are sealed inside manifests,
+summaries and settings, so that no coordinator or cell ever reads them.
 
-Source: docs/s3-compatibility.md, "What is kept with an object".
+Source: docs/object-format.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Headers: TypeAlias = Annotated[tuple[HeaderText, ...], Max(2 * limits.MAX_HTTP_H
 
 @dataclass(frozen=True, slots=True)
 class Checksum(Record):
-    """A checksum as S3 shows it. ``value``: base64, and ``-<parts>`` behind a composite one."""
+    """A checksum of an object. ``value``: base64, and ``-<parts>`` behind a composite one."""
 
     algorithm: Annotated[str, Max(32)]
     value: Annotated[str, Max(128)]
@@ -35,7 +35,7 @@ class Checksum(Record):
 
 @dataclass(frozen=True, slots=True)
 class ObjectMetadata(Record):
-    """What a version of an object has beside its bytes (``Manifest.metadata``).
+    """Metadata of a version of an object (``Manifest.metadata``).
 
     ``modified_ms``: when a gateway made it, by its clock, unix milliseconds.
     ``headers``: the content headers; ``user``: user metadata, names with ``x-amz-meta-``.
@@ -55,7 +55,7 @@ class ObjectMetadata(Record):
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary(Record):
-    """What a listing row shows beside the name."""
+    """The facts that a listing row shows beside the name."""
 
     version: int
     etag: Annotated[str, Max(64)]
@@ -67,8 +67,8 @@ class ObjectSummary(Record):
 
 @dataclass(frozen=True, slots=True)
 class UploadInfo(Record):
-    """What an upload in parts was begun with. ``algorithm``: the checksum the client asked for,
-    or empty: then CRC64NVME is computed."""
+    """Headers and checksum that an upload in parts was begun with. ``algorithm``: the one that the
+    client asked for, or empty: then CRC64NVME is computed."""
 
     version: int
     headers: Headers
@@ -79,8 +79,7 @@ class UploadInfo(Record):
 
 @dataclass(frozen=True, slots=True)
 class PartMetadata(Record):
-    """What a part has beside its bytes (``Manifest.metadata`` of the part). ``modified_ms``: as of
-    an object."""
+    """Metadata of a part (``Manifest.metadata`` of the part). ``modified_ms``: as of an object."""
 
     version: int
     md5: Annotated[bytes, Size(16)]
@@ -91,7 +90,7 @@ class PartMetadata(Record):
 
 @dataclass(frozen=True, slots=True)
 class BucketSettings(Record):
-    """What is kept with a bucket. ``created_ms``: when a gateway made it, by its clock, unix
+    """Settings of a bucket. ``created_ms``: when a gateway made it, by its clock, unix
     milliseconds."""
 
     version: int
