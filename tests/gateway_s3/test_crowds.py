@@ -47,7 +47,7 @@ class Town:
         """A connection of the crowd on which one request has begun."""
         network = self.cluster.swarm.node("crowd").world.network
         stream = await network.connect(Address(GATEWAY, S3_PORT), pin=None)
-        signed = self.crowd._sign(method, path, "", "UNSIGNED-PAYLOAD", {})
+        signed = self.crowd.sign(method, path, "", "UNSIGNED-PAYLOAD", {})
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in {**headers, **signed}.items()]
         await stream.send([("\r\n".join(lines) + "\r\n\r\n").encode()])

@@ -201,7 +201,7 @@ async def cut_upload(
     """Begin a PUT, send some of its body, and go."""
     network = cluster.swarm.node("rude").world.network
     stream = await network.connect(Address("gateway-0", S3_PORT), pin=None)
-    headers = client._sign("PUT", path, "", "UNSIGNED-PAYLOAD", {})
+    headers = client.sign("PUT", path, "", "UNSIGNED-PAYLOAD", {})
     lines = [f"PUT {path} HTTP/1.1", f"content-length: {promised}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     await stream.send([("\r\n".join(lines) + "\r\n\r\n").encode(), bytes(sent)])
@@ -259,7 +259,7 @@ async def test_a_gateway_that_stops_says_so_first_and_ends_what_has_begun(
 
         assert (await health()).status_code == 200
         reader = await network.connect(Address("gateway-0", S3_PORT), pin=None)
-        headers = client._sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
+        headers = client.sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
         lines = [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join(["GET /bucket/key HTTP/1.1", *lines]) + "\r\n\r\n"
         await reader.send([head.encode()])
@@ -291,7 +291,7 @@ async def test_a_client_that_does_not_read_does_not_keep_a_gateway_from_stopping
         await good(client, "PUT", "/bucket/key", body=content(6 * MIB))
         network = cluster.swarm.node("watcher").world.network
         reader = await network.connect(Address("gateway-0", S3_PORT), pin=None)
-        headers = client._sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
+        headers = client.sign("GET", "/bucket/key", "", "UNSIGNED-PAYLOAD", {})
         lines = [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join(["GET /bucket/key HTTP/1.1", *lines]) + "\r\n\r\n"
         await reader.send([head.encode()])

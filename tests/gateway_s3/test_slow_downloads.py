@@ -17,7 +17,7 @@ async def download_slowly(cluster, client, path, meanwhile):
     """Read 512 KiB every 20 s; ``meanwhile`` runs after the first. Returns the body."""
     network = cluster.swarm.node("slow").world.network
     stream = await network.connect(Address("gateway-0", S3_PORT), pin=None)
-    signed = client._sign("GET", path, "", "UNSIGNED-PAYLOAD", {})
+    signed = client.sign("GET", path, "", "UNSIGNED-PAYLOAD", {})
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in signed.items())]
     await stream.send([("\r\n".join(lines) + "\r\n\r\n").encode()])
     received = bytearray()
