@@ -14,15 +14,14 @@ from common.errors import AlvearyError
 from common.limits import ORDER_TIME_KEPT_EVERY_S, TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
-from coordinator import order_time
 from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
-from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
-from coordinator.store import leases, purge, rings
+from coordinator.store import leases, order_time, purge, rings
 from coordinator.store.history import History
 from coordinator.store.leases import LeaseBook
+from coordinator.store.order_time import OrderTime
 from coordinator.store.purge import Grace, Purged
 
 REFRESH_S: Final = 1.0

@@ -58,7 +58,6 @@ from common.wire.messages.writing import (
     WriteAbandon,
     WriteStart,
 )
-from coordinator import order_time
 from coordinator.api.app import Api, advertised_url, is_wildcard
 from coordinator.api.status import Status
 from coordinator.config import Config
@@ -68,7 +67,6 @@ from coordinator.handlers.gateways import GatewayHandlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.metrics import Metrics
-from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
 from coordinator.rounds import Rounds
@@ -79,9 +77,10 @@ from coordinator.secrets import (
     note_store_begun,
     write_operator_file,
 )
-from coordinator.store import cells, history, leases, rings
+from coordinator.store import cells, history, leases, order_time, rings
 from coordinator.store.history import History, Kept, NumberedStore
 from coordinator.store.leases import LeaseBook
+from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
 from coordinator.store_health import WatchedStore
 

@@ -17,6 +17,7 @@ import trio
 from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
 from common.limits import COORDINATOR_LEAST_FREE_BYTES
 from common.ports import Disk, Log, Sql, Store
+from coordinator.store.schema import touch
 
 T = TypeVar("T")
 
@@ -33,11 +34,6 @@ WHAT_TO_DO: Final = (
     "the store is damaged and answers nothing: stop the coordinator, keep its directory, look at"
     " the disk, and put a backup back (docs/operations.md)"
 )
-
-
-def touch(sql: Sql) -> None:
-    """Write, and change nothing."""
-    sql.execute("UPDATE counters SET value = value WHERE name = 'sequence'")
 
 
 class WatchedStore:

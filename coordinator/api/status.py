@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 import trio
 
-from common.ports import Address, Sql
+from common.ports import Address
 from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import Metrics
 from coordinator.policy.history import Standing
+from coordinator.store import schema
 from coordinator.store.cells import Cell, CellState
+from coordinator.store.counts import count
 from coordinator.store.history import History
 from coordinator.store.leases import LeaseBook
 from coordinator.store.rings import Ring
@@ -30,72 +31,6 @@ READABLE: Final = frozenset(
 )
 MAX_RINGS_TOLD: Final = 1000
 """In one answer; ``rings_total`` says how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
-    ``segments_lost``: those that lack so many that they can be read no more."""
-
-    missing_shards: int
-    segments_at_risk: int
-    segments_lost: int
-    suspect_shards: int
-    queued_deletes: int
-    tenants: int
-    objects: int
-    logical_bytes: int
-    store_bytes: int
-
-
-_GONE: Final = """
-    WITH gone AS (
-        SELECT rs.ring, count(*) AS slots FROM cells c JOIN ring_slots rs ON rs.cell = c.cell
-        WHERE c.removed_ms > 0 GROUP BY rs.ring)"""
-_LOST_BY_RING: Final = f"""{_GONE}
-    SELECT count(*) FROM gone g JOIN rings r ON r.ring = g.ring
-    JOIN segments s ON s.ring = g.ring WHERE g.slots > r.n - r.k"""
-_LOST_BY_SHARD: Final = f"""{_GONE}
-    SELECT count(*) FROM (
-        SELECT m.segment_id FROM missing_shards m
-        JOIN segments s ON s.segment_id = m.segment_id JOIN rings r ON r.ring = s.ring
-        JOIN ring_slots rs ON rs.ring = s.ring AND rs.slot = m.slot
-        JOIN cells c ON c.cell = rs.cell LEFT JOIN gone g ON g.ring = s.ring
-        WHERE coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
-        HAVING sum(coalesce(c.removed_ms, 0) = 0) + coalesce(max(g.slots), 0)
-            > max(r.n) - max(r.k))"""
-
-
-def _count_lost(sql: Sql) -> int:
-    """Segments of which fewer than k shards are left: their cells lost them or were removed. All
-    segments are looked at only where whole rings are lost."""
-    lost = sum(sql.execute(each).fetchone()[0] for each in (_LOST_BY_RING, _LOST_BY_SHARD))
-    return int(lost)
-
-
-def count(sql: Sql) -> Counts:
-    """Read the numbers."""
-    missing, at_risk = sql.execute(
-        "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
-    ).fetchone()
-    suspect = sql.execute("SELECT count(*) FROM suspect_shards").fetchone()[0]
-    deletes = sql.execute("SELECT count(*) FROM deletes").fetchone()[0]
-    number, objects, size = sql.execute(
-        "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
-    ).fetchone()
-    pages = sql.execute("PRAGMA page_count").fetchone()[0]
-    page_bytes = sql.execute("PRAGMA page_size").fetchone()[0]
-    return Counts(
-        missing,
-        at_risk,
-        _count_lost(sql),
-        suspect,
-        deletes,
-        number,
-        objects,
-        size,
-        pages * page_bytes,
-    )
 
 
 def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
@@ -261,7 +196,7 @@ class Status:
     async def health(self) -> dict[str, Any]:
         """Whether the coordinator does its work, in a few numbers."""
         if not self._store.damage:
-            await self._store.read(lambda sql: sql.execute("SELECT 1").fetchone())
+            await self._store.read(schema.look)
         now = trio.current_time()
         states = Counter(
             self._membership.state(cell, now).value for cell in self._membership.cells.values()

@@ -26,11 +26,11 @@ from common.wire.messages.membership import (
 )
 from coordinator.hints import LOOK_AGAIN_S, Queue
 from coordinator.membership import Membership
-from coordinator.order_time import OrderTime
 from coordinator.policy.history import Standing
 from coordinator.store import cells, segments
 from coordinator.store.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
 from coordinator.store.history import History
+from coordinator.store.order_time import OrderTime
 
 _HEARTBEATS: Final = "heartbeats"
 

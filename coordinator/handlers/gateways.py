@@ -60,11 +60,11 @@ from common.wire.messages.writing import (
 )
 from coordinator.hints import Queue, Queues
 from coordinator.membership import Membership
-from coordinator.order_time import OrderTime
 from coordinator.readers import Readers
 from coordinator.store import buckets, leases, listing, multipart, objects, segments, tenants
 from coordinator.store.leases import LivingLease
 from coordinator.store.objects import Stored
+from coordinator.store.order_time import OrderTime
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)

@@ -209,11 +209,12 @@ def join(
     if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= MAX_CELLS:
         raise Refused("too_many_cells")
     site, host = row[0] or site, row[1] or host
-    cursor = sql.execute(
-        "INSERT INTO cells (cell_id, site, host, joined_ms) VALUES (?, ?, ?, ?)",
-        (cell_id, site, host, now_ms),
-    )
-    return cursor.lastrowid, site, host
+    number = sql.execute(
+        "INSERT INTO cells (cell_id, site, host, joined_ms, facts) VALUES (?, ?, ?, ?, ?)"
+        " RETURNING cell",
+        (cell_id, site, host, now_ms, b""),
+    ).fetchone()[0]
+    return number, site, host
 
 
 def load(sql: Sql, now: float) -> list[Cell]:

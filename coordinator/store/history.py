@@ -264,11 +264,11 @@ class NumberedStore:
 
             def begin(sql: Sql) -> Run:
                 begun = next_number(sql, "commit")
-                cursor = sql.execute(
-                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?)",
+                number = sql.execute(
+                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?) RETURNING run",
                     (run_id, begun, now_ms),
-                )
-                return Run(cursor.lastrowid, run_id, begun)
+                ).fetchone()[0]
+                return Run(number, run_id, begun)
 
             self._history.begun(await self._store.transact(begin))
 

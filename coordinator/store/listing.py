@@ -19,6 +19,7 @@ from common.ports import Sql
 from common.wire.messages.multipart import UploadRow, Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
 from coordinator.store import buckets
+from coordinator.store.dialect import THEN_JOIN
 
 ROW_OVERHEAD_BYTES = 64
 """What a row takes on the wire beside its name and summary, at most."""
@@ -123,7 +124,7 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
         rows: Any = sql.execute(
             "SELECT c.name, v.version_id, c.sequence, v.created_ms, v.size, v.summary"
             f" FROM (SELECT name, sequence FROM current WHERE bucket = ? AND {within}"
-            " ORDER BY name LIMIT ?) c CROSS JOIN versions v ON v.sequence = c.sequence",
+            f" ORDER BY name LIMIT ?) c {THEN_JOIN} versions v ON v.sequence = c.sequence",
             (bucket.bucket, start, *parameters, page.limit + 1),
         )
         for name, version_id, sequence, created_ms, size, summary in rows:

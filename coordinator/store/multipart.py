@@ -141,9 +141,11 @@ def commit_part(
     sequence = next_number(sql, "sequence")
     segments.register(sql, tenant, writer, sequence, content, now_ms)
     sql.execute(
-        "INSERT OR REPLACE INTO parts"
+        "INSERT INTO parts"
         " (upload, part_number, part_id, sequence, size, pages, created_ms, sealed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (upload, part_number) DO UPDATE SET"
+        " part_id = excluded.part_id, sequence = excluded.sequence, size = excluded.size,"
+        " pages = excluded.pages, created_ms = excluded.created_ms, sealed = excluded.sealed",
         (
             upload,
             request.part_number,

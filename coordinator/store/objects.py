@@ -286,9 +286,9 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> Found:
 
 def _pages(sql: Sql, owner: int, first: int, last: int) -> tuple[PlacedPage, ...]:
     rows = sql.execute(
-        "SELECT number, start, extents FROM pages WHERE owner = ?1 AND start <= ?3"
-        " AND start + size > ?2 AND number >= ?4 ORDER BY number LIMIT ?5",
-        (owner, first, last, _page_at(sql, owner, first), MAX_PAGES_PER_REPLY),
+        "SELECT number, start, extents FROM pages WHERE owner = ? AND start <= ?"
+        " AND start + size > ? AND number >= ? ORDER BY number LIMIT ?",
+        (owner, last, first, _page_at(sql, owner, first), MAX_PAGES_PER_REPLY),
     )
     pages: list[PlacedPage] = []
     extents = 0

@@ -45,9 +45,10 @@ def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list
     added = []
     for cells in plan.new:
         number = sql.execute(
-            "INSERT INTO rings (k, n, quorum, is_open, created_ms) VALUES (?, ?, ?, 1, ?)",
+            "INSERT INTO rings (k, n, quorum, is_open, created_ms) VALUES (?, ?, ?, 1, ?)"
+            " RETURNING ring",
             (redundancy.k, redundancy.n, redundancy.quorum, now_ms),
-        ).lastrowid
+        ).fetchone()[0]
         sql.executemany(
             "INSERT INTO ring_slots VALUES (?, ?, ?)",
             [(number, slot, cell) for slot, cell in enumerate(cells)],

@@ -15,34 +15,36 @@ from typing import Final
 
 from common.errors import BadConfig
 from common.ports import Sql
+from coordinator.store import dialect
+from coordinator.store.dialect import BY_KEY, NUMBERED
 
 _VERSION_1: Final = (
-    "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    f"CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) {BY_KEY}",
+    f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
     "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
-    """CREATE TABLE runs (
-        run INTEGER PRIMARY KEY, run_id BLOB NOT NULL UNIQUE, begun INTEGER NOT NULL,
+    f"""CREATE TABLE runs (
+        run {NUMBERED}, run_id BLOB NOT NULL UNIQUE, begun INTEGER NOT NULL,
         started_ms INTEGER NOT NULL)""",
     # What peers have seen of other histories. accepted: an operator has given that run up.
-    """CREATE TABLE told_positions (
+    f"""CREATE TABLE told_positions (
         run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
-        accepted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
+        accepted INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
     # --- who --------------------------------------------------------------------------------
-    """CREATE TABLE tenants (
-        tenant INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id BLOB NOT NULL UNIQUE,
+    f"""CREATE TABLE tenants (
+        tenant {NUMBERED}, tenant_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
         objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
         uploads INTEGER NOT NULL DEFAULT 0)""",
-    """CREATE TABLE access_keys (
+    f"""CREATE TABLE access_keys (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
-        created_ms INTEGER NOT NULL) WITHOUT ROWID""",
+        created_ms INTEGER NOT NULL) {BY_KEY}""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
     # --- names ------------------------------------------------------------------------------
     # versioning: 0 = unversioned: a commit replaces the current version. revision: of settings.
-    """CREATE TABLE buckets (
-        bucket INTEGER PRIMARY KEY AUTOINCREMENT, bucket_id BLOB NOT NULL UNIQUE,
+    f"""CREATE TABLE buckets (
+        bucket {NUMBERED}, bucket_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL,
         revision INTEGER NOT NULL DEFAULT 1)""",
@@ -54,67 +56,67 @@ _VERSION_1: Final = (
         dropped INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         summary BLOB NOT NULL, sealed BLOB NOT NULL)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence) WHERE dropped = 0",
-    """CREATE TABLE current (
+    f"""CREATE TABLE current (
         bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,
-        PRIMARY KEY (bucket, name)) WITHOUT ROWID""",
+        PRIMARY KEY (bucket, name)) {BY_KEY}""",
     """CREATE TABLE uploads (
         upload INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         upload_id BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL)""",
     "CREATE UNIQUE INDEX uploads_by_name ON uploads (bucket, name, upload_id)",
     # sequence owns the part's pages.
-    """CREATE TABLE parts (
+    f"""CREATE TABLE parts (
         upload INTEGER NOT NULL, part_number INTEGER NOT NULL, part_id BLOB NOT NULL,
         sequence INTEGER NOT NULL, size INTEGER NOT NULL, pages INTEGER NOT NULL,
         created_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
-        PRIMARY KEY (upload, part_number)) WITHOUT ROWID""",
+        PRIMARY KEY (upload, part_number)) {BY_KEY}""",
     # --- data -------------------------------------------------------------------------------
     # owner: the sequence of a version or a part. extents: a packed Page record.
-    """CREATE TABLE pages (
+    f"""CREATE TABLE pages (
         owner INTEGER NOT NULL, number INTEGER NOT NULL, start INTEGER NOT NULL,
         size INTEGER NOT NULL, extents BLOB NOT NULL,
-        PRIMARY KEY (owner, number)) WITHOUT ROWID""",
+        PRIMARY KEY (owner, number)) {BY_KEY}""",
     # refs: extents of versions and parts (dropped ones too) that lie in the segment.
-    """CREATE TABLE segments (
+    f"""CREATE TABLE segments (
         segment_id BLOB PRIMARY KEY, tenant INTEGER NOT NULL, ring INTEGER NOT NULL,
         segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
-        shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE missing_shards (
+        shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) {BY_KEY}""",
+    f"""CREATE TABLE missing_shards (
         segment_id BLOB NOT NULL, slot INTEGER NOT NULL, since_ms INTEGER NOT NULL,
-        PRIMARY KEY (segment_id, slot)) WITHOUT ROWID""",
+        PRIMARY KEY (segment_id, slot)) {BY_KEY}""",
     # What readers complained of; nobody acts on it before the cell itself was asked.
-    """CREATE TABLE suspect_shards (
+    f"""CREATE TABLE suspect_shards (
         segment_id BLOB NOT NULL, slot INTEGER NOT NULL, reason TEXT NOT NULL,
-        since_ms INTEGER NOT NULL, PRIMARY KEY (segment_id, slot)) WITHOUT ROWID""",
+        since_ms INTEGER NOT NULL, PRIMARY KEY (segment_id, slot)) {BY_KEY}""",
     # Never to be committed (again), though their write lease is alive.
-    """CREATE TABLE abandoned (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, segment_id BLOB NOT NULL UNIQUE)""",
+    f"""CREATE TABLE abandoned (
+        number {NUMBERED}, segment_id BLOB NOT NULL UNIQUE)""",
     # Versions (kind 0) and parts (kind 1) whose pages are still to be worked off.
-    """CREATE TABLE dropped (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL,
+    f"""CREATE TABLE dropped (
+        number {NUMBERED}, owner INTEGER NOT NULL,
         kind INTEGER NOT NULL)""",
-    """CREATE TABLE deletes (
+    f"""CREATE TABLE deletes (
         cell INTEGER NOT NULL, segment_id BLOB NOT NULL, slot INTEGER NOT NULL,
-        PRIMARY KEY (cell, segment_id, slot)) WITHOUT ROWID""",
+        PRIMARY KEY (cell, segment_id, slot)) {BY_KEY}""",
     # Leases that are alive. A number given out that has no row has ended, for good.
     # tenant: on whose account, where its owner acts for several.
     "CREATE TABLE leases (lease INTEGER PRIMARY KEY, owner BLOB NOT NULL,"
     " tenant INTEGER NOT NULL, opened_ms INTEGER NOT NULL)",
     # --- places -----------------------------------------------------------------------------
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
-    """CREATE TABLE invites (
+    f"""CREATE TABLE invites (
         secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,
-        uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE cells (
-        cell INTEGER PRIMARY KEY, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
+        uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) {BY_KEY}""",
+    f"""CREATE TABLE cells (
+        cell {NUMBERED}, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
         host TEXT NOT NULL, joined_ms INTEGER NOT NULL,
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
-        facts BLOB NOT NULL DEFAULT x'', removed_ms INTEGER NOT NULL DEFAULT 0)""",
-    """CREATE TABLE rings (
-        ring INTEGER PRIMARY KEY, k INTEGER NOT NULL, n INTEGER NOT NULL,
+        facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0)""",
+    f"""CREATE TABLE rings (
+        ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,
         quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL)""",
-    """CREATE TABLE ring_slots (
+    f"""CREATE TABLE ring_slots (
         ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
-        PRIMARY KEY (ring, slot)) WITHOUT ROWID""",
+        PRIMARY KEY (ring, slot)) {BY_KEY}""",
 )
 
 MIGRATIONS: Final = (_VERSION_1,)
@@ -131,14 +133,14 @@ def migrate(sql: Sql) -> int:
     Raises:
         BadConfig: ``store_too_new``: a newer coordinator has written it.
     """
-    found: int = sql.execute("PRAGMA user_version").fetchone()[0]
+    found = dialect.version(sql)
     if found > SCHEMA_VERSION:
         raise BadConfig("store_too_new", found=found, known=SCHEMA_VERSION)
     for version in range(found, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             sql.execute(statement)
     if found != SCHEMA_VERSION:
-        sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        dialect.set_version(sql, SCHEMA_VERSION)
     return found
 
 
@@ -156,3 +158,13 @@ def counter_value(sql: Sql, counter: str) -> int:
     row = sql.execute("SELECT value FROM counters WHERE name = ?", (counter,)).fetchone()
     value: int = row[0]
     return value
+
+
+def touch(sql: Sql) -> None:
+    """Write, and change nothing."""
+    sql.execute("UPDATE counters SET value = value WHERE name = 'sequence'")
+
+
+def look(sql: Sql) -> None:
+    """Read something, and nothing of interest."""
+    sql.execute("SELECT 1").fetchone()

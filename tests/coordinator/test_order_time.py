@@ -12,7 +12,7 @@ from common.limits import (
     ORDER_LIFETIME_S,
     ORDER_TIME_AHEAD_S,
 )
-from coordinator.order_time import OrderTime, keep, start
+from coordinator.store.order_time import OrderTime, keep, start
 from coordinator.store.schema import migrate
 from sim.stores import connect_in_memory
 

@@ -30,8 +30,8 @@ def start(sql: Sql, wall_s: float) -> int:
 def keep(sql: Sql, order_time_s: int) -> None:
     """Keep a number that order time will not reach before this is called again."""
     sql.execute(
-        "UPDATE counters SET value = max(value, ?) WHERE name = 'order_time'",
-        (order_time_s + ORDER_TIME_AHEAD_S,),
+        "UPDATE counters SET value = ? WHERE name = 'order_time' AND value < ?",
+        (order_time_s + ORDER_TIME_AHEAD_S, order_time_s + ORDER_TIME_AHEAD_S),
     )
 
 
