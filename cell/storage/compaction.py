@@ -172,7 +172,7 @@ class Compaction:
                 else:
                     copies.append((name, entry, await copy_shard(self._storage, file, header)))
             except Corrupt:
-                await self._mark_bad(name, entry)
+                await self._storage.quarantine(name, entry, "leaf_mismatch")
                 failure = BadShardMet()
             except (AlvearyError, BadShardMet) as error:
                 failure = error
@@ -227,19 +227,7 @@ class Compaction:
             if entry.bad:
                 await self._drop_bad(name, entry)
             else:
-                await self._mark_bad(name, entry)
+                await self._storage.quarantine(name, entry, "leaf_mismatch")
                 are_all_known = False
         if not are_all_known:
             raise BadShardMet
-
-    async def _mark_bad(self, name: ShardKey, entry: Entry) -> None:
-        index, holds = self._storage.index, self._storage.holds
-        self._storage.log.error(
-            "shard_bad", segment=name[0], slot=name[1], volume=entry.volume, reason="leaf_mismatch"
-        )
-        await holds.take([name])
-        try:
-            if await index.find(name) == entry:
-                index.mark_bad(name, entry)
-        finally:
-            holds.give_back(name)

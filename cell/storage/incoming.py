@@ -9,7 +9,7 @@ from cell.storage.reservation import Reservation
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing
 from cell.storage.writer import Job
-from common.crypto.digest import leaf, shard_root
+from common.crypto.digest import ShardDigests, leaf
 from common.errors import Corrupt, Refused, Unavailable
 from common.format.volume import (
     Kind,
@@ -119,8 +119,8 @@ class Upload:
             raise Refused("upload_over")
         if self._received != self._shard_bytes:
             raise Refused("upload_incomplete", received=self._received, size=self._shard_bytes)
-        leaves = b"".join(self._leaves)
-        if shard_root(self._unit_bytes, self._shard_bytes, leaves) != root:
+        digests = ShardDigests(self._unit_bytes, self._shard_bytes, b"".join(self._leaves))
+        if not digests.belong_to(root):
             raise Corrupt("root_mismatch")
         self.is_busy = True
         await storage.holds.take([self.key])
@@ -130,9 +130,7 @@ class Upload:
             if known is not None and not known.bad:
                 self.abort()
                 return
-            record = FinishedShard(
-                storage, self.key, self._unit_bytes, self._shard_bytes, root, leaves, known
-            )
+            record = FinishedShard(storage, self.key, digests, root, known)
             job = Job(
                 0,
                 record.build,

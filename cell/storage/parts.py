@@ -12,6 +12,7 @@ from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Writer
+from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Refused
 from common.format.volume import (
     NO_DIGEST,
@@ -50,12 +51,23 @@ class Storage:
             raise Refused("shard_exists")
         return entry
 
+    async def quarantine(self, key: ShardKey, entry: Entry, reason: str) -> None:
+        """Serve a shard that failed its check no more, and have it reported, unless it was
+        replaced or deleted meanwhile."""
+        self.log.error("shard_bad", segment=key[0], slot=key[1], volume=entry.volume, reason=reason)
+        await self.holds.take([key])
+        try:
+            if await self.index.find(key) == entry:
+                self.index.mark_bad(key, entry)
+        finally:
+            self.holds.give_back(key)
+
 
 class FinishedShard:
     """The last step of writing a shard: its header, and what happens once it is durable.
 
     Args:
-        leaves: of all units.
+        digests: those of its units.
         replaced: the bad entry that it takes the place of.
     """
 
@@ -63,18 +75,14 @@ class FinishedShard:
         self,
         storage: Storage,
         key: ShardKey,
-        unit_bytes: int,
-        shard_bytes: int,
+        digests: ShardDigests,
         root: bytes,
-        leaves: bytes,
         replaced: Entry | None,
     ) -> None:
         self._storage = storage
         self._key = key
-        self._unit_bytes = unit_bytes
-        self._shard_bytes = shard_bytes
+        self._digests = digests
         self._root = root
-        self._leaves = leaves
         self._replaced = replaced
         self._sequence = storage.index.take_sequence()
 
@@ -82,23 +90,24 @@ class FinishedShard:
         self, volume: Growing, offset: int, *, data: memoryview | None = None
     ) -> Sequence[Buffer]:
         """Header and leaves; with ``data`` the whole record."""
-        is_single = len(self._leaves) == DIGEST_BYTES
+        digests = self._digests
+        is_single = len(digests.leaves) == DIGEST_BYTES
         header = RecordHeader(
             Kind.SHARD,
             volume.number,
             offset,
             self._sequence,
-            record_bytes_of(self._unit_bytes, self._shard_bytes),
+            record_bytes_of(digests.unit_bytes, digests.shard_bytes),
             volume.durable_below,
             *self._key,
-            self._unit_bytes,
-            self._shard_bytes,
+            digests.unit_bytes,
+            digests.shard_bytes,
             self._root,
-            self._leaves if is_single else NO_DIGEST,
+            digests.leaves if is_single else NO_DIGEST,
         )
         parts: list[Buffer] = [pack_record(volume.key, header)]
         if not is_single:
-            parts.append(self._leaves)
+            parts.append(digests.leaves)
         if data is not None:
             plain = len(data) + sum(map(len, parts))
             parts += [data, _ZEROS[: padding_bytes(plain)]]
@@ -112,8 +121,8 @@ class FinishedShard:
                 volume.number,
                 offset,
                 self._sequence,
-                self._unit_bytes,
-                self._shard_bytes,
+                self._digests.unit_bytes,
+                self._digests.shard_bytes,
                 self._root,
             )
             self._storage.index.add(self._key, entry, self._replaced)

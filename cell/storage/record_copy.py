@@ -13,7 +13,7 @@ from cell.storage.reservation import Reservation
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing
 from cell.storage.writer import Job
-from common.crypto.digest import leaf, shard_root
+from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt
 from common.format.volume import (
     HEADER_BYTES,
@@ -23,7 +23,6 @@ from common.format.volume import (
     leaves_bytes,
     pack_record,
     padding_bytes,
-    unit_count,
 )
 from common.ids import DIGEST_BYTES
 from common.limits import KIB, MAX_UNITS_PER_READ_BYTES
@@ -91,45 +90,39 @@ async def copy_shard(storage: Storage, file: File, header: RecordHeader) -> Copy
         Corrupt: ``leaf_mismatch``, ``read_error``: it is bad.
         Unavailable: the copy cannot be written.
     """
-    leaves = await _read_leaves(file, header)
+    digests = await _read_digests(file, header)
     if header.record_bytes > WHOLE_BYTES:
-        return await _copy_by_units(storage, file, header, leaves)
+        return await _copy_by_units(storage, file, header, digests)
     start = header.offset + data_offset(header.unit_bytes, header.shard_bytes)
     data = await file.read(start, header.shard_bytes)
-    _check(data, header, leaves, 0)
+    if not digests.hold(0, digests.units, data):
+        raise Corrupt("leaf_mismatch")
     written = data_offset(header.unit_bytes, header.shard_bytes) + len(data)
-    front = [leaves] if len(leaves) > DIGEST_BYTES else []
-    copy = Copy(storage, header, [*front, data, bytes(padding_bytes(written))])
+    padding = bytes(padding_bytes(written))
+    copy = Copy(storage, header, [*_stored_leaves(digests), data, padding])
     copy.append()
     return copy
 
 
-async def _read_leaves(file: File, header: RecordHeader) -> bytes:
+async def _read_digests(file: File, header: RecordHeader) -> ShardDigests:
     leaves = header.leaf
     size = leaves_bytes(header.unit_bytes, header.shard_bytes)
     if size:
         leaves = await file.read(header.offset + HEADER_BYTES, size)
-    if (
-        len(leaves) != unit_count(header.unit_bytes, header.shard_bytes) * DIGEST_BYTES
-        or shard_root(header.unit_bytes, header.shard_bytes, leaves) != header.root
-    ):
+    digests = ShardDigests(header.unit_bytes, header.shard_bytes, leaves)
+    if not digests.belong_to(header.root):
         raise Corrupt("leaf_mismatch")
-    return leaves
+    return digests
 
 
-def _check(data: bytes, header: RecordHeader, leaves: bytes, first: int) -> None:
-    """Units from number ``first`` on must have their leaves."""
-    wanted = min(len(data), header.shard_bytes - first * header.unit_bytes)
-    if not data or len(data) != wanted:
-        raise Corrupt("leaf_mismatch")
-    view = memoryview(data)
-    for start in range(0, len(data), header.unit_bytes):
-        at = (first + start // header.unit_bytes) * DIGEST_BYTES
-        if leaf(view[start : start + header.unit_bytes]) != leaves[at : at + DIGEST_BYTES]:
-            raise Corrupt("leaf_mismatch")
+def _stored_leaves(digests: ShardDigests) -> list[Buffer]:
+    """The leaves that stand behind a header: that of a single unit stands in it."""
+    return [digests.leaves] if len(digests.leaves) > DIGEST_BYTES else []
 
 
-async def _copy_by_units(storage: Storage, file: File, header: RecordHeader, leaves: bytes) -> Copy:
+async def _copy_by_units(
+    storage: Storage, file: File, header: RecordHeader, digests: ShardDigests
+) -> Copy:
     volume, offset = place = await Reservation(storage.writer, header).make()
     try:
         first_byte = data_offset(header.unit_bytes, header.shard_bytes)
@@ -139,7 +132,8 @@ async def _copy_by_units(storage: Storage, file: File, header: RecordHeader, lea
             for at in range(0, header.shard_bytes, step):
                 length = min(step, header.shard_bytes - at)
                 data = await file.read(header.offset + first_byte + at, length)
-                _check(data, header, leaves, at // header.unit_bytes)
+                if not digests.hold(at // header.unit_bytes, units_at_once, data):
+                    raise Corrupt("leaf_mismatch")
                 parts: list[Buffer] = [data]
                 if at + length == header.shard_bytes:
                     parts.append(bytes(padding_bytes(first_byte + header.shard_bytes)))
@@ -147,6 +141,6 @@ async def _copy_by_units(storage: Storage, file: File, header: RecordHeader, lea
     except AlvearyError:
         storage.writer.give_up(volume, offset)
         raise
-    copy = Copy(storage, header, [leaves] if len(leaves) > DIGEST_BYTES else [])
+    copy = Copy(storage, header, _stored_leaves(digests))
     copy.put_at(place)
     return copy

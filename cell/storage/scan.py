@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from common.crypto.digest import leaf, shard_root
+from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import (
     HEADER_BYTES,
@@ -17,10 +17,8 @@ from common.format.volume import (
     data_offset,
     find_records,
     leaves_bytes,
-    unit_count,
     unpack_record,
 )
-from common.ids import DIGEST_BYTES
 from common.limits import KIB, MIB
 from common.ports import File
 
@@ -119,19 +117,16 @@ async def is_whole(file: File, header: RecordHeader) -> bool:
     """
     assert header.kind is Kind.SHARD
     unit_bytes, shard_bytes = header.unit_bytes, header.shard_bytes
-    units = unit_count(unit_bytes, shard_bytes)
     leaves = header.leaf
-    if units > 1:
-        size = leaves_bytes(unit_bytes, shard_bytes)
+    if size := leaves_bytes(unit_bytes, shard_bytes):
         leaves = await read_steadily(file, header.offset + HEADER_BYTES, size)
-    if len(leaves) != units * DIGEST_BYTES:
-        return False
-    if shard_root(unit_bytes, shard_bytes, leaves) != header.root:
+    digests = ShardDigests(unit_bytes, shard_bytes, leaves)
+    if not digests.belong_to(header.root):
         return False
     begin = header.offset + data_offset(unit_bytes, shard_bytes)
-    for unit in range(units):
+    for unit in range(digests.units):
         length = min(unit_bytes, shard_bytes - unit * unit_bytes)
         data = await read_steadily(file, begin + unit * unit_bytes, length)
-        if leaf(data) != leaves[unit * DIGEST_BYTES : (unit + 1) * DIGEST_BYTES]:
+        if not digests.hold(unit, 1, data):
             return False
     return True

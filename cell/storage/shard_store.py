@@ -22,7 +22,7 @@ from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Job, Writer
-from common.crypto.digest import leaf, shard_root
+from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.volume import (
     HEADER_BYTES,
@@ -32,9 +32,7 @@ from common.format.volume import (
     pack_record,
     record_bytes_of,
     shape_is_valid,
-    unit_count,
 )
-from common.ids import DIGEST_BYTES
 from common.limits import MAX_UNITS_PER_READ_BYTES
 from common.ports import Buffer, Log, World
 from common.tasks import go_on
@@ -133,10 +131,8 @@ class ShardStore:
         shard_bytes = len(data)
         if not shape_is_valid(unit_bytes, shard_bytes):
             raise Refused("bad_shape", unit_bytes=unit_bytes, shard_bytes=shard_bytes)
-        leaves = b"".join(
-            [leaf(data[at : at + unit_bytes]) for at in range(0, shard_bytes, unit_bytes)]
-        )
-        if shard_root(unit_bytes, shard_bytes, leaves) != root:
+        digests = ShardDigests.of(unit_bytes, shard_bytes, data)
+        if not digests.belong_to(root):
             raise Corrupt("root_mismatch")
         await self.index.wait_room()
         await self.holds.take([key])
@@ -147,7 +143,7 @@ class ShardStore:
                 return
             length = record_bytes_of(unit_bytes, shard_bytes)
             await self.space.take(length)
-            record = FinishedShard(self.parts, key, unit_bytes, shard_bytes, root, leaves, known)
+            record = FinishedShard(self.parts, key, digests, root, known)
             job = Job(length, partial(record.build, data=data), record.after, key=key)
             self.writer.submit(job)
             is_queued = True
@@ -264,7 +260,7 @@ class ShardStore:
             except NotFound:
                 continue  # compaction moved it meanwhile
             except Corrupt as error:
-                await self._quarantine(key, entry, error)
+                await self.parts.quarantine(key, entry, error.reason)
                 raise
             return entry, data, leaves
         raise Corrupt("read_error")
@@ -280,44 +276,29 @@ class ShardStore:
         for attempt in range(READ_TRIES):
             try:
                 async with self.volumes.opened(entry.volume) as file:
-                    leaves = self._leaves.get(key, entry)
-                    if leaves is None and unit_count(unit_bytes, shard_bytes) > 1:
-                        size = leaves_bytes(unit_bytes, shard_bytes)
+                    digests = self._leaves.get(key, entry)
+                    if digests is None and (size := leaves_bytes(unit_bytes, shard_bytes)):
                         leaves = await file.read(entry.leaves_offset, size)
-                        self._check_root(key, entry, leaves)
+                        digests = ShardDigests(unit_bytes, shard_bytes, leaves)
+                        self._check_root(key, entry, digests)
                     data = await file.read(entry.data_offset + start, end - start)
-                if leaves is None:
-                    leaves = leaf(data)
-                    self._check_root(key, entry, leaves)
-                elif len(data) != end - start or not _units_hold(data, unit_bytes, leaves, first):
+                if digests is None:
+                    digests = ShardDigests.of(unit_bytes, shard_bytes, data)
+                    self._check_root(key, entry, digests)
+                elif not digests.hold(first, count, data):
                     raise Corrupt("leaf_mismatch")
             except Corrupt:
                 if attempt + 1 == READ_TRIES:
                     raise
                 continue
-            return data, leaves if want_leaves else b""
+            return data, digests.leaves if want_leaves else b""
         raise AssertionError("unreachable")
 
-    def _check_root(self, key: ShardKey, entry: Entry, leaves: bytes) -> None:
-        if len(leaves) % DIGEST_BYTES or entry.root != shard_root(
-            entry.unit_bytes, entry.shard_bytes, leaves
-        ):
+    def _check_root(self, key: ShardKey, entry: Entry, digests: ShardDigests) -> None:
+        if not digests.belong_to(entry.root):
             raise Corrupt("leaf_mismatch")
-        if len(leaves) > DIGEST_BYTES:
-            self._leaves.remember(key, entry, leaves)
-
-    async def _quarantine(self, key: ShardKey, entry: Entry, error: Corrupt) -> None:
-        """What failed its check is not served any more, and reported."""
-        self._log.error(
-            "shard_bad", segment=key[0], slot=key[1], volume=entry.volume, reason=error.reason
-        )
-        await self.holds.take([key])
-        try:
-            now = await self.index.find(key)
-            if now == entry:
-                self.index.mark_bad(key, entry)
-        finally:
-            self.holds.give_back(key)
+        if digests.units > 1:
+            self._leaves.remember(key, entry, digests)
 
     # --- facts ---------------------------------------------------------------------------------
 
@@ -339,13 +320,3 @@ class ShardStore:
             medium_free_bytes=self.space.medium_free_bytes,
             lost_shards=self.lost_shards,
         )
-
-
-def _units_hold(data: bytes, unit_bytes: int, leaves: bytes, first: int) -> bool:
-    view = memoryview(data)
-    at = first * DIGEST_BYTES
-    for start in range(0, len(data), unit_bytes):
-        if leaf(view[start : start + unit_bytes]) != leaves[at : at + DIGEST_BYTES]:
-            return False
-        at += DIGEST_BYTES
-    return True

@@ -6,7 +6,8 @@ Source: docs/crypto.md, "Digests".
 from __future__ import annotations
 
 import struct
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from blake3 import blake3
 
@@ -37,6 +38,64 @@ def shard_root(unit_bytes: int, shard_bytes: int, leaves: bytes) -> bytes:
     assert len(leaves) % DIGEST_BYTES == 0
     head = _ROOT_HEAD.pack(unit_bytes, shard_bytes, len(leaves) // DIGEST_BYTES)
     return blake3(head + leaves, derive_key_context=_ROOT_CONTEXT).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDigests:
+    """What the units of one shard must hash to.
+
+    ``unit_bytes``: of every unit but the last. ``shard_bytes``: of all units. ``leaves``: one for
+    each unit, in order, joined; they may be trusted where they :meth:`belong_to` the root.
+    """
+
+    unit_bytes: int
+    shard_bytes: int
+    leaves: bytes
+
+    @classmethod
+    def of(cls, unit_bytes: int, shard_bytes: int, units: Buffer) -> Self:
+        """Hash a whole shard.
+
+        Args:
+            units: all of its units, joined. Where bytes are missing, the digests do not belong to
+                the shard's root.
+        """
+        view = memoryview(units)
+        leaves = [leaf(view[at : at + unit_bytes]) for at in range(0, len(view), unit_bytes)]
+        return cls(unit_bytes, shard_bytes, b"".join(leaves))
+
+    @property
+    def units(self) -> int:
+        """How many units the shard has."""
+        return -(-self.shard_bytes // self.unit_bytes)
+
+    @property
+    def root(self) -> bytes:
+        """The root of the shard, 32 bytes."""
+        return shard_root(self.unit_bytes, self.shard_bytes, self.leaves)
+
+    def belong_to(self, root: bytes) -> bool:
+        """Whether these are as many leaves as the shard has units, and hash to its root."""
+        return len(self.leaves) == self.units * DIGEST_BYTES and self.root == root
+
+    def hold(self, first: int, count: int, units: Buffer) -> bool:
+        """Whether these bytes are units ``first`` to ``first + count - 1``, whole and unchanged.
+
+        Args:
+            first: number of the first unit.
+            count: how many; fewer at the end of the shard.
+            units: joined.
+        """
+        step, leaves = self.unit_bytes, self.leaves
+        if not 0 < len(units) == min(count * step, self.shard_bytes - first * step):
+            return False
+        view = memoryview(units)
+        at = first * DIGEST_BYTES
+        for start in range(0, len(view), step):
+            if leaf(view[start : start + step]) != leaves[at : at + DIGEST_BYTES]:
+                return False
+            at += DIGEST_BYTES
+        return True
 
 
 def page_digest(page: Page) -> bytes:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from cell.storage.shards import Entry
 from cell.storage.volumes import volume_path
-from common.crypto.digest import leaf, shard_root
+from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, Kind, unpack_head, unpack_record
-from common.ids import DIGEST_BYTES
 from sim.checkers.ownership import CELL_STORE, MOST_SHOWN, STATE_BAD, rows
 from sim.cluster import Cluster
 from sim.world import SimNode
@@ -71,13 +70,12 @@ def _is_there(node: SimNode, name: tuple[bytes, int], entry: Entry) -> bool:
         )
     except Corrupt:
         return False
-    unit = entry.unit_bytes
     data = content[entry.data_offset : entry.data_offset + entry.shard_bytes]
-    leaves = b"".join(leaf(data[at : at + unit]) for at in range(0, len(data), unit))
+    digests = ShardDigests.of(entry.unit_bytes, entry.shard_bytes, data)
     stored = bytes(content[entry.leaves_offset : entry.data_offset])
     return (
         header.kind is Kind.SHARD
         and (header.segment_id, header.slot, header.sequence) == (*name, entry.sequence)
-        and shard_root(unit, entry.shard_bytes, leaves) == entry.root
-        and (len(leaves) == DIGEST_BYTES or stored.startswith(leaves))
+        and digests.belong_to(entry.root)
+        and (digests.units == 1 or stored.startswith(digests.leaves))
     )

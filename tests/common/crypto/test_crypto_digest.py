@@ -3,9 +3,10 @@
 import dataclasses
 import itertools
 
+import pytest
 from blake3 import blake3
 
-from common.crypto.digest import leaf, page_digest, shard_root
+from common.crypto.digest import ShardDigests, leaf, page_digest, shard_root
 from common.wire.messages.writing import Extent, Page
 
 LEAVES = [leaf(bytes([number])) for number in range(3)]
@@ -32,6 +33,53 @@ def test_a_root_binds_sizes_number_order_and_content_of_its_units():
         shard_root(64, 192, b""),
     ]
     assert len(set(roots)) == len(roots)
+
+
+UNITS = bytes(range(64)) * 2 + b"end"
+DIGESTS = ShardDigests.of(64, len(UNITS), UNITS)
+
+
+def test_digests_belong_to_the_root_of_their_shard_and_to_no_other():
+    leaves = DIGESTS.leaves
+    root = shard_root(64, len(UNITS), leaves)
+    assert DIGESTS.units == 3
+    assert DIGESTS.belong_to(root)
+    others = [
+        ShardDigests.of(64, len(UNITS), UNITS[:-1]),
+        ShardDigests.of(64, len(UNITS), UNITS[:-3]),
+        ShardDigests.of(64, len(UNITS), b""),
+        ShardDigests(64, len(UNITS), leaves[:-1]),
+        ShardDigests(64, len(UNITS), leaves[:-32]),
+        ShardDigests(64, len(UNITS), leaves + leaves[:32]),
+        ShardDigests(64, len(UNITS) + 1, leaves),
+        ShardDigests(32, len(UNITS), leaves),
+    ]
+    assert not any(each.belong_to(root) for each in others)
+    miscounted = [others[at] for at in (1, 2, 4, 5)]
+    assert not any(each.belong_to(each.root) for each in miscounted)
+
+
+def test_units_hold_where_they_are_whole_unchanged_and_in_their_place():
+    for first, count, start, end in ((0, 1, 0, 64), (1, 1, 64, 128), (2, 1, 128, 131)):
+        assert DIGESTS.hold(first, count, UNITS[start:end])
+    assert DIGESTS.hold(0, 3, UNITS)
+    assert DIGESTS.hold(1, 2, memoryview(UNITS)[64:])
+    assert DIGESTS.hold(1, 9, UNITS[64:]), "fewer at the end of the shard"
+    assert not DIGESTS.hold(0, 1, UNITS[64:128][::-1])
+    assert not DIGESTS.hold(2, 1, UNITS[:3])
+    assert not DIGESTS.hold(0, 2, UNITS[:64]), "fewer than asked"
+    assert not DIGESTS.hold(0, 1, UNITS[:128]), "more than asked"
+    assert not DIGESTS.hold(0, 1, UNITS[:63])
+    assert not DIGESTS.hold(3, 1, b"")
+    assert not DIGESTS.hold(0, 0, b"")
+
+
+@pytest.mark.parametrize("at", range(0, len(UNITS), 17))
+def test_every_changed_byte_is_found(at: int):
+    changed = bytearray(UNITS)
+    changed[at] ^= 1
+    assert not DIGESTS.hold(0, 3, changed)
+    assert not ShardDigests.of(64, len(UNITS), changed).belong_to(DIGESTS.root)
 
 
 def test_a_root_is_never_the_leaf_or_page_digest_of_the_same_bytes():
