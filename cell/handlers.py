@@ -38,9 +38,6 @@ UPLOAD_IDLE_S: Final = 120.0
 """An upload that nobody goes on with for so long is dropped."""
 _UPLOADS: Final = "uploads"
 
-ORDERED: Final = frozenset({ShardOpen, ShardAppend, ShardFinish, ShardAbort})
-"""Carried out in the order sent, those of one upload."""
-
 
 class Handlers:
     """Answers the requests of callers.

@@ -14,7 +14,7 @@ import trio
 
 from cell.config import Config
 from cell.coordinators import Coordinators
-from cell.handlers import ORDERED, Handlers
+from cell.handlers import Handlers
 from cell.identity import load_identity, write_whole
 from cell.metrics import Metrics
 from cell.positions import Positions
@@ -104,7 +104,6 @@ async def serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
-        ordered=ORDERED,
         recognise=handlers.recognise,
         reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
     )

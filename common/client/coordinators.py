@@ -29,9 +29,8 @@ from common.limits import (
 from common.ports import Address, Log
 from common.rpc.peers import PeerConnection, PeerPool
 from common.rpc.protocol.positions import Known
-from common.wire import messages
 from common.wire.control import tenant_message
-from common.wire.messages.base import Request
+from common.wire.messages.base import Idempotency, Request, TenantRequest, TenantScope
 from common.wire.messages.writing import Lease, LeaseRenew, TenantOpen
 
 FIRST_PAUSE_S: Final = 0.05
@@ -49,37 +48,6 @@ ELSEWHERE_REASONS: Final = frozenset(
     {"wrong_server_key", "wrong_answer", "bad_grant", "segment_id_repeated"}
 )
 """Violations of one coordinator that say nothing of the others."""
-
-ASKING: Final[frozenset[type[Request]]] = frozenset(
-    {
-        messages.Ping,
-        messages.GatewayPresence,
-        messages.AccessKeyGet,
-        messages.WriteStart,
-        messages.ObjectGet,
-        messages.ObjectsList,
-        messages.BucketGet,
-        messages.BucketsList,
-        messages.UploadGet,
-        messages.PartsList,
-        messages.UploadsList,
-    }
-)
-"""Requests that change nothing."""
-
-REPEATABLE: Final[frozenset[type[Request]]] = ASKING | {
-    TenantOpen,
-    LeaseRenew,
-    messages.WriteAbandon,
-    messages.ObjectCommit,
-    messages.BucketSettingsSet,
-    messages.UploadCreate,
-    messages.PartCommit,
-    messages.UploadComplete,
-    messages.ShardsReport,
-}
-"""Requests that may be made again when it is not known whether they were carried out: those that
-ask, and those with an id by which a second one is recognised."""
 
 _OPENED: Final = "tenants_opened"
 
@@ -164,7 +132,7 @@ class Directory:
                     raise
                 last: AlvearyError = error
             except Outcome as error:
-                if type(request) not in REPEATABLE:
+                if request.idempotency is Idempotency.ONCE:
                     if trio.current_time() >= deadline:
                         self._note_unanswered(request, error)
                     raise
@@ -172,12 +140,12 @@ class Directory:
             except PeerViolation as error:
                 if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
                     raise
-                if error.reason != "wrong_server_key" and type(request) not in REPEATABLE:
+                if error.reason != "wrong_server_key" and request.idempotency is Idempotency.ONCE:
                     raise
                 last = error
             if trio.current_time() + pause_s >= deadline:
                 self._note_unanswered(request, last)
-                if isinstance(last, Outcome) and type(request) in ASKING:
+                if isinstance(last, Outcome) and request.idempotency is Idempotency.ASKS:
                     raise Unavailable(last.reason, **last.fields) from last
                 raise last
             if self._current == which:
@@ -214,7 +182,7 @@ class Directory:
             await self._open_tenants(connection, request)
         if scope.cancelled_caught:
             raise Unavailable("call_timeout", timeout_s=left_s)
-        if type(request) in ASKING:
+        if request.idempotency is Idempotency.ASKS:
             timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         try:
             reply, _ = await connection.call(request, timeout_s=timeout_s)
@@ -239,10 +207,9 @@ class Directory:
 
     async def _open_tenants(self, connection: PeerConnection, request: Request) -> None:
         """Make the connection act for whom a request is made."""
-        tenant_id = getattr(request, "tenant_id", None)
-        if tenant_id is not None and type(request) is not TenantOpen:
-            await self._open_tenant(connection, tenant_id)
-        if type(request) is messages.AccessKeyGet:
+        if isinstance(request, TenantRequest):
+            await self._open_tenant(connection, request.tenant_id)
+        elif request.tenant_scope is TenantScope.ALL:
             await self._open_all(connection)
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:

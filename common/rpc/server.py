@@ -10,7 +10,6 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import trio
@@ -128,9 +127,6 @@ class PeerServer:
         buffer_budget_bytes: memory for requests being received and carried out, and for replies
             being made and sent, of all connections together (half for each). Over it, nothing
             more is read from the sockets.
-        ordered: requests that are carried out one after another, in the order they came, as long
-            as their ``lane`` is the same; all others run at the same time.
-        lane: what tells apart the ordered requests of one connection.
         recognise: looks at each request of a stranger before it is carried out, of a large one
             before its payload is received, and introduces the caller if the request shows that it
             is known. Handlers may do so, too. Without it, whoever proved a key is known.
@@ -146,8 +142,6 @@ class PeerServer:
         entropy: Entropy,
         log: Log,
         buffer_budget_bytes: int,
-        ordered: frozenset[type[Request]] = frozenset(),
-        lane: Callable[[Any], Hashable] = attrgetter("upload"),
         recognise: Recognise | None = None,
         reply_payload_bytes: Mapping[type[Request], int] | None = None,
     ) -> None:
@@ -157,8 +151,6 @@ class PeerServer:
         self.log = log
         self.memory = Memory(buffer_budget_bytes)
         self.recognise = recognise
-        self.ordered = ordered
-        self.lane = lane
         self.reply_payload_bytes = reply_payload_bytes or {}
         self._open: dict[_ServerConnection, None] = {}
         """In the order in which they came."""
@@ -269,7 +261,7 @@ class _Call:
         self.replies = replies
         self.reply_bytes = 0
         """Of that share of the memory for replies."""
-        self.lane: Hashable = None
+        self.lane = request.lane
         self.cancelled = False
 
 
@@ -546,8 +538,7 @@ class _ServerConnection:
         call = _Call(event.call_id, event.request, event.payload, share, size, replies)
         self._charged = None
         self._calls[event.call_id] = call
-        if type(call.request) in self._server.ordered:
-            call.lane = self._server.lane(call.request)
+        if call.lane is not None:
             behind = self._lanes.get(call.lane)
             if behind is not None:
                 behind.append(call)

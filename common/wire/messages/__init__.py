@@ -18,6 +18,7 @@ from common.wire.messages.base import (
     Done,
     Endpoint,
     Id16,
+    Idempotency,
     Label,
     Name,
     OrderBytes,
@@ -32,6 +33,8 @@ from common.wire.messages.base import (
     ShardName,
     Summary,
     Tenant,
+    TenantRequest,
+    TenantScope,
     Token,
     Version,
 )
@@ -123,7 +126,7 @@ from common.wire.messages.writing import (
 _ALL = [
     each
     for each in globals().values()
-    if isinstance(each, type) and issubclass(each, Request) and each is not Request
+    if isinstance(each, type) and issubclass(each, Request) and each not in (Request, TenantRequest)
 ]
 REQUESTS: Final[Mapping[int, type[Request]]] = {request.code: request for request in _ALL}
 assert len(REQUESTS) == len(_ALL), "two requests share a code"
@@ -163,6 +166,7 @@ __all__ = [
     "HeartbeatReply",
     "HeldShard",
     "Id16",
+    "Idempotency",
     "Label",
     "Lease",
     "LeaseRenew",
@@ -211,6 +215,8 @@ __all__ = [
     "SwarmState",
     "Tenant",
     "TenantOpen",
+    "TenantRequest",
+    "TenantScope",
     "Token",
     "UploadAbort",
     "UploadComplete",

@@ -5,8 +5,10 @@ Source: docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TypeAlias
+from enum import Enum
+from typing import Annotated, ClassVar, Final, TypeAlias
 
 from common import limits
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
@@ -55,12 +57,65 @@ class Reply(Record):
     __slots__ = ()
 
 
+class Idempotency(Enum):
+    """What a caller may do that does not know whether its request was carried out."""
+
+    ASKS = "asks"
+    """It changes nothing: make it again, or give it up."""
+    REPEATABLE = "repeatable"
+    """Made twice, it does no more than once: an id in it, or what it sets, shows that."""
+    ONCE = "once"
+    """A second one might do more: whoever made the request has to look."""
+
+
+class TenantScope(Enum):
+    """Which tenants a connection must be open for when a request is made."""
+
+    NONE = "-"
+    NAMED = "one"
+    """The tenant in the request."""
+    ALL = "all"
+    """Every tenant that the caller holds the key of: whose the matter is shows in the reply."""
+
+
 class Request(Record):
-    """Base of requests: a code on the wire and the reply that answers it."""
+    """Base of requests: each message says everything that is known of it.
+
+    Attributes:
+        code: its number on the wire.
+        reply: what answers it.
+        idempotency: whether it may be made again.
+        tenant_scope: for whom the connection must be open.
+    """
 
     __slots__ = ()
     code: ClassVar[int]
     reply: ClassVar[type[Reply]]
+    idempotency: ClassVar[Idempotency]
+    tenant_scope: ClassVar[TenantScope]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" in vars(cls):  # else the base of some messages
+            missing = [name for name in _DECLARED if not hasattr(cls, name)]
+            assert not missing, f"{cls.__name__} must declare {missing}"
+
+    @property
+    def lane(self) -> Hashable:
+        """Requests with equal lanes are carried out one after another, in the order in which they
+        came on their connection. None: at the same time as any other."""
+        return None
+
+
+_DECLARED: Final = ("reply", "idempotency", "tenant_scope")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRequest(Request):
+    """Base of requests on behalf of one tenant."""
+
+    tenant_id: Tenant
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +138,8 @@ class Ping(Request):
 
     code: ClassVar[int] = 1
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from common import limits
-from common.wire.messages.base import Bucket, Done, Label, Reply, Request, Sealed, Tenant
+from common.wire.messages.base import (
+    Bucket,
+    Done,
+    Idempotency,
+    Label,
+    Reply,
+    Sealed,
+    TenantRequest,
+)
 from common.wire.records import Max, Record
 
 FIRST_REVISION: Final = 1
@@ -28,37 +36,37 @@ class BucketRecord(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class BucketCreate(Request):
+class BucketCreate(TenantRequest):
     """Bucket names are unique in the swarm. Refused ``bucket_exists`` (another tenant's) or
     ``bucket_owned`` (this tenant's)."""
 
-    tenant_id: Tenant
     bucket_id: Bucket
     name: Label
     settings: Sealed
     code: ClassVar[int] = 57
     reply: ClassVar[type[Reply]] = BucketRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
-class BucketGet(Request):
+class BucketGet(TenantRequest):
     """NotFound ``no_such_bucket``; Refused ``not_owner``."""
 
-    tenant_id: Tenant
     name: Label
     code: ClassVar[int] = 58
     reply: ClassVar[type[Reply]] = BucketRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
-class BucketDelete(Request):
+class BucketDelete(TenantRequest):
     """Uploads in progress are dropped with it. Refused ``bucket_not_empty`` while it has objects,
     versions, or more parts in progress than one upload may have."""
 
-    tenant_id: Tenant
     name: Label
     code: ClassVar[int] = 59
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +89,28 @@ class Buckets(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class BucketsList(Request):
+class BucketsList(TenantRequest):
     """The tenant's buckets with names > ``after`` and this prefix."""
 
-    tenant_id: Tenant
     prefix: Label
     after: Label
     limit: int
     code: ClassVar[int] = 60
     reply: ClassVar[type[Reply]] = Buckets
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
-class BucketSettingsSet(Request):
+class BucketSettingsSet(TenantRequest):
     """Replace a bucket's settings by compare-and-set: done only if their revision is
     ``expected_revision`` and the bucket is still the one with this id. The new ones have the next
     revision. Refused ``settings_changed`` otherwise; NotFound ``no_such_bucket``. The same request
     again gives the same answer until the settings are set once more."""
 
-    tenant_id: Tenant
     bucket: Label
     bucket_id: Bucket
     expected_revision: int
     settings: Sealed
     code: ClassVar[int] = 70
     reply: ClassVar[type[Reply]] = BucketRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from common import limits
-from common.wire.messages.base import CellFacts, Digest, Done, OrderBytes, Reply, Request
+from common.wire.messages.base import (
+    CellFacts,
+    Digest,
+    Done,
+    Idempotency,
+    OrderBytes,
+    Reply,
+    Request,
+    TenantScope,
+)
 from common.wire.records import Max
 
 
@@ -26,10 +35,25 @@ class ShardPut(Request):
     root: Digest
     code: ClassVar[int] = 16
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
+
+
+class ShardUploadRequest(Request):
+    """Base of requests about one upload of a shard: carried out in the order sent."""
+
+    __slots__ = ()
+    upload: int
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
+
+    @property
+    def lane(self) -> int:
+        """The upload, by the caller's number."""
+        return self.upload
 
 
 @dataclass(frozen=True, slots=True)
-class ShardOpen(Request):
+class ShardOpen(ShardUploadRequest):
     """Begin to upload a shard of exactly ``shard_bytes`` in units of ``unit_bytes`` (the last
     may be shorter). ``upload`` is the caller's number for it, unique on its connection; the upload
     dies with the connection."""
@@ -40,10 +64,11 @@ class ShardOpen(Request):
     shard_bytes: int
     code: ClassVar[int] = 17
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
-class ShardAppend(Request):
+class ShardAppend(ShardUploadRequest):
     """The next unit of an upload. Payload: the unit. ``unit`` counts from 0, without gaps.
     Requests of one upload are carried out in the order sent."""
 
@@ -51,10 +76,11 @@ class ShardAppend(Request):
     unit: int
     code: ClassVar[int] = 18
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
-class ShardFinish(Request):
+class ShardFinish(ShardUploadRequest):
     """All units are sent; the caller's root. Durable when answered. A root that differs from the
     cell's own: Corrupt ``root_mismatch``, and nothing is kept."""
 
@@ -62,15 +88,17 @@ class ShardFinish(Request):
     root: Digest
     code: ClassVar[int] = 19
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
-class ShardAbort(Request):
+class ShardAbort(ShardUploadRequest):
     """Drop an unfinished upload."""
 
     upload: int
     code: ClassVar[int] = 20
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +124,8 @@ class ShardRead(Request):
     want_leaves: bool
     code: ClassVar[int] = 21
     reply: ClassVar[type[Reply]] = ShardUnits
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +134,5 @@ class CellFactsGet(Request):
 
     code: ClassVar[int] = 22
     reply: ClassVar[type[Reply]] = CellFacts
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE

@@ -14,6 +14,7 @@ from common.wire.messages.base import (
     Digest,
     Done,
     Id16,
+    Idempotency,
     Label,
     PositionBytes,
     Positions,
@@ -21,6 +22,7 @@ from common.wire.messages.base import (
     Request,
     Segment,
     ShardName,
+    TenantScope,
     Token,
 )
 from common.wire.records import Max, Record
@@ -45,6 +47,8 @@ class CellJoin(Request):
     """The host's name: who owns the cell."""
     code: ClassVar[int] = 32
     reply: ClassVar[type[Reply]] = CellJoined
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Heartbeat(Request):
     """The cell's wall clock, unix milliseconds; 0: not told."""
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 PENDING: Final = 0
@@ -120,6 +126,8 @@ class Settle(Request):
     shards: Annotated[tuple[HeldShard, ...], Max(limits.MAX_SETTLE_BATCH)]
     code: ClassVar[int] = 34
     reply: ClassVar[type[Reply]] = SettleReply
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +137,5 @@ class ShardsLost(Request):
     shards: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     code: ClassVar[int] = 35
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE

@@ -12,13 +12,13 @@ from common import limits
 from common.wire.messages.base import (
     Bucket,
     Done,
+    Idempotency,
     Label,
     Name,
     Reply,
-    Request,
     Sealed,
     Summary,
-    Tenant,
+    TenantRequest,
     Version,
 )
 from common.wire.messages.objects import Committed, Condition
@@ -37,10 +37,9 @@ class UploadRecord(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadCreate(Request):
+class UploadCreate(TenantRequest):
     """Begin an upload in parts. ``upload_id`` is drawn by the gateway."""
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
@@ -49,26 +48,26 @@ class UploadCreate(Request):
     """As in ObjectCommit."""
     code: ClassVar[int] = 61
     reply: ClassVar[type[Reply]] = UploadRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
-class UploadGet(Request):
+class UploadGet(TenantRequest):
     """NotFound ``no_such_upload`` (also for another name)."""
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
     code: ClassVar[int] = 62
     reply: ClassVar[type[Reply]] = UploadRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
-class PartCommit(Request):
+class PartCommit(TenantRequest):
     """Make (or replace) a part. ``part_id`` is drawn by the gateway for each try; idempotent by
     it. Fails like ObjectCommit, and NotFound ``no_such_upload``."""
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
@@ -80,6 +79,7 @@ class PartCommit(Request):
     segments: NewSegments
     code: ClassVar[int] = 63
     reply: ClassVar[type[Reply]] = Committed
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,9 @@ class Parts(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class PartsList(Request):
+class PartsList(TenantRequest):
     """Parts with numbers > ``after``."""
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
@@ -114,6 +113,7 @@ class PartsList(Request):
     limit: int
     code: ClassVar[int] = 64
     reply: ClassVar[type[Reply]] = Parts
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class ChosenPart(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadComplete(Request):
+class UploadComplete(TenantRequest):
     """Make the object of the chosen parts, in this order, in one transaction; the other parts are
     dropped. ``version_id`` of the object is the upload id. Idempotent.
 
@@ -133,7 +133,6 @@ class UploadComplete(Request):
     ``condition_failed``.
     """
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
@@ -144,18 +143,19 @@ class UploadComplete(Request):
     condition: Condition
     code: ClassVar[int] = 65
     reply: ClassVar[type[Reply]] = Committed
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
-class UploadAbort(Request):
+class UploadAbort(TenantRequest):
     """Drop an upload and its parts. NotFound ``no_such_upload``."""
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     upload_id: Version
     code: ClassVar[int] = 66
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +179,10 @@ class Uploads(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadsList(Request):
+class UploadsList(TenantRequest):
     """Uploads in progress with (name, id) > (``after``, ``after_upload``); without
     ``after_upload`` names > ``after``. Prefixes roll up as in ObjectsList."""
 
-    tenant_id: Tenant
     bucket: Label
     prefix: Name
     delimiter: Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
@@ -192,3 +191,4 @@ class UploadsList(Request):
     limit: int
     code: ClassVar[int] = 67
     reply: ClassVar[type[Reply]] = Uploads
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS

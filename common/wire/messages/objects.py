@@ -12,6 +12,7 @@ from common import limits
 from common.wire.messages.base import (
     Bucket,
     Endpoint,
+    Idempotency,
     Label,
     Name,
     PositionBytes,
@@ -19,7 +20,8 @@ from common.wire.messages.base import (
     Request,
     Sealed,
     Summary,
-    Tenant,
+    TenantRequest,
+    TenantScope,
     Version,
 )
 from common.wire.messages.writing import NewSegments, Page, Pages, SegmentPlace
@@ -46,7 +48,7 @@ class Committed(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectCommit(Request):
+class ObjectCommit(TenantRequest):
     """Make a version of an object: all or nothing, in one transaction.
 
     ``segments``: those new with this commit; extents of others share segments that the tenant's
@@ -56,7 +58,6 @@ class ObjectCommit(Request):
     look the source up again); Refused ``condition_failed``, ``lease_ended``, ``below_quorum``.
     """
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     version_id: Version
@@ -71,6 +72,7 @@ class ObjectCommit(Request):
     (deleted and made again), NotFound ``no_such_bucket`` and nothing is done."""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class ObjectRecord(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectGet(Request):
+class ObjectGet(TenantRequest):
     """Look up the current version of a name (or ``version_id``).
 
     ``want_places``: also the page(s) that hold plaintext bytes from ``first`` on and the places
@@ -111,7 +113,6 @@ class ObjectGet(Request):
     ``delete_marker``.
     """
 
-    tenant_id: Tenant
     bucket: Label
     name: Name
     version_id: Version | None
@@ -120,6 +121,7 @@ class ObjectGet(Request):
     last: int
     code: ClassVar[int] = 54
     reply: ClassVar[type[Reply]] = ObjectRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +149,14 @@ class Deleted(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectsDelete(Request):
+class ObjectsDelete(TenantRequest):
     """Delete up to 1,000 names in one transaction."""
 
-    tenant_id: Tenant
     bucket: Label
     items: Annotated[tuple[DeleteItem, ...], Max(limits.MAX_DELETE_BATCH)]
     code: ClassVar[int] = 55
     reply: ClassVar[type[Reply]] = Deleted
+    idempotency: ClassVar[Idempotency] = Idempotency.ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +185,11 @@ class Listing(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectsList(Request):
+class ObjectsList(TenantRequest):
     """List live objects with names > ``after`` that start with ``prefix``. When ``after`` is
     itself a rolled-up prefix (ends with the delimiter and starts with ``prefix``), everything
     under it is skipped. A reply may be cut short by MAX_LIST_REPLY_BYTES (then truncated)."""
 
-    tenant_id: Tenant
     bucket: Label
     prefix: Name
     delimiter: Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
@@ -196,6 +197,7 @@ class ObjectsList(Request):
     limit: int
     code: ClassVar[int] = 56
     reply: ClassVar[type[Reply]] = Listing
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +220,5 @@ class GatewayPresence(Request):
     """How many it has keys of."""
     code: ClassVar[int] = 69
     reply: ClassVar[type[Reply]] = SwarmState
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE

@@ -13,6 +13,7 @@ from common.wire.messages.base import (
     Digest,
     Done,
     Endpoint,
+    Idempotency,
     Label,
     OrderBytes,
     PositionBytes,
@@ -22,6 +23,8 @@ from common.wire.messages.base import (
     Sealed,
     Segment,
     Tenant,
+    TenantRequest,
+    TenantScope,
     Version,
 )
 from common.wire.records import Max, Record, Size
@@ -37,6 +40,8 @@ class TenantOpen(Request):
     seen: Positions = ()
     code: ClassVar[int] = 48
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class AccessKeyGet(Request):
     access_key_id: Annotated[str, Max(128)]
     code: ClassVar[int] = 49
     reply: ClassVar[type[Reply]] = AccessKey
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ class LeaseRenew(Request):
     reading: Annotated[tuple[Version, ...], Max(limits.MAX_VERSIONS_READ)] = ()
     code: ClassVar[int] = 50
     reply: ClassVar[type[Reply]] = Lease
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ class Grants(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class WriteStart(Request):
+class WriteStart(TenantRequest):
     """Grant ``count`` segments with orders to write shards of up to ``max_segment_bytes`` of
     plaintext. Writes nothing to the store.
 
@@ -114,20 +123,19 @@ class WriteStart(Request):
     space); Refused ``lease_ended``.
     """
 
-    tenant_id: Tenant
     lease: int
     count: int
     max_segment_bytes: int
     code: ClassVar[int] = 51
     reply: ClassVar[type[Reply]] = Grants
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)
-class WriteAbandon(Request):
+class WriteAbandon(TenantRequest):
     """These segments will never be committed: delete what the cells have of them. Committed ones
     are left alone. Refused ``not_granted`` when an order is not for its segment."""
 
-    tenant_id: Tenant
     segments: Annotated[tuple[Segment, ...], Max(limits.MAX_DELETE_BATCH)]
     rings: Annotated[tuple[int, ...], Max(limits.MAX_DELETE_BATCH)] = ()
     """The ring of each, as granted: coordinators do not remember grants."""
@@ -135,6 +143,7 @@ class WriteAbandon(Request):
     """An order of each grant, for any slot: it shows that the segment was granted."""
     code: ClassVar[int] = 52
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +213,11 @@ class BadShard(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class ShardsReport(Request):
+class ShardsReport(TenantRequest):
     """A gateway saw bad or missing shards. The coordinator remembers them as missing only after
     its own check, or when the cell says so itself; a report alone deletes nothing."""
 
-    tenant_id: Tenant
     shards: Annotated[tuple[BadShard, ...], Max(limits.MAX_DELETE_BATCH)]
     code: ClassVar[int] = 68
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

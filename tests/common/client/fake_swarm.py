@@ -86,14 +86,12 @@ class FakeCell:
             m.ShardAbort: self._abort,
             m.ShardRead: self._read,
         }
-        uploading = frozenset({m.ShardOpen, m.ShardAppend, m.ShardFinish, m.ShardAbort})
         server = PeerServer(
             self.identity,
             {kind: self._faulty(handler) for kind, handler in handlers.items()},
             entropy=world.entropy,
             log=world.log,
             buffer_budget_bytes=64 << 20,
-            ordered=uploading,
         )
         task_status.started()
         await until_death(self.node, server, listener)
@@ -249,9 +247,7 @@ class FakeCoordinator:
             fault = self.faults.get(type(request))
             if fault is not None:
                 await fault(request)
-            tenant_id = getattr(request, "tenant_id", None)
-            opening = isinstance(request, m.TenantOpen)
-            if tenant_id is not None and not opening and tenant_id not in caller.state:
+            if isinstance(request, m.TenantRequest) and request.tenant_id not in caller.state:
                 raise Refused("tenant_not_open")
             return await handler(request, caller)
 

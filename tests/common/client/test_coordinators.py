@@ -10,7 +10,7 @@ import trio
 from fake_swarm import TENANT, failing, fake_swarm, stalling
 from trio.testing import MockClock
 
-from common.client.coordinators import ASKING, REPEATABLE, Directory
+from common.client.coordinators import Directory
 from common.errors import Outcome, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
@@ -170,8 +170,8 @@ async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockC
         with pytest.raises(Outcome):
             await swarm.directory.call(DELETE)
         assert seen == 1
-    assert m.BucketCreate not in REPEATABLE
-    assert m.ObjectCommit not in ASKING
+    assert m.BucketCreate.idempotency is m.Idempotency.ONCE
+    assert m.ObjectCommit.idempotency is m.Idempotency.REPEATABLE
 
 
 async def test_no_ring_is_said_at_once(autojump_clock: MockClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +33,7 @@ from sim.world import SimSwarm
 
 SERVER = KeyPair.from_private(b"s" * 32)
 CALLER = KeyPair.from_private(b"c" * 32)
+_uploads = itertools.count()
 
 
 class Bench:
@@ -230,8 +232,8 @@ async def test_a_call_begun_at_a_peer_that_is_down_fails_at_once(
 
 
 def ping_like() -> Request:
-    """A request that has a handler in these tests and Done as its reply."""
-    return ShardAppend(0, 0)
+    """A request that has a handler in these tests, Done as its reply and a lane of its own."""
+    return ShardAppend(next(_uploads), 0)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ async def test_ordered_requests_run_one_by_one_in_order_in_their_lane(
         done[request.upload].append(request.unit)
         return Done()
 
-    async with bench({ShardAppend: append}, ordered=frozenset({ShardAppend})) as it:
+    async with bench({ShardAppend: append}) as it:
         connection = await it.connection()
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
@@ -352,7 +354,7 @@ async def test_requests_are_sent_in_the_order_their_calls_began(
 
         async def one(unit: int) -> None:
             began.append(unit)
-            await connection.call(ShardAppend(0, unit), [bytes(100_000)])
+            await connection.call(ShardAppend(unit, unit), [bytes(100_000)])
 
         async with trio.open_nursery() as nursery:
             for unit in range(count):
@@ -408,7 +410,7 @@ async def test_a_cancelled_call_that_was_not_begun_is_not_carried_out(
         await trio.sleep(1)
         return Done()
 
-    async with bench({ShardAppend: append}, ordered=frozenset({ShardAppend})) as it:
+    async with bench({ShardAppend: append}) as it:
         connection = await it.connection()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_order, connection, ShardAppend(0, 0))
@@ -614,7 +616,6 @@ async def test_memory_is_given_back_when_connections_are_cut(
 
     async with bench(
         {ShardAppend: append, ShardRead: read},
-        ordered=frozenset({ShardAppend}),
         connections_per_peer=2,
         reply_payload_bytes={ShardRead: MIB},
     ) as it:
@@ -626,7 +627,7 @@ async def test_memory_is_given_back_when_connections_are_cut(
         it.swarm.internet.model.bytes_per_s = 10 * MIB
         async with trio.open_nursery() as nursery:
             for _ in range(20):
-                nursery.start_soon(lost, ping_like(), [bytes(MIB)])
+                nursery.start_soon(lost, ShardAppend(0, 0), [bytes(MIB)])
                 nursery.start_soon(lost, ShardRead(b"", 0, 1, False), [])
             await trio.sleep(0.5)
             assert it.server.memory.requests_free_bytes < 4 * MIB

@@ -22,7 +22,7 @@ from common.rpc.protocol.states import Role, table_text
 from common.wire import messages
 from common.wire.frame import LIMITS, Kind
 from common.wire.messages import REQUESTS
-from common.wire.messages.base import Reply, Request
+from common.wire.messages.base import Idempotency, Reply, Request, TenantScope
 from common.wire.records import Record, _Shape, _shape
 
 ROOT = Path(__file__).parents[3]
@@ -79,12 +79,15 @@ def fields_text(record: type[Record]) -> str:
 
 
 def requests_text() -> str:
-    lines = ["| code | request | answered by | fields | reply |", "|---|---|---|---|---|"]
+    lines = [
+        "| code | request | answered by | made again | tenants | fields | reply |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for code, request in sorted(REQUESTS.items()):
         answerer = next(name for below, name in ANSWERERS if code < below)
         lines.append(
-            f"| {code} | {request.__name__} | {answerer} | {fields_text(request)} "
-            f"| {request.reply.__name__} |"
+            f"| {code} | {request.__name__} | {answerer} | {request.idempotency.value} "
+            f"| {request.tenant_scope.value} | {fields_text(request)} | {request.reply.__name__} |"
         )
     return "\n".join(lines)
 
@@ -193,6 +196,20 @@ def test_a_frozen_message_is_still_understood(vector: dict[str, Any]) -> None:
 def test_every_message_is_frozen() -> None:
     frozen = {vector["message"] for vector in VECTORS}
     assert {request.__name__ for request in REQUESTS.values()} <= frozen
+
+
+def test_a_request_that_does_not_say_whether_it_may_be_made_again_cannot_be_defined() -> None:
+    complete: dict[str, Any] = {
+        "code": 1,
+        "reply": Reply,
+        "idempotency": Idempotency.ASKS,
+        "tenant_scope": TenantScope.NONE,
+    }
+    type("Complete", (Request,), complete)
+    for name in ("reply", "idempotency", "tenant_scope"):
+        lacking = {key: value for key, value in complete.items() if key != name}
+        with pytest.raises(AssertionError, match=name):
+            type("Lacking", (Request,), lacking)
 
 
 def write_page() -> None:
