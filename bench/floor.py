@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from bench.load import content
+from common import limits
 from common.crypto.digest import leaf
 from common.crypto.stream import StripeCipher
 from common.erasure.code import make_code
 from common.erasure.geometry import Geometry
 from common.ids import SegmentId, TenantId
-from common.limits import AEAD_TAG_BYTES, MIB
+from common.limits import MIB
 
 OBJECT_BYTES: Final = 64 * MIB
 CHUNK_BYTES: Final = 256 * 1024
@@ -115,7 +116,7 @@ def measure(k: int, n: int, directory: Path) -> Floor:
     cipher = StripeCipher(os.urandom(32), TenantId(bytes(16)), SegmentId(bytes(16)))
     body = content(OBJECT_BYTES)
     unit = geometry.unit_bytes
-    stripe_plain = k * unit - AEAD_TAG_BYTES
+    stripe_plain = k * unit - limits.AEAD_TAG_BYTES
     stripes = OBJECT_BYTES // stripe_plain
     # One buffer, used again and again, as a program with a bounded memory does.
     sealed = memoryview(bytearray(k * unit))

@@ -16,9 +16,6 @@ from common.ports import Address
 
 _SIZE: Final = re.compile(r"([0-9]{1,15})(\.[0-9]{1,3})?\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-MIN_CAPACITY_BYTES: Final = 1 * limits.MIB
-MIN_VOLUME_BYTES: Final = 64 * limits.KIB
-MAX_COORDINATORS: Final = 16
 DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)  # noqa: S104  (a cell is there to be reached)
 
 
@@ -126,8 +123,10 @@ def _address(key: str, value: Any) -> Address:
 
 def _addresses(key: str, value: Any) -> tuple[Address, ...]:
     each = [value] if isinstance(value, str | Address) else value
-    if not isinstance(each, list | tuple) or len(each) > MAX_COORDINATORS:
-        raise BadConfig("bad_value", key=key, wanted=f"at most {MAX_COORDINATORS} addresses")
+    if not isinstance(each, list | tuple) or len(each) > limits.MAX_COORDINATOR_ADDRESSES:
+        raise BadConfig(
+            "bad_value", key=key, wanted=f"at most {limits.MAX_COORDINATOR_ADDRESSES} addresses"
+        )
     return tuple(_address(key, item) for item in each)
 
 
@@ -152,11 +151,11 @@ _PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "coordinator": _addresses,
     "coordinator_id": _peer_id,
     "token": _text,
-    "capacity": partial(_size, least=MIN_CAPACITY_BYTES, most=1 << 60),
+    "capacity": partial(_size, least=limits.MIN_CELL_CAPACITY_BYTES, most=1 << 60),
     "reserve_bytes": partial(_size, least=0, most=1 << 60),
     "site": _label,
     "host": _label,
     "settle_after_s": partial(_whole, least=0, most=86400),
-    "volume_bytes": partial(_size, least=MIN_VOLUME_BYTES, most=1 << 40),
+    "volume_bytes": partial(_size, least=limits.MIN_VOLUME_BYTES, most=1 << 40),
 }
 assert set(_PARSERS) == set(Config.__dataclass_fields__)

@@ -17,10 +17,10 @@ from cell.storage.incoming import Upload
 from cell.storage.room_policy import may_reserve
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
+from common import limits
 from common.crypto.orders import Action, Order, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
-from common.limits import MAX_UPLOADS, MAX_UPLOADS_PER_CALLER, MAX_UPLOADS_PER_CONNECTION
 from common.rpc.server import Answer, Caller, Handler
 from common.wire.messages.base import Done, Request
 from common.wire.messages.cell import (
@@ -126,9 +126,9 @@ class Handlers:
         """
         own = self._of_caller.get(caller, {})
         if (
-            len(self._all) >= MAX_UPLOADS
-            or len(own) >= MAX_UPLOADS_PER_CALLER
-            or on_connection >= MAX_UPLOADS_PER_CONNECTION
+            len(self._all) >= limits.MAX_UPLOADS
+            or len(own) >= limits.MAX_UPLOADS_PER_CALLER
+            or on_connection >= limits.MAX_UPLOADS_PER_CONNECTION
         ):
             raise Unavailable("too_many_uploads")
         if not may_reserve(

@@ -10,9 +10,9 @@ from typing import Final
 from blake3 import blake3
 
 from cell.identity import write_whole
+from common import limits
 from common.crypto.positions import POSITION_BYTES
 from common.errors import AlvearyError, NotFound, PeerViolation
-from common.limits import MAX_POSITIONS_KNOWN
 from common.ports import Disk, Log
 from common.rpc.protocol.positions import Known, covers
 from common.wire.messages.membership import HeartbeatReply
@@ -20,7 +20,7 @@ from common.wire.messages.membership import HeartbeatReply
 NAME: Final = "positions"
 _NEW_NAME: Final = "positions.new"
 _DIGEST_BYTES: Final = 32
-_MAX_FILE_BYTES: Final = MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
+_FULL_FILE_BYTES: Final = limits.MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
 WRITE_EVERY_S: Final = 4.0
 """How old the file may be when only the number of a transaction has grown: about every heartbeat of
 a swarm that is written to, whose cells sync for every shard anyway. A run that was not known is
@@ -49,7 +49,7 @@ class Positions:
         except NotFound:
             return cls(disk, log, Known())
         try:
-            data = await file.read(0, _MAX_FILE_BYTES + 1)
+            data = await file.read(0, _FULL_FILE_BYTES + 1)
             return cls(disk, log, _decode(data))
         except AlvearyError as error:
             log.error("positions_damaged", error=str(error))

@@ -15,15 +15,8 @@ from cell.positions import Positions
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
+from common import limits
 from common.errors import AlvearyError, Refused, Unavailable
-from common.limits import (
-    CLOCK_OFF_S,
-    MAX_DELETE_BATCH,
-    MAX_HEARTBEAT_INTERVAL_S,
-    MAX_SETTLE_BATCH,
-    TASK_PAUSE_MAX_S,
-    TASK_PAUSE_MIN_S,
-)
 from common.ports import Address, Chance, Log, WallClock
 from common.tasks import log_fault
 from common.wire.messages.base import ShardName
@@ -37,7 +30,6 @@ from common.wire.messages.membership import (
     SettleReply,
     ShardsLost,
 )
-from common.wire.records import MAX_UINT
 
 FIRST_INTERVAL_S: Final = 1.0
 TRIES_PER_INTERVAL: Final = 5
@@ -102,7 +94,7 @@ class Rounds:
     ) -> None:
         """Repeat a round; at once while it says that there is more to do."""
         failed = ""
-        broke_pause_s = TASK_PAUSE_MIN_S
+        broke_pause_s = limits.TASK_PAUSE_MIN_S
         while True:
             more = False
             try:
@@ -117,9 +109,9 @@ class Rounds:
                 # are read and written whatever a round meets: it is tried again, less often.
                 log_fault(self._log, "round_broke", error, round=name)
                 await trio.sleep(broke_pause_s)
-                broke_pause_s = min(2 * broke_pause_s, TASK_PAUSE_MAX_S)
+                broke_pause_s = min(2 * broke_pause_s, limits.TASK_PAUSE_MAX_S)
             else:
-                broke_pause_s = TASK_PAUSE_MIN_S
+                broke_pause_s = limits.TASK_PAUSE_MIN_S
             if not more:
                 await trio.sleep(pause_s() * self._chance.uniform(0.9, 1.1))
 
@@ -136,10 +128,10 @@ class Rounds:
 
     def _compare_clocks(self, clock_ms: int, asked_at: float, now: float) -> None:
         """Note how far the clocks differ, and say so when that begins or ends to be much."""
-        was_off = abs(self.clock_ahead_s) > CLOCK_OFF_S
+        was_off = abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
         # The coordinator read its clock about halfway between question and answer.
         self.clock_ahead_s = self._clock.now() - clock_ms / 1000 - (now - asked_at) / 2
-        is_off = abs(self.clock_ahead_s) > CLOCK_OFF_S
+        is_off = abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
         if is_off and not was_off:
             self._log.warning("clock_off", ahead_of_coordinator_s=round(self.clock_ahead_s))
         elif was_off and not is_off:
@@ -155,7 +147,7 @@ class Rounds:
             AlvearyError: no coordinator can be reached, or it turned the cell away.
         """
         await self._held.update(self._store)
-        confirmed = sorted(self._deleted)[:MAX_DELETE_BATCH]
+        confirmed = sorted(self._deleted)[: limits.MAX_DELETE_BATCH]
         seen = self._positions.packed()
         facts = await self._store.facts()
         request = Heartbeat(
@@ -182,7 +174,9 @@ class Rounds:
             self._log.info("heartbeat_answered", interval_s=reply.interval_s)
         self.order_key = reply.order_key
         self.last_heartbeat = now
-        self._interval_s = min(max(reply.interval_s, FIRST_INTERVAL_S), MAX_HEARTBEAT_INTERVAL_S)
+        self._interval_s = min(
+            max(reply.interval_s, FIRST_INTERVAL_S), limits.MAX_HEARTBEAT_INTERVAL_S
+        )
         is_trusted = await self._positions.heard(seen, reply, trio.current_time())
         if not reply.deletes or not is_trusted:
             self._hurries = False
@@ -191,7 +185,7 @@ class Rounds:
         gone = await self._store.delete(wanted)
         self._deleted.update(gone)
         # Confirmed at once, but not again and again to a coordinator that repeats itself.
-        self._hurries = bool(gone) and (len(wanted) == MAX_DELETE_BATCH or not self._hurries)
+        self._hurries = bool(gone) and (len(wanted) == limits.MAX_DELETE_BATCH or not self._hurries)
         return self._hurries
 
     async def settle(self) -> bool:
@@ -206,7 +200,7 @@ class Rounds:
         now = int(self._clock.now())
         await self._settle_those_added(0, now - self._settle_after_s)
         # The clock was set back since: nobody knows how old they are, and to ask does no harm.
-        await self._settle_those_added(now + 1, MAX_UINT)
+        await self._settle_those_added(now + 1, limits.MAX_UINT)
         return False
 
     async def _settle_those_added(self, first: int, last: int) -> None:
@@ -214,7 +208,9 @@ class Rounds:
         index = self._store.index
         after: tuple[int, bytes, int] = (first, b"", -1)
         while True:
-            page = await index.unsettled(added_before=last, after=after, limit=MAX_SETTLE_BATCH)
+            page = await index.unsettled(
+                added_before=last, after=after, limit=limits.MAX_SETTLE_BATCH
+            )
             if not page:
                 return
             held = tuple(
@@ -247,11 +243,11 @@ class Rounds:
             AlvearyError: no coordinator can be reached.
         """
         await self._store.index.wait_lost()
-        lost = await self._store.index.lost(MAX_DELETE_BATCH)
+        lost = await self._store.index.lost(limits.MAX_DELETE_BATCH)
         if not lost:
             return False
         await self._coordinators.call(ShardsLost(tuple(ShardName(*each) for each in lost)))
         self._store.index.reported(lost)
         self._log.warning("lost_shards_reported", shards=len(lost))
         await self._store.index.flush()
-        return len(lost) == MAX_DELETE_BATCH
+        return len(lost) == limits.MAX_DELETE_BATCH

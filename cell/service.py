@@ -21,17 +21,13 @@ from cell.positions import Positions
 from cell.rounds import Rounds
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
+from common import limits
 from common.errors import AlvearyError, BadConfig, NotFound, Refused
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.health import health_app
 from common.http.records import Request, Response
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.limits import (
-    CELL_BUFFER_BUDGET_BYTES,
-    CELL_LEAST_FREE_BYTES,
-    MAX_UNITS_PER_READ_BYTES,
-)
 from common.ports import Address, Listener, World
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
@@ -103,9 +99,9 @@ async def serve(
         handlers.by_request(),
         entropy=world.entropy,
         log=world.log,
-        buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
+        buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
         recognise=handlers.recognise,
-        reply_payload_bytes={ShardRead: MAX_UNITS_PER_READ_BYTES},
+        reply_payload_bytes={ShardRead: limits.MAX_UNITS_PER_READ_BYTES},
     )
     http = None
     if config.http is not None:
@@ -210,7 +206,7 @@ async def _serve_http(
             clock_ahead_seconds=rounds.clock_ahead_s,
         )
         reason = facts.read_only_reason
-        if not reason and facts.free_bytes < CELL_LEAST_FREE_BYTES:
+        if not reason and facts.free_bytes < limits.CELL_LEAST_FREE_BYTES:
             reason = "full"
         if not reason and rounds.order_key is None:
             reason = "no_coordinator"

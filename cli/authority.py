@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.files import write_private
+from common import limits
 from common.errors import BadConfig
 from common.host.certificates import (
     Pem,
@@ -25,7 +26,6 @@ RENEW_BEFORE_S: Final = 60 * 86_400.0
 """A certificate that has less left is replaced at start: two months, for who seldom restarts."""
 _ALWAYS: Final = ("localhost", "127.0.0.1", "::1")
 ANYWHERE: Final = frozenset({"0.0.0.0", "::", ""})
-_MAX_COMMON_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ def prepare_tls(directory: Path, listen: Address, now: float) -> LocalTls:
     key_of_authority = directory / "ca-key.pem"
     authority = _read(files.authority, key_of_authority)
     if authority is None:
-        authority = make_authority(f"alveary {socket.gethostname()}"[:_MAX_COMMON_NAME], now)
+        authority = make_authority(
+            f"alveary {socket.gethostname()}"[: limits.MAX_COMMON_NAME_CHARACTERS], now
+        )
         _write(files.authority, key_of_authority, authority)
     elif not is_authority(authority, now):
         raise BadConfig(

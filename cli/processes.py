@@ -16,11 +16,11 @@ from typing import Any, BinaryIO, Final
 import trio
 
 from cli.report import print_error
+from common import limits
 from common.errors import Unavailable
 
 LOG_NAME: Final = "log"
 LOG_TAIL_LINES: Final = 12
-MAX_READY_BYTES: Final = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ async def _read_ready(stream: trio.lowlevel.FdStream, daemon: Daemon) -> dict[st
     received = b""
     while b"\n" not in received:
         chunk = await stream.receive_some(4096)
-        if not chunk or len(received) > MAX_READY_BYTES:
+        if not chunk or len(received) > limits.MAX_READY_LINE_BYTES:
             await daemon.gone.wait()
             raise daemon.failure(f"ended before it was ready ({daemon.exit_text()})")
         received += chunk

@@ -11,9 +11,9 @@ import trio
 
 from cli.operators import DEFAULT_DATA, access_options, connect
 from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
+from common import limits
 from common.errors import AlvearyError
 from common.host.disk import LOCK_NAME
-from common.limits import CLOCK_OFF_S
 
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""
@@ -89,7 +89,7 @@ def _remark(cell: dict[str, Any]) -> str:
     if cell.get("read_only"):
         remarks.append(f"read-only: {cell.get('read_only_reason')}")
     ahead_s = float(cell.get("clock_ahead_s", 0))
-    if abs(ahead_s) > CLOCK_OFF_S:
+    if abs(ahead_s) > limits.CLOCK_OFF_S:
         remarks.append(f"clock {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'}")
     return ", ".join(remarks)
 
@@ -146,7 +146,7 @@ def describe(answer: dict[str, Any]) -> str:
     if clocks.get("cells_off"):
         parts.append(
             f"clocks   {clocks['cells_off']} cells differ from the coordinator's by more than"
-            f" {CLOCK_OFF_S} s; where all do, its own is wrong"
+            f" {limits.CLOCK_OFF_S} s; where all do, its own is wrong"
         )
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))

@@ -19,14 +19,13 @@ import tomli_w
 
 from cli.daemons import CONFIG_NAME, read_config
 from cli.files import read_json, write_private
+from common import limits
 from common.errors import BadConfig
-from common.limits import MAX_SLOTS
 
 VERSION: Final = 1
 DEFAULT_CELLS: Final = 6
 DEFAULT_REDUNDANCY: Final = "4/6"
 DEFAULT_S3: Final = "127.0.0.1:9000"
-MAX_LOCAL_CELLS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +104,10 @@ def parse_redundancy(text: str) -> tuple[int, int]:
         BadConfig: ``bad_redundancy``.
     """
     match = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", text)
-    if match is None or not int(match[1]) < int(match[2]) <= MAX_SLOTS:
+    if match is None or not int(match[1]) < int(match[2]) <= limits.MAX_SLOTS:
         raise BadConfig(
-            "bad_redundancy", message=f"{text!r}: write K/N with 1 <= K < N <= {MAX_SLOTS}, as 4/6"
+            "bad_redundancy",
+            message=f"{text!r}: write K/N with 1 <= K < N <= {limits.MAX_SLOTS}, as 4/6",
         )
     return int(match[1]), int(match[2])
 

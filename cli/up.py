@@ -17,7 +17,8 @@ from cli.ports import parse_address
 from cli.processes import Daemon, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
-from cli.swarm_directory import MAX_LOCAL_CELLS, Credentials, Settings, SwarmDirectory
+from cli.swarm_directory import Credentials, Settings, SwarmDirectory
+from common import limits
 from common.host.process import die_with_parent, keep_files_private
 
 
@@ -138,7 +139,7 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
 )
 @click.option(
     "--cells",
-    type=click.IntRange(1, MAX_LOCAL_CELLS),
+    type=click.IntRange(1, limits.MAX_LOCAL_CELLS),
     help="How many cells (6 at first; may grow).",
 )
 @click.option("--redundancy", help="K/N: any K of N shards give the data back (4/6).")

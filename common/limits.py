@@ -38,17 +38,36 @@ MAX_SINGLE_PUT_BYTES: Final = 5 * GIB
 """S3: 5 GiB in one PUT, one part or one copied range."""
 MAX_NAME_BYTES: Final = 1024
 """S3: object names are at most 1,024 bytes of UTF-8."""
+MAX_METADATA_BYTES: Final = 512 * KIB
+"""What a gateway packs into a manifest: far above what S3 allows, since other protocols have other
+metadata, and below what would leave no place for pages."""
+MAX_KEY_PURPOSES: Final = 32
+"""Labels under which one key derives others: constants of the program, kept for as long as it
+runs."""
+MAX_DECODE_PLANS: Final = 512
+"""Loss patterns whose matrices are kept: some kilobytes each, some patterns at a time."""
+MAX_VOLUME_RECORD_BYTES: Final = 1 << 40
+"""A record that claims more is damage, whatever its checksum says: a shard has at most
+SEGMENT_BYTES and its leaves."""
 
 # --- native protocol -------------------------------------------------------------------------
+MAX_UINT: Final = (1 << 63) - 1
+"""Integers are unsigned and fit a signed 64-bit column of SQL."""
+MAX_CALL_ID: Final = (1 << 32) - 1
+"""The prefix of a frame has 32 bits for it; after the last comes 1 again."""
 FRAME_PREFIX_BYTES: Final = 16
 MAX_FRAME_HEADER_BYTES: Final = 2 * MIB
 """The largest headers are sealed records of objects of 10,000 parts and listing pages."""
 MAX_FRAME_PAYLOAD_BYTES: Final = 1 * MIB + 64 * KIB
 MAX_CONTROL_HEADER_BYTES: Final = 4 * KIB
 """Headers of frames that carry no request or reply: a failure's text is the longest."""
+MAX_FACTS_CHARACTERS: Final = 512
+"""What a failure says beside its reason; longer facts are cut."""
 FRAME_STAGING_BYTES: Final = 32 * KIB
 """Receive buffer of one connection: two TLS records, or some hundred small frames at a time."""
 MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
+MAX_GATHERED_BUFFERS: Final = 512
+"""Buffers of one ``sendmsg``; Linux takes 1,024."""
 OUTBOX_BYTES: Final = 1 * MIB
 """What waits to be sent on one connection before callers wait for room."""
 SEND_BATCH_BYTES: Final = 512 * KIB
@@ -59,6 +78,14 @@ MAX_CONNECTIONS_PER_CALLER: Final = 256
 """A known caller cannot be evicted, so it may not have all places. A cell uses 1, a gateway 2."""
 MAX_CALLS_OF_A_STRANGER: Final = 4
 """In flight on one connection before the caller is known; no more is read meanwhile."""
+MAX_TENANTS_PER_CONNECTION: Final = 10_000
+"""Tenants that one gateway proves to speak for: MAX_TENANT_FILES."""
+MAX_COORDINATOR_ADDRESSES: Final = 16
+"""To try, in a configuration: more than a swarm has coordinators."""
+MAX_DISCOVERED: Final = 16
+"""More coordinators than a swarm has: a LAN full of forged answers costs no more than this."""
+MAX_TOKEN_CHARACTERS: Final = 4096
+"""A join token with MAX_COORDINATOR_ADDRESSES addresses of 200 characters."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 SEND_TIMEOUT_S: Final = 30.0
@@ -120,9 +147,6 @@ earlier start: time for an operator to see that an old copy of the store is runn
 MAX_POSITIONS_KNOWN: Final = 8
 """Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
 after some restarts; a heartbeat carries them all (576 bytes)."""
-MAX_SIGNATURE_V2_AHEAD_S: Final = 604_800
-"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
-a lifetime could be counted from."""
 MAX_LEASES: Final = 100_000
 """Gateways at the same time, and those that died within a lease's life."""
 MAX_LEASES_PER_TENANT: Final = 1_000
@@ -130,10 +154,50 @@ MAX_LEASES_PER_TENANT: Final = 1_000
 MAX_LEASES_PER_CALLER: Final = 8
 """A gateway has one, with a key of its own for each start; a lost answer may leave another."""
 
+# --- invitations and access keys --------------------------------------------------------------
+MAX_INVITE_LIFETIME_S: Final = 365 * 86400
+MAX_INVITE_USES: Final = 10_000
+"""A token that is put into an image for many machines; one that leaks must not serve for ever."""
+MAX_TENANTS: Final = 100_000
+"""Of a swarm."""
+MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
+MAX_SEALED_ACCESS_KEY_BYTES: Final = 4096
+"""A secret of at most 128 characters, sealed for the tenant's gateways."""
+MAX_ACCESS_KEY_ID_CHARACTERS: Final = 128
+"""As S3 has it (IAM: 16 to 128)."""
+MAX_ACCESS_KEY_LOOKUPS: Final = 64
+"""Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
+coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no
+place here."""
+MAX_KNOWN_ACCESS_KEYS: Final = 4096
+"""Keys that a gateway remembers: some MiB; more are looked up again."""
+MAX_UNKNOWN_ACCESS_KEYS: Final = 4096
+"""Ids of which a gateway remembers that nobody has them."""
+MAX_SIGNING_KEYS: Final = 3
+"""Derived keys remembered for one access key: clients' clocks may be a day apart at midnight."""
+MAX_TENANT_FILES: Final = 10_000
+"""Tenants that one gateway serves: each file is looked at every second."""
+MAX_TENANT_FILE_BYTES: Final = 16 * KIB
+"""A tenant's keys are some hundred bytes of JSON."""
+
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000
 MAX_LIST_REPLY_BYTES: Final = 768 * KIB
 MAX_DELETE_BATCH: Final = 1000
+MAX_PAGES_PER_REPLY: Final = 4
+"""A reply is built from pages that were read whole."""
+MAX_EXTENTS_PER_REPLY: Final = 256
+"""Further pages are left for the next call once a reply has so many extents."""
+MAX_PURGED_EXTENTS: Final = 500
+"""In one transaction, so that others do not wait for long."""
+MAX_PURGED_OWNERS: Final = 100
+"""In one transaction, for the same reason: an owner without extents costs as well."""
+MAX_TRANSACTIONS_PER_COMMIT: Final = 128
+"""Bounds how long the first of them waits for the last."""
+MAX_TRANSACTIONS_QUEUED: Final = 8192
+"""That wait for one database; more are turned away."""
+MAX_BUCKETS_LISTED: Final = 10_000
+"""In one answer (S3: the same)."""
 MAX_SETTLE_BATCH: Final = 1000
 MAX_SEGMENTS_PER_GRANT: Final = 32
 MAX_PARTS: Final = 10_000
@@ -152,6 +216,10 @@ MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
 MAX_HTTP_HEADERS: Final = 200
 MAX_HTTP_TARGET_BYTES: Final = 16 * KIB
+MAX_HTTP_CHUNK_LINE_BYTES: Final = 4096
+"""A size with its extensions, or one trailer field."""
+MAX_HTTP_TRAILER_BYTES: Final = 8192
+"""All trailer fields; checksums and signatures need some hundred bytes."""
 MAX_HTTP_CONNECTIONS: Final = 1024
 HTTP_IDLE_TIMEOUT_S: Final = 75.0
 HTTP_BODY_TIMEOUT_S: Final = 30.0
@@ -174,10 +242,10 @@ HTTP_READ_BYTES: Final = 256 * KIB
 HTTP_DRAIN_BYTES: Final = 256 * KIB
 """An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
 HTTP_LINGER_S: Final = 10.0
-MAX_CERTIFICATE_FILE_BYTES: Final = 1 * MIB
-"""A chain of ten certificates has 20 KiB; what is larger is another file, named by mistake."""
 """How long a connection that is given up is drained, so that its client reads the answer before
 it sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
+MAX_CERTIFICATE_FILE_BYTES: Final = 1 * MIB
+"""A chain of ten certificates has 20 KiB; what is larger is another file, named by mistake."""
 MAX_XML_BODY_BYTES: Final = 2 * MIB
 """CompleteMultipartUpload with 10,000 parts and checksums is about 1.6 MiB."""
 MAX_SIGNED_CHUNK_BYTES: Final = 16 * MIB
@@ -187,6 +255,36 @@ MAX_USER_METADATA_BYTES: Final = 2 * KIB
 """S3's limit, of names without prefix and of values as they mean (decoded, in UTF-8)."""
 MAX_CONTENT_HEADER_BYTES: Final = 8 * KIB
 """Content headers kept with an object: S3 takes no more headers than that with a PUT."""
+
+# --- S3 requests -----------------------------------------------------------------------------
+MAX_QUERY_PARAMETERS: Final = 100
+"""Presigned URLs have some ten, and response headers six."""
+MAX_UPLOAD_ID_CHARACTERS: Final = 128
+MAX_BUCKET_LABELS: Final = 3
+"""Labels of a host name that are tried as a bucket's name, which may hold dots."""
+MAX_XML_DEPTH: Final = 8
+"""Twice what the deepest document of S3 has."""
+MAX_SIGNED_CHUNK_LINE_BYTES: Final = 256
+"""A size, its signature and extensions."""
+MAX_SIGNED_TRAILER_BYTES: Final = 4096
+"""A checksum and the trailer's signature."""
+MAX_PRESIGNED_LIFETIME_S: Final = 604_800
+"""S3: seven days."""
+MAX_SIGNATURE_V2_AHEAD_S: Final = MAX_PRESIGNED_LIFETIME_S
+"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
+a lifetime could be counted from."""
+MAX_DATE_MS: Final = 253_402_300_799_999
+"""The last millisecond that a date of S3 can name."""
+MAX_COPY_TRIES: Final = 3
+"""How often the source is looked up again when it was replaced while it was being copied."""
+MAX_READ_TRIES: Final = 3
+"""How often an object is looked up when its version goes before its first byte was read."""
+MAX_COMMIT_TRIES: Final = 5
+"""How often a conditional write compares again before it gives up as a conflict."""
+MAX_BUCKETS_REMEMBERED: Final = 4096
+"""Names whose buckets a gateway remembers for some seconds: about 1 MiB."""
+MAX_DRAIN_NOTICE_S: Final = 600
+"""A gateway that is to stop and says so for longer holds an upgrade up."""
 
 # --- native client ---------------------------------------------------------------------------
 SMALL_OBJECT_BYTES: Final = 1 * MIB
@@ -226,6 +324,15 @@ BUDGET_WAIT_S: Final = 30.0
 READER_STALLS_AFTER_S: Final = 1.0
 """A reader that has taken nothing for so long gives its read-ahead back when others wait for room:
 1 MiB in this time is slower than what it is ahead for."""
+MAX_HELD_CHUNKS_BYTES: Final = 32 * MIB
+"""All signed chunks of a gateway, before those that hold more than a client's usual chunk must come
+later."""
+MAX_HASH_LANE_BYTES: Final = 1 * MIB
+"""That may wait for one of the digests of a body."""
+HASH_CROWD_BYTES: Final = 12 * MIB
+"""When more waits in all lanes of a gateway together, each may hold less ..."""
+MAX_CROWDED_HASH_LANE_BYTES: Final = 128 * KIB
+"""... namely so much."""
 GATEWAY_KEPT_MEMORY_BYTES: Final = 32 * MIB
 KEPT_MEMORY_BYTES: Final = 8 * MIB
 """Freed memory that a daemon keeps for its next buffers: a few stripes of each stream in a gateway,
@@ -237,6 +344,8 @@ COORDINATOR_BUFFER_BUDGET_BYTES: Final = 64 * MIB
 # --- logs ------------------------------------------------------------------------------------
 LOG_LINE_BYTES: Final = 4000
 """A longer line is cut. Below PIPE_BUF (4096), so that a pipe that says it has room takes all."""
+MAX_LOG_VALUE_CHARACTERS: Final = 500
+"""A longer value is cut: a hostile peer's text must not fill the operator's disk."""
 LOG_BURST_LINES: Final = 100
 LOG_LINES_PER_S: Final = 1.0
 """Of one event, after its burst: 16 MB a day at 185 bytes a line, whatever clients do."""
@@ -255,6 +364,14 @@ MAX_GATEWAYS_SHOWN: Final = 1000
 """Any key may say that it is a gateway; it gets a line in `alveary status`, and nothing else."""
 
 # --- coordinator -----------------------------------------------------------------------------
+MAX_CELLS: Final = 200_000
+"""Of a swarm, in one coordinator's memory; HEARTBEATS_PER_S of them are heard."""
+MAX_LOST_RUNS: Final = 64
+"""Runs that the store lacks and that are remembered: each is a start of a lost history."""
+MAX_RINGS_SHOWN: Final = 1000
+"""In one answer; ``rings_total`` says how many there are."""
+MAX_API_BODY_BYTES: Final = 64 * KIB
+"""Of a request of an operator: the largest, an access key's, is a tenth of it."""
 COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
 """With less on its file system a coordinator says that it is not ready: a transaction of 128 large
 manifests, its write-ahead log and the checkpoint of that take some MiB each."""
@@ -278,6 +395,32 @@ CELL_FREE_AGAIN_BYTES: Final = 2 * CELL_LEAST_FREE_BYTES
 """A full cell is written to again from here on: one that hovers must not change rings each time."""
 CELL_RESERVE_BYTES: Final = 64 * MIB
 """Free space of the file system that a cell never touches, so that deletes and the index work."""
+MIN_CELL_CAPACITY_BYTES: Final = 1 * MIB
+"""For tests; a host gives gigabytes."""
+MIN_VOLUME_BYTES: Final = 64 * KIB
+"""Smaller volumes would be mostly heads and seals."""
+MAX_OPEN_VOLUMES: Final = 128
+"""Open files: a daemon may have 1,024, and connections need most of them."""
+MAX_FAILED_VOLUMES: Final = 3
+"""In a row, before the disk counts as broken and rests for a while."""
+MAX_UNFLUSHED_CHANGES: Final = 8192
+"""Of the index that may wait for its tables; then writers wait."""
+
+# --- files and disks -------------------------------------------------------------------------
+MAX_STATE_FILE_BYTES: Final = 4096
+"""Of a small file that is written whole: keys, marks, secrets."""
+MAX_DISK_THREADS: Final = 8
+"""Operations of one daemon that wait for the medium at a time."""
+MAX_DISK_PARTS_PER_CALL: Final = 1024
+"""IOV_MAX of Linux."""
+
+# --- command line ----------------------------------------------------------------------------
+MAX_LOCAL_CELLS: Final = 100
+"""Cells of one directory of ``alveary up``: each is a process."""
+MAX_READY_LINE_BYTES: Final = 64 * KIB
+"""What a daemon says when it is ready has a hundred bytes; more is not that."""
+MAX_COMMON_NAME_CHARACTERS: Final = 64
+"""X.509 (RFC 5280, ub-common-name)."""
 
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
@@ -298,3 +441,12 @@ assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert SEGMENT_IDS_REMEMBERED >= 16 * MAX_STOCKED_GRANTS
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES
+assert MAX_TENANT_FILES <= MAX_TENANTS_PER_CONNECTION <= MAX_TENANTS
+assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES < MAX_METADATA_BYTES
+assert MAX_METADATA_BYTES < MAX_SEALED_RECORD_BYTES < MAX_FRAME_HEADER_BYTES
+assert MAX_CROWDED_HASH_LANE_BYTES < MAX_HASH_LANE_BYTES < HASH_CROWD_BYTES
+assert MAX_SIGNED_CHUNK_BYTES < MAX_HELD_CHUNKS_BYTES
+assert MAX_HTTP_TRAILER_BYTES >= MAX_SIGNED_TRAILER_BYTES
+assert MAX_BUCKETS_LISTED >= MAX_BUCKETS_PER_TENANT
+assert MIN_VOLUME_BYTES < MIN_CELL_CAPACITY_BYTES
+assert SEGMENT_BYTES < MAX_VOLUME_RECORD_BYTES

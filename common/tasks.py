@@ -18,10 +18,10 @@ from typing import Final
 import trio
 from prometheus_client import CollectorRegistry, Counter
 
-from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
+from common import limits
 from common.ports import Log
 
-_WELL_AFTER_S: Final = 2 * TASK_PAUSE_MAX_S
+_WELL_AFTER_S: Final = 2 * limits.TASK_PAUSE_MAX_S
 """A task that ran for so long starts again with the shortest pause."""
 
 
@@ -43,7 +43,7 @@ async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> N
         name: of the task, for the log.
         work: keeps no half-done state over an exception.
     """
-    pause_s = TASK_PAUSE_MIN_S
+    pause_s = limits.TASK_PAUSE_MIN_S
     while True:
         began = trio.current_time()
         try:
@@ -52,9 +52,9 @@ async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> N
         except Exception as error:
             log_fault(log, "task_broke", error, task=name)
         if trio.current_time() - began >= _WELL_AFTER_S:
-            pause_s = TASK_PAUSE_MIN_S
+            pause_s = limits.TASK_PAUSE_MIN_S
         await trio.sleep(pause_s)
-        pause_s = min(2 * pause_s, TASK_PAUSE_MAX_S)
+        pause_s = min(2 * pause_s, limits.TASK_PAUSE_MAX_S)
 
 
 class CountedLog:

@@ -11,12 +11,8 @@ from typing import Any
 
 import trio
 
+from common import limits
 from common.ids import PeerId
-from common.limits import (
-    GATEWAY_FORGOTTEN_AFTER_S,
-    GATEWAY_SILENT_AFTER_S,
-    MAX_GATEWAYS_SHOWN,
-)
 from common.rpc.server import Answer, Caller
 from common.wire.messages.objects import GatewayPresence, SwarmState
 
@@ -42,7 +38,7 @@ class Gateways:
     async def hear(self, caller: Caller, request: GatewayPresence, _: memoryview) -> Answer:
         """Remember a gateway, the longest silent one in its place where there are too many."""
         self._known.pop(caller.peer_id, None)
-        if len(self._known) >= MAX_GATEWAYS_SHOWN:
+        if len(self._known) >= limits.MAX_GATEWAYS_SHOWN:
             del self._known[next(iter(self._known))]
         now = trio.current_time()
         self._known[caller.peer_id] = _Gateway(request.s3, request.tenants, now)
@@ -52,14 +48,16 @@ class Gateways:
     def tell(self, now: float) -> list[dict[str, Any]]:
         """Everything, JSON-like; those that are silent for long are forgotten."""
         for peer_id, each in list(self._known.items()):
-            if now - each.heard_at > GATEWAY_FORGOTTEN_AFTER_S:
+            if now - each.heard_at > limits.GATEWAY_FORGOTTEN_AFTER_S:
                 del self._known[peer_id]
         return [
             {
                 "gateway_id": peer_id.hex(),
                 "s3": each.s3,
                 "tenants": each.tenants,
-                "state": "silent" if now - each.heard_at > GATEWAY_SILENT_AFTER_S else "alive",
+                "state": "silent"
+                if now - each.heard_at > limits.GATEWAY_SILENT_AFTER_S
+                else "alive",
                 "last_seen_s": round(now - each.heard_at, 1),
             }
             for peer_id, each in self._known.items()

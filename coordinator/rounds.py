@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.errors import AlvearyError
-from common.limits import ORDER_TIME_KEPT_EVERY_S, TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
 from coordinator.hints import LOOK_AGAIN_S, Queues
@@ -75,12 +75,12 @@ class Rounds:
             nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
             nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)
             nursery.start_soon(
-                self._repeat, "order_time", self.keep_order_time, ORDER_TIME_KEPT_EVERY_S
+                self._repeat, "order_time", self.keep_order_time, limits.ORDER_TIME_KEPT_EVERY_S
             )
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
         failed = ""
-        broke_pause_s = TASK_PAUSE_MIN_S
+        broke_pause_s = limits.TASK_PAUSE_MIN_S
         while True:
             try:
                 await work()
@@ -94,9 +94,9 @@ class Rounds:
                 # answered whatever a round meets, so it is tried again, less and less often.
                 log_fault(self._log, "round_broke", error, round=name)
                 await trio.sleep(broke_pause_s)
-                broke_pause_s = min(2 * broke_pause_s, TASK_PAUSE_MAX_S)
+                broke_pause_s = min(2 * broke_pause_s, limits.TASK_PAUSE_MAX_S)
             else:
-                broke_pause_s = TASK_PAUSE_MIN_S
+                broke_pause_s = limits.TASK_PAUSE_MIN_S
             await trio.sleep(every_s)
 
     async def refresh(self) -> None:

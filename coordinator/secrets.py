@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from common import limits
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
 from common.errors import BadConfig, NotFound
 from common.ids import PeerId
@@ -23,7 +24,6 @@ BEGUN_NAME: Final = "store.begun"
 """There once it was served from this directory: an empty store there is a lost one."""
 SECRET_BYTES: Final = 32
 TOKEN_BYTES: Final = 24
-MAX_FILE_BYTES: Final = 4096
 _NEW: Final = ".new"
 
 
@@ -51,7 +51,7 @@ async def read_whole(disk: Disk, name: str) -> bytes | None:
     except NotFound:
         return None
     try:
-        return await file.read(0, MAX_FILE_BYTES)
+        return await file.read(0, limits.MAX_STATE_FILE_BYTES)
     finally:
         await file.close()
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.crypto.positions import RUN_ID_BYTES
 from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
@@ -18,7 +19,6 @@ from common.http.records import Request as HttpRequest
 from common.http.records import Response
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.limits import COORDINATOR_BUFFER_BUDGET_BYTES
 from common.ports import Address, Sql, World
 from common.rpc.server import Answer, Caller, Handler, PeerServer
 from common.tasks import CountedLog, log_fault
@@ -341,7 +341,7 @@ async def _serve(
         },
         entropy=world.entropy,
         log=world.log,
-        buffer_budget_bytes=COORDINATOR_BUFFER_BUDGET_BYTES,
+        buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
         recognise=of_cells.recognise,
     )
     rounds = Rounds(

@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 
 import trio
 
+from common import limits
 from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
-from common.limits import COORDINATOR_LEAST_FREE_BYTES
 from common.ports import Disk, Log, Sql, Store
 from coordinator.store.schema import touch
 
@@ -174,7 +174,7 @@ class WatchedStore:
         self.free_bytes = free_bytes
         had_little, self._has_little_space = (
             self._has_little_space,
-            free_bytes < COORDINATOR_LEAST_FREE_BYTES,
+            free_bytes < limits.COORDINATOR_LEAST_FREE_BYTES,
         )
         if self._has_little_space and not had_little:
             self._log.error("store_space_low", free_bytes=free_bytes)

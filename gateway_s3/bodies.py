@@ -12,6 +12,7 @@ from collections import deque
 from functools import partial
 from typing import Final, Protocol
 
+from common import limits
 from common.http.records import Request
 from common.limits import MIB
 from common.ports import Buffer, Workers
@@ -34,8 +35,6 @@ SMALL_PIECE_BYTES: Final = 4096
 byte must not become as many objects."""
 HELD_BYTES: Final = 1 * MIB
 """What a signed chunk may always hold; SDKs send 64 KiB to 1 MiB."""
-MAX_HELD_BYTES: Final = 32 * MIB
-"""All signed chunks of a process, before those that hold more than HELD_BYTES must come later."""
 
 
 class _Running(Protocol):
@@ -167,7 +166,7 @@ class IncomingBody:
         """
         self._crowd.held_bytes += count - self._held_bytes
         self._held_bytes = count
-        if count > HELD_BYTES and self._crowd.held_bytes > MAX_HELD_BYTES:
+        if count > HELD_BYTES and self._crowd.held_bytes > limits.MAX_HELD_CHUNKS_BYTES:
             raise S3Error(errors.SLOW_DOWN)
 
     def _check(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
+from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound
 from common.format.manifest import open_bucket_settings
@@ -27,7 +28,6 @@ from gateway_s3.names import is_bucket_name
 BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList
 """Requests about a bucket's content; their replies have a ``bucket_id``."""
 REMEMBERED_S: Final = 10.0
-MAX_REMEMBERED: Final = 4096
 
 
 class BucketCache:
@@ -102,7 +102,7 @@ class BucketCache:
         place = (tenant.tenant_id, name)
         self._known[place] = (bucket_id, trio.current_time() + REMEMBERED_S)
         self._known.move_to_end(place)
-        if len(self._known) > MAX_REMEMBERED:
+        if len(self._known) > limits.MAX_BUCKETS_REMEMBERED:
             self._known.popitem(last=False)
 
     def forget(self, tenant: TenantKey, name: str) -> bool:

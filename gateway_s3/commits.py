@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from common import limits
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
@@ -40,8 +41,6 @@ from gateway_s3.request.conditions import WriteCondition
 
 C = TypeVar("C")
 
-MAX_TRIES: Final = 5
-"""How often a conditional write compares again before it gives up as a conflict."""
 MISSING: Final = frozenset({"no_such_object", "delete_marker"})
 """Reasons of NotFound that mean: there is no such key."""
 UNCONDITIONAL: Final = WriteCondition()
@@ -98,7 +97,7 @@ async def under_condition(
         S3Error: PreconditionFailed, NoSuchKey, ConditionalRequestConflict (too many came between).
         AlvearyError: what ``attempt`` raises.
     """
-    for _ in range(MAX_TRIES):
+    for _ in range(limits.MAX_COMMIT_TRIES):
         condition = await decide(backend, tenant, bucket, name, wanted)
         try:
             return await attempt(condition)

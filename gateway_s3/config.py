@@ -15,7 +15,6 @@ from common.ports import Address
 from gateway_s3.auth.sigv2 import SignatureV2
 
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-MAX_DRAIN_NOTICE_S: Final = 600
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -176,8 +175,10 @@ def _signature_v2(value: Any) -> SignatureV2:
 
 
 def _seconds(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_DRAIN_NOTICE_S:
+    if type(value) is not int or not 0 <= value <= limits.MAX_DRAIN_NOTICE_S:
         raise BadConfig(
-            "bad_value", key="drain_notice_s", wanted=f"whole seconds, 0 to {MAX_DRAIN_NOTICE_S}"
+            "bad_value",
+            key="drain_notice_s",
+            wanted=f"whole seconds, 0 to {limits.MAX_DRAIN_NOTICE_S}",
         )
     return value

@@ -25,8 +25,6 @@ from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.ranges import Span
 
 T = TypeVar("T")
-MAX_TRIES: Final = 3
-"""How often the source is looked up again when it was replaced while it was being copied."""
 _WHOLE: Final = Span(0, (1 << 62) - 1)
 
 
@@ -48,7 +46,7 @@ async def from_source(
     """
     name = backend.names.encode(source.key)
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
-    for last_try in (False,) * (MAX_TRIES - 1) + (True,):
+    for last_try in (False,) * (limits.MAX_COPY_TRIES - 1) + (True,):
         try:
             found = await find_object(backend, call.tenant, source.bucket, name, span=_WHOLE)
         except NotFound as error:

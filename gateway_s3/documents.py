@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from common import limits
 from common.client.body_reader import Source
-from common.limits import MAX_XML_BODY_BYTES
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import Payload
 from gateway_s3.backend import Backend, Call
@@ -52,7 +52,7 @@ async def read_document(
             raise S3Error(errors.CONTENT_SHA256_MISMATCH)
         return parse(b"")
     body = IncomingBody(request, verified, checksum_is_of_body=checksum_is_of_body)
-    if body.size > MAX_XML_BODY_BYTES:
+    if body.size > limits.MAX_XML_BODY_BYTES:
         raise S3Error(errors.MAX_MESSAGE_LENGTH_EXCEEDED)
     if must_vouch and not body.is_vouched_for:
         raise S3Error(

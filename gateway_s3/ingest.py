@@ -30,11 +30,6 @@ INLINE_BYTES: Final = 64 * limits.KIB
 """Up to here hashing on the spot is cheaper than a hop to a thread and back."""
 BATCH_BYTES: Final = 256 * limits.KIB
 """A lane waits for so many bytes before it spends a hop on them."""
-LANE_BYTES: Final = 1 * limits.MIB
-"""Most that may wait in one lane."""
-CROWDED_LANE_BYTES: Final = 128 * limits.KIB
-"""Most that may wait in one lane while all together hold more than CROWD_BYTES."""
-CROWD_BYTES: Final = 12 * limits.MIB
 
 
 class Hash(Protocol):
@@ -54,7 +49,11 @@ class HashCrowd:
 
     def lane_bytes(self) -> int:
         """How much one lane may hold now."""
-        return CROWDED_LANE_BYTES if self.waiting_bytes > CROWD_BYTES else LANE_BYTES
+        return (
+            limits.MAX_CROWDED_HASH_LANE_BYTES
+            if self.waiting_bytes > limits.HASH_CROWD_BYTES
+            else limits.MAX_HASH_LANE_BYTES
+        )
 
 
 class _Lane:

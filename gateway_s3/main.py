@@ -7,11 +7,11 @@ from pathlib import Path
 
 import trio
 
+from common import limits
 from common.host.certificates import CertificateFiles
 from common.host.disk import RealDisk, hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
-from common.limits import GATEWAY_KEPT_MEMORY_BYTES
 from common.ports import Disk
 from gateway_s3.config import Config
 from gateway_s3.service import Serving, serve
@@ -57,7 +57,7 @@ async def _run(config: Config) -> None:
             Path(config.data),
             "gateway",
             log_path=config.log_path,
-            kept_memory_bytes=GATEWAY_KEPT_MEMORY_BYTES,
+            kept_memory_bytes=limits.GATEWAY_KEPT_MEMORY_BYTES,
         ) as world:
             async with trio.open_nursery() as nursery:
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from common.limits import MAX_NAME_BYTES
+from common import limits
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
@@ -51,8 +51,8 @@ def check_key(key: bytes) -> bytes:
     Raises:
         S3Error: KeyTooLongError; InvalidURI: not UTF-8, or empty.
     """
-    if len(key) > MAX_NAME_BYTES:
-        raise S3Error(errors.KEY_TOO_LONG, Size=len(key), MaxSizeAllowed=MAX_NAME_BYTES)
+    if len(key) > limits.MAX_NAME_BYTES:
+        raise S3Error(errors.KEY_TOO_LONG, Size=len(key), MaxSizeAllowed=limits.MAX_NAME_BYTES)
     if not key:
         raise S3Error(errors.INVALID_URI)
     try:

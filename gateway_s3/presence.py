@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.client.coordinators import Directory
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
 from common.ids import TenantId
-from common.limits import GATEWAY_PRESENCE_INTERVAL_S
 from common.ports import Log
 from common.wire.messages.objects import GatewayPresence, SwarmState
 
@@ -49,7 +49,7 @@ class Presence:
         """Say it again and again, until cancelled; log what has changed."""
         while True:
             await self.facts()
-            await trio.sleep(GATEWAY_PRESENCE_INTERVAL_S)
+            await trio.sleep(limits.GATEWAY_PRESENCE_INTERVAL_S)
 
     async def facts(self) -> Mapping[str, Any]:
         """Return the gateway's facts for its readiness: ``ok`` is whether it can answer clients,

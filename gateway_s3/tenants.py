@@ -15,13 +15,12 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, BadConfig
 from common.ids import TENANT_ID_BYTES, TenantId
 from common.ports import Disk, Log
 
-MAX_TENANT_FILE_BYTES: Final = 16 * 1024
-MAX_TENANTS: Final = 10_000
 RELOAD_INTERVAL_S: Final = 1.0
 _SUFFIX: Final = ".json"
 
@@ -77,7 +76,7 @@ class Tenants:
                 return False
             self._read_at_s = trio.current_time()
             before = len(self._keys)
-            for name in (await self._disk.names(self._path))[:MAX_TENANTS]:
+            for name in (await self._disk.names(self._path))[: limits.MAX_TENANT_FILES]:
                 if not name.endswith(_SUFFIX) or name.startswith("."):
                     continue
                 try:
@@ -92,6 +91,6 @@ class Tenants:
     async def _read(self, path: str) -> TenantKey:
         file = await self._disk.open(path)
         try:
-            return parse_tenant(await file.read(0, MAX_TENANT_FILE_BYTES))
+            return parse_tenant(await file.read(0, limits.MAX_TENANT_FILE_BYTES))
         finally:
             await file.close()

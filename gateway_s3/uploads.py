@@ -6,7 +6,6 @@ Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from common import limits
 from common.errors import Corrupt
@@ -41,9 +40,6 @@ from gateway_s3.commits import entries_of
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Algorithm
 from gateway_s3.request.numbers import parse_number
-
-MAX_BEGUN_MS: Final = 253_402_300_799_999
-"""The last millisecond that a date of S3 can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ def begun_ms(upload_id: VersionId) -> int:
         Corrupt: ``bad_upload_id``: after the year 9999: no gateway drew it.
     """
     begun = int.from_bytes(upload_id[:6], "big")
-    if begun > MAX_BEGUN_MS:
+    if begun > limits.MAX_DATE_MS:
         raise Corrupt("bad_upload_id")
     return begun
 

@@ -13,10 +13,10 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.crypto.identity import KeyPair
 from common.errors import AlvearyError
 from common.ids import PeerId
-from common.limits import CALL_TIMEOUT_S, MAX_FRAME_HEADER_BYTES, MAX_FRAME_PAYLOAD_BYTES
 from common.ports import Address, Stream
 from common.rpc.peers import PeerPool
 from common.rpc.protocol.connection import CallerConnection
@@ -161,8 +161,8 @@ class Glutton:
         try:
             core = CallerConnection(stream.server_key or b"")
             await self._shake_hands(stream, core)
-            header = bytes(MAX_FRAME_HEADER_BYTES)
-            payload = [bytes(MAX_FRAME_PAYLOAD_BYTES)]
+            header = bytes(limits.MAX_FRAME_HEADER_BYTES)
+            payload = [bytes(limits.MAX_FRAME_PAYLOAD_BYTES)]
             whole = encode_frame(Kind.REQUEST, 1, header, payload)[0]
             await stream.send([memoryview(whole)[:20]])
             await stream.receive_into(memoryview(bytearray(SIP_BYTES)))
@@ -197,7 +197,7 @@ class Glutton:
             try:
                 where = Address("coordinator", NATIVE_PORT)
                 connection = await pool.connection(
-                    where, self._coordinator_id, timeout_s=CALL_TIMEOUT_S
+                    where, self._coordinator_id, timeout_s=limits.CALL_TIMEOUT_S
                 )
                 tenant_id = self._tenant.tenant_id
                 message = tenant_message(connection.channel, identity.peer_id, tenant_id)

@@ -24,11 +24,11 @@ from typing import Any, Final, TypeAlias
 import trio
 
 import coordinator.service
+from common import limits
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId
-from common.limits import ORDER_LIFETIME_S
 from common.ports import Identity
 from common.rpc.server import Answer, Caller, Handler, PeerServer
 from common.wire.messages.base import Endpoint, Request
@@ -275,7 +275,7 @@ class Liar:
     def _order(
         self, action: Action, segment: SegmentId, slot: int, caller: Caller, cell: PeerId, size: int
     ) -> bytes:
-        expires = int(self._node.world.clock.now()) + ORDER_LIFETIME_S
+        expires = int(self._node.world.clock.now()) + limits.ORDER_LIFETIME_S
         order = Order(action, segment, slot, caller.peer_id, size, expires)
         return issue(self._key_of(cell), order)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common import limits
 from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.limits import CONNECT_TIMEOUT_S
 from common.ports import Address, Buffer, Certificate, Identity
 from sim.replay import Timer, call_at
 
@@ -394,7 +394,7 @@ class SimNetwork:
             if not (internet.is_blocked(node.name, host) or internet.is_blocked(host, node.name)):
                 break
         else:
-            await trio.sleep_until(began + CONNECT_TIMEOUT_S)
+            await trio.sleep_until(began + limits.CONNECT_TIMEOUT_S)
             raise Unavailable("connect_failed", address=str(address), why="timed out")
         await trio.sleep(2 * internet.delay_s(node.name))
         listener = internet.listeners.get((host, address.port))

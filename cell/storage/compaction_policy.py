@@ -8,7 +8,7 @@ from typing import Final
 
 from common.limits import KIB, MIB
 
-MIN_DEAD_PART: Final = 0.5
+DEAD_PART: Final = 0.5
 """Of a volume's bytes. At a half, a byte is copied at most once for each byte given back."""
 SCARCE_DEAD_PART: Final = 0.1
 """When space is scarce, more copying for less room."""
@@ -16,7 +16,7 @@ SCARCE_FREE_PART: Final = 0.05
 """Free part of the capacity below which space is scarce."""
 SPARE_BYTES: Final = 4 * MIB
 """What must stay free of the file system while copying."""
-LEAST_RETIRED_BYTES: Final = 64 * KIB
+RETIRED_BYTES_WORTH_IT: Final = 64 * KIB
 """Dead bytes of an active volume below which it is never retired. Beginning another one takes room,
 too, which is dead from the start: without a least gain a full cell would begin and remove volumes
 for ever."""
@@ -64,7 +64,7 @@ def plan(
         medium_free_bytes: what the file system can still take, reserve included.
     """
     is_scarce = free_bytes < capacity_bytes * SCARCE_FREE_PART
-    least = SCARCE_DEAD_PART if is_scarce else MIN_DEAD_PART
+    least = SCARCE_DEAD_PART if is_scarce else DEAD_PART
     worthy = [
         each
         for each in volumes
@@ -81,7 +81,7 @@ def plan(
     for each in worthy:
         # A small volume is left to fill up first, unless it is much of what there is.
         enough = (
-            each.dead_bytes >= LEAST_RETIRED_BYTES
+            each.dead_bytes >= RETIRED_BYTES_WORTH_IT
             if is_scarce
             else each.dead_bytes >= SPARE_BYTES and each.dead_bytes * 4 > total
         )

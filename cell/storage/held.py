@@ -16,12 +16,12 @@ import trio
 
 from cell.identity import write_whole
 from cell.storage.shard_store import ShardStore
+from common import limits
 from common.errors import Corrupt, NotFound, Unavailable
 from common.ports import Disk, Log
 
 NAME: Final = "held"
 _NEW_NAME: Final = "held.new"
-MAX_BYTES: Final = 4096
 VERSION: Final = 1
 REFRESH_AFTER_S: Final = 600.0
 """How old the counts may be. The highest volume's number is kept at once: that is what decides."""
@@ -79,7 +79,7 @@ class Held:
         except NotFound:
             return cls(disk, log, Marker())
         try:
-            return cls(disk, log, Marker.unpack(await file.read(0, MAX_BYTES)))
+            return cls(disk, log, Marker.unpack(await file.read(0, limits.MAX_STATE_FILE_BYTES)))
         except Corrupt as error:
             log.error("held_unreadable", error=str(error))
             return cls(disk, log, Marker())

@@ -23,6 +23,7 @@ from cell.storage import index_tables
 from cell.storage.index_tables import Batch
 from cell.storage.known_segments import KnownSegments
 from cell.storage.shards import Entry, ShardKey, VolumeFacts
+from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.format.volume import HEADER_BYTES
 from common.ports import Log, Sql, Store, WallClock
@@ -30,8 +31,6 @@ from common.ports import Log, Sql, Store, WallClock
 CACHED_ENTRIES: Final = 8192
 """About 4 MiB."""
 FLUSH_ENTRIES: Final = 512
-MAX_UNFLUSHED: Final = 8192
-"""Changes that may wait for the tables; then writers wait."""
 FLUSH_AFTER_S: Final = 5.0
 """What a restart after a crash has to scan anew; more often costs each small shard a commit."""
 RETRY_AFTER_S: Final = 5.0
@@ -274,7 +273,7 @@ class Index:
         waiting = self._waiting()
         if waiting >= FLUSH_ENTRIES:
             self._full.set()
-        if waiting >= MAX_UNFLUSHED and self._room.is_set() and not self._has_failed:
+        if waiting >= limits.MAX_UNFLUSHED_CHANGES and self._room.is_set() and not self._has_failed:
             self._room = trio.Event()
 
     def _waiting(self) -> int:
@@ -296,7 +295,7 @@ class Index:
     @property
     def is_refusing(self) -> bool:
         """Whether no change is taken: the tables cannot be written, and too many wait for them."""
-        return self._has_failed and self._waiting() >= MAX_UNFLUSHED
+        return self._has_failed and self._waiting() >= limits.MAX_UNFLUSHED_CHANGES
 
     async def wait_lost(self) -> None:
         """Wait until a shard may be lost and not reported yet."""

@@ -12,6 +12,7 @@ from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Writer
+from common import limits
 from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Refused
 from common.format.volume import (
@@ -23,10 +24,9 @@ from common.format.volume import (
     record_bytes_of,
 )
 from common.ids import DIGEST_BYTES
-from common.limits import RECORD_ALIGNMENT_BYTES
 from common.ports import Buffer, Log
 
-_ZEROS: Final = bytes(RECORD_ALIGNMENT_BYTES)
+_ZEROS: Final = bytes(limits.RECORD_ALIGNMENT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from cell.storage.reservation import Reservation
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing
 from cell.storage.writer import Job
+from common import limits
 from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt
 from common.format.volume import (
@@ -25,7 +26,7 @@ from common.format.volume import (
     padding_bytes,
 )
 from common.ids import DIGEST_BYTES
-from common.limits import KIB, MAX_UNITS_PER_READ_BYTES
+from common.limits import KIB
 from common.ports import Buffer, File
 
 WHOLE_BYTES: Final = 256 * KIB
@@ -126,7 +127,7 @@ async def _copy_by_units(
     volume, offset = place = await Reservation(storage.writer, header).make()
     try:
         first_byte = data_offset(header.unit_bytes, header.shard_bytes)
-        units_at_once = max(1, MAX_UNITS_PER_READ_BYTES // header.unit_bytes)
+        units_at_once = max(1, limits.MAX_UNITS_PER_READ_BYTES // header.unit_bytes)
         step = units_at_once * header.unit_bytes
         async with storage.volumes.opened(volume.number) as target:
             for at in range(0, header.shard_bytes, step):

@@ -5,7 +5,7 @@ Source: docs/protocol.md, "Room of uploads".
 
 from __future__ import annotations
 
-from common.limits import MAX_UNFILLED_BYTES_PER_CALLER
+from common import limits
 
 
 def may_reserve(wanted: int, *, own: int, total: int, free: int) -> bool:
@@ -20,6 +20,6 @@ def may_reserve(wanted: int, *, own: int, total: int, free: int) -> bool:
         free: what the cell can still take, beside what is reserved.
     """
     room = free + total
-    if own and own + wanted > min(room // 2, MAX_UNFILLED_BYTES_PER_CALLER):
+    if own and own + wanted > min(room // 2, limits.MAX_UNFILLED_BYTES_PER_CALLER):
         return False
     return not total or total + wanted <= room * 3 // 4

@@ -22,6 +22,7 @@ from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Job, Writer
+from common import limits
 from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.volume import (
@@ -33,7 +34,6 @@ from common.format.volume import (
     record_bytes_of,
     shape_is_valid,
 )
-from common.limits import MAX_UNITS_PER_READ_BYTES
 from common.ports import Buffer, Log, World
 from common.tasks import go_on
 from common.wire.messages.base import CellFacts
@@ -271,7 +271,7 @@ class ShardStore:
         unit_bytes, shard_bytes = entry.unit_bytes, entry.shard_bytes
         start = first * unit_bytes
         end = min(start + count * unit_bytes, shard_bytes)
-        if not 0 < end - start <= MAX_UNITS_PER_READ_BYTES:
+        if not 0 < end - start <= limits.MAX_UNITS_PER_READ_BYTES:
             raise Refused("bad_range", first=first, count=count)
         for attempt in range(READ_TRIES):
             try:

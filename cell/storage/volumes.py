@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from cell.storage.shards import VolumeFacts
+from common import limits
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.format.volume import (
     VOLUME_HEAD_BYTES,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 DIRECTORY: Final = "volumes"
 SUFFIX: Final = ".vol"
-MAX_OPEN_FILES: Final = 128
 
 
 def volume_path(number: int) -> str:
@@ -160,7 +160,7 @@ class Volumes:
             yield handle.file
         finally:
             handle.users -= 1
-            if len(self._handles) > MAX_OPEN_FILES:
+            if len(self._handles) > limits.MAX_OPEN_VOLUMES:
                 await self._close_one()
 
     async def _close_one(self) -> None:

@@ -24,6 +24,7 @@ import trio
 from cell.storage.index import Index
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing, Volumes
+from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.format.volume import HEADER_BYTES, VOLUME_HEAD_BYTES, Kind, RecordHeader, pack_record
 from common.limits import MIB
@@ -31,11 +32,9 @@ from common.ports import Buffer, Log
 
 BATCH_BYTES: Final = 4 * MIB
 BATCH_JOBS: Final = 256
-MAX_SEALED: Final = 3
-"""Volumes that fail before the disk counts as broken and rests for a while."""
 FIRST_PROBATION_S: Final = 60.0
 """How long a cell that cannot write rests before it tries a new volume; twice as long each time."""
-MAX_PROBATION_S: Final = 3600.0
+LONGEST_PROBATION_S: Final = 3600.0
 
 NO_SPACE: Final = "no_space"
 
@@ -341,7 +340,7 @@ class Writer:
         if self.active is volume:
             self.active = None
         self._sealed += 1
-        if self._sealed >= MAX_SEALED:
+        if self._sealed >= limits.MAX_FAILED_VOLUMES:
             self._turn_read_only("disk_fails")
 
     def _turn_read_only(self, reason: str) -> None:
@@ -354,7 +353,7 @@ class Writer:
             self._probation_at = trio.current_time() + FIRST_PROBATION_S
         else:
             self._probation_at = trio.current_time() + self._probation_s
-            self._probation_s = min(2 * self._probation_s, MAX_PROBATION_S)
+            self._probation_s = min(2 * self._probation_s, LONGEST_PROBATION_S)
         self._queued.set()  # whoever waits for a job waits for the end of this, too
         self._log.error("read_only", reason=reason)
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import trio
 
+from common import limits
 from common.client.coordinators import Directory
 from common.errors import AlvearyError, Refused
 from common.ids import SegmentId, TenantId, lease_of
-from common.limits import MAX_ABANDONS_WAITING, MAX_DELETE_BATCH
 from common.ports import Log
 from common.wire.messages.writing import WriteAbandon
 
@@ -51,7 +51,7 @@ class Abandons:
         """Note segments; never waits. When too many wait, the rest stays until
         the lease ends."""
         for granted in segments:
-            if self._count >= MAX_ABANDONS_WAITING:
+            if self._count >= limits.MAX_ABANDONS_WAITING:
                 self._log.warning("too_many_abandoned_segments")
                 return
             lease = lease_of(granted.segment_id)
@@ -77,7 +77,7 @@ class Abandons:
         """Tell all of one tenant's and lease's; False when some are left."""
         waiting = self._waiting[tenant_id, lease]
         while waiting:
-            batch = dict(islice(waiting.items(), MAX_DELETE_BATCH))
+            batch = dict(islice(waiting.items(), limits.MAX_DELETE_BATCH))
             try:
                 await self._directory.call(
                     WriteAbandon(

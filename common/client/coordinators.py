@@ -13,19 +13,11 @@ from typing import Any, Final, cast
 
 import trio
 
+from common import limits
 from common.client.policy.answers import check_answer
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
-from common.limits import (
-    CALL_TIMEOUT_S,
-    COORDINATOR_PATIENCE_S,
-    FAILOVER_S,
-    MAX_VERSIONS_READ,
-    READING_TOLD_EVERY_S,
-    UNANSWERED_PATIENCE_S,
-    UNANSWERED_S,
-)
 from common.ports import Address, Log
 from common.rpc.peers import PeerConnection, PeerPool
 from common.rpc.protocol.positions import Known
@@ -34,7 +26,7 @@ from common.wire.messages.base import Idempotency, Request, TenantRequest, Tenan
 from common.wire.messages.writing import Lease, LeaseRenew, TenantOpen
 
 FIRST_PAUSE_S: Final = 0.05
-MAX_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 1.0
 COME_BACK_EVERY_S: Final = 5.0
 """How often a gateway whose lease ended while no coordinator answered tries to open another."""
 LEASE_MARGIN_S: Final = 5.0
@@ -85,14 +77,14 @@ class Directory:
         self._is_cut = False
         """The lease was lost since no coordinator answered."""
         self._reading: dict[VersionId, list[float]] = {}
-        self._reading_every_s = READING_TOLD_EVERY_S
+        self._reading_every_s = limits.READING_TOLD_EVERY_S
         self._reading_begun = trio.Event()
 
     async def call(
         self,
         request: Request,
         *,
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float = limits.CALL_TIMEOUT_S,
         check: Callable[[Any], None] | None = None,
     ) -> Any:
         """Ask a live coordinator; go on to the next, and try again, while none can be reached and
@@ -151,11 +143,15 @@ class Directory:
             if self._current == which:
                 self._current = (which + 1) % len(self._coordinators)
             await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _patience_s(self, now: float) -> float:
         """How long a request may wait: less when another just waited in vain."""
-        return UNANSWERED_PATIENCE_S if now < self._unanswered_until else COORDINATOR_PATIENCE_S
+        return (
+            limits.UNANSWERED_PATIENCE_S
+            if now < self._unanswered_until
+            else limits.COORDINATOR_PATIENCE_S
+        )
 
     def _note_unanswered(self, request: Request, error: AlvearyError) -> None:
         now = trio.current_time()
@@ -163,7 +159,7 @@ class Directory:
             self._log.warning(
                 "no_coordinator_answers", request=type(request).__name__, error=str(error)
             )
-        self._unanswered_until = now + UNANSWERED_S
+        self._unanswered_until = now + limits.UNANSWERED_S
 
     async def _ask(
         self,
@@ -175,7 +171,7 @@ class Directory:
         check: Callable[[Any], None] | None,
     ) -> Any:
         if len(self._coordinators) > 1:
-            deadline = min(deadline, trio.current_time() + FAILOVER_S)
+            deadline = min(deadline, trio.current_time() + limits.FAILOVER_S)
         left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         connection = await self._pool.connection(address, pin, timeout_s=left_s)
         with trio.move_on_at(deadline) as scope:
@@ -343,7 +339,7 @@ class Directory:
             try:
                 await self._renew(lease)
             except (Unavailable, Outcome):
-                self._renew_at = trio.current_time() + MAX_PAUSE_S
+                self._renew_at = trio.current_time() + LONGEST_PAUSE_S
                 if trio.current_time() >= self._lease_until:
                     self._lease = 0
                     self._is_cut = True
@@ -353,10 +349,12 @@ class Directory:
     async def _renew(self, lease: int) -> None:
         asked_at = trio.current_time()
         reply: Lease = await self.call(
-            LeaseRenew(lease, self._known.packed(), tuple(islice(self._reading, MAX_VERSIONS_READ)))
+            LeaseRenew(
+                lease, self._known.packed(), tuple(islice(self._reading, limits.MAX_VERSIONS_READ))
+            )
         )
         if reply.reading_every_s:
-            self._reading_every_s = min(float(reply.reading_every_s), READING_TOLD_EVERY_S)
+            self._reading_every_s = min(float(reply.reading_every_s), limits.READING_TOLD_EVERY_S)
         ttl_s = max(float(reply.ttl_s), 2 * LEASE_MARGIN_S)
         self._lease = reply.lease
         self._lease_until = asked_at + ttl_s - LEASE_MARGIN_S

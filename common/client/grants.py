@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.client.abandons import Granted
 from common.client.coordinators import Directory
 from common.client.policy.put_plan import best_grant
@@ -19,14 +20,6 @@ from common.client.policy.slot_health import SlotHealth
 from common.client.resources import Background
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of
-from common.limits import (
-    GRANTS_AHEAD,
-    MAX_SEGMENTS_PER_GRANT,
-    MAX_SLOTS,
-    MAX_STOCKED_GRANTS,
-    SEGMENT_IDS_REMEMBERED,
-    SMALL_OBJECT_BYTES,
-)
 from common.ports import Address, Log
 from common.wire.messages.writing import Grants, SegmentGrant, WriteStart
 
@@ -67,7 +60,7 @@ class GrantedIds:
         most: ids remembered for certain; up to twice as many are held.
     """
 
-    def __init__(self, most: int = SEGMENT_IDS_REMEMBERED) -> None:
+    def __init__(self, most: int = limits.SEGMENT_IDS_REMEMBERED) -> None:
         self._most = most
         self._newer: set[SegmentId] = set()
         self._older: set[SegmentId] = set()
@@ -105,7 +98,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
     for each in reply.grants:
         places = each.cells
         if (
-            not 1 <= each.k <= each.quorum <= each.n <= MAX_SLOTS
+            not 1 <= each.k <= each.quorum <= each.n <= limits.MAX_SLOTS
             or len(places) != each.n
             or len(set(places)) != each.n
             or len(each.orders) != each.n
@@ -177,7 +170,7 @@ class Stock:
             self._tidy(shelf.grants)
             had = bool(shelf.grants)
             grant = self._choose(shelf.grants, anything=asked >= ASKS_AGAIN)
-            if len(shelf.grants) < MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
+            if len(shelf.grants) < limits.MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
                 self._begin_refill(tenant_id, shelf)
             if grant is not None:
                 return grant
@@ -196,7 +189,7 @@ class Stock:
             PeerViolation: ``bad_grant``, ``segment_id_repeated``: no coordinator gave grants that
                 fit; the connections to those that gave others were dropped.
         """
-        assert 1 <= count <= MAX_SEGMENTS_PER_GRANT
+        assert 1 <= count <= limits.MAX_SEGMENTS_PER_GRANT
         lease = await self._directory.lease()
         try:
             return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
@@ -232,8 +225,10 @@ class Stock:
         assert shelf.refilled is not None
         shelf.error = None
         try:
-            count = min(MAX_SEGMENTS_PER_GRANT, MAX_STOCKED_GRANTS - len(shelf.grants))
-            shelf.grants += await self.fetch(tenant_id, count, SMALL_OBJECT_BYTES)
+            count = min(
+                limits.MAX_SEGMENTS_PER_GRANT, limits.MAX_STOCKED_GRANTS - len(shelf.grants)
+            )
+            shelf.grants += await self.fetch(tenant_id, count, limits.SMALL_OBJECT_BYTES)
         except AlvearyError as error:
             shelf.error = error
             self._log.warning("no_grants", error=str(error))
@@ -314,7 +309,7 @@ class GrantLine:
         for asked in range(ASKS_AGAIN + 1):
             stock._tidy(self._grants)
             if not self._grants:
-                count = min(GRANTS_AHEAD, len(ahead))
+                count = min(limits.GRANTS_AHEAD, len(ahead))
                 self._grants += await stock.fetch(self._tenant_id, count, max(ahead[:count]))
             grant = stock._choose(self._grants, anything=asked == ASKS_AGAIN)
             if grant is not None:

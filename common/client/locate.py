@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.client.coordinators import Directory
 from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
@@ -23,11 +24,10 @@ from common.errors import Corrupt, Unavailable
 from common.format.extents import Run, page_bytes, runs_of_page
 from common.format.manifest import Manifest
 from common.ids import SegmentId
-from common.limits import ORDER_LIFETIME_S
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from common.wire.messages.writing import Page
 
-STALE_AFTER_S: Final = ORDER_LIFETIME_S / 2
+STALE_AFTER_S: Final = limits.ORDER_LIFETIME_S / 2
 """Places are looked up again before their orders can expire on the way."""
 
 

@@ -10,6 +10,7 @@ from itertools import count
 
 import trio
 
+from common import limits
 from common.client.abandons import Abandons
 from common.client.coordinators import Directory
 from common.client.grants import Stock
@@ -22,7 +23,6 @@ from common.client.resources import Background, Resources
 from common.client.write_object import Written, write_object
 from common.crypto.keys import KEY_BYTES, TenantKey
 from common.format.manifest import Manifest
-from common.limits import GATHERED_PER_BUDGET, MAX_SINGLE_PUT_BYTES
 from common.ports import Buffer, Chance, Entropy, Log, Workers
 from common.rpc.budget import ByteBudget
 from common.rpc.peers import PeerPool
@@ -65,7 +65,7 @@ class SwarmClient:
         self._log = log
         self._health = SlotHealth()
         self._budget = ByteBudget(budget_bytes)
-        self._gathered = ByteBudget(budget_bytes // GATHERED_PER_BUDGET)
+        self._gathered = ByteBudget(budget_bytes // limits.GATHERED_PER_BUDGET)
         self._stock = Stock(directory, self._health, log)
         self._reports = Reports(directory, log)
         self._abandons = Abandons(directory, log)
@@ -135,7 +135,7 @@ class SwarmClient:
             Refused: ``body_too_short``: likewise.
             Exception: what ``receive`` raises: likewise.
         """
-        assert 0 <= size <= MAX_SINGLE_PUT_BYTES
+        assert 0 <= size <= limits.MAX_SINGLE_PUT_BYTES
         upload_key = self._entropy(KEY_BYTES)
         return await write_object(
             self._resources(), self._directory, self._stock, tenant, receive, size, upload_key

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.client.coordinators import Directory
 from common.client.locate import Locator, Version
 from common.client.policy.get_plan import group_stripes
@@ -20,12 +21,11 @@ from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
 from common.errors import Unavailable
 from common.format.extents import Run, join_runs, pages_of_extents
-from common.limits import READ_AHEAD_BYTES, READER_STALLS_AFTER_S, STRIPE_SEALED_BYTES
 from common.ports import Buffer
 from common.rpc.budget import Share
 from common.wire.messages.writing import Page
 
-GROUP_BYTES: Final = READ_AHEAD_BYTES // 2
+GROUP_BYTES: Final = limits.READ_AHEAD_BYTES // 2
 """So that one group is fetched while the one before is opened and sent."""
 
 
@@ -71,7 +71,7 @@ class _Cutter:
         self._at = first
         self._last = last
         self._runs: deque[Run] = deque()
-        self._most_bytes = STRIPE_SEALED_BYTES
+        self._most_bytes = limits.STRIPE_SEALED_BYTES
 
     @property
     def is_done(self) -> bool:
@@ -89,7 +89,7 @@ class _Cutter:
         first = geometry.stripe_at(run.offset)
         stop = geometry.stripe_at(run.offset + run.length - 1) + 1
         sealed_bytes = geometry.k * geometry.unit_bytes
-        most_bytes = STRIPE_SEALED_BYTES if self._budget.is_scarce else self._most_bytes
+        most_bytes = limits.STRIPE_SEALED_BYTES if self._budget.is_scarce else self._most_bytes
         count = group_stripes(first, stop, geometry.unit_bytes, sealed_bytes, most_bytes)
         self._most_bytes = min(2 * self._most_bytes, GROUP_BYTES)
         skip = run.offset - geometry.stripe_start(first)
@@ -190,7 +190,7 @@ class _Reading:
         own consumer."""
         budget = self._budget
         while self._entries:
-            fits = self._ahead_bytes + stripe_bytes <= READ_AHEAD_BYTES
+            fits = self._ahead_bytes + stripe_bytes <= limits.READ_AHEAD_BYTES
             if fits and budget.take_nowait(_Entry.cost(stripe_bytes)):
                 return
             await self._producer.park()
@@ -228,14 +228,14 @@ class _Reading:
         """Others wait for room: if the consumer stands still, fetch no more and hold only the
         stripe that it has."""
         stalled_s = trio.current_time() - self._taken_at
-        if self.has_given_up or stalled_s < READER_STALLS_AFTER_S:
+        if self.has_given_up or stalled_s < limits.READER_STALLS_AFTER_S:
             return
         self.has_given_up = True
         self._scope.cancel()
         current = self._entries[0]
         assert current.chunks is not None, "the consumer has it"
         current.chunks.clear()
-        current.keep(min(STRIPE_SEALED_BYTES, current.stripe_bytes))
+        current.keep(min(limits.STRIPE_SEALED_BYTES, current.stripe_bytes))
         while len(self._entries) > 1:
             self._entries.pop().keep(0)
 

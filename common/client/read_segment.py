@@ -13,6 +13,7 @@ from typing import Final
 import outcome
 import trio
 
+from common import limits
 from common.client.policy.get_plan import slot_order
 from common.client.resources import Resources
 from common.crypto.digest import leaf, shard_root
@@ -22,7 +23,6 @@ from common.erasure.geometry import Geometry
 from common.erasure.stripe import decode_stripe
 from common.errors import AlvearyError, Corrupt, NotFound, PeerViolation, Refused, Unavailable
 from common.ids import DIGEST_BYTES, PeerId
-from common.limits import INLINE_STRIPE_BYTES
 from common.ports import Address
 from common.rpc.peers import Answer
 from common.wire.messages.base import Endpoint, Reply
@@ -137,7 +137,7 @@ class SegmentReader:
             request,
             (),
             answer,
-            bulk=count * geometry.unit_bytes > INLINE_STRIPE_BYTES,
+            bulk=count * geometry.unit_bytes > limits.INLINE_STRIPE_BYTES,
         )
 
     def checked(
@@ -199,7 +199,7 @@ class SegmentReader:
         self, first: int, count: int, good: Mapping[int, Units]
     ) -> tuple[list[int], list[memoryview]]:
         units = dict(good)
-        if count * self.geometry.unit_bytes * self.geometry.k <= INLINE_STRIPE_BYTES:
+        if count * self.geometry.unit_bytes * self.geometry.k <= limits.INLINE_STRIPE_BYTES:
             return self._check_and_decode(first, count, units)
         return await self._resources.workers.run(
             lambda: self._check_and_decode(first, count, units)

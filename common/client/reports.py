@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import trio
 
+from common import limits
 from common.client.coordinators import Directory
 from common.errors import AlvearyError
 from common.ids import SegmentId, TenantId
-from common.limits import MAX_REPORTS_WAITING
 from common.ports import Log
 from common.wire.messages.writing import BadShard, ShardsReport
 
@@ -33,7 +33,7 @@ class Reports:
     def add(self, tenant_id: TenantId, segment: SegmentId, slot: int, reason: str) -> None:
         """Note a bad shard; never waits. When too many wait it is dropped: cells scrub too."""
         self._log.warning("bad_shard", segment=segment, slot=slot, reason=reason)
-        if self._count >= MAX_REPORTS_WAITING:
+        if self._count >= limits.MAX_REPORTS_WAITING:
             return
         shards = self._waiting.setdefault(tenant_id, {})
         self._count += (segment, slot) not in shards

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.client.abandons import Granted
 from common.client.body_reader import Receive, Source
 from common.client.coordinators import Directory
@@ -26,10 +27,6 @@ from common.erasure.stripe import EncodedStripe, encode_stripe
 from common.errors import Unavailable
 from common.format.extents import pages_of_extents, segment_sizes
 from common.ids import TenantId
-from common.limits import (
-    INLINE_STRIPE_BYTES,
-    SMALL_OBJECT_BYTES,
-)
 from common.ports import Buffer
 from common.rpc.budget import Share
 from common.wire.messages.writing import Extent, NewSegment, Page
@@ -131,7 +128,7 @@ class _Writer:
         self._given_up: list[Granted] = []
 
     async def write(self, size: int) -> Written:
-        if size <= SMALL_OBJECT_BYTES:
+        if size <= limits.SMALL_OBJECT_BYTES:
             if size:
                 await self._write_small(size)
         else:
@@ -152,7 +149,7 @@ class _Writer:
         )
 
     async def _encode(self, stage: _Stage, stripe: int, plain: Buffer) -> EncodedStripe:
-        if len(plain) <= INLINE_STRIPE_BYTES:
+        if len(plain) <= limits.INLINE_STRIPE_BYTES:
             return encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
         return await self._resources.workers.run(
             lambda: encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)

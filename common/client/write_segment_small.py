@@ -11,6 +11,7 @@ from functools import partial
 import outcome
 import trio
 
+from common import limits
 from common.client.grants import Grant
 from common.client.policy.put_plan import PutQuorum, Verdict
 from common.client.resources import Resources
@@ -18,12 +19,13 @@ from common.crypto.digest import shard_root
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe
 from common.errors import AlvearyError, Refused
-from common.limits import MAX_FRAME_PAYLOAD_BYTES, SMALL_OBJECT_BYTES
 from common.wire.messages.base import Reply
 from common.wire.messages.cell import ShardPut
 from common.wire.messages.writing import NewSegment
 
-assert SMALL_OBJECT_BYTES + 4096 <= MAX_FRAME_PAYLOAD_BYTES, "a shard at k = 1 fits a request"
+assert limits.SMALL_OBJECT_BYTES + 4096 <= limits.MAX_FRAME_PAYLOAD_BYTES, (
+    "a shard at k = 1 fits a request"
+)
 
 
 class WholeWrite:

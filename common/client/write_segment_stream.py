@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.client.grants import Grant
 from common.client.policy.put_plan import PutQuorum, Verdict, holding_back, stall_allowance_s
 from common.client.resources import Resources, StripeHold
@@ -18,7 +19,6 @@ from common.crypto.digest import shard_root
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe
 from common.errors import AlvearyError, Refused
-from common.limits import APPENDS_IN_FLIGHT, WRITE_WINDOW_STRIPES
 from common.rpc.peers import PeerConnection
 from common.wire.messages.cell import ShardAbort, ShardAppend, ShardFinish, ShardOpen
 from common.wire.messages.writing import NewSegment
@@ -109,7 +109,7 @@ class SegmentUpload:
     async def push(self, encoded: EncodedStripe, hold: StripeHold) -> None:
         """Hand over the next stripe; waits while the window is full. What a lost upload is given
         is dropped."""
-        while len(self._window) >= WRITE_WINDOW_STRIPES and not self._ended:
+        while len(self._window) >= limits.WRITE_WINDOW_STRIPES and not self._ended:
             with self.producer_waits():
                 await self._room.park()
         for leaves, leaf in zip(self._leaves, encoded.leaves, strict=True):
@@ -202,7 +202,7 @@ class SegmentUpload:
                 self._open_slots += 1
                 self._room.unpark_all()
                 async with trio.open_nursery() as lanes:
-                    for _ in range(min(APPENDS_IN_FLIGHT, geometry.stripes)):
+                    for _ in range(min(limits.APPENDS_IN_FLIGHT, geometry.stripes)):
                         lanes.start_soon(self._append, slot, connection, upload, scope)
                 await connection.call(ShardFinish(upload, self._root(slot)))
                 resources.health.answered(cell)

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
+from common import limits
 from common.crypto.identity import KeyPair
 from common.errors import BadConfig, Corrupt
 from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
-from common.limits import AEAD_TAG_BYTES
 from common.ports import Entropy
 
 KEY_BYTES: Final = 32
@@ -32,9 +32,8 @@ SALT_BYTES: Final = 24
 """A salt that repeats under one purpose key would repeat a key and nonce: 2**48 records make that
 likelier than 2**-97 only."""
 RECORD_VERSION: Final = 1
-RECORD_OVERHEAD_BYTES: Final = 1 + SALT_BYTES + COMMITMENT_BYTES + AEAD_TAG_BYTES
+RECORD_OVERHEAD_BYTES: Final = 1 + SALT_BYTES + COMMITMENT_BYTES + limits.AEAD_TAG_BYTES
 """How much longer a sealed record is than its plaintext."""
-MAX_PURPOSES: Final = 32
 
 _SALT_END: Final = 1 + SALT_BYTES
 _COMMITMENT_END: Final = _SALT_END + COMMITMENT_BYTES
@@ -97,7 +96,9 @@ class TenantKey:
     def _purpose_key(self, purpose: str) -> bytes:
         key = self._purpose_keys.get(purpose)
         if key is None:
-            assert len(self._purpose_keys) < MAX_PURPOSES, "purposes are constants of the program"
+            assert len(self._purpose_keys) < limits.MAX_KEY_PURPOSES, (
+                "purposes are constants of the program"
+            )
             label = b"alveary record purpose v1\0" + purpose.encode()
             key = self._purpose_keys[purpose] = _derive(self.key, self.tenant_id, label)
         return key

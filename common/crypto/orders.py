@@ -18,9 +18,9 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from common import limits
 from common.errors import Refused
 from common.ids import PEER_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId
-from common.limits import MAX_SLOTS, ORDER_EXPIRY_GRACE_S
 
 _BODY: Final = struct.Struct(">BBBxQQ16s32s")
 _MAC_BYTES: Final = 32
@@ -73,7 +73,7 @@ def _mac(order_key: bytes, body: bytes) -> bytes:
 
 def issue(order_key: bytes, order: Order) -> bytes:
     """The order as ORDER_BYTES bytes that the cell of this key will accept."""
-    assert 0 <= order.slot < MAX_SLOTS
+    assert 0 <= order.slot < limits.MAX_SLOTS
     assert len(order.segment_id) == SEGMENT_ID_BYTES
     assert len(order.caller) == PEER_ID_BYTES
     body = _BODY.pack(
@@ -91,7 +91,7 @@ def issue(order_key: bytes, order: Order) -> bytes:
 def claimed_slot(data: bytes) -> int:
     """The slot that an order is for, if it is one: to find the key to check it with. MAX_SLOTS for
     what is none."""
-    return data[2] if len(data) == ORDER_BYTES else MAX_SLOTS
+    return data[2] if len(data) == ORDER_BYTES else limits.MAX_SLOTS
 
 
 def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
@@ -138,6 +138,6 @@ def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now:
     order = opened(order_key, data, caller=caller)
     if order.action is not action:
         raise Refused("order_wrong_action")
-    if now > order.expires + ORDER_EXPIRY_GRACE_S:
+    if now > order.expires + limits.ORDER_EXPIRY_GRACE_S:
         raise Refused("order_expired", expires=order.expires)
     return order

@@ -14,16 +14,16 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from common import limits
 from common.errors import Corrupt
 from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
-from common.limits import AEAD_TAG_BYTES, MAX_STRIPES_PER_SEGMENT
 from common.ports import Buffer
 
 _NONCE_ZEROS: Final = bytes(7)
 
 
 def _nonce(stripe: int, last: bool) -> bytes:
-    assert 0 <= stripe < MAX_STRIPES_PER_SEGMENT
+    assert 0 <= stripe < limits.MAX_STRIPES_PER_SEGMENT
     return _NONCE_ZEROS + stripe.to_bytes(4, "big") + (b"\1" if last else b"\0")
 
 
@@ -56,7 +56,7 @@ class StripeCipher:
             out: where the ciphertext and its tag go; AEAD_TAG_BYTES longer than the plaintext,
                 and not overlapping it.
         """
-        assert len(out) == len(plaintext) + AEAD_TAG_BYTES
+        assert len(out) == len(plaintext) + limits.AEAD_TAG_BYTES
         self._aead.encrypt_into(_nonce(stripe, last), plaintext, self._aad, out)
 
     def open_into(self, stripe: int, last: bool, sealed: Buffer, out: memoryview) -> None:
@@ -67,7 +67,7 @@ class StripeCipher:
             Corrupt: ``stripe_not_authentic``: some byte of it, its number, its last flag, its
                 segment, its tenant or its key is not what was sealed.
         """
-        if len(sealed) != len(out) + AEAD_TAG_BYTES:
+        if len(sealed) != len(out) + limits.AEAD_TAG_BYTES:
             raise Corrupt("stripe_not_authentic", stripe=stripe)
         try:
             self._aead.decrypt_into(_nonce(stripe, last), sealed, self._aad, out)

@@ -15,12 +15,10 @@ from typing import Final, Protocol
 
 import zfec
 
+from common import limits
 from common.erasure.isal import Isal, load_isal
-from common.limits import MAX_SLOTS
 from common.ports import Buffer
 
-MAX_DECODE_PLANS: Final = 512
-"""Loss patterns whose matrices are kept: some kilobytes each, some patterns at a time."""
 _PROBE_BYTES: Final = 211
 """Uneven on purpose: the vector loops and their tails both have their part in it."""
 
@@ -72,7 +70,7 @@ class ZfecCode:
     """zfec itself: the reference, and the way where ISA-L is not."""
 
     def __init__(self, k: int, n: int) -> None:
-        assert 1 <= k <= n <= MAX_SLOTS
+        assert 1 <= k <= n <= limits.MAX_SLOTS
         self.k: Final = k
         self.n: Final = n
         self._encoder = zfec.Encoder(k, n)  # type: ignore[attr-defined]  # it has no types
@@ -123,7 +121,7 @@ class IsalCode:
         self._isal = isal
         self._generator = tuple(generator)
         self._parity_tables = isal.tables(generator[k:]) if n > k else bytearray()
-        self._plan = lru_cache(maxsize=MAX_DECODE_PLANS)(self._make_plan)
+        self._plan = lru_cache(maxsize=limits.MAX_DECODE_PLANS)(self._make_plan)
 
     def _make_plan(self, chosen: tuple[int, ...], wanted: tuple[int, ...]) -> bytearray:
         """Tables that give the wanted units from the chosen ones: the wanted rows of the generator

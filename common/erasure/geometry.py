@@ -12,15 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from common import limits
 from common.errors import PeerViolation
-from common.limits import (
-    AEAD_TAG_BYTES,
-    MAX_SLOTS,
-    MAX_STRIPES_PER_SEGMENT,
-    SEGMENT_BYTES,
-    STRIPE_SEALED_BYTES,
-    UNIT_ALIGNMENT_BYTES,
-)
 
 
 def _bad(what: str, **facts: object) -> PeerViolation:
@@ -55,11 +48,16 @@ class Geometry:
             n: all units per stripe.
             segment_bytes: 0..SEGMENT_BYTES.
         """
-        assert 1 <= k <= n <= MAX_SLOTS
-        assert 0 <= segment_bytes <= SEGMENT_BYTES
-        full = STRIPE_SEALED_BYTES // k // UNIT_ALIGNMENT_BYTES * UNIT_ALIGNMENT_BYTES
-        if segment_bytes <= k * full - AEAD_TAG_BYTES:
-            full = _ceil_div(segment_bytes + AEAD_TAG_BYTES, k)
+        assert 1 <= k <= n <= limits.MAX_SLOTS
+        assert 0 <= segment_bytes <= limits.SEGMENT_BYTES
+        full = (
+            limits.STRIPE_SEALED_BYTES
+            // k
+            // limits.UNIT_ALIGNMENT_BYTES
+            * limits.UNIT_ALIGNMENT_BYTES
+        )
+        if segment_bytes <= k * full - limits.AEAD_TAG_BYTES:
+            full = _ceil_div(segment_bytes + limits.AEAD_TAG_BYTES, k)
         return cls._cut(k, n, segment_bytes, full)
 
     @classmethod
@@ -69,35 +67,35 @@ class Geometry:
         Raises:
             PeerViolation: ``bad_geometry``: no writer makes such a segment.
         """
-        if not 1 <= k <= n <= MAX_SLOTS:
+        if not 1 <= k <= n <= limits.MAX_SLOTS:
             raise _bad("redundancy", k=k, n=n)
-        if not 0 <= segment_bytes <= SEGMENT_BYTES:
+        if not 0 <= segment_bytes <= limits.SEGMENT_BYTES:
             raise _bad("segment_bytes", segment_bytes=segment_bytes)
-        if not AEAD_TAG_BYTES <= k * unit_bytes <= STRIPE_SEALED_BYTES:
+        if not limits.AEAD_TAG_BYTES <= k * unit_bytes <= limits.STRIPE_SEALED_BYTES:
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
-        if segment_bytes <= k * unit_bytes - AEAD_TAG_BYTES:
-            if unit_bytes != _ceil_div(segment_bytes + AEAD_TAG_BYTES, k):
+        if segment_bytes <= k * unit_bytes - limits.AEAD_TAG_BYTES:
+            if unit_bytes != _ceil_div(segment_bytes + limits.AEAD_TAG_BYTES, k):
                 raise _bad("unit_bytes", unit_bytes=unit_bytes)
-        elif k * unit_bytes == AEAD_TAG_BYTES or unit_bytes % UNIT_ALIGNMENT_BYTES:
+        elif k * unit_bytes == limits.AEAD_TAG_BYTES or unit_bytes % limits.UNIT_ALIGNMENT_BYTES:
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
         geometry = cls._cut(k, n, segment_bytes, unit_bytes)
-        if geometry.stripes > MAX_STRIPES_PER_SEGMENT:
+        if geometry.stripes > limits.MAX_STRIPES_PER_SEGMENT:
             raise _bad("stripes", stripes=geometry.stripes)
         return geometry
 
     @classmethod
     def _cut(cls, k: int, n: int, segment_bytes: int, unit_bytes: int) -> Self:
-        plain = k * unit_bytes - AEAD_TAG_BYTES
+        plain = k * unit_bytes - limits.AEAD_TAG_BYTES
         stripes = max(1, _ceil_div(segment_bytes, plain)) if plain else 1
         rest = segment_bytes - (stripes - 1) * plain
-        last_unit = _ceil_div(rest + AEAD_TAG_BYTES, k)
+        last_unit = _ceil_div(rest + limits.AEAD_TAG_BYTES, k)
         shard_bytes = (stripes - 1) * unit_bytes + last_unit
         return cls(k, n, segment_bytes, unit_bytes, stripes, shard_bytes)
 
     @property
     def full_plain_bytes(self) -> int:
         """Plaintext bytes of every stripe but the last."""
-        return self.k * self.unit_bytes - AEAD_TAG_BYTES
+        return self.k * self.unit_bytes - limits.AEAD_TAG_BYTES
 
     def is_last(self, stripe: int) -> bool:
         """Whether the stripe is the segment's last."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common import limits
 from common.crypto.digest import leaf
 from common.crypto.stream import StripeCipher
 from common.erasure.code import Code
 from common.erasure.geometry import Geometry
-from common.limits import AEAD_TAG_BYTES
 from common.ports import Buffer
 
 
@@ -39,7 +39,7 @@ def encode_stripe(
     assert len(plaintext) == geometry.plain_bytes(stripe)
     unit_bytes = geometry.unit_bytes_of(stripe)
     sealed = memoryview(bytearray(geometry.k * unit_bytes))
-    padding = len(sealed) - AEAD_TAG_BYTES - len(plaintext)
+    padding = len(sealed) - limits.AEAD_TAG_BYTES - len(plaintext)
     # Fewer than k bytes, and only in a segment's last stripe.
     padded = b"".join((plaintext, bytes(padding))) if padding else plaintext
     cipher.seal_into(stripe, geometry.is_last(stripe), padded, sealed)
@@ -77,6 +77,6 @@ def decode_stripe(
     else:
         sealed = memoryview(bytearray(geometry.k * unit_bytes))
         code.decode(units, unit_bytes, sealed)
-    plaintext = memoryview(bytearray(geometry.k * unit_bytes - AEAD_TAG_BYTES))
+    plaintext = memoryview(bytearray(geometry.k * unit_bytes - limits.AEAD_TAG_BYTES))
     cipher.open_into(stripe, geometry.is_last(stripe), sealed, plaintext)
     return plaintext[: geometry.plain_bytes(stripe)]

@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from common.limits import MAX_EXTENTS_PER_PAGE, SEGMENT_BYTES
+from common import limits
 from common.wire.messages.writing import Extent, Page
 
 
 def segment_sizes(size: int) -> list[int]:
     """Cut an object of ``size`` bytes into segments: the plaintext bytes of each, full ones and a
     rest."""
-    full, rest = divmod(size, SEGMENT_BYTES)
-    return [SEGMENT_BYTES] * full + ([rest] if rest else [])
+    full, rest = divmod(size, limits.SEGMENT_BYTES)
+    return [limits.SEGMENT_BYTES] * full + ([rest] if rest else [])
 
 
 def pages_of_extents(extents: Sequence[Extent]) -> tuple[Page, ...]:
     """Put extents into pages, MAX_EXTENTS_PER_PAGE each; no page for no extents."""
     return tuple(
-        Page(tuple(extents[at : at + MAX_EXTENTS_PER_PAGE]))
-        for at in range(0, len(extents), MAX_EXTENTS_PER_PAGE)
+        Page(tuple(extents[at : at + limits.MAX_EXTENTS_PER_PAGE]))
+        for at in range(0, len(extents), limits.MAX_EXTENTS_PER_PAGE)
     )
 
 

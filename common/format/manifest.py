@@ -14,21 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, TypeVar
 
+from common import limits
 from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
 from common.errors import Corrupt, PeerViolation, Refused
 from common.ids import BucketId, VersionId
-from common.limits import (
-    MAX_PAGES_PER_OBJECT,
-    MAX_SEALED_RECORD_BYTES,
-    MAX_SUMMARY_BYTES,
-    MAX_UPLOAD_KEYS_PER_OBJECT,
-)
 from common.ports import Entropy
 from common.wire.records import Max, Record, Size
 
 MANIFEST_VERSION: Final = 1
-MAX_METADATA_BYTES: Final = 512 * 1024
-MAX_SUMMARY_PLAINTEXT_BYTES: Final = MAX_SUMMARY_BYTES - RECORD_OVERHEAD_BYTES
+SUMMARY_PLAINTEXT_BYTES: Final = limits.MAX_SUMMARY_BYTES - RECORD_OVERHEAD_BYTES
 _MANIFEST: Final = "manifest"
 _PART: Final = "part"
 _SUMMARY: Final = "summary"
@@ -59,9 +53,11 @@ class Manifest(Record):
 
     version: int
     size: int
-    pages: Annotated[tuple[PageEntry, ...], Max(MAX_PAGES_PER_OBJECT)]
-    keys: Annotated[tuple[UploadKey, ...], Max(MAX_UPLOAD_KEYS_PER_OBJECT)] = field(repr=False)
-    metadata: Annotated[bytes, Max(MAX_METADATA_BYTES)]
+    pages: Annotated[tuple[PageEntry, ...], Max(limits.MAX_PAGES_PER_OBJECT)]
+    keys: Annotated[tuple[UploadKey, ...], Max(limits.MAX_UPLOAD_KEYS_PER_OBJECT)] = field(
+        repr=False
+    )
+    metadata: Annotated[bytes, Max(limits.MAX_METADATA_BYTES)]
 
     def keys_by_commitment(self) -> Mapping[bytes, bytes]:
         """The upload keys by their commitments: what an extent's commitment looks up."""
@@ -80,7 +76,7 @@ def _seal(
     tenant: TenantKey, purpose: str, context: tuple[bytes, ...], plaintext: bytes, entropy: Entropy
 ) -> bytes:
     sealed_bytes = len(plaintext) + RECORD_OVERHEAD_BYTES
-    if sealed_bytes > MAX_SEALED_RECORD_BYTES:
+    if sealed_bytes > limits.MAX_SEALED_RECORD_BYTES:
         raise Refused("record_too_large", purpose=purpose, sealed_bytes=sealed_bytes)
     return tenant.seal(purpose, context, plaintext, entropy)
 
@@ -193,9 +189,9 @@ def seal_summary(
     """Seal what listings show of a version.
 
     Args:
-        summary: packed by the gateway, at most MAX_SUMMARY_PLAINTEXT_BYTES.
+        summary: packed by the gateway, at most SUMMARY_PLAINTEXT_BYTES.
     """
-    assert len(summary) <= MAX_SUMMARY_PLAINTEXT_BYTES
+    assert len(summary) <= SUMMARY_PLAINTEXT_BYTES
     return tenant.seal(_SUMMARY, (bucket_id, name, version_id), summary, entropy)
 
 

@@ -17,12 +17,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from common import limits
 from common.errors import BadConfig, PeerViolation
 from common.wire.messages.base import Label, Peer
 from common.wire.records import Max, Record
 
 PREFIX: Final = "alv1-"
-MAX_TOKEN_CHARACTERS: Final = 4096
 ROLE_CELL: Final = "cell"
 ROLE_GATEWAY: Final = "gateway"
 SECRET_BYTES: Final = 16
@@ -82,7 +82,7 @@ def decode_token(text: str, role: str) -> JoinToken:
             for the other role.
     """
     word = text.strip().lower()
-    if not word.startswith(PREFIX) or len(word) > MAX_TOKEN_CHARACTERS or not word.isascii():
+    if not word.startswith(PREFIX) or len(word) > limits.MAX_TOKEN_CHARACTERS or not word.isascii():
         raise BadConfig("bad_token", message="a join token begins with alv1-")
     letters = word[len(PREFIX) :].upper()
     try:

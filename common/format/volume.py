@@ -19,14 +19,9 @@ from typing import Final
 
 from blake3 import blake3
 
+from common import limits
 from common.errors import Corrupt
 from common.ids import DIGEST_BYTES, SEGMENT_ID_BYTES, SegmentId
-from common.limits import (
-    MAX_SLOTS,
-    MAX_STRIPES_PER_SEGMENT,
-    MAX_UNITS_PER_READ_BYTES,
-    RECORD_ALIGNMENT_BYTES,
-)
 from common.ports import Buffer
 
 VOLUME_VERSION: Final = 1
@@ -34,11 +29,10 @@ RECORD_VERSION: Final = 1
 VOLUME_MAGIC: Final = b"ALVYVOL\n"
 RECORD_MAGIC: Final = b"AVR\x1a"
 VOLUME_KEY_BYTES: Final = 32
-HEADER_BYTES: Final = RECORD_ALIGNMENT_BYTES
+HEADER_BYTES: Final = limits.RECORD_ALIGNMENT_BYTES
 HEAD_COPY_BYTES: Final = 4096
 """Distance of the two copies of a volume's head: one block of the medium each."""
 VOLUME_HEAD_BYTES: Final = 2 * HEAD_COPY_BYTES
-MAX_RECORD_BYTES: Final = 1 << 40
 
 _HEAD: Final = struct.Struct(">8sHxxxxxxQ32s")
 _RECORD: Final = struct.Struct(">4sHBxQQQQQ16sHxxIQ32s32s")
@@ -104,9 +98,9 @@ def unit_count(unit_bytes: int, shard_bytes: int) -> int:
 def shape_is_valid(unit_bytes: int, shard_bytes: int) -> bool:
     """Whether a shard of these sizes can be stored."""
     return (
-        1 <= unit_bytes <= MAX_UNITS_PER_READ_BYTES
+        1 <= unit_bytes <= limits.MAX_UNITS_PER_READ_BYTES
         and shard_bytes >= 1
-        and unit_count(unit_bytes, shard_bytes) <= MAX_STRIPES_PER_SEGMENT
+        and unit_count(unit_bytes, shard_bytes) <= limits.MAX_STRIPES_PER_SEGMENT
     )
 
 
@@ -129,7 +123,7 @@ def record_bytes_of(unit_bytes: int, shard_bytes: int) -> int:
 
 def padding_bytes(length: int) -> int:
     """Zeros that bring ``length`` to a sector boundary."""
-    return -length % RECORD_ALIGNMENT_BYTES
+    return -length % limits.RECORD_ALIGNMENT_BYTES
 
 
 # --- the head of a volume --------------------------------------------------------------------
@@ -239,11 +233,11 @@ def _agrees(header: RecordHeader) -> bool:
     """Whether the fields of a header fit each other and the limits."""
     if (
         header.offset < VOLUME_HEAD_BYTES
-        or header.offset % RECORD_ALIGNMENT_BYTES
-        or not HEADER_BYTES <= header.record_bytes <= MAX_RECORD_BYTES
-        or header.record_bytes % RECORD_ALIGNMENT_BYTES
+        or header.offset % limits.RECORD_ALIGNMENT_BYTES
+        or not HEADER_BYTES <= header.record_bytes <= limits.MAX_VOLUME_RECORD_BYTES
+        or header.record_bytes % limits.RECORD_ALIGNMENT_BYTES
         or header.durable_below > header.offset
-        or header.slot >= MAX_SLOTS
+        or header.slot >= limits.MAX_SLOTS
     ):
         return False
     if header.kind is Kind.VOID:
@@ -271,11 +265,11 @@ def find_records(
     data = bytes(stretch)
     at = data.find(RECORD_MAGIC)
     while at >= 0:
-        sector, inside = divmod(at, RECORD_ALIGNMENT_BYTES)
+        sector, inside = divmod(at, limits.RECORD_ALIGNMENT_BYTES)
         if inside == 0:
             # What looks like a header and is none is part of somebody's data.
             with suppress(Corrupt):
                 yield unpack_record(
                     key, data[at : at + HEADER_BYTES], volume=volume, offset=offset + at
                 )
-        at = data.find(RECORD_MAGIC, (sector + 1) * RECORD_ALIGNMENT_BYTES)
+        at = data.find(RECORD_MAGIC, (sector + 1) * limits.RECORD_ALIGNMENT_BYTES)

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from common import limits
 from common.errors import BadConfig
-from common.limits import MAX_CERTIFICATE_FILE_BYTES
 from common.ports import Certificate
 
 AUTHORITY_DAYS: Final = 3650
@@ -67,10 +67,10 @@ class CertificateFiles:
 def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_CERTIFICATE_FILE_BYTES + 1)
+            data = file.read(limits.MAX_CERTIFICATE_FILE_BYTES + 1)
     except OSError as error:
         raise BadConfig("cannot_read", file=str(path), error=error.strerror) from error
-    if len(data) > MAX_CERTIFICATE_FILE_BYTES:
+    if len(data) > limits.MAX_CERTIFICATE_FILE_BYTES:
         raise BadConfig("bad_certificate", file=str(path), cause="too large")
     return data
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common import limits
 from common.errors import Unavailable
 from common.ports import Address, Advertisement
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import zeroconf
 
 SERVICE_TYPE: Final = "_alveary._tcp.local."
-MAX_FOUND: Final = 16
-"""More coordinators than a swarm has: a LAN full of forged answers costs no more than this."""
 RESOLVE_TIMEOUT_MS: Final = 1000
 OPEN_S: Final = 10.0
 
@@ -98,7 +97,7 @@ def _find(swarm: str, timeout_s: float) -> list[Advertisement]:
         name: str,
         state_change: zeroconf.ServiceStateChange,
     ) -> None:
-        if len(names) < MAX_FOUND:
+        if len(names) < limits.MAX_DISCOVERED:
             names[name] = None
 
     with closing(_Responder()) as responder:

@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from common import limits
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Unavailable
 from common.host.workers import ThreadWorkers
 from common.limits import KIB
@@ -36,10 +37,6 @@ INLINE_WRITE_BYTES: Final = 260 * KIB
 """Largest write done in place: one unit of 4/6 with its padding. The copy takes 30 microseconds; in
 a thread it costs four times the CPU. The kernel may make a writer wait that is far ahead of the
 medium; then everything waits, as it must."""
-MAX_THREADS: Final = 8
-"""Operations of one daemon that wait for the medium at a time."""
-MAX_PARTS_PER_CALL: Final = 1024
-"""IOV_MAX of Linux."""
 MEDIUM_BYTES: Final = 8
 LOCK_NAME: Final = "lock"
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -56,7 +53,7 @@ def _write_all(descriptor: int, offset: int, parts: Sequence[Buffer]) -> None:
     """pwritev until everything is written."""
     rest = [memoryview(part).cast("B") for part in parts if len(part)]
     while rest:
-        written = os.pwritev(descriptor, rest[:MAX_PARTS_PER_CALL], offset)
+        written = os.pwritev(descriptor, rest[: limits.MAX_DISK_PARTS_PER_CALL], offset)
         offset += written
         done = 0
         while done < len(rest) and written >= len(rest[done]):
@@ -185,7 +182,7 @@ class RealDisk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._workers = ThreadWorkers(MAX_THREADS, "disk")
+        self._workers = ThreadWorkers(limits.MAX_DISK_THREADS, "disk")
         self._medium: bytes | None = None
 
     def _path(self, path: str) -> str:

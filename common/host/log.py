@@ -17,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from common import limits
 from common.host.log_output import DescriptorOutput, FileOutput
 from common.host.log_rate import LogRate
 
-MAX_VALUE_CHARACTERS: Final = 500
-"""A value longer than this is cut: a hostile peer's text must not fill the operator's disk."""
 _NEEDS_QUOTES: Final = frozenset(' "=\\')
 
 
@@ -40,11 +39,11 @@ def format_value(value: object) -> str:
         case float():
             return f"{value:.6g}"
         case bytes() | bytearray() | memoryview():
-            text = bytes(value[: MAX_VALUE_CHARACTERS // 2]).hex()
+            text = bytes(value[: limits.MAX_LOG_VALUE_CHARACTERS // 2]).hex()
         case _:
             text = str(value)
-    if len(text) > MAX_VALUE_CHARACTERS:
-        text = text[:MAX_VALUE_CHARACTERS] + "..."
+    if len(text) > limits.MAX_LOG_VALUE_CHARACTERS:
+        text = text[: limits.MAX_LOG_VALUE_CHARACTERS] + "..."
     if text and text.isascii() and text.isprintable() and _NEEDS_QUOTES.isdisjoint(text):
         return text
     return json.dumps(text)

@@ -13,15 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from common.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, LOG_LINE_BYTES
+from common import limits
 
 STANDARD_ERROR: Final = 2
 
 
 def _encode(line: str) -> bytes:
     data = line.encode("utf-8", "backslashreplace")
-    if len(data) > LOG_LINE_BYTES:
-        data = data[: LOG_LINE_BYTES - 4] + b"...\n"
+    if len(data) > limits.LOG_LINE_BYTES:
+        data = data[: limits.LOG_LINE_BYTES - 4] + b"...\n"
     return data
 
 
@@ -82,7 +82,11 @@ class FileOutput:
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int = LOG_FILE_BYTES, kept: int = LOG_FILES_KEPT
+        self,
+        path: Path,
+        *,
+        max_bytes: int = limits.LOG_FILE_BYTES,
+        kept: int = limits.LOG_FILES_KEPT,
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from common.limits import LOG_BURST_LINES, LOG_LINES_PER_S, LOG_SUMMARY_S
+from common import limits
 
 Kind: TypeAlias = tuple[str, str]
 """Level and event. Both are words of the code, so there are few."""
@@ -28,8 +28,8 @@ class LogRate:
             kind: of the line.
             now: monotonic seconds.
         """
-        tokens, updated_at = self._tokens.get(kind, (float(LOG_BURST_LINES), now))
-        tokens = min(LOG_BURST_LINES, tokens + (now - updated_at) * LOG_LINES_PER_S)
+        tokens, updated_at = self._tokens.get(kind, (float(limits.LOG_BURST_LINES), now))
+        tokens = min(limits.LOG_BURST_LINES, tokens + (now - updated_at) * limits.LOG_LINES_PER_S)
         is_admitted = tokens >= 1
         self._tokens[kind] = (tokens - is_admitted, now)
         if not is_admitted:
@@ -48,6 +48,6 @@ class LogRate:
         """
         if not self._dropped or now < self._summary_at:
             return []
-        self._summary_at = now + LOG_SUMMARY_S
+        self._summary_at = now + limits.LOG_SUMMARY_S
         dropped, self._dropped = self._dropped, {}
         return sorted(dropped.items())

@@ -17,19 +17,17 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, BadConfig, PeerViolation, Unavailable
 from common.host.tls import client_context, public_context, server_context, shown_key
 from common.ids import PeerId
-from common.limits import CONNECT_TIMEOUT_S
 from common.ports import Address, Buffer, Certificate, Identity, Listener, Stream
 
 BACKLOG: Final = 1024
 TLS_RECORD_BYTES: Final = 16 * 1024
 JOIN_BELOW_BYTES: Final = 1024
 """On plain TCP, shorter parts are copied together: cheaper than an entry in a gathered write."""
-MAX_GATHERED: Final = 512
-"""Buffers of one ``sendmsg``; Linux takes 1,024."""
 BUSY_RETRY_S: Final = 0.01
 _TCP_CORK: Final[int | None] = getattr(socket, "TCP_CORK", None)
 """Linux alone has it."""
@@ -128,7 +126,7 @@ class PlainStream(_SocketStream):
         pending = _joined(parts)
         while pending:
             try:
-                sent = self._socket.sendmsg(pending[:MAX_GATHERED])
+                sent = self._socket.sendmsg(pending[: limits.MAX_GATHERED_BUFFERS])
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_writable(self._socket)
                 continue
@@ -398,7 +396,7 @@ class RealNetwork:
     async def connect(self, address: Address, *, pin: PeerId | None) -> Stream:
         stream: _SocketStream | None = None
         try:
-            with trio.fail_after(CONNECT_TIMEOUT_S):
+            with trio.fail_after(limits.CONNECT_TIMEOUT_S):
                 sock = await _connected_socket(address)
                 if pin is None:
                     return PlainStream(sock, str(address))

@@ -27,16 +27,13 @@ import aiosqlite
 import trio
 import trio_asyncio
 
+from common import limits
 from common.errors import AlvearyError, Corrupt, Unavailable
 from common.ports import Sql
 
 T = TypeVar("T")
 Work = Callable[[Sql], Any]
 
-MAX_BATCH: Final = 128
-"""Transactions that share one commit: bounds how long the first of them waits for the last."""
-MAX_QUEUED: Final = 8192
-"""Transactions that wait for one database; more are turned away."""
 CACHED_STATEMENTS: Final = 512
 BUSY_TIMEOUT_MS: Final = 5000
 QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
@@ -198,7 +195,7 @@ class _Lane:
         """Run ``work`` with the next batch and return what it returns."""
         if self._closing:
             raise Unavailable("store_closed")
-        if len(self._queue) >= MAX_QUEUED:
+        if len(self._queue) >= limits.MAX_TRANSACTIONS_QUEUED:
             raise Unavailable("store_busy")
         job = _Job(work)
         self._queue.append(job)
@@ -220,7 +217,7 @@ class _Lane:
 
     def _carry(self) -> None:
         """Hand the longest waiting functions to the thread, which is free."""
-        count = min(len(self._queue), MAX_BATCH)
+        count = min(len(self._queue), limits.MAX_TRANSACTIONS_PER_COMMIT)
         jobs = [self._queue.popleft() for _ in range(count)]
         self._under_way = jobs
         works = [job.work for job in jobs]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from common import limits
 from common.errors import BadConfig
 from common.host.clock import SystemClock, system_chance, system_entropy
 from common.host.discovery import ZeroconfDiscovery
@@ -18,7 +19,6 @@ from common.host.memory import keep_freed_memory
 from common.host.network import RealNetwork
 from common.host.sqlite import SqliteStores
 from common.host.workers import ThreadWorkers, core_count
-from common.limits import KEPT_MEMORY_BYTES
 from common.ports import World
 
 
@@ -35,7 +35,7 @@ async def open_world(
     service: str,
     *,
     log_path: Path | None = None,
-    kept_memory_bytes: int = KEPT_MEMORY_BYTES,
+    kept_memory_bytes: int = limits.KEPT_MEMORY_BYTES,
 ) -> AsyncIterator[World]:
     """Every port of one daemon, for as long as the block lasts.
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from common import limits
 from common.errors import Refused
 
-MAX_LINE_BYTES: Final = 4096
-"""A size with its extensions, or one trailer field."""
-MAX_TRAILER_BYTES: Final = 8192
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 _SIZE, _DATA, _CRLF, _TRAILER, _DONE = range(5)
@@ -71,7 +69,7 @@ class ChunkedDecoder:
 
     def _take_line(self, data: memoryview, at: int) -> tuple[bytes | None, int]:
         """The line without its CRLF once it is whole, and the place after what was taken."""
-        room = MAX_LINE_BYTES - len(self._line)
+        room = limits.MAX_HTTP_CHUNK_LINE_BYTES - len(self._line)
         window = bytes(data[at : at + room])
         newline = window.find(b"\n")
         if newline < 0:
@@ -99,7 +97,7 @@ class ChunkedDecoder:
             self._state = _DATA if self._left else _TRAILER
         else:
             self._trailer_bytes += len(line) + 2
-            if self._trailer_bytes > MAX_TRAILER_BYTES:
+            if self._trailer_bytes > limits.MAX_HTTP_TRAILER_BYTES:
                 raise _bad("trailer too long")
             if not line:
                 self._state = _DONE

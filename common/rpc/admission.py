@@ -13,19 +13,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from common.limits import (
-    FRAME_STAGING_BYTES,
-    MAX_FRAME_HEADER_BYTES,
-    MAX_FRAME_PAYLOAD_BYTES,
-)
+from common import limits
 from common.rpc.budget import ByteBudget
 
 CALL_OVERHEAD_BYTES: Final = 1024
 """What a call in flight costs beside its header and payload, about."""
-SMALL_FRAME_BYTES: Final = FRAME_STAGING_BYTES
+SMALL_FRAME_BYTES: Final = limits.FRAME_STAGING_BYTES
 """Header and payload of a frame for which a connection needs no other memory than it has."""
 LARGEST_REQUEST_BYTES: Final = (
-    MAX_FRAME_HEADER_BYTES + MAX_FRAME_PAYLOAD_BYTES + CALL_OVERHEAD_BYTES
+    limits.MAX_FRAME_HEADER_BYTES + limits.MAX_FRAME_PAYLOAD_BYTES + CALL_OVERHEAD_BYTES
 )
 _SMALL_DIVISOR: Final = 8
 """An eighth of the memory for requests is for small frames ..."""
@@ -82,7 +78,7 @@ class Account:
         self.connections = 0
         small = memory.small.total_bytes // 2
         large = max(LARGEST_REQUEST_BYTES, memory.large.total_bytes // 2)
-        replies = max(MAX_FRAME_PAYLOAD_BYTES, memory.replies.total_bytes * 3 // 4)
+        replies = max(limits.MAX_FRAME_PAYLOAD_BYTES, memory.replies.total_bytes * 3 // 4)
         self.small = Share(ByteBudget(small), memory.small)
         self.large = Share(ByteBudget(large), memory.large)
         self.replies = Share(ByteBudget(replies), memory.replies)

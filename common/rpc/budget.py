@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from common import limits
 from common.errors import Unavailable
-from common.limits import BUDGET_WAIT_S
 
 _RECLAIM_EVERY_S: Final = 0.5
 """How often a taker that waits asks again for what others only keep to be quicker."""
@@ -63,7 +63,7 @@ class Share:
         """Take ``amount`` bytes if this share may have them now and overtakes nobody by it."""
         return self._budget.take_nowait(amount, self)
 
-    async def take(self, amount: int, *, wait_s: float = BUDGET_WAIT_S) -> None:
+    async def take(self, amount: int, *, wait_s: float = limits.BUDGET_WAIT_S) -> None:
         """Take ``amount`` bytes; wait in line for them. Cancellable.
 
         Args:

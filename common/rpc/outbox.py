@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
+from common import limits
 from common.ports import Buffer, Stream
 
 SEND_NOW_BYTES: Final = 16 * 1024
@@ -87,12 +87,12 @@ class Outbox:
     def stuck_at(self) -> float:
         """When the peer will not have taken a batch for SEND_TIMEOUT_S: it does not read."""
         since = self._sending_since
-        return math.inf if since is None else since + SEND_TIMEOUT_S
+        return math.inf if since is None else since + limits.SEND_TIMEOUT_S
 
     @property
     def has_room(self) -> bool:
         """True while less than OUTBOX_BYTES wait or are being sent."""
-        return self._unsent_bytes < OUTBOX_BYTES
+        return self._unsent_bytes < limits.OUTBOX_BYTES
 
     @property
     def unsent_bytes(self) -> int:
@@ -181,7 +181,7 @@ class Outbox:
         batch = []
         parts: list[Buffer] = []
         size = 0
-        while queue and size < SEND_BATCH_BYTES:
+        while queue and size < limits.SEND_BATCH_BYTES:
             entry = queue.popleft()
             batch.append(entry)
             parts += entry[0]

@@ -13,16 +13,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import outcome
 import trio
 
+from common import limits
 from common.errors import AlvearyError, Outcome, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.limits import (
-    CALL_TIMEOUT_S,
-    DEAD_AFTER_S,
-    HANDSHAKE_TIMEOUT_S,
-    IDLE_CONNECTION_TIMEOUT_S,
-    PROBE_AFTER_S,
-    UNREACHABLE_PATIENCE_S,
-)
 from common.ports import Address, Buffer, Chance, Identity, Log, Network, Stream
 from common.rpc.outbox import Outbox, Turnstile
 from common.rpc.protocol.connection import CallerConnection
@@ -40,9 +33,9 @@ from common.rpc.protocol.states import State
 from common.tasks import log_fault
 from common.wire.messages.base import Ping, Reply, Request
 
-IDLE_AFTER_S: Final = IDLE_CONNECTION_TIMEOUT_S / 2
+IDLE_AFTER_S: Final = limits.IDLE_CONNECTION_TIMEOUT_S / 2
 """The answerer must not be the one who closes an idle connection: under a new call, perhaps."""
-LEAST_PAUSE_S: Final = 1.0
+LOOK_PAUSE_S: Final = 1.0
 """Between two looks at a connection that is in trouble."""
 FORGET_AFTER_S: Final = 60.0
 """How long the back-off of a peer without connections is remembered beyond its end."""
@@ -106,7 +99,7 @@ class PeerConnection:
         request: Request,
         payload: Sequence[Buffer] = (),
         *,
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float = limits.CALL_TIMEOUT_S,
     ) -> tuple[Reply, memoryview]:
         """Make a call and wait for its answer. Requests leave in the order the calls began.
 
@@ -174,7 +167,7 @@ class PeerConnection:
                 raise self._unavailable()
             if not self._core.calls_in_flight:
                 self._busy_since = now = trio.current_time()
-                self._alarm.deadline = min(deadline, now + PROBE_AFTER_S)
+                self._alarm.deadline = min(deadline, now + limits.PROBE_AFTER_S)
             elif deadline < self._alarm.deadline:  # setting it is dear
                 self._alarm.deadline = deadline
             call_id, parts = self._core.call(request, payload)
@@ -220,13 +213,13 @@ class PeerConnection:
             return
         silent_s = now - max(self._last_received, self._busy_since)
         # A peer that is going away takes no probe: it gets as long as a call.
-        limit_s = DEAD_AFTER_S if self.is_open() else CALL_TIMEOUT_S
+        limit_s = limits.DEAD_AFTER_S if self.is_open() else limits.CALL_TIMEOUT_S
         if silent_s >= limit_s:
             self.fell_silent = True
             raise Unavailable("connection_lost", cause="peer is silent")
         if self._outbox.stuck_at <= now:
             raise Unavailable("connection_lost", cause="peer does not read")
-        if silent_s >= PROBE_AFTER_S and now - self._last_probe >= PROBE_AFTER_S:
+        if silent_s >= limits.PROBE_AFTER_S and now - self._last_probe >= limits.PROBE_AFTER_S:
             self._probe(now)
 
     def _next_look(self, now: float) -> float:
@@ -234,9 +227,9 @@ class PeerConnection:
         if self._is_idle():
             return self._last_received + IDLE_AFTER_S
         heard = max(self._last_received, self._busy_since)
-        look = min(max(heard, self._last_probe) + PROBE_AFTER_S, heard + DEAD_AFTER_S)
+        look = min(max(heard, self._last_probe) + limits.PROBE_AFTER_S, heard + limits.DEAD_AFTER_S)
         late = min((call.deadline for call in self._waiting.values()), default=math.inf)
-        return min(late, max(look, now + LEAST_PAUSE_S))
+        return min(late, max(look, now + LOOK_PAUSE_S))
 
     def _is_idle(self) -> bool:
         return not self._core.calls_in_flight and not self._outbox.unsent_bytes
@@ -247,7 +240,7 @@ class PeerConnection:
         Raises:
             AlvearyError: close it: nothing can be carried out on it.
         """
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+        with trio.move_on_after(limits.HANDSHAKE_TIMEOUT_S):
             while True:
                 event = await self._next_event()
                 if isinstance(event, Greeted):
@@ -443,7 +436,7 @@ class PeerPool:
         request: Request,
         payload: Sequence[Buffer] = (),
         *,
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float = limits.CALL_TIMEOUT_S,
         bulk: bool = False,
     ) -> tuple[Reply, memoryview]:
         """Make a call on the best connection to a peer; see :meth:`PeerConnection.call`.
@@ -485,7 +478,7 @@ class PeerPool:
         """
         connection = self._ready(address, pin, bulk)
         if connection is not None:
-            call_id = connection.begin(request, payload, answer, timeout_s=CALL_TIMEOUT_S)
+            call_id = connection.begin(request, payload, answer, timeout_s=limits.CALL_TIMEOUT_S)
             if call_id is not None:
                 return partial(connection.give_up, call_id)
         if self._nursery is None:
@@ -529,7 +522,7 @@ class PeerPool:
             known_down = peer.error
             if known_down is not None:
                 # It is tried again beside us; whoever calls need not wait as long as that takes.
-                timeout_s = min(timeout_s, UNREACHABLE_PATIENCE_S)
+                timeout_s = min(timeout_s, limits.UNREACHABLE_PATIENCE_S)
             with trio.move_on_after(timeout_s):
                 while connection is None:
                     await self._peers[address, pin].changed.wait()

@@ -14,18 +14,9 @@ from typing import Any, TypeAlias
 
 import trio
 
+from common import limits
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId
-from common.limits import (
-    FRAME_TIMEOUT_S,
-    HANDSHAKE_TIMEOUT_S,
-    IDLE_CONNECTION_TIMEOUT_S,
-    MAX_CALLS_IN_FLIGHT_PER_CONNECTION,
-    MAX_CALLS_OF_A_STRANGER,
-    MAX_CONNECTIONS_PER_CALLER,
-    MAX_CONNECTIONS_PER_LISTENER,
-    SEND_TIMEOUT_S,
-)
 from common.ports import Buffer, Entropy, Identity, Listener, Log, Stream
 from common.rpc.admission import (
     CALL_OVERHEAD_BYTES,
@@ -54,7 +45,9 @@ CLOSE_TIMEOUT_S = 5.0
 GOODBYE_TIMEOUT_S = 1.0
 ACCEPT_RETRY_S = 0.1
 """Out of descriptors, say: time for some connections to end."""
-SHORTEST_LIMIT_S = min(FRAME_TIMEOUT_S, SEND_TIMEOUT_S, IDLE_CONNECTION_TIMEOUT_S)
+SHORTEST_LIMIT_S = min(
+    limits.FRAME_TIMEOUT_S, limits.SEND_TIMEOUT_S, limits.IDLE_CONNECTION_TIMEOUT_S
+)
 """Nothing that begins from now on can be overdue sooner."""
 EVICTIONS_TOLD_EVERY_S = 10.0
 """A flood of strangers must not flood the log too."""
@@ -179,7 +172,7 @@ class PeerServer:
                     self.log.warning("accept_failed", error=str(error))
                     await trio.sleep(ACCEPT_RETRY_S)
                     continue
-                is_full = self.connections >= MAX_CONNECTIONS_PER_LISTENER
+                is_full = self.connections >= limits.MAX_CONNECTIONS_PER_LISTENER
                 if is_full and not self._evict_a_stranger(stream.remote):
                     self.log.warning("too_many_connections", remote=stream.remote)
                     await stream.close()
@@ -321,8 +314,8 @@ class _ServerConnection:
             return math.inf
         idle_at = math.inf
         if not self._core.calls_in_flight:
-            idle_at = self._last_received + IDLE_CONNECTION_TIMEOUT_S
-        frame_late_at = self._frame_since + FRAME_TIMEOUT_S
+            idle_at = self._last_received + limits.IDLE_CONNECTION_TIMEOUT_S
+        frame_late_at = self._frame_since + limits.FRAME_TIMEOUT_S
         stuck_at = self._outbox.stuck_at
         if stuck_at <= now:
             self._end(Unavailable("connection_lost", cause="caller does not read"))
@@ -340,7 +333,7 @@ class _ServerConnection:
         Raises:
             AlvearyError: why it ended, where it did not end in peace.
         """
-        self._handshake.deadline = trio.current_time() + HANDSHAKE_TIMEOUT_S
+        self._handshake.deadline = trio.current_time() + limits.HANDSHAKE_TIMEOUT_S
         with self._handshake:
             self._caller = await self._shake_hands()
         if self._handshake.cancelled_caught or self._caller is None:
@@ -432,7 +425,7 @@ class _ServerConnection:
             while True:
                 if self._account is None:
                     self._find_account()
-                    if self._account is None and len(self._calls) >= MAX_CALLS_OF_A_STRANGER:
+                    if self._account is None and len(self._calls) >= limits.MAX_CALLS_OF_A_STRANGER:
                         await self._until_a_call_ended()
                         continue
                 event = core.next_event()
@@ -500,7 +493,7 @@ class _ServerConnection:
         if self._account is not None or self._caller.account is None:
             return
         self._account = self._server.memory.open(self._caller.account)
-        if self._account.connections > MAX_CONNECTIONS_PER_CALLER:
+        if self._account.connections > limits.MAX_CONNECTIONS_PER_CALLER:
             raise Refused("too_many_connections")
 
     async def _charge(self, size: int) -> None:
@@ -563,7 +556,7 @@ class _ServerConnection:
         whose handlers do not block is done by one of them, without a task switch for each."""
         if self._idle:
             trio.lowlevel.reschedule(self._idle.pop())
-        elif self._workers < MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
+        elif self._workers < limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
             self._workers += 1
             assert self._nursery is not None
             self._nursery.start_soon(self._work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from common import limits
 from common.errors import BY_WIRE_CODE, AlvearyError, PeerViolation
 from common.ids import PEER_ID_BYTES, TENANT_ID_BYTES, PeerId, TenantId
 from common.wire.records import Max, Record, Size
@@ -15,7 +16,6 @@ from common.wire.records import Max, Record, Size
 PROTOCOL_VERSION: Final = 1
 PROOF_CONTEXT: Final = b"alveary native protocol 1: caller proof\0"
 TENANT_CONTEXT: Final = b"alveary native protocol 1: tenant proof\0"
-_MAX_FACTS_CHARACTERS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Failure(Record):
 
     wire_code: int
     reason: Annotated[str, Max(64)]
-    facts: Annotated[str, Max(_MAX_FACTS_CHARACTERS)] = ""
+    facts: Annotated[str, Max(limits.MAX_FACTS_CHARACTERS)] = ""
 
     @classmethod
     def of(cls, error: AlvearyError) -> Failure:
         """How an error travels."""
         facts = ", ".join(f"{name}={value!r}" for name, value in error.fields.items())
-        return cls(error.wire_code, error.reason[:64], facts[:_MAX_FACTS_CHARACTERS])
+        return cls(error.wire_code, error.reason[:64], facts[: limits.MAX_FACTS_CHARACTERS])
 
     def error(self) -> AlvearyError:
         """The error it tells of, to be raised where the call was made.

@@ -15,20 +15,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from common import limits
 from common.errors import PeerViolation
-from common.limits import (
-    FRAME_PREFIX_BYTES,
-    FRAME_STAGING_BYTES,
-    MAX_CONTROL_HEADER_BYTES,
-    MAX_FRAME_HEADER_BYTES,
-    MAX_FRAME_PAYLOAD_BYTES,
-)
 from common.ports import Buffer
 
 MAGIC: Final = 0xA17E
 _PREFIX: Final = struct.Struct(">IIIBBH")
-assert _PREFIX.size == FRAME_PREFIX_BYTES
-MAX_CALL_ID: Final = (1 << 32) - 1
+assert _PREFIX.size == limits.FRAME_PREFIX_BYTES
 _NO_PAYLOAD: Final = memoryview(b"")
 
 
@@ -54,14 +47,14 @@ class FrameLimits:
 
 
 LIMITS: Final[Mapping[int, FrameLimits]] = {
-    Kind.HELLO: FrameLimits(MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.PROOF: FrameLimits(MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.READY: FrameLimits(MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.REQUEST: FrameLimits(MAX_FRAME_HEADER_BYTES, MAX_FRAME_PAYLOAD_BYTES),
-    Kind.REPLY: FrameLimits(MAX_FRAME_HEADER_BYTES, MAX_FRAME_PAYLOAD_BYTES),
-    Kind.FAILURE: FrameLimits(MAX_CONTROL_HEADER_BYTES, 0),
+    Kind.HELLO: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    Kind.PROOF: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    Kind.READY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    Kind.REQUEST: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
+    Kind.REPLY: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
+    Kind.FAILURE: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
     Kind.CANCEL: FrameLimits(0, 0),
-    Kind.GOAWAY: FrameLimits(MAX_CONTROL_HEADER_BYTES, 0),
+    Kind.GOAWAY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
 }
 
 
@@ -86,12 +79,12 @@ def encode_frame(
         header: packed header.
         payload: flat byte buffers, sent one after another. They must not change until sent.
     """
-    limits = LIMITS[kind]
-    assert len(header) <= limits.header_bytes, "header too long to send"
+    bounds = LIMITS[kind]
+    assert len(header) <= bounds.header_bytes, "header too long to send"
     if not payload:
         return [_PREFIX.pack(0, len(header), call_id, kind, 0, MAGIC) + header]
     payload_bytes = sum(map(len, payload))
-    assert payload_bytes <= limits.payload_bytes, "payload too long to send"
+    assert payload_bytes <= bounds.payload_bytes, "payload too long to send"
     return [_PREFIX.pack(payload_bytes, len(header), call_id, kind, 0, MAGIC) + header, *payload]
 
 
@@ -122,7 +115,7 @@ class FrameReader:
     )
 
     def __init__(self, expected: Mapping[int, FrameLimits] = LIMITS) -> None:
-        self._view = memoryview(bytearray(FRAME_STAGING_BYTES))
+        self._view = memoryview(bytearray(limits.FRAME_STAGING_BYTES))
         self._start = self._end = 0
         self._expected = expected
         self._begun = False
@@ -206,7 +199,7 @@ class FrameReader:
                 ``header_too_long``, ``payload_too_long``. Close the connection.
         """
         if not self._begun:
-            if self._end - self._start < FRAME_PREFIX_BYTES:
+            if self._end - self._start < limits.FRAME_PREFIX_BYTES:
                 return None
             self._read_prefix()
         if self._header is None and not self._take_header():
@@ -228,17 +221,17 @@ class FrameReader:
             raise PeerViolation("bad_magic")
         if flags:
             raise PeerViolation("bad_flags", flags=flags)
-        limits = self._expected.get(kind)
-        if limits is None:
+        bounds = self._expected.get(kind)
+        if bounds is None:
             raise PeerViolation("unexpected_frame", kind=kind)
-        if header_bytes > limits.header_bytes:
+        if header_bytes > bounds.header_bytes:
             raise PeerViolation("header_too_long", kind=kind, header_bytes=header_bytes)
-        if payload_bytes > limits.payload_bytes:
+        if payload_bytes > bounds.payload_bytes:
             raise PeerViolation("payload_too_long", kind=kind, payload_bytes=payload_bytes)
         self._kind, self._call_id = kind, call_id
         self._header_bytes, self._payload_bytes = header_bytes, payload_bytes
         self._begun = True
-        self._start += FRAME_PREFIX_BYTES
+        self._start += limits.FRAME_PREFIX_BYTES
 
     def _take_header(self) -> bool:
         if self._direct is not None:

@@ -20,12 +20,10 @@ from typing import Annotated, Any, ClassVar, Final, Self, get_args, get_origin
 
 import msgpack
 
+from common import limits
 from common.errors import PeerViolation
-from common.limits import MAX_FRAME_HEADER_BYTES
 from common.ports import Buffer
 
-MAX_UINT: Final = (1 << 63) - 1
-"""Integers are unsigned and fit a signed 64-bit column of SQL."""
 DEFAULT_MAX_BYTES: Final = 4096
 DEFAULT_MAX_ITEMS: Final = 1024
 
@@ -110,20 +108,20 @@ class _Shape:
 
 
 def _shape(hint: Any) -> _Shape:
-    limits: tuple[Any, ...] = ()
+    bounds: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)
-        limits = tuple(rest)
+        bounds = tuple(rest)
     while (supertype := getattr(hint, "__supertype__", None)) is not None:  # NewType
         hint = supertype
     origin = get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         inner, none = get_args(hint)
         assert none is type(None), "the only union of a record is X | None"
-        shape = _shape(Annotated[inner, *limits] if limits else inner)
+        shape = _shape(Annotated[inner, *bounds] if bounds else inner)
         return dataclasses.replace(shape, optional=True)
-    exact = next((limit.exact for limit in limits if isinstance(limit, Size)), None)
-    most = next((limit.most for limit in limits if isinstance(limit, Max)), None)
+    exact = next((bound.exact for bound in bounds if isinstance(bound, Size)), None)
+    most = next((bound.most for bound in bounds if isinstance(bound, Max)), None)
     if hint in (int, bool):
         return _Shape(hint)
     if hint in (bytes, str):
@@ -142,7 +140,12 @@ def _compile(record: type[Record]) -> tuple[Writer, Reader]:
     third of the time of a call per field, on what every request of the product passes through."""
     hints = typing.get_type_hints(record, include_extras=True)
     fields = dataclasses.fields(record)  # type: ignore[arg-type]  # Record itself has no fields
-    names: dict[str, Any] = {"record": record, "bad": _bad, "missing": _missing, "most": MAX_UINT}
+    names: dict[str, Any] = {
+        "record": record,
+        "bad": _bad,
+        "missing": _missing,
+        "most": limits.MAX_UINT,
+    }
     shapes = [_shape(hints[field.name]) for field in fields]
     values = [f"value{index}" for index in range(len(fields))]
     write = ["def write(self):"]
@@ -239,7 +242,7 @@ def unpack_value(data: Buffer) -> Any:
     Raises:
         PeerViolation: ``bad_record``.
     """
-    if len(data) > MAX_FRAME_HEADER_BYTES:
+    if len(data) > limits.MAX_FRAME_HEADER_BYTES:
         raise _bad("too long")
     try:
         return _unpack(

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 import trio
 
+from common import limits
 from common.crypto.identity import PUBLIC_KEY_BYTES, is_sound_key
 from common.errors import AlvearyError, NotFound, Refused, Unavailable
 from common.format.token import (
@@ -41,11 +42,7 @@ from coordinator.secrets import Keys
 from coordinator.store import cells, tenants
 from coordinator.store.history import WHAT_TO_DO, History
 
-MAX_BODY_BYTES: Final = 64 * 1024
 DEFAULT_INVITE_S: Final = 7 * 86400
-MAX_INVITE_S: Final = 365 * 86400
-MAX_INVITE_USES: Final = 10_000
-MAX_SEALED_KEY_BYTES: Final = 4096
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._-]{3,128}")
 _LABEL_MAX: Final = 255
@@ -270,10 +267,10 @@ class Api:
         uses = body.get("uses", 1)
         life_s = body.get("expires_in_s", DEFAULT_INVITE_S)
         site, host = body.get("site", ""), body.get("host", "")
-        if not 1 <= uses <= MAX_INVITE_USES:
-            raise Refused("bad_value", message=f"uses: 1 to {MAX_INVITE_USES}")
-        if not 1 <= life_s <= MAX_INVITE_S:
-            raise Refused("bad_value", message=f"expires_in_s: 1 to {MAX_INVITE_S}")
+        if not 1 <= uses <= limits.MAX_INVITE_USES:
+            raise Refused("bad_value", message=f"uses: 1 to {limits.MAX_INVITE_USES}")
+        if not 1 <= life_s <= limits.MAX_INVITE_LIFETIME_S:
+            raise Refused("bad_value", message=f"expires_in_s: 1 to {limits.MAX_INVITE_LIFETIME_S}")
         if len(site) > _LABEL_MAX or len(host) > _LABEL_MAX:
             raise Refused("bad_value", message=f"site, host: at most {_LABEL_MAX} characters")
         secret = self._entropy(SECRET_BYTES)
@@ -375,8 +372,10 @@ class Api:
             sealed = base64.b64decode(body["sealed"], validate=True)
         except (binascii.Error, ValueError) as error:
             raise Refused("bad_value", message="sealed: not base64") from error
-        if not sealed or len(sealed) > MAX_SEALED_KEY_BYTES:
-            raise Refused("bad_value", message=f"sealed: 1 to {MAX_SEALED_KEY_BYTES} bytes")
+        if not sealed or len(sealed) > limits.MAX_SEALED_ACCESS_KEY_BYTES:
+            raise Refused(
+                "bad_value", message=f"sealed: 1 to {limits.MAX_SEALED_ACCESS_KEY_BYTES} bytes"
+            )
         now_ms = int(self._clock.now() * 1000)
         await self._store.transact(
             lambda sql: tenants.add_access_key(sql, names["name"], access_key_id, sealed, now_ms)
@@ -415,8 +414,8 @@ async def _read_body(request: Request, fields: Mapping[str, Field]) -> Json:
     data = bytearray()
     while chunk := await request.body.receive():
         data += chunk
-        if len(data) > MAX_BODY_BYTES:
-            raise Refused("body_too_large", message=f"at most {MAX_BODY_BYTES} bytes")
+        if len(data) > limits.MAX_API_BODY_BYTES:
+            raise Refused("body_too_large", message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.ports import Address
 from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
@@ -29,8 +30,6 @@ from coordinator.store_health import WatchedStore
 READABLE: Final = frozenset(
     {CellState.ALIVE, CellState.READ_ONLY, CellState.FULL, CellState.UNHEARD}
 )
-MAX_RINGS_TOLD: Final = 1000
-"""In one answer; ``rings_total`` says how many there are."""
 
 
 def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
@@ -164,7 +163,7 @@ class Status:
                     "cells": [self._membership.cells[cell].cell_id.hex() for cell in ring.cells],
                     "state": self.ring_state(ring, now),
                 }
-                for ring in islice(self._membership.rings.values(), MAX_RINGS_TOLD)
+                for ring in islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN)
             ],
             "rings_total": len(self._membership.rings),
             "gateways": self.gateways.tell(now),

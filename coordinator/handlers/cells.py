@@ -9,8 +9,8 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.ids import BucketId
-from common.limits import MAX_DELETE_BATCH
 from common.ports import Log, Sql, Store, WallClock
 from common.rpc.server import Answer, Caller
 from common.wire.messages.base import Done, Request, ShardName
@@ -161,14 +161,14 @@ class CellHandlers:
             def work(sql: Sql) -> list[ShardName]:
                 if is_due:
                     cells.save(sql, number, request.address_host, request.address_port, facts)
-                return segments.take_deletes(sql, number, request.deleted, MAX_DELETE_BATCH)
+                return segments.take_deletes(sql, number, request.deleted, limits.MAX_DELETE_BATCH)
 
             deletes = await self._store.transact(work)
         elif told == cell.deletes_told and now - cell.looked_at < LOOK_AGAIN_S:
             return []
         else:
             deletes = await self._store.read(
-                lambda sql: segments.queued_deletes(sql, number, MAX_DELETE_BATCH)
+                lambda sql: segments.queued_deletes(sql, number, limits.MAX_DELETE_BATCH)
             )
         if is_due:
             cell.saved_at, cell.saved_facts = now, facts

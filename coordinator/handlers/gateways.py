@@ -11,12 +11,12 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from common import limits
 from common.crypto.identity import signature_holds
 from common.crypto.orders import Action, Order
 from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, segment_id
-from common.limits import MAX_SEGMENTS_PER_GRANT, ORDER_LIFETIME_S, SEGMENT_BYTES
 from common.ports import Chance, Entropy, Sql, Store, WallClock
 from common.rpc.server import Answer, Caller
 from common.wire.control import tenant_message
@@ -69,7 +69,6 @@ from coordinator.store.order_time import OrderTime
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
 _TENANTS: Final = "tenants"
-MAX_TENANTS_PER_CONNECTION: Final = 10_000
 
 
 class _Endpoints:
@@ -132,7 +131,7 @@ class GatewayHandlers:
     async def open_tenant(self, caller: Caller, request: TenantOpen, _: memoryview) -> Answer:
         """Let the connection act for a tenant."""
         opened: dict[TenantId, int] = caller.state.setdefault(_TENANTS, {})
-        if len(opened) >= MAX_TENANTS_PER_CONNECTION:
+        if len(opened) >= limits.MAX_TENANTS_PER_CONNECTION:
             raise Refused("too_many_tenants")
         number, key = await self._store.read(lambda sql: tenants.proof_key(sql, request.tenant_id))
         message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
@@ -189,9 +188,9 @@ class GatewayHandlers:
         """Grant places for segments. Nothing is written to the store."""
         self._tenant(caller, request.tenant_id)
         self._leases.check(request.lease, caller.peer_id)
-        if not 1 <= request.count <= MAX_SEGMENTS_PER_GRANT:
+        if not 1 <= request.count <= limits.MAX_SEGMENTS_PER_GRANT:
             raise Refused("bad_count", count=request.count)
-        if not 1 <= request.max_segment_bytes <= SEGMENT_BYTES:
+        if not 1 <= request.max_segment_bytes <= limits.SEGMENT_BYTES:
             raise Refused("bad_segment_size", size=request.max_segment_bytes)
         redundancy = self._membership.redundancy
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
@@ -211,10 +210,10 @@ class GatewayHandlers:
             )
             places = tuple(endpoints.place(cell) for cell in ring.cells)
             grants.append(SegmentGrant(segment, ring.ring, k, n, quorum, places, orders))
-        return Grants(tuple(endpoints.table), tuple(grants), ORDER_LIFETIME_S)
+        return Grants(tuple(endpoints.table), tuple(grants), limits.ORDER_LIFETIME_S)
 
     def _expires(self) -> int:
-        return self._order_time.expiry(trio.current_time(), ORDER_LIFETIME_S)
+        return self._order_time.expiry(trio.current_time(), limits.ORDER_LIFETIME_S)
 
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
         """Delete what cells have of segments that will not be committed."""

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from common import limits
 from common.crypto.positions import Position
-from common.wire.records import MAX_UINT
 
 
 class Standing(Enum):
@@ -51,7 +51,7 @@ class Past:
             each.run_id: later.begun - 1
             for each, later in zip(self.runs, self.runs[1:], strict=False)
         }
-        self._ends.update(dict.fromkeys(self.accepted, MAX_UINT))
+        self._ends.update(dict.fromkeys(self.accepted, limits.MAX_UINT))
 
     def end(self, run_id: bytes, commit: int) -> int:
         """The last transaction of a run in this history; 0 if it is not in it.

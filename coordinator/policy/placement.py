@@ -21,7 +21,7 @@ from common.ports import Chance
 RINGS_PER_CELL: Final = 2
 """Open rings per cell: few sets of cells whose joint loss destroys data, yet enough peers of each
 cell (2 * (n - 1) and more) that a lost one is rebuilt from many."""
-MAX_CAPACITY_RATIO: Final = 4.0
+CAPACITY_RATIO: Final = 4.0
 """A cell counts as at most so many times, and at least one so-many-th of, the median capacity."""
 
 
@@ -104,7 +104,7 @@ def ring_target(cells: int, n: int) -> int:
 def _weights(cells: Collection[CellView]) -> dict[int, float]:
     capacities = sorted(cell.capacity_bytes for cell in cells)
     median = max(1, capacities[len(capacities) // 2])
-    low, high = 1 / MAX_CAPACITY_RATIO, MAX_CAPACITY_RATIO
+    low, high = 1 / CAPACITY_RATIO, CAPACITY_RATIO
     return {cell.cell: min(high, max(low, cell.capacity_bytes / median)) for cell in cells}
 
 

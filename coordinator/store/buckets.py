@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.ids import BucketId
-from common.limits import MAX_BUCKET_RECORD_BYTES, MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
 from common.ports import Sql
 from common.wire.messages.buckets import (
     FIRST_REVISION,
@@ -97,7 +97,7 @@ def create(
 
 
 def _check_settings(settings: bytes) -> None:
-    if len(settings) > MAX_BUCKET_RECORD_BYTES:
+    if len(settings) > limits.MAX_BUCKET_RECORD_BYTES:
         raise Refused("too_large", settings_bytes=len(settings))
 
 
@@ -155,7 +155,7 @@ def delete(sql: Sql, tenant: int, name: str) -> None:
 
 def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> Buckets:
     """A page of the tenant's buckets, by name; cut short by MAX_LIST_REPLY_BYTES."""
-    limit = min(limit, MAX_LIST_ENTRIES)
+    limit = min(limit, limits.MAX_LIST_ENTRIES)
     if limit == 0:
         return Buckets((), False)
     rows = sql.execute(
@@ -165,7 +165,7 @@ def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> 
         (tenant, after, prefix, len(prefix), prefix, limit + 1),
     ).fetchall()
     found: list[BucketRow] = []
-    room = MAX_LIST_REPLY_BYTES
+    room = limits.MAX_LIST_REPLY_BYTES
     for bucket_id, name, created_ms, settings, revision in rows[:limit]:
         room -= len(name) + len(settings) + ROW_OVERHEAD_BYTES
         if found and room < 0:

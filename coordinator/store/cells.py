@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
-from common.limits import CELL_FREE_AGAIN_BYTES, CELL_LEAST_FREE_BYTES, CLOCK_OFF_S
 from common.ports import Sql
 from common.wire.messages.base import CellFacts
 from coordinator.policy.placement import CellView
 
-MAX_CELLS: Final = 200_000
 SAVE_FACTS_EVERY_S: Final = 60.0
 """How old the facts in the store may be: they matter only until the first heartbeat."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
@@ -82,7 +81,7 @@ class Cell:
     @property
     def clock_is_off(self) -> bool:
         """Whether its clock and ours differ so much that somebody should know."""
-        return abs(self.clock_ahead_s) > CLOCK_OFF_S
+        return abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
 
     def state(self, now: float, timeout_s: float) -> CellState:
         """What it is good for now."""
@@ -101,13 +100,15 @@ class Cell:
     def take_facts(self, facts: CellFacts) -> None:
         """The cell says this of itself."""
         self.facts = facts
-        least_bytes = CELL_FREE_AGAIN_BYTES if self.full else CELL_LEAST_FREE_BYTES
+        least_bytes = limits.CELL_FREE_AGAIN_BYTES if self.full else limits.CELL_LEAST_FREE_BYTES
         self.full = facts.free_bytes < least_bytes
 
     def view(self, now: float, timeout_s: float) -> CellView:
         """The cell as placement sees it."""
         state = self.state(now, timeout_s)
-        was_writable = not self.facts.read_only and self.facts.free_bytes >= CELL_LEAST_FREE_BYTES
+        was_writable = (
+            not self.facts.read_only and self.facts.free_bytes >= limits.CELL_LEAST_FREE_BYTES
+        )
         is_hoped_for = state is CellState.UNHEARD and was_writable
         return CellView(
             self.cell,
@@ -206,7 +207,7 @@ def join(
     ).fetchone()
     if row is None:
         raise Refused("bad_token")
-    if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= MAX_CELLS:
+    if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= limits.MAX_CELLS:
         raise Refused("too_many_cells")
     site, host = row[0] or site, row[1] or host
     number = sql.execute(

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from common import limits
 from common.crypto import positions
 from common.crypto.positions import Position
 from common.ports import Log, Sql, Store, WallClock
@@ -22,8 +23,6 @@ from coordinator.policy.history import Past, Run, Standing, judge
 from coordinator.store.schema import counter_value, next_number
 
 T = TypeVar("T")
-MAX_TOLD: Final = 64
-"""Runs that this store lacks and that are remembered: each is a start of a lost history."""
 WHAT_TO_DO: Final = {
     Standing.BEHIND: (
         "this store is older than what its swarm has seen: stop this coordinator and put the newer"
@@ -135,7 +134,7 @@ class History:
         for data in told:
             position = positions.read(data)
             before = self._told.get(position.run_id)
-            if before is None and len(self._told) >= MAX_TOLD:
+            if before is None and len(self._told) >= limits.MAX_LOST_RUNS:
                 continue
             if before is None or positions.read(before).commit < position.commit:
                 self._told[position.run_id] = data

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from common import limits
 from common.errors import Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, lease_of
-from common.limits import MAX_LEASES, MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT
 from common.ports import Sql
 from coordinator.store.schema import counter_value, next_number
 
@@ -127,9 +127,9 @@ class LeaseBook:
         """
         tenant = min(tenants, key=self._of_tenant.__getitem__)
         if (
-            self._of_owner[owner] >= MAX_LEASES_PER_CALLER
-            or self._of_tenant[tenant] >= MAX_LEASES_PER_TENANT
-            or self._count >= MAX_LEASES
+            self._of_owner[owner] >= limits.MAX_LEASES_PER_CALLER
+            or self._of_tenant[tenant] >= limits.MAX_LEASES_PER_TENANT
+            or self._count >= limits.MAX_LEASES
         ):
             raise Refused("too_many_leases")
         self._count_up(owner, tenant)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from common import limits
 from common.client.policy.answers import rolled_up
 from common.ids import VersionId
-from common.limits import MAX_LIST_ENTRIES, MAX_LIST_REPLY_BYTES
 from common.ports import Sql
 from common.wire.messages.multipart import UploadRow, Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
@@ -41,7 +41,7 @@ class _Page(Generic[R]):
     rows: list[R] = field(default_factory=list)
     prefixes: list[bytes] = field(default_factory=list)
     last: bytes = b""
-    room: int = MAX_LIST_REPLY_BYTES
+    room: int = limits.MAX_LIST_REPLY_BYTES
 
     def takes(self, size: int) -> bool:
         """Whether another entry fits; if so, its size is taken off."""
@@ -115,7 +115,7 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
         Refused: ``not_owner``.
     """
     bucket = buckets.find(sql, tenant, request.bucket)
-    page = _Page[ListedObject](min(request.limit, MAX_LIST_ENTRIES), last=request.after)
+    page = _Page[ListedObject](min(request.limit, limits.MAX_LIST_ENTRIES), last=request.after)
     if page.limit == 0:
         return Listing(bucket.bucket_id, (), (), False, request.after)
 
@@ -141,7 +141,7 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
 def list_uploads(sql: Sql, tenant: int, request: UploadsList) -> Uploads:
     """A page of a bucket's uploads in progress. Raises as :func:`list_objects`."""
     bucket = buckets.find(sql, tenant, request.bucket)
-    page = _Page[UploadRow](min(request.limit, MAX_LIST_ENTRIES), last=request.after)
+    page = _Page[UploadRow](min(request.limit, limits.MAX_LIST_ENTRIES), last=request.after)
     if page.limit == 0:
         return Uploads((), (), False, request.after, request.after_upload)
     after, after_upload = request.after, request.after_upload

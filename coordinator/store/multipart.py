@@ -11,16 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.ids import PeerId, VersionId
-from common.limits import (
-    MAX_LIST_ENTRIES,
-    MAX_LIST_REPLY_BYTES,
-    MAX_PAGES_PER_OBJECT,
-    MAX_PARTS,
-    MAX_SINGLE_PUT_BYTES,
-    MAX_UPLOAD_RECORD_BYTES,
-)
 from common.ports import Sql
 from common.wire.messages.multipart import (
     ChosenPart,
@@ -57,7 +50,7 @@ def create(
     """
     if not request.name:
         raise Refused("bad_name")
-    if len(request.sealed) > MAX_UPLOAD_RECORD_BYTES:
+    if len(request.sealed) > limits.MAX_UPLOAD_RECORD_BYTES:
         raise Refused("too_large", sealed_bytes=len(request.sealed))
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
     row = sql.execute(
@@ -112,9 +105,9 @@ def get(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes) 
 
 def check_part(request: PartCommit) -> None:
     """Raises Refused ``bad_part_number`` or ``too_large``."""
-    if not 1 <= request.part_number <= MAX_PARTS:
+    if not 1 <= request.part_number <= limits.MAX_PARTS:
         raise Refused("bad_part_number", part_number=request.part_number)
-    if request.size > MAX_SINGLE_PUT_BYTES:
+    if request.size > limits.MAX_SINGLE_PUT_BYTES:
         raise Refused("too_large", size=request.size)
 
 
@@ -168,11 +161,11 @@ def list_parts(sql: Sql, tenant: int, request: PartsList) -> Parts:
     """A page of an upload's parts. Raises NotFound ``no_such_bucket``, ``no_such_upload``."""
     bucket = buckets.find(sql, tenant, request.bucket)
     upload = _find(sql, bucket.bucket, request.name, request.upload_id)
-    limit = min(request.limit, MAX_LIST_ENTRIES)
+    limit = min(request.limit, limits.MAX_LIST_ENTRIES)
     if limit == 0:
         return Parts(bucket.bucket_id, (), False)
     rows: list[PartRow] = []
-    room = MAX_LIST_REPLY_BYTES
+    room = limits.MAX_LIST_REPLY_BYTES
     for number, part_id, size, created_ms, sealed in sql.execute(
         "SELECT part_number, part_id, size, created_ms, sealed FROM parts"
         " WHERE upload = ? AND part_number > ? ORDER BY part_number LIMIT ?",
@@ -253,7 +246,7 @@ def _moves(
             moves.append((owner, first_page, start, sequence))
         first_page += pages
         start += part_size
-    if start != size or first_page > MAX_PAGES_PER_OBJECT:
+    if start != size or first_page > limits.MAX_PAGES_PER_OBJECT:
         raise Refused("bad_pages", what="size", size=size, parts_size=start)
     return moves
 
@@ -280,16 +273,16 @@ def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
     """
     bucket = buckets.find(sql, tenant, bucket_name).bucket
     found = sql.execute(
-        "SELECT upload FROM uploads WHERE bucket = ? LIMIT ?", (bucket, MAX_PARTS + 1)
+        "SELECT upload FROM uploads WHERE bucket = ? LIMIT ?", (bucket, limits.MAX_PARTS + 1)
     ).fetchall()
     if not found:
         return
     owners = sql.execute(
         "SELECT p.sequence FROM uploads u JOIN parts p ON p.upload = u.upload"
         " WHERE u.bucket = ? LIMIT ?",
-        (bucket, MAX_PARTS + 1),
+        (bucket, limits.MAX_PARTS + 1),
     ).fetchall()
-    if max(len(found), len(owners)) > MAX_PARTS:
+    if max(len(found), len(owners)) > limits.MAX_PARTS:
         raise Refused("bucket_not_empty")
     for (owner,) in owners:
         _drop(sql, owner)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.ids import BucketId, PeerId, SegmentId, VersionId
-from common.limits import MAX_OBJECT_BYTES, MAX_SEGMENTS_PER_GRANT
 from common.ports import Sql
 from common.wire.messages.objects import (
     Committed,
@@ -26,9 +26,6 @@ from coordinator.store import buckets, segments
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
 
-MAX_PAGES_PER_REPLY = 4
-MAX_EXTENTS_PER_REPLY = 256
-"""Further pages are left for the next call once a reply has so many extents."""
 KIND_VERSION = 0
 KIND_PART = 1
 
@@ -94,7 +91,7 @@ def check_size(name: bytes, size: int) -> None:
     """Raises Refused ``bad_name`` or ``too_large``."""
     if not name:
         raise Refused("bad_name")
-    if size > MAX_OBJECT_BYTES:
+    if size > limits.MAX_OBJECT_BYTES:
         raise Refused("too_large", size=size)
 
 
@@ -288,14 +285,14 @@ def _pages(sql: Sql, owner: int, first: int, last: int) -> tuple[PlacedPage, ...
     rows = sql.execute(
         "SELECT number, start, extents FROM pages WHERE owner = ? AND start <= ?"
         " AND start + size > ? AND number >= ? ORDER BY number LIMIT ?",
-        (owner, last, first, _page_at(sql, owner, first), MAX_PAGES_PER_REPLY),
+        (owner, last, first, _page_at(sql, owner, first), limits.MAX_PAGES_PER_REPLY),
     )
     pages: list[PlacedPage] = []
     extents = 0
     for number, start, packed in rows:
         page = Page.unpack(packed)
         extents += len(page.extents)
-        if pages and extents > MAX_EXTENTS_PER_REPLY:
+        if pages and extents > limits.MAX_EXTENTS_PER_REPLY:
             break
         pages.append(PlacedPage(number, start, page))
     return tuple(pages)
@@ -332,7 +329,7 @@ def _needed(pages: Sequence[PlacedPage], first: int, last: int) -> list[SegmentI
                 return list(needed)
             at += extent.length
             if at > first:
-                if len(needed) == MAX_SEGMENTS_PER_GRANT and extent.segment_id not in needed:
+                if len(needed) == limits.MAX_SEGMENTS_PER_GRANT and extent.segment_id not in needed:
                     return list(needed)
                 needed[extent.segment_id] = None
     return list(needed)

@@ -12,7 +12,7 @@ Source: docs/protocol.md, "Order time".
 
 from __future__ import annotations
 
-from common.limits import ORDER_TIME_AHEAD_S
+from common import limits
 from common.ports import Sql
 from coordinator.store.schema import counter_value
 
@@ -31,7 +31,7 @@ def keep(sql: Sql, order_time_s: int) -> None:
     """Keep a number that order time will not reach before this is called again."""
     sql.execute(
         "UPDATE counters SET value = ? WHERE name = 'order_time' AND value < ?",
-        (order_time_s + ORDER_TIME_AHEAD_S, order_time_s + ORDER_TIME_AHEAD_S),
+        (order_time_s + limits.ORDER_TIME_AHEAD_S, order_time_s + limits.ORDER_TIME_AHEAD_S),
     )
 
 

@@ -13,15 +13,12 @@ from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from common import limits
 from common.ids import SegmentId
 from common.ports import Sql
 from common.wire.messages.writing import Page
 from coordinator.store import segments
 from coordinator.store.objects import KIND_VERSION
-
-MAX_EXTENTS_PER_TRANSACTION = 500
-"""Worked off in one transaction, so that others do not wait for long."""
-MAX_OWNERS_PER_TRANSACTION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
             "SELECT number, extents FROM pages WHERE owner = ? ORDER BY number", (owner,)
         ):
             page = Page.unpack(packed)
-            if extents and extents + len(page.extents) > MAX_EXTENTS_PER_TRANSACTION:
+            if extents and extents + len(page.extents) > limits.MAX_PURGED_EXTENTS:
                 whole = False
                 break
             extents += len(page.extents)
@@ -67,7 +64,7 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
         if kind == KIND_VERSION:
             sql.execute("DELETE FROM versions WHERE sequence = ?", (owner,))
         owners += 1
-    return Purged(owners, deleted, len(rows) == MAX_OWNERS_PER_TRANSACTION)
+    return Purged(owners, deleted, len(rows) == limits.MAX_PURGED_OWNERS)
 
 
 def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int]]:
@@ -80,7 +77,7 @@ def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, in
     ):
         if version_id not in held:
             rows.append((number, owner, kind))
-            if len(rows) == MAX_OWNERS_PER_TRANSACTION:
+            if len(rows) == limits.MAX_PURGED_OWNERS:
                 break
     return rows
 

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from common import limits
 from common.erasure.geometry import Geometry
 from common.errors import Corrupt, NotFound, PeerViolation, Refused
 from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
-from common.limits import MAX_PAGES_PER_OBJECT
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING, HeldShard
@@ -65,7 +65,7 @@ def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], siz
         starts.append(start)
         sizes.append(length)
         start += length
-    if start != size or len(pages) > MAX_PAGES_PER_OBJECT:
+    if start != size or len(pages) > limits.MAX_PAGES_PER_OBJECT:
         raise Refused("bad_pages", what="size", size=size, pages_size=start)
     seen: set[SegmentId] = set()
     for segment in segments:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.ids import TenantId
 from common.ports import Sql
-
-MAX_TENANTS = 100_000
-MAX_ACCESS_KEYS_PER_TENANT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def create(sql: Sql, name: str, tenant_id: bytes, proof_key: bytes, now_ms: int)
         if len(rows) == 1 and tuple(rows[0]) == (name, tenant_id, proof_key):
             return
         raise Refused("tenant_exists")
-    if sql.execute("SELECT count(*) FROM tenants").fetchone()[0] >= MAX_TENANTS:
+    if sql.execute("SELECT count(*) FROM tenants").fetchone()[0] >= limits.MAX_TENANTS:
         raise Refused("too_many_tenants")
     sql.execute(
         "INSERT INTO tenants (tenant_id, name, proof_key, created_ms) VALUES (?, ?, ?, ?)",
@@ -124,7 +122,7 @@ def add_access_key(sql: Sql, name: str, access_key_id: str, sealed: bytes, now_m
             return
         raise Refused("access_key_exists")
     count = sql.execute("SELECT count(*) FROM access_keys WHERE tenant = ?", (tenant,))
-    if count.fetchone()[0] >= MAX_ACCESS_KEYS_PER_TENANT:
+    if count.fetchone()[0] >= limits.MAX_ACCESS_KEYS_PER_TENANT:
         raise Refused("too_many_access_keys")
     sql.execute(
         "INSERT INTO access_keys VALUES (?, ?, ?, ?)", (access_key_id, tenant, sealed, now_ms)

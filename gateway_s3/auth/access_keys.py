@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound, Outcome, Unavailable
 from common.format.manifest import open_access_key
@@ -30,15 +31,6 @@ REFRESH_PATIENCE_S: Final = 1.0
 """How long the request that asks waits for an answer while the known key may still be used."""
 UNKNOWN_S: Final = 5.0
 """An id that nobody has is not asked for again for so long."""
-MAX_ASKING: Final = 64
-"""Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
-coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no
-place here."""
-MAX_KNOWN: Final = 4096
-MAX_UNKNOWN: Final = 4096
-MAX_ACCESS_KEY_ID: Final = 128
-MAX_SIGNING_KEYS: Final = 3
-"""Clients' clocks may be a day apart around midnight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class Credential:
         """The key of one day and region, derived once. As secret as the secret."""
         key = self._signing_keys.get((date, region))
         if key is None:
-            if len(self._signing_keys) >= MAX_SIGNING_KEYS:
+            if len(self._signing_keys) >= limits.MAX_SIGNING_KEYS:
                 self._signing_keys.clear()
             key = derive_signing_key(self.secret, date, region)
             self._signing_keys[date, region] = key
@@ -140,7 +132,7 @@ class AccessKeys:
             if running.failure is not None:
                 raise type(running.failure)(running.failure.reason)
         self._check_unknown(access_key_id)
-        if len(self._asking) >= MAX_ASKING:
+        if len(self._asking) >= limits.MAX_ACCESS_KEY_LOOKUPS:
             raise S3Error(SLOW_DOWN)
         asking = self._asking[access_key_id] = _Asking()
         try:
@@ -165,17 +157,17 @@ class AccessKeys:
             self._known.pop(access_key_id, None)
             self._unknown[access_key_id] = trio.current_time() + UNKNOWN_S
             self._unknown.move_to_end(access_key_id)
-            if len(self._unknown) > MAX_UNKNOWN:
+            if len(self._unknown) > limits.MAX_UNKNOWN_ACCESS_KEYS:
                 self._unknown.popitem(last=False)
             raise S3Error(INVALID_ACCESS_KEY_ID)
         self._known[access_key_id] = _Known(credential, now)
         self._known.move_to_end(access_key_id)
-        if len(self._known) > MAX_KNOWN:
+        if len(self._known) > limits.MAX_KNOWN_ACCESS_KEYS:
             self._known.popitem(last=False)
         return credential
 
     async def _fetch(self, access_key_id: str) -> Credential | None:
-        if len(access_key_id) > MAX_ACCESS_KEY_ID:
+        if len(access_key_id) > limits.MAX_ACCESS_KEY_ID_CHARACTERS:
             return None
         record = await self._record(access_key_id)
         if record is None and await self._more_tenants():

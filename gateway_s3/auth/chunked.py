@@ -15,17 +15,13 @@ import hmac
 import re
 from typing import Final, NoReturn
 
+from common import limits
 from common.http.records import Request
-from common.limits import MAX_SIGNED_CHUNK_BYTES, MAX_SINGLE_PUT_BYTES
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import EMPTY_SHA256, Payload, Verified
 from gateway_s3.errors import S3Error
 from gateway_s3.request.numbers import parse_number
-
-MAX_LINE_BYTES: Final = 256
-"""A size, its signature and extensions."""
-MAX_TRAILER_BYTES: Final = 4096
 
 _SMALL_BYTES: Final = 1024
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
@@ -55,9 +51,9 @@ def payload_bytes(request: Request, payload: Payload) -> int:
                 "You must provide the x-amz-decoded-content-length HTTP header.",
             )
         size = number
-    if size > MAX_SINGLE_PUT_BYTES:
+    if size > limits.MAX_SINGLE_PUT_BYTES:
         raise S3Error(
-            errors.ENTITY_TOO_LARGE, ProposedSize=size, MaxSizeAllowed=MAX_SINGLE_PUT_BYTES
+            errors.ENTITY_TOO_LARGE, ProposedSize=size, MaxSizeAllowed=limits.MAX_SINGLE_PUT_BYTES
         )
     return size
 
@@ -137,7 +133,7 @@ class ChunkDecoder:
                     at = self._take_data(view, at, released)
                 elif self._state == _TAIL:
                     self._tail += view[at:]
-                    if len(self._tail) > MAX_TRAILER_BYTES:
+                    if len(self._tail) > limits.MAX_SIGNED_TRAILER_BYTES:
                         raise S3Error(errors.MALFORMED_TRAILER)
                     at = end
                 else:
@@ -182,7 +178,7 @@ class ChunkDecoder:
     # --- lines ---------------------------------------------------------------------------------
 
     def _take_line(self, view: memoryview, at: int, released: list[memoryview]) -> int:
-        room = MAX_LINE_BYTES - len(self._line)
+        room = limits.MAX_SIGNED_CHUNK_LINE_BYTES - len(self._line)
         window = bytes(view[at : at + room])
         newline = window.find(b"\n")
         if newline < 0:
@@ -210,10 +206,10 @@ class ChunkDecoder:
             _malformed()
         size = int(digits, 16)
         if self._signed:
-            if size > MAX_SIGNED_CHUNK_BYTES:
+            if size > limits.MAX_SIGNED_CHUNK_BYTES:
                 raise S3Error(
                     errors.INVALID_CHUNK_SIZE,
-                    f"A signed chunk is at most {MAX_SIGNED_CHUNK_BYTES} bytes.",
+                    f"A signed chunk is at most {limits.MAX_SIGNED_CHUNK_BYTES} bytes.",
                 )
             claimed = _SIGNATURE.fullmatch(extension)
             if claimed is None:

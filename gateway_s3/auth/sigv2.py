@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from common import limits
 from common.http.records import Request
-from common.limits import MAX_CLOCK_SKEW_S, MAX_SIGNATURE_V2_AHEAD_S
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import (
     ACCESS_KEY_ID,
@@ -224,10 +224,10 @@ def _check_expiry(expires_at: int, now: float) -> None:
             Expires=iso_time(expires_at),
             ServerTime=iso_time(now),
         )
-    if expires_at - now > MAX_SIGNATURE_V2_AHEAD_S + MAX_CLOCK_SKEW_S:
+    if expires_at - now > limits.MAX_SIGNATURE_V2_AHEAD_S + limits.MAX_CLOCK_SKEW_S:
         raise S3Error(
             errors.ACCESS_DENIED,
-            f"Expires must be less than {MAX_SIGNATURE_V2_AHEAD_S} seconds in the future",
+            f"Expires must be less than {limits.MAX_SIGNATURE_V2_AHEAD_S} seconds in the future",
             ServerTime=iso_time(now),
         )
 

@@ -24,8 +24,8 @@ from enum import Enum
 from typing import Final, NoReturn
 from urllib.parse import quote_from_bytes
 
+from common import limits
 from common.http.records import Request
-from common.limits import MAX_CLOCK_SKEW_S
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.request.numbers import parse_number
@@ -35,7 +35,6 @@ from gateway_s3.request.query import Query, decode_percent
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 SERVICE: Final = "s3"
 TERMINATION: Final = "aws4_request"
-MAX_EXPIRES_S: Final = 604_800
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
 _TIMESTAMP: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
@@ -201,7 +200,7 @@ def check_time(claim: Claim, now: float) -> None:
         check_skew(claim.timestamp, claim.signed_at, now)
         return
     age = now - claim.signed_at
-    if age < -MAX_CLOCK_SKEW_S:
+    if age < -limits.MAX_CLOCK_SKEW_S:
         raise S3Error(errors.ACCESS_DENIED, "Request is not valid yet")
     if age > claim.expires_s:
         raise S3Error(
@@ -217,12 +216,12 @@ def check_time(claim: Claim, now: float) -> None:
 
 def check_skew(timestamp: str, signed_at: float, now: float) -> None:
     """Refuse a request whose clock is too far from ours. Raises RequestTimeTooSkewed."""
-    if abs(now - signed_at) > MAX_CLOCK_SKEW_S:
+    if abs(now - signed_at) > limits.MAX_CLOCK_SKEW_S:
         raise S3Error(
             errors.REQUEST_TIME_TOO_SKEWED,
             RequestTime=timestamp,
             ServerTime=iso_time(now),
-            MaxAllowedSkewMilliseconds=MAX_CLOCK_SKEW_S * 1000,
+            MaxAllowedSkewMilliseconds=limits.MAX_CLOCK_SKEW_S * 1000,
         )
 
 
@@ -352,7 +351,7 @@ def _parse_presigned(request: Request, headers: HeaderValues, query: Query, regi
             code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
         )
     expires_s = parse_number(parts["X-Amz-Expires"])
-    if expires_s is None or not 1 <= expires_s <= MAX_EXPIRES_S:
+    if expires_s is None or not 1 <= expires_s <= limits.MAX_PRESIGNED_LIFETIME_S:
         raise S3Error(code, "X-Amz-Expires must be between 1 and 604800 seconds")
     access_key_id, date = _scope(parts["X-Amz-Credential"], timestamp, region, code)
     lowered = (name.lower() for name, _ in query)

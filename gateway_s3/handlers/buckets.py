@@ -34,7 +34,6 @@ from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_create_bucket
 
 DEFAULT_REGION: Final = "us-east-1"
-MAX_LISTED: Final = 10_000
 
 
 async def create_bucket(backend: Backend, call: Call) -> Response:
@@ -131,7 +130,7 @@ async def get_versioning(backend: Backend, call: Call) -> Response:
 async def list_buckets(backend: Backend, call: Call) -> Response:
     """List the tenant's buckets."""
     params = list_buckets_params(call.query)
-    limit = MAX_LISTED if params.limit is None else params.limit
+    limit = limits.MAX_BUCKETS_LISTED if params.limit is None else params.limit
     rows: list[tuple[str, int]] = []
     after = params.after
     more = True

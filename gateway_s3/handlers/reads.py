@@ -39,8 +39,6 @@ from gateway_s3.request.ranges import Span, parse_range, read_range
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 """Up to here a body that came in one piece is copied and sent as one."""
 _END: Final = (1 << 62) - 1
-MAX_TRIES: Final = 3
-"""How often an object is looked up when its version goes before its first byte was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ async def get_object(backend: Backend, call: Call) -> Response:
     header = call.request.header(b"range")
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
-    for _ in range(MAX_TRIES):
+    for _ in range(limits.MAX_READ_TRIES):
         found = await find_object(backend, call.tenant, call.bucket, call.name, span=guess)
         refusal = _decide(call, found)
         if refusal is not None:

@@ -20,8 +20,8 @@ from typing import Final, Protocol, TypeAlias, cast
 
 from awscrt import checksums as crt
 
+from common import limits
 from common.http.records import Request
-from common.limits import MAX_PARTS
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
@@ -257,7 +257,7 @@ def _in_header(algorithm: Algorithm, value: bytes, *, of_parts: bool) -> Expecte
     if not dash:
         return Expected(algorithm, digest)
     parts = parse_number(count)
-    if parts is None or parts > MAX_PARTS:
+    if parts is None or parts > limits.MAX_PARTS:
         raise S3Error(errors.INVALID_REQUEST, f"Value for {algorithm.header} header is invalid.")
     return Expected(algorithm, digest, parts)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from common import limits
 from common.http.records import Headers, Request
-from common.limits import MAX_CONTENT_HEADER_BYTES, MAX_USER_METADATA_BYTES
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.encoded_words import decode_words, encode_metadata, encode_words, plain_utf8
@@ -67,8 +67,10 @@ def user_metadata(request: Request) -> Headers:
             value = check_value(name, decode_words(raw))
             found[name] = found[name] + b"," + value if name in found else value
     size = sum(len(name) - len(USER_PREFIX) + len(value) for name, value in found.items())
-    if size > MAX_USER_METADATA_BYTES:
-        raise S3Error(errors.METADATA_TOO_LARGE, Size=size, MaxSizeAllowed=MAX_USER_METADATA_BYTES)
+    if size > limits.MAX_USER_METADATA_BYTES:
+        raise S3Error(
+            errors.METADATA_TOO_LARGE, Size=size, MaxSizeAllowed=limits.MAX_USER_METADATA_BYTES
+        )
     return list(found.items())
 
 
@@ -97,8 +99,8 @@ def content_headers(request: Request) -> Headers:
         if value or (value is not None and name not in _LISTS):
             found.append((name, check_value(name, plain_utf8(value))))
     size = sum(len(name) + len(value) for name, value in found)
-    if size > MAX_CONTENT_HEADER_BYTES:
-        raise S3Error(errors.HEADERS_TOO_LARGE, MaxSizeAllowed=MAX_CONTENT_HEADER_BYTES)
+    if size > limits.MAX_CONTENT_HEADER_BYTES:
+        raise S3Error(errors.HEADERS_TOO_LARGE, MaxSizeAllowed=limits.MAX_CONTENT_HEADER_BYTES)
     return found
 
 

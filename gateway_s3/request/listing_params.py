@@ -11,14 +11,13 @@ import binascii
 from dataclasses import dataclass
 from typing import Final
 
-from common.limits import MAX_LIST_ENTRIES, MAX_NAME_BYTES
+from common import limits
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.query import Query
 
 _TOKEN_MARK: Final = b"\x01"
-_MAX_UPLOAD_ID_CHARACTERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def list_uploads_params(query: Query) -> ListUploadsParams:
     """Read them. Raises InvalidArgument."""
     after = _name(query, "key-marker")
     upload = query.get("upload-id-marker") or ""
-    if len(upload) > _MAX_UPLOAD_ID_CHARACTERS:
+    if len(upload) > limits.MAX_UPLOAD_ID_CHARACTERS:
         raise invalid("upload-id-marker", upload)
     return ListUploadsParams(
         _name(query, "prefix"),
@@ -192,7 +191,7 @@ def read_token(token: str) -> bytes:
         data = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise _invalid_token() from None
-    if not data.startswith(_TOKEN_MARK) or len(data) > MAX_NAME_BYTES + 1:
+    if not data.startswith(_TOKEN_MARK) or len(data) > limits.MAX_NAME_BYTES + 1:
         raise _invalid_token()
     return data[1:]
 
@@ -213,14 +212,14 @@ def invalid(name: str, value: str, message: str | None = None) -> S3Error:
 def _name(query: Query, name: str) -> bytes:
     """A prefix, delimiter or marker: any UTF-8 that a key could begin with."""
     value = (query.get(name) or "").encode("utf-8")
-    if len(value) > MAX_NAME_BYTES:
+    if len(value) > limits.MAX_NAME_BYTES:
         raise invalid(name, value[:1024].decode("utf-8", "replace"))
     return value
 
 
 def _limit(query: Query, name: str) -> int:
     """How many entries to list: what is asked for, at most 1,000."""
-    return min(_number(query, name, MAX_LIST_ENTRIES, 2**31 - 1), MAX_LIST_ENTRIES)
+    return min(_number(query, name, limits.MAX_LIST_ENTRIES, 2**31 - 1), limits.MAX_LIST_ENTRIES)
 
 
 def _number(query: Query, name: str, default: int, most: int) -> int:

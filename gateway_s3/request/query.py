@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from common import limits
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
-MAX_PARAMETERS: Final = 100
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -47,7 +47,7 @@ class Query:
         if not raw:
             return
         fields = raw.split(b"&")
-        if len(fields) > MAX_PARAMETERS:
+        if len(fields) > limits.MAX_QUERY_PARAMETERS:
             raise S3Error(errors.INVALID_URI)
         for field in fields:
             if not field:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from common import limits
 from common.http.records import Request
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
@@ -24,8 +25,6 @@ NOT_SET_UP: Final = (
     "Virtual hosts (a bucket in the host name) are not set up for this host name. Have the client "
     "use path style, or name the domain in the gateway's `domains`."
 )
-_MAX_LABELS: Final = 3
-"""Labels of a host name that are tried as a bucket's name, which may hold dots."""
 _IPV4: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _OF_OBJECTS: Final = (
     b"content-disposition",
@@ -95,5 +94,8 @@ def buckets_of_host(host: bytes, domains: Sequence[str]) -> list[str]:
     if name in domains or name.startswith("[") or _IPV4.fullmatch(name):
         return []
     labels = name.split(".")
-    found = [".".join(labels[:count]) for count in range(1, min(len(labels), _MAX_LABELS + 1))]
+    found = [
+        ".".join(labels[:count])
+        for count in range(1, min(len(labels), limits.MAX_BUCKET_LABELS + 1))
+    ]
     return [each for each in found if is_bucket_name(each)]

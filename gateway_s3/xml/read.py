@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from xml.parsers import expat
 
-from common.limits import MAX_DELETE_BATCH, MAX_PARTS, MAX_XML_BODY_BYTES
+from common import limits
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Algorithm
 
-MAX_DEPTH: Final = 8
 _ELEMENTS_PER_KEY: Final = 8
 _ELEMENTS_PER_PART: Final = 12
 _ELEMENTS_PER_CONFIGURATION: Final = 1000
@@ -133,8 +132,8 @@ def parse_delete(data: bytes) -> DeleteRequest:
         else:
             _malformed()
 
-    _parse(data, "Delete", MAX_DELETE_BATCH + 1, _ELEMENTS_PER_KEY, take)
-    if not 1 <= len(targets) <= MAX_DELETE_BATCH:
+    _parse(data, "Delete", limits.MAX_DELETE_BATCH + 1, _ELEMENTS_PER_KEY, take)
+    if not 1 <= len(targets) <= limits.MAX_DELETE_BATCH:
         _malformed()
     return DeleteRequest(tuple(targets), quiet)
 
@@ -174,8 +173,8 @@ def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
             raise S3Error(errors.INVALID_PART_ORDER)
         parts.append(part)
 
-    _parse(data, "CompleteMultipartUpload", MAX_PARTS, _ELEMENTS_PER_PART, take)
-    if not 1 <= len(parts) <= MAX_PARTS:
+    _parse(data, "CompleteMultipartUpload", limits.MAX_PARTS, _ELEMENTS_PER_PART, take)
+    if not 1 <= len(parts) <= limits.MAX_PARTS:
         _malformed()
     return tuple(parts)
 
@@ -207,10 +206,10 @@ def _part_number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         _malformed()
     number = int(text)
-    if not 1 <= number <= MAX_PARTS:
+    if not 1 <= number <= limits.MAX_PARTS:
         raise S3Error(
             errors.INVALID_ARGUMENT,
-            f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive",
+            f"Part number must be an integer between 1 and {limits.MAX_PARTS}, inclusive",
             ArgumentName="partNumber",
             ArgumentValue=text,
         )
@@ -248,7 +247,7 @@ def _parse(
     Raises:
         S3Error: MalformedXML; and what ``take`` raises.
     """
-    if len(data) > MAX_XML_BODY_BYTES:
+    if len(data) > limits.MAX_XML_BODY_BYTES:
         _malformed()
     builder = _Builder(root, most_children, most_elements, take)
     parser = expat.ParserCreate("utf-8")
@@ -297,7 +296,7 @@ class _Builder:
             self._children_left -= 1
             self._elements_left = self._most_elements
         self._elements_left -= depth > 0
-        if self._children_left < 0 or self._elements_left < 0 or depth >= MAX_DEPTH:
+        if self._children_left < 0 or self._elements_left < 0 or depth >= limits.MAX_XML_DEPTH:
             raise _TooMuch
         element = _Element(name.rpartition(":")[2])
         if depth == 0 and element.name != self._root:

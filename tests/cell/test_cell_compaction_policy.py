@@ -1,6 +1,12 @@
 """Which volume is compacted."""
 
-from cell.storage.compaction_policy import LEAST_RETIRED_BYTES, SPARE_BYTES, Plan, VolumeView, plan
+from cell.storage.compaction_policy import (
+    RETIRED_BYTES_WORTH_IT,
+    SPARE_BYTES,
+    Plan,
+    VolumeView,
+    plan,
+)
 from common.limits import GIB, MIB
 
 
@@ -50,5 +56,5 @@ def test_a_full_cell_does_not_begin_and_remove_volumes_for_ever():
     """A new volume begins with a record of nothing: that alone must not make it worth removing."""
     fresh = VolumeView(9, 64, 0, is_closed=False, is_active=True)
     assert choose(fresh, free=0) == Plan()
-    half_dead = VolumeView(9, 2 * LEAST_RETIRED_BYTES, LEAST_RETIRED_BYTES, False, True)
+    half_dead = VolumeView(9, 2 * RETIRED_BYTES_WORTH_IT, RETIRED_BYTES_WORTH_IT, False, True)
     assert choose(half_dead, free=0) == Plan(retire=True)

@@ -6,9 +6,9 @@ import pytest
 import trio
 from cell_rig import VOLUME_BYTES, put, read_all, root_of, running, shard_data, shard_key, upload
 
-from cell.storage.index import MAX_UNFLUSHED
 from cell.storage.volumes import volume_path
-from cell.storage.writer import FIRST_PROBATION_S, MAX_PROBATION_S
+from cell.storage.writer import FIRST_PROBATION_S, LONGEST_PROBATION_S
+from common import limits
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.volume import VOLUME_HEAD_BYTES
 from sim.world import SimSwarm
@@ -309,7 +309,7 @@ async def test_room_made_on_a_full_disk_is_used_after_one_probation(autojump_clo
         node.platter.faults.refuses = "no_space"
         with pytest.raises(Unavailable, match="no_space"):
             await put(store, shard_key(1), b"one")
-        await trio.sleep(100 * MAX_PROBATION_S)
+        await trio.sleep(100 * LONGEST_PROBATION_S)
         assert (await store.facts()).read_only
         node.platter.faults.refuses = ""
         await trio.sleep(FIRST_PROBATION_S + 1)
@@ -322,7 +322,7 @@ async def test_a_cell_whose_index_takes_no_more_says_that_it_is_read_only(autoju
     async with running(node) as store:
         node.databases["index.sqlite"].fail_commits = 1.0
         refused = None
-        for number in range(2 * MAX_UNFLUSHED):
+        for number in range(2 * limits.MAX_UNFLUSHED_CHANGES):
             try:
                 await put(store, shard_key(number), b"one")
             except Unavailable as error:
@@ -341,11 +341,11 @@ async def test_a_disk_that_goes_on_failing_is_tried_ever_less_often(autojump_clo
             with pytest.raises(Unavailable):
                 await put(store, shard_key(number), b"two")
         before = node.steps
-        await trio.sleep(100 * MAX_PROBATION_S)
+        await trio.sleep(100 * LONGEST_PROBATION_S)
         assert node.steps - before < 2_000
         assert (await store.facts()).read_only
         node.platter.faults.sync_error = 0.0
-        await trio.sleep(MAX_PROBATION_S + 1)
+        await trio.sleep(LONGEST_PROBATION_S + 1)
         assert not (await store.facts()).read_only
 
 

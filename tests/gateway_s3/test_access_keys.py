@@ -11,19 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Unavailable
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.wire.messages.writing import AccessKey
-from gateway_s3.auth.access_keys import (
-    FRESH_S,
-    MAX_ASKING,
-    MAX_UNKNOWN,
-    STALE_S,
-    UNKNOWN_S,
-    AccessKeys,
-)
+from gateway_s3.auth.access_keys import FRESH_S, STALE_S, UNKNOWN_S, AccessKeys
 from gateway_s3.errors import S3Error
 from sim.world import SimSwarm
 
@@ -116,10 +110,10 @@ async def test_an_unknown_key_is_remembered_briefly_and_in_bounded_memory(
     await trio.sleep(UNKNOWN_S + 0.1)
     coordinator.add("AK", "secret")
     assert (await known.find("AK")).secret == "secret"
-    for number in range(MAX_UNKNOWN + 10):
+    for number in range(limits.MAX_UNKNOWN_ACCESS_KEYS + 10):
         with pytest.raises(S3Error):
             await known.find(f"X{number}")
-    assert len(known._unknown) == MAX_UNKNOWN
+    assert len(known._unknown) == limits.MAX_UNKNOWN_ACCESS_KEYS
     assert (await known.find("AK")).secret == "secret"
 
 
@@ -154,12 +148,15 @@ async def test_invented_keys_keep_few_calls_running_and_known_keys_go_on() -> No
         refused.append(caught.value.code.code)
 
     async with trio.open_nursery() as nursery:
-        for number in range(3 * MAX_ASKING):
+        for number in range(3 * limits.MAX_ACCESS_KEY_LOOKUPS):
             nursery.start_soon(invent, number)
         await trio.lowlevel.checkpoint()
         assert (await known.find("AK")).secret == "secret"
-    assert coordinator.asked == 1 + MAX_ASKING
-    assert Counter(refused) == {"InvalidAccessKeyId": MAX_ASKING, "SlowDown": 2 * MAX_ASKING}
+    assert coordinator.asked == 1 + limits.MAX_ACCESS_KEY_LOOKUPS
+    assert Counter(refused) == {
+        "InvalidAccessKeyId": limits.MAX_ACCESS_KEY_LOOKUPS,
+        "SlowDown": 2 * limits.MAX_ACCESS_KEY_LOOKUPS,
+    }
 
 
 async def test_known_keys_work_on_for_a_while_when_no_coordinator_answers(

@@ -8,15 +8,11 @@ import zlib
 
 import pytest
 
+from common import limits
 from common.http.records import BytesBody, Request
 from common.ports import Buffer
 from gateway_s3.auth.sigv4 import Payload, Verified
-from gateway_s3.bodies import (
-    HELD_BYTES,
-    MANY_PIECES,
-    MAX_HELD_BYTES,
-    IncomingBody,
-)
+from gateway_s3.bodies import HELD_BYTES, MANY_PIECES, IncomingBody
 from gateway_s3.errors import S3Error
 from gateway_s3.ingest import HashCrowd, Receive
 from gateway_s3.request.checksums import Algorithm
@@ -129,7 +125,7 @@ async def test_large_signed_chunks_are_put_off_when_too_much_is_held() -> None:
     wire = b"%x;chunk-signature=%b\r\n" % (size, b"0" * 64) + bytes(size)
     for crowded, code in ((True, "SlowDown"), (False, "IncompleteBody")):
         crowd = HashCrowd()
-        crowd.held_bytes = before = MAX_HELD_BYTES if crowded else 0
+        crowd.held_bytes = before = limits.MAX_HELD_CHUNKS_BYTES if crowded else 0
         asked = request(b"", x_amz_decoded_content_length=str(size))
         asked.body = Pieces([wire[at : at + 65536] for at in range(0, len(wire), 65536)])
         body = IncomingBody(asked, verified(Payload.SIGNED_CHUNKS))

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Buffer
-from gateway_s3.ingest import CROWD_BYTES, CROWDED_LANE_BYTES, LANE_BYTES, HashCrowd, Ingest
+from gateway_s3.ingest import HashCrowd, Ingest
 from sim.world import SimWorkers
 
 
@@ -131,7 +132,7 @@ class StuckWorkers:
 @pytest.mark.parametrize("crowded", [False, True])
 async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: object) -> None:
     crowd = HashCrowd()
-    crowd.waiting_bytes = CROWD_BYTES + 1 if crowded else 0
+    crowd.waiting_bytes = limits.HASH_CROWD_BYTES + 1 if crowded else 0
     before = crowd.waiting_bytes
     source = Chunks([bytes(32768)] * 400)
     pipe = Ingest(
@@ -145,6 +146,6 @@ async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: o
     )
     with trio.move_on_after(5):
         await pipe.through(collector(400 * 32768, []))
-    most = CROWDED_LANE_BYTES if crowded else LANE_BYTES
+    most = limits.MAX_CROWDED_HASH_LANE_BYTES if crowded else limits.MAX_HASH_LANE_BYTES
     assert source.given <= most + 65536
     assert crowd.waiting_bytes == before

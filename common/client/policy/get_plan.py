@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.limits import MAX_UNITS_PER_READ_BYTES
+from common import limits
 
 
 def slot_order(k: int, penalties: Sequence[int], usable: Sequence[bool]) -> list[int]:
@@ -43,5 +43,5 @@ def group_stripes(
     Returns:
         At least 1.
     """
-    fit = min(MAX_UNITS_PER_READ_BYTES // unit_bytes, most_bytes // sealed_bytes)
+    fit = min(limits.MAX_UNITS_PER_READ_BYTES // unit_bytes, most_bytes // sealed_bytes)
     return max(1, min(fit, stop - stripe))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-MIN_STRAGGLER_S: Final = 3.0
+STRAGGLER_FLOOR_S: Final = 3.0
 """A slot that is cut misses its shard until it is rebuilt: a busy machine must not cost redundancy,
 only a hung one."""
-MAX_STRAGGLER_S: Final = 5.0
+STRAGGLER_CEILING_S: Final = 5.0
 STALL_S: Final = 3.0
 """What one slot may hold up a segment before it is cut ..."""
 STALL_SHARE: Final = 0.25
@@ -96,7 +96,7 @@ class PutQuorum:
 def straggler_allowance_s(quorum_took_s: float) -> float:
     """How long the slots that missed the quorum may still take, in seconds: as long again as the
     quorum took, within bounds. A hung cell costs this once; then it is known to be late."""
-    return min(max(quorum_took_s, MIN_STRAGGLER_S), MAX_STRAGGLER_S)
+    return min(max(quorum_took_s, STRAGGLER_FLOOR_S), STRAGGLER_CEILING_S)
 
 
 def holding_back(backlogs: Mapping[int, int], quorum: int) -> list[int]:

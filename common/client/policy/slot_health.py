@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from common import limits
 from common.ids import PeerId
-from common.limits import MAX_CELLS_REMEMBERED
 
 SUSPECT_S: Final = 2.0
 """A cell is suspect for so long after one failure; twice as long after each further one."""
-MAX_SUSPECT_S: Final = 16.0
+LONGEST_SUSPECT_S: Final = 16.0
 LATE_S: Final = 1.0
 """A cell that did not answer in time counts as slow for so long, then twice as long, ..."""
 HUNG_S: Final = 4.0
 """A cell that a write was cut from is waited for no longer than a failed one for so long."""
 LATENCY_WEIGHT: Final = 0.2
 """Share of the newest answer in the moving average (about the last ten count)."""
-MIN_HEDGE_S: Final = 0.05
-MAX_HEDGE_S: Final = 2.0
+HEDGE_FLOOR_S: Final = 0.05
+HEDGE_CEILING_S: Final = 2.0
 HEDGE_FACTOR: Final = 3.0
 SLOW_FACTOR: Final = 4.0
 """A cell that is typically so many times slower than the average of all is tried late."""
@@ -82,7 +82,7 @@ class SlotHealth:
         known.typical_s = max(known.typical_s or 0.0, _blend(known.typical_s, waited_s))
         if now >= known.late_until:
             known.times_late += 1
-            known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), MAX_SUSPECT_S)
+            known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), LONGEST_SUSPECT_S)
 
     def was_cut(self, cell: PeerId, waited_s: float, now: float) -> None:
         """A write waited for a cell as long as it may, in vain: for a while others need not wait
@@ -91,7 +91,7 @@ class SlotHealth:
         known = self._cell(cell)
         if now >= known.hung_until:
             known.times_cut += 1
-            known.hung_until = now + min(HUNG_S * 2.0 ** (known.times_cut - 1), MAX_SUSPECT_S)
+            known.hung_until = now + min(HUNG_S * 2.0 ** (known.times_cut - 1), LONGEST_SUSPECT_S)
             self._all_well_from = max(self._all_well_from, known.hung_until)
 
     def failed(self, cell: PeerId, now: float) -> None:
@@ -101,7 +101,7 @@ class SlotHealth:
         if now < known.suspect_until:
             return
         known.failures += 1
-        known.suspect_until = now + min(SUSPECT_S * 2.0 ** (known.failures - 1), MAX_SUSPECT_S)
+        known.suspect_until = now + min(SUSPECT_S * 2.0 ** (known.failures - 1), LONGEST_SUSPECT_S)
         self._all_well_from = max(self._all_well_from, known.suspect_until)
 
     def suspects_none(self, now: float) -> bool:
@@ -135,7 +135,7 @@ class SlotHealth:
         if now < known.late_until:
             return True
         return self._typical_s is not None and known.typical_s > max(
-            MIN_HEDGE_S, SLOW_FACTOR * self._typical_s
+            HEDGE_FLOOR_S, SLOW_FACTOR * self._typical_s
         )
 
     def hedge_after_s(self, cell: PeerId) -> float:
@@ -147,7 +147,7 @@ class SlotHealth:
         overall_s = FIRST_GUESS_S if self._typical_s is None else self._typical_s
         known = self._cells.get(cell)
         own_s = overall_s if known is None or known.typical_s is None else known.typical_s
-        return min(max(MIN_HEDGE_S, HEDGE_FACTOR * min(own_s, overall_s)), MAX_HEDGE_S)
+        return min(max(HEDGE_FLOOR_S, HEDGE_FACTOR * min(own_s, overall_s)), HEDGE_CEILING_S)
 
     def penalty(self, cell: PeerId, now: float) -> int:
         """How late to try a cell: 0 healthy, 1 slow, 2 suspect."""
@@ -158,7 +158,7 @@ class SlotHealth:
     def _cell(self, cell: PeerId) -> _Cell:
         known = self._cells.get(cell)
         if known is None:
-            if len(self._cells) >= MAX_CELLS_REMEMBERED:
+            if len(self._cells) >= limits.MAX_CELLS_REMEMBERED:
                 self._cells.popitem(last=False)
             known = self._cells[cell] = _Cell()
         else:

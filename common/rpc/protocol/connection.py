@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from common import limits
 from common.crypto.identity import peer_id_of, signature_holds
 from common.errors import AlvearyError, PeerViolation, Refused
-from common.limits import MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 from common.ports import Buffer
 from common.rpc.protocol.events import (
     Accepted,
@@ -28,7 +28,7 @@ from common.rpc.protocol.events import (
 )
 from common.rpc.protocol.states import EXPECTED, SENDS, TAKES, Role, State
 from common.wire.control import PROTOCOL_VERSION, Failure, Hello, Proof, Ready, proof_message
-from common.wire.frame import MAX_CALL_ID, Frame, FrameReader, Kind, encode_frame
+from common.wire.frame import Frame, FrameReader, Kind, encode_frame
 from common.wire.messages import REQUESTS
 from common.wire.messages.base import Reply, Request
 from common.wire.records import pack_value, unpack_value
@@ -154,9 +154,9 @@ class CallerConnection(_Connection):
         """
         assert self.state is State.OPEN, f"no calls when {self.state}"
         assert len(self._replies) < self.max_calls, "too many calls in flight"
-        call_id = self._last_call_id % MAX_CALL_ID + 1
+        call_id = self._last_call_id % limits.MAX_CALL_ID + 1
         while call_id in self._replies:
-            call_id = call_id % MAX_CALL_ID + 1
+            call_id = call_id % limits.MAX_CALL_ID + 1
         self._last_call_id = call_id
         self._replies[call_id] = request.reply
         header = pack_value([request.code, request.to_fields()])
@@ -189,7 +189,7 @@ class CallerConnection(_Connection):
             hello = Hello.unpack(frame.header)
             if hello.version < PROTOCOL_VERSION or not hello.max_calls:
                 raise PeerViolation("bad_hello", version=hello.version)
-            self.max_calls = min(hello.max_calls, MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
+            self.max_calls = min(hello.max_calls, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
             self._nonce = hello.nonce
             return Greeted(proof_message(self._server_key, hello.nonce))
         if kind == _READY:
@@ -250,7 +250,7 @@ class AnswererConnection(_Connection):
 
     def hello(self) -> list[Buffer]:
         """The first frame."""
-        hello = Hello(PROTOCOL_VERSION, self._nonce, MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
+        hello = Hello(PROTOCOL_VERSION, self._nonce, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
         return self._send(_HELLO, 0, hello.pack())
 
     def ready(self) -> list[Buffer]:
@@ -287,7 +287,7 @@ class AnswererConnection(_Connection):
         call_id = frame.call_id
         if not call_id or call_id in self._calls:
             raise PeerViolation("bad_call_id", call_id=call_id)
-        if len(self._calls) >= MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
+        if len(self._calls) >= limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
             raise PeerViolation("too_many_calls")
         code, fields = _request_of(frame.header)
         request_type = REQUESTS.get(code)

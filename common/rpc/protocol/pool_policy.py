@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from common.limits import KIB, RECONNECT_MAX_S, RECONNECT_MIN_S
+from common import limits
+from common.limits import KIB
 
 GATHER_CALLS: Final = 32
 GATHER_BYTES: Final = 64 * KIB
@@ -69,5 +70,5 @@ def retry_delay_s(failures: int, chance: float) -> float:
         failures: at least 1.
         chance: 0 <= chance < 1.
     """
-    longest: float = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2.0 ** min(failures, 16))
-    return max(RECONNECT_MIN_S, longest * (1 - chance / 2))
+    longest: float = min(limits.RECONNECT_MAX_S, limits.RECONNECT_MIN_S * 2.0 ** min(failures, 16))
+    return max(limits.RECONNECT_MIN_S, longest * (1 - chance / 2))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from common import limits
 from common.crypto.positions import Position, read
 from common.errors import PeerViolation
-from common.limits import MAX_POSITIONS_KNOWN
 
 
 class Known:
@@ -40,7 +40,7 @@ class Known:
         before = self._by_run.get(position.run_id)
         if before is None or position.commit > before[0].commit:
             self._by_run[position.run_id] = (position, data)
-        if len(self._by_run) > MAX_POSITIONS_KNOWN:
+        if len(self._by_run) > limits.MAX_POSITIONS_KNOWN:
             del self._by_run[min(self._by_run.values(), key=_order)[0].run_id]
         return before is None
 

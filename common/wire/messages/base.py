@@ -31,10 +31,10 @@ Version: TypeAlias = Annotated[VersionId, Size(16)]
 Name: TypeAlias = Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
 """An object name as the NameCodec gives it: opaque, ordered as bytes."""
 
-Sealed: TypeAlias = Annotated[bytes, Max(1_500_000)]
+Sealed: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_RECORD_BYTES)]
 """Sealed under the tenant key; opaque to coordinator and cells."""
 
-Summary: TypeAlias = Annotated[bytes, Max(512)]
+Summary: TypeAlias = Annotated[bytes, Max(limits.MAX_SUMMARY_BYTES)]
 """A small sealed record that listings carry."""
 
 Token: TypeAlias = Annotated[bytes, Max(256)]

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from common import limits
 from common.client.object_client import Written
 from common.crypto.digest import leaf, page_digest
 from common.errors import Corrupt, NotFound, Unavailable
@@ -28,7 +29,6 @@ from common.format.manifest import Manifest, PageEntry
 from common.ids import SegmentId
 from common.limits import MIB, READ_AHEAD_BYTES
 from common.wire import messages as m
-from common.wire.records import MAX_UINT
 
 LOSSES = [lost for count in range(3) for lost in combinations(range(6), count)]
 
@@ -223,7 +223,7 @@ async def test_a_page_that_the_manifest_does_not_bind_is_refused(
             replace(extent, commitment=bytes(32)),
             replace(extent, segment_id=SegmentId(extent.segment_id[::-1])),
             replace(extent, number=1),
-            replace(extent, number=MAX_UINT),
+            replace(extent, number=limits.MAX_UINT),
         ):
             swarm.coordinator.pages = (m.Page((wrong,)),)
             with pytest.raises((Corrupt, KeyError)) as caught:

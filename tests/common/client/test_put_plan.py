@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.client.policy.put_plan import (
-    MAX_STRAGGLER_S,
-    MIN_STRAGGLER_S,
     STALL_S,
+    STRAGGLER_CEILING_S,
+    STRAGGLER_FLOOR_S,
     SUSPECT_STRAGGLER_S,
     PutQuorum,
     Verdict,
@@ -58,14 +58,14 @@ def test_a_slot_that_was_cut_does_not_become_durable_later() -> None:
 
 @given(st.floats(min_value=0, max_value=1e6))
 def test_the_straggler_allowance_stays_in_its_bounds(took: float) -> None:
-    assert MIN_STRAGGLER_S <= straggler_allowance_s(took) <= MAX_STRAGGLER_S
+    assert STRAGGLER_FLOOR_S <= straggler_allowance_s(took) <= STRAGGLER_CEILING_S
 
 
 def test_slots_that_were_suspect_already_get_little_patience() -> None:
     put = PutQuorum(6, 4, suspects=frozenset({5}))
     for slot in range(4):
         put.slot_is_durable(slot, 1.0)
-    assert put.verdict(1.0)[1] == 1.0 + MIN_STRAGGLER_S
+    assert put.verdict(1.0)[1] == 1.0 + STRAGGLER_FLOOR_S
     put.slot_is_durable(4, 1.01)
     assert put.verdict(1.01) == (Verdict.WAIT, 1.0 + SUSPECT_STRAGGLER_S)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common.client.policy.slot_health import (
-    MAX_HEDGE_S,
-    MAX_SUSPECT_S,
-    MIN_HEDGE_S,
+    HEDGE_CEILING_S,
+    HEDGE_FLOOR_S,
+    LONGEST_SUSPECT_S,
     SUSPECT_S,
     SlotHealth,
 )
@@ -28,8 +28,8 @@ def test_a_failed_cell_is_suspect_for_a_while_and_longer_when_it_fails_again() -
     now = 100.0
     for _ in range(20):
         health.failed(A, now)
-        assert not health.is_suspect(A, now + MAX_SUSPECT_S)
-        now += MAX_SUSPECT_S
+        assert not health.is_suspect(A, now + LONGEST_SUSPECT_S)
+        now += LONGEST_SUSPECT_S
 
 
 def test_suspects_are_found_among_cells() -> None:
@@ -58,7 +58,7 @@ def test_a_slow_cell_is_tried_late_and_does_not_buy_patience() -> None:
     assert not health.is_slow(B, 100.0)
     assert health.penalty(A, 0.0) == 1
     assert health.hedge_after_s(A) < 1.0
-    assert health.hedge_after_s(B) == MIN_HEDGE_S
+    assert health.hedge_after_s(B) == HEDGE_FLOOR_S
 
 
 def test_an_unanswered_wait_makes_a_cell_slower_but_not_suspect() -> None:
@@ -87,9 +87,9 @@ def test_a_fast_cell_that_stops_answering_is_tried_late_at_once_and_longer_each_
 
 def test_the_hedge_delay_is_bounded() -> None:
     health = SlotHealth()
-    assert health.hedge_after_s(A) >= MIN_HEDGE_S
+    assert health.hedge_after_s(A) >= HEDGE_FLOOR_S
     health.succeeded(A, 1000.0)
-    assert health.hedge_after_s(A) == MAX_HEDGE_S
+    assert health.hedge_after_s(A) == HEDGE_CEILING_S
 
 
 def test_only_so_many_cells_are_remembered() -> None:

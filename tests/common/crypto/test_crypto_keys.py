@@ -8,16 +8,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import limits
 from common.crypto.identity import KeyPair
-from common.crypto.keys import (
-    MAX_PURPOSES,
-    RECORD_OVERHEAD_BYTES,
-    TenantKey,
-    commitment_of,
-    segment_key,
-)
+from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of, segment_key
 from common.errors import BadConfig, Corrupt
-from common.wire.records import MAX_UINT
 
 TENANT = b"T" * 16
 KEY = bytes(range(32))
@@ -146,7 +140,7 @@ def test_the_keys_of_the_tree_all_differ():
         commitment_of(KEY),
         *(segment_key(upload, segment.to_bytes(16, "big"), 0) for segment in range(50)),
         *(segment_key(upload, bytes(16), number) for number in range(1, 50)),
-        segment_key(upload, bytes(16), MAX_UINT),
+        segment_key(upload, bytes(16), limits.MAX_UINT),
         segment_key(KEY, bytes(16), 0),
     ]
     assert len(set(derived)) == len(derived)
@@ -172,7 +166,7 @@ def test_the_text_form_hides_the_key_even_after_use():
 
 def test_purposes_are_bounded():
     key, entropy = TenantKey(TENANT, KEY), counting_entropy()
-    for number in range(MAX_PURPOSES):
+    for number in range(limits.MAX_KEY_PURPOSES):
         key.seal(str(number), (), b"", entropy)
     with pytest.raises(AssertionError):
         key.seal("one more", (), b"", entropy)

@@ -205,7 +205,7 @@ def test_a_record_that_the_wire_would_not_carry_is_refused():
     assert fmt.seal_upload(TENANT, BUCKET, NAME, VERSION, bytes(room), entropy)
     with pytest.raises(Refused, match="record_too_large"):
         fmt.seal_upload(TENANT, BUCKET, NAME, VERSION, bytes(room + 1), entropy)
-    most = bytes(fmt.MAX_SUMMARY_PLAINTEXT_BYTES)
+    most = bytes(fmt.SUMMARY_PLAINTEXT_BYTES)
     assert len(fmt.seal_summary(TENANT, BUCKET, NAME, VERSION, most, entropy)) == MAX_SUMMARY_BYTES
     with pytest.raises(AssertionError):
         fmt.seal_summary(TENANT, BUCKET, NAME, VERSION, most + b"x", entropy)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from common import limits
 from common.errors import Corrupt
 from common.format import objects
-from common.format.manifest import MAX_SUMMARY_PLAINTEXT_BYTES
+from common.format.manifest import SUMMARY_PLAINTEXT_BYTES
 from common.limits import MAX_OBJECT_BYTES
-from common.wire.records import MAX_UINT
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "object-records.json").read_text())
 UNPACK = {
@@ -45,5 +45,5 @@ def test_every_record_is_frozen() -> None:
 @pytest.mark.fault("M8")
 def test_the_longest_summary_fits_its_limit() -> None:
     etag = "f" * 32 + "-10000"
-    longest = objects.ObjectSummary(1, etag, MAX_OBJECT_BYTES, MAX_UINT, "x" * 32, True)
-    assert len(longest.pack()) <= MAX_SUMMARY_PLAINTEXT_BYTES // 2
+    longest = objects.ObjectSummary(1, etag, MAX_OBJECT_BYTES, limits.MAX_UINT, "x" * 32, True)
+    assert len(longest.pack()) <= SUMMARY_PLAINTEXT_BYTES // 2

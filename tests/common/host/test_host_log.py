@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.host.log import MAX_VALUE_CHARACTERS, LineLog, format_line, format_value, open_log
+from common import limits
+from common.host.log import LineLog, format_line, format_value, open_log
 from common.host.log_output import DescriptorOutput, FileOutput
 from common.limits import LOG_BURST_LINES, LOG_LINES_PER_S
 
@@ -35,8 +36,8 @@ def test_values_have_their_plain_forms() -> None:
 
 
 def test_a_hostile_value_is_cut() -> None:
-    assert len(format_value("x" * 1_000_000)) <= MAX_VALUE_CHARACTERS + 3
-    assert len(format_value(b"x" * 1_000_000)) <= MAX_VALUE_CHARACTERS + 3
+    assert len(format_value("x" * 1_000_000)) <= limits.MAX_LOG_VALUE_CHARACTERS + 3
+    assert len(format_value(b"x" * 1_000_000)) <= limits.MAX_LOG_VALUE_CHARACTERS + 3
 
 
 def test_each_event_is_one_write_of_one_line() -> None:

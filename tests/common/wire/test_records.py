@@ -7,17 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common import limits
 from common.errors import PeerViolation
 from common.ids import PeerId
-from common.wire.records import (
-    DEFAULT_MAX_BYTES,
-    MAX_UINT,
-    Max,
-    Record,
-    Size,
-    pack_value,
-    unpack_value,
-)
+from common.wire.records import DEFAULT_MAX_BYTES, Max, Record, Size, pack_value, unpack_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ EMPTY = Everything(
 )
 
 
-@pytest.mark.parametrize("record", [FULL, EMPTY, Nothing(), Old(MAX_UINT), New(1)])
+@pytest.mark.parametrize("record", [FULL, EMPTY, Nothing(), Old(limits.MAX_UINT), New(1)])
 def test_records_come_back_as_they_were(record: Record) -> None:
     assert type(record).unpack(record.pack()) == record
     assert type(record).from_fields(unpack_value(record.pack())) == record
@@ -97,7 +90,7 @@ def test_buffers_of_any_kind_are_unpacked() -> None:
     ("field", "value"),
     [
         ("number", -1),
-        ("number", MAX_UINT + 1),
+        ("number", limits.MAX_UINT + 1),
         ("number", True),
         ("number", 1.0),
         ("number", None),
