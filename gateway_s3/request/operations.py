@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gateway.authorization import Action
+
 
 class Scope(Enum):
     """What a request's path names."""
@@ -30,7 +32,8 @@ class Operation:
     ``selectors``: query parameters that must be there; ``name=value`` where the value counts.
     ``header``: a header that must be there. Of rows that fit a request, the one with the most
     selectors and headers is meant. ``parameters``: further query parameters that it understands.
-    ``required``: those of them that must be there. ``answer``: for the documentation: what it says
+    ``required``: those of them that must be there. ``action``: what must be allowed; an operation
+    without one is not implemented. ``answer``: for the documentation: what it says
     when all is well, or 501.
     """
 
@@ -39,11 +42,16 @@ class Operation:
     method: str
     selectors: tuple[str, ...] = ()
     header: bytes | None = None
-    implemented: bool = False
+    action: Action | None = None
     parameters: frozenset[str] = frozenset()
     answer: int = 501
     note: str = ""
     required: frozenset[str] = frozenset()
+
+    @property
+    def implemented(self) -> bool:
+        """Whether it has a handler."""
+        return self.action is not None
 
     @property
     def weight(self) -> int:
@@ -55,6 +63,7 @@ def _yes(
     name: str,
     scope: Scope,
     method: str,
+    action: Action,
     *selectors: str,
     header: bytes | None = None,
     parameters: str = "",
@@ -68,7 +77,7 @@ def _yes(
         method,
         selectors,
         header,
-        True,
+        action,
         frozenset(f"{parameters} {required}".split()),
         answer,
         note,
@@ -91,21 +100,47 @@ _IMPLEMENTED = (
         "ListBuckets",
         _SERVICE,
         "GET",
+        Action.LIST_BUCKETS,
         parameters="prefix continuation-token max-buckets",
         note="`bucket-region` is not implemented",
     ),
-    _yes("CreateBucket", _BUCKET, "PUT", note="no ACL but `private`, no object lock"),
-    _yes("HeadBucket", _BUCKET, "HEAD"),
-    _yes("DeleteBucket", _BUCKET, "DELETE", answer=204, note="drops uploads in progress"),
-    _yes("GetBucketLocation", _BUCKET, "GET", "location"),
-    _yes("GetBucketVersioning", _BUCKET, "GET", "versioning", note="always: not enabled"),
     _yes(
-        "ListObjects", _BUCKET, "GET", parameters="prefix delimiter encoding-type marker max-keys"
+        "CreateBucket",
+        _BUCKET,
+        "PUT",
+        Action.CREATE_BUCKET,
+        note="no ACL but `private`, no object lock",
+    ),
+    _yes("HeadBucket", _BUCKET, "HEAD", Action.READ_BUCKET),
+    _yes(
+        "DeleteBucket",
+        _BUCKET,
+        "DELETE",
+        Action.DELETE_BUCKET,
+        answer=204,
+        note="drops uploads in progress",
+    ),
+    _yes("GetBucketLocation", _BUCKET, "GET", Action.READ_BUCKET, "location"),
+    _yes(
+        "GetBucketVersioning",
+        _BUCKET,
+        "GET",
+        Action.READ_BUCKET_SETTINGS,
+        "versioning",
+        note="always: not enabled",
+    ),
+    _yes(
+        "ListObjects",
+        _BUCKET,
+        "GET",
+        Action.LIST_OBJECTS,
+        parameters="prefix delimiter encoding-type marker max-keys",
     ),
     _yes(
         "ListObjectsV2",
         _BUCKET,
         "GET",
+        Action.LIST_OBJECTS,
         "list-type=2",
         parameters="prefix delimiter encoding-type continuation-token start-after fetch-owner "
         "max-keys",
@@ -114,6 +149,7 @@ _IMPLEMENTED = (
         "ListMultipartUploads",
         _BUCKET,
         "GET",
+        Action.LIST_UPLOADS,
         "uploads",
         parameters="prefix delimiter encoding-type key-marker upload-id-marker max-uploads",
     ),
@@ -121,25 +157,49 @@ _IMPLEMENTED = (
         "ListObjectVersions",
         _BUCKET,
         "GET",
+        Action.LIST_OBJECTS,
         "versions",
         parameters="prefix delimiter encoding-type key-marker version-id-marker max-keys",
         note="each object has the one version `null`",
     ),
-    _yes("DeleteObjects", _BUCKET, "POST", "delete"),
-    _yes("PutObject", _OBJECT, "PUT"),
-    _yes("CopyObject", _OBJECT, "PUT", header=b"x-amz-copy-source"),
-    _yes("GetObject", _OBJECT, "GET", parameters="versionId partNumber " + _RESPONSE),
-    _yes("HeadObject", _OBJECT, "HEAD", parameters="versionId partNumber " + _RESPONSE),
-    _yes("DeleteObject", _OBJECT, "DELETE", parameters="versionId", answer=204),
-    _yes("CreateMultipartUpload", _OBJECT, "POST", "uploads"),
-    _yes("UploadPart", _OBJECT, "PUT", "uploadId", "partNumber"),
-    _yes("UploadPartCopy", _OBJECT, "PUT", "uploadId", "partNumber", header=b"x-amz-copy-source"),
-    _yes("CompleteMultipartUpload", _OBJECT, "POST", "uploadId"),
-    _yes("AbortMultipartUpload", _OBJECT, "DELETE", "uploadId", answer=204),
+    _yes("DeleteObjects", _BUCKET, "POST", Action.DELETE_BATCH, "delete"),
+    _yes("PutObject", _OBJECT, "PUT", Action.WRITE_OBJECT),
+    _yes("CopyObject", _OBJECT, "PUT", Action.WRITE_OBJECT, header=b"x-amz-copy-source"),
+    _yes(
+        "GetObject",
+        _OBJECT,
+        "GET",
+        Action.READ_OBJECT,
+        parameters="versionId partNumber " + _RESPONSE,
+    ),
+    _yes(
+        "HeadObject",
+        _OBJECT,
+        "HEAD",
+        Action.READ_OBJECT,
+        parameters="versionId partNumber " + _RESPONSE,
+    ),
+    _yes(
+        "DeleteObject", _OBJECT, "DELETE", Action.DELETE_OBJECT, parameters="versionId", answer=204
+    ),
+    _yes("CreateMultipartUpload", _OBJECT, "POST", Action.WRITE_OBJECT, "uploads"),
+    _yes("UploadPart", _OBJECT, "PUT", Action.WRITE_OBJECT, "uploadId", "partNumber"),
+    _yes(
+        "UploadPartCopy",
+        _OBJECT,
+        "PUT",
+        Action.WRITE_OBJECT,
+        "uploadId",
+        "partNumber",
+        header=b"x-amz-copy-source",
+    ),
+    _yes("CompleteMultipartUpload", _OBJECT, "POST", Action.WRITE_OBJECT, "uploadId"),
+    _yes("AbortMultipartUpload", _OBJECT, "DELETE", Action.ABORT_UPLOAD, "uploadId", answer=204),
     _yes(
         "ListParts",
         _OBJECT,
         "GET",
+        Action.LIST_PARTS,
         "uploadId",
         parameters="encoding-type part-number-marker max-parts",
     ),
@@ -239,6 +299,21 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
 """Status and note of operations on configurations that were never set (handlers/unset.py)."""
 _BY_ID = frozenset({"analytics", "intelligent-tiering", "inventory", "metrics"})
 """Configurations of which a bucket may have many, each with an ``id``."""
+_ACCESS: Final = frozenset(
+    {"acl", "ownershipControls", "policy", "policyStatus", "publicAccessBlock"}
+)
+"""Configurations that say who may do what."""
+_SETTING_ACTIONS: Final[Mapping[tuple[Scope, bool, bool], Action]] = {
+    (Scope.BUCKET, False, True): Action.READ_BUCKET_SETTINGS,
+    (Scope.BUCKET, False, False): Action.WRITE_BUCKET_SETTINGS,
+    (Scope.BUCKET, True, True): Action.READ_BUCKET_ACCESS,
+    (Scope.BUCKET, True, False): Action.WRITE_BUCKET_ACCESS,
+    (Scope.OBJECT, False, True): Action.READ_OBJECT_SETTINGS,
+    (Scope.OBJECT, False, False): Action.WRITE_OBJECT_SETTINGS,
+    (Scope.OBJECT, True, True): Action.READ_OBJECT_ACCESS,
+    (Scope.OBJECT, True, False): Action.WRITE_OBJECT_ACCESS,
+}
+"""By scope, whether it is about access, and whether it is read."""
 
 
 def _settings(scope: Scope, rows: tuple[tuple[str, str, str], ...]) -> tuple[Operation, ...]:
@@ -257,6 +332,7 @@ def _setting(name: str, scope: Scope, method: str, selector: str) -> Operation:
         name,
         scope,
         method,
+        _SETTING_ACTIONS[scope, selector in _ACCESS, method == "GET"],
         selector,
         parameters="versionId" if scope is Scope.OBJECT else "",
         required="id" if selector in _BY_ID else "",
@@ -270,6 +346,7 @@ def _list_of_settings(name: str, selector: str) -> Operation:
         name,
         _BUCKET,
         "GET",
+        Action.READ_BUCKET_SETTINGS,
         selector,
         parameters="continuation-token",
         note="always: none",

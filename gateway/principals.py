@@ -1,0 +1,48 @@
+"""Principals, who ask, and buckets, which say whose data is asked for. The two are never the same
+thing: an access key asks, a tenant owns.
+
+Source: docs/decisions/0021-authorization.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from common.crypto.keys import TenantKey
+from common.format.objects import BucketSettings
+from common.ids import BucketId
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """A caller that proved an access key. ``tenant``: of the key."""
+
+    tenant: TenantKey
+    access_key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """A caller that proved nothing."""
+
+
+Principal: TypeAlias = KeyHolder | Anonymous
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket and whose it is. ``settings``: of ``revision``; compare-and-set needs it."""
+
+    name: str
+    owner: TenantKey
+    bucket_id: BucketId
+    settings: BucketSettings
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignBucket:
+    """A bucket of which only this is known: it is not the asking tenant's."""
+
+    name: str
