@@ -19,10 +19,10 @@ from typing import Any, Final
 from bench import machine
 from bench.client import S3Connection
 from bench.floor import OBJECT_BYTES, Floor, measure, median_floor
-from bench.load import Job
+from bench.load import LoadJob
 from bench.report import Large, Small, render, write_page
 from bench.signing import UNSIGNED, Signer
-from bench.swarm import Swarm, running_swarm
+from bench.swarm import RunningSwarm, running_swarm
 from common.limits import GIB, KIB, MIB
 
 BUCKET: Final = "/bench"
@@ -35,7 +35,7 @@ SETTLE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """How much to measure."""
 
     rounds: int
@@ -46,7 +46,7 @@ class Plan:
 class Bench:
     """Runs jobs against a swarm and adds up what they cost."""
 
-    def __init__(self, swarm: Swarm, plan: Plan) -> None:
+    def __init__(self, swarm: RunningSwarm, plan: BenchPlan) -> None:
         self._swarm = swarm
         self._plan = plan
         self._written: dict[int, int] = {}
@@ -58,7 +58,7 @@ class Bench:
             The client's result, and the CPU seconds of all daemons together.
         """
         swarm = self._swarm
-        whole = Job(
+        whole = LoadJob(
             host=swarm.host,
             port=swarm.port,
             region=swarm.region,
@@ -143,7 +143,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run_all(data: Path, plan: Plan, redundancy: str, cells: int) -> str:
+def run_all(data: Path, plan: BenchPlan, redundancy: str, cells: int) -> str:
     """Measure everything and return the report."""
     k, n = (int(each) for each in redundancy.split("/"))
     floors: list[Floor] = []
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--cells", type=int, default=6)
     parser.add_argument("--redundancy", default="4/6")
     options = parser.parse_args()
-    plan = Plan(1, 4, 3.0) if options.quick else Plan(3, 16, 5.0)
+    plan = BenchPlan(1, 4, 3.0) if options.quick else BenchPlan(3, 16, 5.0)
     data = (options.data or Path(".bench") / f"{time.time_ns()}").absolute()
     data.mkdir(parents=True, exist_ok=True)
     try:

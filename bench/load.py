@@ -18,7 +18,7 @@ from bench.signing import UNSIGNED, Signer
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LoadJob:
     """``kind``: put, get or delete. ``prefix``: /bucket/name-prefix; object i of connection c is
     prefix-c-i. ``distinct``: names per connection, used in turn. ``operations``: per connection.
     """
@@ -50,7 +50,7 @@ class Result:
     latencies_s: list[float]
 
 
-def _connection(job: Job) -> S3Connection:
+def _connection(job: LoadJob) -> S3Connection:
     signer = Signer(f"{job.host}:{job.port}", job.region, job.access_key, job.secret_key)
     return S3Connection((job.host, job.port), signer)
 
@@ -60,7 +60,7 @@ def content(size: int) -> memoryview:
     return memoryview(random.Random(size).randbytes(size))
 
 
-def run(job: Job) -> Result:
+def run(job: LoadJob) -> Result:
     """Run a job and measure it; the connections are open and the content made before it starts."""
     body = content(job.size) if job.kind == "put" else memoryview(b"")
     digest = hashlib.sha256(body).hexdigest() if job.signed else UNSIGNED
@@ -108,4 +108,4 @@ def run(job: Job) -> Result:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(run(Job(**json.loads(sys.stdin.read()))))))
+    print(json.dumps(asdict(run(LoadJob(**json.loads(sys.stdin.read()))))))

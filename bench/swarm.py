@@ -20,7 +20,7 @@ STOP_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Swarm:
+class RunningSwarm:
     """A running swarm: S3 access and its processes."""
 
     host: str
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_swarm(data: Path, cells: int, redundancy: str) -> Iterator[Swarm]:
+def running_swarm(data: Path, cells: int, redundancy: str) -> Iterator[RunningSwarm]:
     """Start a swarm in ``data`` and stop it at the end of the block."""
     port = free_port()
     command = [sys.executable, "-P", "-m", "cli.main", "up", "--data", str(data)]
@@ -58,7 +58,7 @@ def running_swarm(data: Path, cells: int, redundancy: str) -> Iterator[Swarm]:
             time.sleep(0.05)
         credentials = json.loads((data / "credentials.json").read_text())
         processes = json.loads((data / "processes.json").read_text())
-        yield Swarm(
+        yield RunningSwarm(
             "127.0.0.1",
             port,
             credentials["region"],

@@ -20,7 +20,7 @@ DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)  # noqa: S104  (a cell is there
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class CellConfig:
     """Everything a host can say about a cell.
 
     ``data``: the cell's own directory. ``listen``: the native protocol. ``http``: metrics and
@@ -55,7 +55,7 @@ class Config:
         return None if self.log is None else Path(self.log)
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, Any]) -> Config:
+    def parse(cls, mapping: Mapping[str, Any]) -> CellConfig:
         """Check a parsed TOML table.
 
         Raises:
@@ -158,4 +158,4 @@ _PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "settle_after_s": partial(_whole, least=0, most=86400),
     "volume_bytes": partial(_size, least=limits.MIN_VOLUME_BYTES, most=1 << 40),
 }
-assert set(_PARSERS) == set(Config.__dataclass_fields__)
+assert set(_PARSERS) == set(CellConfig.__dataclass_fields__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from common.errors import AlvearyError, Outcome, Unavailable
+from common.errors import AlvearyError, OutcomeUnknown, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Discovery, Log
 from common.rpc.peers import PeerPool
@@ -59,7 +59,7 @@ class Coordinators:
                 reply, _ = await self._pool.call(
                     address, self._key_id, request, timeout_s=CALL_TIMEOUT_S
                 )
-            except (Unavailable, Outcome) as error:
+            except (Unavailable, OutcomeUnknown) as error:
                 failure = error
                 self._addresses.remove(address)
                 self._addresses.append(address)
@@ -67,7 +67,7 @@ class Coordinators:
             return reply
         if self._is_found:
             self._addresses = []  # it may have moved
-        if isinstance(failure, Outcome):
+        if isinstance(failure, OutcomeUnknown):
             raise Unavailable("no_coordinator", cause=str(failure))
         raise failure
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import trio
 
-from cell.metrics import Metrics
-from cell.storage.incoming import Upload
+from cell.metrics import CellMetrics
+from cell.storage.incoming import IncomingShard
 from cell.storage.room_policy import may_reserve
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
@@ -52,14 +52,14 @@ class Handlers:
         store: ShardStore,
         order_time: Callable[[], float],
         order_key: Callable[[], bytes | None],
-        metrics: Metrics,
+        metrics: CellMetrics,
     ) -> None:
         self._store = store
         self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
-        self._all: dict[Upload, tuple[dict[int, Upload], int, PeerId]] = {}
-        self._of_caller: dict[PeerId, dict[Upload, None]] = {}
+        self._all: dict[IncomingShard, tuple[dict[int, IncomingShard], int, PeerId]] = {}
+        self._of_caller: dict[PeerId, dict[IncomingShard, None]] = {}
         self._begun = trio.Event()
 
     def by_request(self) -> Mapping[type[Request], Handler]:
@@ -104,7 +104,7 @@ class Handlers:
         order, key = self._check(caller, request.order, Action.PUT)
         if request.shard_bytes > order.shard_bytes:
             raise Refused("order_exceeded", most=order.shard_bytes)
-        uploads: dict[int, Upload] | None = caller.state.get(_UPLOADS)
+        uploads: dict[int, IncomingShard] | None = caller.state.get(_UPLOADS)
         if uploads is None:
             uploads = caller.state[_UPLOADS] = {}
             caller.on_close(partial(self._drop_all, uploads))
@@ -163,7 +163,7 @@ class Handlers:
 
     async def abort(self, caller: Caller, request: ShardAbort, payload: memoryview) -> Answer:
         """Drop an upload; fine if there is none."""
-        uploads: dict[int, Upload] = caller.state.get(_UPLOADS, {})
+        uploads: dict[int, IncomingShard] = caller.state.get(_UPLOADS, {})
         upload = uploads.get(request.upload)
         if upload is not None:
             self._drop(upload)
@@ -182,14 +182,14 @@ class Handlers:
         """What the cell says of itself: no secret, so whoever proved any key may ask."""
         return await self._store.facts()
 
-    def _upload(self, caller: Caller, number: int) -> Upload:
-        uploads: dict[int, Upload] = caller.state.get(_UPLOADS, {})
+    def _upload(self, caller: Caller, number: int) -> IncomingShard:
+        uploads: dict[int, IncomingShard] = caller.state.get(_UPLOADS, {})
         upload = uploads.get(number)
         if upload is None:
             raise NotFound("no_such_upload", upload=number)
         return upload
 
-    def _drop(self, upload: Upload) -> None:
+    def _drop(self, upload: IncomingShard) -> None:
         upload.abort()
         known = self._all.pop(upload, None)
         if known is not None:
@@ -200,7 +200,7 @@ class Handlers:
             if not own:
                 del self._of_caller[caller]
 
-    async def _drop_all(self, uploads: dict[int, Upload]) -> None:
+    async def _drop_all(self, uploads: dict[int, IncomingShard]) -> None:
         for upload in list(uploads.values()):
             self._drop(upload)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import trio
 
-from cell.config import Config
-from cell.service import Serving, serve
+from cell.config import CellConfig
+from cell.service import RunningCell, serve
 from common.host.disk import hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
 
 
-def run(config: Config) -> int:
+def run(config: CellConfig) -> int:
     """Run a cell until SIGTERM or SIGINT.
 
     Returns:
@@ -29,7 +29,7 @@ def run(config: Config) -> int:
     return 0
 
 
-def _facts(serving: Serving) -> dict[str, object]:
+def _facts(serving: RunningCell) -> dict[str, object]:
     return {
         "role": "cell",
         "native": str(serving.native),
@@ -38,7 +38,7 @@ def _facts(serving: Serving) -> dict[str, object]:
     }
 
 
-async def _run(config: Config) -> None:
+async def _run(config: CellConfig) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
             open_world(Path(config.data), "cell", log_path=config.log_path) as world,

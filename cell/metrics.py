@@ -22,7 +22,7 @@ _FROM_FACTS: Final = (
 )
 
 
-class Metrics:
+class CellMetrics:
     """What ``/metrics`` shows. Counts are kept as plain numbers: a counter of the library costs
     more than the read that it counts."""
 

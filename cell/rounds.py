@@ -38,7 +38,7 @@ SETTLE_EVERY_S: Final = 15.0
 REPORT_EVERY_S: Final = 5.0
 
 
-class Rounds:
+class CellRounds:
     """The cell's talk with its coordinators.
 
     Args:

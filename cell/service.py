@@ -12,20 +12,20 @@ from typing import Any, Final
 
 import trio
 
-from cell.config import Config
+from cell.config import CellConfig
 from cell.coordinators import Coordinators
 from cell.handlers import Handlers
 from cell.identity import load_identity, write_whole
-from cell.metrics import Metrics
+from cell.metrics import CellMetrics
 from cell.positions import Positions
-from cell.rounds import Rounds
+from cell.rounds import CellRounds
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from common import limits
 from common.errors import AlvearyError, BadConfig, NotFound, Refused
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.health import health_app
-from common.http.records import Request, Response
+from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Listener, World
@@ -41,7 +41,7 @@ JOIN_RETRY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningCell:
     """A cell that takes calls: where, and who it is."""
 
     native: Address
@@ -52,9 +52,9 @@ class Serving:
 
 async def serve(
     world: World,
-    config: Config,
+    config: CellConfig,
     *,
-    task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningCell] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled. Ready once it listens and the swarm has taken the cell.
 
@@ -64,7 +64,7 @@ async def serve(
         Refused: the coordinator does not take the cell.
         Unavailable: the data directory cannot be written.
     """
-    metrics = Metrics()
+    metrics = CellMetrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
     token = decode_token(config.token, ROLE_CELL) if config.token else None
     identity = await load_identity(world.disk, world.entropy)
@@ -82,7 +82,7 @@ async def serve(
     coordinators = _coordinators(world, config, token, pool)
     listener = await world.network.listen(config.listen, identity=identity)
     address = config.advertise or config.listen
-    rounds = Rounds(
+    rounds = CellRounds(
         store,
         coordinators,
         await Positions.load(world.disk, world.log),
@@ -116,7 +116,7 @@ async def serve(
         await _join(world, config, token, coordinators)
         nursery.start_soon(rounds.run)
         task_status.started(
-            Serving(
+            RunningCell(
                 listener.address,
                 None if http is None else http.address,
                 identity.peer_id,
@@ -137,7 +137,7 @@ async def _closing(*listeners: Listener | None) -> AsyncIterator[None]:
 
 
 def _coordinators(
-    world: World, config: Config, token: JoinToken | None, pool: PeerPool
+    world: World, config: CellConfig, token: JoinToken | None, pool: PeerPool
 ) -> Coordinators:
     """Whom to ask, from the configuration, and what it leaves open from the token."""
     addresses = list(config.coordinator)
@@ -153,7 +153,7 @@ def _coordinators(
 
 
 async def _join(
-    world: World, config: Config, token: JoinToken | None, coordinators: Coordinators
+    world: World, config: CellConfig, token: JoinToken | None, coordinators: Coordinators
 ) -> None:
     """Have the swarm take this cell, once in its life."""
     try:
@@ -187,9 +187,9 @@ async def _serve_http(
     listener: Listener,
     world: World,
     store: ShardStore,
-    rounds: Rounds,
+    rounds: CellRounds,
     handlers: Handlers,
-    metrics: Metrics,
+    metrics: CellMetrics,
 ) -> None:
     """Health and metrics."""
 
@@ -227,7 +227,7 @@ async def _serve_http(
 
     app = health_app(metrics.registry, health)
 
-    async def handle(request: Request) -> Response:
+    async def handle(request: HttpRequest) -> HttpResponse:
         if request.path == b"/metrics":
             await health()  # brings the numbers up to date
         return await app(request)

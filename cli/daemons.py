@@ -134,8 +134,8 @@ def with_paths(table: Mapping[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def config_class(role: str) -> Any:
-    """The service's ``Config``."""
-    return import_module(f"{PACKAGES[role]}.config").Config
+    """The class of a service's configuration: ``CellConfig`` for the role ``cell``."""
+    return getattr(import_module(f"{PACKAGES[role]}.config"), f"{role.capitalize()}Config")
 
 
 def config_hints(role: str) -> dict[str, object]:

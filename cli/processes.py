@@ -24,7 +24,7 @@ LOG_TAIL_LINES: Final = 12
 
 
 @dataclass(slots=True)
-class Daemon:
+class DaemonProcess:
     """One daemon of a local swarm and, once it is started, its process.
 
     ``ready``: what it printed when it was; None until then.
@@ -80,7 +80,7 @@ class Daemon:
         )
 
 
-def _spawn(daemon: Daemon, config: Path, output: int) -> subprocess.Popen[bytes]:
+def _spawn(daemon: DaemonProcess, config: Path, output: int) -> subprocess.Popen[bytes]:
     # -P: whatever directory we were started in must not shadow our packages.
     command = [sys.executable, "-P", "-m", "cli.main", daemon.role, "--config", str(config)]
     command += ["--parent-pid", str(os.getpid())]
@@ -97,7 +97,7 @@ def _spawn(daemon: Daemon, config: Path, output: int) -> subprocess.Popen[bytes]
 
 
 @contextmanager
-def _open_log(daemon: Daemon) -> Iterator[BinaryIO | None]:
+def _open_log(daemon: DaemonProcess) -> Iterator[BinaryIO | None]:
     """A daemon's log file; None, which is our own standard error, where it cannot be opened: a
     daemon must not stay down because its log cannot be written."""
     try:
@@ -110,7 +110,7 @@ def _open_log(daemon: Daemon) -> Iterator[BinaryIO | None]:
         yield log
 
 
-async def _read_ready(stream: trio.lowlevel.FdStream, daemon: Daemon) -> dict[str, Any]:
+async def _read_ready(stream: trio.lowlevel.FdStream, daemon: DaemonProcess) -> dict[str, Any]:
     received = b""
     while b"\n" not in received:
         chunk = await stream.receive_some(4096)
@@ -131,12 +131,14 @@ class Processes:
         on_death: called once for each daemon that ends without having been told to.
     """
 
-    def __init__(self, nursery: trio.Nursery, on_death: Callable[[Daemon], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, on_death: Callable[[DaemonProcess], None]) -> None:
         self._nursery = nursery
         self._on_death = on_death
         self._stopping: set[str] = set()
 
-    async def start(self, daemon: Daemon, config: Path, *, timeout_s: float) -> dict[str, Any]:
+    async def start(
+        self, daemon: DaemonProcess, config: Path, *, timeout_s: float
+    ) -> dict[str, Any]:
         """Start a daemon and wait until it is ready.
 
         Returns:
@@ -162,7 +164,7 @@ class Processes:
         await stream.aclose()
         raise daemon.failure(f"was not ready within {timeout_s:g} s")
 
-    async def _watch(self, daemon: Daemon, handle: int) -> None:
+    async def _watch(self, daemon: DaemonProcess, handle: int) -> None:
         assert daemon.process is not None
         try:
             # Whoever stops the daemons waits for this: it must see their end even when a failure
@@ -176,7 +178,7 @@ class Processes:
         if daemon.name not in self._stopping and daemon.ready is not None:
             self._on_death(daemon)
 
-    async def stop(self, daemons: list[Daemon], *, timeout_s: float) -> list[str]:
+    async def stop(self, daemons: list[DaemonProcess], *, timeout_s: float) -> list[str]:
         """Tell daemons to stop, together; kill those that have not after the deadline.
 
         Returns:
@@ -197,7 +199,7 @@ class Processes:
         return [daemon.name for daemon in late]
 
 
-def _signal(daemon: Daemon, number: signal.Signals) -> None:
+def _signal(daemon: DaemonProcess, number: signal.Signals) -> None:
     assert daemon.process is not None
     daemon.process.send_signal(number)
 

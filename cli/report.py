@@ -18,7 +18,7 @@ from common.errors import (
     BadConfig,
     Corrupt,
     NotFound,
-    Outcome,
+    OutcomeUnknown,
     Refused,
     Unavailable,
 )
@@ -32,7 +32,7 @@ _EXIT_CODES: Final[tuple[tuple[type[AlvearyError], int], ...]] = (
     (Refused, 4),
     (NotFound, 5),
     (Corrupt, 6),
-    (Outcome, 7),
+    (OutcomeUnknown, 7),
 )
 _ADVICE: Final[Mapping[str, str]] = {
     "bad_token": "Ask the operator for a new one: `alveary invite`.",

@@ -17,9 +17,9 @@ from cli.credentials import make_access_key, make_tenant, read_tenant, seal_key,
 from cli.credentials import write_tenant as write_tenant_file
 from cli.operators import OperatorApi, read_operator_file
 from cli.ports import PortChooser, can_listen, parse_address
-from cli.processes import Daemon, Processes
+from cli.processes import DaemonProcess, Processes
 from cli.report import explain, print_error
-from cli.swarm_directory import Credentials, Settings, SwarmDirectory, parse_redundancy
+from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common.errors import BadConfig, Unavailable
 from common.ports import Address
 
@@ -49,17 +49,19 @@ class LocalSwarm:
         self._processes = processes
         self._ports = PortChooser()
         self._tls: LocalTls | None = None
-        self._coordinator = Daemon("coordinator", "coordinator", directory.daemon("coordinator"))
+        self._coordinator = DaemonProcess(
+            "coordinator", "coordinator", directory.daemon("coordinator")
+        )
         names = [f"cell-{number:02d}" for number in range(settings.cells)]
-        self._cells = [Daemon(name, "cell", directory.daemon(name)) for name in names]
-        self._gateway = Daemon("gateway", "gateway", directory.daemon("gateway"))
+        self._cells = [DaemonProcess(name, "cell", directory.daemon(name)) for name in names]
+        self._gateway = DaemonProcess("gateway", "gateway", directory.daemon("gateway"))
 
     @property
-    def daemons(self) -> list[Daemon]:
+    def daemons(self) -> list[DaemonProcess]:
         """All daemons, in the order in which they are started."""
         return [self._coordinator, *self._cells, self._gateway]
 
-    async def start(self) -> Credentials:
+    async def start(self) -> S3Credentials:
         """Start everything; return when objects can be read and, if the disks allow, written.
 
         Raises:
@@ -157,7 +159,7 @@ class LocalSwarm:
         return ready
 
     async def _start_cell(
-        self, cell: Daemon, coordinator: dict[str, Any], api: OperatorApi
+        self, cell: DaemonProcess, coordinator: dict[str, Any], api: OperatorApi
     ) -> None:
         known = self._directory.read_daemon_config(cell.name)
         listen = self._ports.choose(known.get("listen"))
@@ -200,10 +202,10 @@ class LocalSwarm:
         path = self._directory.write_daemon_config("gateway", config)
         return await self._run(self._gateway, path)
 
-    async def _run(self, daemon: Daemon, config: Path) -> dict[str, Any]:
+    async def _run(self, daemon: DaemonProcess, config: Path) -> dict[str, Any]:
         return await self._processes.start(daemon, config, timeout_s=START_TIMEOUT_S)
 
-    async def _prepare_tenant(self, api: OperatorApi) -> Credentials:
+    async def _prepare_tenant(self, api: OperatorApi) -> S3Credentials:
         """Make the tenant and its access key, or what of them a start that was cut short did not
         get to. Each secret is on disk here before the coordinator hears of it."""
         path = self._directory.tenants / f"{TENANT_NAME}.json"
@@ -225,7 +227,7 @@ class LocalSwarm:
         credentials = self._directory.read_credentials()
         if credentials is None:
             endpoint = f"http://{self._settings.s3}"
-            credentials = Credentials(endpoint, REGION, *make_access_key())
+            credentials = S3Credentials(endpoint, REGION, *make_access_key())
             self._directory.write_credentials(credentials)
         keys = (await api.call("GET", f"/v1/tenants/{TENANT_NAME}/keys"))["keys"]
         if credentials.access_key not in [each["access_key_id"] for each in keys]:

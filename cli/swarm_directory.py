@@ -113,7 +113,7 @@ def parse_redundancy(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class S3Credentials:
     """What an S3 client needs."""
 
     endpoint: str
@@ -180,7 +180,7 @@ class SwarmDirectory:
         content = {"version": VERSION, **asdict(settings)}
         write_private(self.root / "swarm.json", json.dumps(content) + "\n")
 
-    def read_credentials(self) -> Credentials | None:
+    def read_credentials(self) -> S3Credentials | None:
         """The credentials made at the first start; None before.
 
         Raises:
@@ -190,13 +190,13 @@ class SwarmDirectory:
         if content is None:
             return None
         try:
-            return Credentials(**content)
+            return S3Credentials(**content)
         except TypeError as error:
             raise BadConfig(
                 "bad_credentials_file", file=str(self.root / "credentials.json")
             ) from error
 
-    def write_credentials(self, credentials: Credentials) -> None:
+    def write_credentials(self, credentials: S3Credentials) -> None:
         """Keep them, readable by the owner only."""
         write_private(self.root / "credentials.json", json.dumps(credentials.as_json()) + "\n")
 

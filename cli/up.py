@@ -14,15 +14,15 @@ import trio
 from cli.files import lock_directory
 from cli.operators import DEFAULT_DATA
 from cli.ports import parse_address
-from cli.processes import Daemon, Processes
+from cli.processes import DaemonProcess, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
-from cli.swarm_directory import Credentials, Settings, SwarmDirectory
+from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory
 from common import limits
 from common.host.process import die_with_parent, keep_files_private
 
 
-def greeting(settings: Settings, credentials: Credentials, root: Path) -> str:
+def greeting(settings: Settings, credentials: S3Credentials, root: Path) -> str:
     """What a person needs to use the swarm: a ready line, then lines to copy and paste."""
     endpoint, region = credentials.endpoint, credentials.region
     key, secret = credentials.access_key, credentials.secret_key
@@ -51,7 +51,7 @@ rclone:
 Ctrl-C stops it; started again on the same --data, everything is there."""
 
 
-def _warning(settings: Settings, credentials: Credentials) -> str:
+def _warning(settings: Settings, credentials: S3Credentials) -> str:
     """A line for who listens in the clear where others can connect; else nothing."""
     if credentials.endpoint.startswith("https:") or parse_address(settings.s3).is_loopback:
         return ""
@@ -75,7 +75,7 @@ Clients trust the certificate by its authority, {ca_file}:
 """
 
 
-def _show_death(daemon: Daemon) -> None:
+def _show_death(daemon: DaemonProcess) -> None:
     print_error(
         f"{daemon.name} (process {daemon.pid}) died: {daemon.exit_text()}; "
         f"its log is {daemon.log_path}"
@@ -100,7 +100,7 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
     """
     async with trio.open_nursery() as watchers:
 
-        def on_death(daemon: Daemon) -> None:
+        def on_death(daemon: DaemonProcess) -> None:
             _show_death(daemon)
             swarm.write_processes()
 

@@ -70,7 +70,7 @@ class BadConfig(AlvearyError):
     wire_code = 6
 
 
-class Outcome(AlvearyError):
+class OutcomeUnknown(AlvearyError):
     """The request may or may not have been carried out (the connection died under it).
 
     The caller must ask before it assumes either: repeat only what is idempotent.
@@ -81,5 +81,5 @@ class Outcome(AlvearyError):
 
 BY_WIRE_CODE: Mapping[int, type[AlvearyError]] = {
     error.wire_code: error
-    for error in (PeerViolation, Unavailable, Corrupt, Refused, NotFound, BadConfig, Outcome)
+    for error in (PeerViolation, Unavailable, Corrupt, Refused, NotFound, BadConfig, OutcomeUnknown)
 }

@@ -275,7 +275,7 @@ class Store(Protocol):
 
         Raises:
             Unavailable: ``store_failed``: the commit failed; nothing of it is durable.
-            Outcome: ``store_unknown``: cancelled or died during the commit.
+            OutcomeUnknown: ``store_unknown``: cancelled or died during the commit.
         """
 
     async def read(self, work: Callable[[Sql], T]) -> T:

@@ -20,7 +20,7 @@ _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class CoordinatorConfig:
     """Everything an operator can say about a coordinator.
 
     ``data``: the daemon's own directory. ``listen``: the native protocol. ``http``: the
@@ -61,7 +61,7 @@ class Config:
         return None if self.log is None else Path(self.log)
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, Any]) -> Config:
+    def parse(cls, mapping: Mapping[str, Any]) -> CoordinatorConfig:
         """Check a parsed TOML table.
 
         Raises:

@@ -10,11 +10,11 @@ import trio
 from common.host.disk import hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
-from coordinator.config import Config
-from coordinator.service import Serving, serve
+from coordinator.config import CoordinatorConfig
+from coordinator.service import RunningCoordinator, serve
 
 
-def run(config: Config) -> int:
+def run(config: CoordinatorConfig) -> int:
     """Run a coordinator until SIGTERM or SIGINT.
 
     Returns:
@@ -28,7 +28,7 @@ def run(config: Config) -> int:
     return 0
 
 
-def _facts(serving: Serving) -> dict[str, object]:
+def _facts(serving: RunningCoordinator) -> dict[str, object]:
     return {
         "role": "coordinator",
         "native": str(serving.native),
@@ -37,7 +37,7 @@ def _facts(serving: Serving) -> dict[str, object]:
     }
 
 
-async def _run(config: Config) -> None:
+async def _run(config: CoordinatorConfig) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_world(Path(config.data), "coordinator", log_path=config.log_path) as world:
             async with trio.open_nursery() as nursery:

@@ -14,7 +14,7 @@ from common.wire.messages.base import Request
 _LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
 
 
-class Metrics:
+class CoordinatorMetrics:
     """All series of one coordinator, in a registry of their own."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from coordinator.membership import Membership
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
 from coordinator.store import leases, order_time, purge, rings
-from coordinator.store.history import History
+from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.purge import Grace, Purged
@@ -32,7 +32,7 @@ ABANDONED_LIFE_S: Final = 3600.0
 gives a commit up after minutes; when its lease ends, the lease refuses it anyway."""
 
 
-class Rounds:
+class CoordinatorRounds:
     """The coordinator's own work.
 
     Args:
@@ -45,7 +45,7 @@ class Rounds:
         store: Store,
         membership: Membership,
         lease_book: LeaseBook,
-        history: History,
+        history: StoreHistory,
         readers: Readers,
         queues: Queues,
         kept_time: OrderTime,

@@ -15,8 +15,7 @@ from common import limits
 from common.crypto.positions import RUN_ID_BYTES
 from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
-from common.http.records import Request as HttpRequest
-from common.http.records import Response
+from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Sql, World
@@ -60,16 +59,16 @@ from common.wire.messages.writing import (
 )
 from coordinator.api.app import Api, advertised_url, is_wildcard
 from coordinator.api.status import Status
-from coordinator.config import Config
+from coordinator.config import CoordinatorConfig
 from coordinator.gateways import Gateways
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.gateways import GatewayHandlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
-from coordinator.metrics import Metrics
+from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
-from coordinator.rounds import Rounds
+from coordinator.rounds import CoordinatorRounds
 from coordinator.secrets import (
     Keys,
     check_store_is_there,
@@ -78,7 +77,7 @@ from coordinator.secrets import (
     write_operator_file,
 )
 from coordinator.store import cells, history, leases, order_time, rings
-from coordinator.store.history import History, Kept, NumberedStore
+from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
@@ -107,7 +106,7 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningCoordinator:
     """A coordinator that takes calls: where, and who it is."""
 
     native: Address
@@ -116,7 +115,7 @@ class Serving:
     operator_token: str
 
 
-def _counted(metrics: Metrics, kind: type[Request], handler: Handler) -> Handler:
+def _counted(metrics: CoordinatorMetrics, kind: type[Request], handler: Handler) -> Handler:
     async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
         began = trio.current_time()
         outcome = "bug"
@@ -139,7 +138,7 @@ def _counted(metrics: Metrics, kind: type[Request], handler: Handler) -> Handler
 def _of_history(
     watched: WatchedStore,
     store: NumberedStore,
-    past: History,
+    past: StoreHistory,
     kind: type[Request],
     handler: Handler,
 ) -> Handler:
@@ -201,9 +200,9 @@ def _handlers(
 
 async def serve(
     world: World,
-    config: Config,
+    config: CoordinatorConfig,
     *,
-    task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningCoordinator] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled.
 
@@ -213,7 +212,7 @@ async def serve(
         Corrupt: ``store_corrupt``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
-    metrics = Metrics()
+    metrics = CoordinatorMetrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
     keys = await load_keys(world.disk, world.entropy)
     store = WatchedStore(await world.stores.open(STORE_NAME), world.disk, world.log)
@@ -254,11 +253,11 @@ async def _note_store_begun(world: World) -> None:
 
 async def _serve(
     world: World,
-    config: Config,
+    config: CoordinatorConfig,
     keys: Keys,
     plain: WatchedStore,
-    metrics: Metrics,
-    task_status: trio.TaskStatus[Serving],
+    metrics: CoordinatorMetrics,
+    task_status: trio.TaskStatus[RunningCoordinator],
 ) -> None:
     # A store of this version is not written by that: one that can only be read is served, too.
     await plain.transact(migrate)
@@ -283,7 +282,7 @@ async def _serve(
     membership.refresh(now)
     wall_s = world.clock.now()
     started_s = await plain.read(lambda sql: order_time.start(sql, wall_s))
-    past = History(
+    past = StoreHistory(
         kept,
         world.entropy(RUN_ID_BYTES),
         keys.swarm_secret,
@@ -344,7 +343,7 @@ async def _serve(
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
         recognise=of_cells.recognise,
     )
-    rounds = Rounds(
+    rounds = CoordinatorRounds(
         store,
         membership,
         book,
@@ -372,7 +371,7 @@ async def _serve(
     )
     app = health_app(metrics.registry, status.health, otherwise=api)
 
-    async def answer(request: HttpRequest) -> Response:
+    async def answer(request: HttpRequest) -> HttpResponse:
         if request.path == b"/metrics":
             await status.measure(metrics)
         return await app(request)
@@ -386,5 +385,7 @@ async def _serve(
             nursery.start_soon(_advertise, world, advertised, config.swarm)
         world.log.info("serving", native=str(listener.address), http=str(http.address))
         task_status.started(
-            Serving(listener.address, http.address, keys.identity.peer_id, keys.operator_token)
+            RunningCoordinator(
+                listener.address, http.address, keys.identity.peer_id, keys.operator_token
+            )
         )

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
-from common.http.records import Headers, Request, Response
+from common.http.records import Headers, HttpRequest, HttpResponse
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
@@ -25,7 +25,7 @@ from gateway_s3.request.operations import OPERATIONS
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
-Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
+Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
 HANDLERS: Final[Mapping[str, Handle]] = {
     "ListBuckets": buckets.list_buckets,
@@ -100,7 +100,7 @@ class App:
         """How many requests are not yet answered to their last byte."""
         return self._running
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer one request. Raises Unavailable ``client_gone`` only: nobody is left to answer."""
         backend = self._backend
         started = trio.current_time()
@@ -140,7 +140,7 @@ class App:
         backend.metrics.count(operation, response.status, trio.current_time() - started)
         return response
 
-    async def _prove(self, request: Request, routed: Route, request_id: str) -> Call:
+    async def _prove(self, request: HttpRequest, routed: Route, request_id: str) -> Call:
         """Everything that must hold before any handler runs."""
         backend = self._backend
         credential, verified = await authenticate(
@@ -169,8 +169,8 @@ class App:
         self._running -= 1
 
     def _refuse(
-        self, request: Request, operation: str, error: AlvearyError, request_id: str
-    ) -> Response:
+        self, request: HttpRequest, operation: str, error: AlvearyError, request_id: str
+    ) -> HttpResponse:
         told = _with_name(self._resource(request), error, from_error(error))
         if told.status >= 500:
             self._backend.log.warning(
@@ -182,21 +182,21 @@ class App:
             )
         return self._answer_error(request, told, request_id)
 
-    def _answer_error(self, request: Request, error: S3Error, request_id: str) -> Response:
+    def _answer_error(self, request: HttpRequest, error: S3Error, request_id: str) -> HttpResponse:
         headers = self._region_headers(request, error.status)
         if error.status == 503:
             headers.append((b"retry-after", RETRY_AFTER_S))
         if request.method == "HEAD" or error.status == 304:
-            return Response(error.status, headers)
+            return HttpResponse(error.status, headers)
         document = error_document(
             error,
             resource=request.path.decode("latin-1"),
             request_id=request_id,
             host_id=self._host_id.decode("ascii"),
         )
-        return Response(error.status, [(b"content-type", CONTENT_TYPE), *headers], document)
+        return HttpResponse(error.status, [(b"content-type", CONTENT_TYPE), *headers], document)
 
-    def _region_headers(self, request: Request, status: int) -> Headers:
+    def _region_headers(self, request: HttpRequest, status: int) -> Headers:
         """The bucket's region, where a client that has it wrong looks for it: whatever was wrong
         with a request about a bucket, and even if it could not be routed."""
         if not 400 <= status < 500:
@@ -206,7 +206,7 @@ class App:
             return []
         return [(b"x-amz-bucket-region", self._backend.region.encode("ascii"))]
 
-    def _resource(self, request: Request) -> Resource | None:
+    def _resource(self, request: HttpRequest) -> Resource | None:
         """What a request names; None where that cannot be read."""
         try:
             return locate(request, self._domains)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from common.client.coordinators import Directory
 from common.crypto.keys import TenantKey
 from common.format.manifest import Manifest
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ids import BucketId, VersionId
 from common.ports import Buffer, Entropy, Log, WallClock, Workers
 from common.rpc.budget import ByteBudget
@@ -18,8 +18,8 @@ from common.wire.messages.writing import NewSegment, Page
 from gateway_s3.auth.access_keys import Credential
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.bucket_cache import BucketCache
-from gateway_s3.ingest import HashCrowd
-from gateway_s3.metrics import Metrics
+from gateway_s3.ingest import HashBacklog
+from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.names import NameCodec
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route
@@ -85,14 +85,14 @@ class Backend:
     entropy: Entropy
     clock: WallClock
     log: Log
-    metrics: Metrics
+    metrics: GatewayMetrics
     region: str
     budget: ByteBudget
     """Of all streams of the process; the native client's."""
     gathered: ByteBudget
     """Counts what of bodies has arrived and has no room in the budget yet."""
     domains: tuple[str, ...] = ()
-    crowd: HashCrowd = field(default_factory=HashCrowd)
+    backlog: HashBacklog = field(default_factory=HashBacklog)
 
     def now_ms(self) -> int:
         """The gateway's time, unix milliseconds: what is sealed as the time something was made."""
@@ -116,7 +116,7 @@ class Backend:
 class Call:
     """One request, routed and proven. ``name``: the stored name of its key."""
 
-    request: Request
+    request: HttpRequest
     route: Route
     credential: Credential
     verified: Verified

@@ -13,14 +13,14 @@ from functools import partial
 from typing import Final, Protocol
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.limits import MIB
 from common.ports import Buffer, Workers
 from gateway_s3 import errors
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.auth.sigv4 import Payload, Verified
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES, HashCrowd, Ingest
+from gateway_s3.ingest import INLINE_BYTES, HashBacklog, Ingest
 from gateway_s3.request.checksums import (
     Algorithm,
     content_md5,
@@ -60,7 +60,7 @@ class IncomingBody:
 
     def __init__(
         self,
-        request: Request,
+        request: HttpRequest,
         verified: Verified,
         *,
         stored: Algorithm | None = None,
@@ -105,7 +105,7 @@ class IncomingBody:
         """The client says a digest of the body, beside the signature."""
         return self._expected is not None or self._content_md5 is not None
 
-    def ingest(self, workers: Workers, crowd: HashCrowd) -> Ingest:
+    def ingest(self, workers: Workers, backlog: HashBacklog) -> Ingest:
         """The pipeline of this body; only once."""
         slow: list[_Running] = [self._md5]
         fast: list[_Running] = []
@@ -114,7 +114,7 @@ class IncomingBody:
         if self._sha256 is not None and self._sha256 not in slow:
             slow.append(self._sha256)
         self._workers = workers
-        self._crowd = crowd
+        self._backlog = backlog
         return Ingest(
             receive=self._body.receive if self._decoder is None else self._receive_decoded,
             size=self.size,
@@ -122,7 +122,7 @@ class IncomingBody:
             fast=fast,
             check=self._check,
             workers=workers,
-            crowd=crowd,
+            backlog=backlog,
             close=None if self._decoder is None else partial(self._hold, 0),
         )
 
@@ -164,9 +164,9 @@ class IncomingBody:
         Raises:
             S3Error: SlowDown: a large chunk when all together hold too much.
         """
-        self._crowd.held_bytes += count - self._held_bytes
+        self._backlog.held_bytes += count - self._held_bytes
         self._held_bytes = count
-        if count > HELD_BYTES and self._crowd.held_bytes > limits.MAX_HELD_CHUNKS_BYTES:
+        if count > HELD_BYTES and self._backlog.held_bytes > limits.MAX_HELD_CHUNKS_BYTES:
             raise S3Error(errors.SLOW_DOWN)
 
     def _check(self) -> None:

@@ -125,7 +125,7 @@ async def commit_object(
     Raises:
         S3Error: as :func:`under_condition`.
         NotFound: ``no_such_bucket``; ``no_such_segment``: look the source of a copy up again.
-        Unavailable, Outcome: it may have been committed all the same.
+        Unavailable, OutcomeUnknown: it may have been committed all the same.
     """
     entries = entries_of(new.pages)
     manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, new.metadata.pack())

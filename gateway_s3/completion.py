@@ -22,11 +22,13 @@ from common.format.objects import (
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Algorithm, combine, composite, encode
-from gateway_s3.uploads import Part, Upload
+from gateway_s3.uploads import MultipartUpload, Part
 from gateway_s3.xml.read import NamedPart
 
 
-def choose(upload: Upload, wanted: Sequence[NamedPart], parts: Mapping[int, Part]) -> list[Part]:
+def choose(
+    upload: MultipartUpload, wanted: Sequence[NamedPart], parts: Mapping[int, Part]
+) -> list[Part]:
     """The parts that the request names, each held against what it says of it.
 
     Args:
@@ -58,7 +60,7 @@ def choose(upload: Upload, wanted: Sequence[NamedPart], parts: Mapping[int, Part
     return chosen
 
 
-def _check_checksums(upload: Upload, named: NamedPart, part: Part) -> None:
+def _check_checksums(upload: MultipartUpload, named: NamedPart, part: Part) -> None:
     """Hold a part against the checksums that the request says it has."""
     for algorithm, value in named.checksums.items():
         if algorithm is upload.algorithm:
@@ -116,7 +118,7 @@ def _fits_checksum(metadata: ObjectMetadata, span: PartSpan, part: NamedPart) ->
     return said is None or not kept or said == encode(kept)
 
 
-def whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
+def whole_checksum(upload: MultipartUpload, parts: Sequence[Part]) -> Checksum | None:
     """The object's checksum; None when a copied part has none."""
     algorithm = upload.algorithm
     if any(not part.metadata.checksum for part in parts):
@@ -129,7 +131,7 @@ def whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
 
 
 def assemble(
-    upload: Upload, parts: Sequence[Part], modified_ms: int
+    upload: MultipartUpload, parts: Sequence[Part], modified_ms: int
 ) -> tuple[Manifest, ObjectMetadata]:
     """The object that these parts make, in this order.
 

@@ -19,7 +19,7 @@ _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class GatewayConfig:
     """Everything an operator can say about a gateway.
 
     ``data``: the daemon's own directory. ``s3`` and ``http``: where to listen for S3, and for
@@ -64,7 +64,7 @@ class Config:
         return None if self.log is None else Path(self.log)
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, Any]) -> Config:
+    def parse(cls, mapping: Mapping[str, Any]) -> GatewayConfig:
         """Check a parsed TOML table.
 
         Raises:

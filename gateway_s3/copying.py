@@ -18,7 +18,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error, from_error
 from gateway_s3.handlers.reads import ObjectBody
-from gateway_s3.lookup import Found, find_object
+from gateway_s3.lookup import FoundObject, find_object
 from gateway_s3.request.checksums import Algorithm, new_checksum, parse_digest
 from gateway_s3.request.conditions import read_conditions
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
@@ -36,7 +36,7 @@ def source_of(call: Call) -> CopySource:
 
 
 async def from_source(
-    backend: Backend, call: Call, source: CopySource, use: Callable[[Found], Awaitable[T]]
+    backend: Backend, call: Call, source: CopySource, use: Callable[[FoundObject], Awaitable[T]]
 ) -> T:
     """Look the source up, check the copy's conditions on it, and use it; once more when it was
     deleted or replaced meanwhile.
@@ -85,7 +85,7 @@ def check_copied_bytes(size: int) -> None:
 
 
 async def shared_pages(
-    backend: Backend, call: Call, source: CopySource, found: Found, span: Span
+    backend: Backend, call: Call, source: CopySource, found: FoundObject, span: Span
 ) -> tuple[Page, ...]:
     """The extents of these bytes of the source."""
     if not span.length:
@@ -101,7 +101,7 @@ async def shared_pages(
     )
 
 
-def needed_keys(found: Found, pages: tuple[Page, ...]) -> tuple[bytes, ...]:
+def needed_keys(found: FoundObject, pages: tuple[Page, ...]) -> tuple[bytes, ...]:
     """The upload keys of the source that these extents need."""
     keys = found.manifest.keys
     if len(keys) <= 1:
@@ -111,7 +111,7 @@ def needed_keys(found: Found, pages: tuple[Page, ...]) -> tuple[bytes, ...]:
 
 
 async def digests_of(
-    backend: Backend, call: Call, source: CopySource, found: Found, span: Span, of: Algorithm
+    backend: Backend, call: Call, source: CopySource, found: FoundObject, span: Span, of: Algorithm
 ) -> tuple[bytes, bytes]:
     """MD5 and a checksum of these bytes of the source, by reading them.
 
@@ -142,14 +142,14 @@ async def digests_of(
     return md5.digest(), checksum.digest()
 
 
-def known_md5(found: Found, span: Span) -> bytes | None:
+def known_md5(found: FoundObject, span: Span) -> bytes | None:
     """MD5 of these bytes where the source's ETag is it: all of an object of a single PUT."""
     if span.length != found.manifest.size or len(found.metadata.etag) != 32:
         return None
     return bytes.fromhex(found.metadata.etag)
 
 
-def known_checksum(found: Found, span: Span, algorithm: Algorithm) -> bytes | None:
+def known_checksum(found: FoundObject, span: Span, algorithm: Algorithm) -> bytes | None:
     """The checksum of these bytes where the source has it: of all of it, and of its bytes."""
     checksum = found.metadata.checksum
     if (
@@ -162,7 +162,7 @@ def known_checksum(found: Found, span: Span, algorithm: Algorithm) -> bytes | No
     return parse_digest(checksum.value, algorithm.digest_bytes)
 
 
-def stand_in_md5(found: Found, span: Span) -> bytes:
+def stand_in_md5(found: FoundObject, span: Span) -> bytes:
     """What an ETag is made of when the MD5 of a range is not known: the same for the same bytes of
     the same version, different for others. S3 promises no MD5 for parts that were copied."""
     digest = hashlib.md5(b"alveary copied range", usedforsecurity=False)

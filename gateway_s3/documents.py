@@ -76,7 +76,7 @@ async def read_document(
             source.close()
 
     try:
-        document = await body.ingest(backend.workers, backend.crowd).through(gather)
+        document = await body.ingest(backend.workers, backend.backlog).through(gather)
         if len(document) <= INLINE_BYTES:
             return parse(document)
         return await backend.workers.run(lambda: parse(document))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from common.errors import AlvearyError, Corrupt, NotFound, Outcome, Refused, Unavailable
+from common.errors import AlvearyError, Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +305,9 @@ def from_error(error: AlvearyError) -> S3Error:
     if isinstance(error, S3Error):
         return error
     code = _BY_REASON.get(error.reason)
-    if code is not None and isinstance(error, Refused | NotFound | Unavailable | Outcome):
+    if code is not None and isinstance(error, Refused | NotFound | Unavailable | OutcomeUnknown):
         return S3Error(code)
-    if isinstance(error, Unavailable | Outcome):
+    if isinstance(error, Unavailable | OutcomeUnknown):
         return S3Error(SERVICE_UNAVAILABLE)
     if isinstance(error, Corrupt) and error.reason == "data_lost":
         return S3Error(

@@ -39,7 +39,7 @@ class Hash(Protocol):
         """Take in the next bytes; releases the GIL where it is slow."""
 
 
-class HashCrowd:
+class HashBacklog:
     """Counts what waits in all lanes of a process, so that many streams stay within bounds."""
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class HashCrowd:
 class _Lane:
     """Chunks on their way into one digest, in order."""
 
-    def __init__(self, hash_: Hash, workers: Workers, crowd: HashCrowd) -> None:
+    def __init__(self, hash_: Hash, workers: Workers, backlog: HashBacklog) -> None:
         self._hash = hash_
         self._workers = workers
-        self._crowd = crowd
+        self._backlog = backlog
         self._chunks: list[Buffer] = []
         self._queued_bytes = 0
         self._waiting_bytes = 0
@@ -72,13 +72,13 @@ class _Lane:
 
     async def put(self, chunk: Buffer) -> None:
         """Queue a chunk; waits while the lane is full."""
-        while self._waiting_bytes and self._waiting_bytes + len(chunk) > self._crowd.lane_bytes():
+        while self._waiting_bytes and self._waiting_bytes + len(chunk) > self._backlog.lane_bytes():
             self._work.unpark_all()
             await self._room.park()
         self._chunks.append(chunk)
         self._queued_bytes += len(chunk)
         self._waiting_bytes += len(chunk)
-        self._crowd.waiting_bytes += len(chunk)
+        self._backlog.waiting_bytes += len(chunk)
         if self._queued_bytes >= BATCH_BYTES:
             self._work.unpark_all()
 
@@ -102,10 +102,10 @@ class _Lane:
                 await self._workers.run(lambda batch=chunks: self._hash_all(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
                 del chunks  # what is no longer counted must not live on while this waits
                 self._waiting_bytes -= taken
-                self._crowd.waiting_bytes -= taken
+                self._backlog.waiting_bytes -= taken
                 self._room.unpark_all()
         finally:
-            self._crowd.waiting_bytes -= self._waiting_bytes
+            self._backlog.waiting_bytes -= self._waiting_bytes
             self._waiting_bytes = 0
 
     def _hash_all(self, chunks: list[Buffer]) -> None:
@@ -135,7 +135,7 @@ class Ingest:
         fast: Sequence[Hash],
         check: Callable[[], None],
         workers: Workers,
-        crowd: HashCrowd,
+        backlog: HashBacklog,
         close: Callable[[], None] | None = None,
     ) -> None:
         self._close = close
@@ -146,7 +146,7 @@ class Ingest:
         if size <= INLINE_BYTES:
             self._inline += [hash_.update for hash_ in slow]
         else:
-            self._lanes = [_Lane(hash_, workers, crowd) for hash_ in slow]
+            self._lanes = [_Lane(hash_, workers, backlog) for hash_ in slow]
         self._check = check
         self._ended = False
 

@@ -21,7 +21,7 @@ from gateway_s3.request.ranges import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundObject:
     """An object that was looked up and opened."""
 
     record: ObjectRecord
@@ -42,7 +42,7 @@ async def find_object(
     *,
     span: Span | None = None,
     version_id: VersionId | None = None,
-) -> Found:
+) -> FoundObject:
     """Look an object up and open its manifest.
 
     Args:
@@ -60,4 +60,4 @@ async def find_object(
     manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt("size_mismatch", size=record.size)
-    return Found(record, manifest, unpack_object(manifest.metadata))
+    return FoundObject(record, manifest, unpack_object(manifest.metadata))

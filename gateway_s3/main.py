@@ -13,11 +13,11 @@ from common.host.disk import RealDisk, hold_directory
 from common.host.process import say_ready
 from common.host.world import open_world
 from common.ports import Disk
-from gateway_s3.config import Config
-from gateway_s3.service import Serving, serve
+from gateway_s3.config import GatewayConfig
+from gateway_s3.service import RunningGateway, serve
 
 
-def run(config: Config) -> int:
+def run(config: GatewayConfig) -> int:
     """Run a gateway until SIGTERM or SIGINT, then let running requests finish. SIGHUP has it look
     at its certificate's files.
 
@@ -32,16 +32,16 @@ def run(config: Config) -> int:
     return 0
 
 
-def _tenants_disk(config: Config) -> Disk | None:
+def _tenants_disk(config: GatewayConfig) -> Disk | None:
     path = Path(config.tenants)
     return RealDisk(path) if path.is_absolute() else None
 
 
-def _certificates(config: Config) -> CertificateFiles | None:
+def _certificates(config: GatewayConfig) -> CertificateFiles | None:
     return None if config.tls_files is None else CertificateFiles(*config.tls_files)
 
 
-def _facts(serving: Serving) -> dict[str, object]:
+def _facts(serving: RunningGateway) -> dict[str, object]:
     return {
         "role": "gateway",
         "s3": str(serving.s3),
@@ -51,7 +51,7 @@ def _facts(serving: Serving) -> dict[str, object]:
     }
 
 
-async def _run(config: Config) -> None:
+async def _run(config: GatewayConfig) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with open_world(
             Path(config.data),
@@ -62,13 +62,13 @@ async def _run(config: Config) -> None:
             async with trio.open_nursery() as nursery:
 
                 async def start() -> None:
-                    serving: Serving = await nursery.start(
+                    serving: RunningGateway = await nursery.start(
                         serve, world, config, _tenants_disk(config), _certificates(config)
                     )
                     say_ready(world.log, _facts(serving))
                     started.append(serving)
 
-                started: list[Serving] = []
+                started: list[RunningGateway] = []
                 nursery.start_soon(start)
                 async for number in signals:
                     if number == signal.SIGHUP:

@@ -38,7 +38,7 @@ class _Count(Collector):
         yield CounterMetricFamily(self._name, self._what, value=self._read())
 
 
-class Metrics:
+class GatewayMetrics:
     """All series of one gateway, in a registry of their own."""
 
     def __init__(self) -> None:

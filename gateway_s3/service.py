@@ -16,7 +16,7 @@ from common.client.coordinators import Directory
 from common.client.object_client import SwarmClient
 from common.crypto.identity import KeyPair
 from common.http.health import health_app
-from common.http.server import Counts, serve_http
+from common.http.server import HttpFaultCounts, serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
 from common.rpc.peers import PeerPool
@@ -26,8 +26,8 @@ from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
-from gateway_s3.config import Config
-from gateway_s3.metrics import Metrics
+from gateway_s3.config import GatewayConfig
+from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.names import IdentityNames
 from gateway_s3.presence import Presence
 from gateway_s3.tenants import Tenants
@@ -40,7 +40,7 @@ DRAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningGateway:
     """A gateway that takes requests: where, and who it is to cells and coordinators.
 
     ``certificate``: of the S3 listener; None: it listens in the clear.
@@ -82,11 +82,11 @@ class Stop:
 
 async def serve(
     world: World,
-    config: Config,
+    config: GatewayConfig,
     tenants_disk: Disk | None = None,
     certificates: CertificateSource | None = None,
     *,
-    task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningGateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve S3 until cancelled.
 
@@ -100,7 +100,7 @@ async def serve(
     Raises:
         BadConfig: ``cannot_listen``; ``cannot_read``, ``bad_certificate``: the certificate.
     """
-    metrics = Metrics()
+    metrics = GatewayMetrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
     stop = Stop(config.drain_notice_s)
     tenants = Tenants(
@@ -156,7 +156,7 @@ async def serve(
     metrics.watch(
         "alveary_s3_hashes_waiting_bytes",
         "Bytes of bodies that wait to be hashed",
-        lambda: backend.crowd.waiting_bytes,
+        lambda: backend.backlog.waiting_bytes,
     )
     metrics.watch(
         "alveary_gateway_buffer_free_bytes",
@@ -164,7 +164,7 @@ async def serve(
         lambda: swarm.budget.free_bytes,
     )
 
-    counts = Counts()
+    counts = HttpFaultCounts()
     _watch_limits(metrics, counts, swarm)
 
     metrics.watch(
@@ -242,11 +242,11 @@ async def serve(
             )
         world.log.info("serving", s3=str(s3.address), tenants=len(tenants.keys))
         task_status.started(
-            Serving(s3.address, http_address, identity.peer_id, app, stop, certificate)
+            RunningGateway(s3.address, http_address, identity.peer_id, app, stop, certificate)
         )
 
 
-def _watch_limits(metrics: Metrics, counts: Counts, swarm: SwarmClient) -> None:
+def _watch_limits(metrics: GatewayMetrics, counts: HttpFaultCounts, swarm: SwarmClient) -> None:
     """Show how often clients met a limit of time or memory."""
     metrics.watch(
         "alveary_gateway_gathered_bytes",

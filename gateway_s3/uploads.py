@@ -43,7 +43,7 @@ from gateway_s3.request.numbers import parse_number
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class MultipartUpload:
     """An upload in progress."""
 
     bucket_id: BucketId
@@ -150,7 +150,7 @@ async def named_upload(backend: Backend, call: Call) -> VersionId:
         raise
 
 
-async def find_upload(backend: Backend, call: Call) -> Upload:
+async def find_upload(backend: Backend, call: Call) -> MultipartUpload:
     """The upload that a call names, opened.
 
     Raises:
@@ -162,11 +162,11 @@ async def find_upload(backend: Backend, call: Call) -> Upload:
         tenant, UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)
     )
     sealed = open_upload(tenant, record.bucket_id, call.name, upload_id, record.sealed)
-    return Upload(record.bucket_id, upload_id, unpack_upload(sealed))
+    return MultipartUpload(record.bucket_id, upload_id, unpack_upload(sealed))
 
 
 async def list_parts_after(
-    backend: Backend, call: Call, upload: Upload, after: int, limit: int
+    backend: Backend, call: Call, upload: MultipartUpload, after: int, limit: int
 ) -> tuple[list[Part], bool]:
     """Up to ``limit`` (at most MAX_LIST_ENTRIES) parts with numbers above ``after``; fewer when
     one reply cannot carry them.
@@ -197,13 +197,13 @@ async def list_parts_after(
 
 
 async def commit_part(
-    backend: Backend, call: Call, upload: Upload, number: int, content: PartContent
+    backend: Backend, call: Call, upload: MultipartUpload, number: int, content: PartContent
 ) -> Committed:
     """Make (or replace) a part.
 
     Raises:
         NotFound: ``no_such_upload``; ``no_such_segment``: look the source of a copy up again.
-        Unavailable, Outcome: it may be there all the same.
+        Unavailable, OutcomeUnknown: it may be there all the same.
     """
     tenant = call.tenant
     part_id = backend.new_version()

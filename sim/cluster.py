@@ -27,8 +27,8 @@ from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.ports import Disk, World
 from sim.http import SimTransport
-from sim.s3_client import Credentials, S3Client
-from sim.world import SimNode, SimSwarm
+from sim.s3_client import S3Client, SimCredentials
+from sim.world import SimNode, SimWorld
 
 NATIVE_PORT: Final = 7000
 HTTP_PORT: Final = 7001
@@ -58,7 +58,7 @@ async def write_file(disk: Disk, path: str, data: bytes) -> None:
     await disk.sync_directory(path.rpartition("/")[0])
 
 
-class Daemon:
+class SimDaemon:
     """One service on one node, over its lives.
 
     Args:
@@ -156,15 +156,15 @@ class Shape:
 class Cluster(AbstractAsyncContextManager["Cluster"]):
     """A running swarm: ``async with Cluster(swarm, shape) as cluster``."""
 
-    def __init__(self, swarm: SimSwarm, shape: Shape) -> None:
+    def __init__(self, swarm: SimWorld, shape: Shape) -> None:
         # The time at which a counter was made is the machine's, not the world's.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.swarm = swarm
         self.shape = shape
-        self.coordinator: Daemon
-        self.cells: list[Daemon] = []
-        self.gateways: list[Daemon] = []
-        self.credentials: Credentials
+        self.coordinator: SimDaemon
+        self.cells: list[SimDaemon] = []
+        self.gateways: list[SimDaemon] = []
+        self.credentials: SimCredentials
         self.tenant: TenantKey
         self._operator_token = ""
         self._nursery_manager = trio.open_nursery()
@@ -200,7 +200,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self._nursery.start_soon(work)
 
     @property
-    def daemons(self) -> Sequence[Daemon]:
+    def daemons(self) -> Sequence[SimDaemon]:
         """All of them: the coordinator, the cells, the gateways."""
         return [self.coordinator, *self.cells, *self.gateways]
 
@@ -209,7 +209,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     async def _build(self) -> None:
         node = self.swarm.node("coordinator")
-        config = coordinator.config.Config.parse(
+        config = coordinator.config.CoordinatorConfig.parse(
             self._configured(
                 "coordinator",
                 {
@@ -223,7 +223,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                 },
             )
         )
-        self.coordinator = Daemon(node, coordinator.service.serve, config)
+        self.coordinator = SimDaemon(node, coordinator.service.serve, config)
         await self._nursery.start(self.coordinator.keep)
         operator = json.loads(await read_file(node.world.disk, "operator.json"))
         self._operator_token = operator["token"]
@@ -239,7 +239,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         site = number % self.shape.sites if self.shape.sites else number
         token = (await self.operate("POST", "/v1/invites", {}))["token"]
         node = self.swarm.node(f"cell-{number:02}", capacity_bytes=self.shape.cell_capacity_bytes)
-        config = cell.config.Config.parse(
+        config = cell.config.CellConfig.parse(
             self._configured(
                 "cell",
                 {
@@ -253,7 +253,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                 },
             )
         )
-        daemon = Daemon(node, cell.service.serve, config)
+        daemon = SimDaemon(node, cell.service.serve, config)
         self.cells.append(daemon)
         await self._nursery.start(daemon.keep)
 
@@ -269,7 +269,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             },
         )
 
-    async def add_tenant(self, name: str, purpose: str) -> tuple[TenantKey, Credentials]:
+    async def add_tenant(self, name: str, purpose: str) -> tuple[TenantKey, SimCredentials]:
         """Register a tenant with keys of its own, and have every gateway serve it.
 
         Args:
@@ -278,7 +278,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         chance = self.swarm.random(purpose)
         tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
         await self.make_tenant(name, tenant.tenant_id, tenant.proof_key())
-        credentials = Credentials(f"AK{name.upper()}", chance.randbytes(20).hex())
+        credentials = SimCredentials(f"AK{name.upper()}", chance.randbytes(20).hex())
         record = AccessKeyRecord(secret=credentials.secret_key, created_ms=0)
         sealed = seal_access_key(tenant, credentials.access_key, record, chance.randbytes)
         await self.operate(
@@ -299,7 +299,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.tenant, self.credentials = await self.add_tenant("sim", "tenant")
         for number in range(self.shape.gateways):
             node = self.swarm.node(f"gateway-{number}")
-            config = gateway_s3.config.Config.parse(
+            config = gateway_s3.config.GatewayConfig.parse(
                 self._configured(
                     "gateway",
                     {
@@ -312,7 +312,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                     },
                 )
             )
-            daemon = Daemon(node, gateway_s3.service.serve, config)
+            daemon = SimDaemon(node, gateway_s3.service.serve, config)
             self.gateways.append(daemon)
             await self._nursery.start(daemon.keep)
 
@@ -329,7 +329,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
-    async def metrics(self, daemon: Daemon) -> str:
+    async def metrics(self, daemon: SimDaemon) -> str:
         """What a daemon tells on its metrics page."""
         network = self.swarm.node("operator").world.network
         async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
@@ -343,7 +343,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self,
         name: str = "client-0",
         gateway: int = 0,
-        credentials: Credentials | None = None,
+        credentials: SimCredentials | None = None,
     ) -> S3Client:
         """An S3 client on a node of its own. One per task: its connections are its own."""
         node = self.swarm.node(name)

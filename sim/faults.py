@@ -16,14 +16,14 @@ from common.errors import Corrupt
 from common.format.volume import (
     HEADER_BYTES,
     VOLUME_HEAD_BYTES,
-    Kind,
+    RecordKind,
     unpack_head,
     unpack_record,
 )
-from sim.cluster import Cluster, Daemon
+from sim.cluster import Cluster, SimDaemon
 from sim.network import LinkModel
 from sim.pace import Pulse, draw_log_uniform
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ def _shard_headed_at(path: str, content: bytearray, offset: int) -> list[tuple[b
         header = unpack_record(key, sector, volume=volume, offset=start)
     except Corrupt:
         return []
-    return [(header.segment_id, header.slot)] if header.kind is Kind.SHARD else []
+    return [(header.segment_id, header.slot)] if header.kind is RecordKind.SHARD else []
 
 
 class Nemesis:
     """Carries a plan out on a cluster until told to heal."""
 
-    def __init__(self, swarm: SimSwarm, cluster: Cluster, plan: FaultPlan, pulse: Pulse) -> None:
+    def __init__(self, swarm: SimWorld, cluster: Cluster, plan: FaultPlan, pulse: Pulse) -> None:
         self._swarm = swarm
         self._cluster = cluster
         self._plan = plan
@@ -172,13 +172,13 @@ class Nemesis:
         async with self._joining:
             pass
 
-    def _any(self) -> Daemon:
+    def _any(self) -> SimDaemon:
         return self._chance.choice(list(self._cluster.daemons))
 
-    def _cell(self) -> Daemon:
+    def _cell(self) -> SimDaemon:
         return self._chance.choice(self._cluster.cells)
 
-    def _note(self, daemon: Daemon, event: str, **facts: object) -> None:
+    def _note(self, daemon: SimDaemon, event: str, **facts: object) -> None:
         daemon.node.note(f"fault: {event}", dict(facts))
 
     def _kill(self) -> None:
@@ -209,7 +209,7 @@ class Nemesis:
 
         self._cluster.start_soon(later)
 
-    def _perhaps_reset(self, daemon: Daemon, within_s: float) -> None:
+    def _perhaps_reset(self, daemon: SimDaemon, within_s: float) -> None:
         """Somebody presses the button of a machine whose disk hangs or errs."""
         if self._chance.random() >= RESET_SHARE:
             return
@@ -228,7 +228,7 @@ class Nemesis:
     def _one_way_partition(self) -> None:
         self._part(both=False)
 
-    def _pair(self) -> list[Daemon]:
+    def _pair(self) -> list[SimDaemon]:
         """Two daemons; often a gateway and the coordinator, where everything is decided."""
         if self._chance.random() < 0.4:
             pair = [self._cluster.coordinator, self._chance.choice(self._cluster.gateways)]
@@ -282,7 +282,7 @@ class Nemesis:
         self._note(daemon, "stalled disk", seconds=seconds)
         self._perhaps_reset(daemon, seconds)
 
-    def _error(self, name: str, daemon: Daemon) -> None:
+    def _error(self, name: str, daemon: SimDaemon) -> None:
         faults = daemon.node.platter.faults
         setattr(faults, name, self._chance.choice((0.01, 0.2, 1.0)))
         self._note(daemon, name.replace("_", " "), probability=getattr(faults, name))
@@ -311,7 +311,7 @@ class Nemesis:
 
         self._for_a_while(end)
 
-    def _rotten(self) -> Daemon | None:
+    def _rotten(self) -> SimDaemon | None:
         rotten = self._cluster.cells[: self._plan.rotten_cells]
         if not rotten:
             return None

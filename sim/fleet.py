@@ -38,7 +38,7 @@ WHOLE_IN_CI: Final = frozenset({"liars", "greedy", "older-store"})
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FleetJob:
     """One seed of one scenario. ``keeps_events``: also those of a run in which all held."""
 
     scenario: Scenario
@@ -46,7 +46,7 @@ class Job:
     keeps_events: bool = False
 
 
-def _run(job: Job) -> Report:
+def _run(job: FleetJob) -> Report:
     report = run_scenario(job.scenario, job.seed)
     if report.holds and not job.keeps_events:
         report.events = []
@@ -54,7 +54,7 @@ def _run(job: Job) -> Report:
 
 
 def run_fleet(
-    jobs: Iterable[Job], processes: int, *, until_s: float | None = None
+    jobs: Iterable[FleetJob], processes: int, *, until_s: float | None = None
 ) -> Iterator[Report]:
     """Run jobs in worker processes; reports come as they finish.
 
@@ -94,21 +94,21 @@ def run_fleet(
                 yield future.result()
 
 
-def failed_seeds() -> list[Job]:
+def failed_seeds() -> list[FleetJob]:
     """The jobs of the file of failed seeds."""
     if not FAILED_SEEDS.exists():
         return []
     jobs = []
     for entry in json.loads(FAILED_SEEDS.read_text()):
         scenario = replace(SCENARIOS[entry["scenario"]], minutes=float(entry["minutes"]))
-        jobs.append(Job(scenario, int(entry["seed"])))
+        jobs.append(FleetJob(scenario, int(entry["seed"])))
     return jobs
 
 
-def ci_jobs() -> list[Job]:
+def ci_jobs() -> list[FleetJob]:
     """The seeds of every test run."""
     return [
-        Job(
+        FleetJob(
             SCENARIOS[name]
             if name in WHOLE_IN_CI
             else replace(SCENARIOS[name], minutes=CI_MINUTES),

@@ -22,11 +22,11 @@ from common.rpc.peers import PeerPool
 from common.rpc.protocol.connection import CallerConnection
 from common.rpc.protocol.events import Accepted, Greeted
 from common.wire.control import tenant_message
-from common.wire.frame import Kind, encode_frame
+from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.writing import LeaseRenew, TenantOpen
 from sim.cluster import NATIVE_PORT, S3_PORT, Cluster, read_file
 from sim.s3_client import S3Client
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 BUCKET: Final = "glutton"
 BODY_BYTES: Final = 1 << 20
@@ -45,7 +45,7 @@ SIP_BYTES: Final = 4096
 class Glutton:
     """Takes in spans, until cancelled. Call :meth:`prepare` first."""
 
-    def __init__(self, swarm: SimSwarm, cluster: Cluster) -> None:
+    def __init__(self, swarm: SimWorld, cluster: Cluster) -> None:
         self.taken: dict[str, int] = {}
         """How often it began what."""
         self.spans: list[tuple[float, float]] = []
@@ -163,7 +163,7 @@ class Glutton:
             await self._shake_hands(stream, core)
             header = bytes(limits.MAX_FRAME_HEADER_BYTES)
             payload = [bytes(limits.MAX_FRAME_PAYLOAD_BYTES)]
-            whole = encode_frame(Kind.REQUEST, 1, header, payload)[0]
+            whole = encode_frame(FrameKind.REQUEST, 1, header, payload)[0]
             await stream.send([memoryview(whole)[:20]])
             await stream.receive_into(memoryview(bytearray(SIP_BYTES)))
         finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from sim.checkers.linearizability import UNKNOWN_END, Kind, Operation
+from sim.checkers.linearizability import UNKNOWN_END, RegisterEffect, RegisterOperation
 from sim.checkers.naming import Names
 
 
@@ -43,10 +43,10 @@ class Wait:
 
 
 @dataclass(slots=True)
-class History:
+class OperationHistory:
     """Operations by place, and the values written. A place is a bucket and a key, as one text."""
 
-    operations: dict[str, list[Operation]] = field(default_factory=dict)
+    operations: dict[str, list[RegisterOperation]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     wrong_bytes: list[str] = field(default_factory=list)
     """Readable accounts of answers whose bytes were not any value's."""
@@ -71,7 +71,7 @@ class History:
     def record(
         self,
         key: str,
-        kind: Kind,
+        kind: RegisterEffect,
         start_s: float,
         *,
         value: str | None = None,
@@ -81,7 +81,7 @@ class History:
     ) -> None:
         """Add an operation that has just been answered (or given up)."""
         end_s = trio.current_time() if known else UNKNOWN_END
-        operation = Operation(kind, start_s, end_s, value, expected, holds)
+        operation = RegisterOperation(kind, start_s, end_s, value, expected, holds)
         self.operations.setdefault(key, []).append(operation)
         self.count(f"{kind.value} {'answered' if known else 'unknown'}")
 

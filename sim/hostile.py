@@ -34,9 +34,9 @@ from common.wire.messages.objects import (
     ObjectsList,
 )
 from common.wire.messages.writing import Extent, Page, TenantOpen, WriteAbandon
-from sim.cluster import NATIVE_PORT, Cluster, Daemon, read_file
+from sim.cluster import NATIVE_PORT, Cluster, SimDaemon, read_file
 from sim.workloads import BUCKET
-from sim.world import EPOCH_S, SimSwarm
+from sim.world import EPOCH_S, SimWorld
 
 PAUSE_S: Final = 4.0
 CALL_TIMEOUT_S: Final = 20.0
@@ -48,7 +48,7 @@ COORDINATOR: Final = Address("coordinator", NATIVE_PORT)
 class Intruder:
     """Attacks until cancelled. ``findings``: what was not refused, readable."""
 
-    def __init__(self, swarm: SimSwarm, cluster: Cluster) -> None:
+    def __init__(self, swarm: SimWorld, cluster: Cluster) -> None:
         self.findings: list[str] = []
         self.refused = 0
         self._swarm = swarm
@@ -112,7 +112,7 @@ class Intruder:
 
     # --- cells ---------------------------------------------------------------------------------
 
-    def _any_shard(self) -> tuple[Daemon, PeerId, SegmentId, int] | None:
+    def _any_shard(self) -> tuple[SimDaemon, PeerId, SegmentId, int] | None:
         """A cell that is up, and a shard that it holds."""
         daemon = self._chance.choice(self._cluster.cells)
         if not daemon.is_up:

@@ -45,7 +45,7 @@ from common.wire.messages.writing import (
     WriteStart,
 )
 from sim.replacing import replaced
-from sim.world import SimNode, SimSwarm
+from sim.world import SimNode, SimWorld
 
 KEPT: Final = 12
 """Answers remembered of each question."""
@@ -88,7 +88,7 @@ class Liar:
         node: the coordinator's, whose swarm secret it uses.
     """
 
-    def __init__(self, swarm: SimSwarm, node: SimNode) -> None:
+    def __init__(self, swarm: SimWorld, node: SimNode) -> None:
         self.told: dict[str, int] = {}
         """How often each lie was told."""
         self.findings: list[str] = []

@@ -13,7 +13,7 @@ import trio
 
 from sim.checkers.ownership import COORDINATOR_STORE
 from sim.cluster import Cluster
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 BEFORE_COPY_S: Final = (5.0, 20.0)
 AFTER_COPY_S: Final = (5.0, 30.0)
@@ -31,7 +31,7 @@ class OlderStore:
         lease_ttl_s: of write leases in this run.
     """
 
-    def __init__(self, swarm: SimSwarm, cluster: Cluster, lease_ttl_s: float) -> None:
+    def __init__(self, swarm: SimWorld, cluster: Cluster, lease_ttl_s: float) -> None:
         self.reigns: list[tuple[float, float]] = []
         """From when to when an older store was in charge."""
         self.is_in_charge = False

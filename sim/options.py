@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.limits import KIB, MIB
-from sim.pace import Pace, draw_pace
+from sim.pace import WorkloadPace, draw_pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Options:
     gateways: int
     disk_latency_s: float
     """What a healthy disk takes: without it nothing is ever under way when a fault strikes."""
-    pace: Pace
+    pace: WorkloadPace
     overrides: dict[str, dict[str, Any]]
 
 

@@ -24,7 +24,7 @@ def draw_log_uniform(chance: random.Random, least: float, most: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WorkloadPace:
     """Spells of work between rests, from the start of the run on.
 
     Args:
@@ -52,18 +52,18 @@ class Pace:
         return (turn_s // period_s + 1) * period_s + min(pause_s, self.spell_s)
 
 
-def draw_pace(chance: random.Random, *, is_dense: bool) -> Pace:
+def draw_pace(chance: random.Random, *, is_dense: bool) -> WorkloadPace:
     """Draw how busy the clients of a run are.
 
     Args:
         is_dense: for runs of a few minutes: no client rests, and pauses are short.
     """
     if is_dense:
-        return Pace(draw_log_uniform(chance, 0.3, 3.0))
+        return WorkloadPace(draw_log_uniform(chance, 0.3, 3.0))
     pause_s = draw_log_uniform(chance, 2.0, 60.0)
     spell_s = pause_s * draw_log_uniform(chance, LEAST_SPELL, MOST_SPELL)
     share = draw_log_uniform(chance, 0.05, 0.7)
-    return Pace(pause_s, spell_s, spell_s * (1 / share - 1))
+    return WorkloadPace(pause_s, spell_s, spell_s * (1 / share - 1))
 
 
 class Pulse:

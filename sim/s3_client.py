@@ -18,7 +18,7 @@ from common.ports import WallClock
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SimCredentials:
     """What a tenant signs with."""
 
     access_key: str
@@ -39,7 +39,7 @@ class S3Client:
         self,
         http: httpx.AsyncClient,
         endpoint: str,
-        credentials: Credentials,
+        credentials: SimCredentials,
         clock: WallClock,
     ) -> None:
         self._http = http

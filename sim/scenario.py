@@ -15,7 +15,7 @@ import trio
 from common.limits import MIB
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
-from sim.checkers.linearizability import Operation, SearchTooLarge, is_linearizable, shrink
+from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
 from sim.checkers.ownership import MOST_SHOWN, check_ownership
 from sim.checkers.sealing import SealWatch
@@ -24,7 +24,7 @@ from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.greedy import Glutton
-from sim.history import History
+from sim.history import OperationHistory
 from sim.hostile import Intruder
 from sim.liar import Liar, lying
 from sim.older_store import OlderStore
@@ -34,7 +34,7 @@ from sim.replay import run_seeded
 from sim.trace import TraceEvent
 from sim.workloads import BUCKET, DEFAULT_MIX, Workload
 from sim.workloads_parts import BLIND_MIX, PartsWorkload
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 CONVERGE_S: Final = 1200.0
 """Virtual time after healing within which everything must have converged: two write leases
@@ -170,7 +170,7 @@ def _readable(error: BaseException, depth: int = 0) -> str:
     return f"{type(error).__name__}: {error} at {place}"
 
 
-def _draw_plan(scenario: Scenario, swarm: SimSwarm) -> FaultPlan | None:
+def _draw_plan(scenario: Scenario, swarm: SimWorld) -> FaultPlan | None:
     if not scenario.kinds:
         return None
     # Not asked of the product: a wrong quorum must not excuse itself.
@@ -184,7 +184,7 @@ class _Guests:
     """Who else is there beside faults: a coordinator that lies, a greedy caller, an older store.
     At most one of them, drawn from the seed."""
 
-    def __init__(self, scenario: Scenario, swarm: SimSwarm, options: Options) -> None:
+    def __init__(self, scenario: Scenario, swarm: SimWorld, options: Options) -> None:
         draw = swarm.random("guests").random()
         self.liar: Liar | None = None
         self.glutton: Glutton | None = None
@@ -233,7 +233,9 @@ class _Guests:
             counts["an older store in charge"] = len(self.older.reigns)
         return counts
 
-    def excused(self, place: str, operations: Sequence[Operation]) -> Sequence[Operation]:
+    def excused(
+        self, place: str, operations: Sequence[RegisterOperation]
+    ) -> Sequence[RegisterOperation]:
         """The operations on a name that its history is judged by."""
         if self.liar is not None:
             bucket, _, key = place.partition("/")
@@ -245,8 +247,8 @@ class _Guests:
 
 
 async def _run(scenario: Scenario, seed: int, report: Report) -> None:
-    swarm = SimSwarm(seed)
-    history = History()
+    swarm = SimWorld(seed)
+    history = OperationHistory()
     options = draw_options(swarm.random("options"), is_dense=scenario.is_dense)
     pulse = Pulse()
     swarm.disk_latency_s = options.disk_latency_s
@@ -293,7 +295,7 @@ def _workloads(
     scenario: Scenario,
     seed: int,
     cluster: Cluster,
-    history: History,
+    history: OperationHistory,
     options: Options,
     pulse: Pulse,
     guests: _Guests,
@@ -315,7 +317,7 @@ def _workloads(
 
 async def _trouble(
     scenario: Scenario,
-    swarm: SimSwarm,
+    swarm: SimWorld,
     cluster: Cluster,
     workloads: Sequence[Workload],
     pulse: Pulse,
@@ -394,7 +396,7 @@ async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
     return problems or check_media(cluster)
 
 
-def _judge(history: History, report: Report, guests: _Guests) -> None:
+def _judge(history: OperationHistory, report: Report, guests: _Guests) -> None:
     report.violations += [f"wrong bytes: {account}" for account in history.wrong_bytes[:MOST_SHOWN]]
     report.violations += history.names.violations[:MOST_SHOWN]
     if guests.glutton is not None and not report.faults.keys() & set(KINDS):

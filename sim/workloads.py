@@ -16,9 +16,9 @@ from urllib.parse import quote, unquote
 import httpx
 import trio
 
-from sim.checkers.linearizability import Kind
-from sim.history import History, Value, Wait
-from sim.pace import Pace, Pulse
+from sim.checkers.linearizability import RegisterEffect
+from sim.history import OperationHistory, Value, Wait
+from sim.pace import Pulse, WorkloadPace
 from sim.s3_client import S3Client
 
 BUCKET: Final = "hive"
@@ -73,9 +73,9 @@ class Workload:
     def __init__(
         self,
         client: S3Client,
-        history: History,
+        history: OperationHistory,
         chance: random.Random,
-        pace: Pace,
+        pace: WorkloadPace,
         pulse: Pulse,
         mix: Mix = DEFAULT_MIX,
         bucket: str = BUCKET,
@@ -168,7 +168,7 @@ class Workload:
     def _record(
         self,
         key: str,
-        kind: Kind,
+        kind: RegisterEffect,
         start_s: float,
         *,
         value: str | None = None,
@@ -193,10 +193,10 @@ class Workload:
         value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         answer = await self._ask("PUT", key, None, value.content(), {VALUE_HEADER: value.name})
         if answer is None:
-            self._record(key, Kind.PUT, start, value=value.name, known=False)
+            self._record(key, RegisterEffect.PUT, start, value=value.name, known=False)
         elif answer.status_code == 200:
             self._history.names.tagged(answer.headers["etag"], value.name)
-            self._record(key, Kind.PUT, start, value=value.name)
+            self._record(key, RegisterEffect.PUT, start, value=value.name)
         else:
             self._refused("put", answer)
 
@@ -208,7 +208,7 @@ class Workload:
         value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         headers = {VALUE_HEADER: value.name, "if-none-match": "*"}
         answer = await self._ask("PUT", key, None, value.content(), headers)
-        self._conditional(key, Kind.PUT_IF_ABSENT, start, value, None, answer)
+        self._conditional(key, RegisterEffect.PUT_IF_ABSENT, start, value, None, answer)
 
     async def _put_if_match(self, key: str) -> None:
         seen = self._seen.get(key)
@@ -217,13 +217,13 @@ class Workload:
         value, start = self._history.new_value(self._size(), self._place(key)), trio.current_time()
         headers = {VALUE_HEADER: value.name, "if-match": self._tags[seen.name]}
         answer = await self._ask("PUT", key, None, value.content(), headers)
-        self._conditional(key, Kind.PUT_IF_MATCH, start, value, seen.name, answer)
+        self._conditional(key, RegisterEffect.PUT_IF_MATCH, start, value, seen.name, answer)
         return None
 
     def _conditional(
         self,
         key: str,
-        kind: Kind,
+        kind: RegisterEffect,
         start_s: float,
         value: Value,
         expected: str | None,
@@ -246,7 +246,7 @@ class Workload:
             self._unanswered[key] = "no answer, or an error of the server"
             self._history.count("get unknown")
         elif answer.status_code == 404:
-            self._record(key, Kind.GET, start)
+            self._record(key, RegisterEffect.GET, start)
         elif answer.status_code == 200:
             self._judge(key, start, answer, 0, None)
         else:
@@ -260,7 +260,7 @@ class Workload:
         if answer is None:
             self._history.count("get unknown")
         elif answer.status_code == 404:
-            self._record(key, Kind.GET, start)
+            self._record(key, RegisterEffect.GET, start)
         elif answer.status_code == 206:
             self._judge(key, start, answer, first, last)
         elif answer.status_code != 416:
@@ -280,7 +280,7 @@ class Workload:
         if not self._shown(key, answer, value):
             return
         self._seen[key] = value
-        self._record(key, Kind.GET, start_s, value=name)
+        self._record(key, RegisterEffect.GET, start_s, value=name)
 
     def _shown(self, key: str, answer: httpx.Response, value: Value) -> bool:
         """Whether a value that is shown may be there; remember its tag."""
@@ -294,7 +294,7 @@ class Workload:
         start = trio.current_time()
         answer = await self._ask("DELETE", key)
         if answer is None or answer.status_code == 204:
-            self._record(key, Kind.DELETE, start, known=answer is not None)
+            self._record(key, RegisterEffect.DELETE, start, known=answer is not None)
         else:
             self._refused("delete", answer)
 
@@ -309,7 +309,7 @@ class Workload:
         if answer is not None and answer.status_code != 200:
             return self._refused("delete_many", answer)
         for each in chosen:
-            self._record(each, Kind.DELETE, start, known=answer is not None)
+            self._record(each, RegisterEffect.DELETE, start, known=answer is not None)
         return None
 
     async def _list(self, key: str) -> None:
@@ -330,7 +330,7 @@ class Workload:
                 break
             query["continuation-token"] = more.group(1)
         for each in self._keys:
-            self._record(each, Kind.EXISTS, start, holds=each in found)
+            self._record(each, RegisterEffect.EXISTS, start, holds=each in found)
 
     def _listed(self, row: str) -> str:
         """The key of a row of a listing, whose facts must be its own."""
@@ -353,11 +353,11 @@ class Workload:
         }
         answer = await self._ask("PUT", target, None, b"", headers)
         if answer is None:
-            self._record(target, Kind.PUT, start, value=seen.name, known=False)
+            self._record(target, RegisterEffect.PUT, start, value=seen.name, known=False)
         elif answer.status_code == 200 and "<ETag>" in answer.text:
-            self._record(target, Kind.PUT, start, value=seen.name)
+            self._record(target, RegisterEffect.PUT, start, value=seen.name)
         elif answer.status_code == 200:
-            self._record(target, Kind.PUT, start, value=seen.name, known=False)
+            self._record(target, RegisterEffect.PUT, start, value=seen.name, known=False)
         return None
 
 

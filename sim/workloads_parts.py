@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import trio
 
-from sim.checkers.linearizability import Kind
+from sim.checkers.linearizability import RegisterEffect
 from sim.history import Value
 from sim.workloads import DEFAULT_MIX, VALUE_HEADER, Mix, Workload
 
@@ -57,7 +57,7 @@ class PartsWorkload(Workload):
         """The answer may be 200 with an error inside: then the outcome is unknown."""
         known = answer is not None and answer.status_code == 200 and "<ETag>" in answer.text
         if known or answer is None or answer.status_code == 200:
-            self._record(key, Kind.PUT, start_s, value=value.name, known=known)
+            self._record(key, RegisterEffect.PUT, start_s, value=value.name, known=known)
 
     async def _put_in_parts(self, key: str) -> None:
         """A large object of two parts, or (mostly) a small one of one part, perhaps replaced."""
@@ -136,13 +136,13 @@ class PartsWorkload(Workload):
         if answer is None:
             self._history.count("head unknown")
         elif answer.status_code == 404:
-            self._record(key, Kind.GET, start)
+            self._record(key, RegisterEffect.GET, start)
         elif answer.status_code == 200:
             name = answer.headers.get(VALUE_HEADER, "")
             value = self._history.values.get(name)
             if value is None or int(answer.headers["content-length"]) != value.size:
                 self._history.wrong_bytes.append(f"{key!r}: HEAD told of another size of {name!r}")
             elif self._shown(key, answer, value):
-                self._record(key, Kind.GET, start, value=name)
+                self._record(key, RegisterEffect.GET, start, value=name)
         else:
             self._refused("head", answer)

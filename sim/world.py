@@ -88,7 +88,7 @@ class SimLog:
 class SimNode:
     """A machine with one daemon. Its disk outlives its lives; its ports belong to one life."""
 
-    def __init__(self, swarm: SimSwarm, name: str, capacity_bytes: int) -> None:
+    def __init__(self, swarm: SimWorld, name: str, capacity_bytes: int) -> None:
         self.swarm = swarm
         self.name = name
         self.life = 0
@@ -188,7 +188,7 @@ class SimNode:
         self.swarm.trace.mark(self.swarm.virtual_s(), self.name, event, size)
 
 
-class SimSwarm:
+class SimWorld:
     """A world of nodes, decided by one seed. Make it inside ``trio.run``."""
 
     def __init__(self, seed: int) -> None:

@@ -16,12 +16,12 @@ from typing import Final
 import trio
 
 from cell.storage.compaction_policy import VolumeView, plan
-from cell.storage.parts import Storage
+from cell.storage.parts import StorageParts
 from cell.storage.record_copy import Copy, copy_shard, copy_tombstone
 from cell.storage.scan import records
 from cell.storage.shards import Entry, ShardKey
 from common.errors import AlvearyError, Corrupt
-from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader
+from common.format.volume import VOLUME_HEAD_BYTES, RecordHeader, RecordKind
 from common.limits import MIB
 from common.ports import File
 from common.tasks import log_fault
@@ -41,7 +41,7 @@ class BadShardMet(Exception):
 class Compaction:
     """Copies and removes volumes, one at a time."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: StorageParts) -> None:
         self._storage = storage
         self._look = trio.Event()
         self._one_at_a_time = trio.Lock()
@@ -121,7 +121,7 @@ class Compaction:
             batch: list[RecordHeader] = []
             size = 0
             async for header in records(file, key, number, VOLUME_HEAD_BYTES):
-                if header.kind not in {Kind.SHARD, Kind.TOMBSTONE}:
+                if header.kind not in {RecordKind.SHARD, RecordKind.TOMBSTONE}:
                     continue
                 batch.append(header)
                 size += header.record_bytes
@@ -153,14 +153,16 @@ class Compaction:
         index = self._storage.index
         names = [(each.segment_id, each.slot) for each in batch]
         stones = [
-            name for name, each in zip(names, batch, strict=True) if each.kind is Kind.TOMBSTONE
+            name
+            for name, each in zip(names, batch, strict=True)
+            if each.kind is RecordKind.TOMBSTONE
         ]
         needed = await index.needed_tombstones(stones, number)
         entries = await index.find_many(names)
         copies: list[tuple[ShardKey, Entry | None, Copy]] = []
         failure: AlvearyError | BadShardMet | None = None
         for name, header, entry in zip(names, batch, entries, strict=True):
-            if header.kind is Kind.TOMBSTONE:
+            if header.kind is RecordKind.TOMBSTONE:
                 if needed.get(name) == header.sequence:
                     copies.append((name, None, copy_tombstone(self._storage, header)))
                 continue

@@ -44,7 +44,7 @@ class VolumeView:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CompactionPlan:
     """What to do. ``retire``: begin a new active volume first, so that the volume can be closed.
     ``volume``: copy what is needed of it, and remove it."""
 
@@ -54,7 +54,7 @@ class Plan:
 
 def plan(
     volumes: Sequence[VolumeView], *, capacity_bytes: int, free_bytes: int, medium_free_bytes: int
-) -> Plan:
+) -> CompactionPlan:
     """Choose the volume that gives back the most for its copying.
 
     Args:
@@ -76,7 +76,7 @@ def plan(
     closed = [each for each in worthy if each.is_closed]
     if closed:
         best = max(closed, key=lambda each: (each.dead_bytes / each.record_bytes, -each.number))
-        return Plan(volume=best.number)
+        return CompactionPlan(volume=best.number)
     total = sum(each.record_bytes for each in volumes)
     for each in worthy:
         # A small volume is left to fill up first, unless it is much of what there is.
@@ -86,5 +86,5 @@ def plan(
             else each.dead_bytes >= SPARE_BYTES and each.dead_bytes * 4 > total
         )
         if each.is_active and enough:
-            return Plan(retire=True)
-    return Plan()
+            return CompactionPlan(retire=True)
+    return CompactionPlan()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import trio
 
-from cell.storage.parts import FinishedShard, Storage
+from cell.storage.parts import FinishedShard, StorageParts
 from cell.storage.reservation import Reservation
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing
-from cell.storage.writer import Job
+from cell.storage.writer import WriteJob
 from common.crypto.digest import ShardDigests, leaf
 from common.errors import Corrupt, Refused, Unavailable
 from common.format.volume import (
-    Kind,
     RecordHeader,
+    RecordKind,
     data_offset,
     padding_bytes,
     record_bytes_of,
@@ -21,13 +21,13 @@ from common.format.volume import (
 from common.ports import Buffer
 
 
-class Upload:
+class IncomingShard:
     """A shard in the making, in room reserved for it. Its calls must not overlap; when one raises,
     or nobody wants it any more, :meth:`abort` gives the room back."""
 
     def __init__(
         self,
-        storage: Storage,
+        storage: StorageParts,
         key: ShardKey,
         unit_bytes: int,
         shard_bytes: int,
@@ -52,15 +52,15 @@ class Upload:
 
     @classmethod
     async def begin(
-        cls, storage: Storage, key: ShardKey, unit_bytes: int, shard_bytes: int
-    ) -> Upload:
+        cls, storage: StorageParts, key: ShardKey, unit_bytes: int, shard_bytes: int
+    ) -> IncomingShard:
         """Reserve the room.
 
         Raises:
             Unavailable: ``no_space``, ``read_only``, ``write_error``.
         """
         header = RecordHeader(
-            Kind.RESERVED,
+            RecordKind.RESERVED,
             volume=0,
             offset=0,
             sequence=0,
@@ -131,7 +131,7 @@ class Upload:
                 self.abort()
                 return
             record = FinishedShard(storage, self.key, digests, root, known)
-            job = Job(
+            job = WriteJob(
                 0,
                 record.build,
                 record.after,

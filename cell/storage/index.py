@@ -5,7 +5,7 @@ is in a cache of fixed size, everything else is one query away. Changes are sync
 as soon as the method returns, and reach the tables within seconds; nobody waits for that, since
 the volumes alone are what must be durable.
 
-Whoever changes an entry holds its shard (:class:`cell.storage.locks.Holds`).
+Whoever changes an entry holds its shard (:class:`cell.storage.locks.ShardLocks`).
 
 Source: docs/shard-format.md, "The index".
 """

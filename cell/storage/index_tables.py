@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cell.storage.shards import Entry, ShardKey, VolumeFacts
-from common.format.volume import HEADER_BYTES, Kind, RecordHeader
+from common.format.volume import HEADER_BYTES, RecordHeader, RecordKind
 from common.ids import SegmentId
 from common.ports import Sql
 
@@ -350,7 +350,7 @@ def take_in(
         key = (header.segment_id, header.slot)
         known = find(sql, key)
         stone = tombstones_of(sql, [key]).get(key)
-        if header.kind is Kind.TOMBSTONE:
+        if header.kind is RecordKind.TOMBSTONE:
             if stone is not None and stone >= (header.sequence, header.volume):
                 continue  # known, or older, or what compaction copied from
             if stone is not None:
@@ -365,7 +365,7 @@ def take_in(
                 count(known, -1)
                 bury(key, known.volume)
             continue
-        assert header.kind is Kind.SHARD
+        assert header.kind is RecordKind.SHARD
         entry = Entry(
             header.volume,
             header.offset,

@@ -9,7 +9,7 @@ import trio
 from cell.storage.shards import ShardKey
 
 
-class Holds:
+class ShardLocks:
     """Shards that are being written, deleted or moved right now."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cell.storage.index import Index
-from cell.storage.locks import Holds
+from cell.storage.locks import ShardLocks
 from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
@@ -17,8 +17,8 @@ from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Refused
 from common.format.volume import (
     NO_DIGEST,
-    Kind,
     RecordHeader,
+    RecordKind,
     pack_record,
     padding_bytes,
     record_bytes_of,
@@ -30,13 +30,13 @@ _ZEROS: Final = bytes(limits.RECORD_ALIGNMENT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class StorageParts:
     """The parts."""
 
     index: Index
     volumes: Volumes
     writer: Writer
-    holds: Holds
+    holds: ShardLocks
     space: SpaceKeeper
     log: Log
 
@@ -73,7 +73,7 @@ class FinishedShard:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: StorageParts,
         key: ShardKey,
         digests: ShardDigests,
         root: bytes,
@@ -93,7 +93,7 @@ class FinishedShard:
         digests = self._digests
         is_single = len(digests.leaves) == DIGEST_BYTES
         header = RecordHeader(
-            Kind.SHARD,
+            RecordKind.SHARD,
             volume.number,
             offset,
             self._sequence,

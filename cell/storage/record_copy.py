@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from cell.storage.parts import Storage
+from cell.storage.parts import StorageParts
 from cell.storage.reservation import Reservation
 from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing
-from cell.storage.writer import Job
+from cell.storage.writer import WriteJob
 from common import limits
 from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt
 from common.format.volume import (
     HEADER_BYTES,
-    Kind,
     RecordHeader,
+    RecordKind,
     data_offset,
     leaves_bytes,
     pack_record,
@@ -37,26 +37,26 @@ class Copy:
     """A copy on its way to be durable: wait for its job. It names its shard to the writer, so a
     copy that fails is remembered as dead."""
 
-    def __init__(self, storage: Storage, header: RecordHeader, body: Sequence[Buffer]) -> None:
+    def __init__(self, storage: StorageParts, header: RecordHeader, body: Sequence[Buffer]) -> None:
         self.header = header
         self.volume = 0
         self._body = body
         self._storage = storage
-        self.job: Job
+        self.job: WriteJob
 
     def append(self) -> None:
         """Write header and body at the end of the active volume."""
-        self.job = Job(self.header.record_bytes, self._build, self._after, key=self._key)
+        self.job = WriteJob(self.header.record_bytes, self._build, self._after, key=self._key)
         self._storage.writer.submit(self.job)
 
     def put_at(self, place: tuple[Growing, int]) -> None:
         """Write header and body to room that was reserved and already has the units."""
-        self.job = Job(0, self._build, self._after, place=place, key=self._key)
+        self.job = WriteJob(0, self._build, self._after, place=place, key=self._key)
         self._storage.writer.submit(self.job)
 
     @property
     def _key(self) -> ShardKey | None:
-        if self.header.kind is Kind.TOMBSTONE:
+        if self.header.kind is RecordKind.TOMBSTONE:
             return None
         return self.header.segment_id, self.header.slot
 
@@ -74,14 +74,14 @@ class Copy:
             self._storage.index.bury_unknown(self._key, volume.number)
 
 
-def copy_tombstone(storage: Storage, header: RecordHeader) -> Copy:
+def copy_tombstone(storage: StorageParts, header: RecordHeader) -> Copy:
     """Copy a tombstone."""
     copy = Copy(storage, header, [])
     copy.append()
     return copy
 
 
-async def copy_shard(storage: Storage, file: File, header: RecordHeader) -> Copy:
+async def copy_shard(storage: StorageParts, file: File, header: RecordHeader) -> Copy:
     """Copy a shard.
 
     Args:
@@ -122,7 +122,7 @@ def _stored_leaves(digests: ShardDigests) -> list[Buffer]:
 
 
 async def _copy_by_units(
-    storage: Storage, file: File, header: RecordHeader, digests: ShardDigests
+    storage: StorageParts, file: File, header: RecordHeader, digests: ShardDigests
 ) -> Copy:
     volume, offset = place = await Reservation(storage.writer, header).make()
     try:

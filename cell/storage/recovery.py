@@ -30,8 +30,8 @@ from cell.storage.volumes import DIRECTORY, Growing, Volumes, volume_number, vol
 from common.errors import Corrupt, Unavailable
 from common.format.volume import (
     VOLUME_HEAD_BYTES,
-    Kind,
     RecordHeader,
+    RecordKind,
     pack_record,
     unpack_head,
 )
@@ -213,7 +213,7 @@ class _Recovery:
         """Make a tail consist of whole records only, and durable."""
         for header in tail.void:
             void = RecordHeader(
-                Kind.VOID, number, header.offset, 0, header.record_bytes, tail.sure_below
+                RecordKind.VOID, number, header.offset, 0, header.record_bytes, tail.sure_below
             )
             await file.write(header.offset, [pack_record(key, void)])
         if tail.end < size:
@@ -245,7 +245,7 @@ class _Recovery:
 
     async def _take_in_found(self, found: list[RecordHeader]) -> None:
         self._sequence = max([self._sequence, *(each.sequence + 1 for each in found)])
-        kept = [each for each in found if each.kind in {Kind.SHARD, Kind.TOMBSTONE}]
+        kept = [each for each in found if each.kind in {RecordKind.SHARD, RecordKind.TOMBSTONE}]
         await self._store.transact(
             partial(
                 index_tables.take_in,
@@ -262,7 +262,7 @@ class _Recovery:
         stays, so that the next start tries again; nothing is added to it."""
         torn: list[ShardKey] = []
         async for header in records(file, key, facts.number, facts.watermark, skip_unreadable=True):
-            if header.kind is Kind.SHARD and not await _is_whole_and_readable(file, header):
+            if header.kind is RecordKind.SHARD and not await _is_whole_and_readable(file, header):
                 torn.append((header.segment_id, header.slot))
             else:
                 await self._take_in_found([header])
@@ -307,16 +307,16 @@ async def _look(file: File, key: bytes, facts: VolumeFacts) -> _Tail:
     tail = _Tail(sure_below, sure_below, is_empty=is_empty)
     doubtful: list[RecordHeader] = []
     async for header in records(file, key, facts.number, sure_below):
-        if header.kind is Kind.TOMBSTONE or (
-            header.kind is Kind.SHARD and await is_whole(file, header)
+        if header.kind is RecordKind.TOMBSTONE or (
+            header.kind is RecordKind.SHARD and await is_whole(file, header)
         ):
             tail.void += doubtful
             doubtful = []
             tail.end = header.offset + header.record_bytes
             continue
-        if header.kind is Kind.SHARD:
+        if header.kind is RecordKind.SHARD:
             tail.torn.append((header.segment_id, header.slot))
-        if header.kind is not Kind.VOID:
+        if header.kind is not RecordKind.VOID:
             doubtful.append(header)
     return tail
 

@@ -18,7 +18,7 @@ from cell.storage.scan import is_whole, read_steadily, records
 from cell.storage.shards import Entry, ShardKey, VolumeFacts
 from cell.storage.volumes import DIRECTORY, Volumes, volume_number, volume_path
 from common.errors import Corrupt
-from common.format.volume import VOLUME_HEAD_BYTES, Kind, RecordHeader, unpack_head
+from common.format.volume import VOLUME_HEAD_BYTES, RecordHeader, RecordKind, unpack_head
 from common.ports import Disk, Entropy, File, Log, Store, WallClock
 
 
@@ -83,12 +83,12 @@ class _Reader:
         """As :func:`cell.storage.index_tables.take_in`: of one shard's records the highest sequence
         counts, and of two copies the one in the newer volume."""
         key = (header.segment_id, header.slot)
-        if header.kind is Kind.TOMBSTONE:
+        if header.kind is RecordKind.TOMBSTONE:
             known = await self._index.find(key)
             self._buried[key] = max(header.sequence, self._buried.get(key, 0))
             if known is not None and known.sequence < header.sequence:
                 self._index.remove(key, known, header.sequence, header.volume)
-        elif header.kind is Kind.SHARD and (is_sure or await _can_be_read(file, header)):
+        elif header.kind is RecordKind.SHARD and (is_sure or await _can_be_read(file, header)):
             await self._take_in_shard(key, header)
 
     async def _take_in_shard(self, key: ShardKey, header: RecordHeader) -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import trio
 
 from cell.storage.volumes import Growing
-from cell.storage.writer import Job, Writer
+from cell.storage.writer import WriteJob, Writer
 from common.errors import AlvearyError
-from common.format.volume import NO_DIGEST, Kind, RecordHeader, pack_record
+from common.format.volume import NO_DIGEST, RecordHeader, RecordKind, pack_record
 from common.ports import Buffer
 
 
@@ -24,7 +24,7 @@ class Reservation:
     def __init__(self, writer: Writer, header: RecordHeader) -> None:
         self._writer = writer
         self._header = replace(
-            header, kind=Kind.RESERVED, sequence=0, root=NO_DIGEST, leaf=NO_DIGEST
+            header, kind=RecordKind.RESERVED, sequence=0, root=NO_DIGEST, leaf=NO_DIGEST
         )
         self._is_wanted = True
         self._place: tuple[Growing, int] | None = None
@@ -35,7 +35,7 @@ class Reservation:
         Raises:
             Unavailable: ``no_space``, ``read_only``, ``write_error``.
         """
-        job = Job(self._header.record_bytes, self._build, self._after, sync=False, fills=False)
+        job = WriteJob(self._header.record_bytes, self._build, self._after, sync=False, fills=False)
         self._writer.submit(job)
         try:
             await job.wait()

@@ -12,8 +12,8 @@ from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import (
     HEADER_BYTES,
-    Kind,
     RecordHeader,
+    RecordKind,
     data_offset,
     find_records,
     leaves_bytes,
@@ -115,7 +115,7 @@ async def is_whole(file: File, header: RecordHeader) -> bool:
     Raises:
         Corrupt: ``read_error``.
     """
-    assert header.kind is Kind.SHARD
+    assert header.kind is RecordKind.SHARD
     unit_bytes, shard_bytes = header.unit_bytes, header.shard_bytes
     leaves = header.leaf
     if size := leaves_bytes(unit_bytes, shard_bytes):

@@ -12,23 +12,23 @@ from typing import Final
 import trio
 
 from cell.storage.compaction import Compaction
-from cell.storage.incoming import Upload
+from cell.storage.incoming import IncomingShard
 from cell.storage.index import Index
 from cell.storage.leaf_cache import LeafCache
-from cell.storage.locks import Holds
-from cell.storage.parts import FinishedShard, Storage
+from cell.storage.locks import ShardLocks
+from cell.storage.parts import FinishedShard, StorageParts
 from cell.storage.recovery import Recovered, recover
 from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
-from cell.storage.writer import Job, Writer
+from cell.storage.writer import WriteJob, Writer
 from common import limits
 from common.crypto.digest import ShardDigests
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.volume import (
     HEADER_BYTES,
-    Kind,
     RecordHeader,
+    RecordKind,
     leaves_bytes,
     pack_record,
     record_bytes_of,
@@ -56,7 +56,7 @@ class ShardStore:
     ) -> None:
         self.index: Index = recovered.index
         self.volumes: Volumes = recovered.volumes
-        self.holds = Holds()
+        self.holds = ShardLocks()
         self.writer = Writer(recovered.volumes, recovered.index, world.log, volume_bytes)
         self.writer.active = recovered.active
         if recovered.read_only_reason:
@@ -64,7 +64,7 @@ class ShardStore:
         self.space = SpaceKeeper(
             world.disk, recovered.index, recovered.volumes, capacity_bytes, reserve_bytes
         )
-        self.parts = Storage(
+        self.parts = StorageParts(
             self.index, self.volumes, self.writer, self.holds, self.space, world.log
         )
         self.compaction = Compaction(self.parts)
@@ -144,7 +144,7 @@ class ShardStore:
             length = record_bytes_of(unit_bytes, shard_bytes)
             await self.space.take(length)
             record = FinishedShard(self.parts, key, digests, root, known)
-            job = Job(length, partial(record.build, data=data), record.after, key=key)
+            job = WriteJob(length, partial(record.build, data=data), record.after, key=key)
             self.writer.submit(job)
             is_queued = True
         finally:
@@ -152,7 +152,7 @@ class ShardStore:
                 self.holds.give_back(key)
         await job.wait()
 
-    async def begin_upload(self, key: ShardKey, unit_bytes: int, shard_bytes: int) -> Upload:
+    async def begin_upload(self, key: ShardKey, unit_bytes: int, shard_bytes: int) -> IncomingShard:
         """Reserve room for a shard that comes unit by unit.
 
         Raises:
@@ -170,7 +170,7 @@ class ShardStore:
             raise Refused("shard_exists")
         await self.index.wait_room()
         await self.space.take(record_bytes_of(unit_bytes, shard_bytes))
-        return await Upload.begin(self.parts, key, unit_bytes, shard_bytes)
+        return await IncomingShard.begin(self.parts, key, unit_bytes, shard_bytes)
 
     async def delete(self, keys: Sequence[ShardKey]) -> list[ShardKey]:
         """Delete shards; those that are not here count as deleted.
@@ -183,7 +183,7 @@ class ShardStore:
         """
         keys = list(dict.fromkeys(keys))
         await self.holds.take(keys)
-        jobs: list[tuple[ShardKey, Job]] = []
+        jobs: list[tuple[ShardKey, WriteJob]] = []
         gone = []
         left = set(keys)
         try:
@@ -205,12 +205,12 @@ class ShardStore:
             self.compaction.look_soon()
         return gone
 
-    def _bury(self, key: ShardKey, entry: Entry) -> Job:
+    def _bury(self, key: ShardKey, entry: Entry) -> WriteJob:
         sequence = self.index.take_sequence()
 
         def build(volume: Growing, offset: int) -> Sequence[Buffer]:
             header = RecordHeader(
-                Kind.TOMBSTONE,
+                RecordKind.TOMBSTONE,
                 volume.number,
                 offset,
                 sequence,
@@ -227,7 +227,7 @@ class ShardStore:
                 self._leaves.forget(key)
             self.holds.give_back(key)
 
-        return self.writer.submit(Job(HEADER_BYTES, build, after))
+        return self.writer.submit(WriteJob(HEADER_BYTES, build, after))
 
     # --- reading -------------------------------------------------------------------------------
 

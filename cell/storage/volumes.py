@@ -21,7 +21,7 @@ from common.format.volume import (
 from common.ports import Disk, Entropy, File, Log
 
 if TYPE_CHECKING:
-    from cell.storage.writer import Job
+    from cell.storage.writer import WriteJob
 
 DIRECTORY: Final = "volumes"
 SUFFIX: Final = ".vol"
@@ -55,7 +55,7 @@ class Growing:
         self.end = facts.end_bytes
         self.has_failed = False
         """A sync or the repair of a broken write failed: nothing more is written."""
-        self.waiting: list[Job] = []
+        self.waiting: list[WriteJob] = []
         """Written, to be made durable by the next sync."""
         self.is_syncing = False
         self._unfinished: dict[int, int] = {}

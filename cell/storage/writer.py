@@ -26,7 +26,13 @@ from cell.storage.shards import ShardKey
 from cell.storage.volumes import Growing, Volumes
 from common import limits
 from common.errors import AlvearyError, Unavailable
-from common.format.volume import HEADER_BYTES, VOLUME_HEAD_BYTES, Kind, RecordHeader, pack_record
+from common.format.volume import (
+    HEADER_BYTES,
+    VOLUME_HEAD_BYTES,
+    RecordHeader,
+    RecordKind,
+    pack_record,
+)
 from common.limits import MIB
 from common.ports import Buffer, Log
 
@@ -44,7 +50,7 @@ After: TypeAlias = Callable[[Growing | None, int, AlvearyError | None], None]
 """Called with the volume, the offset and what went wrong."""
 
 
-class Job:
+class WriteJob:
     """One record to be written.
 
     Args:
@@ -119,7 +125,7 @@ class Writer:
         self._index = index
         self._log = log
         self._volume_bytes = volume_bytes
-        self._queue: deque[Job] = deque()
+        self._queue: deque[WriteJob] = deque()
         self._queued = trio.Event()
         self._unsynced: deque[Growing] = deque()
         self._written_to = trio.Event()
@@ -127,19 +133,19 @@ class Writer:
         self._probation_s = FIRST_PROBATION_S
         self._probation_at = math.inf
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, job: WriteJob) -> WriteJob:
         """Queue a job."""
         self._queue.append(job)
         self._queued.set()
         return job
 
-    def begin_anew(self) -> Job:
+    def begin_anew(self) -> WriteJob:
         """Begin a volume of a higher number than all, if none is active, with a void record."""
 
         def build(volume: Growing, offset: int) -> Sequence[Buffer]:
             return [void_header(volume, offset, HEADER_BYTES)]
 
-        return self.submit(Job(HEADER_BYTES, build, lambda *_: None))
+        return self.submit(WriteJob(HEADER_BYTES, build, lambda *_: None))
 
     def begin_read_only(self, reason: str) -> None:
         """Start with a disk that could not be written: write nothing before the first probation.
@@ -174,7 +180,7 @@ class Writer:
 
     async def _write_some(self) -> None:
         """Write the jobs that wait: those for the end of the active volume together."""
-        together: list[Job] = []
+        together: list[WriteJob] = []
         size = 0
         while self._queue and size < BATCH_BYTES and len(together) < BATCH_JOBS:
             job = self._queue[0]
@@ -199,14 +205,14 @@ class Writer:
         if together:
             await self._append(together)
 
-    def _fits(self, job: Job, before: int) -> bool:
+    def _fits(self, job: WriteJob, before: int) -> bool:
         if self.active is None or self.active.has_failed:
             return False
         end = self.active.end + before
         # A record larger than a volume gets a volume of its own.
         return end + job.length <= self._volume_bytes or end == VOLUME_HEAD_BYTES
 
-    async def _append(self, jobs: list[Job]) -> None:
+    async def _append(self, jobs: list[WriteJob]) -> None:
         volume = self.active
         assert volume is not None
         start = volume.end
@@ -227,7 +233,7 @@ class Writer:
         for job, offset in zip(jobs, offsets, strict=True):
             self._written(volume, offset, job)
 
-    async def _write_in_place(self, job: Job) -> None:
+    async def _write_in_place(self, job: WriteJob) -> None:
         assert job.place is not None
         volume, offset = job.place
         if volume.has_failed:
@@ -241,7 +247,7 @@ class Writer:
             return
         self._written(volume, offset, job)
 
-    def _written(self, volume: Growing, offset: int, job: Job) -> None:
+    def _written(self, volume: Growing, offset: int, job: WriteJob) -> None:
         if not job.sync:
             self._end(job, volume, offset, None)
             return
@@ -256,7 +262,7 @@ class Writer:
             self._written_to.set()
 
     async def _broken_write(
-        self, volume: Growing, jobs: list[tuple[Job, int]], error: AlvearyError
+        self, volume: Growing, jobs: list[tuple[WriteJob, int]], error: AlvearyError
     ) -> None:
         """Any part of the jobs' records may have been written, whole headers among them: say that
         they are void, or give the volume up."""
@@ -273,7 +279,7 @@ class Writer:
         for job, offset in jobs:
             self._end(job, volume, offset, error)
             # Until that is durable, a power cut may bring back the header of a record that is none.
-            self._written(volume, offset, Job(0, _nothing, lambda *_: None, key=job.key))
+            self._written(volume, offset, WriteJob(0, _nothing, lambda *_: None, key=job.key))
 
     # --- making durable ------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class Writer:
     # --- ends ----------------------------------------------------------------------------------
 
     def _end(
-        self, job: Job, volume: Growing | None, offset: int, error: AlvearyError | None
+        self, job: WriteJob, volume: Growing | None, offset: int, error: AlvearyError | None
     ) -> None:
         job.error = error
         job.after(volume, offset, error)
@@ -323,7 +329,9 @@ class Writer:
         if volume is not None:
             self._close_if_resting(volume)
 
-    def _fail(self, volume: Growing, jobs: Sequence[tuple[Job, int]], error: AlvearyError) -> None:
+    def _fail(
+        self, volume: Growing, jobs: Sequence[tuple[WriteJob, int]], error: AlvearyError
+    ) -> None:
         """Records of a sealed volume are not durable; a scan may find them all the same."""
         for job, offset in jobs:
             if job.key is not None:
@@ -414,7 +422,7 @@ class Writer:
             if error is None:
                 volume.finished(offset)
 
-        self.submit(Job(0, build, after, place=(volume, offset), sync=False))
+        self.submit(WriteJob(0, build, after, place=(volume, offset), sync=False))
 
 
 def _nothing(volume: Growing, offset: int) -> Sequence[Buffer]:
@@ -426,5 +434,5 @@ def void_header(volume: Growing, offset: int, length: int) -> bytes:
     """The header of a record that came to nothing."""
     return pack_record(
         volume.key,
-        RecordHeader(Kind.VOID, volume.number, offset, 0, length, volume.durable_below),
+        RecordHeader(RecordKind.VOID, volume.number, offset, 0, length, volume.durable_below),
     )

@@ -16,7 +16,7 @@ import trio
 from common import limits
 from common.client.policy.answers import check_answer
 from common.crypto.keys import TenantKey
-from common.errors import AlvearyError, Outcome, PeerViolation, Refused, Unavailable
+from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
 from common.ports import Address, Log
 from common.rpc.peers import PeerConnection, PeerPool
@@ -103,7 +103,7 @@ class Directory:
 
         Raises:
             Unavailable: no coordinator answered, or it says that it cannot now.
-            Outcome: the connection died under a request that must not be repeated blindly.
+            OutcomeUnknown: the connection died under a request that must not be repeated blindly.
             PeerViolation: ``wrong_answer``, or what ``check`` raised: the last coordinator asked
                 gave an answer to another question. Its connection was dropped.
             AlvearyError: what the coordinator answered.
@@ -123,7 +123,7 @@ class Directory:
                 if error.reason in FINAL_REASONS:
                     raise
                 last: AlvearyError = error
-            except Outcome as error:
+            except OutcomeUnknown as error:
                 if request.idempotency is Idempotency.ONCE:
                     if trio.current_time() >= deadline:
                         self._note_unanswered(request, error)
@@ -137,7 +137,7 @@ class Directory:
                 last = error
             if trio.current_time() + pause_s >= deadline:
                 self._note_unanswered(request, last)
-                if isinstance(last, Outcome) and request.idempotency is Idempotency.ASKS:
+                if isinstance(last, OutcomeUnknown) and request.idempotency is Idempotency.ASKS:
                     raise Unavailable(last.reason, **last.fields) from last
                 raise last
             if self._current == which:
@@ -289,7 +289,7 @@ class Directory:
                 if not self._lease:
                     await self._renew(0)
                 self._is_cut = False
-            except (Unavailable, Outcome):
+            except (Unavailable, OutcomeUnknown):
                 pass  # tried again below; who needs a lease meanwhile hears of it
             except AlvearyError:
                 self._is_cut = False
@@ -338,7 +338,7 @@ class Directory:
                 return
             try:
                 await self._renew(lease)
-            except (Unavailable, Outcome):
+            except (Unavailable, OutcomeUnknown):
                 self._renew_at = trio.current_time() + LONGEST_PAUSE_S
                 if trio.current_time() >= self._lease_until:
                     self._lease = 0

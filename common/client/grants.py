@@ -122,7 +122,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
     return grants
 
 
-class Stock:
+class GrantPool:
     """Grants for small objects of each tenant, refilled in the background.
 
     Args:
@@ -135,7 +135,7 @@ class Stock:
         self._directory = directory
         self._health = health
         self._log = log
-        self._shelves: dict[TenantId, _Shelf] = {}
+        self._tenants: dict[TenantId, _TenantGrants] = {}
         self._granted = GrantedIds()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -160,25 +160,25 @@ class Stock:
             Unavailable: no coordinator, or ``no_ring``.
             PeerViolation: as :meth:`fetch`.
         """
-        shelf = self._shelves.get(tenant_id)
-        if shelf is None:
-            shelf = self._shelves[tenant_id] = _Shelf()
+        held = self._tenants.get(tenant_id)
+        if held is None:
+            held = self._tenants[tenant_id] = _TenantGrants()
         if fresh:
-            shelf.grants.clear()
+            held.grants.clear()
         asked = 0
         while True:
-            self._tidy(shelf.grants)
-            had = bool(shelf.grants)
-            grant = self._choose(shelf.grants, anything=asked >= ASKS_AGAIN)
-            if len(shelf.grants) < limits.MAX_STOCKED_GRANTS // 2 and shelf.refilled is None:
-                self._begin_refill(tenant_id, shelf)
+            self._tidy(held.grants)
+            had = bool(held.grants)
+            grant = self._choose(held.grants, anything=asked >= ASKS_AGAIN)
+            if len(held.grants) < limits.MAX_STOCKED_GRANTS // 2 and held.refilled is None:
+                self._begin_refill(tenant_id, held)
             if grant is not None:
                 return grant
             asked += had
-            if shelf.refilled is not None:
-                await shelf.refilled.wait()
-                if shelf.error is not None:
-                    raise type(shelf.error)(shelf.error.reason, **shelf.error.fields)
+            if held.refilled is not None:
+                await held.refilled.wait()
+                if held.error is not None:
+                    raise type(held.error)(held.error.reason, **held.error.fields)
 
     async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
         """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
@@ -212,32 +212,30 @@ class Stock:
         await self._directory.call(request, check=check)
         return grants
 
-    def line(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantLine:
+    def queue(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantQueue:
         """The grants of one large object, for segments of these sizes in bytes."""
-        return GrantLine(self, tenant_id, sizes)
+        return GrantQueue(self, tenant_id, sizes)
 
-    def _begin_refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
-        if not self._background.start(self._refill, tenant_id, shelf):
+    def _begin_refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
+        if not self._background.start(self._refill, tenant_id, held):
             raise Unavailable("client_stops")
-        shelf.refilled = trio.Event()
+        held.refilled = trio.Event()
 
-    async def _refill(self, tenant_id: TenantId, shelf: _Shelf) -> None:
-        assert shelf.refilled is not None
-        shelf.error = None
+    async def _refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
+        assert held.refilled is not None
+        held.error = None
         try:
-            count = min(
-                limits.MAX_SEGMENTS_PER_GRANT, limits.MAX_STOCKED_GRANTS - len(shelf.grants)
-            )
-            shelf.grants += await self.fetch(tenant_id, count, limits.SMALL_OBJECT_BYTES)
+            count = min(limits.MAX_SEGMENTS_PER_GRANT, limits.MAX_STOCKED_GRANTS - len(held.grants))
+            held.grants += await self.fetch(tenant_id, count, limits.SMALL_OBJECT_BYTES)
         except AlvearyError as error:
-            shelf.error = error
+            held.error = error
             self._log.warning("no_grants", error=str(error))
         except Exception:
-            shelf.error = Unavailable("internal_error")
+            held.error = Unavailable("internal_error")
             raise
         finally:
-            shelf.refilled.set()
-            shelf.refilled = None
+            held.refilled.set()
+            held.refilled = None
 
     def _tidy(self, grants: deque[Grant]) -> None:
         """Drop what is too old or of another lease."""
@@ -273,8 +271,8 @@ class Stock:
         return None
 
 
-class _Shelf:
-    """The stock of one tenant."""
+class _TenantGrants:
+    """The grants held for one tenant."""
 
     def __init__(self) -> None:
         self.grants: deque[Grant] = deque()
@@ -282,18 +280,18 @@ class _Shelf:
         self.error: AlvearyError | None = None
 
 
-class GrantLine:
-    """The grants of one large object, some segments ahead. Made by :meth:`Stock.line`."""
+class GrantQueue:
+    """The grants of one large object, some segments ahead. Made by :meth:`GrantPool.queue`."""
 
-    def __init__(self, stock: Stock, tenant_id: TenantId, sizes: Sequence[int]) -> None:
-        self._stock = stock
+    def __init__(self, pool: GrantPool, tenant_id: TenantId, sizes: Sequence[int]) -> None:
+        self._pool = pool
         self._tenant_id = tenant_id
         self._sizes = sizes
         self._taken = 0
         self._grants: deque[Grant] = deque()
 
     async def take(self) -> Grant:
-        """The grant of the next segment. Raises as :meth:`Stock.fetch`."""
+        """The grant of the next segment. Raises as :meth:`GrantPool.fetch`."""
         grant = await self._best(self._sizes[self._taken :])
         self._taken += 1
         return grant
@@ -305,13 +303,13 @@ class GrantLine:
         return await self._best(self._sizes[self._taken - 1 :])
 
     async def _best(self, ahead: Sequence[int]) -> Grant:
-        stock = self._stock
+        pool = self._pool
         for asked in range(ASKS_AGAIN + 1):
-            stock._tidy(self._grants)
+            pool._tidy(self._grants)
             if not self._grants:
                 count = min(limits.GRANTS_AHEAD, len(ahead))
-                self._grants += await stock.fetch(self._tenant_id, count, max(ahead[:count]))
-            grant = stock._choose(self._grants, anything=asked == ASKS_AGAIN)
+                self._grants += await pool.fetch(self._tenant_id, count, max(ahead[:count]))
+            grant = pool._choose(self._grants, anything=asked == ASKS_AGAIN)
             if grant is not None:
                 return grant
-        return (await stock.fetch(self._tenant_id, 1, max(ahead[:1])))[0]
+        return (await pool.fetch(self._tenant_id, 1, max(ahead[:1])))[0]

@@ -21,7 +21,7 @@ from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
 from common.errors import Corrupt, Unavailable
-from common.format.extents import Run, page_bytes, runs_of_page
+from common.format.extents import ExtentRun, page_bytes, runs_of_page
 from common.format.manifest import Manifest
 from common.ids import SegmentId
 from common.wire.messages.objects import ObjectGet, ObjectRecord
@@ -63,7 +63,7 @@ class Locator:
         self._keys: dict[bytes, bytes] = {}
         self._take(version.record)
 
-    async def runs(self, first: int, last: int) -> list[Run]:
+    async def runs(self, first: int, last: int) -> list[ExtentRun]:
         """The runs of bytes ``first..last`` that the page of ``first`` holds; at least one."""
         number = bisect_right(self._starts, first) - 1
         page = self._pages.get(number)
@@ -75,7 +75,7 @@ class Locator:
         return list(runs_of_page(page, number, self._starts[number], first, last))
 
     async def reader(
-        self, run: Run, first: int, last: int, *, fresh: bool = False
+        self, run: ExtentRun, first: int, last: int, *, fresh: bool = False
     ) -> SegmentReader:
         """The reader of a run's segment.
 
@@ -107,7 +107,7 @@ class Locator:
             raise Corrupt("extent_beyond_segment")
         return reader
 
-    def _key(self, run: Run) -> bytes:
+    def _key(self, run: ExtentRun) -> bytes:
         """The upload key that an extent names. The likeliest is tried before all are hashed."""
         commitment = run.extent.commitment
         manifest = self._version.manifest

@@ -13,7 +13,7 @@ import trio
 from common import limits
 from common.client.abandons import Abandons
 from common.client.coordinators import Directory
-from common.client.grants import Stock
+from common.client.grants import GrantPool
 from common.client.locate import Version
 from common.client.policy.slot_health import SlotHealth
 from common.client.read_object import copy_pages, read_object
@@ -66,7 +66,7 @@ class SwarmClient:
         self._health = SlotHealth()
         self._budget = ByteBudget(budget_bytes)
         self._gathered = ByteBudget(budget_bytes // limits.GATHERED_PER_BUDGET)
-        self._stock = Stock(directory, self._health, log)
+        self._grant_pool = GrantPool(directory, self._health, log)
         self._reports = Reports(directory, log)
         self._abandons = Abandons(directory, log)
         self._running: Resources | None = None
@@ -86,7 +86,7 @@ class SwarmClient:
         started or after it has ended."""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._stock.run)
+                await nursery.start(self._grant_pool.run)
                 nursery.start_soon(go_on, "reports", self._reports.run, self._log)
                 nursery.start_soon(go_on, "abandons", self._abandons.run, self._log)
                 background = Background(nursery, self._log)
@@ -138,7 +138,7 @@ class SwarmClient:
         assert 0 <= size <= limits.MAX_SINGLE_PUT_BYTES
         upload_key = self._entropy(KEY_BYTES)
         return await write_object(
-            self._resources(), self._directory, self._stock, tenant, receive, size, upload_key
+            self._resources(), self._directory, self._grant_pool, tenant, receive, size, upload_key
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:

@@ -20,7 +20,7 @@ from common.client.policy.get_plan import group_stripes
 from common.client.read_segment import Report, SegmentReader
 from common.client.resources import Resources
 from common.errors import Unavailable
-from common.format.extents import Run, join_runs, pages_of_extents
+from common.format.extents import ExtentRun, join_runs, pages_of_extents
 from common.ports import Buffer
 from common.rpc.budget import Share
 from common.wire.messages.writing import Page
@@ -34,7 +34,7 @@ class _Group:
     """Stripes of one segment that are fetched together."""
 
     reader: SegmentReader
-    run: Run
+    run: ExtentRun
     at: int
     """The object byte that the run begins at."""
     first: int
@@ -70,7 +70,7 @@ class _Cutter:
         self._locator = locator
         self._at = first
         self._last = last
-        self._runs: deque[Run] = deque()
+        self._runs: deque[ExtentRun] = deque()
         self._most_bytes = limits.STRIPE_SEALED_BYTES
 
     @property
@@ -96,7 +96,7 @@ class _Cutter:
         length = run.length
         if first + count < stop:
             length = geometry.stripe_start(first + count) - run.offset
-            rest = Run(run.extent, run.offset + length, run.length - length, run.page)
+            rest = ExtentRun(run.extent, run.offset + length, run.length - length, run.page)
             self._runs.appendleft(rest)
         self._at += length
         return _Group(reader, run, at, first, count, skip, length)
@@ -324,7 +324,7 @@ async def copy_pages(
     """The extents of bytes ``first..last``; see
     :meth:`common.client.object_client.SwarmClient.copy_pages`."""
     locator = Locator(resources, directory, report, version)
-    runs: list[Run] = []
+    runs: list[ExtentRun] = []
     at = first
     while at <= last:
         found = await locator.runs(at, last)

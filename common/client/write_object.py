@@ -15,7 +15,7 @@ from common import limits
 from common.client.abandons import Granted
 from common.client.body_reader import Receive, Source
 from common.client.coordinators import Directory
-from common.client.grants import Grant, GrantLine, Stock
+from common.client.grants import Grant, GrantPool, GrantQueue
 from common.client.resources import Resources, StripeHold
 from common.client.write_segment_small import WholeWrite
 from common.client.write_segment_stream import SegmentUpload
@@ -58,7 +58,7 @@ class Written:
 async def write_object(
     resources: Resources,
     directory: Directory,
-    stock: Stock,
+    grant_pool: GrantPool,
     tenant: TenantKey,
     receive: Receive,
     size: int,
@@ -70,7 +70,7 @@ async def write_object(
         upload_key: 32 random bytes, drawn for this call: its tries are numbered from 0.
     """
     source = Source(receive, resources.gathered.share(tenant.tenant_id))
-    writer = _Writer(resources, directory, stock, tenant, source, upload_key)
+    writer = _Writer(resources, directory, grant_pool, tenant, source, upload_key)
     try:
         return await writer.write(size)
     except BaseException:
@@ -106,7 +106,7 @@ class _Writer:
         self,
         resources: Resources,
         directory: Directory,
-        stock: Stock,
+        grant_pool: GrantPool,
         tenant: TenantKey,
         source: Source,
         upload_key: bytes,
@@ -114,7 +114,7 @@ class _Writer:
         self._resources = resources
         self._budget = resources.writes_of(tenant.tenant_id)
         self._directory = directory
-        self._stock = stock
+        self._grant_pool = grant_pool
         self._tenant_id = tenant.tenant_id
         self._source = source
         self._upload_key = upload_key
@@ -163,7 +163,7 @@ class _Writer:
     async def _write_small(self, size: int) -> None:
         budget = self._budget
         await self._source.gather(size)
-        grant = await self._stock.take_small(self._tenant_id)
+        grant = await self._grant_pool.take_small(self._tenant_id)
         held = size + grant.n * Geometry.plan(grant.k, grant.n, size).shard_bytes
         await budget.take(held)
         try:
@@ -176,11 +176,11 @@ class _Writer:
         for pause_s in (0.0, *TRY_AGAIN_S):
             if pause_s:
                 await self._pause(pause_s)
-                grant = await self._stock.take_small(self._tenant_id, fresh=True)
-            elif not self._stock.is_good(grant):
+                grant = await self._grant_pool.take_small(self._tenant_id, fresh=True)
+            elif not self._grant_pool.is_good(grant):
                 # The client was slow. Should the redundancy have changed meanwhile, then what is
                 # held differs a little from what was taken for it.
-                grant = await self._stock.take_small(self._tenant_id)
+                grant = await self._grant_pool.take_small(self._tenant_id)
             stage = self._stage(grant, len(plain))
             encoded = await self._encode_all(stage, plain)
             segment = await WholeWrite(self._resources, grant, stage.geometry, encoded).run()
@@ -218,7 +218,7 @@ class _Writer:
 
     async def _write_segments(self, size: int, nursery: trio.Nursery) -> None:
         sizes = segment_sizes(size)
-        line = self._stock.line(self._tenant_id, sizes)
+        line = self._grant_pool.queue(self._tenant_id, sizes)
         ending: _Ending | None = None
         for length in sizes:
             written = await self._write_segment(length, line, nursery)
@@ -228,9 +228,9 @@ class _Writer:
         assert ending is not None
         self._keep(ending.stage, _durable(await ending.upload.wait_end()))
 
-    async def _write_segment(self, length: int, line: GrantLine, nursery: trio.Nursery) -> _Ending:
+    async def _write_segment(self, length: int, line: GrantQueue, nursery: trio.Nursery) -> _Ending:
         """Hand all stripes of a segment to its upload; it may not have ended when this returns."""
-        head = _Head(self._budget)
+        head = _ReplayBuffer(self._budget)
         stage = self._stage(await line.take(), length)
         upload = self._begin(stage, nursery)
         tries = list(TRY_AGAIN_S)
@@ -294,7 +294,7 @@ class _Writer:
         return upload
 
     async def _reserve(
-        self, stage: _Stage, stripe: int, head: _Head, upload: SegmentUpload
+        self, stage: _Stage, stripe: int, head: _ReplayBuffer, upload: SegmentUpload
     ) -> StripeHold:
         """Take room for one stripe. Who waits for room holds nothing that only it could give
         back: so nobody waits for another in a circle."""
@@ -315,7 +315,7 @@ class _Ending:
     upload: SegmentUpload
 
 
-class _Head:
+class _ReplayBuffer:
     """The first stripes of a segment, kept to be replayed. ``is_whole``: all that was received of
     the segment is here. What is kept is given up when others wait for room."""
 

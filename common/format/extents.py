@@ -33,7 +33,7 @@ def page_bytes(page: Page) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ExtentRun:
     """A run of consecutive object bytes inside one extent."""
 
     extent: Extent
@@ -44,7 +44,7 @@ class Run:
     """Number of the page that the extent stands in."""
 
 
-def runs_of_page(page: Page, number: int, start: int, first: int, last: int) -> Iterator[Run]:
+def runs_of_page(page: Page, number: int, start: int, first: int, last: int) -> Iterator[ExtentRun]:
     """Cut the object's bytes ``first..last`` out of one page.
 
     Args:
@@ -59,13 +59,13 @@ def runs_of_page(page: Page, number: int, start: int, first: int, last: int) -> 
         begin = max(first, at)
         end = min(last + 1, at + extent.length)
         if begin < end:
-            yield Run(extent, extent.offset + begin - at, end - begin, number)
+            yield ExtentRun(extent, extent.offset + begin - at, end - begin, number)
         at += extent.length
         if at > last:
             return
 
 
-def join_runs(runs: Sequence[Run]) -> list[Extent]:
+def join_runs(runs: Sequence[ExtentRun]) -> list[Extent]:
     """Return the extents that hold exactly these runs, in order, with neighbours that continue each
     other in one segment joined."""
     extents: list[Extent] = []

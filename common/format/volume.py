@@ -45,7 +45,7 @@ NO_DIGEST: Final = bytes(DIGEST_BYTES)
 NO_SEGMENT: Final = SegmentId(bytes(SEGMENT_ID_BYTES))
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """What a record is."""
 
     SHARD = 1
@@ -58,7 +58,7 @@ class Kind(IntEnum):
     """Room of an upload or write that came to nothing."""
 
 
-_KINDS: Final = {kind.value: kind for kind in Kind}
+_KINDS: Final = {kind.value: kind for kind in RecordKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class RecordHeader:
     unit; zeros otherwise.
     """
 
-    kind: Kind
+    kind: RecordKind
     volume: int
     offset: int
     sequence: int
@@ -240,9 +240,9 @@ def _agrees(header: RecordHeader) -> bool:
         or header.slot >= limits.MAX_SLOTS
     ):
         return False
-    if header.kind is Kind.VOID:
+    if header.kind is RecordKind.VOID:
         return True
-    if header.kind is Kind.TOMBSTONE:
+    if header.kind is RecordKind.TOMBSTONE:
         return header.record_bytes == HEADER_BYTES
     return shape_is_valid(
         header.unit_bytes, header.shard_bytes

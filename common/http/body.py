@@ -16,8 +16,8 @@ from common import limits
 from common.errors import Refused, Unavailable
 from common.http.chunks import ChunkedDecoder
 from common.http.head import head_end
-from common.http.pace import Pace
-from common.http.records import Request
+from common.http.pace import ClientPace
+from common.http.records import HttpRequest
 from common.ports import Stream
 
 _FIRST_READ_BYTES: Final = 16 * limits.KIB
@@ -138,7 +138,7 @@ class StreamBody:
         length: int | None,
         *,
         expects_continue: bool,
-        pace: Pace,
+        pace: ClientPace,
         on_slow: Callable[[], None],
     ) -> None:
         self._source = source
@@ -243,7 +243,7 @@ class StreamBody:
             pass
 
 
-async def read_body(request: Request, most: int) -> bytes | None:
+async def read_body(request: HttpRequest, most: int) -> bytes | None:
     """The whole body of a request, when it is at most ``most`` bytes; else None.
 
     Raises:

@@ -13,25 +13,25 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from common.errors import AlvearyError
-from common.http.records import Handler, Request, Response
+from common.http.records import Handler, HttpRequest, HttpResponse
 
 Health: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 """Facts about a daemon, JSON-like; ``"ok": False`` among them means that it is not ready. May raise
 an AlvearyError: then it is not ready either."""
 
 
-def json_response(status: int, value: object) -> Response:
+def json_response(status: int, value: object) -> HttpResponse:
     """An answer of JSON."""
-    return Response(
+    return HttpResponse(
         status,
         [(b"content-type", b"application/json"), (b"cache-control", b"no-store")],
         json.dumps(value, separators=(",", ":")).encode("utf-8") + b"\n",
     )
 
 
-def method_not_allowed(*allowed: str) -> Response:
+def method_not_allowed(*allowed: str) -> HttpResponse:
     """405 with the methods that would do."""
-    return Response(405, [(b"allow", ", ".join(allowed).encode("ascii"))])
+    return HttpResponse(405, [(b"allow", ", ".join(allowed).encode("ascii"))])
 
 
 def health_app(
@@ -52,9 +52,9 @@ def health_app(
         A handler for :func:`common.http.server.serve_http`.
     """
 
-    async def handle(request: Request) -> Response:
+    async def handle(request: HttpRequest) -> HttpResponse:
         if request.path not in {b"/healthz", b"/readyz", b"/metrics"}:
-            return await otherwise(request) if otherwise is not None else Response(404)
+            return await otherwise(request) if otherwise is not None else HttpResponse(404)
         if request.method not in {"GET", "HEAD"}:
             return method_not_allowed("GET", "HEAD")
         if request.path != b"/metrics":
@@ -62,7 +62,7 @@ def health_app(
             if request.path == b"/healthz":
                 return json_response(200, {"ok": True, **facts})
             return json_response(200 if facts["ready"] else 503, facts)
-        return Response(
+        return HttpResponse(
             200,
             [(b"content-type", CONTENT_TYPE_LATEST.encode("ascii"))],
             generate_latest(registry),

@@ -6,7 +6,7 @@ Source: docs/architecture.md, "HTTP".
 from __future__ import annotations
 
 
-class Pace:
+class ClientPace:
     """The patience that is left with a client: it shrinks while the client is waited for, and
     grows again with what it moves, so that pauses are forgiven and slowness without end is not.
 

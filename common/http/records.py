@@ -53,7 +53,7 @@ class BytesBody:
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """A request whose head was read whole and obeys RFC 9112.
 
     ``target`` is the request target as sent; ``path`` and ``query`` are its parts before and
@@ -84,7 +84,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Response:
+class HttpResponse:
     """What to answer.
 
     ``body`` is bytes, or an asynchronous iterator of non-empty buffers, which the server closes
@@ -101,4 +101,4 @@ class Response:
     body: bytes | AsyncIterator[Buffer] = b""
 
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Handler: TypeAlias = Callable[[HttpRequest], Awaitable[HttpResponse]]

@@ -19,8 +19,8 @@ from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.http.body import Input, StreamBody
 from common.http.head import BadHead, Head, parse_head
-from common.http.pace import Pace
-from common.http.records import Handler, Request, Response
+from common.http.pace import ClientPace
+from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.write import DateLine, has_body, response_head
 from common.ports import Buffer, Listener, Log, Stream, WallClock
 from common.tasks import log_fault
@@ -39,7 +39,7 @@ class Timeouts:
     ``body_s``: longest silence inside a body that is read. ``send_s``: longest standstill while an
     answer is taken, beside the time that its next piece takes at the least speed. ``linger_s``: how
     long a client that still sends is listened to after the last answer. ``least_bytes_per_s``: what
-    a client must send or take on the long run; see :class:`common.http.pace.Pace`.
+    a client must send or take on the long run; see :class:`common.http.pace.ClientPace`.
     """
 
     idle_s: float = limits.HTTP_IDLE_TIMEOUT_S
@@ -51,7 +51,7 @@ class Timeouts:
 
 
 @dataclass(slots=True)
-class Counts:
+class HttpFaultCounts:
     """What went wrong with connections, since the start; for metrics.
 
     ``slow_heads``, ``slow_bodies``, ``slow_readers``: cut because the client was too slow.
@@ -74,7 +74,7 @@ async def serve_http(
     clock: WallClock,
     max_connections: int = limits.MAX_HTTP_CONNECTIONS,
     timeouts: Timeouts | None = None,
-    counts: Counts | None = None,
+    counts: HttpFaultCounts | None = None,
     drain: trio.Event | None = None,
     secure: bool = False,
     wait_pressed: Callable[[], Awaitable[None]] | None = None,
@@ -101,7 +101,12 @@ async def serve_http(
             take nothing are cut sooner.
     """
     server = _Server(
-        handler, log, DateLine(clock), timeouts or Timeouts(), counts or Counts(), secure=secure
+        handler,
+        log,
+        DateLine(clock),
+        timeouts or Timeouts(),
+        counts or HttpFaultCounts(),
+        secure=secure,
     )
     places = trio.Semaphore(max_connections)
     try:
@@ -172,7 +177,7 @@ class _Server:
         log: Log,
         date: DateLine,
         timeouts: Timeouts,
-        counts: Counts,
+        counts: HttpFaultCounts,
         *,
         secure: bool,
     ) -> None:
@@ -242,7 +247,7 @@ class _Connection:
         self._input = Input(stream)
         self._has_idle_deadline = False
         timeouts = server.timeouts
-        self._sending = Pace(timeouts.send_s, timeouts.least_bytes_per_s)
+        self._sending = ClientPace(timeouts.send_s, timeouts.least_bytes_per_s)
         self._is_sending = False
         self.is_idle = True
         """No byte of a request has come since the last answer."""
@@ -313,11 +318,11 @@ class _Connection:
             self._input,
             head.length,
             expects_continue=head.expects_continue,
-            pace=Pace(server.timeouts.body_s, server.timeouts.least_bytes_per_s),
+            pace=ClientPace(server.timeouts.body_s, server.timeouts.least_bytes_per_s),
             on_slow=self._body_too_slow,
         )
         path, _, query = head.target.partition(b"?")
-        request = Request(
+        request = HttpRequest(
             head.method,
             head.target,
             path,
@@ -349,12 +354,12 @@ class _Connection:
     def _body_too_slow(self) -> None:
         self._server.counts.slow_bodies += 1
 
-    def _failed(self, error: Exception, head: Head) -> Response:
+    def _failed(self, error: Exception, head: Head) -> HttpResponse:
         self._server.log.error(
             "http_handler_failed", method=head.method, error=type(error).__name__, detail=str(error)
         )
         head.keep_alive = False
-        return Response(500)
+        return HttpResponse(500)
 
     async def _receive_head(self) -> Head | None:
         """The next request's head; None when the client closed between two requests.
@@ -407,7 +412,7 @@ class _Connection:
         self._give_up_in(self._server.timeouts.linger_s)
         await self._input.discard_all()
 
-    async def _respond(self, head: Head, response: Response) -> bool:
+    async def _respond(self, head: Head, response: HttpResponse) -> bool:
         """Send an answer.
 
         Returns:
@@ -445,7 +450,7 @@ class _Connection:
             self._server.log.error("http_body_close_failed", error=type(error).__name__)
 
     async def _respond_streaming(
-        self, head: Head, response: Response, body: AsyncIterator[Buffer]
+        self, head: Head, response: HttpResponse, body: AsyncIterator[Buffer]
     ) -> bool:
         sends_body = has_body(head.method, response.status)
         try:
@@ -526,7 +531,7 @@ def _sendable(parts: Sequence[Buffer]) -> Iterator[tuple[Sequence[Buffer], int]]
         yield together, gathered
 
 
-def _promised_length(response: Response) -> int | None:
+def _promised_length(response: HttpResponse) -> int | None:
     """What the handler's ``content-length`` says; None without one."""
     for name, value in response.headers:
         if name.lower() == b"content-length":

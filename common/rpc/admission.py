@@ -29,7 +29,7 @@ _STRANGERS_DIVISOR: Final = 16
 """... and a sixteenth for those of strangers."""
 
 
-class Share:
+class JointShare:
     """A part of one or several budgets, taken from all of them or from none."""
 
     __slots__ = ("_budgets",)
@@ -79,9 +79,9 @@ class Account:
         small = memory.small.total_bytes // 2
         large = max(LARGEST_REQUEST_BYTES, memory.large.total_bytes // 2)
         replies = max(limits.MAX_FRAME_PAYLOAD_BYTES, memory.replies.total_bytes * 3 // 4)
-        self.small = Share(ByteBudget(small), memory.small)
-        self.large = Share(ByteBudget(large), memory.large)
-        self.replies = Share(ByteBudget(replies), memory.replies)
+        self.small = JointShare(ByteBudget(small), memory.small)
+        self.large = JointShare(ByteBudget(large), memory.large)
+        self.replies = JointShare(ByteBudget(replies), memory.replies)
 
 
 class Memory:
@@ -100,8 +100,8 @@ class Memory:
         self.large = ByteBudget(half - small - strangers)
         self.strangers = ByteBudget(strangers)
         self.replies = ByteBudget(half)
-        self.strangers_share = Share(self.strangers)
-        self.strangers_replies = Share(self.replies)
+        self.strangers_share = JointShare(self.strangers)
+        self.strangers_replies = JointShare(self.replies)
         self._accounts: dict[Hashable, Account] = {}
 
     @property

@@ -14,7 +14,7 @@ import outcome
 import trio
 
 from common import limits
-from common.errors import AlvearyError, Outcome, PeerViolation, Unavailable
+from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Chance, Identity, Log, Network, Stream
 from common.rpc.outbox import Outbox, Turnstile
@@ -115,7 +115,7 @@ class PeerConnection:
         Raises:
             Unavailable: surely not carried out (``connection_lost``, ``call_timeout``), or the
                 peer says so.
-            Outcome: ``connection_lost`` or ``call_timeout``: perhaps carried out.
+            OutcomeUnknown: ``connection_lost`` or ``call_timeout``: perhaps carried out.
             AlvearyError: any other that the peer answers with.
         """
         deadline = trio.current_time() + timeout_s
@@ -203,7 +203,7 @@ class PeerConnection:
         for call_id, call in list(self._waiting.items()):
             if call.deadline <= now:
                 self.give_up(call_id)
-                call.answer(outcome.Error(Outcome("call_timeout", timeout_s=call.timeout_s)))
+                call.answer(outcome.Error(OutcomeUnknown("call_timeout", timeout_s=call.timeout_s)))
 
     def _look_after(self, now: float) -> None:
         """Probe a silent peer, give up a dead or an idle one."""
@@ -271,7 +271,7 @@ class PeerConnection:
         self._scope.cancel()
 
     async def close(self) -> None:
-        """Drop the connection; calls in flight end with Outcome ``connection_lost``."""
+        """Drop the connection; calls in flight end with OutcomeUnknown ``connection_lost``."""
         self._lose(Unavailable("connection_lost", cause="closed here"))
         with trio.CancelScope(shield=True):
             await self._stream.close()
@@ -357,7 +357,7 @@ class PeerConnection:
         self._lost = error
         facts = {"cause": str(error), "remote": self._stream.remote}
         for call in self._waiting.values():
-            kind = Outcome if self._outbox.was_taken(call.number) else Unavailable
+            kind = OutcomeUnknown if self._outbox.was_taken(call.number) else Unavailable
             call.answer(outcome.Error(kind("connection_lost", **facts)))
         self._waiting.clear()
         self._outbox.give_up()

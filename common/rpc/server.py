@@ -22,8 +22,8 @@ from common.rpc.admission import (
     CALL_OVERHEAD_BYTES,
     SMALL_FRAME_BYTES,
     Account,
+    JointShare,
     Memory,
-    Share,
 )
 from common.rpc.outbox import Outbox, Turnstile
 from common.rpc.protocol.connection import AnswererConnection
@@ -241,9 +241,9 @@ class _Call:
         call_id: int,
         request: Request,
         payload: memoryview,
-        share: Share,
+        share: JointShare,
         held_bytes: int,
-        replies: Share,
+        replies: JointShare,
     ) -> None:
         self.call_id = call_id
         self.request = request
@@ -274,7 +274,7 @@ class _ServerConnection:
         self._idle: list[trio.lowlevel.Task] = []
         self._workers = 0
         self._waking = False
-        self._charged: tuple[Share, int] | None = None
+        self._charged: tuple[JointShare, int] | None = None
         self._account: Account | None = None
         self._call_ended: trio.Event | None = None
         self._handshake = trio.CancelScope()

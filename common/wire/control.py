@@ -48,7 +48,7 @@ class Ready(Record):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """Why a call was not (or, for Outcome, perhaps not) carried out; also used by GOAWAY."""
+    """Why a call was not (or, for OutcomeUnknown, perhaps not) carried out; also used by GOAWAY."""
 
     wire_code: int
     reason: Annotated[str, Max(64)]

@@ -25,7 +25,7 @@ assert _PREFIX.size == limits.FRAME_PREFIX_BYTES
 _NO_PAYLOAD: Final = memoryview(b"")
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is. Numbers are for ever."""
 
     HELLO = 1
@@ -47,14 +47,14 @@ class FrameLimits:
 
 
 LIMITS: Final[Mapping[int, FrameLimits]] = {
-    Kind.HELLO: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.PROOF: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.READY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.REQUEST: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
-    Kind.REPLY: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
-    Kind.FAILURE: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
-    Kind.CANCEL: FrameLimits(0, 0),
-    Kind.GOAWAY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    FrameKind.HELLO: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    FrameKind.PROOF: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    FrameKind.READY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    FrameKind.REQUEST: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
+    FrameKind.REPLY: FrameLimits(limits.MAX_FRAME_HEADER_BYTES, limits.MAX_FRAME_PAYLOAD_BYTES),
+    FrameKind.FAILURE: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
+    FrameKind.CANCEL: FrameLimits(0, 0),
+    FrameKind.GOAWAY: FrameLimits(limits.MAX_CONTROL_HEADER_BYTES, 0),
 }
 
 
@@ -74,7 +74,7 @@ def encode_frame(
     """The parts of a frame, in the order to send them; payloads are not copied.
 
     Args:
-        kind: a :class:`Kind`.
+        kind: a :class:`FrameKind`.
         call_id: 0 for kinds that belong to no call, else 1..MAX_CALL_ID.
         header: packed header.
         payload: flat byte buffers, sent one after another. They must not change until sent.

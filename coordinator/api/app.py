@@ -33,14 +33,14 @@ from common.format.token import (
     invite_id_of,
 )
 from common.http.health import json_response, method_not_allowed
-from common.http.records import Request, Response
+from common.http.records import HttpRequest, HttpResponse
 from common.ports import Address, Entropy, Log, Store, WallClock
 from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.policy.history import Standing
 from coordinator.secrets import Keys
 from coordinator.store import cells, tenants
-from coordinator.store.history import WHAT_TO_DO, History
+from coordinator.store.history import WHAT_TO_DO, StoreHistory
 
 DEFAULT_INVITE_S: Final = 7 * 86400
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -61,7 +61,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ApiRoute:
     """One operation. ``path`` has ``{names}``; ``body`` its fields; ``success`` the status."""
 
     method: str
@@ -91,7 +91,7 @@ class Api:
         store: Store,
         membership: Membership,
         status: Status,
-        history: History,
+        history: StoreHistory,
         end_all_leases: Callable[[], Awaitable[None]],
         keys: Keys,
         clock: WallClock,
@@ -112,15 +112,15 @@ class Api:
         self._log = log
         self._swarm_name = swarm_name
         self._advertised = advertised
-        self.routes: tuple[Route, ...] = self._table()
+        self.routes: tuple[ApiRoute, ...] = self._table()
         self._patterns = [
             (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)), route)
             for route in self.routes
         ]
 
-    def _table(self) -> tuple[Route, ...]:
+    def _table(self) -> tuple[ApiRoute, ...]:
         return (
-            Route(
+            ApiRoute(
                 "POST",
                 "/v1/invites",
                 "Make a join token for new cells.",
@@ -133,8 +133,8 @@ class Api:
                 },
                 201,
             ),
-            Route("GET", "/v1/invites", "The open invitations.", self._list_invites, {}),
-            Route(
+            ApiRoute("GET", "/v1/invites", "The open invitations.", self._list_invites, {}),
+            ApiRoute(
                 "DELETE",
                 "/v1/invites/{invite_id}",
                 "Withdraw an invitation: nobody can join with its token any more.",
@@ -142,14 +142,14 @@ class Api:
                 {},
                 204,
             ),
-            Route(
+            ApiRoute(
                 "GET",
                 "/v1/gateway-token",
                 "Where the coordinator is and which key it has, as one word for a gateway.",
                 self._gateway_token,
                 {},
             ),
-            Route(
+            ApiRoute(
                 "POST",
                 "/v1/cells/{cell_id}/remove",
                 "Remove a cell that is gone or stolen: its key is refused from then on.",
@@ -160,9 +160,9 @@ class Api:
                     )
                 },
             ),
-            Route("GET", "/v1/status", "Cells, rings, space, what is missing.", self._tell, {}),
-            Route("GET", "/v1/tenants", "All tenants.", self._list_tenants, {}),
-            Route(
+            ApiRoute("GET", "/v1/status", "Cells, rings, space, what is missing.", self._tell, {}),
+            ApiRoute("GET", "/v1/tenants", "All tenants.", self._list_tenants, {}),
+            ApiRoute(
                 "POST",
                 "/v1/tenants",
                 "Make a tenant; its key stays with its gateways.",
@@ -174,7 +174,7 @@ class Api:
                 },
                 201,
             ),
-            Route(
+            ApiRoute(
                 "DELETE",
                 "/v1/tenants/{name}",
                 "Remove a tenant that owns no bucket: its key is good for nothing any more.",
@@ -182,8 +182,10 @@ class Api:
                 {},
                 204,
             ),
-            Route("GET", "/v1/tenants/{name}/keys", "A tenant's access keys.", self._list_keys, {}),
-            Route(
+            ApiRoute(
+                "GET", "/v1/tenants/{name}/keys", "A tenant's access keys.", self._list_keys, {}
+            ),
+            ApiRoute(
                 "POST",
                 "/v1/tenants/{name}/keys",
                 "Store an access key, sealed under the tenant key.",
@@ -194,7 +196,7 @@ class Api:
                 },
                 201,
             ),
-            Route(
+            ApiRoute(
                 "DELETE",
                 "/v1/tenants/{name}/keys/{access_key_id}",
                 "Revoke an access key; gateways forget it within seconds.",
@@ -202,7 +204,7 @@ class Api:
                 {},
                 204,
             ),
-            Route(
+            ApiRoute(
                 "POST",
                 "/v1/store/accept",
                 "Take this store for the one that counts: what it lacks is given up.",
@@ -210,10 +212,10 @@ class Api:
                 {},
                 when_behind=True,
             ),
-            Route("GET", "/v1/openapi.json", "This API, described.", self._describe, {}),
+            ApiRoute("GET", "/v1/openapi.json", "This API, described.", self._describe, {}),
         )
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer one request."""
         path = request.path.decode("latin-1")
         matches = [
@@ -230,12 +232,14 @@ class Api:
                 return await self._answer(request, match, route)
         return method_not_allowed(*sorted(route.method for _, route in matches))
 
-    def _is_operator(self, request: Request) -> bool:
+    def _is_operator(self, request: HttpRequest) -> bool:
         given = request.header(b"authorization") or b""
         wanted = b"Bearer " + self._keys.operator_token.encode("ascii")
         return hmac.compare_digest(given, wanted)
 
-    async def _answer(self, request: Request, match: re.Match[str], route: Route) -> Response:
+    async def _answer(
+        self, request: HttpRequest, match: re.Match[str], route: ApiRoute
+    ) -> HttpResponse:
         try:
             if (
                 route.method != "GET"
@@ -258,7 +262,7 @@ class Api:
             self._log.error("api_failed", path=route.path, error=str(error))
             return _error(500, error.reason, str(error))
         if answer is None:
-            return Response(route.success)
+            return HttpResponse(route.success)
         return json_response(route.success, answer)
 
     # --- the operations -------------------------------------------------------------------
@@ -405,7 +409,7 @@ _KINDS: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": b
 _BAD_REQUEST: Final = frozenset({"bad_value", "bad_json", "body_too_large", "body_too_short"})
 
 
-async def _read_body(request: Request, fields: Mapping[str, Field]) -> Json:
+async def _read_body(request: HttpRequest, fields: Mapping[str, Field]) -> Json:
     """The body's JSON object, its fields checked for presence and type.
 
     Raises:
@@ -448,14 +452,14 @@ def _hex(body: Json, name: str, length: int) -> bytes:
     return bytes.fromhex(value)
 
 
-def _error(status: int, reason: str, message: str) -> Response:
+def _error(status: int, reason: str, message: str) -> HttpResponse:
     response = json_response(status, {"error": reason, "message": message})
     if status == 401:
         response.headers.append((b"www-authenticate", b"Bearer"))
     return response
 
 
-def describe(routes: tuple[Route, ...]) -> Json:
+def describe(routes: tuple[ApiRoute, ...]) -> Json:
     """The OpenAPI 3.1 document of a table of routes."""
     paths: dict[str, Json] = {}
     for route in routes:

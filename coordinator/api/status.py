@@ -17,12 +17,12 @@ from common.ports import Address
 from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
-from coordinator.metrics import Metrics
+from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.history import Standing
 from coordinator.store import schema
 from coordinator.store.cells import Cell, CellState
 from coordinator.store.counts import count
-from coordinator.store.history import History
+from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
 from coordinator.store.rings import Ring
 from coordinator.store_health import WatchedStore
@@ -67,7 +67,7 @@ class Status:
         store: WatchedStore,
         membership: Membership,
         lease_book: LeaseBook,
-        history: History,
+        history: StoreHistory,
     ) -> None:
         self.gateways = Gateways(self.unwritable)
         self._name = name
@@ -211,7 +211,7 @@ class Status:
             "damage": self._store.damage,
         }
 
-    async def measure(self, metrics: Metrics) -> None:
+    async def measure(self, metrics: CoordinatorMetrics) -> None:
         """Bring the gauges up to date; those of a damaged store stay as they were."""
         metrics.store_damaged.set(bool(self._store.damage))
         metrics.store_writable.set(not self._store.read_only_reason)

@@ -29,7 +29,7 @@ from coordinator.membership import Membership
 from coordinator.policy.history import Standing
 from coordinator.store import cells, segments
 from coordinator.store.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
-from coordinator.store.history import History
+from coordinator.store.history import StoreHistory
 from coordinator.store.order_time import OrderTime
 
 _HEARTBEATS: Final = "heartbeats"
@@ -47,7 +47,7 @@ class CellHandlers:
         self,
         store: Store,
         membership: Membership,
-        history: History,
+        history: StoreHistory,
         deletes: Queue,
         order_time: OrderTime,
         clock: WallClock,

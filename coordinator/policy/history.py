@@ -27,7 +27,7 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CoordinatorRun:
     """A start of a coordinator on this store. ``begun``: the transaction that noted it."""
 
     run: int
@@ -43,7 +43,7 @@ class Past:
         accepted: runs whose loss an operator has accepted.
     """
 
-    def __init__(self, runs: Iterable[Run], accepted: Collection[bytes]) -> None:
+    def __init__(self, runs: Iterable[CoordinatorRun], accepted: Collection[bytes]) -> None:
         self.runs = tuple(runs)
         self.accepted = frozenset(accepted)
         self._begun = {each.run: each.begun for each in self.runs}

@@ -13,7 +13,7 @@ from coordinator.store import dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class StoreCounts:
     """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
     ``segments_lost``: those that lack so many that they can be read no more."""
 
@@ -54,7 +54,7 @@ def _count_lost(sql: Sql) -> int:
     return int(lost)
 
 
-def count(sql: Sql) -> Counts:
+def count(sql: Sql) -> StoreCounts:
     """Read the numbers."""
     missing, at_risk = sql.execute(
         "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
@@ -64,7 +64,7 @@ def count(sql: Sql) -> Counts:
     number, objects, size = sql.execute(
         "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
     ).fetchone()
-    return Counts(
+    return StoreCounts(
         missing,
         at_risk,
         _count_lost(sql),

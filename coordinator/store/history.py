@@ -19,7 +19,7 @@ from common import limits
 from common.crypto import positions
 from common.crypto.positions import Position
 from common.ports import Log, Sql, Store, WallClock
-from coordinator.policy.history import Past, Run, Standing, judge
+from coordinator.policy.history import CoordinatorRun, Past, Standing, judge
 from coordinator.store.schema import counter_value, next_number
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Kept:
         self.commit = counter_value(sql, "commit")
         self.last_lease = counter_value(sql, "lease")
         self.runs = [
-            Run(run, run_id, begun)
+            CoordinatorRun(run, run_id, begun)
             for run, run_id, begun in sql.execute(
                 "SELECT run, run_id, begun FROM runs ORDER BY run"
             )
@@ -53,7 +53,7 @@ class Kept:
         self.told = {run_id: position for run_id, position, accepted in rows if not accepted}
 
 
-class History:
+class StoreHistory:
     """The store's history as this process knows it.
 
     Args:
@@ -92,7 +92,7 @@ class History:
         self._changed = trio.Event()
         self._note(kept.told.values())
 
-    def begun(self, run: Run) -> None:
+    def begun(self, run: CoordinatorRun) -> None:
         """The run of this process is durable."""
         self.commit = run.begun
         self._past = Past([*self._past.runs, run], self._past.accepted)
@@ -244,7 +244,7 @@ class NumberedStore:
         history: learns of each transaction; its run is begun before the first.
     """
 
-    def __init__(self, store: Store, history: History, clock: WallClock) -> None:
+    def __init__(self, store: Store, history: StoreHistory, clock: WallClock) -> None:
         self._store = store
         self._history = history
         self._clock = clock
@@ -261,13 +261,13 @@ class NumberedStore:
                 return
             run_id, now_ms = self._history.run_id, int(self._clock.now() * 1000)
 
-            def begin(sql: Sql) -> Run:
+            def begin(sql: Sql) -> CoordinatorRun:
                 begun = next_number(sql, "commit")
                 number = sql.execute(
                     "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?) RETURNING run",
                     (run_id, begun, now_ms),
                 ).fetchone()[0]
-                return Run(number, run_id, begun)
+                return CoordinatorRun(number, run_id, begun)
 
             self._history.begun(await self._store.transact(begin))
 

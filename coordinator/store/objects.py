@@ -222,7 +222,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundVersion:
     """A version that was looked up, with what of its data was asked for."""
 
     bucket_id: BucketId
@@ -235,7 +235,7 @@ class Found:
     stored: tuple[Stored, ...] = ()
 
 
-def get(sql: Sql, tenant: int, request: ObjectGet) -> Found:
+def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
     """Look up a version, and the pages and segments of a range of it.
 
     Raises:
@@ -269,7 +269,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> Found:
     if request.want_places and request.first <= last:
         pages = _pages(sql, sequence, request.first, last)
         stored = _stored(sql, _needed(pages, request.first, last))
-    return Found(
+    return FoundVersion(
         bucket.bucket_id,
         VersionId(version_id),
         sequence,

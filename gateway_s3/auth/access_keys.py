@@ -15,7 +15,7 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import Corrupt, NotFound, Outcome, Unavailable
+from common.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable
 from common.format.manifest import open_access_key
 from common.ids import TenantId
 from common.ports import Log
@@ -67,7 +67,7 @@ class _Asking:
 
     done: trio.Event = field(default_factory=trio.Event)
     credential: Credential | None = None
-    failure: Unavailable | Outcome | None = None
+    failure: Unavailable | OutcomeUnknown | None = None
 
 
 class AccessKeys:
@@ -116,7 +116,7 @@ class AccessKeys:
             with trio.move_on_after(REFRESH_PATIENCE_S if age_s < STALE_S else math.inf):
                 return await self._learn(access_key_id)
             return known.credential
-        except (Unavailable, Outcome):
+        except (Unavailable, OutcomeUnknown):
             if age_s < STALE_S:
                 return known.credential
             raise
@@ -137,7 +137,7 @@ class AccessKeys:
         asking = self._asking[access_key_id] = _Asking()
         try:
             asking.credential = await self._learn(access_key_id)
-        except (Unavailable, Outcome) as error:
+        except (Unavailable, OutcomeUnknown) as error:
             asking.failure = error
             raise
         finally:

@@ -5,7 +5,7 @@ Source: docs/s3-compatibility.md, "Authentication"; docs/threat-model.md.
 
 from __future__ import annotations
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ports import WallClock
 from gateway_s3.auth.access_keys import AccessKeys, Credential
 from gateway_s3.auth.sigv2 import (
@@ -27,7 +27,7 @@ from gateway_s3.request.router import Route
 
 
 async def authenticate(
-    request: Request,
+    request: HttpRequest,
     routed: Route,
     *,
     keys: AccessKeys,

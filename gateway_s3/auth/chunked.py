@@ -16,7 +16,7 @@ import re
 from typing import Final, NoReturn
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import EMPTY_SHA256, Payload, Verified
@@ -30,7 +30,7 @@ _TRAILER_SIGNATURE: Final = "x-amz-trailer-signature"
 _LINE, _DATA, _DATA_END, _TAIL, _BROKEN = range(5)
 
 
-def payload_bytes(request: Request, payload: Payload) -> int:
+def payload_bytes(request: HttpRequest, payload: Payload) -> int:
     """How many bytes of content a request promises, after decoding.
 
     Raises:
@@ -58,7 +58,7 @@ def payload_bytes(request: Request, payload: Payload) -> int:
     return size
 
 
-def announced_trailers(request: Request, payload: Payload) -> frozenset[str]:
+def announced_trailers(request: HttpRequest, payload: Payload) -> frozenset[str]:
     """The names of the trailer fields that a request announces, in lower case.
 
     Raises:

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Final
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import (
     ACCESS_KEY_ID,
@@ -84,7 +84,7 @@ class ClaimV2:
     payload_sha256: bytes | None
 
 
-def form_of(request: Request, query: Query) -> Form | None:
+def form_of(request: HttpRequest, query: Query) -> Form | None:
     """Return where a request has its Version 2 signature; None: it has none, or is one for
     :mod:`gateway_s3.auth.sigv4` to judge.
 
@@ -108,7 +108,7 @@ def accepted(form: Form, allowed: SignatureV2) -> bool:
     return allowed is SignatureV2.ALL or (allowed is SignatureV2.PRESIGNED and form is Form.QUERY)
 
 
-def parse_v2(request: Request, query: Query, form: Form, bucket_of_host: str) -> ClaimV2:
+def parse_v2(request: HttpRequest, query: Query, form: Form, bucket_of_host: str) -> ClaimV2:
     """Read who claims to have signed a request, and what exactly.
 
     Args:
@@ -256,7 +256,7 @@ def _credential(authorization: str) -> tuple[str, str]:
 
 
 def _strings_to_sign(
-    request: Request, query: Query, headers: HeaderValues, date: str, bucket_of_host: str
+    request: HttpRequest, query: Query, headers: HeaderValues, date: str, bucket_of_host: str
 ) -> tuple[bytes, ...]:
     amz = {
         name.encode("latin-1"): b",".join(value.strip() for value in values)

@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 from urllib.parse import quote_from_bytes
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.request.numbers import parse_number
@@ -122,7 +122,7 @@ class Verified:
     presigned: bool
 
 
-def parse_authorization(request: Request, *, region: str) -> Claim:
+def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
     """Read who claims to have signed a request, and what exactly.
 
     Args:
@@ -239,7 +239,7 @@ class HeaderValues:
 
     __slots__ = ("values",)
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: HttpRequest) -> None:
         self.values: dict[str, list[bytes]] = {}
         for raw_name, value in request.headers:
             self.values.setdefault(raw_name.decode("latin-1"), []).append(value)
@@ -283,7 +283,7 @@ def unsupported_mechanism() -> S3Error:
     )
 
 
-def _parse_header(request: Request, headers: HeaderValues, query: Query, region: str) -> Claim:
+def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, region: str) -> Claim:
     value = headers.get("authorization") or ""
     mechanism, _, rest = value.partition(" ")
     if mechanism == "AWS":
@@ -327,7 +327,9 @@ def _parse_header(request: Request, headers: HeaderValues, query: Query, region:
     )
 
 
-def _parse_presigned(request: Request, headers: HeaderValues, query: Query, region: str) -> Claim:
+def _parse_presigned(
+    request: HttpRequest, headers: HeaderValues, query: Query, region: str
+) -> Claim:
     code = errors.AUTHORIZATION_QUERY_PARAMETERS_ERROR
     parts: dict[str, str] = {}
     for name in _PRESIGN_PARTS:
@@ -526,7 +528,7 @@ def parse_payload(declared: str) -> tuple[Payload, bytes | None]:
 
 
 def _canonical_request(
-    request: Request, query: Query, headers: HeaderValues, signed: list[str], payload: str
+    request: HttpRequest, query: Query, headers: HeaderValues, signed: list[str], payload: str
 ) -> bytes:
     lines = [request.method.encode("ascii"), _canonical_path(request.path), _canonical_query(query)]
     for name in signed:

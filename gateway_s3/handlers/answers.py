@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 
 from common.format.objects import Checksum
-from common.http.records import Headers, Response
+from common.http.records import Headers, HttpResponse
 from gateway_s3.request.checksums import Algorithm, Type
 from gateway_s3.xml.write import CONTENT_TYPE
 
@@ -44,9 +44,9 @@ def checksum_headers(checksum: Checksum | None) -> Headers:
     ]
 
 
-def xml_response(document: bytes, headers: Headers | None = None) -> Response:
+def xml_response(document: bytes, headers: Headers | None = None) -> HttpResponse:
     """200 with a document."""
-    return Response(200, [(b"content-type", CONTENT_TYPE), *(headers or ())], document)
+    return HttpResponse(200, [(b"content-type", CONTENT_TYPE), *(headers or ())], document)
 
 
 def type_text(composite: bool) -> str:

@@ -11,10 +11,10 @@ from typing import Final
 import trio
 
 from common import limits
-from common.errors import NotFound, Outcome, Refused
+from common.errors import NotFound, OutcomeUnknown, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket
-from common.http.records import Response
+from common.http.records import HttpResponse
 from common.wire.messages.buckets import (
     FIRST_REVISION,
     BucketCreate,
@@ -36,7 +36,7 @@ from gateway_s3.xml.read import parse_create_bucket
 DEFAULT_REGION: Final = "us-east-1"
 
 
-async def create_bucket(backend: Backend, call: Call) -> Response:
+async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
     check_bucket_name(call.bucket)
     await _check_host(backend, call)
@@ -63,12 +63,12 @@ async def create_bucket(backend: Backend, call: Call) -> Response:
         if backend.region != DEFAULT_REGION:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
         await backend.buckets.record_of(tenant, call.bucket)
-    except Outcome:
+    except OutcomeUnknown:
         # It may be there by now; that it is, is all that was asked for.
         await backend.buckets.record_of(tenant, call.bucket)
     else:
         backend.buckets.remember(tenant, call.bucket, bucket_id)
-    return Response(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
+    return HttpResponse(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
 
 
 async def _check_host(backend: Backend, call: Call) -> None:
@@ -94,40 +94,40 @@ async def _check_host(backend: Backend, call: Call) -> None:
         )
 
 
-async def head_bucket(backend: Backend, call: Call) -> Response:
+async def head_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Say that a bucket is there, and where."""
     await backend.buckets.record_of(call.tenant, call.bucket)
-    return Response(200, [(b"x-amz-bucket-region", backend.region.encode("ascii"))])
+    return HttpResponse(200, [(b"x-amz-bucket-region", backend.region.encode("ascii"))])
 
 
-async def delete_bucket(backend: Backend, call: Call) -> Response:
+async def delete_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Remove an empty bucket."""
     await _check_host(backend, call)
     backend.buckets.forget(call.tenant, call.bucket)
     try:
         await backend.directory.call(BucketDelete(call.tenant.tenant_id, call.bucket))
-    except Outcome:
+    except OutcomeUnknown:
         try:
             await backend.buckets.record_of(call.tenant, call.bucket)
         except NotFound:
-            return Response(204)
+            return HttpResponse(204)
         raise
-    return Response(204)
+    return HttpResponse(204)
 
 
-async def get_location(backend: Backend, call: Call) -> Response:
+async def get_location(backend: Backend, call: Call) -> HttpResponse:
     """Say the bucket's region."""
     await backend.buckets.record_of(call.tenant, call.bucket)
     return xml_response(write.location(backend.region))
 
 
-async def get_versioning(backend: Backend, call: Call) -> Response:
+async def get_versioning(backend: Backend, call: Call) -> HttpResponse:
     """Say that versioning was never enabled."""
     await backend.buckets.record_of(call.tenant, call.bucket)
     return xml_response(write.versioning())
 
 
-async def list_buckets(backend: Backend, call: Call) -> Response:
+async def list_buckets(backend: Backend, call: Call) -> HttpResponse:
     """List the tenant's buckets."""
     params = list_buckets_params(call.query)
     limit = limits.MAX_BUCKETS_LISTED if params.limit is None else params.limit

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
-from common.http.records import Response
+from common.http.records import HttpResponse
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.commits import NewObject, commit_object
@@ -25,15 +25,15 @@ from gateway_s3.copying import (
 )
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, xml_response
-from gateway_s3.lookup import Found
+from gateway_s3.lookup import FoundObject
 from gateway_s3.request.checksums import Algorithm, encode, parse_algorithm
 from gateway_s3.request.conditions import WriteCondition, write_condition
 from gateway_s3.request.copy_source import CopySource
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.ranges import Span, parse_copy_range
 from gateway_s3.uploads import (
+    MultipartUpload,
     PartContent,
-    Upload,
     commit_part,
     find_upload,
     parse_part_number,
@@ -45,7 +45,7 @@ _ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
 """A copy onto itself that gives one of these sets it, even to what it is already."""
 
 
-async def copy_object(backend: Backend, call: Call) -> Response:
+async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     """Make an object that shares another's bytes, with its metadata or with new."""
     await backend.buckets.id_of(call.tenant, call.bucket)
     source = source_of(call)
@@ -67,7 +67,7 @@ async def copy_object(backend: Backend, call: Call) -> Response:
             "encryption attributes.",
         )
 
-    async def use(found: Found) -> ObjectMetadata:
+    async def use(found: FoundObject) -> ObjectMetadata:
         return await _copy(backend, call, source, found, condition, replace, algorithm)
 
     metadata = await from_source(backend, call, source, use)
@@ -86,7 +86,7 @@ async def _copy(
     backend: Backend,
     call: Call,
     source: CopySource,
-    found: Found,
+    found: FoundObject,
     condition: WriteCondition,
     replace: bool,
     algorithm: Algorithm | None,
@@ -115,14 +115,14 @@ async def _copy(
     return metadata
 
 
-async def upload_part_copy(backend: Backend, call: Call) -> Response:
+async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     """Make a part of an upload that shares bytes of an object."""
     number = parse_part_number(call.query.get("partNumber"))
     await backend.buckets.id_of(call.tenant, call.bucket)
     source = source_of(call)
     upload = await find_upload(backend, call)
 
-    async def use(found: Found) -> PartContent:
+    async def use(found: FoundObject) -> PartContent:
         content = await _part_of(backend, call, source, found, upload)
         await commit_part(backend, call, upload, number, content)
         return content
@@ -139,7 +139,7 @@ async def upload_part_copy(backend: Backend, call: Call) -> Response:
 
 
 async def _part_of(
-    backend: Backend, call: Call, source: CopySource, found: Found, upload: Upload
+    backend: Backend, call: Call, source: CopySource, found: FoundObject, upload: MultipartUpload
 ) -> PartContent:
     header = call.request.header(b"x-amz-copy-source-range")
     size = found.manifest.size

@@ -17,7 +17,7 @@ from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import open_summary
 from common.format.objects import unpack_summary
-from common.http.records import Response
+from common.http.records import HttpResponse
 from common.ids import BucketId
 from common.wire.messages.multipart import Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
@@ -40,7 +40,7 @@ from gateway_s3.xml import write
 class _Listed:
     """A page of a listing. ``last``: the name or prefix it ends with."""
 
-    rows: list[write.ObjectRow] = field(default_factory=list)
+    rows: list[write.ObjectElement] = field(default_factory=list)
     prefixes: list[bytes] = field(default_factory=list)
     truncated: bool = False
     last: bytes = b""
@@ -84,11 +84,11 @@ async def _list(
 
 def _row(
     backend: Backend, tenant: TenantKey, bucket_id: BucketId, row: ListedObject
-) -> write.ObjectRow:
+) -> write.ObjectElement:
     summary = unpack_summary(open_summary(tenant, bucket_id, row.name, row.version_id, row.summary))
     if row.size != summary.size:
         raise Corrupt("size_mismatch", size=row.size)
-    return write.ObjectRow(
+    return write.ObjectElement(
         backend.names.decode(row.name),
         summary.modified_ms,
         summary.etag,
@@ -98,7 +98,7 @@ def _row(
     )
 
 
-async def list_objects(backend: Backend, call: Call) -> Response:
+async def list_objects(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, version 1: continued by the client with ``marker``."""
     params = list_objects_params(call.query)
     listed = await _list(backend, call, params.prefix, params.delimiter, params.after, params.limit)
@@ -114,7 +114,7 @@ async def list_objects(backend: Backend, call: Call) -> Response:
     return xml_response(document)
 
 
-async def list_objects_v2(backend: Backend, call: Call) -> Response:
+async def list_objects_v2(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, version 2: continued with an opaque token."""
     params = list_objects_v2_params(call.query)
     listed = await _list(backend, call, params.prefix, params.delimiter, params.after, params.limit)
@@ -129,7 +129,7 @@ async def list_objects_v2(backend: Backend, call: Call) -> Response:
     return xml_response(document)
 
 
-async def list_versions(backend: Backend, call: Call) -> Response:
+async def list_versions(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, each with its one version."""
     params = list_versions_params(call.query)
     listed = await _list(backend, call, params.prefix, params.delimiter, params.after, params.limit)
@@ -145,7 +145,7 @@ async def list_versions(backend: Backend, call: Call) -> Response:
     return xml_response(document)
 
 
-async def list_uploads(backend: Backend, call: Call) -> Response:
+async def list_uploads(backend: Backend, call: Call) -> HttpResponse:
     """List the uploads in progress of a bucket."""
     params = list_uploads_params(call.query)
     after_upload = b""
@@ -155,7 +155,7 @@ async def list_uploads(backend: Backend, call: Call) -> Response:
         except S3Error:
             raise invalid("upload-id-marker", params.after_upload) from None
     names = backend.names
-    rows: list[write.UploadRow] = []
+    rows: list[write.UploadElement] = []
     prefixes: list[bytes] = []
     after = names.encode(params.after)
     while True:
@@ -172,7 +172,7 @@ async def list_uploads(backend: Backend, call: Call) -> Response:
             )
         )
         rows += [
-            write.UploadRow(
+            write.UploadElement(
                 names.decode(row.name), upload_id_text(row.upload_id), begun_ms(row.upload_id)
             )
             for row in reply.uploads

@@ -12,7 +12,7 @@ from common import limits
 from common.errors import NotFound, Refused
 from common.format.manifest import seal_manifest, seal_summary, seal_upload
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo, summary_of
-from common.http.records import Response
+from common.http.records import HttpResponse
 from common.ids import BucketId
 from common.wire.messages.multipart import ChosenPart, UploadAbort, UploadComplete, UploadCreate
 from common.wire.messages.objects import Committed, Condition
@@ -31,9 +31,9 @@ from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.listing_params import list_parts_params
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.uploads import (
+    MultipartUpload,
     Part,
     PartContent,
-    Upload,
     commit_part,
     find_upload,
     list_parts_after,
@@ -49,7 +49,7 @@ _UPLOAD_IS_GONE: Final = frozenset({"no_such_upload", "version_exists"})
 _CONDITION_CODES: Final = (errors.PRECONDITION_FAILED, errors.CONDITIONAL_REQUEST_CONFLICT)
 
 
-async def create_upload(backend: Backend, call: Call) -> Response:
+async def create_upload(backend: Backend, call: Call) -> HttpResponse:
     """Begin an upload: its headers and metadata are the object's."""
     request = call.request
     asked = upload_checksum(
@@ -92,7 +92,7 @@ async def create_upload(backend: Backend, call: Call) -> Response:
     return xml_response(document, headers)
 
 
-async def upload_part(backend: Backend, call: Call) -> Response:
+async def upload_part(backend: Backend, call: Call) -> HttpResponse:
     """Store a body as a part of an upload."""
     number = parse_part_number(call.query.get("partNumber"))
     upload = await find_upload(backend, call)
@@ -104,7 +104,7 @@ async def upload_part(backend: Backend, call: Call) -> Response:
         required=upload.info.composite,
     )
     tenant = call.tenant
-    written = await body.ingest(backend.workers, backend.crowd).through(
+    written = await body.ingest(backend.workers, backend.backlog).through(
         lambda receive: backend.swarm.write(tenant, receive, body.size)
     )
     backend.metrics.received_bytes.inc(body.size)
@@ -121,10 +121,10 @@ async def upload_part(backend: Backend, call: Call) -> Response:
 
     await commit_or_abandon(backend, tenant, written, commit)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
-    return Response(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
+    return HttpResponse(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
 
 
-async def list_parts(backend: Backend, call: Call) -> Response:
+async def list_parts(backend: Backend, call: Call) -> HttpResponse:
     """Show the parts that an upload has."""
     params = list_parts_params(call.query)
     upload = await find_upload(backend, call)
@@ -141,7 +141,7 @@ async def list_parts(backend: Backend, call: Call) -> Response:
             after = found[-1].row.part_number
         truncated = more
     rows = [
-        write.PartRow(
+        write.PartElement(
             part.row.part_number,
             part.metadata.modified_ms,
             part.etag,
@@ -166,16 +166,16 @@ async def list_parts(backend: Backend, call: Call) -> Response:
     return xml_response(document)
 
 
-async def abort_upload(backend: Backend, call: Call) -> Response:
+async def abort_upload(backend: Backend, call: Call) -> HttpResponse:
     """Drop an upload and what it has."""
     upload_id = await named_upload(backend, call)
     await backend.directory.call(
         UploadAbort(call.tenant.tenant_id, call.bucket, call.name, upload_id)
     )
-    return Response(204)
+    return HttpResponse(204)
 
 
-async def complete_upload(backend: Backend, call: Call) -> Response:
+async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
     """Make the object of the parts that the request names. Completing again, before or after
     another such request was carried out, says the same."""
     condition = write_condition(call.request)
@@ -245,7 +245,7 @@ def _under(request: UploadComplete, condition: Condition) -> UploadComplete:
     )
 
 
-async def _all_parts(backend: Backend, call: Call, upload: Upload) -> dict[int, Part]:
+async def _all_parts(backend: Backend, call: Call, upload: MultipartUpload) -> dict[int, Part]:
     parts: dict[int, Part] = {}
     more = True
     after = 0
@@ -257,7 +257,7 @@ async def _all_parts(backend: Backend, call: Call, upload: Upload) -> dict[int, 
     return parts
 
 
-def _check_whole(call: Call, upload: Upload, size: int, checksum: Checksum | None) -> None:
+def _check_whole(call: Call, upload: MultipartUpload, size: int, checksum: Checksum | None) -> None:
     """Hold the object against what the request's headers say of it.
 
     Raises:
@@ -309,7 +309,7 @@ async def _completed_before(
     return found.metadata if is_made_of(found.metadata, wanted) else None
 
 
-def _completed(call: Call, metadata: ObjectMetadata) -> Response:
+def _completed(call: Call, metadata: ObjectMetadata) -> HttpResponse:
     checksum = metadata.checksum
     host = (call.request.header(b"host") or b"").decode("latin-1")
     path = call.request.path.decode("latin-1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from common.errors import NotFound, Refused
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
-from common.http.records import Response
+from common.http.records import HttpResponse
 from common.ids import VersionId
 from common.wire.messages.objects import Committed, Condition, Deleted, DeleteItem, ObjectsDelete
 from gateway_s3.backend import Backend, Call
@@ -30,7 +30,7 @@ from gateway_s3.xml.read import DeleteTarget, parse_delete
 from gateway_s3.xml.write import DeleteFailure, deleted
 
 
-async def put_object(backend: Backend, call: Call) -> Response:
+async def put_object(backend: Backend, call: Call) -> HttpResponse:
     """Store a body as the new version of its key; acknowledged when durable and committed."""
     request = call.request
     condition = write_condition(request)
@@ -39,7 +39,7 @@ async def put_object(backend: Backend, call: Call) -> Response:
     body = IncomingBody(request, call.verified)
     tenant = call.tenant
     await backend.buckets.id_of(tenant, call.bucket)
-    written = await body.ingest(backend.workers, backend.crowd).through(
+    written = await body.ingest(backend.workers, backend.backlog).through(
         lambda receive: backend.swarm.write(tenant, receive, body.size)
     )
     backend.metrics.received_bytes.inc(body.size)
@@ -57,10 +57,10 @@ async def put_object(backend: Backend, call: Call) -> Response:
         return await commit_object(backend, tenant, call.bucket, call.name, new, condition)
 
     await commit_or_abandon(backend, tenant, written, commit)
-    return Response(200, [etag_header(etag), *checksum_headers(checksum)])
+    return HttpResponse(200, [etag_header(etag), *checksum_headers(checksum)])
 
 
-async def delete_object(backend: Backend, call: Call) -> Response:
+async def delete_object(backend: Backend, call: Call) -> HttpResponse:
     """Remove a key; 204 also when there is nothing of that name."""
     condition = write_condition(call.request)
     tenant = call.tenant
@@ -76,10 +76,10 @@ async def delete_object(backend: Backend, call: Call) -> Response:
             raise Refused(result.reason)
 
     await under_condition(backend, tenant, call.bucket, call.name, condition, attempt)
-    return Response(204)
+    return HttpResponse(204)
 
 
-async def delete_objects(backend: Backend, call: Call) -> Response:
+async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
     """Remove up to 1,000 keys; each has its own result."""
     asked = await read_document(backend, call, parse_delete, must_vouch=True)
     # A bucket that is not there fails the whole request, whatever the keys are.

@@ -23,13 +23,13 @@ from common.format.objects import (
     part_count,
     part_spans,
 )
-from common.http.records import Headers, Response
+from common.http.records import Headers, HttpResponse
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
-from gateway_s3.lookup import Found, find_object
+from gateway_s3.lookup import FoundObject, find_object
 from gateway_s3.request.checksums import Algorithm, encode
 from gateway_s3.request.conditions import Decision, range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
@@ -49,7 +49,7 @@ class _Part:
     part: PartSpan | None = None
 
 
-async def get_object(backend: Backend, call: Call) -> Response:
+async def get_object(backend: Backend, call: Call) -> HttpResponse:
     """Answer with an object's bytes, or a range of them. A version that was replaced or deleted and
     purged before its first byte could be had says nothing of the object: it is looked up again.
 
@@ -74,13 +74,13 @@ async def get_object(backend: Backend, call: Call) -> Response:
 
 
 async def _answer(
-    backend: Backend, call: Call, found: Found, guess: Span | None, part: _Part
-) -> Response:
+    backend: Backend, call: Call, found: FoundObject, guess: Span | None, part: _Part
+) -> HttpResponse:
     size = found.manifest.size
     span = part.span or Span(0, size - 1)
     status, headers = _head(call, found, part)
     if not span.length:
-        return Response(status, headers)
+        return HttpResponse(status, headers)
     if guess is None or span.first != guess.first or span.last != min(guess.last, size - 1):
         found = await find_object(
             backend,
@@ -103,11 +103,11 @@ async def _answer(
         whole = bytes(first)
         await body.aclose()
         backend.metrics.sent_bytes.inc(len(whole))
-        return Response(status, headers, whole)
-    return Response(status, headers, body)
+        return HttpResponse(status, headers, whole)
+    return HttpResponse(status, headers, body)
 
 
-async def head_object(backend: Backend, call: Call) -> Response:
+async def head_object(backend: Backend, call: Call) -> HttpResponse:
     """Answer with what GetObject would say of the object, without its bytes."""
     header = call.request.header(b"range")
     number = _part_number(call, header)
@@ -116,7 +116,7 @@ async def head_object(backend: Backend, call: Call) -> Response:
     if refusal is not None:
         return refusal
     status, headers = _head(call, found, _wanted(call, found, header, number))
-    return Response(status, headers)
+    return HttpResponse(status, headers)
 
 
 class ObjectBody:
@@ -192,7 +192,7 @@ def _guess(header: bytes | None) -> Span | None:
     return None if asked.suffix is not None else asked.of(_END + 1)
 
 
-def _decide(call: Call, found: Found) -> Response | None:
+def _decide(call: Call, found: FoundObject) -> HttpResponse | None:
     """The answer to a condition that does not hold; None: go on.
 
     Raises:
@@ -208,11 +208,11 @@ def _decide(call: Call, found: Found) -> Response | None:
             for name, value in shown_content(paired(found.metadata.headers))
             if name in {b"cache-control", b"expires"}
         ]
-        return Response(304, [*_identity(found), *kept])
+        return HttpResponse(304, [*_identity(found), *kept])
     return None
 
 
-def _wanted(call: Call, found: Found, header: bytes | None, number: int | None) -> _Part:
+def _wanted(call: Call, found: FoundObject, header: bytes | None, number: int | None) -> _Part:
     size = found.manifest.size
     if number is None:
         if header is None or not range_applies(call.request, found.metadata.etag, found.modified_s):
@@ -229,14 +229,14 @@ def _wanted(call: Call, found: Found, header: bytes | None, number: int | None) 
     raise S3Error(errors.INVALID_PART_NUMBER)
 
 
-def _identity(found: Found) -> Headers:
+def _identity(found: FoundObject) -> Headers:
     return [
         (b"last-modified", http_date(found.modified_s)),
         etag_header(found.metadata.etag),
     ]
 
 
-def _head(call: Call, found: Found, part: _Part) -> tuple[int, Headers]:
+def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
     """Status and headers of the answer to a GET or HEAD."""
     metadata = found.metadata
     size = found.manifest.size

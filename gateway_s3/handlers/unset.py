@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
-from common.http.records import Response
+from common.http.records import HttpResponse
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
@@ -24,7 +24,7 @@ from gateway_s3.request.operations import BY_NAME, Scope
 from gateway_s3.xml.read import Tree, parse_configuration
 from gateway_s3.xml.write import access_control, configuration
 
-Handle: TypeAlias = Callable[[Backend, Call], Awaitable[Response]]
+Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
 _FLAGS: Final = (
     "BlockPublicAcls",
@@ -131,28 +131,28 @@ async def _check_resource(backend: Backend, call: Call) -> None:
         await backend.buckets.record_of(call.tenant, call.bucket)
 
 
-async def _get_default(backend: Backend, call: Call) -> Response:
+async def _get_default(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     return xml_response(configuration(_DOCUMENTS[call.route.operation.name]))
 
 
-async def _say_absent(backend: Backend, call: Call) -> Response:
+async def _say_absent(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     facts = {} if call.route.operation.scope is Scope.OBJECT else {"BucketName": call.bucket}
     raise S3Error(_ABSENT[call.route.operation.name], **facts)
 
 
-async def _get_lock(backend: Backend, call: Call) -> Response:
+async def _get_lock(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     raise S3Error(errors.INVALID_REQUEST, "Bucket is missing Object Lock Configuration")
 
 
-async def _delete_nothing(backend: Backend, call: Call) -> Response:
+async def _delete_nothing(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
-    return Response(204)
+    return HttpResponse(204)
 
 
-async def _put_same(backend: Backend, call: Call) -> Response:
+async def _put_same(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     name = call.route.operation.name
     accepted = _WRITES[name]
@@ -160,7 +160,7 @@ async def _put_same(backend: Backend, call: Call) -> Response:
         backend, call, lambda document: parse_configuration(document, accepted[0].name)
     )
     _check_same(call, asked, accepted)
-    return Response(200)
+    return HttpResponse(200)
 
 
 def _check_same(call: Call, asked: Tree, accepted: tuple[Tree, ...]) -> None:
@@ -168,12 +168,12 @@ def _check_same(call: Call, asked: Tree, accepted: tuple[Tree, ...]) -> None:
         raise S3Error(errors.NOT_IMPLEMENTED, Operation=call.route.operation.name)
 
 
-async def _get_acl(backend: Backend, call: Call) -> Response:
+async def _get_acl(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     return xml_response(access_control(call.tenant.tenant_id.hex()))
 
 
-async def _put_acl(backend: Backend, call: Call) -> Response:
+async def _put_acl(backend: Backend, call: Call) -> HttpResponse:
     """Carry out only what gives the owner everything and others nothing. Canned ACLs that give
     more, and grants, were refused with the headers."""
     await _check_resource(backend, call)
@@ -194,7 +194,7 @@ async def _put_acl(backend: Backend, call: Call) -> Response:
                 MissingHeaderName="x-amz-acl",
             )
         _check_same(call, asked, (own,))
-    return Response(200)
+    return HttpResponse(200)
 
 
 def _own_acl(owner_id: str) -> Tree:

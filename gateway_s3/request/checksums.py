@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeAlias, cast
 from awscrt import checksums as crt
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
@@ -93,7 +93,7 @@ _CRCS: Final[Mapping[Algorithm, _Crc]] = {
 }
 
 
-class Checksum(Protocol):
+class RunningChecksum(Protocol):
     """A running checksum."""
 
     def update(self, data: Buffer, /) -> None:
@@ -118,7 +118,7 @@ class _CrcChecksum:
         return self._value.to_bytes(self._bytes, "big")
 
 
-def new_checksum(algorithm: Algorithm) -> Checksum:
+def new_checksum(algorithm: Algorithm) -> RunningChecksum:
     """A running checksum of no bytes yet."""
     crc = _CRCS.get(algorithm)
     if crc is not None:
@@ -183,7 +183,7 @@ def parse_algorithm(text: str) -> Algorithm:
         ) from None
 
 
-def content_md5(request: Request) -> bytes | None:
+def content_md5(request: HttpRequest) -> bytes | None:
     """The digest in ``content-md5``; None without the header.
 
     Raises:
@@ -199,7 +199,7 @@ def content_md5(request: Request) -> bytes | None:
 
 
 def expected_checksum(
-    request: Request, trailers: frozenset[str] = frozenset(), *, of_parts: bool = False
+    request: HttpRequest, trailers: frozenset[str] = frozenset(), *, of_parts: bool = False
 ) -> Expected | None:
     """The checksum that a request says its body has, in a header or in the trailer to come.
 

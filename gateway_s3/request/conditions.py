@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_tz
 from enum import Enum
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
@@ -80,7 +80,7 @@ class WriteCondition:
         return self.absent or self.etag is not None
 
 
-def read_conditions(request: Request, prefix: bytes = b"") -> ReadConditions:
+def read_conditions(request: HttpRequest, prefix: bytes = b"") -> ReadConditions:
     """The conditions in a request's headers.
 
     Args:
@@ -98,7 +98,7 @@ def read_conditions(request: Request, prefix: bytes = b"") -> ReadConditions:
     )
 
 
-def write_condition(request: Request) -> WriteCondition:
+def write_condition(request: HttpRequest) -> WriteCondition:
     """The condition of a PutObject, CopyObject, CompleteMultipartUpload or DeleteObject.
 
     Raises:
@@ -129,7 +129,7 @@ def _not_done(header: bytes) -> S3Error:
     )
 
 
-def range_applies(request: Request, etag: str, modified_s: int) -> bool:
+def range_applies(request: HttpRequest, etag: str, modified_s: int) -> bool:
     """Return whether the ``range`` of a request is to be looked at: unless its ``if-range`` says
     that the client's other bytes are of another version.
 
@@ -151,7 +151,7 @@ def range_applies(request: Request, etag: str, modified_s: int) -> bool:
     return _date_of(value) == modified_s
 
 
-def _tags(request: Request, name: bytes, *, strong: bool) -> tuple[str, ...] | None:
+def _tags(request: HttpRequest, name: bytes, *, strong: bool) -> tuple[str, ...] | None:
     """The entity tags of a header, without quotes; None without the header. A weak one keeps its
     mark where the comparison is strong, so that it equals none of ours (RFC 9110, 13.1.1)."""
     values = request.all(name)
@@ -172,7 +172,7 @@ def _matches(tags: tuple[str, ...], etag: str) -> bool:
     return any(tag in {"*", etag} for tag in tags)
 
 
-def _date(request: Request, name: bytes) -> int | None:
+def _date(request: HttpRequest, name: bytes) -> int | None:
     value = request.header(name)
     return None if value is None else _date_of(value)
 

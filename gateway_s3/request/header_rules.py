@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
 
@@ -161,7 +161,7 @@ _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
 to any other."""
 
 
-def check_headers(request: Request, operation: str) -> None:
+def check_headers(request: HttpRequest, operation: str) -> None:
     """Refuse a request whose headers ask for what is not done here.
 
     Args:

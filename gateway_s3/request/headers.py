@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from common import limits
-from common.http.records import Headers, Request
+from common.http.records import Headers, HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.encoded_words import decode_words, encode_metadata, encode_words, plain_utf8
@@ -51,7 +51,7 @@ def check_value(name: bytes, value: bytes) -> bytes:
     return value
 
 
-def user_metadata(request: Request) -> Headers:
+def user_metadata(request: HttpRequest) -> Headers:
     """The user metadata of a request: lower-case names with their prefix, in the order sent.
 
     A name given twice has its values joined with a comma, as S3 does. Values are kept as UTF-8;
@@ -74,7 +74,7 @@ def user_metadata(request: Request) -> Headers:
     return list(found.items())
 
 
-def content_headers(request: Request) -> Headers:
+def content_headers(request: HttpRequest) -> Headers:
     """The content headers of a request that are kept with the object it makes.
 
     ``aws-chunked`` is a form of transfer and is taken out of ``content-encoding``.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.headers import check_value
@@ -60,7 +60,7 @@ def binds_nothing(name: bytes) -> bool:
     )
 
 
-def lift_headers(request: Request, query: Query) -> None:
+def lift_headers(request: HttpRequest, query: Query) -> None:
     """Add the headers that the parameters of a presigned URL stand for to the request's.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.names import check_key
@@ -50,7 +50,7 @@ class Resource:
     by_host: bool = False
 
 
-def route(request: Request, domains: Sequence[str]) -> Route:
+def route(request: HttpRequest, domains: Sequence[str]) -> Route:
     """Decide what a request asks for.
 
     Args:
@@ -77,7 +77,7 @@ def route(request: Request, domains: Sequence[str]) -> Route:
     return Route(operation, resource.bucket, resource.key, query, resource.by_host)
 
 
-def locate(request: Request, domains: Sequence[str]) -> Resource:
+def locate(request: HttpRequest, domains: Sequence[str]) -> Resource:
     """The bucket and key that a request names, by its host (virtual-host style) or its path.
 
     The path is split before it is decoded, so ``%2F`` in the first segment is part of a
@@ -141,7 +141,7 @@ def _bucket_of_host(host: bytes, domains: Sequence[str]) -> str | None:
     return bucket
 
 
-def _operation(request: Request, scope: Scope, query: Query) -> Operation:
+def _operation(request: HttpRequest, scope: Scope, query: Query) -> Operation:
     """The row of the table that a request fits best."""
     subresources = [
         name

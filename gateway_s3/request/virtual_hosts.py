@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from common import limits
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.names import is_bucket_name
@@ -52,7 +52,7 @@ _OF_LISTINGS: Final = ("list-type", "delimiter", "marker", "max-keys", "start-af
 _GUARDED: Final = frozenset({"CreateBucket", "DeleteBucket"})
 
 
-def check_style(request: Request, operation: Operation, query: Query, *, by_host: bool) -> None:
+def check_style(request: HttpRequest, operation: Operation, query: Query, *, by_host: bool) -> None:
     """Refuse a request whose own words say that its path names a key, and not a bucket.
 
     Args:

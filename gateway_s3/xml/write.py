@@ -37,7 +37,7 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectRow:
+class ObjectElement:
     """A listed object. ``etag``: without quotes. ``algorithm``, ``checksum_type``: or empty."""
 
     key: bytes
@@ -49,7 +49,7 @@ class ObjectRow:
 
 
 @dataclass(frozen=True, slots=True)
-class UploadRow:
+class UploadElement:
     """A listed upload in parts."""
 
     key: bytes
@@ -60,7 +60,7 @@ class UploadRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRow:
+class PartElement:
     """A listed part. ``checksum``: base64, of ``algorithm``; or None."""
 
     number: int
@@ -226,7 +226,7 @@ def _element(tree: Tree) -> str:
 # --- listings ----------------------------------------------------------------------------------
 
 
-def _contents(rows: Sequence[ObjectRow], names: _Names, owner: str) -> list[str]:
+def _contents(rows: Sequence[ObjectElement], names: _Names, owner: str) -> list[str]:
     return [
         f"<Contents>{names('Key', row.key)}<LastModified>{iso_time(row.modified_ms)}</LastModified>"
         f"{_etag(row.etag)}{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>"
@@ -245,7 +245,7 @@ def _algorithm(algorithm: str, checksum_type: str) -> str:
 def list_objects(
     bucket: str,
     params: ListObjectsParams,
-    rows: Sequence[ObjectRow],
+    rows: Sequence[ObjectElement],
     prefixes: Sequence[bytes],
     *,
     owner_id: str,
@@ -275,7 +275,7 @@ def list_objects(
 def list_objects_v2(
     bucket: str,
     params: ListObjectsV2Params,
-    rows: Sequence[ObjectRow],
+    rows: Sequence[ObjectElement],
     prefixes: Sequence[bytes],
     *,
     owner_id: str,
@@ -305,7 +305,7 @@ def list_objects_v2(
 def list_versions(
     bucket: str,
     params: ListVersionsParams,
-    rows: Sequence[ObjectRow],
+    rows: Sequence[ObjectElement],
     prefixes: Sequence[bytes],
     *,
     owner_id: str,
@@ -344,7 +344,7 @@ def list_versions(
 def list_uploads(
     bucket: str,
     params: ListUploadsParams,
-    rows: Sequence[UploadRow],
+    rows: Sequence[UploadElement],
     prefixes: Sequence[bytes],
     *,
     owner_id: str,
@@ -385,7 +385,7 @@ def list_parts(
     key: bytes,
     upload_id: str,
     params: ListPartsParams,
-    rows: Sequence[PartRow],
+    rows: Sequence[PartElement],
     *,
     owner_id: str,
     truncated: bool,

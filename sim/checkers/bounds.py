@@ -6,14 +6,14 @@ import re
 from typing import Final
 
 from sim.cluster import Cluster
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
 MAX_PIPES_PER_NODE: Final = 200
 _SAMPLE: Final = re.compile(r"^(\w+) ([0-9.e+]+)$", re.MULTILINE)
 
 
-async def check_bounds(swarm: SimSwarm, cluster: Cluster) -> list[str]:
+async def check_bounds(swarm: SimWorld, cluster: Cluster) -> list[str]:
     """Violations of the bounds, readable; empty when all hold."""
     violations = []
     queued = swarm.internet.queued_bytes()

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sim.checkers.linearizability import UNKNOWN_END, Kind, Operation
+from sim.checkers.linearizability import UNKNOWN_END, RegisterEffect, RegisterOperation
 
-READS = frozenset({Kind.GET, Kind.EXISTS})
+READS = frozenset({RegisterEffect.GET, RegisterEffect.EXISTS})
 
 
 def without_rollbacks(
-    operations: Sequence[Operation], was_rolled_back: Callable[[float, float], bool]
-) -> list[Operation]:
+    operations: Sequence[RegisterOperation], was_rolled_back: Callable[[float, float], bool]
+) -> list[RegisterOperation]:
     """The operations whose answers do not come from an older state.
 
     Args:
@@ -35,8 +35,8 @@ def without_rollbacks(
 
 
 def without_reigns(
-    operations: Sequence[Operation], reigns: Sequence[tuple[float, float]]
-) -> list[Operation]:
+    operations: Sequence[RegisterOperation], reigns: Sequence[tuple[float, float]]
+) -> list[RegisterOperation]:
     """The operations as the newer store knows them, after an older one was in charge for a while.
 
     Reads of that time say nothing, and writes that were answered in it never were. Of a write that
@@ -57,5 +57,5 @@ def without_reigns(
     return kept
 
 
-def _meets(operation: Operation, begin_s: float, end_s: float) -> bool:
+def _meets(operation: RegisterOperation, begin_s: float, end_s: float) -> bool:
     return operation.start_s <= end_s and operation.end_s >= begin_s

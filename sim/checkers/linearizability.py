@@ -23,7 +23,7 @@ UNKNOWN_END: Final = math.inf
 MAX_SEARCH_STATES: Final = 500_000
 
 
-class Kind(Enum):
+class RegisterEffect(Enum):
     """What an operation does to the register."""
 
     PUT = "put"
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class RegisterOperation:
     """One call on one key.
 
     Args:
@@ -48,7 +48,7 @@ class Operation:
         holds: for EXISTS whether it was there; for the conditional puts whether they were done.
     """
 
-    kind: Kind
+    kind: RegisterEffect
     start_s: float
     end_s: float
     value: str | None = None
@@ -64,18 +64,20 @@ class SearchTooLarge(Exception):
     """The history needs more states than the search may visit: neither verdict is proven."""
 
 
-def _step(operation: Operation, state: str | None) -> tuple[bool, str | None]:
+def _step(operation: RegisterOperation, state: str | None) -> tuple[bool, str | None]:
     """Whether the operation may happen in this state, and the state after it."""
     kind = operation.kind
-    if kind is Kind.PUT:
+    if kind is RegisterEffect.PUT:
         return True, operation.value
-    if kind is Kind.DELETE:
+    if kind is RegisterEffect.DELETE:
         return True, ABSENT
-    if kind is Kind.GET:
+    if kind is RegisterEffect.GET:
         return operation.is_unknown or state == operation.value, state
-    if kind is Kind.EXISTS:
+    if kind is RegisterEffect.EXISTS:
         return operation.is_unknown or (state is not ABSENT) == operation.holds, state
-    condition = state is ABSENT if kind is Kind.PUT_IF_ABSENT else state == operation.expected
+    condition = (
+        state is ABSENT if kind is RegisterEffect.PUT_IF_ABSENT else state == operation.expected
+    )
     after = operation.value if condition else state
     return operation.is_unknown or condition == operation.holds, after
 
@@ -93,7 +95,7 @@ class _Entry:
         self.previous: _Entry | None = None
 
 
-def _link(history: Sequence[Operation]) -> _Entry:
+def _link(history: Sequence[RegisterOperation]) -> _Entry:
     """The history as a linked list of calls and returns in time order, behind a head entry."""
     events: list[tuple[float, int, int, _Entry]] = []
     for index, operation in enumerate(history):
@@ -136,7 +138,7 @@ class _Memory:
     same answered operations and fewer of the unknown ones could go on at least as well.
     """
 
-    def __init__(self, history: Sequence[Operation]) -> None:
+    def __init__(self, history: Sequence[RegisterOperation]) -> None:
         self._unknown = sum(1 << at for at, each in enumerate(history) if each.is_unknown)
         self._seen: dict[tuple[int, str | None], list[int]] = {}
         self._count = 0
@@ -159,11 +161,11 @@ class _Memory:
         return True
 
 
-def _without_names_nobody_saw(history: Iterable[Operation]) -> list[Operation]:
+def _without_names_nobody_saw(history: Iterable[RegisterOperation]) -> list[RegisterOperation]:
     """The same history with one name for all values that nobody read or expected: which of them is
     there makes no difference, and so much less is to be searched."""
     history = list(history)
-    seen = {each.value for each in history if each.kind is Kind.GET}
+    seen = {each.value for each in history if each.kind is RegisterEffect.GET}
     seen |= {each.expected for each in history}
     return [
         each if each.value is ABSENT or each.value in seen else replace(each, value=SOME_VALUE)
@@ -171,7 +173,7 @@ def _without_names_nobody_saw(history: Iterable[Operation]) -> list[Operation]:
     ]
 
 
-def is_linearizable(history: Sequence[Operation], initial: str | None = ABSENT) -> bool:
+def is_linearizable(history: Sequence[RegisterOperation], initial: str | None = ABSENT) -> bool:
     """Whether some order of the operations, each between its start and end, explains all results.
 
     Args:
@@ -182,7 +184,9 @@ def is_linearizable(history: Sequence[Operation], initial: str | None = ABSENT) 
         SearchTooLarge: after MAX_SEARCH_STATES states; split the history or shorten it.
     """
     history = _without_names_nobody_saw(
-        each for each in history if not (each.is_unknown and each.kind in (Kind.GET, Kind.EXISTS))
+        each
+        for each in history
+        if not (each.is_unknown and each.kind in (RegisterEffect.GET, RegisterEffect.EXISTS))
     )
     head = _link(history)
     state = initial
@@ -215,7 +219,9 @@ def is_linearizable(history: Sequence[Operation], initial: str | None = ABSENT) 
     return True
 
 
-def shrink(history: Sequence[Operation], initial: str | None = ABSENT) -> list[Operation]:
+def shrink(
+    history: Sequence[RegisterOperation], initial: str | None = ABSENT
+) -> list[RegisterOperation]:
     """The shortest prefix (by end time) of a history that is not linearizable, for people.
 
     Args:
@@ -228,7 +234,7 @@ def shrink(history: Sequence[Operation], initial: str | None = ABSENT) -> list[O
         cut = ordered[:middle]
         horizon = cut[-1].end_s if cut else 0.0
         opened = [
-            Operation(each.kind, each.start_s, UNKNOWN_END, each.value, each.expected)
+            RegisterOperation(each.kind, each.start_s, UNKNOWN_END, each.value, each.expected)
             for each in ordered[middle:]
             if each.start_s < horizon
         ]

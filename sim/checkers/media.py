@@ -11,7 +11,7 @@ from cell.storage.shards import Entry
 from cell.storage.volumes import volume_path
 from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
-from common.format.volume import VOLUME_HEAD_BYTES, Kind, unpack_head, unpack_record
+from common.format.volume import VOLUME_HEAD_BYTES, RecordKind, unpack_head, unpack_record
 from sim.checkers.ownership import CELL_STORE, MOST_SHOWN, STATE_BAD, rows
 from sim.cluster import Cluster
 from sim.world import SimNode
@@ -74,7 +74,7 @@ def _is_there(node: SimNode, name: tuple[bytes, int], entry: Entry) -> bool:
     digests = ShardDigests.of(entry.unit_bytes, entry.shard_bytes, data)
     stored = bytes(content[entry.leaves_offset : entry.data_offset])
     return (
-        header.kind is Kind.SHARD
+        header.kind is RecordKind.SHARD
         and (header.segment_id, header.slot, header.sequence) == (*name, entry.sequence)
         and digests.belong_to(entry.root)
         and (digests.units == 1 or stored.startswith(digests.leaves))

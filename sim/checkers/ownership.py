@@ -12,7 +12,7 @@ from typing import Any, Final
 from common.crypto.identity import KeyPair
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.wire.messages.writing import Page
-from sim.cluster import Cluster, Daemon
+from sim.cluster import Cluster, SimDaemon
 from sim.world import SimNode
 
 COORDINATOR_STORE: Final = "coordinator.sqlite"
@@ -72,7 +72,7 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
     ]
 
 
-def cell_id_of(daemon: Daemon) -> bytes:
+def cell_id_of(daemon: SimDaemon) -> bytes:
     """The id of a cell, from its disk; empty when it has none yet."""
     inode = daemon.node.platter.inodes.get("identity.key")
     text = b"" if inode is None else bytes(inode.content)

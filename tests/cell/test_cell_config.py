@@ -2,19 +2,19 @@
 
 import pytest
 
-from cell.config import Config
+from cell.config import CellConfig
 from common.errors import BadConfig
 from common.ports import Address
 
 
 def test_only_the_directory_is_needed():
-    config = Config.parse({"data": "d"})
-    assert config == Config("d")
+    config = CellConfig.parse({"data": "d"})
+    assert config == CellConfig("d")
     assert config.listen == Address("0.0.0.0", 7420)
 
 
 def test_every_key_is_taken():
-    config = Config.parse(
+    config = CellConfig.parse(
         {
             "data": "d",
             "listen": "127.0.0.1:0",
@@ -43,8 +43,8 @@ def test_every_key_is_taken():
     [("10GB", 10**10), ("10 GiB", 10 << 30), ("5g", 5 * 10**9), ("2000000", 2_000_000)],
 )
 def test_sizes_are_texts_or_numbers(text, size):
-    assert Config.parse({"data": "d", "capacity": text}).capacity == size
-    assert Config.parse({"data": "d", "capacity": size}).capacity == size
+    assert CellConfig.parse({"data": "d", "capacity": text}).capacity == size
+    assert CellConfig.parse({"data": "d", "capacity": size}).capacity == size
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_sizes_are_texts_or_numbers(text, size):
 )
 def test_a_bad_value_names_its_key(key, value):
     with pytest.raises(BadConfig) as raised:
-        Config.parse({"data": "d", key: value})
+        CellConfig.parse({"data": "d", key: value})
     assert raised.value.reason == "bad_value"
     assert raised.value.fields["key"] == key
 
 
 def test_an_unknown_or_missing_key_is_named():
     with pytest.raises(BadConfig, match="unknown_key"):
-        Config.parse({"data": "d", "colour": "red"})
+        CellConfig.parse({"data": "d", "colour": "red"})
     with pytest.raises(BadConfig, match="missing_key"):
-        Config.parse({})
+        CellConfig.parse({})

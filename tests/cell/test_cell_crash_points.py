@@ -12,7 +12,7 @@ from cell_rig import live, running, shard_key
 from test_cell_crashes import History, do_compact, do_delete, do_put, do_upload
 
 from sim.replay import run_seeded
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 OPERATIONS = ("put", "upload", "delete", "compact")
 PATHS = [path for length in range(3) for path in itertools.product(OPERATIONS, repeat=length)]
@@ -57,7 +57,7 @@ async def walk(path, last, cut, second_cut, *, without_index):
     Returns:
         Whether the last operation ended before its cut.
     """
-    node = SimSwarm(cut * 100 + second_cut).node("cell")
+    node = SimWorld(cut * 100 + second_cut).node("cell")
     history = History()
     cell = Cell(history)
 

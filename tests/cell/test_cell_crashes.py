@@ -6,7 +6,7 @@ from cell_rig import live, put, read_all, running, shard_data, shard_key, upload
 
 from common.errors import NotFound
 from sim.replay import run_seeded
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 SMALL = 700
 
@@ -139,7 +139,7 @@ SEQUENCES = [
 
 async def run_to_cut(seed, sequence, cut, *, power):
     """One life that prepares, one that dies at step ``cut`` of the sequence."""
-    node = SimSwarm(seed).node("cell")
+    node = SimWorld(seed).node("cell")
     history = History()
 
     async def first(store):
@@ -202,7 +202,7 @@ async def test_a_power_cut_at_any_step_of_a_start_loses_nothing(autojump_clock):
 @pytest.mark.parametrize("seed", range(12))
 def test_many_lives_with_every_kind_of_end(seed):
     async def main():
-        node = SimSwarm(seed).node("cell")
+        node = SimWorld(seed).node("cell")
         chance = node.swarm.random("test")
         history = History()
 
@@ -233,7 +233,7 @@ def test_many_lives_with_every_kind_of_end(seed):
 
 
 async def test_a_kill_loses_not_even_what_was_not_acknowledged_in_volumes(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     history = History()
     async with running(node) as store:
         await prepare(store, history)
@@ -250,7 +250,7 @@ async def test_a_kill_loses_not_even_what_was_not_acknowledged_in_volumes(autoju
 
 
 async def test_compaction_gives_room_back_and_drops_tombstones(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     history = History()
     async with running(node) as store:
         for number in range(60):
@@ -274,7 +274,7 @@ async def test_compaction_gives_room_back_and_drops_tombstones(autojump_clock):
 
 
 async def test_counts_agree_with_a_rebuilt_index(autojump_clock):
-    node = SimSwarm(3).node("cell")
+    node = SimWorld(3).node("cell")
     history = History()
     async with running(node) as store:
         for number in range(40):

@@ -6,7 +6,7 @@ from cell_rig import put, read_all, root_of, running, shard_data, shard_key
 
 from cell.storage.writer import FIRST_PROBATION_S
 from common.errors import NotFound, Unavailable
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 SIZE = 3000
 
@@ -32,7 +32,7 @@ async def test_a_cell_on_a_medium_that_refuses_writes_starts_read_only(
     autojump_clock, reason, rest_s, power
 ):
     """Also what the index was not told yet is found, and what was deleted stays so."""
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         for number in range(40):
             await fill(store, [number])
@@ -72,7 +72,7 @@ async def test_a_cell_on_a_medium_that_refuses_writes_starts_read_only(
 
 @pytest.mark.fault("F10")
 async def test_a_first_start_on_a_medium_that_refuses_writes_says_so(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     node.platter.faults.refuses = "no_space"
     with pytest.raises(Unavailable, match="store_failed"):
         async with running(node):
@@ -81,7 +81,7 @@ async def test_a_first_start_on_a_medium_that_refuses_writes_says_so(autojump_cl
 
 @pytest.mark.fault("F10")
 async def test_an_unfinished_upload_is_not_taken_for_a_shard_at_a_read_only_start(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(7, 4 * SIZE)
     async with running(node) as store:
         await put(store, shard_key(1), shard_data(1, SIZE))

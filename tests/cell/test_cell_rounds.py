@@ -10,12 +10,12 @@ from cell_rig import open_store
 from trio.testing import MockClock
 
 from cell.positions import Positions
-from cell.rounds import Rounds
+from cell.rounds import CellRounds
 from cell.storage.held import Held
 from common.ports import Address
 from common.wire.messages.base import Request
 from common.wire.messages.membership import Heartbeat, HeartbeatReply
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 class BreakingCoordinators:
@@ -34,10 +34,10 @@ class BreakingCoordinators:
 
 @pytest.mark.fault("T")
 async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
-    swarm = SimSwarm(1)
+    swarm = SimWorld(1)
     world = swarm.node("cell").world
     coordinators = BreakingCoordinators()
-    rounds = Rounds(
+    rounds = CellRounds(
         await open_store(swarm.node("cell")),
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),

@@ -5,14 +5,22 @@ import pytest
 import trio
 from cell_rig import root_of, shard_data, shard_key
 
-from cell.config import Config
+from cell.config import CellConfig
 from cell.service import serve
 from cell.storage.held import GROWN_AFTER_S
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.crypto.positions import Position
 from common.crypto.positions import issue as issue_position
-from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Outcome, Refused, Unavailable
+from common.errors import (
+    AlvearyError,
+    BadConfig,
+    Corrupt,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from common.format.token import JoinToken, TokenAddress, encode_token
 from common.limits import CELL_BUFFER_BUDGET_BYTES, CELL_LEAST_FREE_BYTES
 from common.ports import Address
@@ -42,7 +50,7 @@ from common.wire.messages.membership import (
 )
 from sim.http import SimTransport
 from sim.stores import SimStore
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 SECRET = b"swarm secret that nobody else has"
 
@@ -69,7 +77,7 @@ class Rig:
     """A coordinator, a cell and a caller, each on its node."""
 
     def __init__(self, **config):
-        self.swarm = SimSwarm(1)
+        self.swarm = SimWorld(1)
         self.coordinator = self.swarm.node("coordinator")
         self.cell = self.swarm.node("cell")
         self.client = self.swarm.node("client")
@@ -102,7 +110,7 @@ class Rig:
             "reserve_bytes": 0,
             "volume_bytes": 1 << 20,
         }
-        return Config.parse({**given, **self.config, **changes})
+        return CellConfig.parse({**given, **self.config, **changes})
 
     async def run(self, *, task_status):
         world = self.coordinator.world
@@ -271,7 +279,7 @@ async def test_a_cell_receives_large_frames_from_holders_of_its_orders_only(rig,
         rig.order(Action.PUT, shard_key(1), len(data), caller=rig.identity.peer_id),
         bytes(100),
     ):
-        with pytest.raises((Unavailable, Outcome), match="connection_lost"):
+        with pytest.raises((Unavailable, OutcomeUnknown), match="connection_lost"):
             await rig.put(shard_key(1), data, order=order)
     with pytest.raises(Refused, match="order_expired"):  # once given, so worth an answer
         await rig.put(

@@ -11,11 +11,11 @@ from cell.storage.writer import FIRST_PROBATION_S, LONGEST_PROBATION_S
 from common import limits
 from common.errors import Corrupt, NotFound, Refused, Unavailable
 from common.format.volume import VOLUME_HEAD_BYTES
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 async def test_a_put_shard_reads_back_now_and_after_a_restart(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     small, large = shard_data(1, 700), shard_data(2, 5000)
     async with running(node) as store:
         await put(store, shard_key(1), small)
@@ -33,7 +33,7 @@ async def test_a_put_shard_reads_back_now_and_after_a_restart(autojump_clock):
 
 
 async def test_a_range_of_units_comes_with_all_leaves(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(1, 2500)
     async with running(node) as store:
         await put(store, shard_key(1), data, unit_bytes=1000)
@@ -49,7 +49,7 @@ async def test_a_range_of_units_comes_with_all_leaves(autojump_clock):
 
 
 async def test_a_put_is_idempotent_and_another_root_is_refused(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data, other = shard_data(1, 700), shard_data(2, 700)
     async with running(node) as store:
         await put(store, shard_key(1), data)
@@ -67,7 +67,7 @@ async def test_a_put_is_idempotent_and_another_root_is_refused(autojump_clock):
 
 
 async def test_a_lie_about_the_root_keeps_nothing(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(1, 3000)
     async with running(node) as store:
         with pytest.raises(Corrupt, match="root_mismatch"):
@@ -85,7 +85,7 @@ async def test_a_lie_about_the_root_keeps_nothing(autojump_clock):
 
 
 async def test_units_come_in_order_and_in_full(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = memoryview(shard_data(1, 2500))
     async with running(node) as store:
         sending = await store.begin_upload(shard_key(1), 1000, 2500)
@@ -113,14 +113,14 @@ async def test_units_come_in_order_and_in_full(autojump_clock):
     [(0, 10), (10, 0), (1, 129), ((1 << 20) + 1, 10), (1 << 62, 1 << 62)],
 )
 async def test_impossible_shapes_are_refused(autojump_clock, unit_bytes, shard_bytes):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         with pytest.raises(Refused, match="bad_shape"):
             await store.begin_upload(shard_key(1), unit_bytes, shard_bytes)
 
 
 async def test_a_deleted_shard_stays_gone_even_without_the_index(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         for number in range(10):
             await put(store, shard_key(number), shard_data(number, 700))
@@ -144,7 +144,7 @@ async def test_a_deleted_shard_stays_gone_even_without_the_index(autojump_clock)
 
 
 async def test_volumes_are_rolled_and_all_are_read(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         for number in range(40):
             await put(store, shard_key(number), shard_data(number, 8000))
@@ -160,7 +160,7 @@ async def test_volumes_are_rolled_and_all_are_read(autojump_clock):
 
 
 async def test_concurrent_puts_share_syncs(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(0), b"x")
         before = node.steps
@@ -172,7 +172,7 @@ async def test_concurrent_puts_share_syncs(autojump_clock):
 
 
 async def test_concurrent_puts_of_one_shard_store_it_once(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(1, 500)
     async with running(node) as store:
         async with trio.open_nursery() as nursery:
@@ -184,7 +184,7 @@ async def test_concurrent_puts_of_one_shard_store_it_once(autojump_clock):
 
 
 async def test_a_rotten_unit_is_never_served_and_is_reported(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(1, 3000)
     async with running(node) as store:
         await put(store, shard_key(1), data, unit_bytes=1000)
@@ -205,7 +205,7 @@ async def test_a_rotten_unit_is_never_served_and_is_reported(autojump_clock):
 
 
 async def test_rotten_leaves_are_noticed(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     data = shard_data(1, 3000)
     async with running(node) as store:
         await put(store, shard_key(1), data, unit_bytes=1000)
@@ -216,7 +216,7 @@ async def test_rotten_leaves_are_noticed(autojump_clock):
 
 
 async def test_a_rotten_volume_head_costs_nothing(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"hello")
     node.databases.clear()
@@ -226,7 +226,7 @@ async def test_a_rotten_volume_head_costs_nothing(autojump_clock):
 
 
 async def test_a_rotten_header_hides_one_shard_only(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         for number in range(5):
             await put(store, shard_key(number), shard_data(number, 3000))
@@ -239,7 +239,7 @@ async def test_a_rotten_header_hides_one_shard_only(autojump_clock):
 
 
 async def test_a_failed_sync_seals_the_volume_and_is_not_retried(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         node.platter.faults.sync_error = 1.0
@@ -256,7 +256,7 @@ async def test_a_failed_sync_seals_the_volume_and_is_not_retried(autojump_clock)
 
 
 async def test_without_any_volume_to_write_the_cell_is_read_only(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         node.platter.faults.sync_error = 1.0
@@ -282,7 +282,7 @@ async def test_without_any_volume_to_write_the_cell_is_read_only(autojump_clock)
 async def test_a_cell_whose_disk_refuses_a_new_volume_is_read_only_on_probation(
     autojump_clock, reason
 ):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         node.platter.faults.refuses = reason
@@ -304,7 +304,7 @@ async def test_a_cell_whose_disk_refuses_a_new_volume_is_read_only_on_probation(
 
 @pytest.mark.fault("F8")
 async def test_room_made_on_a_full_disk_is_used_after_one_probation(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         node.platter.faults.refuses = "no_space"
         with pytest.raises(Unavailable, match="no_space"):
@@ -318,7 +318,7 @@ async def test_room_made_on_a_full_disk_is_used_after_one_probation(autojump_clo
 
 @pytest.mark.fault("F8")
 async def test_a_cell_whose_index_takes_no_more_says_that_it_is_read_only(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         node.databases["index.sqlite"].fail_commits = 1.0
         refused = None
@@ -333,7 +333,7 @@ async def test_a_cell_whose_index_takes_no_more_says_that_it_is_read_only(autoju
 
 
 async def test_a_disk_that_goes_on_failing_is_tried_ever_less_often(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         node.platter.faults.sync_error = 1.0
@@ -361,7 +361,7 @@ async def put_until_full(store):
 
 
 async def test_a_full_disk_refuses_writes_and_goes_on_reading_and_deleting(autojump_clock):
-    node = SimSwarm(1).node("cell", capacity_bytes=400_000)
+    node = SimWorld(1).node("cell", capacity_bytes=400_000)
     async with running(node, reserve_bytes=100_000) as store:
         kept = await put_until_full(store)
         assert 25 <= kept <= 37
@@ -378,7 +378,7 @@ async def test_a_full_disk_refuses_writes_and_goes_on_reading_and_deleting(autoj
 
 
 async def test_the_hosts_limit_is_kept(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node, capacity_bytes=300_000) as store:
         await put_until_full(store)
         facts = await store.facts()
@@ -388,7 +388,7 @@ async def test_the_hosts_limit_is_kept(autojump_clock):
 
 
 async def test_an_aborted_upload_gives_its_room_back(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         end = store.volumes.used_bytes
@@ -409,7 +409,7 @@ async def test_an_aborted_upload_gives_its_room_back(autojump_clock):
 
 async def test_a_failed_write_loses_nothing_that_was_there(autojump_clock):
     for seed in range(10):
-        node = SimSwarm(seed).node("cell")
+        node = SimWorld(seed).node("cell")
         async with running(node) as store:
             await put(store, shard_key(1), b"one")
             node.platter.faults.write_error = 0.5
@@ -432,7 +432,7 @@ async def test_a_failed_write_loses_nothing_that_was_there(autojump_clock):
 async def test_a_failed_write_is_void_after_a_power_cut_too(autojump_clock):
     """Its header may be back, and that of the next record must not say that it is whole."""
     for seed in range(60):
-        node = SimSwarm(seed).node("cell")
+        node = SimWorld(seed).node("cell")
         async with running(node) as store:
             node.platter.faults.write_error = 0.5
             for number in range(6):
@@ -448,7 +448,7 @@ async def test_a_failed_write_is_void_after_a_power_cut_too(autojump_clock):
 
 
 async def test_a_shard_whose_data_looks_like_records_cannot_forge_any(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), b"one")
         raw = bytes(node.platter.inodes[volume_path(1)].content)
@@ -464,7 +464,7 @@ async def test_a_shard_whose_data_looks_like_records_cannot_forge_any(autojump_c
 
 async def test_an_index_that_could_not_be_written_is_written_later(autojump_clock):
     """Even if nothing changes any more: the change that was not written must not wait for one."""
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         await put(store, shard_key(1), shard_data(1, 100))
         await trio.sleep(60)
@@ -480,7 +480,7 @@ async def test_an_index_that_could_not_be_written_is_written_later(autojump_cloc
 
 async def test_compaction_reports_a_shard_whose_header_is_rotten(autojump_clock):
     """A scan does not find it; the index knows that it should be there."""
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         for number in range(5):
             await put(store, shard_key(number), shard_data(number, 3000))

@@ -5,7 +5,7 @@ from cell_rig import put, running, shard_data, shard_key
 
 from cell.storage.held import NAME, Held, Marker
 from common.errors import Corrupt
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 async def compare(node, store):
@@ -23,7 +23,7 @@ def lose_everything(node):
 
 @pytest.mark.fault("F2")
 async def test_a_cell_that_lost_its_volumes_says_so_at_each_start(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         held = await compare(node, store)
         for number in range(30):
@@ -44,7 +44,7 @@ async def test_a_cell_that_lost_its_volumes_says_so_at_each_start(autojump_clock
 
 @pytest.mark.fault("F2")
 async def test_volumes_that_compaction_removed_are_not_lost(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         held = await compare(node, store)
         for number in range(30):
@@ -60,7 +60,7 @@ async def test_volumes_that_compaction_removed_are_not_lost(autojump_clock):
 
 @pytest.mark.fault("F2")
 async def test_a_file_that_cannot_be_written_stops_nobody(autojump_clock):
-    node = SimSwarm(1).node("cell")
+    node = SimWorld(1).node("cell")
     async with running(node) as store:
         held = await compare(node, store)
         await put(store, shard_key(1), b"one")

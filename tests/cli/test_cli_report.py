@@ -6,7 +6,7 @@ from common.errors import (
     BadConfig,
     Corrupt,
     NotFound,
-    Outcome,
+    OutcomeUnknown,
     PeerViolation,
     Refused,
     Unavailable,
@@ -22,7 +22,7 @@ from common.errors import (
         (Refused, 4),
         (NotFound, 5),
         (Corrupt, 6),
-        (Outcome, 7),
+        (OutcomeUnknown, 7),
     ],
 )
 def test_every_class_of_error_has_its_exit_code(error: type[AlvearyError], code: int) -> None:

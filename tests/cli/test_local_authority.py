@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.authority import RENEW_BEFORE_S, LocalTls, prepare_tls, server_names
-from cli.swarm_directory import Credentials, Settings
+from cli.swarm_directory import S3Credentials, Settings
 from cli.up import greeting
 from common.errors import BadConfig
 from common.host.certificates import SERVER_DAYS, Pem, is_good_for
@@ -92,13 +92,15 @@ def test_the_greeting_warns_of_a_public_address_in_the_clear(
     s3: str, endpoint: str, warned: bool
 ) -> None:
     shown = greeting(
-        Settings(6, "4/6", s3), Credentials(endpoint, "us-east-1", "AK", "sk"), Path("/data")
+        Settings(6, "4/6", s3), S3Credentials(endpoint, "us-east-1", "AK", "sk"), Path("/data")
     )
     assert ("WARNING" in shown) is warned
 
 
 def test_the_greeting_says_how_clients_trust_the_authority() -> None:
-    credentials = Credentials("https://localhost:9000", "us-east-1", "AK", "sk", "/data/tls/ca.pem")
+    credentials = S3Credentials(
+        "https://localhost:9000", "us-east-1", "AK", "sk", "/data/tls/ca.pem"
+    )
     shown = greeting(Settings(6, "4/6", "127.0.0.1:9000", True), credentials, Path("/data"))
     for name in ("AWS_CA_BUNDLE", "--ca-bundle", "RCLONE_CA_CERT", "NODE_EXTRA_CA_CERTS", "verify"):
         assert name in shown

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.swarm_directory import Credentials, Settings, SwarmDirectory, parse_redundancy
+from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common.errors import BadConfig
 
 MADE = Settings(cells=8, redundancy="4/6", s3="127.0.0.1:9000", coordinator_id="ab" * 32)
@@ -48,7 +48,7 @@ def test_redundancy_is_read_as_two_numbers() -> None:
 
 def test_settings_and_credentials_come_back_and_are_private(tmp_path: Path) -> None:
     directory = SwarmDirectory(tmp_path / "swarm")
-    credentials = Credentials("http://127.0.0.1:9000", "us-east-1", "AK", "sk")
+    credentials = S3Credentials("http://127.0.0.1:9000", "us-east-1", "AK", "sk")
     assert directory.read_settings() is None
     assert directory.read_credentials() is None
     directory.write_settings(MADE)

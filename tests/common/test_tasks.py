@@ -11,14 +11,14 @@ from trio.testing import MockClock
 
 from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.tasks import CountedLog, go_on
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 @pytest.mark.fault("T")
 async def test_a_task_that_breaks_is_begun_again_less_and_less_often(
     autojump_clock: MockClock,
 ) -> None:
-    swarm = SimSwarm(1)
+    swarm = SimWorld(1)
     registry = CollectorRegistry()
     log = CountedLog(swarm.node("daemon").world.log, registry)
     begun: list[float] = []
@@ -39,7 +39,7 @@ async def test_a_task_that_breaks_is_begun_again_less_and_less_often(
 
 
 async def test_a_task_that_ran_well_is_begun_again_soon(autojump_clock: MockClock) -> None:
-    log = SimSwarm(1).node("daemon").world.log
+    log = SimWorld(1).node("daemon").world.log
     begun: list[float] = []
 
     async def work() -> None:
@@ -53,7 +53,7 @@ async def test_a_task_that_ran_well_is_begun_again_soon(autojump_clock: MockCloc
 
 
 async def test_cancelling_ends_a_task(autojump_clock: MockClock) -> None:
-    log = SimSwarm(1).node("daemon").world.log
+    log = SimWorld(1).node("daemon").world.log
     with trio.move_on_after(5) as scope:
         await go_on("work", trio.sleep_forever, log)
     assert scope.cancelled_caught

@@ -8,7 +8,7 @@ import trio
 from common.host.clock import SystemClock, system_chance, system_entropy
 from common.ports import Chance, Entropy, WallClock
 from sim.replay import run_seeded
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 BOTH = ["real", "simulated"]
 
@@ -16,21 +16,21 @@ BOTH = ["real", "simulated"]
 @pytest.fixture(params=BOTH)
 async def clock(request: pytest.FixtureRequest) -> WallClock:
     if request.param == "simulated":
-        return SimSwarm(seed=1).node("node").world.clock
+        return SimWorld(seed=1).node("node").world.clock
     return SystemClock()
 
 
 @pytest.fixture(params=BOTH)
 async def entropy(request: pytest.FixtureRequest) -> Entropy:
     if request.param == "simulated":
-        return SimSwarm(seed=1).node("node").world.entropy
+        return SimWorld(seed=1).node("node").world.entropy
     return system_entropy
 
 
 @pytest.fixture(params=BOTH)
 async def chance(request: pytest.FixtureRequest) -> Chance:
     if request.param == "simulated":
-        return SimSwarm(seed=1).node("node").world.chance
+        return SimWorld(seed=1).node("node").world.chance
     return system_chance()
 
 
@@ -47,7 +47,7 @@ async def test_a_clock_goes_on_with_the_time_of_the_run(clock: WallClock) -> Non
 
 def test_a_simulated_clock_goes_wrong_as_it_is_told_and_not_its_neighbours() -> None:
     async def main() -> list[float]:
-        swarm = SimSwarm(seed=1)
+        swarm = SimWorld(seed=1)
         wrong, right = swarm.node("wrong"), swarm.node("right")
         wrong.clock_offset_s, wrong.clock_drift = 3600.0, 0.5
         await trio.sleep(100)
@@ -89,13 +89,13 @@ async def test_chance_shuffles_in_place_and_loses_nothing(chance: Chance) -> Non
 
 async def test_chance_and_entropy_of_a_node_are_streams_of_their_own() -> None:
     """So that a draw for a choice never shifts a key, and none tells of the other."""
-    world = SimSwarm(seed=1).node("node").world
-    again = SimSwarm(seed=1).node("node").world
+    world = SimWorld(seed=1).node("node").world
+    again = SimWorld(seed=1).node("node").world
     for _ in range(10):
         again.chance.random()
     assert world.entropy(32) == again.entropy(32)
-    assert world.entropy(32) != SimSwarm(seed=2).node("node").world.entropy(32)
-    assert world.entropy(32) != SimSwarm(seed=1).node("other").world.entropy(32)
+    assert world.entropy(32) != SimWorld(seed=2).node("node").world.entropy(32)
+    assert world.entropy(32) != SimWorld(seed=1).node("other").world.entropy(32)
 
 
 async def test_two_generators_of_the_machine_are_strangers() -> None:

@@ -10,7 +10,7 @@ import trio.testing
 from common.errors import Unavailable
 from common.host.discovery import ZeroconfDiscovery
 from common.ports import Address, Advertisement, Discovery
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 HERE = Address("127.0.0.1", 7411)
 
@@ -19,7 +19,7 @@ HERE = Address("127.0.0.1", 7411)
 async def pair(request: pytest.FixtureRequest) -> tuple[Discovery, Discovery]:
     """The Discovery ports of two daemons."""
     if request.param == "simulated":
-        swarm = SimSwarm(seed=1)
+        swarm = SimWorld(seed=1)
         return swarm.node("a").world.discovery, swarm.node("b").world.discovery
     discovery = ZeroconfDiscovery()
     await skip_without_multicast(discovery)

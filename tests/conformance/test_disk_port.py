@@ -9,7 +9,7 @@ import trio
 
 from common.errors import BadConfig, NotFound, Unavailable
 from common.host.disk import INLINE_READ_BYTES, INLINE_WRITE_BYTES, RealDisk, hold_directory
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 LARGE = max(INLINE_READ_BYTES, INLINE_WRITE_BYTES) + 12345
 
@@ -18,7 +18,7 @@ LARGE = max(INLINE_READ_BYTES, INLINE_WRITE_BYTES) + 12345
 async def disk(request, tmp_path):
     if request.param == "real":
         return RealDisk(tmp_path)
-    return SimSwarm(1).node("node").world.disk
+    return SimWorld(1).node("node").world.disk
 
 
 async def test_what_is_written_is_read(disk):

@@ -14,7 +14,7 @@ from common.crypto.identity import KeyPair
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.host.network import RealNetwork
 from common.ports import Address, Listener, Network, Stream
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 LOCAL = Address("127.0.0.1", 0)
 SERVER = KeyPair.from_private(b"s" * 32)
@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 
 def _simulated() -> Network:
-    return SimSwarm(seed=1).node("a").world.network
+    return SimWorld(seed=1).node("a").world.network
 
 
 @pytest.fixture(params=[RealNetwork, _simulated], ids=["real", "simulated"])

@@ -12,14 +12,14 @@ import trio
 from common.errors import Corrupt, Refused, Unavailable
 from common.host.sqlite import SqliteStores
 from common.ports import Sql, Stores
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 @pytest.fixture(params=["real", "simulated"])
 def make_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Stores]:
     if request.param == "real":
         return lambda: SqliteStores(tmp_path)
-    return lambda: SimSwarm(seed=1).node("node").world.stores
+    return lambda: SimWorld(seed=1).node("node").world.stores
 
 
 def put(number: int) -> Callable[[Sql], int]:

@@ -9,13 +9,13 @@ import trio
 
 from common.host.workers import ThreadWorkers
 from common.ports import Workers
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 @pytest.fixture(params=["real", "simulated"])
 async def workers(request: pytest.FixtureRequest) -> AsyncIterator[Workers]:
     if request.param == "simulated":
-        yield SimSwarm(seed=1).node("node").world.workers
+        yield SimWorld(seed=1).node("node").world.workers
         return
     pool = ThreadWorkers(2)
     yield pool

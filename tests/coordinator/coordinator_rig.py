@@ -18,10 +18,10 @@ from common.ports import Address
 from common.rpc.peers import PeerPool
 from common.wire import messages as m
 from common.wire.control import tenant_message
-from coordinator.config import Config
+from coordinator.config import CoordinatorConfig
 from coordinator.service import STORE_NAME, serve
 from sim.http import SimTransport
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 GIB = 1024**3
 NATIVE = Address("coordinator", 7000)
@@ -315,7 +315,7 @@ class Rig:
 @asynccontextmanager
 async def running(cells=6, seed=1, **config):
     """A coordinator with so many cells that beat every 5 s, for the length of the block."""
-    parsed = Config.parse(
+    parsed = CoordinatorConfig.parse(
         {
             "data": ".",
             "listen": "coordinator:7000",
@@ -326,7 +326,7 @@ async def running(cells=6, seed=1, **config):
         }
     )
     async with trio.open_nursery() as nursery:
-        rig = Rig(SimSwarm(seed), nursery, parsed)
+        rig = Rig(SimWorld(seed), nursery, parsed)
         await rig.start()
         for _ in range(cells):
             await rig.add_cell()

@@ -8,7 +8,7 @@ from coordinator_rig import running
 
 from common.errors import BadConfig
 from coordinator.secrets import load_keys, read_whole, replace_keys, write_operator_file
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_key": "11" * 32}
 
@@ -153,7 +153,7 @@ async def test_operator_access_is_kept_over_restarts(autojump_clock):
 
 @pytest.mark.parametrize("name", ["identity.key", "swarm.secret", "operator.json"])
 async def test_a_damaged_secret_file_stops_the_start(autojump_clock, name):
-    world = SimSwarm(1).node("coordinator").world
+    world = SimWorld(1).node("coordinator").world
     await load_keys(world.disk, world.entropy)
     file = await world.disk.open(name, create=True)
     await file.truncate(0)
@@ -164,7 +164,7 @@ async def test_a_damaged_secret_file_stops_the_start(autojump_clock, name):
 
 @pytest.mark.fault("M5")
 async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_open():
-    node = SimSwarm(1).node("coordinator")
+    node = SimWorld(1).node("coordinator")
     disk, entropy = node.world.disk, node.world.entropy
     with pytest.raises(BadConfig, match="no_such_coordinator"):
         await replace_keys(disk, entropy)

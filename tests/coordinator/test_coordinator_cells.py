@@ -10,10 +10,10 @@ from common import limits
 from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token, invite_id_of
 from common.wire import messages as m
-from coordinator.config import Config
+from coordinator.config import CoordinatorConfig
 from coordinator.service import serve
 from sim.stores import SimStore
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 def count_transactions(monkeypatch):
@@ -85,8 +85,10 @@ async def test_a_coordinator_that_cannot_be_announced_serves_all_the_same(autoju
             await trio.lowlevel.checkpoint()
             raise Unavailable("no_discovery")
 
-    world = dataclasses.replace(SimSwarm(1).node("coordinator").world, discovery=Deaf())
-    config = Config.parse({"data": ".", "listen": "coordinator:7000", "http": "coordinator:7001"})
+    world = dataclasses.replace(SimWorld(1).node("coordinator").world, discovery=Deaf())
+    config = CoordinatorConfig.parse(
+        {"data": ".", "listen": "coordinator:7000", "http": "coordinator:7001"}
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(serve, world, config)
         await trio.sleep(10)
@@ -291,7 +293,7 @@ async def test_rings_of_another_class_are_read_and_not_written(autojump_clock):
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
         await gateway.put(b"old")
-        rig.config = Config.parse(
+        rig.config = CoordinatorConfig.parse(
             {
                 "data": ".",
                 "listen": "coordinator:7000",
@@ -332,18 +334,20 @@ async def test_rings_of_another_class_are_read_and_not_written(autojump_clock):
 )
 def test_bad_configuration_names_its_key(key, value):
     with pytest.raises(BadConfig) as failure:
-        Config.parse({"data": "here", key: value})
+        CoordinatorConfig.parse({"data": "here", key: value})
     assert failure.value.fields["key"] == key
 
 
 def test_configuration_is_whole_and_has_no_unknown_keys():
     with pytest.raises(BadConfig, match="missing_key"):
-        Config.parse({})
+        CoordinatorConfig.parse({})
     with pytest.raises(BadConfig, match="unknown_key"):
-        Config.parse({"data": "here", "dada": 1})
-    config = Config.parse({"data": "here", "redundancy": "8/12", "listen": "[::1]:80"})
+        CoordinatorConfig.parse({"data": "here", "dada": 1})
+    config = CoordinatorConfig.parse({"data": "here", "redundancy": "8/12", "listen": "[::1]:80"})
     assert (config.redundancy_class().quorum, str(config.listen)) == (10, "[::1]:80")
-    assert Config.parse({"data": "here", "write_quorum": 6}).redundancy_class().quorum == 6
+    assert (
+        CoordinatorConfig.parse({"data": "here", "write_quorum": 6}).redundancy_class().quorum == 6
+    )
 
 
 # --- removal, invitations -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from coordinator_rig import BUCKET, NATIVE, Gateway, page, running
 
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
-from common.errors import NotFound, Outcome, Refused, Unavailable
+from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
 from common.ids import BucketId, TenantId
 from common.wire import messages as m
 from common.wire.control import tenant_message
@@ -83,7 +83,7 @@ async def test_large_frames_are_received_of_tenants_and_cells_only(autojump_cloc
         stranger = Gateway(rig, "stranger")
         await stranger.connect()
         sealed = bytes(100_000)
-        with pytest.raises((Unavailable, Outcome), match="connection_lost"):
+        with pytest.raises((Unavailable, OutcomeUnknown), match="connection_lost"):
             await stranger.call(stranger.commit_of(b"name", [], pages=(), sealed=sealed))
         gateway = await rig.add_gateway()
         await gateway.make_bucket()

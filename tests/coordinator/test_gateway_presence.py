@@ -9,7 +9,7 @@ from coordinator_rig import facts, running
 
 from common.crypto.keys import TenantKey
 from common.ids import TenantId
-from gateway_s3.config import Config
+from gateway_s3.config import GatewayConfig
 from gateway_s3.service import serve
 from sim.http import SimTransport
 
@@ -21,7 +21,7 @@ async def start_gateway(rig, *, has_tenant):
         file = await node.world.disk.open("tenants/t.json", create=True)
         content = {"tenant_id": tenant.tenant_id.hex(), "key": tenant.key.hex()}
         await file.write(0, [json.dumps(content).encode()])
-    config = Config.parse(
+    config = GatewayConfig.parse(
         {
             "data": "data",
             "s3": "gateway:9000",

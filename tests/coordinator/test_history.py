@@ -8,13 +8,13 @@ from common.crypto.positions import Position, issue, position_key, read
 from common.errors import Unavailable
 from common.wire import messages as m
 from common.wire.messages.membership import GARBAGE, PENDING
-from coordinator.policy.history import Past, Run, Standing, judge
+from coordinator.policy.history import CoordinatorRun, Past, Standing, judge
 
 A, B, C = (letter * 16 for letter in (b"a", b"b", b"c"))
 
 
 def past(*runs, accepted=()):
-    return Past([Run(number + 1, *run) for number, run in enumerate(runs)], accepted)
+    return Past([CoordinatorRun(number + 1, *run) for number, run in enumerate(runs)], accepted)
 
 
 @pytest.mark.parametrize(

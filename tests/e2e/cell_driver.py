@@ -14,7 +14,7 @@ import trio
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, issue
-from common.errors import AlvearyError, NotFound, Outcome, Unavailable
+from common.errors import AlvearyError, NotFound, OutcomeUnknown, Unavailable
 from common.format.token import JoinToken, encode_token
 from common.host.clock import SystemClock, system_chance, system_entropy
 from common.host.log import LineLog
@@ -207,7 +207,7 @@ class Driver:
                     await self.read(key)
                 except NotFound:
                     return
-                except (Unavailable, Outcome):
+                except (Unavailable, OutcomeUnknown):
                     await trio.sleep(0.005)
 
     async def put(self, key, data, unit_bytes=None):

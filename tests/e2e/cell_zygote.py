@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from cell.config import Config
+from cell.config import CellConfig
 from cell.main import run
 from common.host.process import die_with_parent
 
@@ -25,7 +25,7 @@ def main():
         pid = os.fork()
         if pid == 0:
             die_with_parent(parent_pid)
-            os._exit(run(Config.parse(order)))
+            os._exit(run(CellConfig.parse(order)))
         print(json.dumps({"pid": pid}), flush=True)
 
 

@@ -25,7 +25,7 @@ from power_fuse import why_not
 from power_ledger import Key, Ledger, Shard, State
 from power_zygote import Zygote
 
-from common.errors import Corrupt, Outcome, Refused, Unavailable
+from common.errors import Corrupt, OutcomeUnknown, Refused, Unavailable
 from common.ids import SegmentId
 
 CUTS: Final = int(os.environ.get("ALVEARY_POWER_CUTS", "12"))
@@ -169,7 +169,7 @@ class Lane:
         """Run ``work``; that its connection is lost once the power went is as it must be."""
         try:
             await work()
-        except (Unavailable, Outcome):
+        except (Unavailable, OutcomeUnknown):
             if not self._disk.frozen_at:
                 raise
 

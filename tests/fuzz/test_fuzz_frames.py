@@ -14,7 +14,7 @@ from common.rpc.protocol.connection import AnswererConnection, CallerConnection
 from common.rpc.protocol.events import Event, Greeted, Proved
 from common.rpc.protocol.states import Role, State
 from common.wire.control import PROTOCOL_VERSION, Failure, Hello, Proof
-from common.wire.frame import Kind, encode_frame
+from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages import REQUESTS
 from common.wire.messages.base import Ping
 from common.wire.records import pack_value
@@ -45,10 +45,10 @@ headers = st.one_of(
 )
 frames = st.builds(
     lambda kind, call_id, header, payload: b"".join(
-        encode_frame(kind, call_id, b"" if kind == Kind.CANCEL else header,
-                     [payload] if payload and kind in (Kind.REQUEST, Kind.REPLY) else [])
+        encode_frame(kind, call_id, b"" if kind == FrameKind.CANCEL else header,
+                     [payload] if payload and kind in (FrameKind.REQUEST, FrameKind.REPLY) else [])
     ),
-    st.sampled_from(Kind),
+    st.sampled_from(FrameKind),
     st.integers(0, 5) | st.integers(0, (1 << 32) - 1),
     headers,
     st.binary(max_size=50),
@@ -62,11 +62,11 @@ def open_answerer() -> AnswererConnection:
     core.hello()
     caller = CallerConnection(SERVER.public_key)
     (greeted,) = feed(
-        caller, b"".join(encode_frame(Kind.HELLO, 0, Hello(1, NONCE, 8).pack())), [99]
+        caller, b"".join(encode_frame(FrameKind.HELLO, 0, Hello(1, NONCE, 8).pack())), [99]
     )
     assert isinstance(greeted, Greeted)
     proof = Proof(PROTOCOL_VERSION, CALLER.public_key, CALLER.sign(greeted.message))
-    (proved,) = feed(core, b"".join(encode_frame(Kind.PROOF, 0, proof.pack())), [500])
+    (proved,) = feed(core, b"".join(encode_frame(FrameKind.PROOF, 0, proof.pack())), [500])
     assert isinstance(proved, Proved)
     core.ready()
     return core
@@ -74,10 +74,12 @@ def open_answerer() -> AnswererConnection:
 
 def open_caller() -> CallerConnection:
     core = CallerConnection(SERVER.public_key)
-    (greeted,) = feed(core, b"".join(encode_frame(Kind.HELLO, 0, Hello(1, NONCE, 8).pack())), [99])
+    (greeted,) = feed(
+        core, b"".join(encode_frame(FrameKind.HELLO, 0, Hello(1, NONCE, 8).pack())), [99]
+    )
     assert isinstance(greeted, Greeted)
     core.prove(CALLER.public_key, CALLER.sign(greeted.message))
-    feed(core, b"".join(encode_frame(Kind.READY, 0, pack_value([]))), [99])
+    feed(core, b"".join(encode_frame(FrameKind.READY, 0, pack_value([]))), [99])
     for _ in range(4):
         core.call(Ping())
     return core
@@ -169,7 +171,7 @@ def test_events_do_not_depend_on_how_the_stream_is_cut(
 
 def test_a_frame_of_4_gib_allocates_nothing() -> None:
     core = open_answerer()
-    huge = b"\xff\xff\xff\xff" * 2 + b"\0\0\0\1" + bytes([Kind.REQUEST, 0]) + b"\xa1\x7e"
+    huge = b"\xff\xff\xff\xff" * 2 + b"\0\0\0\1" + bytes([FrameKind.REQUEST, 0]) + b"\xa1\x7e"
     tracemalloc.start()
     survives(core, huge + bytes(FRAME_STAGING_BYTES), [FRAME_STAGING_BYTES])
     peak = tracemalloc.get_traced_memory()[1]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.http.head import BadHead, parse_head
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.auth.sigv2 import Form, parse_v2, verify_v2
 from gateway_s3.auth.sigv4 import Claim, Payload, Verified, parse_authorization, verify
@@ -95,9 +95,9 @@ VALUES = st.binary(max_size=40) | st.sampled_from(
 HEADERS = st.lists(st.tuples(NAMES, VALUES), max_size=10)
 
 
-def request_of(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Request:
+def request_of(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> HttpRequest:
     path, _, query = (b"/" + target).partition(b"?")
-    return Request(method, b"/" + target, path, query, list(headers))
+    return HttpRequest(method, b"/" + target, path, query, list(headers))
 
 
 @settings(max_examples=200, deadline=None)

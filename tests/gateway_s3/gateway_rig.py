@@ -24,7 +24,7 @@ from common.client.policy.answers import check_answer
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound, Refused
 from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
-from common.http.records import BytesBody, Request, Response
+from common.http.records import BytesBody, HttpRequest, HttpResponse
 from common.ids import TenantId
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
@@ -35,9 +35,9 @@ from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend
 from gateway_s3.bucket_cache import BucketCache
-from gateway_s3.metrics import Metrics
+from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.names import IdentityNames
-from sim.world import SimNode, SimSwarm
+from sim.world import SimNode, SimWorld
 
 SECRET = "secret-of-the-rig"
 REGION = "us-east-1"
@@ -446,7 +446,7 @@ class Rig:
         domains: tuple[str, ...] = (),
         signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
     ) -> None:
-        self.node = SimSwarm(seed).node("gateway")
+        self.node = SimWorld(seed).node("gateway")
         world = self.node.world
         chance = random.Random(seed)
         self.directory = MemoryDirectory(self.node)
@@ -473,7 +473,7 @@ class Rig:
             entropy=world.entropy,
             clock=world.clock,
             log=world.log,
-            metrics=Metrics(),
+            metrics=GatewayMetrics(),
             region=region,
             domains=domains,
             budget=ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES),
@@ -625,7 +625,7 @@ class Rig:
         """Send a request as it is. ``headers``: values as Latin-1; pairs where a name repeats."""
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         target = path.encode() + (b"?" + query.encode() if query else b"")
-        request = Request(
+        request = HttpRequest(
             method,
             target,
             path.encode(),
@@ -634,7 +634,7 @@ class Rig:
             BytesBody(body),
             "test",
         )
-        response: Response = await self.app(request)
+        response: HttpResponse = await self.app(request)
         if isinstance(response.body, bytes):
             content = response.body
         else:

@@ -19,7 +19,7 @@ from common.ids import TenantId
 from common.wire.messages.writing import AccessKey
 from gateway_s3.auth.access_keys import FRESH_S, STALE_S, UNKNOWN_S, AccessKeys
 from gateway_s3.errors import S3Error
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 ENTROPY = random.Random(1).randbytes
 TENANT = TenantKey(tenant_id=TenantId(b"t" * 16), key=b"k" * 32)
@@ -57,7 +57,7 @@ def keys(
     coordinator: Coordinator, more: Callable[[], Awaitable[bool]] = no_more_tenants
 ) -> AccessKeys:
     held = {TENANT.tenant_id: TENANT}
-    return AccessKeys(coordinator.ask, held.get, more, SimSwarm(1).node("gateway").world.log)
+    return AccessKeys(coordinator.ask, held.get, more, SimWorld(1).node("gateway").world.log)
 
 
 async def test_a_key_of_a_tenant_that_came_later_is_found() -> None:
@@ -205,7 +205,7 @@ async def test_a_coordinator_that_hangs_holds_a_request_with_a_known_key_for_a_s
         return await coordinator.ask(key_id)
 
     held = {TENANT.tenant_id: TENANT}
-    log = SimSwarm(1).node("gateway").world.log
+    log = SimWorld(1).node("gateway").world.log
     found = AccessKeys(ask, held.get, no_more_tenants, log)
     await found.find("AK")
     await trio.sleep(FRESH_S + 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gateway_rig import Rig
 
-from common.errors import Corrupt, Outcome, PeerViolation, Unavailable
+from common.errors import Corrupt, OutcomeUnknown, PeerViolation, Unavailable
 from gateway_s3.request.operations import OPERATIONS, Scope
 
 DATA = b"some bytes"
@@ -103,7 +103,7 @@ async def test_errors_are_documents_and_head_has_none(rig: Rig) -> None:
     [
         (Unavailable("no_ring"), 503, "ServiceUnavailable"),
         (Unavailable("anything"), 503, "ServiceUnavailable"),
-        (Outcome("connection_lost"), 503, "ServiceUnavailable"),
+        (OutcomeUnknown("connection_lost"), 503, "ServiceUnavailable"),
         (Corrupt("record_not_authentic"), 500, "InternalError"),
         (PeerViolation("bad_record"), 500, "InternalError"),
         (RuntimeError("secret detail"), 500, "InternalError"),

@@ -9,12 +9,12 @@ import zlib
 import pytest
 
 from common import limits
-from common.http.records import BytesBody, Request
+from common.http.records import BytesBody, HttpRequest
 from common.ports import Buffer
 from gateway_s3.auth.sigv4 import Payload, Verified
 from gateway_s3.bodies import HELD_BYTES, MANY_PIECES, IncomingBody
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import HashCrowd, Receive
+from gateway_s3.ingest import HashBacklog, Receive
 from gateway_s3.request.checksums import Algorithm
 from sim.world import SimWorkers
 
@@ -34,10 +34,10 @@ def verified(payload: Payload, sha256: bytes | None = None) -> Verified:
     )
 
 
-def request(body: bytes, **headers: str) -> Request:
+def request(body: bytes, **headers: str) -> HttpRequest:
     pairs = [(b"host", b"s3"), (b"content-length", str(len(body)).encode())]
     pairs += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request("PUT", b"/b/k", b"/b/k", b"", pairs, BytesBody(body))
+    return HttpRequest("PUT", b"/b/k", b"/b/k", b"", pairs, BytesBody(body))
 
 
 async def take(body: IncomingBody) -> tuple[bytes, list[int]]:
@@ -50,7 +50,7 @@ async def take(body: IncomingBody) -> tuple[bytes, list[int]]:
             sizes.append(len(chunk))
             got.extend(chunk)
 
-    await body.ingest(SimWorkers(), HashCrowd()).through(write)
+    await body.ingest(SimWorkers(), HashBacklog()).through(write)
     return bytes(got), sizes
 
 
@@ -124,8 +124,8 @@ async def test_large_signed_chunks_are_put_off_when_too_much_is_held() -> None:
     size = 3 * HELD_BYTES
     wire = b"%x;chunk-signature=%b\r\n" % (size, b"0" * 64) + bytes(size)
     for crowded, code in ((True, "SlowDown"), (False, "IncompleteBody")):
-        crowd = HashCrowd()
-        crowd.held_bytes = before = limits.MAX_HELD_CHUNKS_BYTES if crowded else 0
+        backlog = HashBacklog()
+        backlog.held_bytes = before = limits.MAX_HELD_CHUNKS_BYTES if crowded else 0
         asked = request(b"", x_amz_decoded_content_length=str(size))
         asked.body = Pieces([wire[at : at + 65536] for at in range(0, len(wire), 65536)])
         body = IncomingBody(asked, verified(Payload.SIGNED_CHUNKS))
@@ -134,8 +134,8 @@ async def test_large_signed_chunks_are_put_off_when_too_much_is_held() -> None:
             await receive()
 
         with pytest.raises(S3Error, match=code):
-            await body.ingest(SimWorkers(), crowd).through(write)
-        assert crowd.held_bytes == before
+            await body.ingest(SimWorkers(), backlog).through(write)
+        assert backlog.held_bytes == before
 
 
 class Pieces:

@@ -9,7 +9,7 @@ import random
 import pytest
 from awscrt import checksums as crt
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import (
     Algorithm,
@@ -41,8 +41,8 @@ def digest_of(algorithm: Algorithm, data: bytes) -> bytes:
     return checksum.digest()
 
 
-def request_with(*headers: tuple[bytes, bytes]) -> Request:
-    return Request("PUT", b"/b/k", b"/b/k", b"", list(headers))
+def request_with(*headers: tuple[bytes, bytes]) -> HttpRequest:
+    return HttpRequest("PUT", b"/b/k", b"/b/k", b"", list(headers))
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)

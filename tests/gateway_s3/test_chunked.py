@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.limits import MAX_SIGNED_CHUNK_BYTES
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.auth.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
@@ -33,8 +33,8 @@ EXAMPLE_AUTHORIZATION = (
 EXAMPLE_TIME = 1369353600.0
 
 
-def example_request() -> Request:
-    return Request(
+def example_request() -> HttpRequest:
+    return HttpRequest(
         "PUT",
         b"/examplebucket/chunkObject.txt",
         b"/examplebucket/chunkObject.txt",
@@ -337,7 +337,7 @@ def test_the_promised_length_is_read_where_it_stands() -> None:
 
 
 def test_a_trailer_may_only_be_announced_where_one_can_come() -> None:
-    request = Request("PUT", b"/", b"/", b"", [(b"x-amz-trailer", b" X-Amz-Checksum-CRC32 ")])
+    request = HttpRequest("PUT", b"/", b"/", b"", [(b"x-amz-trailer", b" X-Amz-Checksum-CRC32 ")])
     assert announced_trailers(request, Payload.UNSIGNED_CHUNKS_TRAILER) == TRAILERS
     for kind in (Payload.SIGNED_CHUNKS, Payload.UNSIGNED, Payload.HASHED):
         assert refusal(lambda kind=kind: announced_trailers(request, kind)) == "InvalidRequest"

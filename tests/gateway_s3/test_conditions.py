@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3.errors import S3Error
 from gateway_s3.request.conditions import (
     Decision,
@@ -21,8 +21,10 @@ BEFORE = b"Wed, 31 Dec 2025 23:59:59 GMT"
 GO, SAME, FAILED = Decision.GO_ON, Decision.NOT_MODIFIED, Decision.FAILED
 
 
-def request(headers: dict[bytes, bytes], prefix: bytes = b"") -> Request:
-    return Request("GET", b"", b"", b"", [(prefix + name, each) for name, each in headers.items()])
+def request(headers: dict[bytes, bytes], prefix: bytes = b"") -> HttpRequest:
+    return HttpRequest(
+        "GET", b"", b"", b"", [(prefix + name, each) for name, each in headers.items()]
+    )
 
 
 CASES: list[tuple[dict[bytes, bytes], Decision]] = [
@@ -113,15 +115,15 @@ ENTITY = f'"{ETAG}"'.encode()
 )
 def test_a_range_applies_to_the_very_same_version_only(value: bytes | None, applies: bool) -> None:
     headers = [] if value is None else [(b"if-range", value)]
-    request = Request("GET", b"/", b"/", b"", headers)
+    request = HttpRequest("GET", b"/", b"/", b"", headers)
     assert range_applies(request, ETAG, THEN_S) is applies
 
 
 @pytest.mark.fault("B04")
 def test_if_match_compares_strongly_and_if_none_match_weakly() -> None:
     weak = b"W/" + ENTITY
-    match = Request("GET", b"/", b"/", b"", [(b"if-match", weak)])
+    match = HttpRequest("GET", b"/", b"/", b"", [(b"if-match", weak)])
     assert read_conditions(match).decide(ETAG, THEN_S) is FAILED
     assert write_condition(match).etag != ETAG
-    none_match = Request("GET", b"/", b"/", b"", [(b"if-none-match", weak)])
+    none_match = HttpRequest("GET", b"/", b"/", b"", [(b"if-none-match", weak)])
     assert read_conditions(none_match).decide(ETAG, THEN_S) is SAME

@@ -22,12 +22,12 @@ from common.limits import MIB
 from common.ports import Address, Stream
 from sim.cluster import CLIENT_TIMEOUT_S, S3_PORT, Cluster, Shape, write_file
 from sim.http import SimTransport
-from sim.s3_client import Credentials, S3Client
-from sim.world import SimSwarm
+from sim.s3_client import S3Client, SimCredentials
+from sim.world import SimWorld
 
 GATEWAY = "gateway-0"
 MOST_SLOWER = 2.0
-"""What a crowd of another tenant may cost."""
+"""What a backlog of another tenant may cost."""
 
 
 def content(size: int) -> bytes:
@@ -36,18 +36,18 @@ def content(size: int) -> bytes:
 
 @dataclass
 class Town:
-    """A swarm with two tenants on one gateway: a crowd's, and a bystander's."""
+    """A swarm with two tenants on one gateway: a backlog's, and a bystander's."""
 
     cluster: Cluster
-    crowd: S3Client
+    backlog: S3Client
     bystander: S3Client
     nursery: trio.Nursery
 
     async def open(self, method: str, path: str, headers: Mapping[str, str]) -> Stream:
-        """A connection of the crowd on which one request has begun."""
-        network = self.cluster.swarm.node("crowd").world.network
+        """A connection of the backlog on which one request has begun."""
+        network = self.cluster.swarm.node("backlog").world.network
         stream = await network.connect(Address(GATEWAY, S3_PORT), pin=None)
-        signed = self.crowd.sign(method, path, "", "UNSIGNED-PAYLOAD", {})
+        signed = self.backlog.sign(method, path, "", "UNSIGNED-PAYLOAD", {})
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in {**headers, **signed}.items()]
         await stream.send([("\r\n".join(lines) + "\r\n\r\n").encode()])
@@ -55,7 +55,7 @@ class Town:
 
     async def drip(self, size: int, begin: bytes = b"") -> None:
         """Begin a PUT and send a byte every 5 s, for as long as the gateway takes them."""
-        stream = await self.open("PUT", "/crowd/slow", {"content-length": str(size)})
+        stream = await self.open("PUT", "/backlog/slow", {"content-length": str(size)})
         try:
             await stream.send([begin])
             while True:
@@ -86,7 +86,7 @@ class Town:
 
 @asynccontextmanager
 async def town() -> AsyncIterator[Town]:
-    async with Cluster(SimSwarm(7), Shape()) as cluster, trio.open_nursery() as nursery:
+    async with Cluster(SimWorld(7), Shape()) as cluster, trio.open_nursery() as nursery:
         chance = cluster.swarm.random("bystander")
         tenant = TenantKey(TenantId(chance.randbytes(16)), chance.randbytes(32))
         await cluster.make_tenant("other", tenant.tenant_id, tenant.proof_key())
@@ -106,19 +106,19 @@ async def town() -> AsyncIterator[Town]:
             transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
         )
         bystander = S3Client(
-            http, f"{GATEWAY}:{S3_PORT}", Credentials("AKOTHER", secret), node.world.clock
+            http, f"{GATEWAY}:{S3_PORT}", SimCredentials("AKOTHER", secret), node.world.clock
         )
         place = Town(cluster, cluster.client(), bystander, nursery)
-        for client, bucket in ((place.crowd, "/crowd"), (bystander, "/bystander")):
+        for client, bucket in ((place.backlog, "/backlog"), (bystander, "/bystander")):
             assert (await client.request("PUT", bucket)).status_code == 200
         await place.works()
         yield place
         nursery.cancel_scope.cancel()
 
 
-async def _holds_up(place: Town, begin: Callable[[], Awaitable[None]], crowd: int) -> None:
+async def _holds_up(place: Town, begin: Callable[[], Awaitable[None]], backlog: int) -> None:
     calm = await place.works()
-    for _ in range(crowd):
+    for _ in range(backlog):
         place.nursery.start_soon(begin)
     for _ in range(4):
         await trio.sleep(1.5)
@@ -140,7 +140,7 @@ async def test_slow_bodies_of_a_tenant_leave_others_their_speed(autojump_clock: 
 async def test_bodies_that_stop_late_leave_others_their_speed(
     size: int, autojump_clock: MockClock
 ) -> None:
-    """Each of the crowd has nearly a stripe, or two stripes and some, in the gateway."""
+    """Each of the backlog has nearly a stripe, or two stripes and some, in the gateway."""
     begin = content(min(size - 1000, 2 * MIB + 100_000))
     async with town() as place:
         await _holds_up(place, lambda: place.drip(size, begin), 60)
@@ -149,9 +149,9 @@ async def test_bodies_that_stop_late_leave_others_their_speed(
 @pytest.mark.fault("H2")
 async def test_readers_that_stall_leave_others_their_speed(autojump_clock: MockClock) -> None:
     async with town() as place:
-        answer = await place.crowd.request("PUT", "/crowd/large", body=content(24 * MIB))
+        answer = await place.backlog.request("PUT", "/backlog/large", body=content(24 * MIB))
         assert answer.status_code == 200
-        await _holds_up(place, lambda: place.stall("/crowd/large"), 70)
+        await _holds_up(place, lambda: place.stall("/backlog/large"), 70)
         piece_s = limits.HTTP_SEND_BYTES / limits.HTTP_LEAST_BYTES_PER_S
         await trio.sleep(limits.HTTP_SEND_TIMEOUT_S + piece_s + limits.BUDGET_WAIT_S)
         await trio.sleep(limits.HTTP_SEND_TIMEOUT_S + piece_s)
@@ -163,10 +163,10 @@ async def test_readers_that_stall_leave_others_their_speed(autojump_clock: MockC
 @pytest.mark.fault("H2")
 async def test_both_kinds_at_once_leave_others_their_speed(autojump_clock: MockClock) -> None:
     async with town() as place:
-        answer = await place.crowd.request("PUT", "/crowd/large", body=content(24 * MIB))
+        answer = await place.backlog.request("PUT", "/backlog/large", body=content(24 * MIB))
         assert answer.status_code == 200
         for _ in range(40):
-            place.nursery.start_soon(place.stall, "/crowd/large")
+            place.nursery.start_soon(place.stall, "/backlog/large")
         begin = content(2 * MIB + 100_000)
         await _holds_up(place, lambda: place.drip(8 * MIB, begin), 40)
 
@@ -198,13 +198,13 @@ async def test_readers_that_stall_are_cut_when_their_own_tenant_needs_the_room(
 ) -> None:
     async with town() as place:
         for key, size in (("large", 24 * MIB), ("key", MIB)):
-            answer = await place.crowd.request("PUT", f"/crowd/{key}", body=content(size))
+            answer = await place.backlog.request("PUT", f"/backlog/{key}", body=content(size))
             assert answer.status_code == 200
         for _ in range(70):
-            place.nursery.start_soon(place.stall, "/crowd/large")
+            place.nursery.start_soon(place.stall, "/backlog/large")
         await trio.sleep(1.5)
         began = trio.current_time()
-        got = await place.crowd.request("GET", "/crowd/key")
+        got = await place.backlog.request("GET", "/backlog/key")
         assert got.content == content(MIB)
         # Those that came before it have their turn first, in two rounds of half the budget.
         assert trio.current_time() - began < 2.5 * limits.HTTP_PRESSED_SEND_TIMEOUT_S
@@ -214,9 +214,9 @@ async def test_readers_that_stall_are_not_cut_early_while_nobody_waits(
     autojump_clock: MockClock,
 ) -> None:
     async with town() as place:
-        answer = await place.crowd.request("PUT", "/crowd/large", body=content(24 * MIB))
+        answer = await place.backlog.request("PUT", "/backlog/large", body=content(24 * MIB))
         assert answer.status_code == 200
         for _ in range(5):
-            place.nursery.start_soon(place.stall, "/crowd/large")
+            place.nursery.start_soon(place.stall, "/backlog/large")
         await trio.sleep(4 * limits.HTTP_PRESSED_SEND_TIMEOUT_S)
         assert "alveary_gateway_slow_readers_total 0.0" in await place.metrics()

@@ -10,7 +10,7 @@ import pytest
 from common.errors import BadConfig
 from common.ports import Address
 from gateway_s3.auth.sigv2 import SignatureV2
-from gateway_s3.config import Config
+from gateway_s3.config import GatewayConfig
 
 GOOD: dict[str, Any] = {
     "data": "/var/lib/alveary",
@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
 
 
 def test_a_good_table_becomes_values() -> None:
-    config = Config.parse(GOOD | {"http": "127.0.0.1:0", "domains": ["S3.Example.org"]})
+    config = GatewayConfig.parse(GOOD | {"http": "127.0.0.1:0", "domains": ["S3.Example.org"]})
     assert config.s3 == Address("127.0.0.1", 9000)
     assert config.coordinator == (Address("::1", 7000), Address("c.example", 7001))
     assert config.coordinator_id == bytes.fromhex("ab" * 32)
@@ -29,8 +29,8 @@ def test_a_good_table_becomes_values() -> None:
     assert config.region == "us-east-1"
     assert config.tenants == "tenants"
     assert config.signature_v2 is SignatureV2.PRESIGNED
-    assert Config.parse(GOOD | {"signature_v2": "off"}).signature_v2 is SignatureV2.OFF
-    ported = Config.parse(GOOD | {"domains": ["s3.example.org:9000"]})
+    assert GatewayConfig.parse(GOOD | {"signature_v2": "off"}).signature_v2 is SignatureV2.OFF
+    ported = GatewayConfig.parse(GOOD | {"domains": ["s3.example.org:9000"]})
     assert ported.domains == ("s3.example.org",), "hosts are compared without their port"
 
 
@@ -58,23 +58,26 @@ def test_a_good_table_becomes_values() -> None:
 )
 def test_a_bad_value_or_key_is_named(key: str, value: Any) -> None:
     with pytest.raises(BadConfig) as caught:
-        Config.parse(GOOD | {key: value})
+        GatewayConfig.parse(GOOD | {key: value})
     assert caught.value.fields["key"] == key
 
 
 @pytest.mark.parametrize("key", sorted(GOOD))
 def test_a_missing_key_is_named(key: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        Config.parse({name: value for name, value in GOOD.items() if name != key})
+        GatewayConfig.parse({name: value for name, value in GOOD.items() if name != key})
     assert caught.value.fields["key"] == key
 
 
 @pytest.mark.fault("T")
 def test_the_certificates_files_lie_in_data_unless_they_are_absolute() -> None:
-    assert Config.parse(GOOD).tls_files is None
-    both = Config.parse(GOOD | {"tls_certificate": "a.pem", "tls_key": "/etc/b.pem"})
+    assert GatewayConfig.parse(GOOD).tls_files is None
+    both = GatewayConfig.parse(GOOD | {"tls_certificate": "a.pem", "tls_key": "/etc/b.pem"})
     data = Path(GOOD["data"])
     assert both.tls_files == (data / "a.pem", Path("/etc/b.pem"))
-    assert Config.parse(GOOD | {"tls_certificate": "a"}).tls_files == (data / "a", data / "a")
+    assert GatewayConfig.parse(GOOD | {"tls_certificate": "a"}).tls_files == (
+        data / "a",
+        data / "a",
+    )
     with pytest.raises(BadConfig, match="missing_key"):
-        Config.parse(GOOD | {"tls_key": "b.pem"})
+        GatewayConfig.parse(GOOD | {"tls_key": "b.pem"})

@@ -20,7 +20,7 @@ from sim.checkers.ownership import check_ownership
 from sim.cluster import HTTP_PORT, S3_PORT, Cluster, Shape
 from sim.http import SimTransport
 from sim.s3_client import S3Client
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 MIB = 1024 * 1024
 SETTLED_S = 300.0
@@ -29,7 +29,7 @@ SETTLED_S = 300.0
 
 @asynccontextmanager
 async def swarm(cells: int = 6) -> AsyncIterator[tuple[Cluster, S3Client]]:
-    async with Cluster(SimSwarm(7), Shape(cells=cells)) as cluster:
+    async with Cluster(SimWorld(7), Shape(cells=cells)) as cluster:
         client = cluster.client()
         made = await client.request("PUT", "/bucket")
         assert made.status_code == 200, made.text
@@ -245,7 +245,7 @@ async def test_a_gateway_that_stops_says_so_first_and_ends_what_has_begun(
     autojump_clock: MockClock,
 ) -> None:
     shape = Shape(overrides={"gateway": {"drain_notice_s": 5}})
-    async with Cluster(SimSwarm(7), shape) as cluster:
+    async with Cluster(SimWorld(7), shape) as cluster:
         client, other = cluster.client(), cluster.client("client-1")
         data = content(6 * MIB)
         await good(client, "PUT", "/bucket")
@@ -306,7 +306,7 @@ async def test_buckets_and_uploads_beyond_the_limits_get_clear_errors(
     autojump_clock: MockClock,
 ) -> None:
     limits = {"max_buckets_per_tenant": 2, "max_uploads_per_tenant": 1}
-    async with Cluster(SimSwarm(7), Shape(overrides={"coordinator": limits})) as cluster:
+    async with Cluster(SimWorld(7), Shape(overrides={"coordinator": limits})) as cluster:
         client = cluster.client()
         await good(client, "PUT", "/first")
         await good(client, "PUT", "/second")

@@ -11,7 +11,7 @@ import trio
 from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Buffer
-from gateway_s3.ingest import HashCrowd, Ingest
+from gateway_s3.ingest import HashBacklog, Ingest
 from sim.world import SimWorkers
 
 
@@ -42,7 +42,7 @@ def ingest(
     size: int,
     *,
     check: Callable[[], None] = nothing,
-    crowd: HashCrowd | None = None,
+    backlog: HashBacklog | None = None,
     slow: list[object] | None = None,
 ) -> Ingest:
     return Ingest(
@@ -52,7 +52,7 @@ def ingest(
         fast=[],
         check=check,
         workers=SimWorkers(),
-        crowd=crowd or HashCrowd(),
+        backlog=backlog or HashBacklog(),
     )
 
 
@@ -78,13 +78,13 @@ async def test_all_bytes_arrive_and_every_digest_is_right(size: int) -> None:
     chunks = [data[at : at + 65536] for at in range(0, size, 65536)]
     md5, sha = hashlib.md5(), hashlib.sha256()
     got: list[bytes] = []
-    crowd = HashCrowd()
-    pipe = ingest(Chunks(chunks), size, slow=[md5, sha], crowd=crowd)
+    backlog = HashBacklog()
+    pipe = ingest(Chunks(chunks), size, slow=[md5, sha], backlog=backlog)
     assert await pipe.through(collector(size, got)) == size
     assert b"".join(got) == data
     assert md5.digest() == hashlib.md5(data).digest()
     assert sha.digest() == hashlib.sha256(data).digest()
-    assert crowd.waiting_bytes == 0
+    assert backlog.waiting_bytes == 0
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
@@ -114,12 +114,12 @@ async def test_too_short_and_too_long_bodies_are_refused(size: int) -> None:
 
 
 async def test_a_broken_source_ends_the_write_with_its_own_error() -> None:
-    crowd = HashCrowd()
+    backlog = HashBacklog()
     source = Chunks([bytes(100_000)], failure=Unavailable("client_gone"))
-    pipe = ingest(source, 200_000, slow=[hashlib.md5()], crowd=crowd)
+    pipe = ingest(source, 200_000, slow=[hashlib.md5()], backlog=backlog)
     with pytest.raises(Unavailable, match="client_gone"):
         await pipe.through(collector(200_000, []))
-    assert crowd.waiting_bytes == 0
+    assert backlog.waiting_bytes == 0
 
 
 class StuckWorkers:
@@ -131,9 +131,9 @@ class StuckWorkers:
 
 @pytest.mark.parametrize("crowded", [False, True])
 async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: object) -> None:
-    crowd = HashCrowd()
-    crowd.waiting_bytes = limits.HASH_CROWD_BYTES + 1 if crowded else 0
-    before = crowd.waiting_bytes
+    backlog = HashBacklog()
+    backlog.waiting_bytes = limits.HASH_CROWD_BYTES + 1 if crowded else 0
+    before = backlog.waiting_bytes
     source = Chunks([bytes(32768)] * 400)
     pipe = Ingest(
         receive=source.receive,
@@ -142,10 +142,10 @@ async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: o
         fast=[],
         check=nothing,
         workers=StuckWorkers(),  # type: ignore[arg-type]
-        crowd=crowd,
+        backlog=backlog,
     )
     with trio.move_on_after(5):
         await pipe.through(collector(400 * 32768, []))
     most = limits.MAX_CROWDED_HASH_LANE_BYTES if crowded else limits.MAX_HASH_LANE_BYTES
     assert source.given <= most + 65536
-    assert crowd.waiting_bytes == before
+    assert backlog.waiting_bytes == before

@@ -5,13 +5,13 @@ import trio
 
 from sim.checkers.ownership import COORDINATOR_STORE
 from sim.cluster import Cluster, Shape
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 @pytest.mark.fault("F13")
 @pytest.mark.parametrize("size", [5000, 3_000_000])
 async def test_an_object_that_is_lost_is_a_final_error_that_says_so(size, autojump_clock):
-    async with Cluster(SimSwarm(5), Shape()) as cluster:
+    async with Cluster(SimWorld(5), Shape()) as cluster:
         client = cluster.client()
         await client.request("PUT", "/bucket")
         assert (await client.request("PUT", "/bucket/key", None, bytes(size))).status_code == 200

@@ -13,7 +13,7 @@ import pytest
 from gateway_rig import Rig, encoded
 
 from common.errors import NotFound
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ports import Buffer
 
 DATA = bytes(range(256)) * 8
@@ -407,7 +407,7 @@ async def test_a_get_that_is_left_gives_its_read_back(rig: Rig) -> None:
     await rig.put("/bucket/key", BIG)
     signed = rig.sign("GET", "/bucket/key", "", {})
     pairs = [(name.encode(), value.encode()) for name, value in signed.items()]
-    response = await rig.app(Request("GET", b"/bucket/key", b"/bucket/key", b"", pairs))
+    response = await rig.app(HttpRequest("GET", b"/bucket/key", b"/bucket/key", b"", pairs))
     assert not isinstance(response.body, bytes)
     assert rig.swarm.open_reads == 1
     await response.body.aclose()  # type: ignore[attr-defined]

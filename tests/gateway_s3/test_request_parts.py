@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from common.errors import Corrupt, NotFound, Outcome, PeerViolation, Refused, Unavailable
-from common.http.records import Request
+from common.errors import Corrupt, NotFound, OutcomeUnknown, PeerViolation, Refused, Unavailable
+from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error, from_error
 from gateway_s3.names import IdentityNames, check_bucket_name, check_key, is_bucket_name
@@ -36,8 +36,8 @@ def refusal(action: Callable[[], object]) -> str:
     return caught.value.code.code
 
 
-def with_headers(*headers: tuple[bytes, bytes]) -> Request:
-    return Request("PUT", b"", b"", b"", list(headers))
+def with_headers(*headers: tuple[bytes, bytes]) -> HttpRequest:
+    return HttpRequest("PUT", b"", b"", b"", list(headers))
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_overrides_replace_headers_for_signed_requests_and_inject_nothing() -> N
         (Refused("body_too_short"), "IncompleteBody"),
         (Unavailable("no_ring"), "ServiceUnavailable"),
         (Unavailable("anything else"), "ServiceUnavailable"),
-        (Outcome("connection_lost"), "ServiceUnavailable"),
+        (OutcomeUnknown("connection_lost"), "ServiceUnavailable"),
         (Corrupt("record_not_authentic"), "InternalError"),
         (Refused("a reason of tomorrow"), "InternalError"),
         (PeerViolation("bad_record"), "InternalError"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3.app import HANDLERS
 from gateway_s3.errors import CODES, S3Error
 from gateway_s3.request.header_rules import ACCEPTED, REFUSED_FAMILIES
@@ -31,7 +31,7 @@ def ask(
     path, _, query = raw.partition(b"?")
     pairs = [(b"host", host.encode())]
     pairs += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    return route(Request(method, raw, path, query, pairs), DOMAINS)
+    return route(HttpRequest(method, raw, path, query, pairs), DOMAINS)
 
 
 def refusal(
@@ -277,10 +277,12 @@ def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> 
     assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b", {"x-amz-meta-a": "c"}) == (
         "InvalidArgument"
     )
-    request = Request("PUT", b"", b"/b/k", (signed + "&X-Amz-Meta-A=b").encode(), [(b"host", b"h")])
+    request = HttpRequest(
+        "PUT", b"", b"/b/k", (signed + "&X-Amz-Meta-A=b").encode(), [(b"host", b"h")]
+    )
     assert route(request, []).operation.name == "PutObject"
     assert request.header(b"x-amz-meta-a") == b"b"
-    copy = Request(
+    copy = HttpRequest(
         "PUT", b"", b"/b/k", (signed + "&x-amz-copy-source=/b/o").encode(), [(b"host", b"h")]
     )
     assert route(copy, []).operation.name == "CopyObject"

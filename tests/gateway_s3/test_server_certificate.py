@@ -11,10 +11,10 @@ from gateway_rig import Rig
 from trio.testing import MockClock
 
 from common.errors import AlvearyError, BadConfig
-from common.http.records import Request
+from common.http.records import HttpRequest
 from common.ports import Address, Certificate, Listener
 from gateway_s3.tls import CHECK_INTERVAL_S, WARN_INTERVAL_S, ServerCertificate
-from sim.world import SimNode, SimSwarm
+from sim.world import SimNode, SimWorld
 
 pytestmark = pytest.mark.fault("T")
 DAY_S = 86_400.0
@@ -67,7 +67,7 @@ class Lines:
 
 
 async def test_changed_files_are_taken_without_a_restart(autojump_clock: MockClock) -> None:
-    node, log = SimSwarm(1).node("gateway"), Lines()
+    node, log = SimWorld(1).node("gateway"), Lines()
     files = Files(made("first"))
     async with following(node, files, log) as (keeper, listener):
         assert listener.certificate == made("first")  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ async def test_changed_files_are_taken_without_a_restart(autojump_clock: MockClo
 
 
 async def test_a_signal_has_them_looked_at_now(autojump_clock: MockClock) -> None:
-    node, log = SimSwarm(1).node("gateway"), Lines()
+    node, log = SimWorld(1).node("gateway"), Lines()
     files = Files(made("first"))
     async with following(node, files, log) as (keeper, listener):
         files.content = made("second")
@@ -104,7 +104,7 @@ async def test_a_signal_has_them_looked_at_now(autojump_clock: MockClock) -> Non
 async def test_a_broken_pair_keeps_the_one_before_and_is_logged_once(
     autojump_clock: MockClock, broken: Certificate | AlvearyError
 ) -> None:
-    node, log = SimSwarm(1).node("gateway"), Lines()
+    node, log = SimWorld(1).node("gateway"), Lines()
     files = Files(made("first"))
     async with following(node, files, log) as (_, listener):
         files.content = broken
@@ -117,7 +117,7 @@ async def test_a_broken_pair_keeps_the_one_before_and_is_logged_once(
 
 
 async def test_a_certificate_that_ends_soon_is_warned_of_daily(autojump_clock: MockClock) -> None:
-    node, log = SimSwarm(1).node("gateway"), Lines()
+    node, log = SimWorld(1).node("gateway"), Lines()
     end = node.world.clock.now() + 3 * DAY_S + 60
     async with following(node, Files(made("first", end)), log):
         await trio.sleep(2 * WARN_INTERVAL_S + 60)
@@ -127,7 +127,7 @@ async def test_a_certificate_that_ends_soon_is_warned_of_daily(autojump_clock: M
 
 
 async def test_a_first_certificate_that_cannot_be_used_stops_the_start() -> None:
-    world = SimSwarm(1).node("gateway").world
+    world = SimWorld(1).node("gateway").world
     keeper = ServerCertificate(Files(BadConfig("cannot_read", file="x")), world.clock, world.log)
     with pytest.raises(BadConfig, match="cannot_read"):
         await keeper.read_first()
@@ -141,7 +141,7 @@ async def test_the_place_of_a_completed_object_has_the_requests_scheme(
     await rig.put("/bucket", b"")
     app = rig.app
 
-    async def over(request: Request) -> object:
+    async def over(request: HttpRequest) -> object:
         request.secure = secure
         return await app(request)
 

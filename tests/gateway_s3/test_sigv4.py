@@ -10,7 +10,7 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from common.http.records import Request
+from common.http.records import HttpRequest
 from gateway_s3.auth.sigv4 import Payload, Verified, derive_signing_key, parse_authorization, verify
 from gateway_s3.errors import S3Error
 
@@ -30,7 +30,7 @@ class _SignsKind(S3SigV4Auth):
         return self.kind
 
 
-def signed_kind(kind: str) -> Request:
+def signed_kind(kind: str) -> HttpRequest:
     url = f"http://{HOST}/bucket/key"
     request = AWSRequest("PUT", url, {}, b"")
     signer = _SignsKind(Credentials(ACCESS_KEY, SECRET), "s3", REGION)
@@ -39,14 +39,14 @@ def signed_kind(kind: str) -> Request:
     return from_url("PUT", url, dict(request.headers.items()))
 
 
-def from_url(method: str, url: str, headers: dict[str, str]) -> Request:
+def from_url(method: str, url: str, headers: dict[str, str]) -> HttpRequest:
     parts = urlsplit(url)
     path, query = parts.path.encode(), parts.query.encode()
     target = path + (b"?" + query if query else b"")
     pairs = [(name.lower().encode(), str(value).encode()) for name, value in headers.items()]
     if all(name != b"host" for name, _ in pairs):
         pairs.append((b"host", parts.netloc.encode()))
-    return Request(method, target, path, query, pairs)
+    return HttpRequest(method, target, path, query, pairs)
 
 
 def signed(
@@ -58,7 +58,7 @@ def signed(
     *,
     region: str = REGION,
     service: str = "s3",
-) -> Request:
+) -> HttpRequest:
     url = f"http://{HOST}{path}" + (f"?{query}" if query else "")
     request = AWSRequest(method, url, headers or {}, body)
     S3SigV4Auth(Credentials(ACCESS_KEY, SECRET), service, region).add_auth(request)
@@ -71,7 +71,7 @@ def presigned(
     query: str = "",
     headers: dict[str, str] | None = None,
     expires: int = 3600,
-) -> Request:
+) -> HttpRequest:
     url = f"http://{HOST}{path}" + (f"?{query}" if query else "")
     request = AWSRequest(method, url, headers or {})
     S3SigV4QueryAuth(Credentials(ACCESS_KEY, SECRET), "s3", REGION, expires=expires).add_auth(
@@ -80,20 +80,20 @@ def presigned(
     return from_url(method, request.url, dict(request.headers.items()))
 
 
-def check(request: Request, *, secret: str = SECRET, now: float = NOW) -> Verified:
+def check(request: HttpRequest, *, secret: str = SECRET, now: float = NOW) -> Verified:
     claim = parse_authorization(request, region=REGION)
     assert claim.access_key_id == ACCESS_KEY
     return verify(claim, derive_signing_key(secret, claim.date, claim.region), now)
 
 
-def refusal(request: Request, *, secret: str = SECRET, now: float = NOW) -> str:
+def refusal(request: HttpRequest, *, secret: str = SECRET, now: float = NOW) -> str:
     with pytest.raises(S3Error) as caught:
         check(request, secret=secret, now=now)
     assert SECRET not in str(caught.value)
     return caught.value.code.code
 
 
-def replaced(request: Request, name: bytes, value: bytes) -> Request:
+def replaced(request: HttpRequest, name: bytes, value: bytes) -> HttpRequest:
     request.headers = [
         (key, value if key == name else old) for key, old in request.headers if key != b""
     ]
@@ -321,7 +321,7 @@ def test_session_tokens_are_refused() -> None:
 
 
 def test_an_anonymous_request_is_denied() -> None:
-    request = Request("GET", b"/b/k", b"/b/k", b"", [(b"host", b"x")])
+    request = HttpRequest("GET", b"/b/k", b"/b/k", b"", [(b"host", b"x")])
     assert refusal(request) == "AccessDenied"
     request.headers.append((b"authorization", b""))
     assert refusal(request) == "AccessDenied"

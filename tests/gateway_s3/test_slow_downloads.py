@@ -6,7 +6,7 @@ import trio
 from common.ports import Address
 from sim.checkers.ownership import check_ownership
 from sim.cluster import S3_PORT, Cluster, Shape
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 SIZE = 12 * 1024 * 1024
 STEP = 512 * 1024
@@ -47,7 +47,7 @@ async def test_a_slow_download_ends_well_though_its_object_was_replaced_or_delet
     method, autojump_clock
 ):
     data = bytes(range(256)) * (SIZE // 256)
-    async with Cluster(SimSwarm(5), SHAPE) as cluster:
+    async with Cluster(SimWorld(5), SHAPE) as cluster:
         client = cluster.client()
         await client.request("PUT", "/bucket")
         assert (await client.request("PUT", "/bucket/key", None, data)).status_code == 200
@@ -71,7 +71,7 @@ async def test_a_slow_download_ends_well_though_its_object_was_replaced_or_delet
 @pytest.mark.fault("M7")
 async def test_what_a_gateway_that_died_was_reading_is_deleted_in_the_end(autojump_clock):
     data = bytes(range(256)) * (SIZE // 256)
-    async with Cluster(SimSwarm(6), SHAPE) as cluster, trio.open_nursery() as nursery:
+    async with Cluster(SimWorld(6), SHAPE) as cluster, trio.open_nursery() as nursery:
         client = cluster.client()
         await client.request("PUT", "/bucket")
         await client.request("PUT", "/bucket/key", None, data)

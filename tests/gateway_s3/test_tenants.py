@@ -12,7 +12,7 @@ from common.errors import BadConfig
 from common.ids import TenantId
 from common.ports import Disk
 from gateway_s3.tenants import Tenants, parse_tenant
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 def key_file(byte: str) -> bytes:
@@ -29,7 +29,7 @@ async def write(disk: Disk, name: str, data: bytes) -> None:
 async def test_tenants_are_found_also_when_their_file_comes_later(
     autojump_clock: MockClock,
 ) -> None:
-    world = SimSwarm(1).node("gateway").world
+    world = SimWorld(1).node("gateway").world
     tenants = Tenants(world.disk, "tenants", world.log)
     await tenants.reload()
     view = tenants.keys
@@ -47,7 +47,7 @@ async def test_tenants_are_found_also_when_their_file_comes_later(
 
 
 async def test_the_directory_may_be_the_root_of_a_disk_of_its_own() -> None:
-    world = SimSwarm(1).node("keys").world
+    world = SimWorld(1).node("keys").world
     file = await world.disk.open("a.json", create=True)
     await file.write(0, [key_file("a")])
     await file.close()

@@ -166,8 +166,8 @@ def test_a_bucket_may_be_made_without_or_with_a_place() -> None:
 KEYS = ["a<b>&\"'", "tab\tnewline\n", "é€😀", " lead", "a%20+b"]
 
 
-def rows(keys: list[str]) -> list[write.ObjectRow]:
-    return [write.ObjectRow(key.encode(), 1_234_567_890_123, "e", 5) for key in keys]
+def rows(keys: list[str]) -> list[write.ObjectElement]:
+    return [write.ObjectElement(key.encode(), 1_234_567_890_123, "e", 5) for key in keys]
 
 
 def test_keys_come_back_as_they_are() -> None:

@@ -23,7 +23,7 @@ from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import buckets, leases, multipart, objects, purge, rings, segments, tenants
 from coordinator.store.schema import migrate
 from sim.replay import run_seeded
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 TENANT_ID = TenantId(b"t" * 16)
 GATEWAY = PeerId(b"g" * 32)
@@ -237,7 +237,7 @@ async def walk(path, last, cut, second_cut):
     Returns:
         Whether the operation and the start ended before their cuts.
     """
-    node = SimSwarm(cut).node("coordinator")
+    node = SimWorld(cut).node("coordinator")
     model = Model()
     life = Life(node, model)
 

@@ -9,7 +9,12 @@ from common.crypto.keys import TenantKey, segment_key
 from common.crypto.stream import StripeCipher
 from common.ids import SegmentId, TenantId
 from sim.checkers.excuses import without_reigns, without_rollbacks
-from sim.checkers.linearizability import UNKNOWN_END, Kind, Operation, is_linearizable
+from sim.checkers.linearizability import (
+    UNKNOWN_END,
+    RegisterEffect,
+    RegisterOperation,
+    is_linearizable,
+)
 from sim.checkers.naming import Names
 from sim.checkers.sealing import SealWatch
 from sim.checkers.waits import check_waits, p99_s
@@ -125,8 +130,8 @@ def test_two_values_of_the_same_bytes_have_one_tag(names):
 
 # --- what is excused ------------------------------------------------------------------------------
 
-PUT = Operation(Kind.PUT, 1.0, 2.0, "v1")
-STALE = Operation(Kind.GET, 5.0, 6.0)
+PUT = RegisterOperation(RegisterEffect.PUT, 1.0, 2.0, "v1")
+STALE = RegisterOperation(RegisterEffect.GET, 5.0, 6.0)
 
 
 def rolled_back_at(*times):
@@ -140,23 +145,26 @@ def test_a_stale_read_is_excused_at_the_very_moment_only():
 
 
 def test_a_lost_write_is_not_excused_by_a_rollback():
-    again = Operation(Kind.GET, 8.0, 9.0)
+    again = RegisterOperation(RegisterEffect.GET, 8.0, 9.0)
     assert not is_linearizable(without_rollbacks([PUT, STALE, again], rolled_back_at(1.5, 5.5)))
 
 
 def test_a_condition_that_held_is_not_excused():
-    put = Operation(Kind.PUT_IF_ABSENT, 5.0, 6.0, "v2", holds=True)
+    put = RegisterOperation(RegisterEffect.PUT_IF_ABSENT, 5.0, 6.0, "v2", holds=True)
     assert not is_linearizable(without_rollbacks([PUT, put], rolled_back_at(5.5)))
 
 
 @pytest.mark.fault("M1")
 def test_what_was_acknowledged_before_a_reign_must_be_there_after_it():
     reigns = [(4.0, 10.0)]
-    inside = [Operation(Kind.GET, 5.0, 6.0), Operation(Kind.PUT, 6.0, 7.0, "v2")]
-    after = Operation(Kind.GET, 11.0, 12.0, "v1")
+    inside = [
+        RegisterOperation(RegisterEffect.GET, 5.0, 6.0),
+        RegisterOperation(RegisterEffect.PUT, 6.0, 7.0, "v2"),
+    ]
+    after = RegisterOperation(RegisterEffect.GET, 11.0, 12.0, "v1")
     assert is_linearizable(without_reigns([PUT, *inside, after], reigns))
     for lost in (None, "v2"):
-        after = Operation(Kind.GET, 11.0, 12.0, lost)
+        after = RegisterOperation(RegisterEffect.GET, 11.0, 12.0, lost)
         assert not is_linearizable(without_reigns([PUT, *inside, after], reigns))
 
 
@@ -168,7 +176,9 @@ def test_a_write_that_reaches_into_a_reign_may_be_in_either_store():
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 10)), max_size=20))
 def test_without_a_reign_nothing_is_excused(times):
-    operations = [Operation(Kind.GET, start, start + length) for start, length in times]
+    operations = [
+        RegisterOperation(RegisterEffect.GET, start, start + length) for start, length in times
+    ]
     assert without_reigns(operations, []) == operations
     assert without_rollbacks(operations, rolled_back_at()) == operations
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sim.checkers.linearizability import (
     UNKNOWN_END,
-    Kind,
-    Operation,
+    RegisterEffect,
+    RegisterOperation,
     _step,
     is_linearizable,
     shrink,
@@ -39,36 +39,66 @@ def by_brute_force(history):
 
 
 def op(kind, start, end, value=None, **rest):
-    return Operation(kind, start, end, value, **rest)
+    return RegisterOperation(kind, start, end, value, **rest)
 
 
 CASES = [
-    ([op(Kind.PUT, 0, 1, "a"), op(Kind.GET, 2, 3, "a")], True),
-    ([op(Kind.PUT, 0, 1, "a"), op(Kind.GET, 2, 3, None)], False),
-    ([op(Kind.PUT, 0, 5, "a"), op(Kind.GET, 2, 3, None), op(Kind.GET, 3.5, 4, "a")], True),
-    ([op(Kind.PUT, 0, 5, "a"), op(Kind.GET, 2, 3, "a"), op(Kind.GET, 3.5, 4, None)], False),
-    ([op(Kind.PUT, 0, UNKNOWN_END, "a"), op(Kind.GET, 9, 10, None)], True),
-    ([op(Kind.PUT, 0, UNKNOWN_END, "a"), op(Kind.GET, 9, 10, "a")], True),
+    ([op(RegisterEffect.PUT, 0, 1, "a"), op(RegisterEffect.GET, 2, 3, "a")], True),
+    ([op(RegisterEffect.PUT, 0, 1, "a"), op(RegisterEffect.GET, 2, 3, None)], False),
     (
         [
-            op(Kind.PUT, 0, UNKNOWN_END, "a"),
-            op(Kind.GET, 5, 6, "a"),
-            op(Kind.GET, 9, 10, None),
+            op(RegisterEffect.PUT, 0, 5, "a"),
+            op(RegisterEffect.GET, 2, 3, None),
+            op(RegisterEffect.GET, 3.5, 4, "a"),
+        ],
+        True,
+    ),
+    (
+        [
+            op(RegisterEffect.PUT, 0, 5, "a"),
+            op(RegisterEffect.GET, 2, 3, "a"),
+            op(RegisterEffect.GET, 3.5, 4, None),
         ],
         False,
     ),
-    ([op(Kind.PUT_IF_ABSENT, 0, 1, "a"), op(Kind.PUT_IF_ABSENT, 2, 3, "b", holds=False)], True),
-    ([op(Kind.PUT_IF_ABSENT, 0, 1, "a"), op(Kind.PUT_IF_ABSENT, 2, 3, "b")], False),
+    ([op(RegisterEffect.PUT, 0, UNKNOWN_END, "a"), op(RegisterEffect.GET, 9, 10, None)], True),
+    ([op(RegisterEffect.PUT, 0, UNKNOWN_END, "a"), op(RegisterEffect.GET, 9, 10, "a")], True),
     (
         [
-            op(Kind.PUT, 0, 1, "a"),
-            op(Kind.PUT_IF_MATCH, 2, 4, "b", expected="a"),
-            op(Kind.PUT_IF_MATCH, 2, 4, "c", expected="a"),
+            op(RegisterEffect.PUT, 0, UNKNOWN_END, "a"),
+            op(RegisterEffect.GET, 5, 6, "a"),
+            op(RegisterEffect.GET, 9, 10, None),
         ],
         False,
     ),
-    ([op(Kind.PUT, 0, 1, "a"), op(Kind.EXISTS, 2, 3, holds=False)], False),
-    ([op(Kind.PUT, 0, 1, "a"), op(Kind.DELETE, 2, 3), op(Kind.EXISTS, 4, 5, holds=False)], True),
+    (
+        [
+            op(RegisterEffect.PUT_IF_ABSENT, 0, 1, "a"),
+            op(RegisterEffect.PUT_IF_ABSENT, 2, 3, "b", holds=False),
+        ],
+        True,
+    ),
+    (
+        [op(RegisterEffect.PUT_IF_ABSENT, 0, 1, "a"), op(RegisterEffect.PUT_IF_ABSENT, 2, 3, "b")],
+        False,
+    ),
+    (
+        [
+            op(RegisterEffect.PUT, 0, 1, "a"),
+            op(RegisterEffect.PUT_IF_MATCH, 2, 4, "b", expected="a"),
+            op(RegisterEffect.PUT_IF_MATCH, 2, 4, "c", expected="a"),
+        ],
+        False,
+    ),
+    ([op(RegisterEffect.PUT, 0, 1, "a"), op(RegisterEffect.EXISTS, 2, 3, holds=False)], False),
+    (
+        [
+            op(RegisterEffect.PUT, 0, 1, "a"),
+            op(RegisterEffect.DELETE, 2, 3),
+            op(RegisterEffect.EXISTS, 4, 5, holds=False),
+        ],
+        True,
+    ),
 ]
 
 
@@ -83,15 +113,15 @@ def histories(draw):
     for number in range(draw(st.integers(1, 5))):
         start = draw(st.integers(0, 8))
         end = draw(st.one_of(st.integers(start + 1, 12), st.just(UNKNOWN_END)))
-        kind = draw(st.sampled_from(list(Kind)))
+        kind = draw(st.sampled_from(list(RegisterEffect)))
         written = f"v{number}"
         some = draw(st.sampled_from([None, "v0", "v1", "v2"]))
         history.append(
-            Operation(
+            RegisterOperation(
                 kind,
                 start,
                 end,
-                some if kind is Kind.GET else written,
+                some if kind is RegisterEffect.GET else written,
                 some,
                 draw(st.booleans()),
             )
@@ -104,7 +134,7 @@ def histories(draw):
 def test_the_search_agrees_with_brute_force(history):
     # A point shared by an end and a start counts as concurrent in neither.
     spread = [
-        Operation(
+        RegisterOperation(
             each.kind,
             each.start_s + 0.01 * number,
             each.end_s if each.is_unknown else each.end_s + 0.5 + 0.01 * number,
@@ -118,8 +148,8 @@ def test_the_search_agrees_with_brute_force(history):
 
 
 def test_shrink_keeps_a_history_that_fails():
-    history = [op(Kind.PUT, n, n + 0.5, f"v{n}") for n in range(20)]
-    history.insert(5, op(Kind.GET, 5.6, 5.8, "v3"))
+    history = [op(RegisterEffect.PUT, n, n + 0.5, f"v{n}") for n in range(20)]
+    history.insert(5, op(RegisterEffect.GET, 5.6, 5.8, "v3"))
     assert not is_linearizable(history)
     short = shrink(history)
     assert not is_linearizable(short)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.fleet import Job, default_processes, run_fleet
+from sim.fleet import FleetJob, default_processes, run_fleet
 from sim.mutants import with_table
 from sim.mutation import MOST_SEEDS, load_mutants
 from sim.scenario import SCENARIOS
@@ -70,7 +70,9 @@ def test_every_mutant_is_found():
 @pytest.mark.timeout(900)
 def test_the_product_itself_passes_the_seeds_that_find_the_mutants():
     chosen = sorted({(each.scenario, each.minutes, each.seed) for each in CHOSEN})
-    jobs = [Job(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen]
+    jobs = [
+        FleetJob(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen
+    ]
     failed = [
         f"{report.scenario} {report.minutes:g} {report.seed}: {report.violations[:2]}"
         for report in run_fleet(jobs, default_processes())

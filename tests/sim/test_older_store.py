@@ -5,7 +5,7 @@ import trio
 
 from sim.checkers.ownership import COORDINATOR_STORE, check_ownership
 from sim.cluster import Cluster, Shape
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 LEASE_S = 20
 GRACE_S = 400
@@ -66,7 +66,7 @@ def dying(cluster, who):
 async def test_an_older_store_that_runs_for_a_while_destroys_nothing(
     who_dies, pause_s, autojump_clock
 ):
-    async with Cluster(SimSwarm(11), SHAPE) as cluster:
+    async with Cluster(SimWorld(11), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", "/bucket/old"], b"o" * 5000)
         older = store_of(cluster).serialize()
@@ -92,7 +92,7 @@ async def test_an_older_store_that_runs_for_a_while_destroys_nothing(
 
 @pytest.mark.fault("M1", "F4")
 async def test_a_store_that_is_behind_acknowledges_nothing_and_says_what_to_do(autojump_clock):
-    async with Cluster(SimSwarm(12), SHAPE) as cluster:
+    async with Cluster(SimWorld(12), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", "/bucket/old"], b"o" * 5000)
         older = store_of(cluster).serialize()
@@ -111,7 +111,7 @@ async def test_a_store_that_is_behind_acknowledges_nothing_and_says_what_to_do(a
 
 @pytest.mark.fault("F5", "M1")
 async def test_an_older_store_that_is_accepted_serves_again_and_stays_accepted(autojump_clock):
-    async with Cluster(SimSwarm(13), SHAPE) as cluster:
+    async with Cluster(SimWorld(13), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", "/bucket/old"], b"o" * 5000)
         older = store_of(cluster).serialize()
@@ -135,7 +135,7 @@ async def test_an_older_store_that_is_accepted_serves_again_and_stays_accepted(a
 
 @pytest.mark.fault("F5")
 async def test_a_coordinator_whose_store_is_gone_does_not_start_empty(autojump_clock):
-    async with Cluster(SimSwarm(14), SHAPE) as cluster:
+    async with Cluster(SimWorld(14), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
         cluster.coordinator.crash(power=True)
@@ -150,7 +150,7 @@ async def test_a_coordinator_whose_store_is_gone_does_not_start_empty(autojump_c
 
 @pytest.mark.fault("F5")
 async def test_an_empty_store_is_not_served_where_cells_know_a_swarm(autojump_clock):
-    async with Cluster(SimSwarm(14), SHAPE) as cluster:
+    async with Cluster(SimWorld(14), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
         await trio.sleep(12)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sim.fleet import Job, ci_jobs, default_processes, failed_seeds, how_to_replay, run_fleet
+from sim.fleet import FleetJob, ci_jobs, default_processes, failed_seeds, how_to_replay, run_fleet
 from sim.scenario import SCENARIOS
 
 PROCESSES = int(os.environ.get("ALVEARY_SIM_PROCESSES", "0")) or default_processes()
@@ -36,6 +36,6 @@ def test_what_once_failed_holds():
 
 
 def test_an_idle_swarm_is_cheap_and_quiet():
-    reports = list(run_fleet([Job(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
+    reports = list(run_fleet([FleetJob(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
     assert [each.violations for each in reports] == [[]]
     assert reports[0].virtual_s > 300

@@ -5,7 +5,7 @@ import trio
 
 from common.errors import Unavailable
 from common.ports import Address
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 
 async def _bytes_of(disk, path):
@@ -16,7 +16,7 @@ async def _bytes_of(disk, path):
 async def test_a_power_cut_keeps_what_was_synced_and_may_lose_the_rest():
     outcomes = set()
     for seed in range(40):
-        node = SimSwarm(seed).node("a")
+        node = SimWorld(seed).node("a")
         disk = node.world.disk
         file = await disk.open("d/f", create=True)
         await file.write(0, [b"A" * 1024])
@@ -32,7 +32,7 @@ async def test_a_power_cut_keeps_what_was_synced_and_may_lose_the_rest():
 
 
 async def test_a_truncation_can_be_undone_by_a_power_cut():
-    node = SimSwarm(1).node("a")
+    node = SimWorld(1).node("a")
     file = await node.world.disk.open("f", create=True)
     await file.write(0, [b"A" * 2000])
     await file.sync()
@@ -45,7 +45,7 @@ async def test_a_truncation_can_be_undone_by_a_power_cut():
 async def test_a_name_is_durable_only_after_its_directory_is_synced():
     survived = 0
     for seed in range(40):
-        node = SimSwarm(seed).node("a")
+        node = SimWorld(seed).node("a")
         file = await node.world.disk.open("d/f", create=True)
         await file.write(0, [b"x"])
         await file.sync()
@@ -55,7 +55,7 @@ async def test_a_name_is_durable_only_after_its_directory_is_synced():
 
 
 async def test_a_killed_process_loses_nothing_that_was_written():
-    node = SimSwarm(1).node("a")
+    node = SimWorld(1).node("a")
     file = await node.world.disk.open("f", create=True)
     await file.write(0, [b"x" * 10])
     node.crash(power=False)
@@ -63,7 +63,7 @@ async def test_a_killed_process_loses_nothing_that_was_written():
 
 
 async def test_bytes_arrive_in_order_over_a_lossy_link(autojump_clock):
-    swarm = SimSwarm(3)
+    swarm = SimWorld(3)
     swarm.internet.model.loss = 0.3
     swarm.internet.model.jitter_s = 0.05
     listener = await swarm.node("b").world.network.listen(Address("b", 0), identity=None)
@@ -85,7 +85,7 @@ async def test_bytes_arrive_in_order_over_a_lossy_link(autojump_clock):
 
 
 async def test_a_crash_resets_connections_and_silences_the_old_life(autojump_clock):
-    swarm = SimSwarm(3)
+    swarm = SimWorld(3)
     node = swarm.node("b")
     listener = await node.world.network.listen(Address("b", 0), identity=None)
     near = await swarm.node("a").world.network.connect(listener.address, pin=None)
@@ -101,7 +101,7 @@ async def test_a_crash_resets_connections_and_silences_the_old_life(autojump_clo
 
 
 async def test_a_partition_holds_bytes_back_until_it_heals(autojump_clock):
-    swarm = SimSwarm(3)
+    swarm = SimWorld(3)
     listener = await swarm.node("b").world.network.listen(Address("b", 0), identity=None)
     near = await swarm.node("a").world.network.connect(listener.address, pin=None)
     far = await listener.accept()
@@ -116,7 +116,7 @@ async def test_a_partition_holds_bytes_back_until_it_heals(autojump_clock):
 
 
 async def test_power_is_cut_just_before_the_step_asked_for(autojump_clock):
-    node = SimSwarm(3).node("a")
+    node = SimWorld(3).node("a")
     node.cut_at_step = 2
 
     async def run():
@@ -135,7 +135,7 @@ async def test_power_is_cut_just_before_the_step_asked_for(autojump_clock):
 async def test_a_store_that_is_not_durable_may_go_back_after_a_power_cut():
     counts = set()
     for seed in range(20):
-        node = SimSwarm(seed).node("a")
+        node = SimWorld(seed).node("a")
         store = await node.world.stores.open("index", durable=False)
         await store.transact(lambda sql: sql.execute("CREATE TABLE t (x)") and None)
         for _ in range(20):
@@ -154,7 +154,7 @@ async def test_a_store_that_is_not_durable_may_go_back_after_a_power_cut():
 
 
 async def _after_a_failed_sync(seed, *, rewrite):
-    node = SimSwarm(seed).node("a")
+    node = SimWorld(seed).node("a")
     file = await node.world.disk.open("f", create=True)
     await file.write(0, [b"A" * 2048])
     await file.sync()
@@ -182,7 +182,7 @@ async def test_what_a_power_cut_left_of_a_file_whose_name_came_back_stays():
     """A file is written, its sync fails, it is removed; a power cut undoes the removal."""
     came_back = 0
     for seed in range(40):
-        node = SimSwarm(seed).node("a")
+        node = SimWorld(seed).node("a")
         file = await node.world.disk.open("d/f", create=True)
         await file.write(0, [b"A" * 2048])
         node.platter.faults.sync_error = 1.0

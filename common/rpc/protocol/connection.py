@@ -28,19 +28,19 @@ from common.rpc.protocol.events import (
 )
 from common.rpc.protocol.states import EXPECTED, SENDS, TAKES, Role, State
 from common.wire.control import PROTOCOL_VERSION, Failure, Hello, Proof, Ready, proof_message
-from common.wire.frame import Frame, FrameReader, Kind, encode_frame
+from common.wire.frame import Frame, FrameKind, FrameReader, encode_frame
 from common.wire.messages import REQUESTS
 from common.wire.messages.base import Reply, Request
 from common.wire.records import pack_value, unpack_value
 
-_HELLO: Final = int(Kind.HELLO)
-_PROOF: Final = int(Kind.PROOF)
-_READY: Final = int(Kind.READY)
-_REQUEST: Final = int(Kind.REQUEST)
-_REPLY: Final = int(Kind.REPLY)
-_FAILURE: Final = int(Kind.FAILURE)
-_CANCEL: Final = int(Kind.CANCEL)
-_GOAWAY: Final = int(Kind.GOAWAY)
+_HELLO: Final = int(FrameKind.HELLO)
+_PROOF: Final = int(FrameKind.PROOF)
+_READY: Final = int(FrameKind.READY)
+_REQUEST: Final = int(FrameKind.REQUEST)
+_REPLY: Final = int(FrameKind.REPLY)
+_FAILURE: Final = int(FrameKind.FAILURE)
+_CANCEL: Final = int(FrameKind.CANCEL)
+_GOAWAY: Final = int(FrameKind.GOAWAY)
 
 
 class _Connection:
@@ -93,7 +93,7 @@ class _Connection:
 
     def go_away(self, error: AlvearyError) -> list[Buffer]:
         """Say that this side is leaving and why; empty where the state has no such frame."""
-        if Kind.GOAWAY not in SENDS[self.role][self.state]:
+        if FrameKind.GOAWAY not in SENDS[self.role][self.state]:
             return []
         return self._send(_GOAWAY, 0, Failure.of(error).pack())
 
@@ -103,13 +103,13 @@ class _Connection:
     def _send(
         self, kind: int, call_id: int, header: bytes = b"", payload: Sequence[Buffer] = ()
     ) -> list[Buffer]:
-        state = SENDS[self.role][self.state].get(Kind(kind))
+        state = SENDS[self.role][self.state].get(FrameKind(kind))
         assert state is not None, f"cannot send kind {kind} when {self.state}"
         self._enter(state)
         return encode_frame(kind, call_id, header, payload)
 
     def _step(self, frame: Frame) -> None:
-        self._enter(TAKES[self.role][self.state][Kind(frame.kind)])
+        self._enter(TAKES[self.role][self.state][FrameKind(frame.kind)])
         if frame.call_id:
             raise PeerViolation("bad_call_id", kind=frame.kind)
 

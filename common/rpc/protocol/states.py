@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from common.wire.frame import LIMITS, FrameLimits, Kind
+from common.wire.frame import LIMITS, FrameKind, FrameLimits
 
 
 class Role(Enum):
@@ -36,34 +36,34 @@ class State(Enum):
     CLOSED = "closed"
 
 
-Steps = Mapping[Kind, State]
+Steps = Mapping[FrameKind, State]
 
 SENDS: Final[Mapping[Role, Mapping[State, Steps]]] = {
     Role.CALLER: {
         State.GREETING: {},
-        State.PROVING: {Kind.PROOF: State.JUDGING, Kind.GOAWAY: State.CLOSED},
+        State.PROVING: {FrameKind.PROOF: State.JUDGING, FrameKind.GOAWAY: State.CLOSED},
         State.JUDGING: {},
         State.OPEN: {
-            Kind.REQUEST: State.OPEN,
-            Kind.CANCEL: State.OPEN,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REQUEST: State.OPEN,
+            FrameKind.CANCEL: State.OPEN,
+            FrameKind.GOAWAY: State.DRAINING,
         },
-        State.DRAINING: {Kind.CANCEL: State.DRAINING, Kind.GOAWAY: State.DRAINING},
+        State.DRAINING: {FrameKind.CANCEL: State.DRAINING, FrameKind.GOAWAY: State.DRAINING},
         State.CLOSED: {},
     },
     Role.ANSWERER: {
-        State.GREETING: {Kind.HELLO: State.PROVING, Kind.GOAWAY: State.CLOSED},
-        State.PROVING: {Kind.GOAWAY: State.CLOSED},
-        State.JUDGING: {Kind.READY: State.OPEN, Kind.FAILURE: State.CLOSED},
+        State.GREETING: {FrameKind.HELLO: State.PROVING, FrameKind.GOAWAY: State.CLOSED},
+        State.PROVING: {FrameKind.GOAWAY: State.CLOSED},
+        State.JUDGING: {FrameKind.READY: State.OPEN, FrameKind.FAILURE: State.CLOSED},
         State.OPEN: {
-            Kind.REPLY: State.OPEN,
-            Kind.FAILURE: State.OPEN,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REPLY: State.OPEN,
+            FrameKind.FAILURE: State.OPEN,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.DRAINING: {
-            Kind.REPLY: State.DRAINING,
-            Kind.FAILURE: State.DRAINING,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REPLY: State.DRAINING,
+            FrameKind.FAILURE: State.DRAINING,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.CLOSED: {},
     },
@@ -71,38 +71,38 @@ SENDS: Final[Mapping[Role, Mapping[State, Steps]]] = {
 
 TAKES: Final[Mapping[Role, Mapping[State, Steps]]] = {
     Role.CALLER: {
-        State.GREETING: {Kind.HELLO: State.PROVING, Kind.GOAWAY: State.CLOSED},
-        State.PROVING: {Kind.GOAWAY: State.CLOSED},
+        State.GREETING: {FrameKind.HELLO: State.PROVING, FrameKind.GOAWAY: State.CLOSED},
+        State.PROVING: {FrameKind.GOAWAY: State.CLOSED},
         State.JUDGING: {
-            Kind.READY: State.OPEN,
-            Kind.FAILURE: State.CLOSED,
-            Kind.GOAWAY: State.CLOSED,
+            FrameKind.READY: State.OPEN,
+            FrameKind.FAILURE: State.CLOSED,
+            FrameKind.GOAWAY: State.CLOSED,
         },
         State.OPEN: {
-            Kind.REPLY: State.OPEN,
-            Kind.FAILURE: State.OPEN,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REPLY: State.OPEN,
+            FrameKind.FAILURE: State.OPEN,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.DRAINING: {
-            Kind.REPLY: State.DRAINING,
-            Kind.FAILURE: State.DRAINING,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REPLY: State.DRAINING,
+            FrameKind.FAILURE: State.DRAINING,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.CLOSED: {},
     },
     Role.ANSWERER: {
         State.GREETING: {},
-        State.PROVING: {Kind.PROOF: State.JUDGING, Kind.GOAWAY: State.CLOSED},
+        State.PROVING: {FrameKind.PROOF: State.JUDGING, FrameKind.GOAWAY: State.CLOSED},
         State.JUDGING: {},
         State.OPEN: {
-            Kind.REQUEST: State.OPEN,
-            Kind.CANCEL: State.OPEN,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REQUEST: State.OPEN,
+            FrameKind.CANCEL: State.OPEN,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.DRAINING: {
-            Kind.REQUEST: State.DRAINING,
-            Kind.CANCEL: State.DRAINING,
-            Kind.GOAWAY: State.DRAINING,
+            FrameKind.REQUEST: State.DRAINING,
+            FrameKind.CANCEL: State.DRAINING,
+            FrameKind.GOAWAY: State.DRAINING,
         },
         State.CLOSED: {},
     },

@@ -25,7 +25,7 @@ from common.rpc.peers import PeerPool
 from common.rpc.server import Caller, PeerServer
 from common.wire import messages as m
 from common.wire.control import tenant_message
-from sim.world import SimNode, SimSwarm
+from sim.world import SimNode, SimWorld
 
 TENANT = TenantKey(TenantId(b"t" * 16), b"k" * 32)
 BUCKET_ID = BucketId(b"b" * 16)
@@ -64,7 +64,7 @@ class OpenUpload:
 class FakeCell:
     """A cell in memory. ``faults[RequestType]`` is run before a request of that type."""
 
-    def __init__(self, sim: SimSwarm, number: int) -> None:
+    def __init__(self, sim: SimWorld, number: int) -> None:
         self.node = sim.node(f"cell-{number}")
         self.identity = KeyPair.generate(self.node.world.entropy)
         self.shards: dict[ShardKey, Shard] = {}
@@ -191,7 +191,7 @@ class FakeCoordinator:
 
     def __init__(
         self,
-        sim: SimSwarm,
+        sim: SimWorld,
         cells: list[FakeCell],
         k: int,
         n: int,
@@ -370,7 +370,7 @@ class FakeSwarm:
     """Cells, a coordinator and a client on one simulated network."""
 
     def __init__(self, k: int, n: int, quorum: int, *, seed: int = 1, cells: int | None = None):
-        self.sim = SimSwarm(seed)
+        self.sim = SimWorld(seed)
         self.cells = [FakeCell(self.sim, number) for number in range(cells or n)]
         self.coordinator = FakeCoordinator(self.sim, self.cells, k, n, quorum)
         self.node = self.sim.node("gateway")

@@ -11,7 +11,7 @@ from fake_swarm import TENANT, failing, fake_swarm, stalling
 from trio.testing import MockClock
 
 from common.client.coordinators import Directory
-from common.errors import Outcome, Refused, Unavailable
+from common.errors import OutcomeUnknown, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
 from common.wire import messages as m
@@ -110,7 +110,7 @@ async def test_a_coordinator_that_hangs_holds_a_request_for_ten_seconds_and_the_
         both_ways(swarm.sim.internet.block)
         for most_s in (10.5, 2.5, 2.5):
             begun = trio.current_time()
-            with pytest.raises((Unavailable, Outcome)):
+            with pytest.raises((Unavailable, OutcomeUnknown)):
                 await swarm.directory.call(request_)
             assert trio.current_time() - begun <= most_s
         told = [e for e in swarm.sim.trace.events if e.event == "warning: no_coordinator_answers"]
@@ -120,7 +120,7 @@ async def test_a_coordinator_that_hangs_holds_a_request_for_ten_seconds_and_the_
         await swarm.directory.call(request_)
         both_ways(swarm.sim.internet.block)
         begun = trio.current_time()
-        with pytest.raises((Unavailable, Outcome)):
+        with pytest.raises((Unavailable, OutcomeUnknown)):
             await swarm.directory.call(request_)
         assert trio.current_time() - begun > 9, "patient again"
 
@@ -167,7 +167,7 @@ async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockC
         await swarm.directory.call(GET)
         assert seen == 2
         seen = 0
-        with pytest.raises(Outcome):
+        with pytest.raises(OutcomeUnknown):
             await swarm.directory.call(DELETE)
         assert seen == 1
     assert m.BucketCreate.idempotency is m.Idempotency.ONCE

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.format.extents import (
-    Run,
+    ExtentRun,
     join_runs,
     page_bytes,
     pages_of_extents,
@@ -36,8 +36,8 @@ def bytes_of(of: list[Extent]) -> bytes:
     return b"".join(MODEL[e.segment_id][e.offset : e.offset + e.length] for e in of)
 
 
-def runs_of(pages: tuple[Page, ...], first: int, last: int) -> list[Run]:
-    runs: list[Run] = []
+def runs_of(pages: tuple[Page, ...], first: int, last: int) -> list[ExtentRun]:
+    runs: list[ExtentRun] = []
     start = 0
     for number, page in enumerate(pages):
         runs += runs_of_page(page, number, start, first, last)
@@ -62,16 +62,16 @@ def test_a_range_is_cut_out_of_pages_exactly(data: st.DataObject, content: list[
 
 def test_neighbours_in_one_segment_become_one_extent() -> None:
     one = Extent(SEGMENTS[0], 0, 40, bytes(32), 0)
-    assert join_runs([Run(one, 0, 10, 0), Run(one, 10, 5, 1)]) == [
+    assert join_runs([ExtentRun(one, 0, 10, 0), ExtentRun(one, 10, 5, 1)]) == [
         Extent(SEGMENTS[0], 0, 15, bytes(32), 0)
     ]
-    assert len(join_runs([Run(one, 0, 10, 0), Run(one, 11, 5, 1)])) == 2
+    assert len(join_runs([ExtentRun(one, 0, 10, 0), ExtentRun(one, 11, 5, 1)])) == 2
 
 
 def test_neighbours_that_were_sealed_by_two_tries_stay_two_extents() -> None:
     one = Extent(SEGMENTS[0], 0, 40, bytes(32), 3)
     other = Extent(SEGMENTS[0], 0, 40, bytes(32), 4)
-    runs = [Run(one, 0, 10, 0), Run(other, 10, 5, 0)]
+    runs = [ExtentRun(one, 0, 10, 0), ExtentRun(other, 10, 5, 0)]
     assert [extent.number for extent in join_runs(runs)] == [3, 4]
 
 

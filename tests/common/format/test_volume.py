@@ -15,8 +15,8 @@ from common.format.volume import (
     HEAD_COPY_BYTES,
     HEADER_BYTES,
     VOLUME_HEAD_BYTES,
-    Kind,
     RecordHeader,
+    RecordKind,
     data_offset,
     find_records,
     pack_head,
@@ -37,7 +37,7 @@ VECTORS = Path(__file__).parents[2] / "vectors" / "volume.json"
 
 def shard(unit_bytes, shard_bytes, **changes):
     header = RecordHeader(
-        Kind.SHARD,
+        RecordKind.SHARD,
         volume=7,
         offset=VOLUME_HEAD_BYTES + 1024,
         sequence=99,
@@ -57,11 +57,15 @@ CASES = {
     "shard of one unit": shard(700, 700),
     "shard of many units": shard(1000, 127_500, leaf=bytes(32)),
     "largest shard": shard(1 << 20, 128 << 20, slot=63, sequence=(1 << 64) - 1, leaf=bytes(32)),
-    "reserved": shard(1000, 5000, kind=Kind.RESERVED, root=bytes(32), leaf=bytes(32), sequence=0),
-    "tombstone": RecordHeader(
-        Kind.TOMBSTONE, 7, VOLUME_HEAD_BYTES, 100, HEADER_BYTES, VOLUME_HEAD_BYTES, SEGMENT, 5
+    "reserved": shard(
+        1000, 5000, kind=RecordKind.RESERVED, root=bytes(32), leaf=bytes(32), sequence=0
     ),
-    "void": RecordHeader(Kind.VOID, 7, VOLUME_HEAD_BYTES + 512, 0, 1 << 20, VOLUME_HEAD_BYTES),
+    "tombstone": RecordHeader(
+        RecordKind.TOMBSTONE, 7, VOLUME_HEAD_BYTES, 100, HEADER_BYTES, VOLUME_HEAD_BYTES, SEGMENT, 5
+    ),
+    "void": RecordHeader(
+        RecordKind.VOID, 7, VOLUME_HEAD_BYTES + 512, 0, 1 << 20, VOLUME_HEAD_BYTES
+    ),
 }
 
 
@@ -123,7 +127,7 @@ def test_a_flip_of_any_byte_is_noticed(name):
         (4, ">H", 2),  # version
         (6, ">B", 0),  # kind
         (6, ">B", 9),
-        (6, ">B", Kind.TOMBSTONE),
+        (6, ">B", RecordKind.TOMBSTONE),
         (16, ">Q", VOLUME_HEAD_BYTES + 1024 + 512),  # offset
         (32, ">Q", 1024),  # record_bytes
         (32, ">Q", 0),

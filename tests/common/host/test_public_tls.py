@@ -32,10 +32,10 @@ from common.host.certificates import (
 )
 from common.host.clock import SystemClock
 from common.host.network import RealNetwork
-from common.http.records import Request, Response
+from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ports import Address, Certificate
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 pytestmark = pytest.mark.fault("T")
 LOCAL = Address("127.0.0.1", 0)
@@ -230,15 +230,15 @@ async def test_http_over_tls_moves_bodies_whole_and_says_that_it_is_secure(autho
     body = os.urandom(3 * 1024 * 1024 + 7)
     seen: list[bool] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: HttpRequest) -> HttpResponse:
         seen.append(request.secure)
         digest = hashlib.sha256()
         while piece := await request.body.receive():
             digest.update(piece)
-        return Response(200, [(b"x-digest", digest.hexdigest().encode())], body)
+        return HttpResponse(200, [(b"x-digest", digest.hexdigest().encode())], body)
 
     listener = await RealNetwork().listen(LOCAL, identity=None, certificate=certificate(authority))
-    log = SimSwarm(1).node("a").world.log
+    log = SimWorld(1).node("a").world.log
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: serve_http(listener, handler, log=log, clock=SystemClock(), secure=True)

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, Counter
 from common.errors import Unavailable
 from common.http.body import read_body
 from common.http.health import health_app
-from common.http.records import BytesBody, Request, Response
+from common.http.records import BytesBody, HttpRequest, HttpResponse
 
 
-def request(method: str, path: bytes, body: bytes = b"") -> Request:
-    return Request(method, path, path, b"", [], BytesBody(body))
+def request(method: str, path: bytes, body: bytes = b"") -> HttpRequest:
+    return HttpRequest(method, path, path, b"", [], BytesBody(body))
 
 
 @pytest.mark.fault("F7")
@@ -56,8 +56,8 @@ async def test_metrics_are_shown_and_other_paths_go_on() -> None:
     async def health() -> Mapping[str, Any]:
         return {}
 
-    async def otherwise(_request: Request) -> Response:
-        return Response(418)
+    async def otherwise(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(418)
 
     app = health_app(registry, health, otherwise=otherwise)
     answer = await app(request("GET", b"/metrics"))

@@ -10,10 +10,10 @@ import trio
 
 from common import limits
 from common.errors import Refused, Unavailable
-from common.http.records import Request, Response
-from common.http.server import Counts, Timeouts, serve_http
+from common.http.records import HttpRequest, HttpResponse
+from common.http.server import HttpFaultCounts, Timeouts, serve_http
 from common.ports import Address, Listener, Stream
-from sim.world import SimNode, SimSwarm
+from sim.world import SimNode, SimWorld
 
 HOST = b"Host: a\r\n"
 
@@ -78,7 +78,7 @@ class Site:
         return Client(await network.connect(address, pin=None))
 
 
-Handle = Callable[[Request], Awaitable[Response]]
+Handle = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Start = Callable[..., Awaitable[Site]]
 
 
@@ -89,11 +89,11 @@ async def start(nursery: trio.Nursery) -> Start:
         *,
         max_connections: int = 100,
         timeouts: Timeouts | None = None,
-        counts: Counts | None = None,
+        counts: HttpFaultCounts | None = None,
         drain: trio.Event | None = None,
         wrap: Callable[[Listener], object] = lambda listener: listener,
     ) -> Site:
-        node = SimSwarm(seed=1).node("server")
+        node = SimWorld(seed=1).node("server")
         world = node.world
         listener = await world.network.listen(Address("server", 0), identity=None)
 
@@ -118,20 +118,20 @@ async def start(nursery: trio.Nursery) -> Start:
     return begin
 
 
-async def whole(request: Request) -> bytes:
+async def whole(request: HttpRequest) -> bytes:
     found = bytearray()
     while piece := await request.body.receive():
         found += piece
     return bytes(found)
 
 
-async def echo(request: Request) -> Response:
+async def echo(request: HttpRequest) -> HttpResponse:
     body = await whole(request)
-    return Response(200, [(b"x-path", request.path)], request.method.encode() + b" " + body)
+    return HttpResponse(200, [(b"x-path", request.path)], request.method.encode() + b" " + body)
 
 
-async def refuse(_request: Request) -> Response:
-    return Response(403, [], b"no")
+async def refuse(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(403, [], b"no")
 
 
 async def test_requests_of_one_connection_are_answered_in_order(
@@ -159,11 +159,11 @@ async def test_a_large_body_arrives_whole_in_pieces_that_are_nobody_elses(
     body = bytes(range(256)) * 4096
     seen: list[bytes | memoryview] = []
 
-    async def keep(request: Request) -> Response:
+    async def keep(request: HttpRequest) -> HttpResponse:
         assert request.body.length == len(body)
         while piece := await request.body.receive():
             seen.append(piece)
-        return Response(200)
+        return HttpResponse(200)
 
     client = await (await start(keep)).client()
     await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body))
@@ -184,8 +184,8 @@ async def test_a_head_may_come_byte_by_byte(autojump_clock: object, start: Start
 async def test_a_head_request_gets_the_length_and_no_body(
     autojump_clock: object, start: Start
 ) -> None:
-    async def handler(request: Request) -> Response:
-        return Response(200, [], b"12345")
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, [], b"12345")
 
     client = await (await start(handler)).client()
     await client.send((b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n") * 2)
@@ -199,8 +199,8 @@ async def test_a_head_request_gets_the_length_and_no_body(
 async def test_an_answer_that_has_no_body_says_no_length(
     autojump_clock: object, start: Start, status: int
 ) -> None:
-    async def handler(request: Request) -> Response:
-        return Response(status, [(b"etag", b'"x"')])
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status, [(b"etag", b'"x"')])
 
     client = await (await start(handler)).client()
     await client.send((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * 2)
@@ -362,13 +362,13 @@ async def test_broken_chunks_are_told_to_the_handler_and_nothing_follows(
 ) -> None:
     reasons: list[str] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: HttpRequest) -> HttpResponse:
         try:
             await whole(request)
         except Refused as error:
             reasons.append(error.reason)
-            return Response(400)
-        return Response(200)
+            return HttpResponse(400)
+        return HttpResponse(200)
 
     client = await (await start(handler)).client()
     await client.send(
@@ -387,13 +387,13 @@ async def test_a_body_that_ends_early_or_falls_silent_is_told_to_the_handler(
 ) -> None:
     reasons: list[str] = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: HttpRequest) -> HttpResponse:
         try:
             await whole(request)
         except (Refused, Unavailable) as error:
             reasons.append(error.reason)
-            return Response(400)
-        return Response(200)
+            return HttpResponse(400)
+        return HttpResponse(200)
 
     site = await start(handler)
     head = b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\nabc"
@@ -409,7 +409,7 @@ async def test_a_body_that_ends_early_or_falls_silent_is_told_to_the_handler(
 
 
 async def test_a_failing_handler_gives_an_empty_500(autojump_clock: object, start: Start) -> None:
-    async def handler(_request: Request) -> Response:
+    async def handler(_request: HttpRequest) -> HttpResponse:
         raise RuntimeError("x")
 
     client = await (await start(handler)).client()
@@ -431,8 +431,8 @@ async def test_a_failing_handler_gives_an_empty_500(autojump_clock: object, star
 async def test_a_header_that_would_split_the_answer_is_not_sent(
     autojump_clock: object, start: Start, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    async def handler(_request: Request) -> Response:
-        return Response(200, headers, b"x")
+    async def handler(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, headers, b"x")
 
     client = await (await start(handler)).client()
     await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -469,8 +469,8 @@ async def streamed(
 ) -> Client:
     headers = [] if length is None else [(b"content-length", b"%d" % length)]
 
-    async def handler(_request: Request) -> Response:
-        return Response(200, headers, body)
+    async def handler(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, headers, body)
 
     client = await (await start(handler, **server)).client()
     await client.send(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n")
@@ -590,14 +590,14 @@ async def test_a_body_of_a_byte_now_and_then_times_out(
 ) -> None:
     refusals = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: HttpRequest) -> HttpResponse:
         try:
             await whole(request)
         except Refused as error:
             refusals.append((error.reason, trio.current_time()))
-        return Response(400)
+        return HttpResponse(400)
 
-    counts = Counts()
+    counts = HttpFaultCounts()
     site = await start(handler, counts=counts)
     client = await site.client()
     await client.send(b"PUT / HTTP/1.1\r\n" + HOST + coding + b"\r\n\r\n")
@@ -640,7 +640,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_cut(
     autojump_clock: object, start: Start
 ) -> None:
     body = Pieces(*[b"x" * 1_000_000] * 40)
-    counts = Counts()
+    counts = HttpFaultCounts()
     client = await streamed(start, body, 40_000_000, counts=counts)
     async with trio.open_nursery() as nursery:
 
@@ -661,7 +661,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_cut(
 async def test_heads_that_do_not_end_give_way_to_new_connections(
     autojump_clock: object, start: Start
 ) -> None:
-    counts = Counts()
+    counts = HttpFaultCounts()
     site = await start(echo, max_connections=5, counts=counts)
     slow = [await site.client() for _ in range(5)]
     for client in slow:
@@ -681,10 +681,10 @@ async def test_connections_that_wait_for_a_body_hold_little(
 ) -> None:
     sizes = []
 
-    async def handler(request: Request) -> Response:
+    async def handler(request: HttpRequest) -> HttpResponse:
         while piece := await request.body.receive():
             sizes.append(len(piece))
-        return Response(200)
+        return HttpResponse(200)
 
     client = await (await start(handler)).client()
     await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 2000000\r\n\r\n")
@@ -727,7 +727,7 @@ class BreakingListener:
 async def test_a_bug_in_one_connection_ends_that_connection_only(
     autojump_clock: object, start: Start
 ) -> None:
-    counts = Counts()
+    counts = HttpFaultCounts()
     site = await start(echo, counts=counts, wrap=BreakingListener)
     for number in range(1, 4):
         broken = await site.client()
@@ -744,9 +744,9 @@ async def test_a_drained_server_answers_what_has_begun_and_says_close(
 ) -> None:
     release = trio.Event()
 
-    async def handler(_request: Request) -> Response:
+    async def handler(_request: HttpRequest) -> HttpResponse:
         await release.wait()
-        return Response(200, [], b"done")
+        return HttpResponse(200, [], b"done")
 
     drain = trio.Event()
     site = await start(handler, drain=drain)
@@ -807,9 +807,9 @@ async def test_busy_connections_are_not_evicted_and_new_ones_wait(
 ) -> None:
     release = trio.Event()
 
-    async def handler(_request: Request) -> Response:
+    async def handler(_request: HttpRequest) -> HttpResponse:
         await release.wait()
-        return Response(200)
+        return HttpResponse(200)
 
     site = await start(handler, max_connections=1)
     first, second = await site.client(), await site.client()

@@ -23,7 +23,7 @@ from common.rpc.protocol.events import (
 )
 from common.rpc.protocol.states import State
 from common.wire.control import PROTOCOL_VERSION, Hello, Proof
-from common.wire.frame import Kind, encode_frame
+from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping
 from common.wire.messages.cell import CellFactsGet, ShardRead, ShardUnits
 from common.wire.records import pack_value
@@ -130,7 +130,7 @@ def test_a_cancel_that_crosses_its_answer_is_ignored() -> None:
 def test_an_unknown_request_leaves_the_connection_open() -> None:
     caller, answerer = pair()
     call_id, _ = caller.call(Ping())
-    parts = encode_frame(Kind.REQUEST, call_id, pack_value([9999, []]))
+    parts = encode_frame(FrameKind.REQUEST, call_id, pack_value([9999, []]))
     assert deliver(parts, answerer) == [CalledUnknown(call_id, 9999)]
     (event,) = deliver(answerer.fail(call_id, Refused("unknown_request")), caller)
     assert isinstance(event, Failed)
@@ -166,13 +166,13 @@ def test_a_wrong_signature_is_refused() -> None:
 def test_a_proof_is_good_for_one_server_and_one_connection(server_key: bytes, nonce: bytes) -> None:
     caller = CallerConnection(server_key)
     (greeted,) = deliver(
-        encode_frame(Kind.HELLO, 0, Hello(PROTOCOL_VERSION, nonce, 1).pack()), caller
+        encode_frame(FrameKind.HELLO, 0, Hello(PROTOCOL_VERSION, nonce, 1).pack()), caller
     )
     assert isinstance(greeted, Greeted)
     stolen = Proof(PROTOCOL_VERSION, CALLER.public_key, CALLER.sign(greeted.message))
     answerer = AnswererConnection(SERVER.public_key, NONCE)
     answerer.hello()
-    (event,) = deliver(encode_frame(Kind.PROOF, 0, stolen.pack()), answerer)
+    (event,) = deliver(encode_frame(FrameKind.PROOF, 0, stolen.pack()), answerer)
     assert isinstance(event, Unproved)
 
 
@@ -180,7 +180,7 @@ def test_a_version_not_spoken_here_is_refused() -> None:
     answerer = AnswererConnection(SERVER.public_key, NONCE)
     answerer.hello()
     proof = Proof(PROTOCOL_VERSION + 1, CALLER.public_key, b"\0" * 64)
-    (event,) = deliver(encode_frame(Kind.PROOF, 0, proof.pack()), answerer)
+    (event,) = deliver(encode_frame(FrameKind.PROOF, 0, proof.pack()), answerer)
     assert isinstance(event, Unproved)
     assert event.error.reason == "wrong_version"
 
@@ -210,7 +210,7 @@ def test_goaway_instead_of_hello_rejects() -> None:
 
 def request_frame(call_id: int, header: object = None) -> list[Buffer]:
     code_and_fields = [Ping.code, []] if header is None else header
-    return encode_frame(Kind.REQUEST, call_id, pack_value(code_and_fields))
+    return encode_frame(FrameKind.REQUEST, call_id, pack_value(code_and_fields))
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def request_frame(call_id: int, header: object = None) -> list[Buffer]:
         ([request_frame(1, ["1", []])], "bad_record"),
         ([request_frame(1, [CellFactsGet.code, [], 3])], "bad_record"),
         ([request_frame(1, [ShardRead.code, [b"order"]])], "bad_record"),
-        ([encode_frame(Kind.REQUEST, 1, b"\xc1")], "bad_record"),
-        ([encode_frame(Kind.REPLY, 1, pack_value([]))], "unexpected_frame"),
-        ([encode_frame(Kind.PROOF, 0, b"")], "unexpected_frame"),
-        ([encode_frame(Kind.GOAWAY, 0, pack_value([0, "x", ""]))], "bad_failure"),
-        ([encode_frame(Kind.GOAWAY, 3, pack_value([2, "x", ""]))], "bad_call_id"),
+        ([encode_frame(FrameKind.REQUEST, 1, b"\xc1")], "bad_record"),
+        ([encode_frame(FrameKind.REPLY, 1, pack_value([]))], "unexpected_frame"),
+        ([encode_frame(FrameKind.PROOF, 0, b"")], "unexpected_frame"),
+        ([encode_frame(FrameKind.GOAWAY, 0, pack_value([0, "x", ""]))], "bad_failure"),
+        ([encode_frame(FrameKind.GOAWAY, 3, pack_value([2, "x", ""]))], "bad_call_id"),
         (
             [request_frame(i + 1) for i in range(MAX_CALLS_IN_FLIGHT_PER_CONNECTION + 1)],
             "too_many_calls",
@@ -243,12 +243,12 @@ def test_an_answerer_finds_out_a_bad_caller(frames: list[list[Buffer]], reason: 
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (encode_frame(Kind.REPLY, 77, pack_value([])), "no_such_call"),
-        (encode_frame(Kind.FAILURE, 77, pack_value([2, "x", ""])), "no_such_call"),
-        (encode_frame(Kind.FAILURE, 1, pack_value([99, "x", ""])), "bad_failure"),
-        (encode_frame(Kind.REPLY, 1, b"\x91"), "bad_record"),
-        (encode_frame(Kind.HELLO, 0, b""), "unexpected_frame"),
-        (encode_frame(Kind.REQUEST, 1, pack_value([1, []])), "unexpected_frame"),
+        (encode_frame(FrameKind.REPLY, 77, pack_value([])), "no_such_call"),
+        (encode_frame(FrameKind.FAILURE, 77, pack_value([2, "x", ""])), "no_such_call"),
+        (encode_frame(FrameKind.FAILURE, 1, pack_value([99, "x", ""])), "bad_failure"),
+        (encode_frame(FrameKind.REPLY, 1, b"\x91"), "bad_record"),
+        (encode_frame(FrameKind.HELLO, 0, b""), "unexpected_frame"),
+        (encode_frame(FrameKind.REQUEST, 1, pack_value([1, []])), "unexpected_frame"),
     ],
 )
 def test_a_caller_finds_out_a_bad_answerer(frame: list[Buffer], reason: str) -> None:

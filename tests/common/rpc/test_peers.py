@@ -13,7 +13,14 @@ import pytest
 import trio
 
 from common.crypto.identity import KeyPair
-from common.errors import AlvearyError, NotFound, Outcome, PeerViolation, Refused, Unavailable
+from common.errors import (
+    AlvearyError,
+    NotFound,
+    OutcomeUnknown,
+    PeerViolation,
+    Refused,
+    Unavailable,
+)
 from common.limits import (
     CALL_TIMEOUT_S,
     IDLE_CONNECTION_TIMEOUT_S,
@@ -25,11 +32,11 @@ from common.ports import Address, Buffer, Listener
 from common.rpc.peers import PeerConnection, PeerPool
 from common.rpc.protocol.pool_policy import GATHER_CALLS
 from common.rpc.server import Caller, Handler, PeerServer
-from common.wire.frame import Kind, encode_frame
+from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping, Reply, Request
 from common.wire.messages.cell import CellFactsGet, ShardAppend, ShardFinish, ShardRead, ShardUnits
 from common.wire.records import pack_value
-from sim.world import SimSwarm
+from sim.world import SimWorld
 
 SERVER = KeyPair.from_private(b"s" * 32)
 CALLER = KeyPair.from_private(b"c" * 32)
@@ -40,7 +47,7 @@ class Bench:
     """A pool on one simulated node and a server on another."""
 
     def __init__(self, handlers: Mapping[type[Request], Handler], **options: Any) -> None:
-        self.swarm = SimSwarm(seed=1)
+        self.swarm = SimWorld(seed=1)
         self.near = self.swarm.node("near")
         self.far = self.swarm.node("far")
         pool_options = {
@@ -208,7 +215,7 @@ async def test_calls_begun_by_one_task_are_answered_once_unless_given_up(
         it.swarm.internet.cut("near", "far")
         await trio.sleep(30)
         ((_, lost),) = answers
-        with pytest.raises(Outcome):
+        with pytest.raises(OutcomeUnknown):
             lost.unwrap()
 
 
@@ -392,7 +399,7 @@ async def test_a_call_that_times_out_may_have_been_carried_out(
 
     async with bench({ShardAppend: slow}) as it:
         start = trio.current_time()
-        with pytest.raises(Outcome, match="call_timeout"):
+        with pytest.raises(OutcomeUnknown, match="call_timeout"):
             await it.call(ping_like(), timeout_s=2)
         assert trio.current_time() - start == pytest.approx(2, abs=0.1)
         await trio.sleep(10)  # virtual: the late answer comes and is dropped
@@ -432,7 +439,7 @@ async def test_calls_in_flight_have_an_unknown_outcome_when_the_peer_dies(
         async with trio.open_nursery() as nursery:
 
             async def lost() -> None:
-                with pytest.raises(Outcome, match="connection_lost"):
+                with pytest.raises(OutcomeUnknown, match="connection_lost"):
                     await it.call(ping_like())
 
             for _ in range(3):
@@ -476,7 +483,7 @@ async def test_silence_under_a_call_is_found_out(autojump_clock: trio.testing.Mo
         await it.call(ping_like())  # long, but the peer answers the probes
         it.swarm.internet.block("far", "near")
         start = trio.current_time()
-        with pytest.raises(Outcome, match="connection_lost"):
+        with pytest.raises(OutcomeUnknown, match="connection_lost"):
             await it.call(ping_like())
         assert 9 < trio.current_time() - start < 13
 
@@ -548,7 +555,7 @@ async def test_what_a_connection_leaves_behind_is_cleaned_up(
         connection = await it.connection()
         await connection.call(ShardAppend(1, 0))
         await connection.call(ShardAppend(2, 0))
-        with pytest.raises(Outcome):
+        with pytest.raises(OutcomeUnknown):
             await connection.call(ShardAppend(3, 0), timeout_s=1)
         assert closed == []
         await connection.close()
@@ -621,7 +628,7 @@ async def test_memory_is_given_back_when_connections_are_cut(
     ) as it:
 
         async def lost(request: Request, payload: Sequence[Buffer]) -> None:
-            with suppress(Outcome, Unavailable):  # some are answered before the cut
+            with suppress(OutcomeUnknown, Unavailable):  # some are answered before the cut
                 await it.call(request, payload)
 
         it.swarm.internet.model.bytes_per_s = 10 * MIB
@@ -671,7 +678,7 @@ async def test_a_long_request_of_unknown_code_is_refused_and_holds_no_memory(
 ) -> None:
     async with bench() as it:
         connection = await it.connection()
-        frame = encode_frame(Kind.REQUEST, 99, pack_value([9999, []]), [bytes(MIB)])
+        frame = encode_frame(FrameKind.REQUEST, 99, pack_value([9999, []]), [bytes(MIB)])
         connection._core._replies[99] = Done
         await connection._stream.send(frame)
         await trio.sleep(1)
@@ -717,7 +724,7 @@ async def test_a_caller_that_does_not_read_is_dropped(
         async with trio.open_nursery() as nursery:
 
             async def lost() -> None:
-                with pytest.raises((Outcome, Unavailable)):
+                with pytest.raises((OutcomeUnknown, Unavailable)):
                     await connection.call(ShardRead(b"", 0, 1, False))
 
             for _ in range(10):

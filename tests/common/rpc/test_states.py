@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from common.rpc.protocol.states import EXPECTED, SENDS, TAKES, Role, State
-from common.wire.frame import LIMITS, Kind
+from common.wire.frame import LIMITS, FrameKind
 
 OTHER = {Role.CALLER: Role.ANSWERER, Role.ANSWERER: Role.CALLER}
 
@@ -22,9 +22,9 @@ def test_what_one_side_sends_the_other_takes_in_the_same_state() -> None:
 
 
 def test_each_kind_is_sent_by_one_role_alone_except_goaway() -> None:
-    for kind in Kind:
+    for kind in FrameKind:
         senders = {role for role in Role for steps in SENDS[role].values() if kind in steps}
-        assert len(senders) == (2 if kind is Kind.GOAWAY else 1), kind
+        assert len(senders) == (2 if kind is FrameKind.GOAWAY else 1), kind
 
 
 def test_every_state_is_reached_and_nothing_leaves_closed() -> None:

@@ -24,7 +24,7 @@ from common.rpc.peers import PeerPool
 from common.rpc.protocol.connection import CallerConnection
 from common.rpc.protocol.events import Accepted, Greeted
 from common.rpc.server import Caller
-from common.wire.frame import Kind, encode_frame
+from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping, Reply, Request
 from common.wire.messages.cell import ShardAppend, ShardPut, ShardRead, ShardUnits
 from common.wire.records import pack_value
@@ -57,13 +57,13 @@ async def connect(it: Bench, identity: KeyPair) -> Stream:
 def prefix(header_bytes: int, payload_bytes: int) -> bytes:
     """The first bytes of a request that is not finished."""
     begin = payload_bytes.to_bytes(4, "big") + header_bytes.to_bytes(4, "big")
-    return begin + b"\0\0\0\1" + bytes([Kind.REQUEST, 0]) + b"\xa1\x7e"
+    return begin + b"\0\0\0\1" + bytes([FrameKind.REQUEST, 0]) + b"\xa1\x7e"
 
 
 def put_frame(order: bytes, payload_bytes: int) -> list[Any]:
     request = ShardPut(order, payload_bytes, bytes(32))
     header = pack_value([request.code, request.to_fields()])
-    return encode_frame(Kind.REQUEST, 1, header, [bytes(payload_bytes)])
+    return encode_frame(FrameKind.REQUEST, 1, header, [bytes(payload_bytes)])
 
 
 class Friend:
@@ -146,7 +146,7 @@ async def test_an_introduction_under_way_is_waited_for_before_a_large_frame_is_r
         stream = await connect(it, KeyPair.from_private(b"k" * 32))
         append = ping_like()
         header = pack_value([append.code, append.to_fields()])
-        await stream.send(encode_frame(Kind.REQUEST, 9, header))
+        await stream.send(encode_frame(FrameKind.REQUEST, 9, header))
         await stream.send(put_frame(b"none", MIB))
         await trio.sleep(1)
         assert got == [MIB]
@@ -208,7 +208,7 @@ async def test_a_known_caller_that_does_not_read_leaves_others_memory_for_replie
             await friend.call(Ping())
             deaf = await connect(it, KeyPair.from_private(b"d" * 32))
             for call_id in range(1, 20):
-                await deaf.send(encode_frame(Kind.REQUEST, call_id, header))
+                await deaf.send(encode_frame(FrameKind.REQUEST, call_id, header))
             await trio.sleep(1)
             held = it.server.memory.replies.total_bytes - it.server.memory.replies.free_bytes
             assert 0 < held <= it.server.memory.replies.total_bytes * 3 // 4
@@ -274,7 +274,7 @@ async def test_a_known_caller_has_not_all_places(autojump_clock: MockClock) -> N
         for stream in many:
             request = ping_like()
             header = pack_value([request.code, request.to_fields()])
-            await stream.send(encode_frame(Kind.REQUEST, 1, header))
+            await stream.send(encode_frame(FrameKind.REQUEST, 1, header))
         await trio.sleep(1)
         assert it.server.connections == MAX_CONNECTIONS_PER_CALLER
         assert not it.server.memory._accounts.keys() - {FRIEND.peer_id}

@@ -12,20 +12,20 @@ from common.limits import (
     MAX_FRAME_HEADER_BYTES,
     MAX_FRAME_PAYLOAD_BYTES,
 )
-from common.wire.frame import LIMITS, MAGIC, Frame, FrameReader, Kind, encode_frame
+from common.wire.frame import LIMITS, MAGIC, Frame, FrameKind, FrameReader, encode_frame
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "frames.json").read_text())
 
 SIMPLE_CASES: list[tuple[int, int, bytes, bytes]] = [
-    (Kind.HELLO, 0, b"hello", b""),
-    (Kind.CANCEL, 7, b"", b""),
-    (Kind.REQUEST, 1, b"h", b""),
-    (Kind.REQUEST, 2, b"header", b"p"),
-    (Kind.REPLY, 3, b"", b"payload alone"),
-    (Kind.REPLY, (1 << 32) - 1, b"h" * 300, b"p" * 70_000),
-    (Kind.REQUEST, 5, b"h" * (FRAME_STAGING_BYTES + 1), b""),
-    (Kind.REQUEST, 6, b"h" * FRAME_STAGING_BYTES, b"q" * (FRAME_STAGING_BYTES + 1)),
-    (Kind.REQUEST, 8, b"h" * 100_000, b"q" * 3),
+    (FrameKind.HELLO, 0, b"hello", b""),
+    (FrameKind.CANCEL, 7, b"", b""),
+    (FrameKind.REQUEST, 1, b"h", b""),
+    (FrameKind.REQUEST, 2, b"header", b"p"),
+    (FrameKind.REPLY, 3, b"", b"payload alone"),
+    (FrameKind.REPLY, (1 << 32) - 1, b"h" * 300, b"p" * 70_000),
+    (FrameKind.REQUEST, 5, b"h" * (FRAME_STAGING_BYTES + 1), b""),
+    (FrameKind.REQUEST, 6, b"h" * FRAME_STAGING_BYTES, b"q" * (FRAME_STAGING_BYTES + 1)),
+    (FrameKind.REQUEST, 8, b"h" * 100_000, b"q" * 3),
 ]
 
 
@@ -62,7 +62,9 @@ def test_frames_survive_any_cutting_of_the_stream(chunk: int) -> None:
     assert reader.at_boundary
 
 
-@pytest.mark.parametrize("case", SIMPLE_CASES, ids=lambda case: f"{Kind(case[0]).name}-{case[1]}")
+@pytest.mark.parametrize(
+    "case", SIMPLE_CASES, ids=lambda case: f"{FrameKind(case[0]).name}-{case[1]}"
+)
 def test_a_cut_frame_is_no_frame(case: tuple[int, int, bytes, bytes]) -> None:
     data = joined(case)
     for length in {1, 15, 16, 17, len(data) // 2, len(data) - 1}:
@@ -73,21 +75,23 @@ def test_a_cut_frame_is_no_frame(case: tuple[int, int, bytes, bytes]) -> None:
 
 
 def test_a_payload_may_be_sent_in_parts() -> None:
-    parts = encode_frame(Kind.REQUEST, 9, b"h", [b"one", bytearray(b"two"), memoryview(b"three")])
+    parts = encode_frame(
+        FrameKind.REQUEST, 9, b"h", [b"one", bytearray(b"two"), memoryview(b"three")]
+    )
     assert len(parts) == 4
     assert as_case(feed(FrameReader(), b"".join(parts), 10)[0])[3] == b"onetwothree"
 
 
 def test_frames_own_their_memory() -> None:
     reader = FrameReader()
-    (first,) = feed(reader, joined((Kind.REQUEST, 1, b"first", b"payload")), 100)
-    feed(reader, joined((Kind.REQUEST, 2, b"other", b"PAYLOAD")), 100)
-    assert as_case(first) == (Kind.REQUEST, 1, b"first", b"payload")
+    (first,) = feed(reader, joined((FrameKind.REQUEST, 1, b"first", b"payload")), 100)
+    feed(reader, joined((FrameKind.REQUEST, 2, b"other", b"PAYLOAD")), 100)
+    assert as_case(first) == (FrameKind.REQUEST, 1, b"first", b"payload")
 
 
 def test_a_long_payload_is_received_into_its_own_memory() -> None:
     reader = FrameReader()
-    data = joined((Kind.REQUEST, 1, b"h", b"x" * MAX_FRAME_PAYLOAD_BYTES))
+    data = joined((FrameKind.REQUEST, 1, b"h", b"x" * MAX_FRAME_PAYLOAD_BYTES))
     buffer = reader.get_buffer()
     buffer[:100] = data[:100]
     reader.bytes_received(100)
@@ -119,8 +123,8 @@ def prefix(
         (prefix(payload=MAX_FRAME_PAYLOAD_BYTES + 1), "payload_too_long"),
         (prefix(payload=0xFFFF_FFFF, header=0xFFFF_FFFF), "header_too_long"),
         (prefix(payload=0xFFFF_FFFF), "payload_too_long"),
-        (prefix(kind=Kind.HELLO, payload=1), "payload_too_long"),
-        (prefix(kind=Kind.CANCEL, header=1), "header_too_long"),
+        (prefix(kind=FrameKind.HELLO, payload=1), "payload_too_long"),
+        (prefix(kind=FrameKind.CANCEL, header=1), "header_too_long"),
         (b"GET / HTTP/1.1\r\n", "bad_magic"),
     ],
 )
@@ -131,7 +135,7 @@ def test_a_bad_prefix_is_refused_before_anything_is_allocated(data: bytes, reaso
 
 
 def test_only_expected_kinds_are_let_in() -> None:
-    reader = FrameReader({Kind.HELLO: LIMITS[Kind.HELLO]})
+    reader = FrameReader({FrameKind.HELLO: LIMITS[FrameKind.HELLO]})
     with pytest.raises(PeerViolation, match="unexpected_frame"):
         feed(reader, prefix(payload=MAX_FRAME_PAYLOAD_BYTES), 16)
 
@@ -140,7 +144,7 @@ def test_only_expected_kinds_are_let_in() -> None:
 def test_frozen_frames_read_and_write_as_they_always_did(vector: dict[str, str | int]) -> None:
     data = bytes.fromhex(str(vector["frame"]))
     header, payload = (bytes.fromhex(str(vector[name])) for name in ("header", "payload"))
-    kind, call_id = Kind[str(vector["kind"])], int(vector["call_id"])
+    kind, call_id = FrameKind[str(vector["kind"])], int(vector["call_id"])
     assert joined((kind, call_id, header, payload)) == data
     assert [as_case(frame) for frame in feed(FrameReader(), data, 7)] == [
         (kind, call_id, header, payload)

@@ -20,7 +20,7 @@ from common import limits
 from common.errors import BY_WIRE_CODE
 from common.rpc.protocol.states import Role, table_text
 from common.wire import messages
-from common.wire.frame import LIMITS, Kind
+from common.wire.frame import LIMITS, FrameKind
 from common.wire.messages import REQUESTS
 from common.wire.messages.base import Idempotency, Reply, Request, TenantScope
 from common.wire.records import Record, _Shape, _shape
@@ -110,7 +110,7 @@ def kinds_text() -> str:
     lines += [
         f"| {kind.name} | {kind.value} | {LIMITS[kind].header_bytes:,} "
         f"| {LIMITS[kind].payload_bytes:,} |"
-        for kind in Kind
+        for kind in FrameKind
     ]
     return "\n".join(lines)
 
@@ -122,7 +122,7 @@ def limits_text() -> str:
 
 
 REASON = re.compile(
-    r"\b(PeerViolation|Unavailable|Corrupt|Refused|NotFound|Outcome)\(\s*\"([a-z_0-9]+)\""
+    r"\b(PeerViolation|Unavailable|Corrupt|Refused|NotFound|OutcomeUnknown)\(\s*\"([a-z_0-9]+)\""
 )
 GIVERS: Mapping[str, tuple[str, ...]] = {
     "either side, of frames and records": ("common/rpc/protocol", "common/wire"),
