@@ -153,6 +153,8 @@ MAX_LEASES_PER_TENANT: Final = 1_000
 """The same for one tenant: a gateway that dies and starts again every second needs 300."""
 MAX_LEASES_PER_CALLER: Final = 8
 """A gateway has one, with a key of its own for each start; a lost answer may leave another."""
+MAX_RENEWALS_PER_TRANSACTION: Final = 1_000
+"""A few milliseconds for which other transactions wait."""
 
 # --- invitations and access keys --------------------------------------------------------------
 MAX_INVITE_LIFETIME_S: Final = 365 * 86400

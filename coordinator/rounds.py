@@ -26,6 +26,7 @@ from coordinator.store.purge import Grace, Purged
 
 REFRESH_S: Final = 1.0
 LEASES_S: Final = 5.0
+RENEWALS_S: Final = 1.0
 PURGE_S: Final = 2.0
 ABANDONED_LIFE_S: Final = 3600.0
 """How long a late commit of an abandoned segment is still known and refused by name. A gateway
@@ -73,6 +74,7 @@ class CoordinatorRounds:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, "refresh", self.refresh, REFRESH_S)
             nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
+            nursery.start_soon(self._repeat, "renewals", self.save_renewals, RENEWALS_S)
             nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)
             nursery.start_soon(
                 self._repeat, "order_time", self.keep_order_time, limits.ORDER_TIME_KEPT_EVERY_S
@@ -138,15 +140,30 @@ class CoordinatorRounds:
             return
         expired = self._leases.take_expired(trio.current_time())
         if expired:
-            await self._store.transact(lambda sql: leases.end(sql, expired))
+            silent = self._leases.silent(expired)
+            renewed = await self._store.transact(lambda sql: leases.end_silent(sql, silent))
+            self._leases.renewed_elsewhere(renewed, trio.current_time())
             self._leases.ended(expired)
-            self._log.info("leases_ended", leases=len(expired))
+            if len(expired) > len(renewed):
+                self._log.info("leases_ended", leases=len(expired) - len(renewed))
 
     async def end_all_leases(self) -> None:
         """End every lease durably; gateways that live open others."""
         ending = self._leases.take_all()
-        await self._store.transact(lambda sql: leases.end(sql, ending))
+        await self._store.transact(leases.end_all)
         self._leases.ended(ending)
+
+    async def save_renewals(self) -> None:
+        """Wait until renewals of leases are to be written, and write them."""
+        await self._leases.wait_unsaved()
+        now = trio.current_time()
+        taken = self._leases.take_unsaved(now)
+        try:
+            renewals = await self._store.transact(lambda sql: leases.renew(sql, taken))
+        except BaseException:
+            self._leases.not_saved(taken)
+            raise
+        self._leases.saved(taken, renewals, now)
 
     async def keep_order_time(self) -> None:
         """Keep order time, if orders were issued since it was last kept."""

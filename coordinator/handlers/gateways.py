@@ -16,7 +16,7 @@ from common.crypto.identity import signature_holds
 from common.crypto.orders import Action, Order
 from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
-from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, segment_id
+from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, lease_of, segment_id
 from common.ports import Chance, Entropy, Sql, Store, WallClock
 from common.rpc.server import Answer, Caller
 from common.wire.control import tenant_message
@@ -165,6 +165,7 @@ class GatewayHandlers:
         if not caller.state.get(_TENANTS):
             raise Refused("tenant_not_open")
         if request.lease:
+            await self._learn(request.lease)
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
             return self._named(request.lease, request)
         owner = caller.peer_id
@@ -180,6 +181,13 @@ class GatewayHandlers:
         self._leases.opened(LivingLease(lease, owner, tenant), trio.current_time())
         return self._named(lease, request)
 
+    async def _learn(self, lease: int) -> None:
+        """Take in a lease that another coordinator opened on this store."""
+        if self._leases.is_unknown(lease):
+            found = await self._store.read(lambda sql: leases.find(sql, lease))
+            if found is not None:
+                self._leases.load([found], trio.current_time())
+
     def _named(self, lease: int, request: LeaseRenew) -> Lease:
         self._readers.name(lease, request.reading)
         return Lease(lease, self._lease_ttl_s, reading_every_s=self._reading_every_s)
@@ -187,6 +195,7 @@ class GatewayHandlers:
     async def start_write(self, caller: Caller, request: WriteStart, _: memoryview) -> Answer:
         """Grant places for segments. Nothing is written to the store."""
         self._tenant(caller, request.tenant_id)
+        await self._learn(request.lease)
         self._leases.check(request.lease, caller.peer_id)
         if not 1 <= request.count <= limits.MAX_SEGMENTS_PER_GRANT:
             raise Refused("bad_count", count=request.count)
@@ -220,6 +229,8 @@ class GatewayHandlers:
         self._tenant(caller, request.tenant_id)
         if not len(request.segments) == len(request.rings) == len(request.orders):
             raise Refused("bad_rings")
+        for lease in {lease_of(segment) for segment in request.segments}:
+            await self._learn(lease)
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
         for (segment, ring), order in zip(named, request.orders, strict=True):

@@ -98,9 +98,10 @@ _VERSION_1: Final = (
         cell INTEGER NOT NULL, segment_id BLOB NOT NULL, slot INTEGER NOT NULL,
         PRIMARY KEY (cell, segment_id, slot)) {BY_KEY}""",
     # Leases that are alive. A number given out that has no row has ended, for good.
-    # tenant: on whose account, where its owner acts for several.
-    "CREATE TABLE leases (lease INTEGER PRIMARY KEY, owner BLOB NOT NULL,"
-    " tenant INTEGER NOT NULL, opened_ms INTEGER NOT NULL)",
+    # tenant: on whose account, where its owner acts for several. renewals: how many were written.
+    """CREATE TABLE leases (
+        lease INTEGER PRIMARY KEY, owner BLOB NOT NULL, tenant INTEGER NOT NULL,
+        opened_ms INTEGER NOT NULL, renewals INTEGER NOT NULL DEFAULT 0)""",
     # --- places -----------------------------------------------------------------------------
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
     f"""CREATE TABLE invites (
