@@ -9,9 +9,9 @@ import trio
 
 from cell.config import CellConfig
 from cell.service import RunningCell, serve
-from common.host.disk import hold_directory
-from common.host.process import say_ready
-from common.host.world import open_world
+from common.system.disk import hold_directory
+from common.system.process import say_ready
+from common.system.world import open_world
 
 
 def run(config: CellConfig) -> int:

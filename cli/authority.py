@@ -13,14 +13,14 @@ from typing import Final
 from cli.files import write_private
 from common import limits
 from common.errors import BadConfig
-from common.host.certificates import (
+from common.ports import Address
+from common.system.certificates import (
     Pem,
     is_authority,
     is_good_for,
     make_authority,
     make_server_certificate,
 )
-from common.ports import Address
 
 RENEW_BEFORE_S: Final = 60 * 86_400.0
 """A certificate that has less left is replaced at start: two months, for who seldom restarts."""

@@ -14,8 +14,8 @@ import trio
 from cli.report import print_result
 from cli.swarm_directory import SwarmDirectory
 from common.errors import BadConfig
-from common.host.clock import system_entropy
-from common.host.disk import RealDisk, hold_directory
+from common.system.clock import system_entropy
+from common.system.disk import RealDisk, hold_directory
 from coordinator.secrets import IDENTITY_NAME, replace_keys
 
 

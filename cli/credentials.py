@@ -16,8 +16,8 @@ from cli.files import read_json, write_private
 from common.crypto.keys import TenantKey
 from common.errors import BadConfig
 from common.format.manifest import AccessKeyRecord, seal_access_key
-from common.host.clock import system_entropy
 from common.ids import TENANT_ID_BYTES, TenantId
+from common.system.clock import system_entropy
 
 _ACCESS_KEY_LETTERS: Final = string.ascii_uppercase + "234567"
 _SECRET_LETTERS: Final = string.ascii_letters + string.digits

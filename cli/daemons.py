@@ -20,7 +20,7 @@ import click
 
 from cli.secrets import SECRET
 from common.errors import BadConfig
-from common.host.process import die_with_parent, keep_files_private
+from common.system.process import die_with_parent, keep_files_private
 
 PACKAGES: Final[Mapping[str, str]] = {
     "coordinator": "coordinator",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import BadConfig
-from common.host.disk import note_holder, open_lock
+from common.system.disk import note_holder, open_lock
 
 
 def make_private_directory(path: Path) -> None:

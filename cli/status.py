@@ -13,7 +13,7 @@ from cli.operators import DEFAULT_DATA, access_options, connect
 from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
 from common import limits
 from common.errors import AlvearyError
-from common.host.disk import LOCK_NAME
+from common.system.disk import LOCK_NAME
 
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""

@@ -17,7 +17,7 @@ from cli.files import make_private_directory
 from cli.operators import access_options, connect
 from cli.report import human_bytes, print_result
 from common.errors import BadConfig
-from common.host.sqlite_backup import back_up, sync_file
+from common.system.sqlite_backup import back_up, sync_file
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from coordinator.service import STORE_NAME
 

@@ -19,7 +19,7 @@ from cli.report import print_error
 from cli.supervisor import LocalSwarm
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory
 from common import limits
-from common.host.process import die_with_parent, keep_files_private
+from common.system.process import die_with_parent, keep_files_private
 
 
 def greeting(settings: Settings, credentials: S3Credentials, root: Path) -> str:

@@ -1,7 +1,7 @@
 """The one tree of errors, sorted by what the caller does about them.
 
 Foreign exceptions (``OSError``, ``ssl.SSLError``, ``sqlite3.Error``, ...) are mapped to this tree
-at one boundary, in ``common/host``. ``AssertionError`` is kept for our own bugs.
+at one boundary, in ``common/system``. ``AssertionError`` is kept for our own bugs.
 
 Source: docs/architecture.md, "Errors".
 """

@@ -1,6 +1,6 @@
 """The ports: everything a service needs from the world, and nothing else touches the world.
 
-Each has a real implementation in ``common/host``, a simulated one in ``sim``, and one conformance
+Each has a real implementation in ``common/system``, a simulated one in ``sim``, and one conformance
 suite in ``tests/conformance`` that runs against both. Services get a :class:`World` from their
 composition root (``main.py``) and pass single ports on.
 
@@ -141,7 +141,7 @@ class Identity(Protocol):
 
     @property
     def private_key(self) -> bytes:
-        """32 raw bytes (the seed); only ``common/host`` and ``common/crypto`` read it."""
+        """32 raw bytes (the seed); only ``common/system`` and ``common/crypto`` read it."""
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes Ed25519 signature."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import trio
 
-from common.host.disk import hold_directory
-from common.host.process import say_ready
-from common.host.world import open_world
+from common.system.disk import hold_directory
+from common.system.process import say_ready
+from common.system.world import open_world
 from coordinator.config import CoordinatorConfig
 from coordinator.service import RunningCoordinator, serve
 

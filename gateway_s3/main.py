@@ -8,11 +8,11 @@ from pathlib import Path
 import trio
 
 from common import limits
-from common.host.certificates import CertificateFiles
-from common.host.disk import RealDisk, hold_directory
-from common.host.process import say_ready
-from common.host.world import open_world
 from common.ports import Disk
+from common.system.certificates import CertificateFiles
+from common.system.disk import RealDisk, hold_directory
+from common.system.process import say_ready
+from common.system.world import open_world
 from gateway_s3.config import GatewayConfig
 from gateway_s3.service import RunningGateway, serve
 

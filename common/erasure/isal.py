@@ -1,6 +1,6 @@
 """ISA-L through ctypes: fast GF(2**8) matrix arithmetic, where the library is found.
 
-It lives here and not in ``common/host`` because it is arithmetic: the library is loaded once, as
+It lives here and not in ``common/system`` because it is arithmetic: the library is loaded once, as
 an import would load it, is given buffers and gives bytes, keeps no state, and touches nothing of
 the world. It is looked for by the loader's own search (``libisal.so.2``, Debian's package) and
 beside the installed ``pyeclib`` wheel, which brings a copy.

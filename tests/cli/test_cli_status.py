@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.status import describe, local_processes
-from common.host.disk import hold_directory
+from common.system.disk import hold_directory
 
 CELL = {
     "cell_id": "ab" * 32,

@@ -10,8 +10,8 @@ from cli.authority import RENEW_BEFORE_S, LocalTls, prepare_tls, server_names
 from cli.swarm_directory import S3Credentials, Settings
 from cli.up import greeting
 from common.errors import BadConfig
-from common.host.certificates import SERVER_DAYS, Pem, is_good_for
 from common.ports import Address
+from common.system.certificates import SERVER_DAYS, Pem, is_good_for
 
 pytestmark = pytest.mark.fault("T")
 LISTEN = Address("127.0.0.1", 9000)

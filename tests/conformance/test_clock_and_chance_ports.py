@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from common.host.clock import SystemClock, system_chance, system_entropy
 from common.ports import Chance, Entropy, WallClock
+from common.system.clock import SystemClock, system_chance, system_entropy
 from sim.replay import run_seeded
 from sim.world import SimWorld
 

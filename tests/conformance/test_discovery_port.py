@@ -8,8 +8,8 @@ import trio
 import trio.testing
 
 from common.errors import Unavailable
-from common.host.discovery import ZeroconfDiscovery
 from common.ports import Address, Advertisement, Discovery
+from common.system.discovery import ZeroconfDiscovery
 from sim.world import SimWorld
 
 HERE = Address("127.0.0.1", 7411)

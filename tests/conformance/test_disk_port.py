@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from common.errors import BadConfig, NotFound, Unavailable
-from common.host.disk import INLINE_READ_BYTES, INLINE_WRITE_BYTES, RealDisk, hold_directory
+from common.system.disk import INLINE_READ_BYTES, INLINE_WRITE_BYTES, RealDisk, hold_directory
 from sim.world import SimWorld
 
 LARGE = max(INLINE_READ_BYTES, INLINE_WRITE_BYTES) + 12345

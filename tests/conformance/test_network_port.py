@@ -12,8 +12,8 @@ import trio
 
 from common.crypto.identity import KeyPair
 from common.errors import BadConfig, PeerViolation, Unavailable
-from common.host.network import RealNetwork
 from common.ports import Address, Listener, Network, Stream
+from common.system.network import RealNetwork
 from sim.world import SimWorld
 
 LOCAL = Address("127.0.0.1", 0)

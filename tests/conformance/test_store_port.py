@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from common.errors import Corrupt, Refused, Unavailable
-from common.host.sqlite import SqliteStores
 from common.ports import Sql, Stores
+from common.system.sqlite import SqliteStores
 from sim.world import SimWorld
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from common.host.workers import ThreadWorkers
 from common.ports import Workers
+from common.system.workers import ThreadWorkers
 from sim.world import SimWorld
 
 

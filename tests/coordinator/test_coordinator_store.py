@@ -8,8 +8,8 @@ from coordinator_rig import page
 
 from common.erasure.geometry import Geometry
 from common.errors import BadConfig, Refused
-from common.host.sqlite import SqliteStores
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId, segment_id
+from common.system.sqlite import SqliteStores
 from common.wire import messages as m
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import buckets, leases, objects, rings, segments, tenants

@@ -16,14 +16,14 @@ from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, issue
 from common.errors import AlvearyError, NotFound, OutcomeUnknown, Unavailable
 from common.format.token import JoinToken, encode_token
-from common.host.clock import SystemClock, system_chance, system_entropy
-from common.host.log import LineLog
-from common.host.network import RealNetwork
 from common.ids import PeerId
 from common.limits import CELL_BUFFER_BUDGET_BYTES
 from common.ports import Address
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
+from common.system.clock import SystemClock, system_chance, system_entropy
+from common.system.log import LineLog
+from common.system.network import RealNetwork
 from common.wire.messages.base import Done, ShardName
 from common.wire.messages.cell import ShardAppend, ShardFinish, ShardOpen, ShardPut, ShardRead
 from common.wire.messages.membership import (

@@ -11,7 +11,7 @@ import sys
 
 from cell.config import CellConfig
 from cell.main import run
-from common.host.process import die_with_parent
+from common.system.process import die_with_parent
 
 
 def main():

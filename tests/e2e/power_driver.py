@@ -22,14 +22,14 @@ from common.crypto.identity import KeyPair
 from common.crypto.orders import Action, Order, cell_order_key, issue
 from common.errors import NotFound, Unavailable
 from common.format.token import TOKEN_VERSION, JoinToken, TokenAddress, encode_token
-from common.host.clock import system_chance, system_entropy
-from common.host.log import LineLog
-from common.host.network import RealNetwork
 from common.ids import PeerId
 from common.limits import MAX_STRIPES_PER_SEGMENT
 from common.ports import Address
 from common.rpc.peers import PeerConnection, PeerPool
 from common.rpc.server import Answer, Caller, PeerServer
+from common.system.clock import system_chance, system_entropy
+from common.system.log import LineLog
+from common.system.network import RealNetwork
 from common.wire.messages.base import CellFacts, Done, Request, ShardName
 from common.wire.messages.cell import (
     CellFactsGet,

@@ -14,8 +14,8 @@ from typing import Final
 import trio
 
 from common.errors import AlvearyError
-from common.host.sqlite import SqliteStores
 from common.ports import Sql, Store
+from common.system.sqlite import SqliteStores
 
 NAME: Final = "rows.sqlite"
 ALONE: Final = 6

@@ -22,7 +22,7 @@ from typing import Final
 
 import cell.main  # imported for the lives to come
 import cli.main
-from common.host.process import die_with_parent
+from common.system.process import die_with_parent
 
 MESSAGE_BYTES: Final = 65536
 ROOT: Final = Path(__file__).parents[2]

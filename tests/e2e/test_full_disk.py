@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from e2e_swarm import Swarm
 
 from common.errors import Unavailable
-from common.host.disk import hold_directory
-from common.host.sqlite import TRY_TO_WRITE_AFTER_S, SqliteStores
 from common.ports import Sql
+from common.system.disk import hold_directory
+from common.system.sqlite import TRY_TO_WRITE_AFTER_S, SqliteStores
 
 
 class FileSystem:

@@ -23,7 +23,7 @@ import pytest
 from power_store import ALONE, LARGE, NAME, TOGETHER, value_of
 from power_strace import WATCH, Fault, faults, injected, places, why_not, wrapper
 
-from common.host.sqlite import SqliteStores
+from common.system.sqlite import SqliteStores
 
 TRY_ALL: Final = os.environ.get("ALVEARY_IO_ERRORS") == "all"
 SAMPLE: Final = 6

@@ -23,7 +23,7 @@ from power_fuse import why_not
 from power_store import NAME, value_of
 from power_strace import come_true
 
-from common.host.sqlite import SqliteStores
+from common.system.sqlite import SqliteStores
 
 CUTS: Final = max(6, int(os.environ.get("ALVEARY_POWER_CUTS", "12")) // 4)
 SEED: Final = int(os.environ.get("ALVEARY_POWER_SEED", "1"))

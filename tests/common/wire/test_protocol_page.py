@@ -129,8 +129,8 @@ GIVERS: Mapping[str, tuple[str, ...]] = {
     "the caller's own end, and any answerer": (
         "common/rpc/peers.py",
         "common/rpc/server.py",
-        "common/host/network.py",
-        "common/host/tls.py",
+        "common/system/network.py",
+        "common/system/tls.py",
     ),
     "a cell": ("cell", "common/crypto/orders.py"),
     "a coordinator": ("coordinator",),

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from common import limits
 from common.errors import BadConfig
-from common.host.clock import SystemClock, system_chance, system_entropy
-from common.host.discovery import ZeroconfDiscovery
-from common.host.disk import RealDisk
-from common.host.log import open_log
-from common.host.memory import keep_freed_memory
-from common.host.network import RealNetwork
-from common.host.sqlite import SqliteStores
-from common.host.workers import ThreadWorkers, core_count
 from common.ports import World
+from common.system.clock import SystemClock, system_chance, system_entropy
+from common.system.discovery import ZeroconfDiscovery
+from common.system.disk import RealDisk
+from common.system.log import open_log
+from common.system.memory import keep_freed_memory
+from common.system.network import RealNetwork
+from common.system.sqlite import SqliteStores
+from common.system.workers import ThreadWorkers, core_count
 
 
 def _make_directory(path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from common import limits
-from common.host.log import LineLog, format_line, format_value, open_log
-from common.host.log_output import DescriptorOutput, FileOutput
 from common.limits import LOG_BURST_LINES, LOG_LINES_PER_S
+from common.system.log import LineLog, format_line, format_value, open_log
+from common.system.log_output import DescriptorOutput, FileOutput
 
 
 def test_a_line_says_when_where_and_what() -> None:
@@ -182,8 +182,8 @@ def test_a_log_that_cannot_be_opened_leaves_its_lines_on_standard_error(
 def test_a_daemon_that_cannot_speak_serves(tmp_path: Path, stream: str) -> None:
     """Its last words, after a ready line and a log line, are in its exit code."""
     program = (
-        "from common.host.log import LineLog\n"
-        "from common.host.process import say_ready\n"
+        "from common.system.log import LineLog\n"
+        "from common.system.process import say_ready\n"
         "log = LineLog('cell')\n"
         "log.error('a')\n"
         "say_ready(log, {'role': 'cell'})\n"

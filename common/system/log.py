@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from common import limits
-from common.host.log_output import DescriptorOutput, FileOutput
-from common.host.log_rate import LogRate
+from common.system.log_output import DescriptorOutput, FileOutput
+from common.system.log_rate import LogRate
 
 _NEEDS_QUOTES: Final = frozenset(' "=\\')
 

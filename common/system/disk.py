@@ -25,9 +25,9 @@ import trio
 
 from common import limits
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Unavailable
-from common.host.workers import ThreadWorkers
 from common.limits import KIB
 from common.ports import Buffer, Space
+from common.system.workers import ThreadWorkers
 
 T = TypeVar("T")
 

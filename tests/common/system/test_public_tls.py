@@ -22,7 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from common.errors import BadConfig
-from common.host.certificates import (
+from common.http.records import HttpRequest, HttpResponse
+from common.http.server import serve_http
+from common.ports import Address, Certificate
+from common.system.certificates import (
     CertificateFiles,
     Pem,
     is_authority,
@@ -30,11 +33,8 @@ from common.host.certificates import (
     make_authority,
     make_server_certificate,
 )
-from common.host.clock import SystemClock
-from common.host.network import RealNetwork
-from common.http.records import HttpRequest, HttpResponse
-from common.http.server import serve_http
-from common.ports import Address, Certificate
+from common.system.clock import SystemClock
+from common.system.network import RealNetwork
 from sim.world import SimWorld
 
 pytestmark = pytest.mark.fault("T")

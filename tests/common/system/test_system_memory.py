@@ -10,7 +10,7 @@ import pytest
 
 _CHILD = """
 import resource, sys
-from common.host.memory import keep_freed_memory
+from common.system.memory import keep_freed_memory
 if int(sys.argv[1]):
     keep_freed_memory(int(sys.argv[1]))
 def cycle():

@@ -9,9 +9,9 @@ import trio
 
 from common.crypto.identity import KeyPair
 from common.errors import PeerViolation, Unavailable
-from common.host.network import RealNetwork
-from common.host.tls import client_context, server_context, shown_key
 from common.ports import Address
+from common.system.network import RealNetwork
+from common.system.tls import client_context, server_context, shown_key
 
 SERVER = KeyPair.from_private(b"s" * 32)
 

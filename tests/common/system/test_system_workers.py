@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from common.host.workers import ThreadWorkers
+from common.system.workers import ThreadWorkers
 
 
 @pytest.fixture

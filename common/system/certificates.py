@@ -1,6 +1,6 @@
 """Certificates of listeners that strangers connect to: read from files, and made for one machine.
 
-A peer of the swarm is known by its pinned key (:mod:`common.host.tls`); a client of S3 is a
+A peer of the swarm is known by its pinned key (:mod:`common.system.tls`); a client of S3 is a
 stranger and wants a chain to an authority that it trusts. Where there is no other, ``alveary up
 --tls`` makes one here.
 

@@ -2,8 +2,8 @@ import pytest
 import trio
 
 from common.errors import Unavailable
-from common.host.discovery import SERVICE_TYPE, ZeroconfDiscovery, service_name
 from common.ports import Address, Advertisement
+from common.system.discovery import SERVICE_TYPE, ZeroconfDiscovery, service_name
 
 
 @pytest.mark.parametrize("swarm", ["home", "a.b", "x" * 200, "é" * 60])

@@ -20,9 +20,9 @@ import trio
 from common import limits
 from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, BadConfig, PeerViolation, Unavailable
-from common.host.tls import client_context, public_context, server_context, shown_key
 from common.ids import PeerId
 from common.ports import Address, Buffer, Certificate, Identity, Listener, Stream
+from common.system.tls import client_context, public_context, server_context, shown_key
 
 BACKLOG: Final = 1024
 TLS_RECORD_BYTES: Final = 16 * 1024
