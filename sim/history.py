@@ -80,8 +80,9 @@ class OperationHistory:
         known: bool = True,
     ) -> None:
         """Add an operation that has just been answered (or given up)."""
-        end_s = trio.current_time() if known else UNKNOWN_END
-        operation = RegisterOperation(kind, start_s, end_s, value, expected, holds)
+        now = trio.current_time()
+        end_s, given_up_s = (now, UNKNOWN_END) if known else (UNKNOWN_END, now)
+        operation = RegisterOperation(kind, start_s, end_s, value, expected, holds, given_up_s)
         self.operations.setdefault(key, []).append(operation)
         self.count(f"{kind.value} {'answered' if known else 'unknown'}")
 

@@ -39,8 +39,10 @@ def without_reigns(
 ) -> list[RegisterOperation]:
     """The operations as the newer store knows them, after an older one was in charge for a while.
 
-    Reads of that time say nothing, and writes that were answered in it never were. Of a write that
-    reaches into that time, or out of it, nobody knows which store answered.
+    Reads of that time say nothing, and writes that began and ended in it never were, also where
+    their end was an error: they can only have come to the older store, and no connection to it
+    outlives it. Of a write that reaches into that time, or out of it, nobody knows which store it
+    came to.
 
     Args:
         reigns: from when to when an older store was in charge.
@@ -51,7 +53,8 @@ def without_reigns(
         if not touched:
             kept.append(each)
             continue
-        is_inside = any(begin <= each.start_s and each.end_s <= end for begin, end in touched)
+        ended_s = min(each.end_s, each.given_up_s)
+        is_inside = any(begin <= each.start_s and ended_s <= end for begin, end in touched)
         if each.kind not in READS and not is_inside:
             kept.append(replace(each, end_s=UNKNOWN_END))
     return kept

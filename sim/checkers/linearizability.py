@@ -46,6 +46,7 @@ class RegisterOperation:
             found).
         expected: for PUT_IF_MATCH the value that must be there.
         holds: for EXISTS whether it was there; for the conditional puts whether they were done.
+        given_up_s: of an unknown outcome, when the caller stopped to wait for it.
     """
 
     kind: RegisterEffect
@@ -54,6 +55,7 @@ class RegisterOperation:
     value: str | None = None
     expected: str | None = None
     holds: bool = True
+    given_up_s: float = UNKNOWN_END
 
     @property
     def is_unknown(self) -> bool:

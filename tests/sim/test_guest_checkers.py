@@ -168,6 +168,12 @@ def test_what_was_acknowledged_before_a_reign_must_be_there_after_it():
         assert not is_linearizable(without_reigns([PUT, *inside, after], reigns))
 
 
+def test_a_write_that_failed_in_a_reign_never_was():
+    failed = Operation(Kind.DELETE, 5.0, UNKNOWN_END, given_up_s=9.0)
+    late = Operation(Kind.DELETE, 5.0, UNKNOWN_END, given_up_s=11.0)
+    assert without_reigns([failed, late], [(4.0, 10.0)]) == [late]
+
+
 def test_a_write_that_reaches_into_a_reign_may_be_in_either_store():
     reigns = [(1.5, 10.0)]
     kept = without_reigns([PUT], reigns)
