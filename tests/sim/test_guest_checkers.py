@@ -169,8 +169,8 @@ def test_what_was_acknowledged_before_a_reign_must_be_there_after_it():
 
 
 def test_a_write_that_failed_in_a_reign_never_was():
-    failed = Operation(Kind.DELETE, 5.0, UNKNOWN_END, given_up_s=9.0)
-    late = Operation(Kind.DELETE, 5.0, UNKNOWN_END, given_up_s=11.0)
+    failed = RegisterOperation(RegisterEffect.DELETE, 5.0, UNKNOWN_END, given_up_s=9.0)
+    late = RegisterOperation(RegisterEffect.DELETE, 5.0, UNKNOWN_END, given_up_s=11.0)
     assert without_reigns([failed, late], [(4.0, 10.0)]) == [late]
 
 
