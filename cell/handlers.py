@@ -18,7 +18,7 @@ from cell.storage.room_policy import may_reserve
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
-from common.crypto.orders import Action, Order, check, opened
+from common.crypto.orders import Order, OrderAction, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
 from common.rpc.server import Answer, Caller, Handler
@@ -83,7 +83,7 @@ class Handlers:
             opened(key, request.order, caller=caller.peer_id)
             caller.introduce(caller.peer_id)
 
-    def _check(self, caller: Caller, order: bytes, action: Action) -> tuple[Order, ShardKey]:
+    def _check(self, caller: Caller, order: bytes, action: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
         if key is None:
             raise Unavailable("not_ready")
@@ -92,7 +92,7 @@ class Handlers:
 
     async def put(self, caller: Caller, request: ShardPut, payload: memoryview) -> Answer:
         """Store a whole shard."""
-        order, key = self._check(caller, request.order, Action.PUT)
+        order, key = self._check(caller, request.order, OrderAction.PUT)
         if len(payload) > order.shard_bytes:
             raise Refused("order_exceeded", most=order.shard_bytes)
         await self._store.put(key, request.unit_bytes, request.root, payload)
@@ -101,7 +101,7 @@ class Handlers:
 
     async def open(self, caller: Caller, request: ShardOpen, payload: memoryview) -> Answer:
         """Begin an upload."""
-        order, key = self._check(caller, request.order, Action.PUT)
+        order, key = self._check(caller, request.order, OrderAction.PUT)
         if request.shard_bytes > order.shard_bytes:
             raise Refused("order_exceeded", most=order.shard_bytes)
         uploads: dict[int, IncomingShard] | None = caller.state.get(_UPLOADS)
@@ -171,7 +171,7 @@ class Handlers:
 
     async def read(self, caller: Caller, request: ShardRead, payload: memoryview) -> Answer:
         """Read units."""
-        _, key = self._check(caller, request.order, Action.GET)
+        _, key = self._check(caller, request.order, OrderAction.GET)
         entry, data, leaves = await self._store.read(
             key, request.first, request.count, want_leaves=request.want_leaves
         )

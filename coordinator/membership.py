@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from common import limits
-from common.crypto.orders import Action, Order, cell_order_key, claimed_slot, issue, opened
+from common.crypto.orders import Order, OrderAction, cell_order_key, claimed_slot, issue, opened
 from common.errors import NotFound, Refused
 from common.ids import PeerId, SegmentId
 from common.ports import Chance
@@ -155,7 +155,7 @@ class Membership:
             granted = opened(self._order_keys[cells[slot]], order, caller=caller)
         except Refused as error:
             raise Refused("not_granted") from error
-        if granted.action is not Action.PUT or granted.segment_id != segment:
+        if granted.action is not OrderAction.PUT or granted.segment_id != segment:
             raise Refused("not_granted")
 
     def check_removal(self, cell: Cell, now: float) -> None:

@@ -15,7 +15,7 @@ import trio
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
-from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.errors import AlvearyError, Refused
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Address
@@ -127,8 +127,8 @@ class Intruder:
         segment, slot = self._chance.choice(rows)
         return daemon, daemon.serving.peer_id, SegmentId(segment), slot
 
-    def _request(self, action: Action, order: bytes) -> Request:
-        if action is Action.GET:
+    def _request(self, action: OrderAction, order: bytes) -> Request:
+        if action is OrderAction.GET:
             return ShardRead(order, 0, 1, False)
         data = b"x" * 64
         return ShardPut(order, len(data), shard_root(len(data), len(data), leaf(data)))
@@ -141,8 +141,8 @@ class Intruder:
         daemon, cell, segment, slot = found
         victim = PeerId(self._chance.randbytes(32))
         expires = int(self._node.world.clock.now()) + DAY_S
-        action = self._chance.choice((Action.GET, Action.PUT))
-        if action is Action.PUT:
+        action = self._chance.choice((OrderAction.GET, OrderAction.PUT))
+        if action is OrderAction.PUT:
             segment = SegmentId(segment[:8] + self._chance.randbytes(8))
         if self._chance.random() < 0.5:
             what, caller, key_of = "an order of another caller", victim, cell
@@ -172,24 +172,24 @@ class Intruder:
         choice = self._chance.randrange(5)
         if choice == 0:
             what = "reading with an order to write"
-            order = issue(key, Order(Action.PUT, segment, slot, mine, 1000, later))
-            request = self._request(Action.GET, order)
+            order = issue(key, Order(OrderAction.PUT, segment, slot, mine, 1000, later))
+            request = self._request(OrderAction.GET, order)
         elif choice == 1:
             what = "writing with an order to read"
-            order = issue(key, Order(Action.GET, fresh, slot, mine, 1000, later))
-            request = self._request(Action.PUT, order)
+            order = issue(key, Order(OrderAction.GET, fresh, slot, mine, 1000, later))
+            request = self._request(OrderAction.PUT, order)
         elif choice == 2:
             what = "an order that expired long ago"
-            order = issue(key, Order(Action.GET, segment, slot, mine, 0, int(EPOCH_S) - DAY_S))
-            request = self._request(Action.GET, order)
+            order = issue(key, Order(OrderAction.GET, segment, slot, mine, 0, int(EPOCH_S) - DAY_S))
+            request = self._request(OrderAction.GET, order)
         elif choice == 3:
             what = "storing a shard under a root that is not its own"
-            order = issue(key, Order(Action.PUT, fresh, slot, mine, 1000, later))
+            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 1000, later))
             request = ShardPut(order, 64, self._chance.randbytes(32))
         else:
             what = "writing more than the order permits"
-            order = issue(key, Order(Action.PUT, fresh, slot, mine, 63, later))
-            request = self._request(Action.PUT, order)
+            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 63, later))
+            request = self._request(OrderAction.PUT, order)
         await self._try(what, Address(daemon.node.name, NATIVE_PORT), cell, request)
 
     # --- coordinators --------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import trio
 
 import coordinator.service
 from common import limits
-from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId
@@ -273,7 +273,13 @@ class Liar:
         return cell_order_key(bytes.fromhex(secret.decode().strip()), cell)
 
     def _order(
-        self, action: Action, segment: SegmentId, slot: int, caller: Caller, cell: PeerId, size: int
+        self,
+        action: OrderAction,
+        segment: SegmentId,
+        slot: int,
+        caller: Caller,
+        cell: PeerId,
+        size: int,
     ) -> bytes:
         expires = int(self._node.world.clock.now()) + limits.ORDER_LIFETIME_S
         order = Order(action, segment, slot, caller.peer_id, size, expires)
@@ -290,7 +296,7 @@ class Liar:
         """The grant with another id, and orders that its cells obey."""
         size = Geometry.plan(grant.k, grant.n, request.max_segment_bytes).shard_bytes
         orders = tuple(
-            self._order(Action.PUT, segment, slot, caller, endpoints[place].cell_id, size)
+            self._order(OrderAction.PUT, segment, slot, caller, endpoints[place].cell_id, size)
             for slot, place in enumerate(grant.cells)
         )
         return replace(grant, segment_id=segment, orders=orders)
@@ -369,7 +375,7 @@ class Liar:
                 place,
                 orders=tuple(
                     self._order(
-                        Action.GET,
+                        OrderAction.GET,
                         place.segment_id,
                         slot,
                         caller,

@@ -29,14 +29,14 @@ ORDER_BYTES: Final = _BODY.size + _MAC_BYTES
 ORDER_KEY_BYTES: Final = 32
 
 
-class Action(IntEnum):
+class OrderAction(IntEnum):
     """What an order permits."""
 
     PUT = 1
     GET = 2
 
 
-_ACTIONS: Final = {action.value: action for action in Action}
+_ACTIONS: Final = {action.value: action for action in OrderAction}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Order:
     """One permission. ``shard_bytes``: the most a PUT may store; 0 for a GET. ``expires``: order
     time in seconds."""
 
-    action: Action
+    action: OrderAction
     segment_id: SegmentId
     slot: int
     caller: PeerId
@@ -121,7 +121,9 @@ def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
     return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires)
 
 
-def check(order_key: bytes, data: bytes, *, action: Action, caller: PeerId, now: float) -> Order:
+def check(
+    order_key: bytes, data: bytes, *, action: OrderAction, caller: PeerId, now: float
+) -> Order:
     """The order in ``data`` if it permits this action to this caller now.
 
     Args:

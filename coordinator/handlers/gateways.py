@@ -13,7 +13,7 @@ import trio
 
 from common import limits
 from common.crypto.identity import signature_holds
-from common.crypto.orders import Action, Order
+from common.crypto.orders import Order, OrderAction
 from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, lease_of, segment_id
@@ -213,7 +213,8 @@ class GatewayHandlers:
             segment = segment_id(request.lease, chance)
             orders = tuple(
                 self._membership.issue(
-                    cell, Order(Action.PUT, segment, slot, caller.peer_id, shard_bytes, expires)
+                    cell,
+                    Order(OrderAction.PUT, segment, slot, caller.peer_id, shard_bytes, expires),
                 )
                 for slot, cell in enumerate(ring.cells)
             )
@@ -280,7 +281,7 @@ class GatewayHandlers:
                 b""
                 if slot in segment.missing
                 else self._membership.issue(
-                    cell, Order(Action.GET, segment.segment_id, slot, caller, 0, expires)
+                    cell, Order(OrderAction.GET, segment.segment_id, slot, caller, 0, expires)
                 )
                 for slot, cell in enumerate(ring.cells)
             )

@@ -23,14 +23,14 @@ ROW_OVERHEAD_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class StoredBucket:
     """A bucket as other nouns need it."""
 
     bucket: int
     bucket_id: BucketId
 
 
-def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Bucket:
+def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> StoredBucket:
     """The tenant's bucket of a name.
 
     Args:
@@ -49,7 +49,7 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Buc
         raise Refused("not_owner")
     if expected is not None and row[1] != expected:
         raise NotFound("no_such_bucket")
-    return Bucket(row[0], BucketId(row[1]))
+    return StoredBucket(row[0], BucketId(row[1]))
 
 
 def create(

@@ -9,7 +9,7 @@ from cell.config import CellConfig
 from cell.service import serve
 from cell.storage.held import GROWN_AFTER_S
 from common.crypto.identity import KeyPair
-from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.crypto.positions import Position
 from common.crypto.positions import issue as issue_position
 from common.errors import (
@@ -187,11 +187,11 @@ class Rig:
         return await self.pool.call(Address("cell", 7000), self.cell_id, request, payload)
 
     async def put(self, key, data, *, order=None, root=None):
-        order = order or self.order(Action.PUT, key, len(data))
+        order = order or self.order(OrderAction.PUT, key, len(data))
         await self.call(ShardPut(order, len(data), root or root_of(data, len(data))), [data])
 
     async def read(self, key, *, order=None):
-        order = order or self.order(Action.GET, key)
+        order = order or self.order(OrderAction.GET, key)
         _, data = await self.call(ShardRead(order, 0, 1, want_leaves=False))
         return bytes(data)
 
@@ -252,11 +252,11 @@ async def test_before_the_first_heartbeat_nothing_is_served(autojump_clock, nurs
 async def test_a_put_needs_its_own_order(rig, autojump_clock):
     key, data = shard_key(1), b"data"
     bad = [
-        (rig.order(Action.PUT, key, 4, cell_id=rig.identity.peer_id), "order_invalid"),
-        (rig.order(Action.PUT, key, 4, caller=rig.identity.peer_id), "order_not_yours"),
-        (rig.order(Action.GET, key), "order_wrong_action"),
-        (rig.order(Action.PUT, key, 4, age_s=3000), "order_expired"),
-        (rig.order(Action.PUT, key, 3), "order_exceeded"),
+        (rig.order(OrderAction.PUT, key, 4, cell_id=rig.identity.peer_id), "order_invalid"),
+        (rig.order(OrderAction.PUT, key, 4, caller=rig.identity.peer_id), "order_not_yours"),
+        (rig.order(OrderAction.GET, key), "order_wrong_action"),
+        (rig.order(OrderAction.PUT, key, 4, age_s=3000), "order_expired"),
+        (rig.order(OrderAction.PUT, key, 3), "order_exceeded"),
         (b"", "order_invalid"),
         (bytes(128), "order_invalid"),
     ]
@@ -266,7 +266,7 @@ async def test_a_put_needs_its_own_order(rig, autojump_clock):
         with pytest.raises(Refused, match=reason):
             await rig.call(ShardOpen(order, 1, 4, 4))
     with pytest.raises(Refused, match="order_wrong_action"):
-        await rig.read(key, order=rig.order(Action.PUT, key, 4))
+        await rig.read(key, order=rig.order(OrderAction.PUT, key, 4))
     with pytest.raises(NotFound):
         await rig.read(key)
 
@@ -275,15 +275,17 @@ async def test_a_put_needs_its_own_order(rig, autojump_clock):
 async def test_a_cell_receives_large_frames_from_holders_of_its_orders_only(rig, autojump_clock):
     data = shard_data(1, 200_000)
     for order in (
-        rig.order(Action.PUT, shard_key(1), len(data), cell_id=rig.identity.peer_id),
-        rig.order(Action.PUT, shard_key(1), len(data), caller=rig.identity.peer_id),
+        rig.order(OrderAction.PUT, shard_key(1), len(data), cell_id=rig.identity.peer_id),
+        rig.order(OrderAction.PUT, shard_key(1), len(data), caller=rig.identity.peer_id),
         bytes(100),
     ):
         with pytest.raises((Unavailable, OutcomeUnknown), match="connection_lost"):
             await rig.put(shard_key(1), data, order=order)
     with pytest.raises(Refused, match="order_expired"):  # once given, so worth an answer
         await rig.put(
-            shard_key(1), data, order=rig.order(Action.PUT, shard_key(1), len(data), age_s=3000)
+            shard_key(1),
+            data,
+            order=rig.order(OrderAction.PUT, shard_key(1), len(data), age_s=3000),
         )
     await rig.put(shard_key(1), data)
     assert await rig.read(shard_key(1)) == data
@@ -292,7 +294,7 @@ async def test_a_cell_receives_large_frames_from_holders_of_its_orders_only(rig,
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("step_s", [-3600, 3600, -86400 * 365])
 async def test_orders_are_good_whatever_the_cells_clock_says(rig, autojump_clock, step_s):
-    before = rig.order(Action.PUT, shard_key(1), 4)
+    before = rig.order(OrderAction.PUT, shard_key(1), 4)
     rig.cell.clock_offset_s += step_s
     await rig.put(shard_key(1), b"data", order=before)
     await trio.sleep(6)
@@ -305,7 +307,7 @@ async def test_orders_are_good_whatever_the_cells_clock_says(rig, autojump_clock
 async def test_an_order_expires_by_the_cells_own_reckoning_when_no_coordinator_answers(
     rig, autojump_clock
 ):
-    order = rig.order(Action.PUT, shard_key(1), 4)
+    order = rig.order(OrderAction.PUT, shard_key(1), 4)
     rig.is_silent = True
     await trio.sleep(800)
     rig.cell.clock_offset_s -= 3600
@@ -335,7 +337,7 @@ async def test_a_caller_cannot_reserve_a_cell_with_uploads_that_it_does_not_fill
     size = 16 << 20
 
     async def open_upload(number):
-        order = rig.order(Action.PUT, shard_key(number), size)
+        order = rig.order(OrderAction.PUT, shard_key(number), size)
         await connection.call(ShardOpen(order, number, 1 << 20, size))
 
     opened = 0
@@ -366,7 +368,7 @@ async def test_an_upload_in_many_units_with_calls_in_flight(rig, autojump_clock)
     data = shard_data(1, 100_000)
     connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
     await connection.call(
-        ShardOpen(rig.order(Action.PUT, shard_key(1), len(data)), 7, 10_000, len(data))
+        ShardOpen(rig.order(OrderAction.PUT, shard_key(1), len(data)), 7, 10_000, len(data))
     )
     async with trio.open_nursery() as nursery:
         for unit in range(10):
@@ -375,7 +377,7 @@ async def test_an_upload_in_many_units_with_calls_in_flight(rig, autojump_clock)
             await trio.testing.wait_all_tasks_blocked()
     await connection.call(ShardFinish(7, root_of(data, 10_000)))
     reply, units = await rig.call(
-        ShardRead(rig.order(Action.GET, shard_key(1)), 3, 4, want_leaves=True)
+        ShardRead(rig.order(OrderAction.GET, shard_key(1)), 3, 4, want_leaves=True)
     )
     assert bytes(units) == data[30_000:70_000]
     assert len(reply.leaves) == 320
@@ -384,7 +386,7 @@ async def test_an_upload_in_many_units_with_calls_in_flight(rig, autojump_clock)
 
 
 async def test_hostile_uploads_are_refused_and_leave_nothing(rig, autojump_clock):
-    order = rig.order(Action.PUT, shard_key(1), 3000)
+    order = rig.order(OrderAction.PUT, shard_key(1), 3000)
     connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
     used = rig.serving.store.volumes.used_bytes
 
@@ -414,7 +416,7 @@ async def test_hostile_uploads_are_refused_and_leave_nothing(rig, autojump_clock
 
 
 async def test_an_upload_dies_with_its_connection(rig, autojump_clock):
-    order = rig.order(Action.PUT, shard_key(1), 30_000)
+    order = rig.order(OrderAction.PUT, shard_key(1), 30_000)
     connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
     await connection.call(ShardOpen(order, 1, 10_000, 30_000))
     await connection.call(ShardAppend(1, 0), [bytes(10_000)])
@@ -425,7 +427,7 @@ async def test_an_upload_dies_with_its_connection(rig, autojump_clock):
 
 
 async def test_a_forgotten_upload_is_dropped(rig, autojump_clock):
-    order = rig.order(Action.PUT, shard_key(1), 30_000)
+    order = rig.order(OrderAction.PUT, shard_key(1), 30_000)
     connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
     await connection.call(ShardOpen(order, 1, 10_000, 30_000))
     for _ in range(10):
@@ -436,7 +438,7 @@ async def test_a_forgotten_upload_is_dropped(rig, autojump_clock):
 
 
 async def test_the_number_of_open_uploads_is_bounded(rig, autojump_clock):
-    order = rig.order(Action.PUT, shard_key(1), 1000)
+    order = rig.order(OrderAction.PUT, shard_key(1), 1000)
     connection = await rig.pool.connection(Address("cell", 7000), rig.cell_id)
     for number in range(256):
         await connection.call(ShardOpen(order, number, 1000, 1000))

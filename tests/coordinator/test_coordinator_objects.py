@@ -6,7 +6,7 @@ import pytest
 import trio
 from coordinator_rig import BUCKET, bare, page, running
 
-from common.crypto.orders import Action, check
+from common.crypto.orders import OrderAction, check
 from common.errors import NotFound, Refused
 from common.ids import BucketId
 from common.limits import MAX_SEGMENTS_PER_GRANT
@@ -35,7 +35,7 @@ async def test_a_committed_object_is_found_with_places_and_good_orders(autojump_
             order = check(
                 order_key,
                 place.orders[slot],
-                action=Action.GET,
+                action=OrderAction.GET,
                 caller=gateway.identity.peer_id,
                 now=rig.node.world.clock.now(),
             )

@@ -4,7 +4,7 @@ import pytest
 import trio
 from coordinator_rig import running
 
-from common.crypto.orders import Action, check
+from common.crypto.orders import OrderAction, check
 from common.errors import Refused
 from common.limits import (
     CLOCK_OFF_S,
@@ -49,7 +49,7 @@ async def permitted(rig, gateway, grant, asked_at):
     return check(
         reply.order_key,
         grant.grants[0].orders[at],
-        action=Action.PUT,
+        action=OrderAction.PUT,
         caller=gateway.identity.peer_id,
         now=reply.order_time + asked_at,
     )

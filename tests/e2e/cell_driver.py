@@ -13,7 +13,7 @@ import trio
 
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
-from common.crypto.orders import Action, Order, issue
+from common.crypto.orders import Order, OrderAction, issue
 from common.errors import AlvearyError, NotFound, OutcomeUnknown, Unavailable
 from common.format.token import JoinToken, encode_token
 from common.ids import PeerId
@@ -213,13 +213,15 @@ class Driver:
     async def put(self, key, data, unit_bytes=None):
         unit_bytes = unit_bytes or len(data)
         await self.call(
-            ShardPut(self.order(Action.PUT, key, len(data)), unit_bytes, root_of(data, unit_bytes)),
+            ShardPut(
+                self.order(OrderAction.PUT, key, len(data)), unit_bytes, root_of(data, unit_bytes)
+            ),
             [data],
         )
 
     async def upload(self, key, data, unit_bytes, number):
         connection = await self.pool.connection(self.address, self.cell_id)
-        order = self.order(Action.PUT, key, len(data))
+        order = self.order(OrderAction.PUT, key, len(data))
         await connection.call(ShardOpen(order, number, unit_bytes, len(data)))
         view = memoryview(data)
         for unit, at in enumerate(range(0, len(data), unit_bytes)):
@@ -228,7 +230,7 @@ class Driver:
 
     async def read(self, key, first=0, count=1):
         reply, data = await self.call(
-            ShardRead(self.order(Action.GET, key), first, count, want_leaves=False)
+            ShardRead(self.order(OrderAction.GET, key), first, count, want_leaves=False)
         )
         return reply, data
 

@@ -19,7 +19,7 @@ from power_ledger import NOBODY, Key, Ledger, Shard
 from power_zygote import Life, Zygote
 
 from common.crypto.identity import KeyPair
-from common.crypto.orders import Action, Order, cell_order_key, issue
+from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.errors import NotFound, Unavailable
 from common.format.token import TOKEN_VERSION, JoinToken, TokenAddress, encode_token
 from common.ids import PeerId
@@ -267,7 +267,7 @@ class CellCaller:
             else:
                 return
 
-    def _order(self, action: Action, key: Key, shard_bytes: int) -> bytes:
+    def _order(self, action: OrderAction, key: Key, shard_bytes: int) -> bytes:
         expires = int(time.time()) + ORDER_LIFETIME_S
         order = Order(action, *key, self._identity.peer_id, shard_bytes, expires)
         return issue(self._order_key, order)
@@ -278,7 +278,7 @@ class CellCaller:
 
     async def put(self, key: Key, shard: Shard) -> None:
         """Upload a shard in one request. Durable on return; raises what the cell answers."""
-        order = self._order(Action.PUT, key, len(shard.data))
+        order = self._order(OrderAction.PUT, key, len(shard.data))
         request = ShardPut(order, shard.unit_bytes, shard.root())
         connection = await self._connection()
         await connection.call(request, [shard.data], timeout_s=CALL_TIMEOUT_S)
@@ -292,7 +292,7 @@ class CellCaller:
         async def ask(request: Request, payload: Sequence[bytes] = ()) -> None:
             await connection.call(request, payload, timeout_s=CALL_TIMEOUT_S)
 
-        order = self._order(Action.PUT, key, size)
+        order = self._order(OrderAction.PUT, key, size)
         await ask(ShardOpen(order, number, shard.unit_bytes, size))
         for unit, at in enumerate(range(0, size, shard.unit_bytes)):
             piece = shard.data[at : at + shard.unit_bytes]
@@ -302,7 +302,7 @@ class CellCaller:
 
     async def read(self, key: Key) -> bytes | None:
         """A whole shard, checked against the leaves that come with it; None if there is none."""
-        request = ShardRead(self._order(Action.GET, key, 0), 0, MAX_STRIPES_PER_SEGMENT, True)
+        request = ShardRead(self._order(OrderAction.GET, key, 0), 0, MAX_STRIPES_PER_SEGMENT, True)
         connection = await self._connection()
         try:
             reply, payload = await connection.call(request, timeout_s=CALL_TIMEOUT_S)

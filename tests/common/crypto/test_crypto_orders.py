@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from common.crypto.orders import (
     ORDER_BYTES,
-    Action,
     Order,
+    OrderAction,
     cell_order_key,
     check,
     issue,
@@ -21,19 +21,19 @@ from common.limits import MAX_SLOTS, ORDER_EXPIRY_GRACE_S
 SECRET = b"s" * 32
 KEY = cell_order_key(SECRET, b"c" * 32)
 CALLER = b"p" * 32
-ORDER = Order(Action.PUT, b"S" * 16, 3, CALLER, 1 << 24, 2_000_000_000)
+ORDER = Order(OrderAction.PUT, b"S" * 16, 3, CALLER, 1 << 24, 2_000_000_000)
 DATA = issue(KEY, ORDER)
 NOW = 1_999_999_000.0
 
 
-def refused(data=DATA, key=KEY, action=Action.PUT, caller=CALLER, now=NOW):
+def refused(data=DATA, key=KEY, action=OrderAction.PUT, caller=CALLER, now=NOW):
     with pytest.raises(Refused) as caught:
         check(key, data, action=action, caller=caller, now=now)
     return caught.value.reason
 
 
 @given(
-    st.sampled_from(Action),
+    st.sampled_from(OrderAction),
     st.binary(min_size=16, max_size=16),
     st.integers(0, MAX_SLOTS - 1),
     st.binary(min_size=32, max_size=32),
@@ -71,16 +71,16 @@ def test_an_order_is_no_good_in_other_hands():
 
 
 def test_an_order_to_read_is_none_to_write():
-    reading = issue(KEY, dataclasses.replace(ORDER, action=Action.GET))
-    assert refused(reading, action=Action.PUT) == "order_wrong_action"
-    assert refused(DATA, action=Action.GET) == "order_wrong_action"
+    reading = issue(KEY, dataclasses.replace(ORDER, action=OrderAction.GET))
+    assert refused(reading, action=OrderAction.PUT) == "order_wrong_action"
+    assert refused(DATA, action=OrderAction.GET) == "order_wrong_action"
 
 
 def test_an_order_ends_after_its_grace():
     end = ORDER.expires + ORDER_EXPIRY_GRACE_S
-    assert check(KEY, DATA, action=Action.PUT, caller=CALLER, now=end) == ORDER
+    assert check(KEY, DATA, action=OrderAction.PUT, caller=CALLER, now=end) == ORDER
     assert refused(now=end + 0.001) == "order_expired"
-    assert check(KEY, DATA, action=Action.PUT, caller=CALLER, now=0.0) == ORDER
+    assert check(KEY, DATA, action=OrderAction.PUT, caller=CALLER, now=0.0) == ORDER
 
 
 @pytest.mark.parametrize(("at", "value"), [(0, 0), (0, 2), (1, 0), (1, 3)])

@@ -12,7 +12,7 @@ import pytest
 from common.crypto import keys as keytree
 from common.crypto.digest import leaf, page_digest, shard_root
 from common.crypto.identity import KeyPair
-from common.crypto.orders import Action, Order, cell_order_key, check, issue
+from common.crypto.orders import Order, OrderAction, cell_order_key, check, issue
 from common.crypto.stream import StripeCipher
 from common.erasure.code import ZfecCode, make_code
 from common.erasure.geometry import Geometry
@@ -47,7 +47,7 @@ def test_orders():
     key = unhex(v["order_key"])
     for row in v["orders"]:
         order = Order(
-            Action(row["action"]),
+            OrderAction(row["action"]),
             unhex(row["segment_id"]),
             row["slot"],
             unhex(row["caller"]),
