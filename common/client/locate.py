@@ -15,8 +15,8 @@ import trio
 
 from common import limits
 from common.client.coordinators import Directory
-from common.client.read_segment import Report, SegmentReader
-from common.client.resources import Resources
+from common.client.fetch_units import FetchContext, ShardFetcher
+from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
@@ -49,15 +49,12 @@ class Locator:
         Corrupt: ``manifest_page_mismatch``: a page is not the one that the manifest binds.
     """
 
-    def __init__(
-        self, resources: Resources, directory: Directory, report: Report, version: Version
-    ) -> None:
+    def __init__(self, context: FetchContext, directory: Directory, version: Version) -> None:
         manifest = version.manifest
         if manifest.size != version.record.size:
             raise Corrupt("manifest_page_mismatch")
-        self._resources = resources
+        self._context = context
         self._directory = directory
-        self._report = report
         self._version = version
         self._starts = list(accumulate((page.size for page in manifest.pages), initial=0))
         self._keys: dict[bytes, bytes] = {}
@@ -101,7 +98,8 @@ class Locator:
                 raise Unavailable("segment_not_placed")
             key = segment_key(self._key(run), segment, run.extent.number)
             cipher = StripeCipher(key, self._version.tenant.tenant_id, segment)
-            reader = SegmentReader(self._resources, place, self._endpoints, cipher, self._report)
+            fetcher = ShardFetcher(self._context, place, self._endpoints)
+            reader = SegmentReader(fetcher, cipher)
             self._readers[sealed_as] = reader
         if run.offset + run.length > reader.geometry.segment_bytes:
             raise Corrupt("extent_beyond_segment")

@@ -13,11 +13,11 @@ import trio
 from common import limits
 from common.client.abandons import Abandons
 from common.client.coordinators import Directory
+from common.client.fetch_units import Report
 from common.client.grants import GrantPool
 from common.client.locate import Version
 from common.client.policy.slot_health import SlotHealth
 from common.client.read_object import copy_pages, read_object
-from common.client.read_segment import Report
 from common.client.reports import Reports
 from common.client.resources import Background, Resources
 from common.client.write_object import Written, write_object

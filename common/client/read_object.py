@@ -15,9 +15,10 @@ import trio
 
 from common import limits
 from common.client.coordinators import Directory
+from common.client.fetch_units import Report
 from common.client.locate import Locator, Version
 from common.client.policy.get_plan import group_stripes
-from common.client.read_segment import Report, SegmentReader
+from common.client.read_segment import SegmentReader
 from common.client.resources import Resources
 from common.errors import Unavailable
 from common.format.extents import ExtentRun, join_runs, pages_of_extents
@@ -278,7 +279,7 @@ async def read_object(
     """Read bytes ``first..last``; see :meth:`common.client.object_client.SwarmClient.read`."""
     if first > last:
         return
-    locator = Locator(resources, directory, report, version)
+    locator = Locator(resources.fetching(report), directory, version)
     budget = resources.reads_of(version.tenant.tenant_id)
     at = first
     with directory.reading(version.record.version_id):
@@ -323,7 +324,7 @@ async def copy_pages(
 ) -> tuple[Page, ...]:
     """The extents of bytes ``first..last``; see
     :meth:`common.client.object_client.SwarmClient.copy_pages`."""
-    locator = Locator(resources, directory, report, version)
+    locator = Locator(resources.fetching(report), directory, version)
     runs: list[ExtentRun] = []
     at = first
     while at <= last:

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from common.client.abandons import Abandons
+from common.client.fetch_units import FetchContext, Report
 from common.client.policy.slot_health import SlotHealth
 from common.ids import TenantId
 from common.ports import Chance, Log, Workers
@@ -67,6 +68,10 @@ class Resources:
     background: Background
     abandons: Abandons
     chance: Chance
+
+    def fetching(self, report: Report) -> FetchContext:
+        """What a reader needs of this to fetch units."""
+        return FetchContext(self.pool, self.health, self.workers, report)
 
     def writes_of(self, tenant_id: TenantId) -> Share:
         """The share of the budget that a tenant's writes have."""

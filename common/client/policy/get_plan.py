@@ -1,6 +1,6 @@
 """Which slots to ask for a stripe, in which order, and how many stripes at once.
 
-Pure. ``common/client/read_segment.py`` and ``read_object.py`` carry it out.
+Pure. ``common/client/fetch_units.py`` and ``read_object.py`` carry it out.
 
 Source: docs/data-path.md, "Reading".
 """

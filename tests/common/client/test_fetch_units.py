@@ -1,0 +1,155 @@
+"""Fetching without a key: what whoever rebuilds a lost shard needs of a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from fake_swarm import FakeSwarm, content, failing, fake_swarm
+from trio.testing import MockClock
+
+from common.client.fetch_units import FetchContext, ShardFetcher, Stripe
+from common.client.policy.slot_health import SlotHealth
+from common.crypto.digest import ShardDigests
+from common.erasure.code import make_code
+from common.erasure.geometry import Geometry
+from common.errors import Corrupt, PeerViolation, Unavailable
+from common.limits import MIB
+from common.wire import messages as m
+
+SIZES = [3000, 3 * MIB + 7]
+"""One unit in each shard, and several of which the last is shorter."""
+
+
+def without(place: m.SegmentPlace, *slots: int) -> m.SegmentPlace:
+    """The place as a coordinator gives it when these slots miss their shards."""
+    orders = [b"" if slot in slots else order for slot, order in enumerate(place.orders)]
+    return replace(place, orders=tuple(orders))
+
+
+def rebuild(
+    geometry: Geometry, slot: int, first: int, stripes: Sequence[Stripe]
+) -> list[bytearray]:
+    code = make_code(geometry.k, geometry.n)
+    return [
+        code.rebuild(stripe, geometry.unit_bytes_of(first + index), [slot])[0]
+        for index, stripe in enumerate(stripes)
+    ]
+
+
+class Repairer:
+    """Has connections and orders, and no key."""
+
+    def __init__(self, swarm: FakeSwarm) -> None:
+        self.reported: list[tuple[int, str]] = []
+        self.endpoints = swarm.coordinator.endpoints()
+        self.context = FetchContext(
+            pool=swarm.pool,
+            health=SlotHealth(),
+            workers=swarm.node.world.workers,
+            report=lambda place, slot, reason: self.reported.append((slot, reason)),
+        )
+
+    async def rebuilt_root(self, place: m.SegmentPlace, slot: int, at_once: int = 2) -> bytes:
+        fetcher = ShardFetcher(self.context, place, self.endpoints)
+        geometry = fetcher.geometry
+        units: list[bytearray] = []
+        for first in range(0, geometry.stripes, at_once):
+            count = min(at_once, geometry.stripes - first)
+            units += await fetcher.fetch(first, count, partial(rebuild, geometry, slot, first))
+        return ShardDigests.of(geometry.unit_bytes, geometry.shard_bytes, b"".join(units)).root
+
+
+async def placed(swarm: FakeSwarm, size: int) -> m.SegmentPlace:
+    swarm.coordinator.commit(await swarm.write(content(size)))
+    return swarm.coordinator.record(0, size - 1).places[0]
+
+
+def root_of(place: m.SegmentPlace, slot: int) -> bytes:
+    return place.roots[32 * slot : 32 * slot + 32]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_any_missing_unit_is_rebuilt_to_its_root_without_a_key(
+    size: int, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, size)
+        repairer = Repairer(swarm)
+        for slot in range(place.n):
+            rebuilt = await repairer.rebuilt_root(without(place, slot), slot)
+            assert rebuilt == root_of(place, slot)
+        assert not repairer.reported
+
+
+def flip(reply: m.ShardUnits, data: bytes) -> tuple[m.ShardUnits, bytes]:
+    return reply, data[:-1] + bytes([data[-1] ^ 1])
+
+
+def one_leaf_more(reply: m.ShardUnits, data: bytes) -> tuple[m.ShardUnits, bytes]:
+    return replace(reply, leaves=reply.leaves + bytes(32)), data
+
+
+@pytest.mark.parametrize(
+    ("size", "lie", "reason"),
+    [
+        (3000, flip, "leaf_mismatch"),
+        (3 * MIB, flip, "leaf_mismatch"),
+        (3 * MIB, one_leaf_more, "root_mismatch"),
+    ],
+)
+async def test_a_liar_is_replaced_and_reported_before_anything_is_made_of_its_units(
+    size: int, lie: Any, reason: str, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, size)
+        swarm.cells[1].on_read = lie
+        repairer = Repairer(swarm)
+        assert await repairer.rebuilt_root(without(place, 0), 0) == root_of(place, 0)
+        assert repairer.reported == [(1, reason)]
+
+
+async def test_with_fewer_than_k_shards_nothing_is_rebuilt(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, 3000)
+        repairer = Repairer(swarm)
+        for number in (2, 3):
+            swarm.cells[number].faults[m.ShardRead] = failing(Unavailable("read_only"))
+        with pytest.raises(Unavailable, match="too_few_shards"):
+            await repairer.rebuilt_root(without(place, 0), 0)
+        with pytest.raises(Corrupt, match="data_lost"):
+            await repairer.rebuilt_root(without(place, 0, 1, 2), 0)
+
+
+async def test_what_is_made_of_the_units_may_fail(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, 3000)
+        repairer = Repairer(swarm)
+        fetcher = ShardFetcher(repairer.context, place, repairer.endpoints)
+
+        def refuse(stripes: Sequence[Stripe]) -> None:
+            raise Corrupt("stripe_not_authentic")
+
+        with pytest.raises(Corrupt, match="stripe_not_authentic"):
+            await fetcher.fetch(0, 1, refuse)
+        assert not repairer.reported
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"roots": b""}, {"cells": (0,)}, {"orders": ()}, {"shard_bytes": 1}]
+)
+async def test_a_place_that_cannot_be_is_not_fetched_from(
+    wrong: dict[str, Any], autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, 3000)
+        repairer = Repairer(swarm)
+        with pytest.raises(PeerViolation, match="bad_place"):
+            ShardFetcher(repairer.context, replace(place, **wrong), repairer.endpoints)
+        with pytest.raises(PeerViolation, match="bad_place"):
+            ShardFetcher(repairer.context, place, repairer.endpoints[:5])
+        await trio.lowlevel.checkpoint()
