@@ -1,6 +1,6 @@
 """A cell's metrics.
 
-Source: docs/operations.md, "Metrics".
+Source: docs/operations.md, "Metrics and health".
 """
 
 from __future__ import annotations

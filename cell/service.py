@@ -1,6 +1,6 @@
 """The cell as a service on any world: the real one, or a simulated one.
 
-Source: docs/architecture.md, "Cell".
+Source: docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a request to its answer: routed, proven, handled; and every error in S3's own form.
 
-Source: docs/s3-compatibility.md; docs/architecture.md, "Gateway".
+Source: docs/s3-compatibility.md; docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a copy is made of: the source's extents, shared. No data is moved, and none is read unless
 the client asks for a checksum that the source does not have.
 
-Source: Amazon S3 API Reference, CopyObject, UploadPartCopy; docs/s3-compatibility.md, "Copies".
+Source: Amazon S3 API Reference, CopyObject, UploadPartCopy;
+docs/s3-compatibility.md, "Ranges, conditions, copies".
 """
 
 from __future__ import annotations

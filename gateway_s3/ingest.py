@@ -9,7 +9,7 @@ and all together; a full lane stops the receiving.
 The last bytes of a body are only handed on when every digest is done and every check held: a
 write never ends well with wrong bytes, and what is wrong is aborted before it can be committed.
 
-Source: docs/architecture.md, "The data path".
+Source: docs/data-path.md, "Writing".
 """
 
 from __future__ import annotations

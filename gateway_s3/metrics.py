@@ -1,7 +1,7 @@
 """What the gateway counts. Labels are names of operations and classes of status, nothing that a
 client chooses, so the number of series is bounded.
 
-Source: docs/operations.md, "Metrics".
+Source: docs/operations.md, "Metrics and health".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gateway as a service on any world: the real one, or a simulated one.
 
-Source: docs/architecture.md, "Gateway".
+Source: docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations

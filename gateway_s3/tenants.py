@@ -3,7 +3,7 @@
 ``{"name": ..., "tenant_id": 32 hex digits, "key": 64 hex digits}``; written by
 ``alveary tenant create``. A tenant whose file was added later is found without a restart.
 
-Source: docs/operations.md, "Tenants".
+Source: docs/operations.md, "Several machines".
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ failed is never tried again: its volume is sealed, who waited for it is told, a 
 What a job is for does not depend on whoever waits for it: once queued it is carried out, and its
 ``after`` is called, even if the caller's connection is gone.
 
-Source: docs/shard-format.md, "Durability"; Rebello et al., "Can Applications Recover from fsync
+Source: docs/shard-format.md, "Writing"; Rebello et al., "Can Applications Recover from fsync
 Failures?" (USENIX ATC 2020).
 """
 

@@ -1,6 +1,6 @@
 """Telling a coordinator of segments that will never be committed, until it has heard.
 
-Source: docs/data-path.md, "Abandoning".
+Source: docs/data-path.md, "A lost segment".
 """
 
 from __future__ import annotations

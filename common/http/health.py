@@ -1,6 +1,6 @@
 """``/healthz``, ``/readyz`` and ``/metrics``: what every daemon answers over HTTP.
 
-Source: docs/operations.md, "Watching".
+Source: docs/operations.md, "Metrics and health".
 """
 
 from __future__ import annotations

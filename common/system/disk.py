@@ -5,7 +5,7 @@ So what hardly ever waits is done where it is: reads that the page cache can ans
 says so: ``RWF_NOWAIT``) and writes of up to a unit, which only copy into the page cache.
 Everything else, which may wait for the medium, runs in a thread.
 
-Source: docs/shard-format.md, "Durability"; preadv2(2); fsync(2).
+Source: docs/shard-format.md, "Writing"; preadv2(2); fsync(2).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Access keys: who signs with which secret, kept for seconds so that most requests ask nobody.
 
-Source: docs/threat-model.md, "Access keys"; docs/s3-compatibility.md, "Authentication".
+Source: docs/threat-model.md, "A malicious gateway, or a stolen S3 secret";
+docs/s3-compatibility.md, "Authentication".
 """
 
 from __future__ import annotations
