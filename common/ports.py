@@ -217,9 +217,6 @@ class File(Protocol):
 
     async def truncate(self, length: int) -> None: ...
 
-    async def punch(self, offset: int, length: int) -> None:
-        """Give the blocks of a range back to the file system; it reads as zeros. May do nothing."""
-
     async def close(self) -> None: ...
 
 

@@ -129,8 +129,3 @@ class Call:
     def query(self) -> Query:
         """The parameters of its URL."""
         return self.route.query
-
-    @property
-    def key_text(self) -> str:
-        """The key as text, for answers and errors."""
-        return self.route.key.decode("utf-8")

@@ -67,7 +67,6 @@ BAD_DIGEST: Final = _row(
     400,
     "The Content-MD5 or checksum value that you specified did not match what the server received.",
 )
-BAD_REQUEST: Final = _row("BadRequest", 400, "Bad Request")
 ENTITY_TOO_LARGE: Final = _row(
     "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."
 )
@@ -80,11 +79,6 @@ HEADERS_TOO_LARGE: Final = _row(
     "RequestHeaderSectionTooLarge",
     400,
     "Your request header section exceeds the maximum allowed size.",
-)
-ILLEGAL_LOCATION_CONSTRAINT: Final = _row(
-    "IllegalLocationConstraintException",
-    400,
-    "The specified location constraint is incompatible with the region of this endpoint.",
 )
 INCOMPLETE_BODY: Final = _row(
     "IncompleteBody",
@@ -155,7 +149,6 @@ METHOD_NOT_ALLOWED: Final = _row(
 MISSING_CONTENT_LENGTH: Final = _row(
     "MissingContentLength", 411, "You must provide the Content-Length HTTP header."
 )
-MISSING_REQUEST_BODY: Final = _row("MissingRequestBodyError", 400, "Request body is empty.")
 NOT_IMPLEMENTED: Final = _row(
     "NotImplemented",
     501,

@@ -15,20 +15,18 @@ import posixpath
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from common.errors import Corrupt, NotFound, Unavailable
 from common.ports import Buffer, Space
-
-if TYPE_CHECKING:
-    from sim.world import SimNode
+from sim.life import Life
 
 SECTOR_BYTES: Final = 512
 DEFAULT_CAPACITY_BYTES: Final = 4 * 1024**3
 _GROWING: Final = frozenset({"write", "create"})
-_CHANGING: Final = _GROWING | {"truncate", "rename", "unlink", "punch"}
+_CHANGING: Final = _GROWING | {"truncate", "rename", "unlink"}
 
 
 @dataclass(slots=True)
@@ -253,12 +251,6 @@ class SimFile:
         await self._disk.step("truncate")
         self._disk.platter.truncate(self._inode, length)
 
-    async def punch(self, offset: int, length: int) -> None:
-        await self._disk.step("punch")
-        end = min(offset + length, len(self._inode.content))
-        if end > offset:
-            self._disk.platter.write(self._inode, offset, bytes(end - offset))
-
     async def close(self) -> None:
         self._is_open = False
         await trio.lowlevel.checkpoint()
@@ -267,10 +259,10 @@ class SimFile:
 class SimDisk:
     """The Disk port of one life of a node."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: Life, platter: Platter) -> None:
         self._node = node
         self._life = node.life
-        self.platter = node.platter
+        self.platter = platter
 
     def mark(self, event: str, size: int) -> None:
         self._node.mark(event, size)
@@ -285,7 +277,7 @@ class SimDisk:
             await self._node.alive(self._life)
         if faults.refuses and event in (_GROWING if faults.refuses == "no_space" else _CHANGING):
             raise Unavailable(faults.refuses)
-        latency_s = faults.latency_s + self._node.swarm.disk_latency_s
+        latency_s = faults.latency_s + self._node.disk_latency_s
         if latency_s:
             latency_s *= self.platter.chance.random()
         if changes:

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -20,10 +20,8 @@ from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Certificate, Identity
+from sim.life import Life
 from sim.replay import Timer, call_at
-
-if TYPE_CHECKING:
-    from sim.world import SimNode
 
 PIPE_BYTES: Final = 512 * 1024
 """What a direction holds before a sender waits (socket buffers of both ends)."""
@@ -246,7 +244,7 @@ class SimStream:
 
     def __init__(
         self,
-        node: SimNode,
+        node: Life,
         out: SimPipe,
         into: SimPipe,
         server_key: bytes | None,
@@ -292,7 +290,7 @@ class SimStream:
 
     def send_nowait(self, parts: Sequence[Buffer]) -> int:
         node = self._node
-        if self._is_closed or self._life != node.life or node.swarm.internet.balks():
+        if self._is_closed or self._life != node.life or self._out.internet.balks():
             return 0
         if self._is_served and node.lies:
             parts = node.lie(parts)
@@ -324,8 +322,11 @@ class SimStream:
 class SimListener:
     """A bound simulated socket: a :class:`common.ports.Listener`."""
 
-    def __init__(self, node: SimNode, address: Address, identity: Identity | None) -> None:
+    def __init__(
+        self, node: Life, internet: Internet, address: Address, identity: Identity | None
+    ) -> None:
         self.node = node
+        self._internet = internet
         self.identity = identity
         self.certificate: Certificate | None = None
         self._life = node.life
@@ -362,7 +363,7 @@ class SimListener:
 
     def shut(self) -> None:
         """Close without waiting (also when the node dies)."""
-        listeners = self.node.swarm.internet.listeners
+        listeners = self._internet.listeners
         key = (self._address.host, self._address.port)
         if listeners.get(key) is self:
             del listeners[key]
@@ -380,12 +381,13 @@ def _checked(certificate: Certificate) -> Certificate:
 class SimNetwork:
     """The Network port of one life of a node."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: Life, internet: Internet) -> None:
         self._node = node
+        self._internet = internet
         self._life = node.life
 
     async def connect(self, address: Address, *, pin: PeerId | None) -> SimStream:
-        node, internet = self._node, self._node.swarm.internet
+        node, internet = self._node, self._internet
         await node.alive(self._life)
         host = node.name if address.host in WILDCARD_HOSTS else address.host
         began = trio.current_time()
@@ -426,13 +428,13 @@ class SimNetwork:
         certificate: Certificate | None = None,
     ) -> SimListener:
         assert identity is None or certificate is None, "for peers or for strangers"
-        node, internet = self._node, self._node.swarm.internet
+        node, internet = self._node, self._internet
         await node.alive(self._life)
         host = node.name if address.host in WILDCARD_HOSTS else address.host
         port = address.port or internet.free_port(host)
         if host != node.name or (host, port) in internet.listeners:
             raise BadConfig("cannot_listen", address=str(address))
-        listener = SimListener(node, Address(host, port), identity)
+        listener = SimListener(node, internet, Address(host, port), identity)
         if certificate is not None:
             listener.certificate = _checked(certificate)
         internet.listeners[host, port] = listener

@@ -11,15 +11,14 @@ import random
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from common.errors import Corrupt, Unavailable
 from common.ports import Sql
-
-if TYPE_CHECKING:
-    from sim.world import SimNode
+from sim.disk import Platter
+from sim.life import Life
 
 T = TypeVar("T")
 SNAPSHOTS: Final = 3
@@ -105,14 +104,15 @@ def _run(work: Callable[[Sql], T], connection: sqlite3.Connection) -> T:
 class SimStore:
     """An open simulated store: a :class:`common.ports.Store`."""
 
-    def __init__(self, node: SimNode, database: Database) -> None:
+    def __init__(self, node: Life, platter: Platter, database: Database) -> None:
         self._node = node
         self._life = node.life
+        self._platter = platter
         self._database = database
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
-        latency_s = self._node.swarm.disk_latency_s * self._node.platter.chance.random()
-        is_late = self._node.platter.chance.random() < 0.5
+        latency_s = self._node.disk_latency_s * self._platter.chance.random()
+        is_late = self._platter.chance.random() < 0.5
         await self._node.step(self._life, "transact", 0.0 if is_late else latency_s)
         database = self._database
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
@@ -122,7 +122,7 @@ class SimStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = _run(work, connection)
-            if self._node.platter.faults.refuses and _changes(connection) != before:
+            if self._platter.faults.refuses and _changes(connection) != before:
                 raise Unavailable("store_failed")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -158,17 +158,18 @@ class SimStore:
 class SimStores:
     """The Stores port of one life of a node."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: Life, platter: Platter, databases: dict[str, Database]) -> None:
         self._node = node
         self._life = node.life
+        self._platter = platter
+        self._databases = databases
 
     async def open(self, name: str, *, durable: bool = True) -> SimStore:
         await self._node.alive(self._life)
-        databases = self._node.databases
-        if name not in databases:
-            databases[name] = Database(self._node.platter.chance, durable)
-        return SimStore(self._node, databases[name])
+        if name not in self._databases:
+            self._databases[name] = Database(self._platter.chance, durable)
+        return SimStore(self._node, self._platter, self._databases[name])
 
     async def discard(self, name: str) -> None:
         await self._node.alive(self._life)
-        self._node.databases.pop(name, None)
+        self._databases.pop(name, None)

@@ -116,9 +116,9 @@ class SimNode:
     def world(self) -> World:
         """The ports of the current life."""
         return World(
-            network=SimNetwork(self),
-            disk=SimDisk(self),
-            stores=SimStores(self),
+            network=SimNetwork(self, self.swarm.internet),
+            disk=SimDisk(self, self.platter),
+            stores=SimStores(self, self.platter, self.databases),
             workers=SimWorkers(),
             clock=SimClock(self),
             entropy=self._entropy.randbytes,
@@ -126,6 +126,10 @@ class SimNode:
             discovery=SimDiscovery(self),
             log=SimLog(self),
         )
+
+    @property
+    def disk_latency_s(self) -> float:
+        return self.swarm.disk_latency_s
 
     async def alive(self, life: int) -> None:
         """Return if that life goes on; a dead life's task waits here until it is cancelled."""

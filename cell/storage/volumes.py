@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cell.storage.shards import VolumeFacts
 from common import limits
@@ -19,9 +19,6 @@ from common.format.volume import (
     unpack_head,
 )
 from common.ports import Disk, Entropy, File, Log
-
-if TYPE_CHECKING:
-    from cell.storage.writer import WriteJob
 
 DIRECTORY: Final = "volumes"
 SUFFIX: Final = ".vol"
@@ -55,9 +52,6 @@ class Growing:
         self.end = facts.end_bytes
         self.has_failed = False
         """A sync or the repair of a broken write failed: nothing more is written."""
-        self.waiting: list[WriteJob] = []
-        """Written, to be made durable by the next sync."""
-        self.is_syncing = False
         self._unfinished: dict[int, int] = {}
 
     def reserve(self, length: int) -> int:

@@ -127,7 +127,9 @@ class Writer:
         self._volume_bytes = volume_bytes
         self._queue: deque[WriteJob] = deque()
         self._queued = trio.Event()
-        self._unsynced: deque[Growing] = deque()
+        self._unsynced: dict[Growing, list[WriteJob]] = {}
+        """What was written and is to be made durable by the next sync of each volume, in turn. A
+        volume stays here, perhaps with nothing, while it is synced."""
         self._written_to = trio.Event()
         self._sealed = 0
         self._probation_s = FIRST_PROBATION_S
@@ -255,10 +257,10 @@ class Writer:
         if volume.has_failed:  # a sync failed while this was being written
             self._fail(volume, [(job, offset)], Unavailable("sync_failed"))
             return
-        volume.waiting.append(job)
-        if not volume.is_syncing:
-            volume.is_syncing = True
-            self._unsynced.append(volume)
+        if volume in self._unsynced:
+            self._unsynced[volume].append(job)
+        else:
+            self._unsynced[volume] = [job]
             self._written_to.set()
 
     async def _broken_write(
@@ -288,35 +290,33 @@ class Writer:
         most syncs."""
         while True:
             while self._unsynced:
-                await self._sync(self._unsynced.popleft())
+                await self._sync(next(iter(self._unsynced)))
             self._written_to = trio.Event()
             await self._written_to.wait()
 
     async def _sync(self, volume: Growing) -> None:
-        """Sync a volume as long as somebody waits for it, and for no other one."""
-        while volume.waiting:
-            jobs, volume.waiting = volume.waiting, []
-            try:
-                async with self._volumes.opened(volume.number) as file:
-                    await file.sync()
-            except AlvearyError as error:
-                self._seal(volume, error)
-                jobs += volume.waiting
-                volume.waiting = []
-                self._fail(volume, [(job, job.offset) for job in jobs], Unavailable("sync_failed"))
-                break
-            for job in jobs:
-                volume.finished(job.offset)
-                job.after(volume, job.offset, None)
-            volume.facts.watermark = volume.durable_below
-            self._index.volume_changed(volume.number)
-            for job in jobs:
-                job.done.set()
-            if volume.waiting and self._unsynced:
-                self._unsynced.append(volume)
-                return
-        volume.is_syncing = False
-        self._close_if_resting(volume)
+        """Sync a volume once; if more was written to it meanwhile, the others have their turn."""
+        jobs, self._unsynced[volume] = self._unsynced[volume], []
+        try:
+            async with self._volumes.opened(volume.number) as file:
+                await file.sync()
+        except AlvearyError as error:
+            self._seal(volume, error)
+            jobs += self._unsynced.pop(volume)
+            self._fail(volume, [(job, job.offset) for job in jobs], Unavailable("sync_failed"))
+            return
+        for job in jobs:
+            volume.finished(job.offset)
+            job.after(volume, job.offset, None)
+        volume.facts.watermark = volume.durable_below
+        self._index.volume_changed(volume.number)
+        for job in jobs:
+            job.done.set()
+        later = self._unsynced.pop(volume)
+        if later:
+            self._unsynced[volume] = later
+        else:
+            self._close_if_resting(volume)
 
     # --- ends ----------------------------------------------------------------------------------
 

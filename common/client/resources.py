@@ -95,16 +95,6 @@ class StripeHold:
         self._kept = True
         self._sending = True
 
-    @staticmethod
-    def cost(plain_bytes: int, unit_bytes: int) -> int:
-        """What to take from the budget before the stripe is encoded.
-
-        Args:
-            plain_bytes: plaintext of the stripe.
-            unit_bytes: all n units together.
-        """
-        return plain_bytes + unit_bytes
-
     def encoded(self) -> None:
         """The plaintext is not needed any more. Called once more, it changes nothing."""
         if self._kept:

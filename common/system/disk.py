@@ -151,10 +151,6 @@ class RealFile:
         except OSError as error:
             raise _write_failure(error, self._path) from error
 
-    async def punch(self, offset: int, length: int) -> None:
-        """See :class:`common.ports.File`. Python has no fallocate(2) with flags: does nothing."""
-        await trio.lowlevel.checkpoint()
-
     async def close(self) -> None:
         """Close; may be called again."""
         self._closer()

@@ -32,6 +32,7 @@ from common.format.token import (
     encode_token,
     invite_id_of,
 )
+from common.http.body import read_body
 from common.http.health import json_response, method_not_allowed
 from common.http.records import HttpRequest, HttpResponse
 from common.ports import Address, Entropy, Log, Store, WallClock
@@ -415,11 +416,9 @@ async def _read_body(request: HttpRequest, fields: Mapping[str, Field]) -> Json:
     Raises:
         Refused: ``bad_json``, ``body_too_large``, ``bad_value``.
     """
-    data = bytearray()
-    while chunk := await request.body.receive():
-        data += chunk
-        if len(data) > limits.MAX_API_BODY_BYTES:
-            raise Refused("body_too_large", message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
+    data = await read_body(request, limits.MAX_API_BODY_BYTES)
+    if data is None:
+        raise Refused("body_too_large", message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

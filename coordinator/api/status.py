@@ -84,10 +84,6 @@ class Status:
             return "store_behind"
         return "" if self._membership.can_be_written else "no_ring"
 
-    def _states(self, now: float) -> list[CellState]:
-        members = self._membership
-        return [members.state(cell, now) for cell in members.cells.values()]
-
     def _shards(self, state: CellState, now: float) -> int:
         """Shards on the cells of one state, as they last said."""
         return sum(

@@ -19,7 +19,6 @@ from coordinator.store import dialect
 from coordinator.store.dialect import BY_KEY, NUMBERED
 
 _VERSION_1: Final = (
-    f"CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) {BY_KEY}",
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
     "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0)",
     # --- the store's own history ------------------------------------------------------------

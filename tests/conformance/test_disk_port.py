@@ -66,7 +66,6 @@ async def test_a_file_is_cut_and_stretched(disk):
     assert await file.read(0, 10) == b"abc"
     await file.truncate(5)
     assert await file.read(0, 10) == b"abc\0\0"
-    await file.punch(0, 1)
     assert await file.size() == 5
     await file.close()
 

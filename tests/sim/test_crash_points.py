@@ -69,7 +69,7 @@ class Life:
         """What a start does, up to the first request."""
         self.store = await self.node.world.stores.open("coordinator.sqlite")
         await self.store.transact(migrate)
-        self.living = [lease for lease, _ in await self.store.read(leases.alive)]
+        self.living = [each.lease for each in await self.store.read(leases.alive)]
 
     async def prepare(self):
         def work(sql):
