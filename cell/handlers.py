@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import trio
 
 from cell.metrics import CellMetrics
+from cell.session import Caller, Handler
 from cell.storage.incoming import IncomingShard
 from cell.storage.room_policy import may_reserve
 from cell.storage.shard_store import ShardStore
@@ -21,7 +21,7 @@ from common import limits
 from common.crypto.orders import Order, OrderAction, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
-from common.rpc.server import Answer, Caller, Handler
+from common.rpc.caller import Answer
 from common.wire.messages.base import Done, Request
 from common.wire.messages.cell import (
     CellFactsGet,
@@ -36,7 +36,6 @@ from common.wire.messages.cell import (
 
 UPLOAD_IDLE_S: Final = 120.0
 """An upload that nobody goes on with for so long is dropped."""
-_UPLOADS: Final = "uploads"
 
 
 class Handlers:
@@ -104,10 +103,7 @@ class Handlers:
         order, key = self._check(caller, request.order, OrderAction.PUT)
         if request.shard_bytes > order.shard_bytes:
             raise Refused("order_exceeded", most=order.shard_bytes)
-        uploads: dict[int, IncomingShard] | None = caller.state.get(_UPLOADS)
-        if uploads is None:
-            uploads = caller.state[_UPLOADS] = {}
-            caller.on_close(partial(self._drop_all, uploads))
+        uploads = caller.session.uploads
         if request.upload in uploads:
             raise Refused("upload_number_taken", upload=request.upload)
         self._check_room(caller.peer_id, len(uploads), request.shard_bytes)
@@ -163,8 +159,7 @@ class Handlers:
 
     async def abort(self, caller: Caller, request: ShardAbort, payload: memoryview) -> Answer:
         """Drop an upload; fine if there is none."""
-        uploads: dict[int, IncomingShard] = caller.state.get(_UPLOADS, {})
-        upload = uploads.get(request.upload)
+        upload = caller.session.uploads.get(request.upload)
         if upload is not None:
             self._drop(upload)
         return Done()
@@ -183,8 +178,7 @@ class Handlers:
         return await self._store.facts()
 
     def _upload(self, caller: Caller, number: int) -> IncomingShard:
-        uploads: dict[int, IncomingShard] = caller.state.get(_UPLOADS, {})
-        upload = uploads.get(number)
+        upload = caller.session.uploads.get(number)
         if upload is None:
             raise NotFound("no_such_upload", upload=number)
         return upload
@@ -200,8 +194,9 @@ class Handlers:
             if not own:
                 del self._of_caller[caller]
 
-    async def _drop_all(self, uploads: dict[int, IncomingShard]) -> None:
-        for upload in list(uploads.values()):
+    async def end_session(self, caller: Caller) -> None:
+        """Drop the uploads of a connection that has ended."""
+        for upload in list(caller.session.uploads.values()):
             self._drop(upload)
 
     async def run(self) -> None:

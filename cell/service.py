@@ -19,6 +19,7 @@ from cell.identity import load_identity, write_whole
 from cell.metrics import CellMetrics
 from cell.positions import Positions
 from cell.rounds import CellRounds
+from cell.session import Session
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from common import limits
@@ -100,6 +101,8 @@ async def serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
+        new_session=Session,
+        end_session=handlers.end_session,
         recognise=handlers.recognise,
         reply_payload_bytes={ShardRead: limits.MAX_UNITS_PER_READ_BYTES},
     )

@@ -13,8 +13,9 @@ import trio
 
 from common import limits
 from common.ids import PeerId
-from common.rpc.server import Answer, Caller
+from common.rpc.caller import Answer
 from common.wire.messages.objects import GatewayPresence, SwarmState
+from coordinator.session import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Sql, World
-from common.rpc.server import Answer, Caller, Handler, PeerServer
+from common.rpc.caller import Answer
+from common.rpc.server import PeerServer
 from common.tasks import CountedLog, log_fault
 from common.wire.messages.base import Request
 from common.wire.messages.buckets import (
@@ -76,6 +77,7 @@ from coordinator.secrets import (
     note_store_begun,
     write_operator_file,
 )
+from coordinator.session import Caller, Handler, Session
 from coordinator.store import cells, history, leases, order_time, rings
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leases import LeaseBook
@@ -341,6 +343,8 @@ async def _serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
+        new_session=Session,
+        end_session=of_cells.end_session,
         recognise=of_cells.recognise,
     )
     rounds = CoordinatorRounds(

@@ -30,7 +30,8 @@ from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId
 from common.ports import Identity
-from common.rpc.server import Answer, Caller, Handler, PeerServer
+from common.rpc.caller import Answer
+from common.rpc.server import PeerServer
 from common.wire.messages.base import Endpoint, Request
 from common.wire.messages.buckets import BucketGet
 from common.wire.messages.multipart import PartCommit, PartsList, UploadComplete, UploadGet
@@ -44,6 +45,7 @@ from common.wire.messages.writing import (
     SegmentPlace,
     WriteStart,
 )
+from coordinator.session import Caller, Handler, Session
 from sim.replacing import replaced
 from sim.world import SimNode, SimWorld
 
@@ -523,7 +525,7 @@ def lying(liar: Liar) -> Iterator[None]:
 
     def server(
         identity: Identity, handlers: Mapping[type[Request], Handler], **rest: Any
-    ) -> PeerServer:
+    ) -> PeerServer[Session]:
         return PeerServer(identity, liar.around(handlers), **rest)
 
     with replaced(coordinator.service, "PeerServer", server):

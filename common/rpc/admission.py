@@ -100,14 +100,29 @@ class Memory:
         self.large = ByteBudget(half - small - strangers)
         self.strangers = ByteBudget(strangers)
         self.replies = ByteBudget(half)
-        self.strangers_share = JointShare(self.strangers)
-        self.strangers_replies = JointShare(self.replies)
+        self._strangers_requests = JointShare(self.strangers)
+        self._strangers_replies = JointShare(self.replies)
         self._accounts: dict[Hashable, Account] = {}
 
     @property
     def requests_free_bytes(self) -> int:
         """What is free of the memory for requests."""
         return self.small.free_bytes + self.large.free_bytes + self.strangers.free_bytes
+
+    def for_requests(self, account: Account | None, size: int) -> JointShare:
+        """What a request of ``size`` bytes, CALL_OVERHEAD_BYTES among them, is taken from.
+
+        Args:
+            account: its caller's; None: a stranger's request.
+        """
+        if account is None:
+            return self._strangers_requests
+        is_small = size <= SMALL_FRAME_BYTES + CALL_OVERHEAD_BYTES
+        return account.small if is_small else account.large
+
+    def for_replies(self, account: Account | None) -> JointShare:
+        """What the payload of a reply is taken from."""
+        return self._strangers_replies if account is None else account.replies
 
     def open(self, name: Hashable) -> Account:
         """The account of a caller, for one more connection of it."""

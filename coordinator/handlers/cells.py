@@ -5,14 +5,12 @@ Source: docs/protocol.md, "Cells and coordinators".
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
 from common import limits
 from common.ids import BucketId
 from common.ports import Log, Sql, Store, WallClock
-from common.rpc.server import Answer, Caller
+from common.rpc.caller import Answer
 from common.wire.messages.base import Done, Request, ShardName
 from common.wire.messages.membership import (
     PENDING,
@@ -27,12 +25,11 @@ from common.wire.messages.membership import (
 from coordinator.hints import LOOK_AGAIN_S, Queue
 from coordinator.membership import Membership
 from coordinator.policy.history import Standing
+from coordinator.session import Caller
 from coordinator.store import cells, segments
 from coordinator.store.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
 from coordinator.store.history import StoreHistory
 from coordinator.store.order_time import OrderTime
-
-_HEARTBEATS: Final = "heartbeats"
 
 
 class CellHandlers:
@@ -181,16 +178,15 @@ class CellHandlers:
         if self._heard_on.get(cell.cell) is caller:
             return
         self._heard_on[cell.cell] = caller
-        if _HEARTBEATS in caller.state:
-            return
-        caller.state[_HEARTBEATS] = True
+        if caller.session.heartbeats_of is None:
+            caller.session.heartbeats_of = cell
 
-        async def lost() -> None:
-            if self._heard_on.get(cell.cell) is caller:
-                del self._heard_on[cell.cell]
-                self._membership.lost(cell, trio.current_time())
-
-        caller.on_close(lost)
+    async def end_session(self, caller: Caller) -> None:
+        """Take a cell for lost whose heartbeats came on a connection that has ended."""
+        cell = caller.session.heartbeats_of
+        if cell is not None and self._heard_on.get(cell.cell) is caller:
+            del self._heard_on[cell.cell]
+            self._membership.lost(cell, trio.current_time())
 
     async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         """Say which of the cell's shards are owned."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -18,7 +18,7 @@ from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, lease_of, segment_id
 from common.ports import Chance, Entropy, Sql, Store, WallClock
-from common.rpc.server import Answer, Caller
+from common.rpc.caller import Answer
 from common.wire.control import tenant_message
 from common.wire.messages.base import Done, Endpoint, Reply
 from common.wire.messages.buckets import (
@@ -61,6 +61,7 @@ from common.wire.messages.writing import (
 from coordinator.hints import Queue, Queues
 from coordinator.membership import Membership
 from coordinator.readers import Readers
+from coordinator.session import Caller
 from coordinator.store import buckets, leases, listing, multipart, objects, segments, tenants
 from coordinator.store.leases import LivingLease
 from coordinator.store.objects import Stored
@@ -68,7 +69,6 @@ from coordinator.store.order_time import OrderTime
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
-_TENANTS: Final = "tenants"
 
 
 class _Endpoints:
@@ -130,7 +130,7 @@ class GatewayHandlers:
 
     async def open_tenant(self, caller: Caller, request: TenantOpen, _: memoryview) -> Answer:
         """Let the connection act for a tenant."""
-        opened: dict[TenantId, int] = caller.state.setdefault(_TENANTS, {})
+        opened = caller.session.tenants
         if len(opened) >= limits.MAX_TENANTS_PER_CONNECTION:
             raise Refused("too_many_tenants")
         number, key = await self._store.read(lambda sql: tenants.proof_key(sql, request.tenant_id))
@@ -144,7 +144,7 @@ class GatewayHandlers:
 
     @staticmethod
     def _tenant(caller: Caller, tenant_id: TenantId) -> int:
-        number: int | None = caller.state.get(_TENANTS, {}).get(tenant_id)
+        number = caller.session.tenants.get(tenant_id)
         if number is None:
             raise Refused("tenant_not_open")
         return number
@@ -154,7 +154,7 @@ class GatewayHandlers:
         _number, tenant_id, sealed = await self._store.read(
             lambda sql: tenants.access_key(sql, request.access_key_id)
         )
-        if tenant_id not in caller.state.get(_TENANTS, {}):
+        if tenant_id not in caller.session.tenants:
             raise NotFound("no_such_access_key")
         return AccessKey(tenant_id, sealed)
 
@@ -162,14 +162,14 @@ class GatewayHandlers:
 
     async def renew_lease(self, caller: Caller, request: LeaseRenew, _: memoryview) -> Answer:
         """Open a write lease, or keep one alive."""
-        if not caller.state.get(_TENANTS):
+        if not caller.session.tenants:
             raise Refused("tenant_not_open")
         if request.lease:
             await self._learn(request.lease)
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
             return self._named(request.lease, request)
         owner = caller.peer_id
-        tenant = self._leases.begin(owner, caller.state[_TENANTS].values())
+        tenant = self._leases.begin(owner, caller.session.tenants.values())
         now_ms = self._now_ms()
         try:
             lease = await self._store.transact(

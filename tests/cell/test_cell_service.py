@@ -125,6 +125,7 @@ class Rig:
             entropy=world.entropy,
             log=world.log,
             buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
+            new_session=lambda: None,
         )
         listener = await world.network.listen(Address("coordinator", 7000), identity=self.identity)
         client = self.client.world

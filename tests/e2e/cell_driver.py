@@ -140,6 +140,7 @@ class Driver:
             entropy=system_entropy,
             log=self.log,
             buffer_budget_bytes=CELL_BUFFER_BUDGET_BYTES,
+            new_session=lambda: None,
         )
         listener = await self.network.listen(Address(LOCALHOST, 0), identity=self.identity)
         token = JoinToken(1, "cell", "test", (), self.identity.peer_id, b"s" * 16)

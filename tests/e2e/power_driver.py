@@ -25,8 +25,9 @@ from common.format.token import TOKEN_VERSION, JoinToken, TokenAddress, encode_t
 from common.ids import PeerId
 from common.limits import MAX_STRIPES_PER_SEGMENT
 from common.ports import Address
+from common.rpc.caller import Answer, Caller
 from common.rpc.peers import PeerConnection, PeerPool
-from common.rpc.server import Answer, Caller, PeerServer
+from common.rpc.server import PeerServer
 from common.system.clock import system_chance, system_entropy
 from common.system.log import LineLog
 from common.system.network import RealNetwork
@@ -87,6 +88,7 @@ class StandIn:
             entropy=system_entropy,
             log=quiet_log(),
             buffer_budget_bytes=16 * 1024 * 1024,
+            new_session=lambda: None,
         )
         listener = await RealNetwork().listen(self.address, identity=self.identity)
         self.address = listener.address
@@ -108,10 +110,10 @@ class StandIn:
         """Wait for the next heartbeat to be answered."""
         await self._beat.wait()
 
-    async def _join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
+    async def _join(self, caller: Caller[None], request: CellJoin, _: memoryview) -> Answer:
         return CellJoined("test", bytes(16))
 
-    async def _heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:
+    async def _heartbeat(self, caller: Caller[None], request: Heartbeat, _: memoryview) -> Answer:
         self.ledger.confirmed(request.deleted)
         self.facts = request.facts
         self.heartbeats += 1
@@ -123,11 +125,11 @@ class StandIn:
         names = tuple(ShardName(*each) for each in deletes)
         return HeartbeatReply(key, 1, names, int(now), int(now * 1000))
 
-    async def _settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
+    async def _settle(self, caller: Caller[None], request: Settle, _: memoryview) -> Answer:
         asked = [((each.segment_id, each.slot), each.root) for each in request.shards]
         return SettleReply(bytes(self.ledger.verdict(*each) for each in asked))
 
-    async def _lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
+    async def _lost(self, caller: Caller[None], request: ShardsLost, _: memoryview) -> Answer:
         self.ledger.lost(request.shards)
         return Done()
 

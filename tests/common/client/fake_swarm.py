@@ -21,8 +21,9 @@ from common.format.manifest import Manifest, PageEntry
 from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT
 from common.ports import Address, Buffer, Listener
+from common.rpc.caller import Caller
 from common.rpc.peers import PeerPool
-from common.rpc.server import Caller, PeerServer
+from common.rpc.server import PeerServer
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from sim.world import SimNode, SimWorld
@@ -33,6 +34,9 @@ VERSION = VersionId(b"v" * 16)
 ORDERS_LAST_S = 900
 
 ShardKey = tuple[bytes, int]
+Uploader = Caller[None]
+Opened = Caller[set[TenantId]]
+"""With the tenants that its connection is open for."""
 
 
 @dataclass
@@ -92,12 +96,18 @@ class FakeCell:
             entropy=world.entropy,
             log=world.log,
             buffer_budget_bytes=64 << 20,
+            new_session=lambda: None,
+            end_session=self._end_session,
         )
         task_status.started()
         await until_death(self.node, server, listener)
 
+    async def _end_session(self, caller: Uploader) -> None:
+        for key in [key for key in self.uploads if key[0] == id(caller)]:
+            del self.uploads[key]
+
     def _faulty(self, handler: Any) -> Any:
-        async def handle(caller: Caller, request: Any, payload: memoryview) -> Any:
+        async def handle(caller: Uploader, request: Any, payload: memoryview) -> Any:
             self.requests.append(request)
             fault = self.faults.get(type(request))
             if fault is not None:
@@ -111,34 +121,34 @@ class FakeCell:
             raise Refused("order_expired")
         return order[:16], order[16]
 
-    async def _put(self, caller: Caller, request: m.ShardPut, payload: memoryview) -> m.Done:
+    async def _put(self, caller: Uploader, request: m.ShardPut, payload: memoryview) -> m.Done:
         shard = Shard(request.unit_bytes, bytes(payload))
         if shard.root != request.root:
             raise Corrupt("root_mismatch")
         self.shards[self._key(request.order)] = shard
         return m.Done()
 
-    async def _open(self, caller: Caller, request: m.ShardOpen, payload: memoryview) -> m.Done:
+    async def _open(self, caller: Uploader, request: m.ShardOpen, payload: memoryview) -> m.Done:
         key = (id(caller), request.upload)
         assert key not in self.uploads
         self.uploads[key] = OpenUpload(
             self._key(request.order), request.unit_bytes, request.shard_bytes
         )
 
-        async def closed() -> None:
-            self.uploads.pop(key, None)
-
-        caller.on_close(closed)
         return m.Done()
 
-    async def _append(self, caller: Caller, request: m.ShardAppend, payload: memoryview) -> m.Done:
+    async def _append(
+        self, caller: Uploader, request: m.ShardAppend, payload: memoryview
+    ) -> m.Done:
         upload = self.uploads[id(caller), request.upload]
         assert len(upload.data) == request.unit * upload.unit_bytes, "units in order"
         upload.data += payload
         assert len(upload.data) <= upload.shard_bytes
         return m.Done()
 
-    async def _finish(self, caller: Caller, request: m.ShardFinish, payload: memoryview) -> m.Done:
+    async def _finish(
+        self, caller: Uploader, request: m.ShardFinish, payload: memoryview
+    ) -> m.Done:
         upload = self.uploads.pop((id(caller), request.upload))
         assert len(upload.data) == upload.shard_bytes
         shard = Shard(upload.unit_bytes, bytes(upload.data))
@@ -147,11 +157,11 @@ class FakeCell:
         self.shards[upload.key] = shard
         return m.Done()
 
-    async def _abort(self, caller: Caller, request: m.ShardAbort, payload: memoryview) -> m.Done:
+    async def _abort(self, caller: Uploader, request: m.ShardAbort, payload: memoryview) -> m.Done:
         self.uploads.pop((id(caller), request.upload), None)
         return m.Done()
 
-    async def _read(self, caller: Caller, request: m.ShardRead, payload: memoryview) -> Any:
+    async def _read(self, caller: Uploader, request: m.ShardRead, payload: memoryview) -> Any:
         shard = self.shards.get(self._key(request.order))
         if shard is None:
             raise NotFound("no_such_shard")
@@ -164,7 +174,7 @@ class FakeCell:
         return reply, (data,)
 
 
-async def until_death(node: SimNode, server: PeerServer, listener: Listener) -> None:
+async def until_death(node: SimNode, server: PeerServer[Any], listener: Listener) -> None:
     """Serve for one life of a node."""
     died = node.died
 
@@ -237,17 +247,18 @@ class FakeCoordinator:
             entropy=world.entropy,
             log=world.log,
             buffer_budget_bytes=64 << 20,
+            new_session=set[TenantId],
         )
         task_status.started()
         await until_death(self.node, server, listener)
 
     def _faulty(self, handler: Any) -> Any:
-        async def handle(caller: Caller, request: Any, payload: memoryview) -> Any:
+        async def handle(caller: Opened, request: Any, payload: memoryview) -> Any:
             self.requests.append(request)
             fault = self.faults.get(type(request))
             if fault is not None:
                 await fault(request)
-            if isinstance(request, m.TenantRequest) and request.tenant_id not in caller.state:
+            if isinstance(request, m.TenantRequest) and request.tenant_id not in caller.session:
                 raise Refused("tenant_not_open")
             return await handler(request, caller)
 
@@ -256,20 +267,20 @@ class FakeCoordinator:
     def count(self, kind: type[m.Request]) -> int:
         return sum(1 for request in self.requests if type(request) is kind)
 
-    async def _tenant_open(self, request: m.TenantOpen, caller: Caller) -> m.Done:
+    async def _tenant_open(self, request: m.TenantOpen, caller: Opened) -> m.Done:
         message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
         assert signature_holds(TENANT.proof_key(), message, request.signature)
-        caller.state[request.tenant_id] = True  # type: ignore[index]
+        caller.session.add(request.tenant_id)
         return m.Done()
 
-    async def _lease_renew(self, request: m.LeaseRenew, caller: Caller) -> m.Lease:
+    async def _lease_renew(self, request: m.LeaseRenew, caller: Opened) -> m.Lease:
         if request.lease == 0:
             self.lease += 1
         elif request.lease != self.lease:
             raise Refused("lease_ended")
         return m.Lease(self.lease, self.ttl_s)
 
-    async def _write_start(self, request: m.WriteStart, caller: Caller) -> m.Grants:
+    async def _write_start(self, request: m.WriteStart, caller: Opened) -> m.Grants:
         if request.lease != self.lease:
             raise Refused("lease_ended")
         grants = []
@@ -289,17 +300,17 @@ class FakeCoordinator:
     def endpoints(self) -> tuple[m.Endpoint, ...]:
         return tuple(m.Endpoint(cell.identity.peer_id, cell.node.name, 7000) for cell in self.cells)
 
-    async def _abandon(self, request: m.WriteAbandon, caller: Caller) -> m.Done:
+    async def _abandon(self, request: m.WriteAbandon, caller: Opened) -> m.Done:
         if any(lease_of(segment) != self.lease for segment in request.segments):
             raise Refused("lease_ended")
         self.abandoned.update(request.segments)
         return m.Done()
 
-    async def _report(self, request: m.ShardsReport, caller: Caller) -> m.Done:
+    async def _report(self, request: m.ShardsReport, caller: Opened) -> m.Done:
         self.reported += request.shards
         return m.Done()
 
-    async def _delete(self, request: m.ObjectsDelete, caller: Caller) -> m.Deleted:
+    async def _delete(self, request: m.ObjectsDelete, caller: Opened) -> m.Deleted:
         return m.Deleted(())
 
     # --- one version, as if committed -----------------------------------------------------------
@@ -360,7 +371,7 @@ class FakeCoordinator:
             orders,
         )
 
-    async def _object_get(self, request: m.ObjectGet, caller: Caller) -> m.ObjectRecord:
+    async def _object_get(self, request: m.ObjectGet, caller: Opened) -> m.ObjectRecord:
         if request.version_id not in (None, VERSION):
             raise NotFound("no_such_version")
         return self.record(request.first, request.last)

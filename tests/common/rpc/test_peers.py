@@ -29,9 +29,10 @@ from common.limits import (
     MIB,
 )
 from common.ports import Address, Buffer, Listener
+from common.rpc.caller import Caller, Handler
 from common.rpc.peers import PeerConnection, PeerPool
 from common.rpc.protocol.pool_policy import GATHER_CALLS
-from common.rpc.server import Caller, Handler, PeerServer
+from common.rpc.server import PeerServer
 from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping, Reply, Request
 from common.wire.messages.cell import CellFactsGet, ShardAppend, ShardFinish, ShardRead, ShardUnits
@@ -46,7 +47,7 @@ _uploads = itertools.count()
 class Bench:
     """A pool on one simulated node and a server on another."""
 
-    def __init__(self, handlers: Mapping[type[Request], Handler], **options: Any) -> None:
+    def __init__(self, handlers: Mapping[type[Request], Handler[Any]], **options: Any) -> None:
         self.swarm = SimWorld(seed=1)
         self.near = self.swarm.node("near")
         self.far = self.swarm.node("far")
@@ -61,7 +62,7 @@ class Bench:
             handlers,
             entropy=self.far.world.entropy,
             log=self.far.world.log,
-            **{"buffer_budget_bytes": 8 * MIB, **options},
+            **{"buffer_budget_bytes": 8 * MIB, "new_session": lambda: None, **options},
         )
         self.pool = PeerPool(
             self.near.world.network,
@@ -94,7 +95,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    handlers: Mapping[type[Request], Handler] | None = None, **options: Any
+    handlers: Mapping[type[Request], Handler[Any]] | None = None, **options: Any
 ) -> AsyncIterator[Bench]:
     made = Bench(handlers or {}, **options)
     made.listener = await made.far.world.network.listen(Address("far", 0), identity=SERVER)
@@ -105,7 +106,7 @@ async def bench(
         nursery.cancel_scope.cancel()
 
 
-async def answers_done(caller: Caller, request: Request, payload: memoryview) -> Reply:
+async def answers_done(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
     return Done()
 
 
@@ -115,7 +116,7 @@ async def test_a_ping_needs_no_handler(autojump_clock: trio.testing.MockClock) -
 
 
 async def echo_read(
-    caller: Caller, request: ShardRead, payload: memoryview
+    caller: Caller[None], request: ShardRead, payload: memoryview
 ) -> tuple[Reply, Sequence[Buffer]]:
     assert caller.peer_id == CALLER.peer_id
     return ShardUnits(request.first, request.count), [payload[:3], payload[3:]]
@@ -144,7 +145,7 @@ async def test_more_connections_are_made_while_all_are_busy(
 ) -> None:
     seen: set[int] = set()
 
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         seen.add(id(caller))
         await trio.sleep(1)
         return Done()
@@ -161,7 +162,7 @@ async def test_more_connections_are_made_while_all_are_busy(
 
 
 async def test_small_calls_share_a_connection(autojump_clock: trio.testing.MockClock) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(1)
         return Done()
 
@@ -176,7 +177,7 @@ async def test_small_calls_share_a_connection(autojump_clock: trio.testing.MockC
 async def test_calls_begun_by_one_task_are_answered_once_unless_given_up(
     autojump_clock: trio.testing.MockClock, connected: bool
 ) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(1)
         if isinstance(request, ShardFinish):
             raise Refused("no_such_upload")
@@ -249,7 +250,7 @@ def ping_like() -> Request:
 async def test_a_handlers_error_reaches_the_caller(
     autojump_clock: trio.testing.MockClock, error: AlvearyError
 ) -> None:
-    async def fails(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def fails(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         raise error
 
     async with bench({ShardAppend: fails}) as it:
@@ -263,10 +264,10 @@ async def test_a_handlers_error_reaches_the_caller(
 async def test_a_bug_in_a_handler_is_logged_and_fails_only_its_call(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def buggy(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def buggy(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         raise ZeroDivisionError("a bug")
 
-    async def too_long(caller: Caller, request: Request, payload: memoryview) -> Any:
+    async def too_long(caller: Caller[None], request: Request, payload: memoryview) -> Any:
         return ShardUnits(1, 1), [bytes(MAX_FRAME_PAYLOAD_BYTES + 1)]
 
     async with bench({ShardAppend: buggy, ShardRead: too_long}) as it:
@@ -290,7 +291,7 @@ async def test_a_request_without_a_handler_is_refused(
 async def test_a_violation_in_a_handler_ends_the_connection_after_telling(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def violated(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def violated(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         raise PeerViolation("bad_geometry")
 
     async with bench({ShardAppend: violated}) as it:
@@ -302,7 +303,7 @@ async def test_a_violation_in_a_handler_ends_the_connection_after_telling(
 
 
 async def test_requests_run_at_the_same_time(autojump_clock: trio.testing.MockClock) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(1)
         return Done()
 
@@ -320,7 +321,7 @@ async def test_ordered_requests_run_one_by_one_in_order_in_their_lane(
     running = {1: 0, 2: 0}
     done: dict[int, list[int]] = {1: [], 2: []}
 
-    async def append(caller: Caller, request: ShardAppend, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: ShardAppend, payload: memoryview) -> Reply:
         running[request.upload] += 1
         assert running[request.upload] == 1
         await trio.sleep(0.1 if request.unit % 2 else 0)
@@ -349,7 +350,7 @@ async def test_requests_are_sent_in_the_order_their_calls_began(
 ) -> None:
     got: list[int] = []
 
-    async def append(caller: Caller, request: ShardAppend, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: ShardAppend, payload: memoryview) -> Reply:
         got.append(request.unit)
         await trio.sleep(0.01)
         return Done()
@@ -375,7 +376,7 @@ async def test_no_more_calls_are_in_flight_than_the_answerer_takes(
 ) -> None:
     most = now = 0
 
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         nonlocal most, now
         now += 1
         most = max(most, now)
@@ -393,7 +394,7 @@ async def test_no_more_calls_are_in_flight_than_the_answerer_takes(
 async def test_a_call_that_times_out_may_have_been_carried_out(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(5)
         return Done()
 
@@ -412,7 +413,7 @@ async def test_a_cancelled_call_that_was_not_begun_is_not_carried_out(
 ) -> None:
     begun: list[int] = []
 
-    async def append(caller: Caller, request: ShardAppend, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: ShardAppend, payload: memoryview) -> Reply:
         begun.append(request.unit)
         await trio.sleep(1)
         return Done()
@@ -431,7 +432,7 @@ async def test_a_cancelled_call_that_was_not_begun_is_not_carried_out(
 async def test_calls_in_flight_have_an_unknown_outcome_when_the_peer_dies(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def never(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def never(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep_forever()
         raise AssertionError
 
@@ -475,7 +476,7 @@ async def test_a_dead_peer_fails_at_once_until_its_back_off_ends(
 
 
 async def test_silence_under_a_call_is_found_out(autojump_clock: trio.testing.MockClock) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(20)
         return Done()
 
@@ -502,11 +503,11 @@ async def test_the_greeting_comes_first_and_its_error_goes_to_the_callers(
 ) -> None:
     order: list[str] = []
 
-    async def append(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         order.append("call")
         return Done()
 
-    async def facts(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def facts(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         order.append("greeting")
         if len(order) == 1:
             raise Refused("not_yet")
@@ -535,32 +536,37 @@ async def test_an_idle_connection_is_closed_by_the_caller(
         await it.call(Ping())
 
 
-async def test_what_a_connection_leaves_behind_is_cleaned_up(
+async def test_what_a_connection_leaves_behind_is_cleaned_up_when_no_handler_of_it_runs(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    closed: list[str] = []
+    ended: list[list[str]] = []
 
-    async def append(caller: Caller, request: ShardAppend, payload: memoryview) -> Reply:
-        async def clean() -> None:
-            closed.append(f"upload {request.upload}")
-
-        caller.on_close(clean)
+    async def append(caller: Caller[list[str]], request: ShardAppend, payload: memoryview) -> Reply:
+        caller.session.append(f"upload {request.upload}")
         if request.upload == 2:
-            caller.forget(clean)
-        if request.upload == 3:
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                caller.session.append("stopped")
         return Done()
 
-    async with bench({ShardAppend: append}) as it:
+    async def end(caller: Caller[list[str]]) -> None:
+        await trio.sleep(0.1)
+        ended.append(caller.session)
+        raise Unavailable("disk_full")
+
+    options: dict[str, Any] = {"new_session": list[str], "end_session": end}
+    async with bench({ShardAppend: append}, **options) as it:
         connection = await it.connection()
         await connection.call(ShardAppend(1, 0))
-        await connection.call(ShardAppend(2, 0))
         with pytest.raises(OutcomeUnknown):
-            await connection.call(ShardAppend(3, 0), timeout_s=1)
-        assert closed == []
+            await connection.call(ShardAppend(2, 0), timeout_s=1)
+        assert ended == []
         await connection.close()
         await trio.sleep(1)
-        assert closed == ["upload 3", "upload 1"]
+        assert ended == [["upload 1", "upload 2", "stopped"]]
+        await it.call(ShardAppend(3, 0))
+        assert ended == [["upload 1", "upload 2", "stopped"]], "each connection has its own"
 
 
 async def test_the_servers_memory_is_bounded_and_given_back(
@@ -568,7 +574,7 @@ async def test_the_servers_memory_is_bounded_and_given_back(
 ) -> None:
     held = most = 0
 
-    async def append(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         nonlocal held, most
         held += len(payload)
         most = max(most, held)
@@ -576,7 +582,7 @@ async def test_the_servers_memory_is_bounded_and_given_back(
         held -= len(payload)
         return Done()
 
-    async def read(caller: Caller, request: Request, payload: memoryview) -> Any:
+    async def read(caller: Caller[None], request: Request, payload: memoryview) -> Any:
         await trio.sleep(0.01)
         return ShardUnits(1, 1), [bytes(MIB // 2)]
 
@@ -598,7 +604,7 @@ async def test_the_servers_memory_is_bounded_and_given_back(
 async def test_failed_calls_give_their_reservation_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def read(caller: Caller, request: ShardRead, payload: memoryview) -> Any:
+    async def read(caller: Caller[None], request: ShardRead, payload: memoryview) -> Any:
         if request.first == 1:
             return object(), [bytes(MIB)]  # cannot be encoded: a bug of the handler
         raise NotFound("no_such_shard")
@@ -614,11 +620,11 @@ async def test_failed_calls_give_their_reservation_back(
 async def test_memory_is_given_back_when_connections_are_cut(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def append(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def append(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(1)
         return Done()
 
-    async def read(caller: Caller, request: Request, payload: memoryview) -> Any:
+    async def read(caller: Caller[None], request: Request, payload: memoryview) -> Any:
         return ShardUnits(1, 1), [bytes(MIB)]
 
     async with bench(
@@ -693,7 +699,7 @@ async def test_a_long_request_of_unknown_code_is_refused_and_holds_no_memory(
 async def test_what_was_begun_before_a_goodbye_is_answered_and_new_calls_go_elsewhere(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(20)
         return Done()
 
@@ -715,7 +721,7 @@ async def test_what_was_begun_before_a_goodbye_is_answered_and_new_calls_go_else
 async def test_a_caller_that_does_not_read_is_dropped(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def read(caller: Caller, request: Request, payload: memoryview) -> Any:
+    async def read(caller: Caller[None], request: Request, payload: memoryview) -> Any:
         return ShardUnits(1, 1), [bytes(MIB)]
 
     async with bench({ShardRead: read}) as it:

@@ -20,10 +20,10 @@ from common.limits import (
     MIB,
 )
 from common.ports import Stream
+from common.rpc.caller import Caller
 from common.rpc.peers import PeerPool
 from common.rpc.protocol.connection import CallerConnection
 from common.rpc.protocol.events import Accepted, Greeted
-from common.rpc.server import Caller
 from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping, Reply, Request
 from common.wire.messages.cell import ShardAppend, ShardPut, ShardRead, ShardUnits
@@ -33,7 +33,7 @@ FRIEND = KeyPair.from_private(b"f" * 32)
 ORDER = b"an order of this cell"
 
 
-def recognise(caller: Caller, request: Request) -> None:
+def recognise(caller: Caller[None], request: Request) -> None:
     """Know whoever shows the order, and the friend."""
     if caller.peer_id == FRIEND.peer_id or getattr(request, "order", b"") == ORDER:
         caller.introduce(caller.peer_id)
@@ -112,7 +112,7 @@ async def test_a_large_frame_is_received_from_whom_its_header_shows_to_be_known(
 ) -> None:
     got: list[int] = []
 
-    async def put(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def put(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         got.append(len(payload))
         return Done()
 
@@ -132,12 +132,12 @@ async def test_an_introduction_under_way_is_waited_for_before_a_large_frame_is_r
 ) -> None:
     got: list[int] = []
 
-    async def introduce(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def introduce(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(0.5)
         caller.introduce("tenant")
         return Done()
 
-    async def put(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def put(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         got.append(len(payload))
         return Done()
 
@@ -195,7 +195,7 @@ async def test_small_calls_are_answered_while_all_memory_for_large_ones_is_held(
 async def test_a_known_caller_that_does_not_read_leaves_others_memory_for_replies(
     autojump_clock: MockClock,
 ) -> None:
-    async def read(caller: Caller, request: Request, payload: memoryview) -> Any:
+    async def read(caller: Caller[None], request: Request, payload: memoryview) -> Any:
         return ShardUnits(1, 1), [bytes(MIB)]
 
     options = {"recognise": recognise, "reply_payload_bytes": {ShardRead: MIB}}
@@ -220,7 +220,7 @@ async def test_a_known_caller_that_does_not_read_leaves_others_memory_for_replie
 async def test_a_stranger_has_few_calls_in_flight(autojump_clock: MockClock) -> None:
     running = most = 0
 
-    async def slow(caller: Caller, request: Request, payload: memoryview) -> Reply:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         nonlocal running, most
         running += 1
         most = max(most, running)

@@ -128,7 +128,10 @@ GIVERS: Mapping[str, tuple[str, ...]] = {
     "either side, of frames and records": ("common/rpc/protocol", "common/wire"),
     "the caller's own end, and any answerer": (
         "common/rpc/peers.py",
+        "common/rpc/answering.py",
+        "common/rpc/receiving.py",
         "common/rpc/server.py",
+        "common/rpc/server_connection.py",
         "common/system/network.py",
         "common/system/tls.py",
     ),

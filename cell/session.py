@@ -1,0 +1,23 @@
+"""What a cell keeps of one connection.
+
+Source: docs/protocol.md, "Room of uploads".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import common.rpc.caller as rpc
+from cell.storage.incoming import IncomingShard
+
+
+@dataclass(slots=True)
+class Session:
+    """The uploads in progress, by the caller's numbers for them: they die with it."""
+
+    uploads: dict[int, IncomingShard] = field(default_factory=dict)
+
+
+Caller: TypeAlias = rpc.Caller[Session]
+Handler: TypeAlias = rpc.Handler[Session]

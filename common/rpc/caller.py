@@ -1,0 +1,51 @@
+"""Who calls, as handlers see it.
+
+Source: docs/protocol.md, "Answering".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from common.ids import PeerId
+from common.ports import Buffer
+from common.wire.messages.base import Reply, Request
+
+S = TypeVar("S")
+"""What a service keeps of each connection: its session."""
+
+
+class Caller(Generic[S]):
+    """The other end of one connection.
+
+    Args:
+        peer_id: proven by signature.
+        remote: for logs.
+        channel: what names this connection to both its ends: for signatures bound to it.
+        session: what the service keeps of this connection.
+    """
+
+    def __init__(self, peer_id: PeerId, remote: str, channel: bytes, session: S) -> None:
+        self.peer_id = peer_id
+        self.remote = remote
+        self.channel = channel
+        self.session = session
+        self.account: Hashable | None = None
+        """Whose share of the server's memory its requests take; None: a stranger."""
+
+    def introduce(self, account: Hashable) -> None:
+        """The caller has shown more than a key that anyone can make: it is no stranger any more.
+
+        Args:
+            account: what it shares its part of the memory with: its peer id, or its tenant.
+                The first one stays.
+        """
+        if self.account is None:
+            self.account = account
+
+
+Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]
+Handler: TypeAlias = Callable[[Caller[S], Any, memoryview], Awaitable[Answer]]
+Recognise: TypeAlias = Callable[[Caller[S], Request], None]
+EndSession: TypeAlias = Callable[[Caller[S]], Awaitable[None]]

@@ -1,0 +1,27 @@
+"""What a coordinator keeps of one connection.
+
+Source: docs/protocol.md, "Tenants", "Cells and coordinators".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import common.rpc.caller as rpc
+from common.ids import TenantId
+from coordinator.store.cells import Cell
+
+
+@dataclass(slots=True)
+class Session:
+    """For whom the caller may act, and which cell it was heard to be."""
+
+    tenants: dict[TenantId, int] = field(default_factory=dict)
+    """The tenants that the connection is open for, and their numbers in the store."""
+    heartbeats_of: Cell | None = None
+    """The cell whose heartbeats came on it."""
+
+
+Caller: TypeAlias = rpc.Caller[Session]
+Handler: TypeAlias = rpc.Handler[Session]
