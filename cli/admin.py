@@ -19,9 +19,15 @@ from common.format.token import PREFIX, ROLE_CELL, decode_token, invite_id_of
 
 
 @click.group(invoke_without_command=True)
-@click.option("--site", help="Failure domain (site, room, rack); overrides what the host says.")
-@click.option("--host", help="Owner of the cell; overrides what the host says.")
-@click.option("--uses", type=click.IntRange(1, 10_000), help="Cells that may join with it (1).")
+@click.option(
+    "--site", help="Failure domain (site, room, rack); takes precedence over the cell's own."
+)
+@click.option("--host", help="Owner of the cell; takes precedence over the cell's own.")
+@click.option(
+    "--uses",
+    type=click.IntRange(1, 10_000),
+    help="Number of cells that may join with it (default 1).",
+)
 @click.option(
     "--expires-in", "expires_in_s", type=click.IntRange(1), help="Token lifetime in seconds."
 )
@@ -41,7 +47,7 @@ def invite(
 ) -> None:
     """Print a join token. A host runs: alveary cell join TOKEN
 
-    With --gateway, whoever runs a gateway types: alveary gateway join TOKEN
+    With --gateway, the operator of a gateway runs: alveary gateway join TOKEN
     """
     if context.invoked_subcommand is not None:
         return

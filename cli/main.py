@@ -17,12 +17,12 @@ from common.errors import AlvearyError
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "up": ("cli.up", "up", "A whole swarm on this machine."),
     "status": ("cli.status", "status", "Cells, rings, space, and what is missing."),
-    "invite": ("cli.admin", "invite", "Print a join token for a host's cell."),
-    "tenant": ("cli.tenants", "tenant", "Make and list tenants."),
-    "key": ("cli.tenants", "key", "Make, list and revoke S3 access keys."),
+    "invite": ("cli.admin", "invite", "Print a join token for a cell or a gateway."),
+    "tenant": ("cli.tenants", "tenant", "Create, list and remove tenants."),
+    "key": ("cli.tenants", "key", "Create, list and revoke S3 access keys."),
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),
     "cell": ("cli.services", "cell", "Run a cell, or join one to a swarm."),
-    "gateway": ("cli.services", "gateway", "Run an S3 gateway."),
+    "gateway": ("cli.services", "gateway", "Run an S3 gateway, or join one to a swarm."),
     "sim": ("sim.__main__", "main", "Run the deterministic simulator."),
 }
 

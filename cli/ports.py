@@ -27,7 +27,7 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig("bad_address", message=f"{text!r} is no HOST:PORT")
+        raise BadConfig("bad_address", message=f"{text!r} is not a valid HOST:PORT")
     return Address(host, int(port))
 
 

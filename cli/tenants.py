@@ -35,7 +35,7 @@ def _tenants_option(command: C) -> C:
     return click.option(
         "--tenants",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where the gateway's tenant key files lie (DATA/gateway/tenants).",
+        help="Directory of the gateway's tenant key files (DATA/gateway/tenants).",
     )(command)
 
 
@@ -45,7 +45,7 @@ def _tenant_directory(tenants: Path | None, data: Path | None) -> Path:
 
 @click.group()
 def tenant() -> None:
-    """Make and list tenants: who owns buckets and keys."""
+    """Create, list and remove tenants, the owners of buckets and access keys."""
 
 
 @tenant.command("create")
@@ -55,7 +55,7 @@ def tenant() -> None:
 def create_tenant(
     name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
 ) -> None:
-    """Make the tenant NAME and write its key file. Gateways that shall serve it need that file;
+    """Make the tenant NAME and write its key file. Gateways that serve it need that file;
     keep a copy of it: without it the tenant's objects cannot be read."""
     directory = _tenant_directory(tenants, data)
     made = make_tenant()
@@ -116,13 +116,13 @@ def key() -> None:
 
 
 @key.command("create")
-@click.option("--tenant", "name", required=True, help="Whose key it is.")
+@click.option("--tenant", "name", required=True, help="Owner of the key.")
 @_tenants_option
 @access_options
 def create_key(
     name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
 ) -> None:
-    """Make an access key and print it: the secret is shown this once."""
+    """Make an access key and print it: the secret is shown only once."""
     owner = read_tenant(_tenant_directory(tenants, data) / f"{name}.json")
     access_key, secret_key = make_access_key()
     body = seal_key(owner, access_key, secret_key, created_ms=int(time.time() * 1000))

@@ -135,15 +135,15 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_DATA,
     show_default=True,
-    help="Where everything lies.",
+    help="Data directory.",
 )
 @click.option(
     "--cells",
     type=click.IntRange(1, limits.MAX_LOCAL_CELLS),
-    help="How many cells (6 at first; may grow).",
+    help="Number of cells (default 6; may grow later).",
 )
-@click.option("--redundancy", help="K/N: any K of N shards give the data back (4/6).")
-@click.option("--s3", help="HOST:PORT for S3 (127.0.0.1:9000).")
+@click.option("--redundancy", help="K/N: any K of N shards restore the data (default 4/6).")
+@click.option("--s3", help="HOST:PORT for S3 (default 127.0.0.1:9000).")
 @click.option(
     "--tls/--no-tls",
     "tls",
@@ -161,7 +161,7 @@ def up(
     as_json: bool,
     parent_pid: int | None,
 ) -> int:
-    """Run a whole swarm on this machine: a coordinator, cells and a gateway, each a process."""
+    """Run a whole swarm on this machine: a coordinator, cells and a gateway, one process each."""
     if parent_pid is not None:
         die_with_parent(parent_pid)
     keep_files_private()
