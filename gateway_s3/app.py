@@ -13,6 +13,8 @@ import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
+from gateway.names import is_bucket_name
+from gateway.objects import ObjectBody
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
@@ -20,7 +22,6 @@ from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error, from_error
 from gateway_s3.handlers import buckets, copy, listing, multipart, objects, reads, unset
-from gateway_s3.names import is_bucket_name
 from gateway_s3.request.operations import OPERATIONS
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
@@ -116,7 +117,7 @@ class App:
             if operation in _ENCRYPTED and response.status < 300:
                 response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
-            if isinstance(body, reads.ObjectBody):
+            if isinstance(body, ObjectBody):
                 streams = True
                 body.on_close = self._ended
         except AlvearyError as error:

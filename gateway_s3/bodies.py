@@ -16,16 +16,16 @@ from common import limits
 from common.http.records import HttpRequest
 from common.limits import MIB
 from common.ports import Buffer, Workers
+from gateway.checksums import Algorithm, new_checksum
+from gateway.ingest import INLINE_BYTES, HashBacklog, Ingest
 from gateway_s3 import errors
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.auth.sigv4 import Payload, Verified
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES, HashBacklog, Ingest
 from gateway_s3.request.checksums import (
-    Algorithm,
     content_md5,
     expected_checksum,
-    new_checksum,
+    header_of,
     parse_checksum,
 )
 
@@ -182,7 +182,7 @@ class IncomingBody:
             algorithm = self._expected.algorithm
             digest = self._expected.digest
             if digest is None:
-                digest = parse_checksum(algorithm, self._trailer[algorithm.header])
+                digest = parse_checksum(algorithm, self._trailer[header_of(algorithm)])
             if self._checksums[algorithm].digest() != digest:
                 raise S3Error(
                     errors.BAD_DIGEST,

@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 
 from common import limits
 from common.client.body_reader import Source
+from gateway.ingest import INLINE_BYTES, Receive
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import Payload
 from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES, Receive
 
 T = TypeVar("T")
 PARSED_PER_BYTE: Final = 6

@@ -6,7 +6,7 @@ Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from common.errors import AlvearyError, Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
@@ -261,10 +261,37 @@ class S3Error(Refused):
         return self.code.status
 
 
-_BY_REASON: Final[Mapping[str, ErrorCode]] = {
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """S3's answer to a reason of ours. ``message`` and the ``facts`` (S3's elements) are templates
+    over the error's fields. Where the error lacks a field, the code's own message is given, and the
+    fact is left out: an error of a coordinator has fewer fields than one of this gateway."""
+
+    code: ErrorCode
+    message: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def error(self, fields: Mapping[str, object]) -> S3Error:
+        """The error to answer with."""
+        facts = {name: _filled(template, fields) for name, template in self.facts.items()}
+        message = None if self.message is None else _filled(self.message, fields)
+        return S3Error(
+            self.code, message, **{name: fact for name, fact in facts.items() if fact is not None}
+        )
+
+
+def _filled(template: str, fields: Mapping[str, object]) -> str | None:
+    try:
+        return template.format_map(fields)
+    except KeyError:
+        return None
+
+
+_BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
     "bad_chunk": INVALID_REQUEST,
     "below_quorum": SERVICE_UNAVAILABLE,
     "body_timeout": REQUEST_TIMEOUT,
+    "body_too_long": _Mapped(INCOMPLETE_BODY, "The body is longer than promised."),
     "body_too_short": INCOMPLETE_BODY,
     "bucket_exists": BUCKET_ALREADY_EXISTS,
     "bucket_not_empty": BUCKET_NOT_EMPTY,
@@ -272,20 +299,51 @@ _BY_REASON: Final[Mapping[str, ErrorCode]] = {
     "client_gone": REQUEST_TIMEOUT,
     "condition_failed": PRECONDITION_FAILED,
     "delete_marker": NO_SUCH_KEY,
+    "etag_differs": _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
     "lease_ended": SERVICE_UNAVAILABLE,
     "no_ring": SERVICE_UNAVAILABLE,
     "no_space": SERVICE_UNAVAILABLE,
     "no_such_access_key": INVALID_ACCESS_KEY_ID,
     "no_such_bucket": NO_SUCH_BUCKET,
     "no_such_object": NO_SUCH_KEY,
-    "no_such_part": INVALID_PART,
+    "no_such_part": _Mapped(INVALID_PART, facts={"PartNumber": "{part}", "ETag": "{etag}"}),
     "no_such_segment": OPERATION_ABORTED,
-    "no_such_upload": NO_SUCH_UPLOAD,
+    "no_such_upload": _Mapped(NO_SUCH_UPLOAD, facts={"UploadId": "{upload_id}"}),
     "no_such_version": NO_SUCH_VERSION,
     "not_owner": ACCESS_DENIED,
+    "object_exists": _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-None-Match"}),
+    "object_too_large": _Mapped(ENTITY_TOO_LARGE, facts={"MaxSizeAllowed": "{most}"}),
+    "part_checksum_differs": _Mapped(
+        BAD_DIGEST,
+        "The {algorithm} you specified for part {part} did not match what we received.",
+    ),
+    "part_checksum_missing": _Mapped(
+        INVALID_REQUEST,
+        "The upload was created using a {algorithm} checksum. The complete request must include "
+        "the checksum for each part. It was missing for part {part} in the request.",
+    ),
+    "part_too_small": _Mapped(
+        ENTITY_TOO_SMALL,
+        facts={
+            "ProposedSize": "{size}",
+            "MinSizeAllowed": "{least}",
+            "PartNumber": "{part}",
+            "ETag": "{etag}",
+        },
+    ),
     "settings_changed": OPERATION_ABORTED,
+    "source_condition_failed": _Mapped(
+        PRECONDITION_FAILED, facts={"Condition": "x-amz-copy-source-If-"}
+    ),
     "too_busy": SLOW_DOWN,
     "too_many_buckets": TOO_MANY_BUCKETS,
+    # S3 has no such limit and no code for it. Not one that clients repeat: it would not help.
+    "too_many_uploads": _Mapped(
+        INVALID_REQUEST,
+        "You have attempted to begin more multipart uploads than allowed. Complete or abort some "
+        "of those in progress.",
+    ),
+    "write_conflict": CONDITIONAL_REQUEST_CONFLICT,
 }
 
 
@@ -293,13 +351,14 @@ def from_error(error: AlvearyError) -> S3Error:
     """The S3 error that a client is told when one of ours ends its request.
 
     What is unavailable or of unknown outcome is a 503, which clients repeat; what is corrupt
-    beyond repair or our own fault is a 500. Facts of our error stay inside.
+    beyond repair or our own fault is a 500. Fields of our error are shown only where the table
+    says so.
     """
     if isinstance(error, S3Error):
         return error
-    code = _BY_REASON.get(error.reason)
-    if code is not None and isinstance(error, Refused | NotFound | Unavailable | OutcomeUnknown):
-        return S3Error(code)
+    mapped = _BY_REASON.get(error.reason)
+    if mapped is not None and isinstance(error, Refused | NotFound | Unavailable | OutcomeUnknown):
+        return S3Error(mapped) if isinstance(mapped, ErrorCode) else mapped.error(error.fields)
     if isinstance(error, Unavailable | OutcomeUnknown):
         return S3Error(SERVICE_UNAVAILABLE)
     if isinstance(error, Corrupt) and error.reason == "data_lost":

@@ -22,15 +22,15 @@ from common.ports import Address, CertificateSource, Disk, World
 from common.rpc.peers import PeerPool
 from common.tasks import CountedLog, go_on
 from common.wire.messages.writing import AccessKey, AccessKeyGet
+from gateway.bucket_cache import BucketCache
+from gateway.names import IdentityNames
+from gateway.tenants import Tenants
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.backend import Backend
-from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.config import GatewayConfig
 from gateway_s3.metrics import GatewayMetrics
-from gateway_s3.names import IdentityNames
 from gateway_s3.presence import Presence
-from gateway_s3.tenants import Tenants
 from gateway_s3.tls import ServerCertificate
 
 CONNECTIONS_PER_PEER: Final = 2

@@ -10,7 +10,8 @@ from email.utils import formatdate
 
 from common.format.objects import Checksum
 from common.http.records import Headers, HttpResponse
-from gateway_s3.request.checksums import Algorithm, Type
+from gateway.checksums import Algorithm
+from gateway_s3.request.checksums import Type, header_of
 from gateway_s3.xml.write import CONTENT_TYPE
 
 
@@ -39,7 +40,7 @@ def checksum_headers(checksum: Checksum | None) -> Headers:
     if checksum is None:
         return []
     return [
-        (Algorithm(checksum.algorithm).header.encode("ascii"), checksum.value.encode("ascii")),
+        (header_of(Algorithm(checksum.algorithm)).encode("ascii"), checksum.value.encode("ascii")),
         (b"x-amz-checksum-type", type_text(checksum.composite).encode("ascii")),
     ]
 

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
-import trio
-
 from common import limits
-from common.errors import NotFound, OutcomeUnknown, Refused
-from common.format.manifest import open_bucket_settings, seal_bucket_settings
-from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket
+from common.errors import NotFound, Refused
 from common.http.records import HttpResponse
-from common.wire.messages.buckets import (
-    FIRST_REVISION,
-    BucketCreate,
-    BucketDelete,
-    Buckets,
-    BucketsList,
-)
+from gateway import buckets
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import xml_response
-from gateway_s3.names import check_bucket_name
 from gateway_s3.request.listing_params import list_buckets_params, make_token
+from gateway_s3.request.names import check_bucket_name
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host
 from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_create_bucket
@@ -43,31 +33,14 @@ async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     constraint = await read_document(backend, call, parse_create_bucket)
     if constraint is not None and constraint not in {backend.region, ""}:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
-    tenant = call.tenant
-    bucket_id = backend.new_bucket()
-    settings = seal_bucket_settings(
-        tenant,
-        bucket_id,
-        call.bucket,
-        FIRST_REVISION,
-        BucketSettings(METADATA_VERSION, backend.now_ms()).pack(),
-        backend.entropy,
-    )
     try:
-        await backend.directory.call(
-            BucketCreate(tenant.tenant_id, bucket_id, call.bucket, settings)
-        )
+        await buckets.create_bucket(backend, call.tenant, call.bucket)
     except Refused as error:
         if error.reason != "bucket_owned":
             raise
         if backend.region != DEFAULT_REGION:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
-        await backend.buckets.record_of(tenant, call.bucket)
-    except OutcomeUnknown:
-        # It may be there by now; that it is, is all that was asked for.
-        await backend.buckets.record_of(tenant, call.bucket)
-    else:
-        backend.buckets.remember(tenant, call.bucket, bucket_id)
+        await backend.buckets.record_of(call.tenant, call.bucket)
     return HttpResponse(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
 
 
@@ -103,15 +76,7 @@ async def head_bucket(backend: Backend, call: Call) -> HttpResponse:
 async def delete_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Remove an empty bucket."""
     await _check_host(backend, call)
-    backend.buckets.forget(call.tenant, call.bucket)
-    try:
-        await backend.directory.call(BucketDelete(call.tenant.tenant_id, call.bucket))
-    except OutcomeUnknown:
-        try:
-            await backend.buckets.record_of(call.tenant, call.bucket)
-        except NotFound:
-            return HttpResponse(204)
-        raise
+    await buckets.delete_bucket(backend, call.tenant, call.bucket)
     return HttpResponse(204)
 
 
@@ -131,28 +96,14 @@ async def list_buckets(backend: Backend, call: Call) -> HttpResponse:
     """List the tenant's buckets."""
     params = list_buckets_params(call.query)
     limit = limits.MAX_BUCKETS_LISTED if params.limit is None else params.limit
-    rows: list[tuple[str, int]] = []
-    after = params.after
-    more = True
-    while more and len(rows) < limit:
-        room = min(limit - len(rows), limits.MAX_LIST_ENTRIES)
-        reply: Buckets = await backend.directory.call(
-            BucketsList(call.tenant.tenant_id, params.prefix[:255], after[:255], room)
-        )
-        for row in reply.buckets:
-            opened = open_bucket_settings(
-                call.tenant, row.bucket_id, row.name, row.revision, row.settings
-            )
-            rows.append((row.name, unpack_bucket(opened).created_ms))
-        await trio.lowlevel.checkpoint()
-        more = reply.truncated and bool(reply.buckets)
-        if reply.buckets:
-            after = reply.buckets[-1].name
+    entries, more = await buckets.list_buckets(
+        backend, call.tenant, prefix=params.prefix, after=params.after, limit=limit
+    )
     document = write.list_buckets(
         call.tenant.tenant_id.hex(),
-        rows,
+        [(entry.name, entry.settings.created_ms) for entry in entries],
         region=backend.region,
         prefix=params.prefix,
-        next_token=make_token(after.encode("utf-8")) if more else None,
+        next_token=make_token(entries[-1].name.encode("utf-8")) if more else None,
     )
     return xml_response(document)

@@ -5,41 +5,43 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
+from common import limits
+from common.errors import NotFound
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
-from gateway_s3 import errors
-from gateway_s3.backend import Backend, Call
-from gateway_s3.commits import NewObject, commit_object
-from gateway_s3.copying import (
-    check_copied_bytes,
+from gateway.checksums import Algorithm, encode
+from gateway.conditions import WriteCondition
+from gateway.copying import (
+    SourceObject,
     digests_of,
     from_source,
     known_checksum,
     known_md5,
     needed_keys,
     shared_pages,
-    source_of,
     stand_in_md5,
 )
-from gateway_s3.errors import S3Error
+from gateway.multipart import MultipartUpload, PartContent, commit_part, part_metadata
+from gateway.objects import FoundObject
+from gateway.spans import Span
+from gateway.writing import NewObject, commit_object
+from gateway_s3 import errors
+from gateway_s3.backend import Backend, Call
+from gateway_s3.errors import S3Error, from_error
 from gateway_s3.handlers.answers import flat, xml_response
-from gateway_s3.lookup import FoundObject
-from gateway_s3.request.checksums import Algorithm, encode, parse_algorithm
-from gateway_s3.request.conditions import WriteCondition, write_condition
-from gateway_s3.request.copy_source import CopySource
+from gateway_s3.handlers.named_upload import find_named_upload
+from gateway_s3.request.checksums import parse_algorithm
+from gateway_s3.request.conditions import read_conditions, write_condition
+from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.headers import content_headers, user_metadata
-from gateway_s3.request.ranges import Span, parse_copy_range
-from gateway_s3.uploads import (
-    MultipartUpload,
-    PartContent,
-    commit_part,
-    find_upload,
-    parse_part_number,
-    part_metadata,
-)
+from gateway_s3.request.multipart_params import parse_part_number
+from gateway_s3.request.ranges import parse_copy_range
 from gateway_s3.xml.write import copied
+
+T = TypeVar("T")
 
 _ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
 """A copy onto itself that gives one of these sets it, even to what it is already."""
@@ -48,7 +50,7 @@ _ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
 async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     """Make an object that shares another's bytes, with its metadata or with new."""
     await backend.buckets.id_of(call.tenant, call.bucket)
-    source = source_of(call)
+    source = _named_source(call)
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
@@ -68,9 +70,10 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         )
 
     async def use(found: FoundObject) -> ObjectMetadata:
-        return await _copy(backend, call, source, found, condition, replace, algorithm)
+        stored = _stored(backend, call, source)
+        return await _copy(backend, call, stored, found, condition, replace, algorithm)
 
-    metadata = await from_source(backend, call, source, use)
+    metadata = await _from_source(backend, call, source, use)
     checksum = metadata.checksum
     document = copied(
         "CopyObjectResult",
@@ -85,19 +88,21 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
 async def _copy(
     backend: Backend,
     call: Call,
-    source: CopySource,
+    source: SourceObject,
     found: FoundObject,
     condition: WriteCondition,
     replace: bool,
     algorithm: Algorithm | None,
 ) -> ObjectMetadata:
     size = found.manifest.size
-    check_copied_bytes(size)
+    _check_copied_bytes(size)
     span = Span(0, size - 1)
     old = found.metadata
     checksum = old.checksum
     if algorithm is not None and (checksum is None or checksum.algorithm != algorithm.value):
-        _, digest = await digests_of(backend, call, source, found, span, algorithm)
+        _, digest = await digests_of(
+            backend, source, found, span, algorithm, backend.metrics.copied_bytes
+        )
         checksum = Checksum(algorithm.value, encode(digest))
     metadata = ObjectMetadata(
         METADATA_VERSION,
@@ -109,7 +114,7 @@ async def _copy(
         old.parts,
         old.part_checksums if checksum == old.checksum else b"",
     )
-    pages = await shared_pages(backend, call, source, found, span)
+    pages = await shared_pages(backend, source, found, span)
     new = NewObject(metadata, size, pages, needed_keys(found, pages))
     await commit_object(backend, call.tenant, call.bucket, call.name, new, condition)
     return metadata
@@ -119,15 +124,15 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     """Make a part of an upload that shares bytes of an object."""
     number = parse_part_number(call.query.get("partNumber"))
     await backend.buckets.id_of(call.tenant, call.bucket)
-    source = source_of(call)
-    upload = await find_upload(backend, call)
+    source = _named_source(call)
+    upload = await find_named_upload(backend, call)
 
     async def use(found: FoundObject) -> PartContent:
-        content = await _part_of(backend, call, source, found, upload)
-        await commit_part(backend, call, upload, number, content)
+        content = await _part_of(backend, call, _stored(backend, call, source), found, upload)
+        await commit_part(backend, upload, number, content)
         return content
 
-    content = await from_source(backend, call, source, use)
+    content = await _from_source(backend, call, source, use)
     document = copied(
         "CopyPartResult",
         content.metadata.md5.hex(),
@@ -139,19 +144,21 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
 
 
 async def _part_of(
-    backend: Backend, call: Call, source: CopySource, found: FoundObject, upload: MultipartUpload
+    backend: Backend, call: Call, source: SourceObject, found: FoundObject, upload: MultipartUpload
 ) -> PartContent:
     header = call.request.header(b"x-amz-copy-source-range")
     size = found.manifest.size
     span = Span(0, size - 1) if header is None else parse_copy_range(header, size)
-    check_copied_bytes(span.length)
+    _check_copied_bytes(span.length)
     algorithm = upload.algorithm
     md5 = known_md5(found, span)
     checksum = known_checksum(found, span, algorithm)
     if checksum is None and upload.is_explicit:
         # The client asked for this checksum of every part: there is no way but to read.
-        md5, checksum = await digests_of(backend, call, source, found, span, algorithm)
-    pages = await shared_pages(backend, call, source, found, span)
+        md5, checksum = await digests_of(
+            backend, source, found, span, algorithm, backend.metrics.copied_bytes
+        )
+    pages = await shared_pages(backend, source, found, span)
     return PartContent(
         part_metadata(
             md5 or stand_in_md5(found, span), backend.now_ms(), algorithm, checksum or b""
@@ -160,3 +167,51 @@ async def _part_of(
         pages,
         needed_keys(found, pages),
     )
+
+
+def _named_source(call: Call) -> CopySource:
+    """The source that a call names. Raises S3Error."""
+    header = call.request.header(b"x-amz-copy-source")
+    assert header is not None, "routed by this header"
+    return parse_copy_source(header)
+
+
+def _stored(backend: Backend, call: Call, source: CopySource) -> SourceObject:
+    return SourceObject(call.tenant, source.bucket, backend.names.encode(source.key))
+
+
+async def _from_source(
+    backend: Backend, call: Call, source: CopySource, use: Callable[[FoundObject], Awaitable[T]]
+) -> T:
+    """Use the source that a call names, under the call's conditions on it.
+
+    Raises:
+        S3Error: there is no such source: the error names it, not the target.
+        AlvearyError: as :func:`gateway.copying.from_source`.
+    """
+    conditions = read_conditions(call.request, b"x-amz-copy-source-")
+    try:
+        return await from_source(backend, _stored(backend, call, source), conditions, use)
+    except NotFound as error:
+        if error.fields.get("of") != "source":
+            raise
+        told = from_error(error)
+        if told.code is errors.NO_SUCH_KEY:
+            raise S3Error(told.code, Key=source.key.decode("utf-8")) from error
+        if told.code is errors.NO_SUCH_BUCKET:
+            raise S3Error(told.code, BucketName=source.bucket) from error
+        raise told from error
+
+
+def _check_copied_bytes(size: int) -> None:
+    """Refuse to copy more at once than S3 does.
+
+    Raises:
+        S3Error: InvalidRequest.
+    """
+    if size > limits.MAX_SINGLE_PUT_BYTES:
+        raise S3Error(
+            errors.INVALID_REQUEST,
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {limits.MAX_SINGLE_PUT_BYTES}",
+        )

@@ -9,23 +9,24 @@ from common.errors import NotFound, Refused
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
 from common.ids import VersionId
-from common.wire.messages.objects import Committed, Condition, Deleted, DeleteItem, ObjectsDelete
-from gateway_s3.backend import Backend, Call
-from gateway_s3.bodies import IncomingBody
-from gateway_s3.commits import (
+from common.wire.messages.objects import Committed, DeleteItem
+from gateway import deletion
+from gateway.checksums import encode
+from gateway.conditions import WriteCondition
+from gateway.writing import (
     NewObject,
     commit_object,
     commit_or_abandon,
     decide,
-    under_condition,
 )
+from gateway_s3.backend import Backend, Call
+from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import NO_SUCH_VERSION, S3Error, from_error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
-from gateway_s3.names import check_key
-from gateway_s3.request.checksums import encode
-from gateway_s3.request.conditions import WriteCondition, write_condition
+from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.request.names import check_key
 from gateway_s3.xml.read import DeleteTarget, parse_delete
 from gateway_s3.xml.write import DeleteFailure, deleted
 
@@ -63,19 +64,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
 async def delete_object(backend: Backend, call: Call) -> HttpResponse:
     """Remove a key; 204 also when there is nothing of that name."""
     condition = write_condition(call.request)
-    tenant = call.tenant
-
-    async def attempt(decided: Condition) -> None:
-        reply: Deleted = await backend.directory.call(
-            ObjectsDelete(
-                tenant.tenant_id, call.bucket, (DeleteItem(call.name, condition=decided),)
-            )
-        )
-        (result,) = reply.results
-        if result.reason:
-            raise Refused(result.reason)
-
-    await under_condition(backend, tenant, call.bucket, call.name, condition, attempt)
+    await deletion.delete_object(backend, call.tenant, call.bucket, call.name, condition)
     return HttpResponse(204)
 
 
@@ -91,12 +80,16 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
             items.append((target, await _delete_item(backend, call, target)))
         except (S3Error, NotFound) as error:
             failures.append(_failure(target, from_error(error)))
+        except Refused as error:
+            if error.reason != "etag_differs":
+                raise
+            failures.append(_failure(target, from_error(error)))
     done: list[tuple[bytes, str | None]] = []
     if items:
-        reply: Deleted = await backend.directory.call(
-            ObjectsDelete(call.tenant.tenant_id, call.bucket, tuple([item for _, item in items]))
+        results = await deletion.delete_objects(
+            backend, call.tenant, call.bucket, [item for _, item in items]
         )
-        for (target, _), result in zip(items, reply.results, strict=True):
+        for (target, _), result in zip(items, results, strict=True):
             if result.reason:
                 failures.append(_failure(target, from_error(Refused(result.reason))))
             else:
@@ -108,7 +101,7 @@ async def _delete_item(backend: Backend, call: Call, target: DeleteTarget) -> De
     """What the coordinator is asked to delete.
 
     Raises:
-        S3Error, NotFound: why this key is not deleted.
+        S3Error, NotFound; Refused ``etag_differs``: why this key is not deleted.
     """
     name = backend.names.encode(check_key(target.key))
     if target.version_id not in {None, "", "null"}:

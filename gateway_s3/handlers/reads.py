@@ -8,11 +8,8 @@ Source: Amazon S3 API Reference, GetObject, HeadObject.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
-
-from prometheus_client import Counter
 
 from common import limits
 from common.errors import NotFound, Unavailable
@@ -24,21 +21,22 @@ from common.format.objects import (
     part_spans,
 )
 from common.http.records import Headers, HttpResponse
-from common.ports import Buffer
+from gateway import objects
+from gateway.checksums import Algorithm, encode
+from gateway.conditions import Decision
+from gateway.objects import FoundObject, find_object
+from gateway.spans import EVERYTHING, Span
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
-from gateway_s3.lookup import FoundObject, find_object
-from gateway_s3.request.checksums import Algorithm, encode
-from gateway_s3.request.conditions import Decision, range_applies, read_conditions
+from gateway_s3.request.conditions import range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
 from gateway_s3.request.numbers import parse_number
-from gateway_s3.request.ranges import Span, parse_range, read_range
+from gateway_s3.request.ranges import content_range, parse_range, read_range
 
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 """Up to here a body that came in one piece is copied and sent as one."""
-_END: Final = (1 << 62) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +88,9 @@ async def _answer(
             span=span,
             version_id=found.record.version_id,
         )
-    chunks = backend.swarm.read(
-        call.tenant, call.bucket, call.name, found.record, found.manifest, span.first, span.last
+    body = objects.read(
+        backend, call.tenant, call.bucket, call.name, found, span, backend.metrics.sent_bytes
     )
-    body = ObjectBody(chunks, backend.metrics.sent_bytes)
     try:
         first = await body.begin()
     except BaseException:
@@ -117,51 +114,6 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
         return refusal
     status, headers = _head(call, found, _wanted(call, found, header, number))
     return HttpResponse(status, headers)
-
-
-class ObjectBody:
-    """An object's bytes as the body of an answer, from their first piece on.
-
-    Args:
-        chunks: from the native client.
-        counter: of bytes taken.
-    """
-
-    def __init__(self, chunks: AsyncIterator[Buffer], counter: Counter) -> None:
-        self._chunks = chunks
-        self._counter = counter
-        self._first: Buffer | None = None
-        self.on_close: Callable[[], None] | None = None
-        """Called once, when the body has been sent or given up."""
-
-    async def begin(self) -> Buffer:
-        """Wait for the first piece; it is given again by the iteration.
-
-        Raises:
-            AlvearyError: the bytes cannot be had.
-        """
-        self._first = await anext(self._chunks)
-        return self._first
-
-    def __aiter__(self) -> ObjectBody:
-        return self
-
-    async def __anext__(self) -> Buffer:
-        chunk, self._first = self._first, None
-        if chunk is None:
-            chunk = await anext(self._chunks)
-        self._counter.inc(len(chunk))
-        return chunk
-
-    async def aclose(self) -> None:
-        """Stop fetching and give everything back."""
-        self._first = None
-        on_close, self.on_close = self.on_close, None
-        if on_close is not None:
-            on_close()
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _part_number(call: Call, range_header: bytes | None) -> int | None:
@@ -188,8 +140,8 @@ def _guess(header: bytes | None) -> Span | None:
     """The bytes that will be wanted, as far as that is known before the size is."""
     asked = read_range(header)
     if asked is None:
-        return Span(0, _END)
-    return None if asked.suffix is not None else asked.of(_END + 1)
+        return EVERYTHING
+    return None if asked.suffix is not None else asked.of(EVERYTHING.length)
 
 
 def _decide(call: Call, found: FoundObject) -> HttpResponse | None:
@@ -255,7 +207,7 @@ def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
         headers += _checksum_headers(metadata, part, size)
     if span is None:
         return 200, headers
-    headers.append((b"content-range", span.content_range(size)))
+    headers.append((b"content-range", content_range(span, size)))
     return 206, headers
 
 

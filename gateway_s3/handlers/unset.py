@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from common.http.records import HttpResponse
+from gateway.objects import find_object
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.handlers.answers import xml_response
-from gateway_s3.lookup import find_object
 from gateway_s3.request.operations import BY_NAME, Scope
 from gateway_s3.xml.read import Tree, parse_configuration
 from gateway_s3.xml.write import access_control, configuration

@@ -1,4 +1,4 @@
-"""Conditional requests: what ``If-Match`` and its kin decide.
+"""Conditions in the headers of requests: ``If-Match`` and its kin.
 
 Source: RFC 9110, section 13 (13.2.2: precedence); Amazon S3 API Reference, GetObject, CopyObject;
 User Guide, "Conditional writes".
@@ -7,77 +7,12 @@ User Guide, "Conditional writes".
 from __future__ import annotations
 
 import calendar
-from dataclasses import dataclass
 from email.utils import parsedate_tz
-from enum import Enum
 
 from common.http.records import HttpRequest
+from gateway.conditions import ReadConditions, WriteCondition
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-
-
-class Decision(Enum):
-    """What becomes of a conditional read."""
-
-    GO_ON = "go on"
-    NOT_MODIFIED = "304"
-    FAILED = "412"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadConditions:
-    """The conditions of a read, or of the source of a copy. Times are Unix seconds."""
-
-    if_match: tuple[str, ...] | None = None
-    if_none_match: tuple[str, ...] | None = None
-    if_modified_since: int | None = None
-    if_unmodified_since: int | None = None
-
-    def decide(self, etag: str, modified_s: int) -> Decision:
-        """What becomes of a GET or HEAD of an object.
-
-        ``if-match`` that holds outweighs ``if-unmodified-since``; ``if-none-match``, held or not,
-        outweighs ``if-modified-since``.
-
-        Args:
-            etag: without quotes.
-            modified_s: when the object was made, in whole seconds (as ``last-modified`` shows it).
-        """
-        if self.if_match is not None:
-            if not _matches(self.if_match, etag):
-                return Decision.FAILED
-        elif self.if_unmodified_since is not None and modified_s > self.if_unmodified_since:
-            return Decision.FAILED
-        if self.if_none_match is not None:
-            if _matches(self.if_none_match, etag):
-                return Decision.NOT_MODIFIED
-        elif self.if_modified_since is not None and modified_s <= self.if_modified_since:
-            return Decision.NOT_MODIFIED
-        return Decision.GO_ON
-
-    def check_source(self, etag: str, modified_s: int) -> None:
-        """Refuse a copy whose source does not fit. As above, but there is no 304 for a copy.
-
-        Raises:
-            S3Error: PreconditionFailed.
-        """
-        if self.decide(etag, modified_s) is not Decision.GO_ON:
-            raise S3Error(errors.PRECONDITION_FAILED, Condition="x-amz-copy-source-If-")
-
-
-@dataclass(frozen=True, slots=True)
-class WriteCondition:
-    """The condition of a write. At most one of the two is set.
-
-    ``absent``: there must be no object of that name. ``etag``: the object there must have it
-    (without quotes; ``*``: there must be one).
-    """
-
-    absent: bool = False
-    etag: str | None = None
-
-    def __bool__(self) -> bool:
-        return self.absent or self.etag is not None
 
 
 def read_conditions(request: HttpRequest, prefix: bytes = b"") -> ReadConditions:
@@ -166,10 +101,6 @@ def _tags(request: HttpRequest, name: bytes, *, strong: bool) -> tuple[str, ...]
             tag = tag[1:-1]
         tags.append(tag)
     return tuple(tags)
-
-
-def _matches(tags: tuple[str, ...], etag: str) -> bool:
-    return any(tag in {"*", etag} for tag in tags)
 
 
 def _date(request: HttpRequest, name: bytes) -> int | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.names import is_bucket_name
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.names import check_key, is_bucket_name
+from gateway_s3.request.names import check_key
 from gateway_s3.request.query import decode_percent
 
 

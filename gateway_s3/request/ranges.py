@@ -9,29 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.spans import Span
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.numbers import parse_number
 
 _SINGLE: Final = re.compile(rb"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
 _COPY: Final = re.compile(rb"bytes=([0-9]+)-([0-9]+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes ``first`` to ``last`` of an object, both included, counted from 0."""
-
-    first: int
-    last: int
-
-    @property
-    def length(self) -> int:
-        """How many bytes."""
-        return self.last - self.first + 1
-
-    def content_range(self, size: int) -> bytes:
-        """The ``content-range`` of an answer with this span of an object of ``size`` bytes."""
-        return b"bytes %d-%d/%d" % (self.first, self.last, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +34,11 @@ class Asked:
         else:
             span = Span(self.first, size - 1 if self.last is None else min(self.last, size - 1))
         return span if span.length > 0 else None
+
+
+def content_range(span: Span, size: int) -> bytes:
+    """The ``content-range`` of an answer with this span of an object of ``size`` bytes."""
+    return b"bytes %d-%d/%d" % (span.first, span.last, size)
 
 
 def read_range(header: bytes | None) -> Asked | None:

@@ -15,8 +15,8 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.names import check_key
 from gateway_s3.request.header_rules import check_headers
+from gateway_s3.request.names import check_key
 from gateway_s3.request.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
 from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query, decode_percent

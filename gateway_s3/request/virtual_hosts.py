@@ -15,9 +15,9 @@ from typing import Final
 
 from common import limits
 from common.http.records import HttpRequest
+from gateway.names import is_bucket_name
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.names import is_bucket_name
 from gateway_s3.request.operations import BY_NAME, Operation, Scope
 from gateway_s3.request.query import Query
 

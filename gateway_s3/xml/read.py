@@ -15,14 +15,15 @@ from typing import Final, NoReturn
 from xml.parsers import expat
 
 from common import limits
+from gateway.assembly import NamedPart
+from gateway.checksums import Algorithm
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.request.checksums import Algorithm
 
 _ELEMENTS_PER_KEY: Final = 8
 _ELEMENTS_PER_PART: Final = 12
 _ELEMENTS_PER_CONFIGURATION: Final = 1000
-_ELEMENT_OF: Final[Mapping[str, Algorithm]] = {each.element: each for each in Algorithm}
+_ELEMENT_OF: Final[Mapping[str, Algorithm]] = {"Checksum" + each.value: each for each in Algorithm}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,6 @@ class DeleteRequest:
 
     targets: tuple[DeleteTarget, ...]
     quiet: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NamedPart:
-    """A part as the client names it to complete an upload. ``etag``: without quotes."""
-
-    number: int
-    etag: str
-    checksums: Mapping[Algorithm, str]
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote_from_bytes
 
+from gateway.checksums import Algorithm
 from gateway_s3.errors import S3Error
-from gateway_s3.request.checksums import Algorithm
 from gateway_s3.request.listing_params import (
     ListObjectsParams,
     ListObjectsV2Params,
@@ -419,7 +419,7 @@ def list_parts(
 
 
 def _checksum(algorithm: Algorithm | None, value: str) -> str:
-    return _tag(algorithm.element, value) if algorithm is not None and value else ""
+    return _tag("Checksum" + algorithm.value, value) if algorithm is not None and value else ""
 
 
 # --- writes ------------------------------------------------------------------------------------

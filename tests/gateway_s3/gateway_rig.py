@@ -30,13 +30,13 @@ from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
 from common.rpc.budget import ByteBudget
 from common.wire import messages as m
+from gateway.bucket_cache import BucketCache
+from gateway.names import IdentityNames
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend
-from gateway_s3.bucket_cache import BucketCache
 from gateway_s3.metrics import GatewayMetrics
-from gateway_s3.names import IdentityNames
 from sim.world import SimNode, SimWorld
 
 SECRET = "secret-of-the-rig"

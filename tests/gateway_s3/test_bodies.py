@@ -11,11 +11,11 @@ import pytest
 from common import limits
 from common.http.records import BytesBody, HttpRequest
 from common.ports import Buffer
+from gateway.checksums import Algorithm
+from gateway.ingest import HashBacklog, Receive
 from gateway_s3.auth.sigv4 import Payload, Verified
 from gateway_s3.bodies import HELD_BYTES, MANY_PIECES, IncomingBody
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import HashBacklog, Receive
-from gateway_s3.request.checksums import Algorithm
 from sim.world import SimWorkers
 
 DATA = bytes(range(256)) * 40

@@ -10,17 +10,13 @@ import pytest
 from awscrt import checksums as crt
 
 from common.http.records import HttpRequest
+from gateway.checksums import Algorithm, combine, composite, encode, new_checksum
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import (
-    Algorithm,
     Expected,
     Type,
-    combine,
-    composite,
     content_md5,
-    encode,
     expected_checksum,
-    new_checksum,
     parse_checksum,
     upload_checksum,
 )

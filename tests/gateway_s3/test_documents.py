@@ -14,9 +14,9 @@ import trio
 from gateway_rig import Rig
 
 from common.limits import MAX_XML_BODY_BYTES, MIB
+from gateway.ingest import INLINE_BYTES
 from gateway_s3.documents import PARSED_PER_BYTE
 from gateway_s3.errors import S3Error
-from gateway_s3.ingest import INLINE_BYTES
 from gateway_s3.xml.read import parse_complete_upload, parse_delete
 
 TEXT = b"0123456"

@@ -11,9 +11,9 @@ from gateway_s3.request.listing_params import (
     list_objects_params,
     list_parts_params,
 )
+from gateway_s3.request.multipart_params import parse_part_number
 from gateway_s3.request.numbers import BEYOND, parse_number
 from gateway_s3.request.query import Query
-from gateway_s3.uploads import parse_part_number
 
 
 @given(st.integers(0, 10**18), st.integers(0, 6000))

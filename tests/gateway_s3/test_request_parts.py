@@ -8,9 +8,9 @@ import pytest
 
 from common.errors import Corrupt, NotFound, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.http.records import HttpRequest
+from gateway.names import IdentityNames, is_bucket_name
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error, from_error
-from gateway_s3.names import IdentityNames, check_bucket_name, check_key, is_bucket_name
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.headers import (
     content_headers,
@@ -27,6 +27,7 @@ from gateway_s3.request.listing_params import (
     make_token,
     read_token,
 )
+from gateway_s3.request.names import check_bucket_name, check_key
 from gateway_s3.request.query import Query
 
 

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from gateway.checksums import Algorithm
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.unset import NO_TAGS
-from gateway_s3.request.checksums import Algorithm
 from gateway_s3.request.listing_params import list_objects_params, list_objects_v2_params
 from gateway_s3.request.query import Query
 from gateway_s3.xml import write

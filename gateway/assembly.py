@@ -1,15 +1,17 @@
-"""What an upload in parts becomes when it is completed: pure, from its parts to one object.
+"""The object that an upload in parts becomes when it is completed. Pure: parts go in.
 
-Source: Amazon S3 API Reference, CompleteMultipartUpload; User Guide, "Checking object integrity".
+Source: docs/object-format.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from common import limits
+from common.errors import NotFound, Refused
 from common.format.manifest import MANIFEST_VERSION, Manifest
 from common.format.objects import (
     METADATA_VERSION,
@@ -19,11 +21,17 @@ from common.format.objects import (
     pack_parts,
     part_spans,
 )
-from gateway_s3 import errors
-from gateway_s3.errors import S3Error
-from gateway_s3.request.checksums import Algorithm, combine, composite, encode
-from gateway_s3.uploads import MultipartUpload, Part
-from gateway_s3.xml.read import NamedPart
+from gateway.checksums import Algorithm, combine, composite, encode
+from gateway.multipart import MultipartUpload, Part
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """A part as the client names it to complete an upload. ``etag``: without quotes."""
+
+    number: int
+    etag: str
+    checksums: Mapping[Algorithm, str]
 
 
 def choose(
@@ -37,7 +45,9 @@ def choose(
         parts: of the upload, by number.
 
     Raises:
-        S3Error: InvalidPart, BadDigest, InvalidRequest, EntityTooSmall, EntityTooLarge.
+        NotFound: ``no_such_part``: not there, or not with this ETag and checksum.
+        Refused: ``part_checksum_differs``, ``part_checksum_missing``, ``part_too_small``,
+            ``object_too_large``.
     """
     chosen: list[Part] = []
     for each in wanted:
@@ -48,15 +58,15 @@ def choose(
         chosen.append(part)
     for part in chosen[:-1]:
         if part.manifest.size < limits.MIN_PART_BYTES:
-            raise S3Error(
-                errors.ENTITY_TOO_SMALL,
-                ProposedSize=part.manifest.size,
-                MinSizeAllowed=limits.MIN_PART_BYTES,
-                PartNumber=part.row.part_number,
-                ETag=part.etag,
+            raise Refused(
+                "part_too_small",
+                size=part.manifest.size,
+                least=limits.MIN_PART_BYTES,
+                part=part.row.part_number,
+                etag=part.etag,
             )
     if sum(part.manifest.size for part in chosen) > limits.MAX_OBJECT_BYTES:
-        raise S3Error(errors.ENTITY_TOO_LARGE, MaxSizeAllowed=limits.MAX_OBJECT_BYTES)
+        raise Refused("object_too_large", most=limits.MAX_OBJECT_BYTES)
     return chosen
 
 
@@ -67,17 +77,12 @@ def _check_checksums(upload: MultipartUpload, named: NamedPart, part: Part) -> N
             if encode(part.metadata.checksum) != value:
                 raise _invalid(named)
         elif upload.is_explicit:
-            raise S3Error(
-                errors.BAD_DIGEST,
-                f"The {algorithm.value.lower()} you specified for part {named.number} did not "
-                "match what we received.",
+            raise Refused(
+                "part_checksum_differs", algorithm=algorithm.value.lower(), part=named.number
             )
     if upload.info.composite and upload.algorithm not in named.checksums:
-        raise S3Error(
-            errors.INVALID_REQUEST,
-            f"The upload was created using a {upload.algorithm.value.lower()} checksum. The "
-            "complete request must include the checksum for each part. It was missing for part "
-            f"{named.number} in the request.",
+        raise Refused(
+            "part_checksum_missing", algorithm=upload.algorithm.value.lower(), part=named.number
         )
 
 
@@ -163,5 +168,5 @@ def assemble(
     return manifest, metadata
 
 
-def _invalid(part: NamedPart) -> S3Error:
-    return S3Error(errors.INVALID_PART, PartNumber=part.number, ETag=part.etag[:128])
+def _invalid(part: NamedPart) -> NotFound:
+    return NotFound("no_such_part", part=part.number, etag=part.etag[:128])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from common import limits
+from common.client.object_client import Written
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
@@ -29,20 +30,12 @@ from common.format.objects import ObjectMetadata, summary_of
 from common.ids import BucketId, VersionId, lease_of
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
-from gateway_s3.backend import Backend, Written
-from gateway_s3.errors import (
-    CONDITIONAL_REQUEST_CONFLICT,
-    NO_SUCH_KEY,
-    PRECONDITION_FAILED,
-    S3Error,
-)
-from gateway_s3.lookup import find_object
-from gateway_s3.request.conditions import WriteCondition
+from gateway.conditions import WriteCondition
+from gateway.object_service import ObjectService
+from gateway.objects import find_object
 
 C = TypeVar("C")
 
-MISSING: Final = frozenset({"no_such_object", "delete_marker"})
-"""Reasons of NotFound that mean: there is no such key."""
 UNCONDITIONAL: Final = WriteCondition()
 
 
@@ -63,28 +56,24 @@ def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
 
 
 async def decide(
-    backend: Backend, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
+    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
 ) -> Condition:
     """Turn what the client asks for into what the coordinator decides.
 
     Raises:
-        S3Error: PreconditionFailed; NoSuchKey: ``If-Match`` on what is not there.
+        Refused: ``etag_differs``.
+        NotFound: no object is there that could have the ETag.
     """
     if wanted.etag is None:
         return Condition(absent=wanted.absent)
-    try:
-        found = await find_object(backend, tenant, bucket, name)
-    except NotFound as error:
-        if error.reason in MISSING:
-            raise S3Error(NO_SUCH_KEY, Key=name.decode("utf-8", "replace")) from error
-        raise
-    if wanted.etag not in {"*", found.metadata.etag}:
-        raise S3Error(PRECONDITION_FAILED, Condition="If-Match")
+    found = await find_object(service, tenant, bucket, name)
+    if not wanted.admits(found.metadata.etag):
+        raise Refused("etag_differs")
     return Condition(version_id=found.record.version_id)
 
 
 async def under_condition(
-    backend: Backend,
+    service: ObjectService,
     tenant: TenantKey,
     bucket: str,
     name: bytes,
@@ -94,23 +83,24 @@ async def under_condition(
     """Run ``attempt`` under the condition, again when another write came between.
 
     Raises:
-        S3Error: PreconditionFailed, NoSuchKey, ConditionalRequestConflict (too many came between).
+        Refused: ``etag_differs``, ``object_exists``; ``write_conflict``: too many came between.
+        NotFound: no object is there that could have the ETag.
         AlvearyError: what ``attempt`` raises.
     """
     for _ in range(limits.MAX_COMMIT_TRIES):
-        condition = await decide(backend, tenant, bucket, name, wanted)
+        condition = await decide(service, tenant, bucket, name, wanted)
         try:
             return await attempt(condition)
         except Refused as error:
             if error.reason != "condition_failed":
                 raise
             if wanted.etag is None:
-                raise S3Error(PRECONDITION_FAILED, Condition="If-None-Match") from error
-    raise S3Error(CONDITIONAL_REQUEST_CONFLICT)
+                raise Refused("object_exists") from error
+    raise Refused("write_conflict")
 
 
 async def commit_object(
-    backend: Backend,
+    service: ObjectService,
     tenant: TenantKey,
     bucket: str,
     name: bytes,
@@ -123,8 +113,9 @@ async def commit_object(
         Its version id, and when it was made.
 
     Raises:
-        S3Error: as :func:`under_condition`.
-        NotFound: ``no_such_bucket``; ``no_such_segment``: look the source of a copy up again.
+        Refused: as :func:`under_condition`.
+        NotFound: likewise; ``no_such_bucket``; ``no_such_segment``: look the source of a copy up
+            again.
         Unavailable, OutcomeUnknown: it may have been committed all the same.
     """
     entries = entries_of(new.pages)
@@ -134,16 +125,16 @@ async def commit_object(
     async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
         async def on(bucket_id: BucketId) -> tuple[VersionId, Committed]:
             # A fresh id for each try: the last one was refused for certain.
-            version_id = backend.new_version()
-            committed: Committed = await backend.directory.call(
+            version_id = service.new_version()
+            committed: Committed = await service.directory.call(
                 ObjectCommit(
                     tenant.tenant_id,
                     bucket,
                     name,
                     version_id,
                     new.size,
-                    seal_manifest(tenant, bucket_id, name, version_id, manifest, backend.entropy),
-                    seal_summary(tenant, bucket_id, name, version_id, summary, backend.entropy),
+                    seal_manifest(tenant, bucket_id, name, version_id, manifest, service.entropy),
+                    seal_summary(tenant, bucket_id, name, version_id, summary, service.entropy),
                     new.pages,
                     new.segments,
                     condition,
@@ -152,13 +143,13 @@ async def commit_object(
             )
             return version_id, committed
 
-        return await in_bucket(backend, tenant, bucket, on)
+        return await in_bucket(service, tenant, bucket, on)
 
-    return await under_condition(backend, tenant, bucket, name, wanted, attempt)
+    return await under_condition(service, tenant, bucket, name, wanted, attempt)
 
 
 async def in_bucket(
-    backend: Backend,
+    service: ObjectService,
     tenant: TenantKey,
     bucket: str,
     attempt: Callable[[BucketId], Awaitable[C]],
@@ -168,20 +159,20 @@ async def in_bucket(
     Raises:
         NotFound: ``no_such_bucket``; and what ``attempt`` raises.
     """
-    bucket_id = await backend.buckets.id_of(tenant, bucket)
+    bucket_id = await service.buckets.id_of(tenant, bucket)
     try:
         result = await attempt(bucket_id)
     except NotFound as error:
-        if error.reason != "no_such_bucket" or not backend.buckets.forget(tenant, bucket):
+        if error.reason != "no_such_bucket" or not service.buckets.forget(tenant, bucket):
             raise
-        bucket_id = await backend.buckets.id_of(tenant, bucket)
+        bucket_id = await service.buckets.id_of(tenant, bucket)
         result = await attempt(bucket_id)
-    backend.buckets.remember(tenant, bucket, bucket_id)
+    service.buckets.remember(tenant, bucket, bucket_id)
     return result
 
 
 async def commit_or_abandon(
-    backend: Backend, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
+    service: ObjectService, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
 ) -> C:
     """Run ``commit``; when it does not end well, have the cells drop what was written.
 
@@ -193,6 +184,6 @@ async def commit_or_abandon(
     except BaseException as error:
         if written.segments:
             if isinstance(error, Refused) and error.reason == "lease_ended":
-                backend.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
-            await backend.swarm.abandon(tenant, written)
+                service.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
+            await service.swarm.abandon(tenant, written)
         raise

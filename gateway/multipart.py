@@ -1,6 +1,6 @@
-"""Uploads in parts, as the gateway sees them: found, opened, filled.
+"""Uploads in parts: begun, found, filled, aborted. How one is completed: ``gateway.completion``.
 
-Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upload".
+Source: docs/architecture.md, "Modules".
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common import limits
+from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import (
     MANIFEST_VERSION,
@@ -15,6 +16,7 @@ from common.format.manifest import (
     open_part,
     open_upload,
     seal_part,
+    seal_upload,
 )
 from common.format.objects import (
     METADATA_VERSION,
@@ -23,36 +25,38 @@ from common.format.objects import (
     unpack_part,
     unpack_upload,
 )
-from common.ids import VERSION_ID_BYTES, BucketId, VersionId
+from common.ids import BucketId, VersionId
 from common.wire.messages.multipart import (
     PartCommit,
     PartRow,
     Parts,
     PartsList,
+    UploadAbort,
+    UploadCreate,
     UploadGet,
     UploadRecord,
 )
 from common.wire.messages.objects import Committed
 from common.wire.messages.writing import NewSegment, Page
-from gateway_s3 import errors
-from gateway_s3.backend import Backend, Call
-from gateway_s3.commits import entries_of
-from gateway_s3.errors import S3Error
-from gateway_s3.request.checksums import Algorithm
-from gateway_s3.request.numbers import parse_number
+from gateway.checksums import Algorithm
+from gateway.object_service import ObjectService
+from gateway.writing import entries_of, in_bucket
 
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in progress."""
+    """An upload in progress. ``name``: as stored."""
 
+    tenant: TenantKey
+    bucket: str
+    name: bytes
     bucket_id: BucketId
     upload_id: VersionId
     info: UploadInfo
 
     @property
     def algorithm(self) -> Algorithm:
-        """The checksum that its parts get: the one asked for, or S3's default."""
+        """The checksum that its parts get: the one asked for, or the default."""
         return Algorithm(self.info.algorithm or Algorithm.CRC64NVME.value)
 
     @property
@@ -86,11 +90,6 @@ class PartContent:
     segments: tuple[NewSegment, ...] = ()
 
 
-def upload_id_text(upload_id: bytes) -> str:
-    """An upload id as clients see it."""
-    return upload_id.hex()
-
-
 def begun_ms(upload_id: VersionId) -> int:
     """When an upload was begun, unix milliseconds: its id begins with the gateway's time.
 
@@ -103,70 +102,54 @@ def begun_ms(upload_id: VersionId) -> int:
     return begun
 
 
-def parse_upload_id(text: str | None) -> VersionId:
-    """The upload id that a client names.
+async def create_upload(
+    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, info: UploadInfo
+) -> VersionId:
+    """Begin an upload.
+
+    Returns:
+        Its id.
 
     Raises:
-        S3Error: NoSuchUpload: none of ours.
+        NotFound: ``no_such_bucket``.
+        Refused: ``too_many_uploads``.
     """
-    try:
-        raw = bytes.fromhex(text or "")
-    except ValueError:
-        raw = b""
-    if len(raw) != VERSION_ID_BYTES or raw.hex() != text:
-        raise S3Error(errors.NO_SUCH_UPLOAD, UploadId=(text or "")[:128])
-    return VersionId(raw)
+    upload_id = service.new_upload()
 
-
-def parse_part_number(text: str | None) -> int:
-    """The part number that a client names.
-
-    Raises:
-        S3Error: InvalidArgument.
-    """
-    digits = text or ""
-    number = parse_number(digits) or 0
-    if not 1 <= number <= limits.MAX_PARTS:
-        raise S3Error(
-            errors.INVALID_ARGUMENT,
-            "Part number must be an integer between 1 and 10000, inclusive",
-            ArgumentName="partNumber",
-            ArgumentValue=digits[:32],
+    async def on(bucket_id: BucketId) -> None:
+        sealed = seal_upload(tenant, bucket_id, name, upload_id, info.pack(), service.entropy)
+        await service.directory.call(
+            UploadCreate(tenant.tenant_id, bucket, name, upload_id, sealed, bucket_id)
         )
-    return number
+
+    await in_bucket(service, tenant, bucket, on)
+    return upload_id
 
 
-async def named_upload(backend: Backend, call: Call) -> VersionId:
-    """The id of the upload that a call names.
-
-    Raises:
-        NotFound: ``no_such_bucket``: that is said first.
-        S3Error: NoSuchUpload: none of ours.
-    """
-    try:
-        return parse_upload_id(call.query.get("uploadId"))
-    except S3Error:
-        await backend.buckets.record_of(call.tenant, call.bucket)
-        raise
-
-
-async def find_upload(backend: Backend, call: Call) -> MultipartUpload:
-    """The upload that a call names, opened.
+async def find_upload(
+    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, upload_id: VersionId
+) -> MultipartUpload:
+    """Look an upload up and open it.
 
     Raises:
-        S3Error, NotFound: there is none of that id for this key.
+        NotFound: ``no_such_bucket``; ``no_such_upload``: there is none of that id for this name.
     """
-    upload_id = await named_upload(backend, call)
-    tenant = call.tenant
-    record: UploadRecord = await backend.buckets.ask(
-        tenant, UploadGet(tenant.tenant_id, call.bucket, call.name, upload_id)
+    record: UploadRecord = await service.buckets.ask(
+        tenant, UploadGet(tenant.tenant_id, bucket, name, upload_id)
     )
-    sealed = open_upload(tenant, record.bucket_id, call.name, upload_id, record.sealed)
-    return MultipartUpload(record.bucket_id, upload_id, unpack_upload(sealed))
+    sealed = open_upload(tenant, record.bucket_id, name, upload_id, record.sealed)
+    return MultipartUpload(tenant, bucket, name, record.bucket_id, upload_id, unpack_upload(sealed))
+
+
+async def abort_upload(
+    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, upload_id: VersionId
+) -> None:
+    """Drop an upload and what it has. Raises NotFound as :func:`find_upload`."""
+    await service.directory.call(UploadAbort(tenant.tenant_id, bucket, name, upload_id))
 
 
 async def list_parts_after(
-    backend: Backend, call: Call, upload: MultipartUpload, after: int, limit: int
+    service: ObjectService, upload: MultipartUpload, after: int, limit: int
 ) -> tuple[list[Part], bool]:
     """Up to ``limit`` (at most MAX_LIST_ENTRIES) parts with numbers above ``after``; fewer when
     one reply cannot carry them.
@@ -174,17 +157,17 @@ async def list_parts_after(
     Returns:
         The parts, opened, by number; and whether there are more.
     """
-    tenant = call.tenant
-    reply: Parts = await backend.buckets.ask(
+    tenant = upload.tenant
+    reply: Parts = await service.buckets.ask(
         tenant,
-        PartsList(tenant.tenant_id, call.bucket, call.name, upload.upload_id, after, limit),
+        PartsList(tenant.tenant_id, upload.bucket, upload.name, upload.upload_id, after, limit),
     )
     parts = []
     for row in reply.parts:
         manifest = open_part(
             tenant,
             upload.bucket_id,
-            call.name,
+            upload.name,
             upload.upload_id,
             row.part_number,
             row.part_id,
@@ -196,8 +179,27 @@ async def list_parts_after(
     return parts, reply.truncated
 
 
+async def list_parts(
+    service: ObjectService, upload: MultipartUpload, after: int, limit: int
+) -> tuple[list[Part], bool]:
+    """Up to ``limit`` parts with numbers above ``after``, in as many calls as it takes.
+
+    Returns:
+        The parts, opened, by number; and whether there are more.
+    """
+    parts: list[Part] = []
+    more = limit > 0
+    while more and len(parts) < limit:
+        room = min(limit - len(parts), limits.MAX_LIST_ENTRIES)
+        found, more = await list_parts_after(service, upload, after, room)
+        parts += found
+        if found:
+            after = found[-1].row.part_number
+    return parts, more
+
+
 async def commit_part(
-    backend: Backend, call: Call, upload: MultipartUpload, number: int, content: PartContent
+    service: ObjectService, upload: MultipartUpload, number: int, content: PartContent
 ) -> Committed:
     """Make (or replace) a part.
 
@@ -205,8 +207,8 @@ async def commit_part(
         NotFound: ``no_such_upload``; ``no_such_segment``: look the source of a copy up again.
         Unavailable, OutcomeUnknown: it may be there all the same.
     """
-    tenant = call.tenant
-    part_id = backend.new_version()
+    tenant = upload.tenant
+    part_id = service.new_version()
     manifest = Manifest(
         MANIFEST_VERSION,
         content.size,
@@ -217,18 +219,18 @@ async def commit_part(
     sealed = seal_part(
         tenant,
         upload.bucket_id,
-        call.name,
+        upload.name,
         upload.upload_id,
         number,
         part_id,
         manifest,
-        backend.entropy,
+        service.entropy,
     )
-    committed: Committed = await backend.directory.call(
+    committed: Committed = await service.directory.call(
         PartCommit(
             tenant.tenant_id,
-            call.bucket,
-            call.name,
+            upload.bucket,
+            upload.name,
             upload.upload_id,
             number,
             part_id,

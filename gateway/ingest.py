@@ -20,8 +20,8 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 import trio
 
 from common import limits
+from common.errors import Refused
 from common.ports import Buffer, Workers
-from gateway_s3.errors import INCOMPLETE_BODY, S3Error
 
 T = TypeVar("T")
 Receive: TypeAlias = Callable[[], Awaitable[Buffer]]
@@ -155,8 +155,8 @@ class Ingest:
         body has ended where it should and every check held.
 
         Raises:
-            S3Error: IncompleteBody: shorter or longer than promised; and what the source or
-                ``check`` raise.
+            Refused: ``body_too_short``, ``body_too_long``; and what the source or ``check``
+                raise.
         """
         if self._ended:
             return b""
@@ -165,7 +165,7 @@ class Ingest:
         if length:
             self._left -= length
             if self._left < 0:
-                raise S3Error(INCOMPLETE_BODY, "The body is longer than promised.")
+                raise Refused("body_too_long")
             for update in self._inline:
                 update(chunk)
             for lane in self._lanes:
@@ -173,9 +173,9 @@ class Ingest:
             if self._left:
                 return chunk
             if len(await self._source()):
-                raise S3Error(INCOMPLETE_BODY, "The body is longer than promised.")
+                raise Refused("body_too_long")
         elif self._left:
-            raise S3Error(INCOMPLETE_BODY)
+            raise Refused("body_too_short")
         for lane in self._lanes:
             await lane.drain()
         self._check()

@@ -11,7 +11,7 @@ import trio
 from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Buffer
-from gateway_s3.ingest import HashBacklog, Ingest
+from gateway.ingest import HashBacklog, Ingest
 from sim.world import SimWorkers
 
 
@@ -104,12 +104,12 @@ async def test_last_bytes_are_held_back_when_a_check_fails(size: int) -> None:
 @pytest.mark.parametrize("size", [0, 10, 200_000])
 async def test_too_short_and_too_long_bodies_are_refused(size: int) -> None:
     got: list[bytes] = []
-    with pytest.raises(Refused, match="IncompleteBody"):
+    with pytest.raises(Refused, match="body_too_long"):
         await ingest(Chunks([bytes(size + 1)]), size).through(collector(size, got))
-    with pytest.raises(Refused, match="IncompleteBody"):
+    with pytest.raises(Refused, match="body_too_long"):
         await ingest(Chunks([bytes(max(size, 1)), b"x"]), size).through(collector(size, got))
     if size:
-        with pytest.raises(Refused, match="IncompleteBody"):
+        with pytest.raises(Refused, match="body_too_short"):
             await ingest(Chunks([bytes(size - 1)]), size).through(collector(size, got))
 
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from common.errors import BadConfig
 from common.ids import TenantId
 from common.ports import Disk
-from gateway_s3.tenants import Tenants, parse_tenant
+from gateway.tenants import Tenants, parse_tenant
 from sim.world import SimWorld
 
 

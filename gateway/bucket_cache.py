@@ -23,7 +23,7 @@ from common.wire.messages.base import Request
 from common.wire.messages.buckets import BucketGet, BucketRecord
 from common.wire.messages.multipart import PartsList, UploadGet
 from common.wire.messages.objects import ObjectGet, ObjectsList
-from gateway_s3.names import is_bucket_name
+from gateway.names import is_bucket_name
 
 BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList
 """Requests about a bucket's content; their replies have a ``bucket_id``."""

@@ -1,19 +1,16 @@
-"""Names: what a bucket may be called, what a key may be, and how names are stored.
+"""Names that a bucket may have, and how the names of objects are stored.
 
-Keys are opaque. ``..``, ``//``, NUL and ``%2F`` mean nothing: a key is never a path, here or on
-any cell, so nothing can be reached through one.
+Buckets are named by S3's rules whatever protocol makes them, so that S3 can serve them all. Keys
+are opaque. ``..``, ``//``, NUL and ``%2F`` mean nothing: a key is never a path, here or on any
+cell, so nothing can be reached through one.
 
-Source: Amazon S3 User Guide, "Bucket naming rules", "Naming Amazon S3 objects".
+Source: Amazon S3 User Guide, "Bucket naming rules".
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final, Protocol
-
-from common import limits
-from gateway_s3 import errors
-from gateway_s3.errors import S3Error
 
 _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _IPV4: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
@@ -32,34 +29,6 @@ def is_bucket_name(name: str) -> bool:
         and not name.startswith(_RESERVED_PREFIXES)
         and not name.endswith(_RESERVED_SUFFIXES)
     )
-
-
-def check_bucket_name(name: str) -> str:
-    """The name, if a bucket may have it.
-
-    Raises:
-        S3Error: InvalidBucketName.
-    """
-    if not is_bucket_name(name):
-        raise S3Error(errors.INVALID_BUCKET_NAME, BucketName=name[:255])
-    return name
-
-
-def check_key(key: bytes) -> bytes:
-    """The key, if an object may have it: 1 to 1,024 bytes of UTF-8.
-
-    Raises:
-        S3Error: KeyTooLongError; InvalidURI: not UTF-8, or empty.
-    """
-    if len(key) > limits.MAX_NAME_BYTES:
-        raise S3Error(errors.KEY_TOO_LONG, Size=len(key), MaxSizeAllowed=limits.MAX_NAME_BYTES)
-    if not key:
-        raise S3Error(errors.INVALID_URI)
-    try:
-        key.decode("utf-8")
-    except UnicodeDecodeError:
-        raise S3Error(errors.INVALID_URI) from None
-    return key
 
 
 class NameCodec(Protocol):

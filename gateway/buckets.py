@@ -1,0 +1,104 @@
+"""Buckets: created, deleted, listed.
+
+Source: docs/crypto.md, "Answers and questions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from common import limits
+from common.crypto.keys import TenantKey
+from common.errors import NotFound, OutcomeUnknown
+from common.format.manifest import open_bucket_settings, seal_bucket_settings
+from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket
+from common.wire.messages.buckets import (
+    FIRST_REVISION,
+    BucketCreate,
+    BucketDelete,
+    Buckets,
+    BucketsList,
+)
+from gateway.object_service import ObjectService
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEntry:
+    """A bucket in a listing."""
+
+    name: str
+    settings: BucketSettings
+
+
+async def create_bucket(service: ObjectService, tenant: TenantKey, name: str) -> None:
+    """Create a bucket of the tenant.
+
+    Raises:
+        Refused: ``bucket_owned``: it is the tenant's already; ``bucket_exists``: another's;
+            ``too_many_buckets``.
+        OutcomeUnknown: never: the bucket is looked up then.
+    """
+    bucket_id = service.new_bucket()
+    settings = seal_bucket_settings(
+        tenant,
+        bucket_id,
+        name,
+        FIRST_REVISION,
+        BucketSettings(METADATA_VERSION, service.now_ms()).pack(),
+        service.entropy,
+    )
+    try:
+        await service.directory.call(BucketCreate(tenant.tenant_id, bucket_id, name, settings))
+    except OutcomeUnknown:
+        # It may be there by now; that it is, is all that was asked for.
+        await service.buckets.record_of(tenant, name)
+    else:
+        service.buckets.remember(tenant, name, bucket_id)
+
+
+async def delete_bucket(service: ObjectService, tenant: TenantKey, name: str) -> None:
+    """Delete an empty bucket.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``bucket_not_empty``.
+        OutcomeUnknown: it was there when it was looked up again.
+    """
+    service.buckets.forget(tenant, name)
+    try:
+        await service.directory.call(BucketDelete(tenant.tenant_id, name))
+    except OutcomeUnknown:
+        try:
+            await service.buckets.record_of(tenant, name)
+        except NotFound:
+            return
+        raise
+
+
+async def list_buckets(
+    service: ObjectService, tenant: TenantKey, *, prefix: str, after: str, limit: int
+) -> tuple[list[BucketEntry], bool]:
+    """Up to ``limit`` of the tenant's buckets whose names begin with ``prefix`` and come after
+    ``after``.
+
+    Returns:
+        The buckets by name; and whether there are more.
+    """
+    entries: list[BucketEntry] = []
+    more = True
+    while more and len(entries) < limit:
+        room = min(limit - len(entries), limits.MAX_LIST_ENTRIES)
+        reply: Buckets = await service.directory.call(
+            BucketsList(tenant.tenant_id, prefix[:255], after[:255], room)
+        )
+        for row in reply.buckets:
+            opened = open_bucket_settings(
+                tenant, row.bucket_id, row.name, row.revision, row.settings
+            )
+            entries.append(BucketEntry(row.name, unpack_bucket(opened)))
+            after = row.name
+        await trio.lowlevel.checkpoint()
+        more = reply.truncated and bool(reply.buckets)
+    return entries, more

@@ -1,0 +1,112 @@
+"""Completing an upload in parts. Completing again, before or after another such request was carried
+out, has the same result.
+
+Source: docs/s3-compatibility.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from common import limits
+from common.crypto.keys import TenantKey
+from common.errors import NotFound, Refused
+from common.format.manifest import Manifest, seal_manifest, seal_summary
+from common.format.objects import ObjectMetadata, summary_of
+from common.ids import VersionId
+from common.wire.messages.multipart import ChosenPart, UploadComplete
+from common.wire.messages.objects import Condition
+from gateway.assembly import NamedPart, assemble, choose, is_made_of
+from gateway.conditions import WriteCondition
+from gateway.multipart import MultipartUpload, Part, find_upload, list_parts
+from gateway.object_service import ObjectService
+from gateway.objects import find_object
+from gateway.writing import under_condition
+
+_UPLOAD_IS_GONE: Final = frozenset({"no_such_upload", "version_exists"})
+_MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {"etag_differs", "object_exists", "write_conflict"}
+"""A completion may have failed for these because another one of this upload was carried out: the
+upload is gone, or the object that the condition is about is the one it made."""
+
+
+async def complete_upload(
+    service: ObjectService,
+    tenant: TenantKey,
+    bucket: str,
+    name: bytes,
+    upload_id: VersionId,
+    wanted: Sequence[NamedPart],
+    condition: WriteCondition,
+    check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
+) -> ObjectMetadata:
+    """Make an object of the parts that the client names.
+
+    Args:
+        name: as stored.
+        wanted: in ascending order.
+        condition: of the write.
+        check: raises what is wrong with the whole, before it is committed.
+
+    Returns:
+        The object's metadata; also when this very upload became an object of these very parts
+        before: a client repeats a request whose answer it did not get, and both may run at once.
+
+    Raises:
+        NotFound: ``no_such_upload``, ``no_such_part``; as a bucket or object may be missing.
+        Refused: as :func:`gateway.assembly.choose` and :func:`gateway.writing.under_condition`.
+        AlvearyError: what ``check`` raises.
+    """
+    try:
+        upload = await find_upload(service, tenant, bucket, name, upload_id)
+        return await _complete(service, upload, wanted, condition, check)
+    except (NotFound, Refused) as error:
+        if error.reason not in _MAY_BE_COMPLETED:
+            raise
+        try:
+            found = await find_object(service, tenant, bucket, name, version_id=upload_id)
+        except NotFound:
+            pass
+        else:
+            if is_made_of(found.metadata, wanted):
+                return found.metadata
+        if error.reason in _UPLOAD_IS_GONE:
+            raise NotFound("no_such_upload", upload_id=upload_id.hex()) from error
+        raise
+
+
+async def _complete(
+    service: ObjectService,
+    upload: MultipartUpload,
+    wanted: Sequence[NamedPart],
+    condition: WriteCondition,
+    check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
+) -> ObjectMetadata:
+    tenant = upload.tenant
+    chosen = choose(upload, wanted, await _all_parts(service, upload))
+    manifest, metadata = assemble(upload, chosen, service.now_ms())
+    check(upload, manifest, metadata)
+    place = (tenant, upload.bucket_id, upload.name, upload.upload_id)
+    request = UploadComplete(
+        tenant.tenant_id,
+        upload.bucket,
+        upload.name,
+        upload.upload_id,
+        tuple([ChosenPart(part.row.part_number, part.row.part_id) for part in chosen]),
+        manifest.size,
+        seal_manifest(*place, manifest, service.entropy),
+        seal_summary(*place, summary_of(metadata, manifest.size).pack(), service.entropy),
+        Condition(),
+    )
+
+    async def attempt(decided: Condition) -> None:
+        await service.directory.call(replace(request, condition=decided))
+
+    await under_condition(service, tenant, upload.bucket, upload.name, condition, attempt)
+    return metadata
+
+
+async def _all_parts(service: ObjectService, upload: MultipartUpload) -> dict[int, Part]:
+    parts, _ = await list_parts(service, upload, 0, limits.MAX_PARTS)
+    return {part.row.part_number: part for part in parts}

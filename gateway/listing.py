@@ -1,0 +1,150 @@
+"""Listings of objects and uploads, in as many calls as a page takes.
+
+A coordinator's reply may be shorter than what was asked for; it is asked on until the page is full
+or there is no more. What a coordinator returns is ordered by the bytes of the stored names.
+
+Source: docs/protocol.md; docs/crypto.md, "Answers and questions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import trio
+
+from common.crypto.keys import TenantKey
+from common.errors import Corrupt
+from common.format.manifest import open_summary
+from common.format.objects import ObjectSummary, unpack_summary
+from common.ids import BucketId, VersionId
+from common.wire.messages.multipart import Uploads, UploadsList
+from common.wire.messages.objects import ListedObject, Listing, ObjectsList
+from gateway.multipart import begun_ms
+from gateway.object_service import ObjectService
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """An object in a listing."""
+
+    key: bytes
+    summary: ObjectSummary
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEntry:
+    """An upload in a listing. ``begun_ms``: unix milliseconds."""
+
+    key: bytes
+    upload_id: VersionId
+    begun_ms: int
+
+
+@dataclass(slots=True)
+class ListingPage(Generic[Row]):
+    """A page of a listing. ``last``: the key or prefix it ends with; ``last_upload``: of a listing
+    of uploads, the id it ends with, or empty."""
+
+    rows: list[Row] = field(default_factory=list)
+    prefixes: list[bytes] = field(default_factory=list)
+    truncated: bool = False
+    last: bytes = b""
+    last_upload: bytes = b""
+
+
+async def list_objects(
+    service: ObjectService,
+    tenant: TenantKey,
+    bucket: str,
+    *,
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    limit: int,
+) -> ListingPage[ObjectEntry]:
+    """Up to ``limit`` keys and prefixes after ``after``; none are asked for with 0.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+    """
+    page: ListingPage[ObjectEntry] = ListingPage(last=after)
+    names = service.names
+    while True:
+        room = limit - len(page.rows) - len(page.prefixes)
+        reply: Listing = await service.buckets.ask(
+            tenant,
+            ObjectsList(
+                tenant.tenant_id,
+                bucket,
+                names.encode(prefix),
+                names.encode(delimiter),
+                names.encode(page.last),
+                room,
+            ),
+        )
+        for row in reply.objects:
+            page.rows.append(_object_row(service, tenant, reply.bucket_id, row))
+        page.prefixes += [names.decode(each) for each in reply.prefixes]
+        page.truncated = reply.truncated and limit > 0
+        page.last = names.decode(reply.last)
+        count = len(reply.objects) + len(reply.prefixes)
+        if not reply.truncated or count >= room or not count:
+            return page
+        await trio.lowlevel.checkpoint()
+
+
+def _object_row(
+    service: ObjectService, tenant: TenantKey, bucket_id: BucketId, row: ListedObject
+) -> ObjectEntry:
+    summary = unpack_summary(open_summary(tenant, bucket_id, row.name, row.version_id, row.summary))
+    if row.size != summary.size:
+        raise Corrupt("size_mismatch", size=row.size)
+    return ObjectEntry(service.names.decode(row.name), summary)
+
+
+async def list_uploads(
+    service: ObjectService,
+    tenant: TenantKey,
+    bucket: str,
+    *,
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    after_upload: bytes,
+    limit: int,
+) -> ListingPage[UploadEntry]:
+    """Up to ``limit`` uploads in progress and prefixes: after the upload ``after_upload`` of the
+    key ``after``, or after all uploads of that key.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Corrupt: ``bad_upload_id``.
+    """
+    page: ListingPage[UploadEntry] = ListingPage(last=after, last_upload=after_upload)
+    names = service.names
+    while True:
+        room = limit - len(page.rows) - len(page.prefixes)
+        reply: Uploads = await service.directory.call(
+            UploadsList(
+                tenant.tenant_id,
+                bucket,
+                names.encode(prefix),
+                names.encode(delimiter),
+                names.encode(page.last),
+                page.last_upload,
+                room,
+            )
+        )
+        page.rows += [
+            UploadEntry(names.decode(row.name), row.upload_id, begun_ms(row.upload_id))
+            for row in reply.uploads
+        ]
+        page.prefixes += [names.decode(each) for each in reply.prefixes]
+        page.truncated = reply.truncated and limit > 0
+        page.last, page.last_upload = names.decode(reply.last), reply.last_upload
+        count = len(reply.uploads) + len(reply.prefixes)
+        if not reply.truncated or count >= room or not count:
+            return page

@@ -1,0 +1,134 @@
+"""Objects, looked up, opened and read: every record under the id of the bucket asked about.
+
+The id comes from the bucket's settings, which are sealed with its name, never from the answer that
+is being opened: an object of another bucket, or of another version than asked for, shows nothing.
+
+Source: docs/crypto.md, "Answers and questions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+
+from common.crypto.keys import TenantKey
+from common.errors import Corrupt
+from common.format.manifest import Manifest, open_manifest
+from common.format.objects import ObjectMetadata, unpack_object
+from common.ids import VersionId
+from common.ports import Buffer
+from common.wire.messages.objects import ObjectGet, ObjectRecord
+from gateway.object_service import ObjectService
+from gateway.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object that was looked up and opened."""
+
+    record: ObjectRecord
+    manifest: Manifest
+    metadata: ObjectMetadata
+
+    @property
+    def modified_s(self) -> int:
+        """When it was made: unix seconds, as ``last-modified`` shows it."""
+        return self.metadata.modified_ms // 1000
+
+
+async def find_object(
+    service: ObjectService,
+    tenant: TenantKey,
+    bucket: str,
+    name: bytes,
+    *,
+    span: Span | None = None,
+    version_id: VersionId | None = None,
+) -> FoundObject:
+    """Look an object up and open its manifest.
+
+    Args:
+        name: as stored.
+        span: also the places of these bytes; they may reach beyond the end.
+        version_id: this version, even if another is current by now.
+
+    Raises:
+        NotFound: no such bucket, object or version.
+        Corrupt: its record is not authentic, or not of this bucket, or of another size.
+    """
+    first, last = (span.first, span.last) if span is not None else (0, 0)
+    record: ObjectRecord = await service.buckets.ask(
+        tenant, ObjectGet(tenant.tenant_id, bucket, name, version_id, span is not None, first, last)
+    )
+    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
+    if record.size != manifest.size:
+        raise Corrupt("size_mismatch", size=record.size)
+    return FoundObject(record, manifest, unpack_object(manifest.metadata))
+
+
+def read(
+    service: ObjectService,
+    tenant: TenantKey,
+    bucket: str,
+    name: bytes,
+    found: FoundObject,
+    span: Span,
+    counter: Counter,
+) -> ObjectBody:
+    """Read bytes of an object.
+
+    Args:
+        found: looked up with the places of this span.
+        counter: of bytes taken.
+    """
+    chunks = service.swarm.read(
+        tenant, bucket, name, found.record, found.manifest, span.first, span.last
+    )
+    return ObjectBody(chunks, counter)
+
+
+class ObjectBody:
+    """An object's bytes as the body of an answer, from their first piece on.
+
+    Args:
+        chunks: from the native client.
+        counter: of bytes taken.
+    """
+
+    def __init__(self, chunks: AsyncIterator[Buffer], counter: Counter) -> None:
+        self._chunks = chunks
+        self._counter = counter
+        self._first: Buffer | None = None
+        self.on_close: Callable[[], None] | None = None
+        """Called once, when the body has been sent or given up."""
+
+    async def begin(self) -> Buffer:
+        """Wait for the first piece; it is given again by the iteration.
+
+        Raises:
+            AlvearyError: the bytes cannot be had.
+        """
+        self._first = await anext(self._chunks)
+        return self._first
+
+    def __aiter__(self) -> ObjectBody:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        chunk, self._first = self._first, None
+        if chunk is None:
+            chunk = await anext(self._chunks)
+        self._counter.inc(len(chunk))
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop fetching and give everything back."""
+        self._first = None
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,23 @@
+"""Spans: runs of an object's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes ``first`` to ``last`` of an object, both included, counted from 0."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes."""
+        return self.last - self.first + 1
+
+
+EVERYTHING: Final = Span(0, (1 << 62) - 1)
+"""The whole of an object whose size is not yet known."""
