@@ -1,6 +1,6 @@
 """Uploads in parts: begun, found, filled, aborted. How one is completed: ``gateway.completion``.
 
-Source: docs/architecture.md, "Modules".
+Source: docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations

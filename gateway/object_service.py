@@ -1,6 +1,6 @@
 """The object service of a gateway: what every use case, of whatever protocol, works with.
 
-Source: docs/architecture.md, "Modules".
+Source: docs/architecture.md, "Where things are".
 """
 
 from __future__ import annotations
