@@ -20,6 +20,7 @@ from coordinator.policy.history import Standing
 from coordinator.readers import Readers
 from coordinator.store import leases, order_time, purge, rings
 from coordinator.store.history import StoreHistory
+from coordinator.store.leadership import BEAT_S, Leadership
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.purge import Grace, Purged
@@ -37,6 +38,7 @@ class CoordinatorRounds:
     """The coordinator's own work.
 
     Args:
+        leadership: of what one process does for all that share the store.
         queues: told when there is something to work off.
         delete_grace_s: how long dropped versions can be read on.
     """
@@ -44,6 +46,7 @@ class CoordinatorRounds:
     def __init__(
         self,
         store: Store,
+        leadership: Leadership,
         membership: Membership,
         lease_book: LeaseBook,
         history: StoreHistory,
@@ -57,6 +60,7 @@ class CoordinatorRounds:
         delete_grace_s: float,
     ) -> None:
         self._store = store
+        self._leadership = leadership
         self._membership = membership
         self._leases = lease_book
         self._history = history
@@ -73,6 +77,8 @@ class CoordinatorRounds:
         """Everything, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, "refresh", self.refresh, REFRESH_S)
+            if self._leadership.is_shared:
+                nursery.start_soon(self._repeat, "leadership", self._leadership.keep, BEAT_S)
             nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
             nursery.start_soon(self._repeat, "renewals", self.save_renewals, RENEWALS_S)
             nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)
@@ -88,7 +94,7 @@ class CoordinatorRounds:
                 await work()
                 failed = ""
             except AlvearyError as error:
-                if str(error) != failed:
+                if str(error) != failed and error.reason != "not_leader":
                     self._log.error(f"{name}_failed", error=str(error))
                 failed = str(error)
             except Exception as error:
@@ -105,11 +111,11 @@ class CoordinatorRounds:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
         those that can be written to have changed."""
         members = self._membership
-        if not members.change_unseen:
+        if not (members.change_unseen and self._leadership.leads):
             with trio.move_on_at(members.next_refresh(trio.current_time())):
                 await members.changed.wait()
         members.refresh(trio.current_time())
-        if members.change_unseen:
+        if members.change_unseen and self._leadership.leads:
             await self._plan()
 
     async def _plan(self) -> None:
@@ -122,7 +128,7 @@ class CoordinatorRounds:
         now_ms = int(self._clock.now() * 1000)
         redundancy = self._membership.redundancy
         try:
-            await self._store.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+            await self._leadership.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
         except Exception:
             self._membership.change_not_seen()
             raise
@@ -134,18 +140,30 @@ class CoordinatorRounds:
 
     async def end_leases(self) -> None:
         """Wait until leases of gateways that are gone may end, and end them durably."""
+        await self._leadership.wait()
         await self._history.wait_may_destroy()
-        await trio.sleep_until(self._leases.next_end(trio.current_time()))
+        until = self._leases.next_end(trio.current_time())
+        if self._leadership.is_shared:
+            until = min(until, await self._observe_leases())
+        await trio.sleep_until(until)
         if not self._history.may_destroy(trio.current_time()):
             return
         expired = self._leases.take_expired(trio.current_time())
         if expired:
             silent = self._leases.silent(expired)
-            renewed = await self._store.transact(lambda sql: leases.end_silent(sql, silent))
+            renewed = await self._leadership.transact(lambda sql: leases.end_silent(sql, silent))
             self._leases.renewed_elsewhere(renewed, trio.current_time())
             self._leases.ended(expired)
             if len(expired) > len(renewed):
                 self._log.info("leases_ended", leases=len(expired) - len(renewed))
+
+    async def _observe_leases(self) -> float:
+        """Take in what other processes did to leases; returns when to look again."""
+        known = self._leases.numbers()
+        living = await self._store.read(leases.alive)
+        now = trio.current_time()
+        self._leases.observe(living, known, now)
+        return now + self._leases.ttl_s * leases.SAVED_EVERY
 
     async def end_all_leases(self) -> None:
         """End every lease durably; gateways that live open others."""
@@ -175,6 +193,7 @@ class CoordinatorRounds:
     async def purge(self) -> None:
         """Wait until something was dropped or a grace is over; work off what is due, a bounded
         transaction at a time."""
+        await self._leadership.wait()
         await self._history.wait_may_destroy()
         await self._queues.dropped.wait(
             min(self._dropped.next_end, trio.current_time() + LOOK_AGAIN_S)
@@ -191,11 +210,11 @@ class CoordinatorRounds:
                 await trio.lowlevel.checkpoint()
         forgotten = self._abandoned.due(now, last_abandoned)
         if forgotten and last_abandoned:
-            await self._store.transact(lambda sql: purge.forget_abandoned(sql, forgotten))
+            await self._leadership.transact(lambda sql: purge.forget_abandoned(sql, forgotten))
 
     async def _purge_some(self, due: int) -> Purged:
         held = self._readers.held()
-        purged = await self._store.transact(lambda sql: purge.purge(sql, due, held))
+        purged = await self._leadership.transact(lambda sql: purge.purge(sql, due, held))
         if purged.segments:
             self._queues.deletes.tell()
         return purged

@@ -78,8 +78,9 @@ from coordinator.secrets import (
     write_operator_file,
 )
 from coordinator.session import Caller, Handler, Session
-from coordinator.store import cells, history, leases, order_time, rings
+from coordinator.store import cells, dialect, history, leases, order_time, rings
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
+from coordinator.store.leadership import Leadership
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
@@ -349,6 +350,7 @@ async def _serve(
     )
     rounds = CoordinatorRounds(
         store,
+        Leadership(store, past.run_id, world.log, is_shared=dialect.IS_SHARED),
         membership,
         book,
         past,

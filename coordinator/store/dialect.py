@@ -18,6 +18,11 @@ BY_KEY: Final = "WITHOUT ROWID"
 """At the end of a table that is laid out by its primary key; nothing where there is no such."""
 NUMBERED: Final = "INTEGER PRIMARY KEY AUTOINCREMENT"
 """The type of a primary key that the engine draws where none is given, and never draws twice."""
+IS_SHARED: Final = False
+"""Whether several processes may have one store open: not a file in a directory that one holds."""
+UNCHANGED: Final = ""
+"""At the end of a SELECT: what it finds stays until the transaction ends (``FOR SHARE``). Nothing
+where one transaction at a time writes."""
 THEN_JOIN: Final = "CROSS JOIN"
 """A join that is carried out in the written order; plain ``JOIN`` where it need not be forced."""
 

@@ -168,7 +168,7 @@ class LeaseBook:
     """
 
     def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._living: dict[int, _Life] = {}
         self._of_owner: Counter[PeerId] = Counter()
         self._of_tenant: Counter[int] = Counter()
@@ -283,7 +283,7 @@ class LeaseBook:
         life = self._living[lease]
         life.renewed_at = now
         self._unsaved.add(lease)
-        self._save_at(life.saved_at + self._ttl_s * SAVED_EVERY)
+        self._save_at(life.saved_at + self.ttl_s * SAVED_EVERY)
 
     def _save_at(self, at: float) -> None:
         if at < self._next_save:
@@ -305,7 +305,7 @@ class LeaseBook:
         due = sorted(
             each
             for each in self._unsaved
-            if self._living[each].saved_at + self._ttl_s * SAVED_EVERY <= now
+            if self._living[each].saved_at + self.ttl_s * SAVED_EVERY <= now
         )
         taken = due[: limits.MAX_RENEWALS_PER_TRANSACTION]
         self._unsaved.difference_update(taken)
@@ -314,7 +314,7 @@ class LeaseBook:
 
     def _plan_save(self) -> None:
         saved_at = min((self._living[each].saved_at for each in self._unsaved), default=math.inf)
-        self._next_save = saved_at + self._ttl_s * SAVED_EVERY
+        self._next_save = saved_at + self.ttl_s * SAVED_EVERY
 
     def saved(self, taken: Iterable[int], renewals: Mapping[int, int], now: float) -> None:
         """Take in what :func:`renew` said of the leases that were taken at ``now``: another process
@@ -343,7 +343,7 @@ class LeaseBook:
         if self._ending:
             return now
         renewed = (life.renewed_at for life in self._living.values())
-        return min(renewed, default=now) + self._ttl_s
+        return min(renewed, default=now) + self.ttl_s
 
     def take_expired(self, now: float) -> list[int]:
         """Take out the leases that are over: they can be renewed no more.
@@ -354,7 +354,7 @@ class LeaseBook:
         self._take(
             number
             for number, life in tuple(self._living.items())
-            if now - life.renewed_at > self._ttl_s
+            if now - life.renewed_at > self.ttl_s
         )
         return sorted(self._ending)
 

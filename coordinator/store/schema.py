@@ -30,6 +30,10 @@ _VERSION_1: Final = (
     f"""CREATE TABLE told_positions (
         run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
         accepted INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
+    # One row: who plans rings, ends leases and works off what was dropped. beats: signs of life.
+    "CREATE TABLE leadership ("
+    "epoch INTEGER NOT NULL, beats INTEGER NOT NULL, run_id TEXT NOT NULL)",
+    "INSERT INTO leadership VALUES (0, 0, '')",
     # --- who --------------------------------------------------------------------------------
     f"""CREATE TABLE tenants (
         tenant {NUMBERED}, tenant_id BLOB NOT NULL UNIQUE,
