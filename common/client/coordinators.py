@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -19,7 +20,8 @@ from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
 from common.ports import Address, Log
-from common.rpc.peers import PeerConnection, PeerPool
+from common.rpc.peer_connection import PeerConnection
+from common.rpc.peers import PeerPool
 from common.rpc.protocol.positions import Known
 from common.wire.control import tenant_message
 from common.wire.messages.base import Idempotency, Request, TenantRequest, TenantScope
@@ -40,8 +42,6 @@ ELSEWHERE_REASONS: Final = frozenset(
     {"wrong_server_key", "wrong_answer", "bad_grant", "segment_id_repeated"}
 )
 """Violations of one coordinator that say nothing of the others."""
-
-_OPENED: Final = "tenants_opened"
 
 
 class Directory:
@@ -66,6 +66,8 @@ class Directory:
         self._coordinators = list(coordinators)
         self._tenants = tenants
         self._log = log
+        self._opened: WeakKeyDictionary[PeerConnection, set[TenantId]] = WeakKeyDictionary()
+        """The tenants that each connection is open for."""
         self._unanswered_until = 0.0
         self._current = 0
         self._known = Known()
@@ -185,7 +187,7 @@ class Directory:
         except Refused as error:
             if error.reason != TENANT_NOT_OPEN:
                 raise
-            connection.state.pop(_OPENED, None)
+            self._opened.pop(connection, None)
             await self._open_all(connection)
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         assert isinstance(reply, request.reply)
@@ -210,7 +212,7 @@ class Directory:
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
         """Make the connection act for the tenant, once."""
-        opened = cast(set[TenantId], connection.state.setdefault(_OPENED, set()))
+        opened = self._opened.setdefault(connection, set())
         if tenant_id in opened:
             return
         tenant = self._tenants.get(tenant_id)
@@ -224,7 +226,7 @@ class Directory:
     async def _open_all(self, connection: PeerConnection) -> None:
         """Make the connection act for every tenant whose key is at hand: whose an access key is
         shows only in the answer."""
-        if len(connection.state.get(_OPENED, ())) == len(self._tenants):
+        if len(self._opened.get(connection, ())) == len(self._tenants):
             return
         for each in tuple(self._tenants):
             try:

@@ -24,7 +24,8 @@ from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, Corrupt, NotFound, PeerViolation, Refused, Unavailable
 from common.ids import DIGEST_BYTES, PeerId
 from common.ports import Address, Workers
-from common.rpc.peers import Answer, PeerPool
+from common.rpc.peer_connection import OnAnswer
+from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint, Reply
 from common.wire.messages.cell import ShardRead, ShardUnits
 from common.wire.messages.writing import SegmentPlace
@@ -170,7 +171,7 @@ class ShardFetcher:
         if len(good) < self.geometry.k:
             raise Unavailable("too_few_shards", good=len(good), needed=self.geometry.k)
 
-    def ask(self, slot: int, first: int, count: int, answer: Answer) -> Callable[[], None]:
+    def ask(self, slot: int, first: int, count: int, answer: OnAnswer) -> Callable[[], None]:
         """Ask one slot; see :meth:`common.rpc.peers.PeerPool.begin`."""
         geometry = self.geometry
         want_leaves = geometry.stripes > 1 and slot not in self._digests

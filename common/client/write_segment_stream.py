@@ -19,7 +19,7 @@ from common.crypto.digest import shard_root
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe
 from common.errors import AlvearyError, Refused
-from common.rpc.peers import PeerConnection
+from common.rpc.peer_connection import PeerConnection
 from common.wire.messages.cell import ShardAbort, ShardAppend, ShardFinish, ShardOpen
 from common.wire.messages.writing import NewSegment
 

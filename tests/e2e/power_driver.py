@@ -26,7 +26,8 @@ from common.ids import PeerId
 from common.limits import MAX_STRIPES_PER_SEGMENT
 from common.ports import Address
 from common.rpc.caller import Answer, Caller
-from common.rpc.peers import PeerConnection, PeerPool
+from common.rpc.peer_connection import PeerConnection
+from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.system.clock import system_chance, system_entropy
 from common.system.log import LineLog

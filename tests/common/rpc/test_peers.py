@@ -30,7 +30,8 @@ from common.limits import (
 )
 from common.ports import Address, Buffer, Listener
 from common.rpc.caller import Caller, Handler
-from common.rpc.peers import PeerConnection, PeerPool
+from common.rpc.peer_connection import PeerConnection
+from common.rpc.peers import PeerPool
 from common.rpc.protocol.pool_policy import GATHER_CALLS
 from common.rpc.server import PeerServer
 from common.wire.frame import FrameKind, encode_frame
@@ -52,9 +53,7 @@ class Bench:
         self.near = self.swarm.node("near")
         self.far = self.swarm.node("far")
         pool_options = {
-            name: options.pop(name)
-            for name in ("greeting", "connections_per_peer")
-            if name in options
+            name: options.pop(name) for name in ("connections_per_peer",) if name in options
         }
         pool_options.setdefault("connections_per_peer", 1)
         self.server = PeerServer(
@@ -496,33 +495,6 @@ async def test_another_key_at_the_address_is_a_violation(
         for _ in range(2):
             with pytest.raises(PeerViolation, match="wrong_server_key"):
                 await it.pool.call(it.address, CALLER.peer_id, Ping())
-
-
-async def test_the_greeting_comes_first_and_its_error_goes_to_the_callers(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    order: list[str] = []
-
-    async def append(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
-        order.append("call")
-        return Done()
-
-    async def facts(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
-        order.append("greeting")
-        if len(order) == 1:
-            raise Refused("not_yet")
-        return ShardUnits(1, 1)
-
-    async def greet(connection: PeerConnection) -> None:
-        await connection.call(ShardRead(b"", 0, 1, False))
-
-    async with bench({ShardAppend: append, ShardRead: facts}, greeting=greet) as it:
-        with pytest.raises(Refused, match="not_yet"):
-            await it.call(ping_like())
-        await trio.sleep(6)
-        await it.call(ping_like())
-        assert order == ["greeting", "greeting", "call"]
-        assert it.server.connections == 1
 
 
 async def test_an_idle_connection_is_closed_by_the_caller(

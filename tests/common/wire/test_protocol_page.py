@@ -128,6 +128,7 @@ GIVERS: Mapping[str, tuple[str, ...]] = {
     "either side, of frames and records": ("common/rpc/protocol", "common/wire"),
     "the caller's own end, and any answerer": (
         "common/rpc/peers.py",
+        "common/rpc/peer_connection.py",
         "common/rpc/answering.py",
         "common/rpc/receiving.py",
         "common/rpc/server.py",
