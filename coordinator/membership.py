@@ -17,8 +17,9 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId, SegmentId
 from common.ports import Chance
 from common.wire.messages.base import CellFacts, Endpoint
+from coordinator.policy.health import CellEvent, CellState, count_needing
 from coordinator.policy.placement import CellView, Chooser, Redundancy, RingPlan, plan_rings
-from coordinator.store.cells import Cell, CellState
+from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
 
 RINGS_WEIGHED_PER_S: Final = 5_000
@@ -99,7 +100,7 @@ class Membership:
         cell = self._by_id.get(peer_id)
         if cell is None:
             raise Refused("not_a_cell")
-        if cell.removed:
+        if cell.is_removed:
             raise Refused("cell_removed")
         return cell
 
@@ -125,7 +126,7 @@ class Membership:
     def is_member(self, peer_id: PeerId) -> bool:
         """Whether the key is that of a cell which was not removed."""
         cell = self._by_id.get(peer_id)
-        return cell is not None and not cell.removed
+        return cell is not None and not cell.is_removed
 
     def order_key(self, cell: int) -> bytes:
         """The key under which orders for this cell are made."""
@@ -133,7 +134,7 @@ class Membership:
 
     def issue(self, cell: int, order: Order) -> bytes:
         """Return the order for a cell; an empty one for a removed cell, which is asked nothing."""
-        if self.cells[cell].removed:
+        if self.cells[cell].is_removed:
             return b""
         return issue(self._order_keys[cell], order)
 
@@ -165,27 +166,24 @@ class Membership:
             Refused: ``cell_is_needed``, with ``rings``: so many of its rings would have fewer than
                 k readable cells left, which they have now.
         """
-        readable = {
-            number
-            for number, each in self.cells.items()
-            if self.state(each, now) in (CellState.ALIVE, CellState.READ_ONLY)
-        }
-        needing = 0
-        for ring in self.rings.values():
-            if cell.cell in ring.cells and cell.cell in readable:
-                left = sum(each in readable for each in ring.cells) - 1
-                needing += left < ring.redundancy.k
+        rings = ((ring.cells, ring.redundancy.k) for ring in self.rings.values())
+        needing = count_needing(cell.cell, rings, self.states(now))
         if needing:
             raise Refused("cell_is_needed", rings=needing)
 
     def removed(self, cell: Cell, now: float) -> None:
         """Take in that a cell was removed, durably."""
-        cell.removed = True
+        cell.sees(CellEvent.REMOVED)
         self.refresh(now)
 
     def state(self, cell: Cell, now: float) -> CellState:
         """What a cell is good for now."""
         return cell.state(now, self.timeout_s)
+
+    def states(self, now: float) -> dict[int, CellState]:
+        """What each cell is good for now, by its number."""
+        timeout_s = self.timeout_s
+        return {number: cell.state(now, timeout_s) for number, cell in self.cells.items()}
 
     def endpoint(self, cell: int) -> Endpoint:
         """Where a cell was last."""
@@ -198,17 +196,15 @@ class Membership:
         Returns:
             Whether the store should know it now: the cell is new, or has moved.
         """
-        moved = not cell.known or (cell.address_host, cell.address_port) != (host, port)
+        is_new = cell.last_state is CellState.NEW
+        moved = is_new or (cell.address_host, cell.address_port) != (host, port)
         if facts != cell.facts:
             self._is_unweighed = True
             if now >= self._next_weighing():
                 self.changed.set()
         before = self.state(cell, now)
         cell.address_host, cell.address_port = host, port
-        cell.take_facts(facts)
-        cell.heard_at = now
-        cell.known = cell.heard = True
-        cell.suspect = False
+        cell.hears(facts, now)
         if self.state(cell, now) is not before:
             self.changed.set()
         return moved
@@ -218,7 +214,7 @@ class Membership:
 
         Where many break at once and a look at all cells takes its time, one look does for many.
         """
-        cell.suspect = True
+        cell.sees(CellEvent.CONNECTION_BROKE)
         rest_s = len(self.cells) / CELLS_LOOKED_AT_PER_S
         if rest_s < CHEAP_LOOK_S or now - self._looked_at >= rest_s:
             self.refresh(now)

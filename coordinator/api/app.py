@@ -318,7 +318,7 @@ class Api:
     async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
         cell = self._membership.find(names["cell_id"])
         now = trio.current_time()
-        if not cell.removed:
+        if not cell.is_removed:
             if not body.get("even_if_needed", False):
                 self._membership.check_removal(cell, now)
             now_ms = self._now_ms()

@@ -6,9 +6,9 @@ Source: docs/operations.md, "Metrics and health".
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -18,18 +18,15 @@ from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
+from coordinator.policy.health import CellState, classify, judge_ring
 from coordinator.policy.history import Standing
 from coordinator.store import schema
-from coordinator.store.cells import Cell, CellState
+from coordinator.store.cells import Cell
 from coordinator.store.counts import count
 from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
 from coordinator.store.rings import Ring
 from coordinator.store_health import WatchedStore
-
-READABLE: Final = frozenset(
-    {CellState.ALIVE, CellState.READ_ONLY, CellState.FULL, CellState.UNHEARD}
-)
 
 
 def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
@@ -84,26 +81,23 @@ class Status:
             return "store_behind"
         return "" if self._membership.can_be_written else "no_ring"
 
-    def _shards(self, state: CellState, now: float) -> int:
+    def _shards(self, state: CellState, states: Mapping[int, CellState]) -> int:
         """Shards on the cells of one state, as they last said."""
-        return sum(
-            cell.facts.shards
-            for cell in self._membership.cells.values()
-            if self._membership.state(cell, now) is state
-        )
+        cells = self._membership.cells
+        return sum(cells[number].facts.shards for number, own in states.items() if own is state)
 
     def _lost_shards(self) -> int:
         return sum(cell.facts.lost_shards for cell in self._membership.cells.values())
 
-    def _cell(self, cell: Cell, now: float) -> dict[str, Any]:
+    def _cell(self, cell: Cell, state: CellState, now: float) -> dict[str, Any]:
         facts = cell.facts
-        address = Address(cell.address_host, cell.address_port) if cell.known else ""
+        address = Address(cell.address_host, cell.address_port) if cell.address_port else ""
         return {
             "cell_id": cell.cell_id.hex(),
             "address": str(address),
             "site": cell.site,
             "host": cell.host,
-            "state": self._membership.state(cell, now).value,
+            "state": state.value,
             "capacity_bytes": facts.capacity_bytes,
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
@@ -118,33 +112,28 @@ class Status:
 
     def _clocks(self) -> dict[str, Any]:
         """How far clocks of cells differ from this machine's."""
-        known = [cell for cell in self._membership.cells.values() if not cell.removed]
+        known = [cell for cell in self._membership.cells.values() if not cell.is_removed]
         return {
             "cells_off": sum(cell.clock_is_off for cell in known),
             "most_ahead_s": round(max((c.clock_ahead_s for c in known), default=0.0), 1),
             "most_behind_s": round(-min((c.clock_ahead_s for c in known), default=0.0), 1),
         }
 
-    def ring_state(self, ring: Ring, now: float) -> str:
-        """``whole``: all cells are there; ``degraded``: written and read, but not at full
-        strength; ``readable``: read, not written; ``lost``: neither, until cells come back;
-        with ``closed`` before it where no new segment is placed on it."""
-        states = [self._membership.state(self._membership.cells[cell], now) for cell in ring.cells]
-        writable = sum(state is CellState.ALIVE for state in states)
-        readable = sum(state in READABLE for state in states)
-        if writable == len(states):
-            state = "whole"
-        elif writable >= ring.redundancy.quorum:
-            state = "degraded"
-        else:
-            state = "readable" if readable >= ring.redundancy.k else "lost"
-        return state if ring.open else f"closed, {state}"
+    def _ring_state(self, ring: Ring, states: Mapping[int, CellState]) -> str:
+        """The verdict on a ring, with ``closed`` before it where no new segment is placed on it."""
+        redundancy = ring.redundancy
+        slots = classify([states[cell] for cell in ring.cells])
+        verdict = judge_ring(slots, k=redundancy.k, quorum=redundancy.quorum).value
+        return verdict if ring.open else f"closed, {verdict}"
 
     async def tell(self) -> dict[str, Any]:
         """Everything, JSON-like."""
         counts = await self._store.read(count)
         now = trio.current_time()
-        cells = [self._cell(cell, now) for cell in self._membership.cells.values()]
+        states = self._membership.states(now)
+        cells = [
+            self._cell(cell, states[number], now) for number, cell in self._membership.cells.items()
+        ]
         return {
             "swarm": self._name,
             "store": self._history.tell(),
@@ -157,7 +146,7 @@ class Status:
                     "n": ring.redundancy.n,
                     "quorum": ring.redundancy.quorum,
                     "cells": [self._membership.cells[cell].cell_id.hex() for cell in ring.cells],
-                    "state": self.ring_state(ring, now),
+                    "state": self._ring_state(ring, states),
                 }
                 for ring in islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN)
             ],
@@ -179,7 +168,7 @@ class Status:
                 "segments_at_risk": counts.segments_at_risk,
                 "segments_lost": counts.segments_lost,
                 "suspect_shards": counts.suspect_shards,
-                "silent_shards": self._shards(CellState.SILENT, now),
+                "silent_shards": self._shards(CellState.SILENT, states),
                 "lost_shards": self._lost_shards(),
             },
             "clocks": self._clocks(),
@@ -193,9 +182,7 @@ class Status:
         if not self._store.damage:
             await self._store.read(schema.look)
         now = trio.current_time()
-        states = Counter(
-            self._membership.state(cell, now).value for cell in self._membership.cells.values()
-        )
+        states = Counter(state.value for state in self._membership.states(now).values())
         return {
             "ok": not self._store.read_only_reason and self._history.standing is Standing.CURRENT,
             "role": "coordinator",
@@ -215,12 +202,11 @@ class Status:
             return
         counts = await self._store.read(count)
         now = trio.current_time()
-        states = Counter(
-            self._membership.state(cell, now) for cell in self._membership.cells.values()
-        )
+        states = self._membership.states(now)
+        by_state = Counter(states.values())
         for state in CellState:
-            metrics.cells.labels(state.value).set(states[state])
-        rings = Counter(self.ring_state(ring, now) for ring in self._membership.rings.values())
+            metrics.cells.labels(state.value).set(by_state[state])
+        rings = Counter(self._ring_state(ring, states) for ring in self._membership.rings.values())
         metrics.rings.clear()
         for ring_state, number in rings.items():
             metrics.rings.labels(ring_state).set(number)
@@ -228,7 +214,7 @@ class Status:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
-        metrics.silent_shards.set(self._shards(CellState.SILENT, now))
+        metrics.silent_shards.set(self._shards(CellState.SILENT, states))
         metrics.lost_shards.set(self._lost_shards())
         space = space_of([cell.facts for cell in self._membership.cells.values()])
         metrics.cell_free_bytes.set(space["free_bytes"])

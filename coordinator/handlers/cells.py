@@ -24,6 +24,7 @@ from common.wire.messages.membership import (
 )
 from coordinator.hints import LOOK_AGAIN_S, Queue
 from coordinator.membership import Membership
+from coordinator.policy.health import CellState
 from coordinator.policy.history import Standing
 from coordinator.session import Caller
 from coordinator.store import cells, segments
@@ -91,7 +92,7 @@ class CellHandlers:
                     address_port=0,
                     facts=NO_FACTS,
                     heard_at=trio.current_time(),
-                    known=False,
+                    last_state=CellState.NEW,
                 )
             )
             self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, host=host)
@@ -102,7 +103,7 @@ class CellHandlers:
         """A cell is alive: take in its facts, hand out its deletes."""
         cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
-        was_suspect = cell.suspect
+        was_silent = cell.last_state is CellState.SILENT
         if request.facts.lost_shards > cell.facts.lost_shards:
             self._log.error(
                 "cell_lost_volumes",
@@ -114,7 +115,7 @@ class CellHandlers:
             cell, request.address_host, request.address_port, request.facts, now
         )
         self._watch(caller, cell)
-        if moved or was_suspect:
+        if moved or was_silent:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         self._compare_clocks(cell, request.clock_ms)
         history = self._history

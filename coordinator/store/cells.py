@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from common import limits
@@ -22,28 +21,19 @@ from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
 from common.ports import Sql
 from common.wire.messages.base import CellFacts
+from coordinator.policy.health import (
+    WRITABLE,
+    CellEvent,
+    CellState,
+    after,
+    heartbeat_event,
+    state_now,
+)
 from coordinator.policy.placement import CellView
 
 SAVE_FACTS_EVERY_S: Final = 60.0
 """How old the facts in the store may be: they matter only until the first heartbeat."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
-
-
-class CellState(Enum):
-    """What a cell is good for now."""
-
-    NEW = "new"
-    """Joined, and never heard since: where it is and what it holds is not known."""
-    UNHEARD = "unheard"
-    """Known from an earlier life of the coordinator, and not heard in this one yet."""
-    ALIVE = "alive"
-    READ_ONLY = "read_only"
-    FULL = "full"
-    """Alive, with too little free space to be written to."""
-    SILENT = "silent"
-    """No heartbeat for the timeout, or its connection broke: still tried for reading."""
-    REMOVED = "removed"
-    """The operator removed it: its key is refused, and nobody reads from it or writes to it."""
 
 
 @dataclass(slots=True)
@@ -58,21 +48,16 @@ class Cell:
     address_port: int
     facts: CellFacts
     heard_at: float
-    known: bool
-    """Whether it ever sent a heartbeat (in this life or an earlier one)."""
-    heard: bool = False
-    """Whether it sent one in this life."""
+    last_state: CellState
+    """After the last event; :meth:`state` says what it is now."""
     full: bool = False
     """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
     since."""
-    suspect: bool = False
-    """The connection of its last heartbeat broke."""
     saved_at: float = 0.0
     saved_facts: CellFacts = NO_FACTS
     """What the store says of it."""
     looked_at: float = -math.inf
     """When its queue of deletes was last read."""
-    removed: bool = False
     clock_ahead_s: float = 0.0
     """How far its wall clock was ahead of ours at its last heartbeat; negative: behind."""
     deletes_told: int = -1
@@ -83,25 +68,26 @@ class Cell:
         """Whether its clock and ours differ so much that somebody should know."""
         return abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the operator removed it."""
+        return self.last_state is CellState.REMOVED
+
     def state(self, now: float, timeout_s: float) -> CellState:
         """What it is good for now."""
-        if self.removed:
-            return CellState.REMOVED
-        if not self.known:
-            return CellState.NEW
-        if self.suspect or now - self.heard_at > timeout_s:
-            return CellState.SILENT
-        if not self.heard:
-            return CellState.UNHEARD
-        if self.facts.read_only:
-            return CellState.READ_ONLY
-        return CellState.FULL if self.full else CellState.ALIVE
+        return state_now(self.last_state, now - self.heard_at, timeout_s)
 
-    def take_facts(self, facts: CellFacts) -> None:
-        """The cell says this of itself."""
+    def sees(self, event: CellEvent) -> None:
+        """Take in an event that is no heartbeat."""
+        self.last_state = after(self.last_state, event)
+
+    def hears(self, facts: CellFacts, now: float) -> None:
+        """Take in a heartbeat."""
         self.facts = facts
+        self.heard_at = now
         least_bytes = limits.CELL_FREE_AGAIN_BYTES if self.full else limits.CELL_LEAST_FREE_BYTES
         self.full = facts.free_bytes < least_bytes
+        self.sees(heartbeat_event(read_only=facts.read_only, full=self.full))
 
     def view(self, now: float, timeout_s: float) -> CellView:
         """The cell as placement sees it."""
@@ -116,7 +102,7 @@ class Cell:
             self.host,
             self.facts.capacity_bytes,
             self.facts.free_bytes,
-            state is CellState.ALIVE or is_hoped_for,
+            state in WRITABLE or is_hoped_for,
             unheard=is_hoped_for,
         )
 
@@ -218,6 +204,12 @@ def join(
     return number, site, host
 
 
+def _last_state(*, has_facts: bool, is_removed: bool) -> CellState:
+    if is_removed:
+        return CellState.REMOVED
+    return CellState.UNHEARD if has_facts else CellState.NEW
+
+
 def load(sql: Sql, now: float) -> list[Cell]:
     """All cells of the swarm, each given the whole timeout to be heard."""
     return [
@@ -230,10 +222,9 @@ def load(sql: Sql, now: float) -> list[Cell]:
             address_port=row[5],
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
             heard_at=now,
-            known=bool(row[6]),
+            last_state=_last_state(has_facts=bool(row[6]), is_removed=bool(row[7])),
             saved_at=now,
             saved_facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
-            removed=bool(row[7]),
         )
         for row in sql.execute(
             "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms"
