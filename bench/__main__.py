@@ -36,7 +36,7 @@ SETTLE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """How much to measure."""
+    """The amount of measuring to do."""
 
     rounds: int
     large_operations: int

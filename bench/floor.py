@@ -118,7 +118,7 @@ def measure(k: int, n: int, directory: Path) -> Floor:
     unit = geometry.unit_bytes
     stripe_plain = k * unit - limits.AEAD_TAG_BYTES
     stripes = OBJECT_BYTES // stripe_plain
-    # One buffer, used again and again, as a program with a bounded memory does.
+    # One buffer, reused, as a program with a bounded memory does.
     sealed = memoryview(bytearray(k * unit))
     opened = memoryview(bytearray(stripe_plain))
     stored = OBJECT_BYTES * n // k

@@ -1,4 +1,4 @@
-"""What the kernel says of this machine and of the daemons' processes."""
+"""The kernel's figures for this machine and for the daemons' processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def memory_mib(pid: int) -> tuple[float, float]:
 
 
 def reset_peak(pid: int) -> None:
-    """Start the peak of a process anew."""
+    """Reset the peak memory of a process."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

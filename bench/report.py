@@ -28,7 +28,7 @@ class Large:
 
     @property
     def key(self) -> tuple[str, int, bool]:
-        """What it is a measurement of."""
+        """Return the key of the measurement: kind, connections, signed."""
         return self.kind, self.connections, self.signed
 
 
@@ -46,7 +46,7 @@ class Small:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What it is a measurement of."""
+        """Return the key of the measurement: kind and connections."""
         return self.kind, self.connections
 
 

@@ -75,7 +75,8 @@ class SimDaemon:
         self.serving: Any = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run one life: until the node dies or the service ends. Starts anew when called again.
+        """Run one life: until the node dies or the service ends. Starts another life when called
+        again.
 
         Raises:
             Exception: what the service raised while its node was alive: a finding, except for
@@ -141,7 +142,7 @@ class SimDaemon:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What swarm to build."""
+    """The shape of the swarm to build."""
 
     cells: int = 6
     redundancy: str = "4/6"
@@ -330,7 +331,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         return answer.json() if answer.content else None
 
     async def metrics(self, daemon: SimDaemon) -> str:
-        """What a daemon tells on its metrics page."""
+        """Return the text of a daemon's metrics page."""
         network = self.swarm.node("operator").world.network
         async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
             return (await http.get(f"http://{daemon.node.name}:{HTTP_PORT}/metrics")).text

@@ -4,7 +4,7 @@ The model of a power cut: every write since the last sync of its file survives w
 or by sectors, each drawn by itself; the names of a directory survive up to a drawn point in the
 order of their changes since the last sync of that directory. A killed process loses nothing that
 was written (the kernel still has it). A sync that failed leaves what it was to sync in doubt: a
-later sync says yes, but only what was written anew is surely on the medium.
+later sync says yes, but only what was written again is surely on the medium.
 
 Source: shared understanding of POSIX durability in docs/simulation.md; ALICE (OSDI 2014).
 """
@@ -31,7 +31,7 @@ _CHANGING: Final = _GROWING | {"truncate", "rename", "unlink"}
 
 @dataclass(slots=True)
 class DiskFaults:
-    """What is wrong with a disk right now. All zero: a perfect disk."""
+    """The current faults of a disk. All zero: a perfect disk."""
 
     read_error: float = 0.0
     """Probability that a read fails with EIO."""
@@ -48,7 +48,7 @@ class DiskFaults:
 
 @dataclass(slots=True)
 class Undo:
-    """How to take one unsynced write back, and what it wrote."""
+    """The undo record of one unsynced write: the bytes it replaced, and the bytes it wrote."""
 
     offset: int
     old: bytes
@@ -64,7 +64,7 @@ class Inode:
     unsynced: list[Undo] = field(default_factory=list)
     doubtful: dict[int, bytes] = field(default_factory=dict)
     """Sectors whose sync failed, with what the medium may still have there: clean for the kernel,
-    and synced again only once they are written anew."""
+    and synced again only once they are rewritten."""
 
     def touched(self) -> set[int]:
         """The sectors that unsynced writes touch."""
@@ -98,7 +98,7 @@ class Inode:
                 self.doubtful.setdefault(sector, old)
 
     def sync(self) -> None:
-        """What was written since the last sync is durable."""
+        """Make everything written since the last sync durable."""
         if self.doubtful:
             for sector in self.touched():
                 self.doubtful.pop(sector, None)

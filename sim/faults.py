@@ -28,7 +28,8 @@ from sim.world import SimWorld
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Which faults may be drawn, and how dense. Drawn from the seed by :func:`draw_plan`."""
+    """The kinds of fault that may be drawn, and how dense. Drawn from the seed by
+    :func:`draw_plan`."""
 
     pause_s: float
     kinds: tuple[str, ...]
@@ -114,7 +115,7 @@ def _shard_headed_at(path: str, content: bytearray, offset: int) -> list[tuple[b
 
 
 class Nemesis:
-    """Carries a plan out on a cluster until told to heal."""
+    """Carries out a plan on a cluster until :meth:`heal` is called."""
 
     def __init__(self, swarm: SimWorld, cluster: Cluster, plan: FaultPlan, pulse: Pulse) -> None:
         self._swarm = swarm
@@ -128,7 +129,7 @@ class Nemesis:
         self._joining = trio.Lock()
 
     async def run(self) -> None:
-        """Draw faults for ever (cancel it, then :meth:`heal`)."""
+        """Draw faults until cancelled (then :meth:`heal`)."""
         self._swarm.internet.model = self._plan.link
         while True:
             await self._wait()
@@ -297,7 +298,7 @@ class Nemesis:
         self._error("write_error", self._cell())
 
     def _store_error(self) -> None:
-        """A store cannot commit: what was to be written is not, and who asked is told."""
+        """A store cannot commit: nothing is written, and the caller gets an error."""
         daemon = self._any()
         databases = list(daemon.node.databases.values())
         share = self._chance.choice((0.01, 0.2, 1.0))

@@ -15,8 +15,9 @@ from typing import Final
 from sim.scenario import SCENARIOS, Report, Scenario, run_scenario
 
 FAILED_SEEDS: Final = Path(__file__).parent / "failed_seeds.json"
-"""Seeds that found a bug of the product, replayed for ever. A list of objects: ``scenario``,
-``minutes``, ``seed``, ``found`` (what went wrong, in a sentence) and ``fix`` (what was changed)."""
+"""Seeds that found a bug of the product, replayed in every test run. A list of objects:
+``scenario``, ``minutes``, ``seed``, ``found`` (what went wrong, in a sentence) and ``fix`` (what
+was changed)."""
 CI_MINUTES: Final = 0.5
 CI_SEEDS: Final = {
     "small": range(1, 91),
@@ -31,8 +32,8 @@ CI_SEEDS: Final = {
     "greedy": range(1, 5),
     "older-store": range(1, 6),
 }
-"""What every test run simulates: 227 seeds, short, because bugs show in the first minutes or are
-rare."""
+"""The seeds that every test run simulates: 227, short, because bugs show in the first minutes or
+are rare."""
 WHOLE_IN_CI: Final = frozenset({"liars", "greedy", "older-store"})
 """Scenarios in which something takes its time: not cut short."""
 

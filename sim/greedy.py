@@ -31,7 +31,7 @@ from sim.world import SimWorld
 BUCKET: Final = "glutton"
 BODY_BYTES: Final = 1 << 20
 LARGE_BYTES: Final = 6 << 20
-"""What stalled readers ask for: more than fits the buffers of a connection."""
+"""Size of the object that stalled readers ask for: more than the buffers of a connection hold."""
 SLOW_BODIES: Final = 40
 STALLED_READERS: Final = 24
 UNFINISHED_FRAMES: Final = 16
@@ -47,7 +47,7 @@ class Glutton:
 
     def __init__(self, swarm: SimWorld, cluster: Cluster) -> None:
         self.taken: dict[str, int] = {}
-        """How often it began what."""
+        """Number of times that each kind of request was begun."""
         self.spans: list[tuple[float, float]] = []
         """From when to when it was at work."""
         self._swarm = swarm
@@ -66,8 +66,8 @@ class Glutton:
         self._coordinator_id = PeerId(b"")
 
     async def prepare(self) -> None:
-        """Come to have a tenant, and an object that is long to read. For ever, should a gateway
-        not serve the tenant."""
+        """Come to have a tenant, and an object that is long to read. Retried forever, should a
+        gateway not serve the tenant."""
         self._tenant, credentials = await self._cluster.add_tenant("glutton", "glutton tenant")
         self._clients = [
             self._cluster.client("glutton", number, credentials)

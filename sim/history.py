@@ -1,4 +1,4 @@
-"""What clients asked and were answered: the input of the checkers."""
+"""The requests of clients and the answers they got: the input of the checkers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Value:
     first: int = 0
 
     def content(self) -> bytes:
-        """The bytes: the name again and again under a hash, so that every range is telling."""
+        """The bytes: the name, repeated, under a hash, so that every range identifies it."""
         if self.source is not None:
             return self.source.content()[self.first : self.first + self.size]
         seed = self.name.encode()
@@ -34,8 +34,8 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long a client waited for the answer to one request. ``is_answered``: by no error of the
-    server, nor by silence."""
+    """The time that a client waited for the answer to one request. ``is_answered``: not by an error
+    of the server, and not by silence."""
 
     start_s: float
     seconds: float
@@ -79,7 +79,7 @@ class OperationHistory:
         holds: bool = True,
         known: bool = True,
     ) -> None:
-        """Add an operation that has just been answered (or given up)."""
+        """Add an operation that has just been answered (or abandoned)."""
         now = trio.current_time()
         end_s, given_up_s = (now, UNKNOWN_END) if known else (UNKNOWN_END, now)
         operation = RegisterOperation(kind, start_s, end_s, value, expected, holds, given_up_s)

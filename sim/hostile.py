@@ -81,7 +81,7 @@ class Intruder:
         self._coordinator_id = KeyPair.from_private(identity).peer_id
 
     async def run(self) -> None:
-        """Attack again and again, until cancelled."""
+        """Attack repeatedly, until cancelled."""
         attacks: list[Callable[[], Awaitable[None]]] = [
             self._steal_order,
             self._steal_order,
@@ -278,7 +278,7 @@ class Intruder:
         await self._ask("sharing another tenant's segment", self._commit(OWN_BUCKET, (page,), 1))
 
     async def _play_cell(self) -> None:
-        """Speak as a cell, with a key that is no cell's."""
+        """Speak as a cell, with a key that is not a cell's."""
         found = self._any_shard()
         if found is None:
             return

@@ -57,7 +57,7 @@ SHARES: Final = (0.1, 0.3, 0.6, 1.0)
 GRANTS_SHARE: Final = 0.8
 """Grants are asked for seldom."""
 LIVES_S: Final = (3, 10, 900)
-"""How long orders are said to be good: with short ones grants are asked for again and again."""
+"""Lifetimes that orders are said to have: short ones make gateways ask for grants repeatedly."""
 DAY_MS: Final = 86_400_000
 BENT_PLACE: Final = ("segment_bytes", "unit_bytes", "shard_bytes", "k", "n")
 
@@ -92,9 +92,9 @@ class Liar:
 
     def __init__(self, swarm: SimWorld, node: SimNode) -> None:
         self.told: dict[str, int] = {}
-        """How often each lie was told."""
+        """Number of times that each lie was sent."""
         self.findings: list[str] = []
-        """What a gateway did that it must not, readable."""
+        """Forbidden actions of gateways, as readable text."""
         self.rollbacks: list[Rollback] = []
         self._swarm = swarm
         self._node = node
@@ -147,7 +147,7 @@ class Liar:
         }
 
     async def run(self) -> None:
-        """Lie in spans, until cancelled; then tell the truth."""
+        """Lie in spans, until cancelled; then answer truthfully."""
         names = sorted({name for lies in self._lies.values() for name, _ in lies})
         try:
             while True:
@@ -169,7 +169,7 @@ class Liar:
         }
 
     def excuses(self, bucket: str, key: bytes, start_s: float, end_s: float) -> bool:
-        """Whether an older state of that name was shown as the newest in that time."""
+        """Return whether an older state of that name was shown as the newest in that time."""
         return any(
             each.bucket == bucket and each.key in (None, key) and start_s <= each.time_s <= end_s
             for each in self.rollbacks
@@ -245,7 +245,7 @@ class Liar:
 
     @staticmethod
     def _question(request: Any) -> tuple[Any, ...]:
-        """What tells apart questions that have different true answers."""
+        """Return a key that differs for questions with different true answers."""
         kind = type(request)
         if kind is ObjectGet:
             return kind, request.bucket, request.name, request.want_places
@@ -369,7 +369,7 @@ class Liar:
     # --- lies about objects -----------------------------------------------------------------
 
     def _readable(self, caller: Caller, record: ObjectRecord | None) -> ObjectRecord | None:
-        """A remembered record with orders for whoever asks now."""
+        """A remembered record with orders for the current caller."""
         if record is None:
             return None
         places = tuple(

@@ -1,4 +1,4 @@
-"""What a node's simulated ports know of the node: whether its life goes on, and what it is to do.
+"""The interface of a node to its simulated ports: whether its life goes on, and what it is to do.
 
 The ports are made by the node (sim/world.py), so they know it by this protocol only.
 """

@@ -1,4 +1,4 @@
-"""``python -m sim.mutants LIST PAGE``: find every seeded bug anew, from seed 1 on.
+"""``python -m sim.mutants LIST PAGE``: find every seeded bug again, from seed 1 on.
 
 Writes the first seed that finds each into the list, and the table of the documentation's page.
 """
@@ -79,7 +79,7 @@ def find(listing: Path, mutant: Mutant, last: int) -> tuple[Mutant, int | None, 
 def main(
     listing: Path, page: Path, only: tuple[str, ...], last: int, processes: int | None
 ) -> None:
-    """Find every mutant of LISTING anew and write its seed down, there and in PAGE."""
+    """Find every mutant of LISTING again and write its seed down, there and in PAGE."""
     chosen = [each for each in load_mutants(listing) if not only or each.name in only]
     missed = []
     with concurrent.futures.ThreadPoolExecutor(processes or default_processes()) as pool:

@@ -24,11 +24,12 @@ from sim.life import Life
 from sim.replay import Timer, call_at
 
 PIPE_BYTES: Final = 512 * 1024
-"""What a direction holds before a sender waits (socket buffers of both ends)."""
+"""Bytes that one direction holds before a sender waits (socket buffers of both ends)."""
 FIRST_PORT: Final = 20_000
 ACCEPT_BACKLOG: Final = 128
 SYN_SENT_AT_S: Final = (0.0, 1.0, 3.0)
-"""TCP sends its first packet again after a second and after two more; then the product gives up."""
+"""TCP sends its first packet again after a second and after two more; then the product times
+out."""
 RETRANSMIT_S: Final = 0.2
 MAX_RETRANSMISSIONS: Final = 8
 WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"})  # noqa: S104
@@ -37,7 +38,7 @@ WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"
 
 @dataclass(slots=True)
 class LinkModel:
-    """How links behave. All zero: bytes arrive at once."""
+    """The behaviour of links. All zero: bytes arrive at once."""
 
     latency_s: float = 0.0
     jitter_s: float = 0.0
@@ -104,7 +105,7 @@ class Internet:
         return delay
 
     def balks(self) -> bool:
-        """Whether a sender is told that it would have to wait: sometimes, on links that lose."""
+        """Return whether a send would have to wait: sometimes true, on links that lose."""
         return bool(self.model.loss) and self.chance.random() < self.model.loss
 
     def register(self, pipe: SimPipe) -> None:
@@ -154,7 +155,7 @@ class SimPipe:
         internet.register(self)
 
     def wake(self) -> None:
-        """Whoever waits at either end looks again."""
+        """Wake the tasks that wait at either end, to look again."""
         self._reader.unpark_all()
         self._writer.unpark_all()
 
@@ -173,7 +174,7 @@ class SimPipe:
             self.wake()
 
     def is_readable(self) -> bool:
-        """Whether :meth:`take_into` would return or raise at once."""
+        """Return whether :meth:`take_into` would return or raise at once."""
         if self.is_reset:
             return True
         if self.internet.is_blocked(self.source, self.target):
@@ -270,7 +271,7 @@ class SimStream:
         return self._remote
 
     def is_readable(self) -> bool:
-        """Whether a receive would not wait."""
+        """Return whether a receive would not wait."""
         return self._is_closed or self._into.is_readable()
 
     async def send(self, parts: Sequence[Buffer]) -> None:

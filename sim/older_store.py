@@ -1,8 +1,8 @@
 """An older copy of the coordinator's store that is in charge for a while; then the newer returns.
 
 An operator puts a backup in place, sees that it is old, puts the store back, and says later that it
-is the one that counts. What clients were told while the older one was in charge is void; what they
-were told before is not.
+is the one that counts. Answers that clients got while the older one was in charge are void; answers
+that they got before are not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sim.world import SimWorld
 
 BEFORE_COPY_S: Final = (5.0, 20.0)
 AFTER_COPY_S: Final = (5.0, 30.0)
-"""What is written in this time the older store does not know."""
+"""Time after the copy in which writes are missing from the older store."""
 BEYOND_LEASE_S: Final = (20.0, 60.0)
 """The older store is in charge for so much longer than a write lease: what cells ask meanwhile is
 what was written lately."""

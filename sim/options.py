@@ -1,6 +1,6 @@
-"""What a seed decides of a run besides its faults: limits and periods that make rare paths common.
+"""Options that a seed decides besides its faults: limits and periods that make rare paths common.
 
-A volume of 256 MiB is never compacted in a run of minutes; one of 256 KiB is, again and again.
+A volume of 256 MiB is never compacted in a run of minutes; one of 256 KiB is, repeatedly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Options:
 
     gateways: int
     disk_latency_s: float
-    """What a healthy disk takes: without it nothing is ever under way when a fault strikes."""
+    """Latency of a healthy disk: without it no operation is ever under way when a fault strikes."""
     pace: WorkloadPace
     overrides: dict[str, dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""How busy clients are, and a pulse by which faults strike when something is under way.
+"""The pace of clients, and a pulse by which faults strike when something is under way.
 
 A run of nothing but work costs much and finds little more than one in which clients rest for
 minutes and then work fast, all at the same time, so that they meet.
@@ -38,7 +38,7 @@ class WorkloadPace:
     rest_s: float = 0.0
 
     def next_turn_s(self, now_s: float, draw: float) -> float:
-        """When a client begins its next operation.
+        """Return the time at which a client begins its next operation.
 
         Args:
             now_s: since the start of the run.
@@ -67,7 +67,7 @@ def draw_pace(chance: random.Random, *, is_dense: bool) -> WorkloadPace:
 
 
 class Pulse:
-    """Tells whoever waits that an operation of a client begins, or has just been answered."""
+    """Notifies waiting tasks that an operation of a client begins, or has just been answered."""
 
     def __init__(self) -> None:
         self._begun = trio.lowlevel.ParkingLot()

@@ -91,7 +91,7 @@ class VirtualClock(trio.abc.Clock):
         """Trio asks this when no task can run, and may then sleep: jump instead.
 
         Raises:
-            AssertionError: every task waits for ever: the run can never end.
+            AssertionError: every task waits forever: the run can never end.
         """
         timers = self._timers
         while timers and timers[0].callback is None:
@@ -106,7 +106,7 @@ class VirtualClock(trio.abc.Clock):
             return 0
         if deadline == math.inf:  # also for a moment when trio itself comes to its end
             self._idle += 1
-            assert self._idle < MAX_IDLE, "every task of the run waits for ever"
+            assert self._idle < MAX_IDLE, "every task of the run waits forever"
             return 0
         self._idle = self._looks = 0
         self.now = max(self.now, deadline)

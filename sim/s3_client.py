@@ -19,7 +19,7 @@ from common.ports import WallClock
 
 @dataclass(frozen=True, slots=True)
 class SimCredentials:
-    """What a tenant signs with."""
+    """The credentials that a tenant signs with."""
 
     access_key: str
     secret_key: str

@@ -43,12 +43,12 @@ SECOND_BUCKET: Final = "comb"
 GREEDY_BUDGET_BYTES: Final = 24 * MIB
 """Of gateways beside a greedy caller, so that a caller of few connections can be greedy."""
 LOOK_EVERY_S: Final = 1.0
-"""How often the checkers look that watch a whole run: sooner than a cell reports a loss."""
+"""Interval of the checkers that watch a whole run: shorter than a cell takes to report a loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What kind of run: its shape, its faults and how long clients work under them."""
+    """The kind of a run: its shape, its faults and how long clients work under them."""
 
     name: str
     minutes: float = 20.0
@@ -117,7 +117,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 
 @dataclass(slots=True)
 class Report:
-    """What held and what did not. A run is good when ``violations`` is empty."""
+    """The result of a run: what held and what did not. A run is good when ``violations`` is
+    empty."""
 
     seed: int
     scenario: str
@@ -181,8 +182,8 @@ def _draw_plan(scenario: Scenario, swarm: SimWorld) -> FaultPlan | None:
 
 
 class _Guests:
-    """Who else is there beside faults: a coordinator that lies, a greedy caller, an older store.
-    At most one of them, drawn from the seed."""
+    """The guests of a run beside its faults: a coordinator that lies, a greedy caller, an older
+    store. At most one of them, drawn from the seed."""
 
     def __init__(self, scenario: Scenario, swarm: SimWorld, options: Options) -> None:
         draw = swarm.random("guests").random()
@@ -203,7 +204,7 @@ class _Guests:
 
     @contextmanager
     def around_the_swarm(self) -> Iterator[None]:
-        """What must be there before the swarm is."""
+        """Run the swarm inside what must exist before it does."""
         if self.liar is None:
             yield
         else:
@@ -219,11 +220,11 @@ class _Guests:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
     def findings(self) -> list[str]:
-        """What others did to them that they must not."""
+        """Return the forbidden actions of other nodes toward the guests."""
         return self.liar.findings[:MOST_SHOWN] if self.liar is not None else []
 
     def counts(self) -> dict[str, int]:
-        """What they did, and how often."""
+        """Return the actions of the guests, and how often each happened."""
         counts: dict[str, int] = {}
         if self.liar is not None:
             counts |= {f"lie: {what}": count for what, count in sorted(self.liar.told.items())}
@@ -388,7 +389,7 @@ async def _converge(
 
 
 async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
-    """What keeps the swarm from being at rest."""
+    """Return the reasons why the swarm is not at rest."""
     problems = [
         *await check_bounds(cluster.swarm, cluster),
         *await check_ownership(cluster, had_older_store=had_older_store),

@@ -44,7 +44,7 @@ def connect_in_memory() -> sqlite3.Connection:
 
 
 class Database:
-    """What lies on the medium: survives the lives of its node."""
+    """A database on a simulated medium: it survives the lives of its node."""
 
     def __init__(self, chance: random.Random, durable: bool) -> None:
         self.durable = durable

@@ -1,4 +1,4 @@
-"""What happened in a run, in order: hashed whole, its latest part kept for the timeline."""
+"""The events of a run, in order: hashed whole, the latest part kept for the timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients do: a mix of S3 operations over few keys, so that they meet."""
+"""Workloads of clients: a mix of S3 operations over few keys, so that the operations meet."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ VALUE_HEADER: Final = "x-amz-meta-value"
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How often each operation is drawn. Operations that a workload does not know are passed
-    over."""
+    """The frequency with which each operation is drawn. Operations that a workload does not know
+    are passed over."""
 
     weights: Mapping[str, int]
     keys: int = 6
@@ -283,7 +283,7 @@ class Workload:
         self._record(key, RegisterEffect.GET, start_s, value=name)
 
     def _shown(self, key: str, answer: httpx.Response, value: Value) -> bool:
-        """Whether a value that is shown may be there; remember its tag."""
+        """Return whether a value that is shown may be there, and remember its tag."""
         names, headers = self._history.names, answer.headers
         names.dated(self._place(key), headers.get("last-modified"))
         self._tags[value.name] = headers["etag"]

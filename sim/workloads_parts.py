@@ -141,7 +141,7 @@ class PartsWorkload(Workload):
             name = answer.headers.get(VALUE_HEADER, "")
             value = self._history.values.get(name)
             if value is None or int(answer.headers["content-length"]) != value.size:
-                self._history.wrong_bytes.append(f"{key!r}: HEAD told of another size of {name!r}")
+                self._history.wrong_bytes.append(f"{key!r}: HEAD reported another size of {name!r}")
             elif self._shown(key, answer, value):
                 self._record(key, RegisterEffect.GET, start, value=name)
         else:

@@ -20,8 +20,8 @@ EPOCH_S: Final = 1_800_000_000.0
 """Wall-clock time at which simulated runs begin (January 2027)."""
 
 BUGS: Final = frozenset({"handler_failed", "http_handler_failed"})
-"""What a service logs when its own code has raised what nobody expected (an error of the swarm's
-in the middle of a body is none)."""
+"""Events that a service logs when its own code has raised an unexpected error (an error of the
+swarm in the middle of a body is not one)."""
 LEAST_LIE_BYTES: Final = 200
 """Shorter parts are heads of frames: changing them is a broken peer, which the fuzzer does."""
 
@@ -46,7 +46,7 @@ class SimClock:
 
 
 class SimDiscovery:
-    """The Discovery port: whoever advertises is found."""
+    """The Discovery port: every advertised node is found."""
 
     def __init__(self, node: SimNode) -> None:
         self._node = node
@@ -171,8 +171,8 @@ class SimNode:
                 database.power_cut()
 
     def lie(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
-        """What a hostile node sends instead: a payload with another bit, whole frames all the same
-        (the transport holds; it is the peer that lies)."""
+        """Return what a hostile node sends instead: a payload with one bit flipped, in whole frames
+        all the same (the transport is intact; the peer lies)."""
         large = [number for number, part in enumerate(parts) if len(part) >= LEAST_LIE_BYTES]
         if not large or self._lies.random() >= self.lies:
             return parts

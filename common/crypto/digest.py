@@ -42,7 +42,7 @@ def shard_root(unit_bytes: int, shard_bytes: int, leaves: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ShardDigests:
-    """What the units of one shard must hash to.
+    """The digests that the units of one shard must match.
 
     ``unit_bytes``: of every unit but the last. ``shard_bytes``: of all units. ``leaves``: one for
     each unit, in order, joined; they may be trusted where they :meth:`belong_to` the root.
@@ -66,7 +66,7 @@ class ShardDigests:
 
     @property
     def units(self) -> int:
-        """How many units the shard has."""
+        """The number of units of the shard."""
         return -(-self.shard_bytes // self.unit_bytes)
 
     @property
@@ -75,11 +75,12 @@ class ShardDigests:
         return shard_root(self.unit_bytes, self.shard_bytes, self.leaves)
 
     def belong_to(self, root: bytes) -> bool:
-        """Whether these are as many leaves as the shard has units, and hash to its root."""
+        """Return whether these are as many leaves as the shard has units, and hash to its root."""
         return len(self.leaves) == self.units * DIGEST_BYTES and self.root == root
 
     def hold(self, first: int, count: int, units: Buffer) -> bool:
-        """Whether these bytes are units ``first`` to ``first + count - 1``, whole and unchanged.
+        """Return whether these bytes are units ``first`` to ``first + count - 1``, whole and
+        unchanged.
 
         Args:
             first: number of the first unit.

@@ -35,10 +35,10 @@ order 2, two of order 4 and four of order 8, with both signs."""
 
 
 def is_sound_key(public_key: bytes) -> bool:
-    """Whether 32 bytes can be the public key of somebody: not in one of the encodings under which
-    anyone can make signatures that hold, or that a second encoding names the same point.
+    """Return whether 32 bytes are acceptable as a public key: not one of the encodings under which
+    anyone can make valid signatures, or which are a second encoding of the same point.
 
-    Whether they are a point at all shows when a signature is checked.
+    That they are a point at all is checked with each signature.
 
     Source: RFC 8032, 5.1.3; Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs" (2020).
     """
@@ -49,13 +49,13 @@ def is_sound_key(public_key: bytes) -> bool:
 
 
 def signature_holds(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether an Ed25519 signature is good.
+    """Return whether an Ed25519 signature is valid.
 
     Args:
         public_key: 32 raw bytes of a foreign key; anything else, and a key that is not sound, is
-            simply not good.
+            simply not valid.
         message: what was signed; the caller separates domains.
-        signature: 64 bytes; anything else is simply not good.
+        signature: 64 bytes; anything else is simply not valid.
     """
     if not is_sound_key(public_key) or len(signature) != SIGNATURE_BYTES:
         return False

@@ -1,8 +1,8 @@
 """The key tree: tenant keys and the records sealed under them, upload keys and segment keys.
 
 A sealed record is ``version | salt | commitment | AES-256-GCM ciphertext and tag``. Its key is
-used once, because the salt is drawn anew, so the GCM nonce is zero. The commitment is derived
-beside the key and checked before anything is opened: a record opens under one key only.
+used once, because each record draws its own salt, so the GCM nonce is zero. The commitment is
+derived beside the key and checked before anything is opened: a record opens under one key only.
 
 Source: docs/crypto.md, "Key tree" and "Sealed records"; RFC 5869.
 """
@@ -33,7 +33,7 @@ SALT_BYTES: Final = 24
 likelier than 2**-97 only."""
 RECORD_VERSION: Final = 1
 RECORD_OVERHEAD_BYTES: Final = 1 + SALT_BYTES + COMMITMENT_BYTES + limits.AEAD_TAG_BYTES
-"""How much longer a sealed record is than its plaintext."""
+"""The difference in length between a sealed record and its plaintext."""
 
 _SALT_END: Final = 1 + SALT_BYTES
 _COMMITMENT_END: Final = _SALT_END + COMMITMENT_BYTES
@@ -136,7 +136,7 @@ class TenantKey:
 
         Raises:
             Corrupt: ``record_not_authentic``: not sealed under this key, purpose and context, or
-                changed since. Which of these it is cannot be told.
+                changed since. These cases cannot be distinguished.
         """
         if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
             raise Corrupt("record_not_authentic", purpose=purpose)

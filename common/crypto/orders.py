@@ -30,7 +30,7 @@ ORDER_KEY_BYTES: Final = 32
 
 
 class OrderAction(IntEnum):
-    """What an order permits."""
+    """The action that an order permits."""
 
     PUT = 1
     GET = 2
@@ -53,7 +53,7 @@ class Order:
 
 
 def cell_order_key(swarm_secret: bytes, cell: PeerId) -> bytes:
-    """The key of all orders for one cell, 32 bytes. Coordinators derive it; the cell is told it.
+    """The key of all orders for one cell, 32 bytes. Coordinators derive it and send it to the cell.
 
     Args:
         swarm_secret: at least 32 random bytes that only coordinators have.

@@ -1,9 +1,9 @@
 """Positions: how far the history of a coordinator's store had come, authenticated.
 
-A coordinator tells its position to cells and gateways, which remember the furthest and tell it to
+A coordinator sends its position to cells and gateways, which remember the furthest and send it to
 whichever coordinator answers later. So a store that is older than what its swarm has seen is found
 out. A position is authenticated under a key that only coordinators have: a cell or a gateway can
-repeat what it was told, and cannot make one up.
+repeat a position that it was sent, and cannot make one up.
 
 Source: docs/placement.md, "The store's history"; docs/protocol.md, "Positions".
 """
@@ -34,8 +34,8 @@ class Position:
     """A point of a store's history.
 
     ``run``: the coordinator's start, counted from 1. ``run_id``: drawn at that start, so that two
-    copies of one store are told apart once both have been started. ``begun``: the number of the
-    transaction that began the run. ``commit``: of the last durable transaction.
+    copies of one store are distinguishable once both have been started. ``begun``: the number of
+    the transaction that began the run. ``commit``: of the last durable transaction.
     """
 
     run: int
@@ -65,7 +65,7 @@ def issue(key: bytes, position: Position) -> bytes:
 
 
 def read(data: bytes) -> Position:
-    """What a position says, believed as far as the coordinator is that sent it.
+    """Parse a position, which the reader trusts only as far as the coordinator that sent it.
 
     Raises:
         PeerViolation: ``bad_position``: these are not the bytes of a position.
@@ -77,7 +77,7 @@ def read(data: bytes) -> Position:
 
 
 def is_genuine(key: bytes, data: bytes) -> bool:
-    """Whether a coordinator of this swarm issued these bytes."""
+    """Return whether a coordinator of this swarm issued these bytes."""
     if len(data) != POSITION_BYTES or data[0] != POSITION_VERSION:
         return False
     body = data[: _BODY.size]

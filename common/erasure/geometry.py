@@ -98,7 +98,7 @@ class Geometry:
         return self.k * self.unit_bytes - limits.AEAD_TAG_BYTES
 
     def is_last(self, stripe: int) -> bool:
-        """Whether the stripe is the segment's last."""
+        """Return whether the stripe is the segment's last."""
         assert 0 <= stripe < self.stripes
         return stripe == self.stripes - 1
 

@@ -18,7 +18,8 @@ from common.ports import Buffer
 
 @dataclass(frozen=True, slots=True)
 class EncodedStripe:
-    """What goes to the cells. ``units[i]`` and ``leaves[i]`` (32 bytes) belong to slot i."""
+    """A stripe as it goes to the cells. ``units[i]`` and ``leaves[i]`` (32 bytes) belong to slot
+    i."""
 
     units: list[memoryview]
     leaves: list[bytes]
@@ -72,7 +73,7 @@ def decode_stripe(
     sealed: Buffer
     if all(slot in units for slot in range(geometry.k)):
         # One copy and one call: opening unit by unit would spare the copy and cost k hand-overs
-        # of the interpreter's lock, which are dearer (docs/crypto.md, "Cost").
+        # of the interpreter's lock, which cost more (docs/crypto.md, "Cost").
         sealed = b"".join([units[slot] for slot in range(geometry.k)])
     else:
         sealed = memoryview(bytearray(geometry.k * unit_bytes))

@@ -1,5 +1,5 @@
-"""What gateways seal under the tenant key: manifests, parts, summaries, upload and bucket records,
-access keys.
+"""Records that gateways seal under the tenant key: manifests, parts, summaries, upload and bucket
+records, access keys.
 
 The coordinator stores these records and cannot read them. Each is bound to where it belongs, so
 none opens in another's place. Every ``open_*`` raises only ``Corrupt``: ``record_not_authentic``
@@ -198,7 +198,7 @@ def seal_summary(
 def open_summary(
     tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
 ) -> bytes:
-    """What was sealed for this version of this name.
+    """Return what was sealed for this version of this name.
 
     Raises:
         Corrupt: ``record_not_authentic``.
@@ -225,7 +225,7 @@ def seal_upload(
 def open_upload(
     tenant: TenantKey, bucket_id: BucketId, name: bytes, upload_id: VersionId, sealed: bytes
 ) -> bytes:
-    """What was sealed for this upload.
+    """Return what was sealed for this upload.
 
     Raises:
         Corrupt: ``record_not_authentic``.
@@ -260,7 +260,7 @@ def seal_bucket_settings(
 def open_bucket_settings(
     tenant: TenantKey, bucket_id: BucketId, name: str, revision: int, sealed: bytes
 ) -> bytes:
-    """What was sealed for the bucket of this name and id, as settings of this revision.
+    """Return what was sealed for the bucket of this name and id, as settings of this revision.
 
     Raises:
         Corrupt: ``record_not_authentic``: also when a coordinator answers with another bucket.

@@ -113,7 +113,7 @@ def pack_parts(parts: list[tuple[int, int]]) -> bytes:
 
 
 def part_count(metadata: ObjectMetadata) -> int:
-    """How many parts the object was made of; 0 for a single PUT or a copy."""
+    """Return the number of parts that the object was made of; 0 for a single PUT or a copy."""
     return len(metadata.parts) // _PART.size
 
 

@@ -32,7 +32,7 @@ _CHECK_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class TokenAddress(Record):
-    """Where a coordinator can be reached."""
+    """The address of a coordinator."""
 
     host: Label
     port: int
@@ -40,7 +40,7 @@ class TokenAddress(Record):
 
 @dataclass(frozen=True, slots=True)
 class JoinToken(Record):
-    """What a cell or a gateway needs to join.
+    """The token with which a cell or a gateway joins.
 
     ``role``: ``cell`` or ``gateway``. ``swarm``: the swarm's name, by which zeroconf finds its
     coordinators when ``coordinators`` is empty. ``coordinator_id``: the key they must have.

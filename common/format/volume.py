@@ -2,8 +2,8 @@
 
 A volume is a head with the volume's number and key (twice, for bit rot), and then records, each on
 a sector boundary: one header sector, the leaves of a shard of several units, the units. Header
-checks are keyed with the volume's random key, which never leaves the cell: whoever uploads data
-cannot make bytes that a scan would take for a record, so a scan may search damaged stretches.
+checks are keyed with the volume's random key, which never leaves the cell: a client that uploads
+data cannot make bytes that a scan would take for a record, so a scan may search damaged stretches.
 
 Source: docs/shard-format.md.
 """
@@ -46,7 +46,7 @@ NO_SEGMENT: Final = SegmentId(bytes(SEGMENT_ID_BYTES))
 
 
 class RecordKind(IntEnum):
-    """What a record is."""
+    """The kind of a record."""
 
     SHARD = 1
     """A whole shard."""
@@ -63,7 +63,7 @@ _KINDS: Final = {kind.value: kind for kind in RecordKind}
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """What a record's header sector says.
+    """The contents of a record's header sector.
 
     ``volume`` and ``offset``: where it was written, so a misplaced sector is not believed.
     ``sequence``: for records of one shard name, the highest counts. ``record_bytes``: header and
@@ -96,7 +96,7 @@ def unit_count(unit_bytes: int, shard_bytes: int) -> int:
 
 
 def shape_is_valid(unit_bytes: int, shard_bytes: int) -> bool:
-    """Whether a shard of these sizes can be stored."""
+    """Return whether a shard of these sizes can be stored."""
     return (
         1 <= unit_bytes <= limits.MAX_UNITS_PER_READ_BYTES
         and shard_bytes >= 1
@@ -230,7 +230,7 @@ def unpack_record(key: bytes, sector: Buffer, *, volume: int, offset: int) -> Re
 
 
 def _agrees(header: RecordHeader) -> bool:
-    """Whether the fields of a header fit each other and the limits."""
+    """Return whether the fields of a header fit each other and the limits."""
     if (
         header.offset < VOLUME_HEAD_BYTES
         or header.offset % limits.RECORD_ALIGNMENT_BYTES

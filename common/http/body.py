@@ -21,7 +21,7 @@ from common.http.records import HttpRequest
 from common.ports import Stream
 
 _FIRST_READ_BYTES: Final = 16 * limits.KIB
-"""What an idle connection holds; a head that needs more gets more."""
+"""Buffer size of an idle connection; a head that needs more gets more."""
 _CHUNKED_READ_BYTES: Final = 64 * limits.KIB
 """Chunks of one byte make many small objects of a read; this bounds how many."""
 _SMALL_PART: Final = 2
@@ -167,7 +167,7 @@ class StreamBody:
 
     @property
     def can_drain(self) -> bool:
-        """What is left is little enough to be read and dropped."""
+        """Return whether the rest of the body is small enough to be read and dropped."""
         return (
             not self._broken
             and not self._expects_continue

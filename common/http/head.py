@@ -73,13 +73,13 @@ class _Events:
 
 
 def head_end(data: bytearray, start: int, end: int, searched: int) -> int:
-    """How long the head is that begins at ``data[start]``.
+    """Return the length of the head that begins at ``data[start]``.
 
     Args:
         data: a buffer whose bytes ``start`` to ``end`` were received.
         start: where the request begins.
         end: where the received bytes end.
-        searched: how many bytes from ``start`` on an earlier call saw in vain.
+        searched: how many bytes from ``start`` an earlier call searched without a match.
 
     Returns:
         The number of bytes of the head with its empty line, or -1: not yet whole.
@@ -105,7 +105,7 @@ def parse_head(data: bytes) -> Head:
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade:
-        pass  # An offer that RFC 9110, 7.8 lets us ignore; CONNECT is no method of ours.
+        pass  # An offer that RFC 9110, 7.8 lets us ignore; CONNECT is not a method of ours.
     except httptools.HttpParserCallbackError as error:
         cause = error.__context__
         raise cause if isinstance(cause, BadHead) else BadHead(400, "bad_head") from error

@@ -1,4 +1,4 @@
-"""Whether bytes move fast enough for the room that they hold. Pure.
+"""The least speed of a client that holds buffers, and the timeouts that follow from it. Pure.
 
 Source: docs/architecture.md, "HTTP".
 """
@@ -23,7 +23,7 @@ class ClientPace:
         self._s_per_byte = 1 / least_bytes_per_s
 
     def allowance_s(self, size: int = 0) -> float:
-        """How long to wait now.
+        """Return the time to wait from now on.
 
         Args:
             size: bytes that the client has to move meanwhile; 0: any.

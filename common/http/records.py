@@ -1,4 +1,4 @@
-"""What an HTTP handler is given and what it returns.
+"""The request that an HTTP handler gets and the response that it returns.
 
 Source: RFC 9110, RFC 9112; docs/architecture.md, "HTTP".
 """
@@ -27,7 +27,8 @@ class Body(Protocol):
         The first call asks a client that said ``Expect: 100-continue`` to go on.
 
         Returns:
-            A non-empty buffer that nobody else writes to, or ``b""`` at the end (again and again).
+            A non-empty buffer that nobody else writes to, or ``b""`` at the end (also when called
+            again).
 
         Raises:
             Unavailable: ``client_gone``: the connection broke.
@@ -85,7 +86,7 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """What to answer.
+    """The answer to a request.
 
     ``body`` is bytes, or an asynchronous iterator of non-empty buffers, which the server closes
     in every case. With an iterator, a ``content-length`` among the headers is a promise: when

@@ -26,14 +26,14 @@ from common.ports import Buffer, Listener, Log, Stream, WallClock
 from common.tasks import log_fault
 
 _RELIEVE_EVERY_S: Final = 1.0
-"""How often answers are looked through for those that nobody takes."""
+"""Interval at which answers that no client takes are looked for."""
 _ACCEPT_PAUSE_S: Final = 0.1
 """After a failed accept (no file descriptors left), before the next try."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a connection waits for its client, in seconds.
+    """The time limits of a connection for its client, in seconds.
 
     ``idle_s``: for a request to begin. ``head_s``: from the first byte of a head to its last.
     ``body_s``: longest silence inside a body that is read. ``send_s``: longest standstill while an
@@ -52,7 +52,7 @@ class Timeouts:
 
 @dataclass(slots=True)
 class HttpFaultCounts:
-    """What went wrong with connections, since the start; for metrics.
+    """Counts of connection faults since the start; for metrics.
 
     ``slow_heads``, ``slow_bodies``, ``slow_readers``: cut because the client was too slow.
     ``evicted``: closed between two requests or within a head, to make room for others. ``broken``:
@@ -169,7 +169,7 @@ async def _serve_connection(server: _Server, stream: Stream, places: trio.Semaph
 
 
 class _Server:
-    """What all connections of one listener share."""
+    """The state that all connections of one listener share."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class _Server:
                 while await connection.serve_one():
                     pass
             except AlvearyError as error:
-                # The client is gone, or its TLS is broken: there is nobody to tell.
+                # The client is gone, or its TLS is broken: there is nobody to answer.
                 self.log.info("http_connection_lost", reason=error.reason, remote=stream.remote)
             finally:
                 self.waiting.pop(connection, None)
@@ -408,7 +408,7 @@ class _Connection:
 
     async def _linger(self) -> None:
         """Listen to a client that may still be sending, so that it reads the answer before it is
-        told of the close: a reset would destroy an answer that it has not read yet."""
+        notified of the close: a reset would destroy an answer that it has not read yet."""
         self._give_up_in(self._server.timeouts.linger_s)
         await self._input.discard_all()
 
@@ -532,7 +532,7 @@ def _sendable(parts: Sequence[Buffer]) -> Iterator[tuple[Sequence[Buffer], int]]
 
 
 def _promised_length(response: HttpResponse) -> int | None:
-    """What the handler's ``content-length`` says; None without one."""
+    """Return the value of the handler's ``content-length``; None without one."""
     for name, value in response.headers:
         if name.lower() == b"content-length":
             return int(value)

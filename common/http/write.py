@@ -35,7 +35,7 @@ class DateLine:
 
 
 def has_body(method: str, status: int) -> bool:
-    """Whether an answer of this status to this method may have a body (RFC 9112, 6.3)."""
+    """Return whether an answer of this status to this method may have a body (RFC 9112, 6.3)."""
     return method != "HEAD" and status >= 200 and status not in {204, 304}
 
 

@@ -142,8 +142,8 @@ def make_server_certificate(authority: Pem, names: Sequence[str], now: float) ->
 
 
 def is_good_for(server: Pem, authority: Pem, names: Sequence[str], until: float) -> bool:
-    """Whether a server's certificate is of this authority, has all these names, belongs to its key,
-    and is valid at a time (Unix seconds). False, too, for what cannot be read."""
+    """Return whether a server's certificate is of this authority, has all these names, belongs to
+    its key, and is valid at a time (Unix seconds). False, too, for what cannot be read."""
     try:
         certificate = x509.load_pem_x509_certificate(server.certificate)
         key = load_pem_private_key(server.key, password=None)
@@ -159,7 +159,7 @@ def is_good_for(server: Pem, authority: Pem, names: Sequence[str], until: float)
 
 
 def is_authority(pem: Pem, until: float) -> bool:
-    """Whether an authority can be read, belongs to its key, and is valid at a time."""
+    """Return whether an authority can be read, belongs to its key, and is valid at a time."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.certificate)
         key = load_pem_private_key(pem.key, password=None)

@@ -160,7 +160,7 @@ class RealFile:
 def medium_of(root: Path) -> bytes:
     """Name the file system of a directory: the same for all directories on it, and different from
     those of other machines. Not the same after a restart of the machine; empty where the kernel
-    does not tell its boot's id."""
+    does not report its boot id."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -172,7 +172,7 @@ class RealDisk:
     """The directory of one daemon: a :class:`common.ports.Disk`.
 
     Args:
-        root: exists. Everything in it is made for this user alone (0600 and 0700). Whoever may
+        root: exists. Everything in it is made for this user alone (0600 and 0700). Any user who may
             not share it with another process holds it first (:func:`hold_directory`).
     """
 
@@ -277,7 +277,7 @@ def open_lock(path: Path) -> int:
         path: of the lock file; its directory exists.
 
     Returns:
-        A descriptor; whoever closes it gives the lock back.
+        A descriptor; closing it releases the lock.
 
     Raises:
         OSError: it cannot be opened.

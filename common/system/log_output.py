@@ -1,4 +1,4 @@
-"""Where log lines go: a descriptor, or a file that is rotated by size.
+"""Destinations of log lines: a descriptor, or a file that is rotated by size.
 
 Source: docs/operations.md, "Logs"; pipe(7), "PIPE_BUF"; write(2).
 """
@@ -140,7 +140,7 @@ def _open_to_append(path: Path) -> int:
 
 
 def _ends_within_a_line(path: Path) -> bool:
-    """Whether an earlier life's last line was not written whole, as on a full disk."""
+    """Return whether an earlier life's last line was not written whole, as on a full disk."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""How often one event is logged: a policy of numbers, without clock or file.
+"""Rate limit for each log event: a policy of numbers, without clock or file.
 
 Source: docs/operations.md, "Logs".
 """

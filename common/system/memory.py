@@ -1,8 +1,8 @@
-"""How much freed memory the C library keeps instead of giving it back to the kernel.
+"""The amount of freed memory that the C library keeps instead of returning it to the kernel.
 
 Buffers of stripes are allocated and freed hundreds of times a second. By default glibc gives the
 freed end of its heap back as soon as it is twice the largest buffer, and the kernel then clears
-and maps every page anew for the next one: 480 page faults for each MiB written.
+and maps every page again for the next one: 480 page faults for each MiB written.
 
 Source: mallopt(3).
 """

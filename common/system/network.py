@@ -41,7 +41,7 @@ def _lost(error: Exception | None = None) -> Unavailable:
 
 
 class _SocketStream:
-    """What plain and secure streams share: waiting, closing, and one rule for errors."""
+    """The common base of plain and secure streams: waiting, closing, and one rule for errors."""
 
     def __init__(self, sock: socket.socket, remote: str) -> None:
         self._socket = sock
@@ -152,7 +152,7 @@ class PlainStream(_SocketStream):
 
 
 class SecureStream(_SocketStream):
-    """TLS. The handshake is done by whoever sends or receives first.
+    """TLS. The first task that sends or receives does the handshake.
 
     Args:
         sock: wrapped, non-blocking, before its handshake.
@@ -209,7 +209,7 @@ class SecureStream(_SocketStream):
             self._cork(False)
 
     def _send_now(self, data: bytes) -> int:
-        # A record that TLS has begun and could not write is gone on with by whoever sends next.
+        # A record that TLS has begun and could not write is continued by the next task that sends.
         return self._socket.write(data) if self._is_ready and data else 0
 
     def _cork(self, is_corked: bool) -> None:
@@ -327,7 +327,7 @@ def _joined(parts: Sequence[Buffer]) -> list[Buffer]:
 
 
 def _after(pending: list[Buffer], sent: int) -> list[Buffer]:
-    """What remains of buffers after their first ``sent`` bytes."""
+    """Return what remains of buffers after their first ``sent`` bytes."""
     for index, part in enumerate(pending):
         if sent < len(part):
             return [memoryview(part)[sent:], *pending[index + 1 :]]

@@ -21,7 +21,7 @@ def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent is gone, however the parent died.
 
     Args:
-        parent_pid: the parent's process id, as the parent told it.
+        parent_pid: the parent's process id, as the parent passed it.
 
     Raises:
         Unavailable: ``parent_gone``: it died before this call; ``no_parent_signal``: the kernel

@@ -40,7 +40,7 @@ QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
 """A larger file is not checked at opening: reading all of it would delay a restart by minutes."""
 CACHE_KIB: Final = 8 * 1024
 TRY_TO_WRITE_AFTER_S: Final = 5.0
-"""How often a store that is only read is opened for writing again, at most."""
+"""Least interval at which a read-only store is reopened for writing."""
 _NOT_WRITABLE: Final = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -200,7 +200,7 @@ class _Lane:
         job = _Job(work)
         self._queue.append(job)
         if not self._under_way and len(self._queue) == 1:
-            # Whoever else is ready in this tick of the loop joins the first batch.
+            # Every other task that is ready in this tick of the loop joins the first batch.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._carry()
         try:
@@ -357,7 +357,7 @@ def _is_of(error: sqlite3.Error, codes: Sequence[int]) -> bool:
 
 def _connect(path: Path, durable: bool) -> sqlite3.Connection:
     if path.exists() and not os.access(path, os.W_OK):
-        # SQLite would open it to be read, and read it for ever, also when it can be written again.
+        # SQLite would open it to be read, and keep it read-only, also when it can be written again.
         error = sqlite3.OperationalError(f"{path} cannot be written")
         error.sqlite_errorcode = sqlite3.SQLITE_READONLY
         raise error

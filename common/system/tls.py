@@ -1,7 +1,7 @@
 """TLS contexts: between peers, and for strangers.
 
 Between peers TLS 1.3 with a self-signed Ed25519 certificate, and the key that was shown pinned:
-there is no chain and no name to verify, the hash of the server's raw public key is its name.
+there is neither a chain nor a name to verify: the hash of the server's raw public key is its name.
 Strangers (S3 clients) get a chain to an authority that they trust.
 
 Source: docs/protocol.md, "Transport"; RFC 8446, RFC 8410.

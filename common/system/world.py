@@ -46,7 +46,7 @@ async def open_world(
         kept_memory_bytes: freed memory that the process keeps for its next buffers.
 
     Raises:
-        BadConfig: ``bad_data_directory``: it cannot be made or is no directory.
+        BadConfig: ``bad_data_directory``: it cannot be made or is not a directory.
     """
     _make_directory(data_directory)
     log = open_log(service, log_path)

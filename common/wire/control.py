@@ -27,7 +27,7 @@ class Hello(Record):
     nonce: Annotated[bytes, Size(32)]
     """Fresh for every connection."""
     max_calls: int
-    """How many calls it takes at a time on this connection."""
+    """The number of calls that it takes at a time on this connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Ready(Record):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """Why a call was not (or, for OutcomeUnknown, perhaps not) carried out; also used by GOAWAY."""
+    """The reason why a call was not (or, for OutcomeUnknown, perhaps not) carried out; also used by
+    GOAWAY."""
 
     wire_code: int
     reason: Annotated[str, Max(64)]
@@ -56,12 +57,12 @@ class Failure(Record):
 
     @classmethod
     def of(cls, error: AlvearyError) -> Failure:
-        """How an error travels."""
+        """Return the wire form of an error."""
         facts = ", ".join(f"{name}={value!r}" for name, value in error.fields.items())
         return cls(error.wire_code, error.reason[:64], facts[: limits.MAX_FACTS_CHARACTERS])
 
     def error(self) -> AlvearyError:
-        """The error it tells of, to be raised where the call was made.
+        """Return the error that it stands for, to be raised where the call was made.
 
         Raises:
             PeerViolation: ``bad_failure``: no such wire code.
@@ -73,14 +74,16 @@ class Failure(Record):
 
 
 def proof_message(server_key: bytes, nonce: bytes) -> bytes:
-    """What a caller signs: bound to this server's key and to this connection's nonce."""
+    """Return the message that a caller signs: bound to this server's key and to this connection's
+    nonce."""
     assert len(server_key) == len(nonce) == 32
     return PROOF_CONTEXT + server_key + nonce
 
 
 def tenant_message(channel: bytes, caller: PeerId, tenant_id: TenantId) -> bytes:
-    """What a caller signs with a tenant's key to act for the tenant: bound to the server's key and
-    the nonce of one connection, and to the caller who proved its own key on it.
+    """Return the message that a caller signs with a tenant's key to act for the tenant: bound to
+    the server's key and the nonce of one connection, and to the caller who proved its own key on
+    it.
 
     Args:
         channel: the server's key and the connection's nonce, 64 bytes.

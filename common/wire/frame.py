@@ -26,7 +26,7 @@ _NO_PAYLOAD: Final = memoryview(b"")
 
 
 class FrameKind(IntEnum):
-    """What a frame is. Numbers are for ever."""
+    """The kind of a frame. Numbers are permanent."""
 
     HELLO = 1
     PROOF = 2
@@ -154,7 +154,7 @@ class FrameReader:
         return not self._begun and self._start == self._end
 
     def get_buffer(self) -> memoryview:
-        """Where to receive to; never empty. Valid until :meth:`bytes_received`."""
+        """Return the buffer to receive into; never empty. Valid until :meth:`bytes_received`."""
         if self._direct is None and self._begun:
             self._direct = self._open_direct()
         if self._direct is not None:

@@ -97,7 +97,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a field's annotation says."""
+    """The meaning of a field's annotation."""
 
     kind: Any
     """int, bool, bytes, str, tuple, or a record class."""

@@ -1,1 +1,1 @@
-"""What must hold of a run, each checker apart from the workload that it judges."""
+"""Checks of what must hold in a run, each apart from the workload that it judges."""

@@ -1,8 +1,8 @@
 """Answers that a history must not be judged by, because somebody else answers for them.
 
 Freshness is the coordinator's word (docs/threat-model.md). Where a coordinator is known to have
-shown an older state, whoever read at that very moment may have seen it; where an older store was in
-charge, what it answered is void. All other answers stand.
+shown an older state, a client that read at that very moment may have seen it; where an older store
+was in charge, what it answered is void. All other answers stand.
 """
 
 from __future__ import annotations

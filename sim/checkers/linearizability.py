@@ -24,7 +24,7 @@ MAX_SEARCH_STATES: Final = 500_000
 
 
 class RegisterEffect(Enum):
-    """What an operation does to the register."""
+    """The effect of an operation on the register."""
 
     PUT = "put"
     DELETE = "delete"
@@ -67,7 +67,7 @@ class SearchTooLarge(Exception):
 
 
 def _step(operation: RegisterOperation, state: str | None) -> tuple[bool, str | None]:
-    """Whether the operation may happen in this state, and the state after it."""
+    """Return whether the operation is possible in this state, and the state after it."""
     kind = operation.kind
     if kind is RegisterEffect.PUT:
         return True, operation.value
@@ -134,10 +134,10 @@ def _unlift(call: _Entry) -> None:
 
 
 class _Memory:
-    """Which configurations were searched: what is done, and the state.
+    """The configurations already searched: the set of operations done, and the state.
 
-    An operation of unknown outcome need never happen. So whoever came to the same state with the
-    same answered operations and fewer of the unknown ones could go on at least as well.
+    An operation of unknown outcome need never happen. So a search that came to the same state with
+    the same answered operations and fewer of the unknown ones could go on at least as well.
     """
 
     def __init__(self, history: Sequence[RegisterOperation]) -> None:
@@ -146,7 +146,7 @@ class _Memory:
         self._count = 0
 
     def is_new(self, done: int, state: str | None) -> bool:
-        """Whether it is worth to go on from here; then it is remembered.
+        """Return whether the configuration is worth searching, and remember it if so.
 
         Raises:
             SearchTooLarge: too much is remembered.
@@ -176,7 +176,8 @@ def _without_names_nobody_saw(history: Iterable[RegisterOperation]) -> list[Regi
 
 
 def is_linearizable(history: Sequence[RegisterOperation], initial: str | None = ABSENT) -> bool:
-    """Whether some order of the operations, each between its start and end, explains all results.
+    """Return whether some order of the operations, each between its start and end, explains all
+    results.
 
     Args:
         history: operations on one key, in any order.

@@ -1,6 +1,6 @@
-"""What the index of a cell leads to is on its medium, byte for byte.
+"""Every record that a cell's index points to is on the cell's medium, byte for byte.
 
-An index that is ahead of its volumes shows only to whoever reads that shard, which may be years
+An index that is ahead of its volumes shows only when that shard is read, which may be years
 later. So every shard of every healthy cell is looked at where it lies, after each start of a cell
 and after convergence.
 """

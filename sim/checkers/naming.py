@@ -1,4 +1,4 @@
-"""Nothing is ever shown under a name that it was not written under, whoever answers what.
+"""Nothing is ever shown under a name that it was not written under, whichever node answers.
 
 A value may be under a bucket and a key only when a client wrote, copied or completed it there. Its
 size and its time stand beside it in a listing; they must be its own.
@@ -20,7 +20,7 @@ Content: TypeAlias = tuple[int, bytes]
 
 
 class Names:
-    """Which values may be seen under which names. A *place* is a bucket and a key, as one text."""
+    """The values that may be seen under each name. A *place* is a bucket and a key, as one text."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []

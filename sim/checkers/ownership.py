@@ -33,7 +33,7 @@ Held = dict[tuple[bytes, int], tuple[bytes, int]]
 
 
 def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
-    """What a node's store answers, without the node."""
+    """Run a query on a node's store directly, without going through the node."""
     return node.databases[store].connection.execute(sql).fetchall()
 
 
@@ -125,7 +125,7 @@ def _compare(
 
 
 def _leftovers(node: SimNode) -> list[str]:
-    """What nobody owns: queues that were not worked off, and rows that no name leads to."""
+    """Return the leftovers: queues that were not drained, and rows that no name leads to."""
     problems = []
     for what, sql in LEFTOVERS.items():
         count = rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {sql}")[0][0]

@@ -1,4 +1,4 @@
-"""What a healthy cell acknowledged, it never loses: not even where the swarm would get over it.
+"""A healthy cell never loses what it acknowledged, even if the swarm could tolerate the loss.
 
 The swarm survives the loss of some shards and the cells report them, so a cell that acknowledges
 too early does little harm to any one object. The witness looks at the coordinator's store all the
@@ -61,7 +61,7 @@ class Witness:
                 self._lost[segment, slot] = "" if daemon.node.is_rotten else daemon.node.name
 
     def violations(self) -> list[str]:
-        """What healthy cells lost, readable."""
+        """Return the losses of healthy cells, as readable text."""
         found = [
             f"{name} lost slot {slot} of {segment.hex()} that it had acknowledged"
             for (segment, slot), name in self._lost.items()

@@ -1,7 +1,7 @@
 """Every message by name, and the requests by their codes: a module for each audience.
 
 A request's payload (raw bytes beside the header) is named in its docstring; all others have none.
-Codes are for ever: a request that is no longer used keeps its number.
+Codes are permanent: a request that is no longer used keeps its number.
 
 Source: docs/protocol.md, "Messages".
 """

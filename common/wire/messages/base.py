@@ -1,4 +1,5 @@
-"""What all messages share: the types of their fields, requests and replies, and a cell's facts.
+"""The common part of all messages: the types of their fields, requests and replies, and a cell's
+facts.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -48,7 +49,7 @@ PositionBytes: TypeAlias = Annotated[bytes, Max(128)]
 empty."""
 
 Positions: TypeAlias = Annotated[tuple[PositionBytes, ...], Max(limits.MAX_POSITIONS_KNOWN)]
-"""The furthest that the caller was told, for each run that it remembers."""
+"""The furthest that the caller was sent, for each run that it remembers."""
 
 
 class Reply(Record):
@@ -58,24 +59,24 @@ class Reply(Record):
 
 
 class Idempotency(Enum):
-    """What a caller may do that does not know whether its request was carried out."""
+    """Possible actions of a caller that does not know whether its request was carried out."""
 
     ASKS = "asks"
-    """It changes nothing: make it again, or give it up."""
+    """It changes nothing: retry it, or abandon it."""
     REPEATABLE = "repeatable"
     """Made twice, it does no more than once: an id in it, or what it sets, shows that."""
     ONCE = "once"
-    """A second one might do more: whoever made the request has to look."""
+    """A second one might do more: the caller has to look at the state first."""
 
 
 class TenantScope(Enum):
-    """Which tenants a connection must be open for when a request is made."""
+    """The tenants that a connection must be open for when a request is made."""
 
     NONE = "-"
     NAMED = "one"
     """The tenant in the request."""
     ALL = "all"
-    """Every tenant that the caller holds the key of: whose the matter is shows in the reply."""
+    """Every tenant that the caller holds the key of: the reply shows which one is concerned."""
 
 
 class Request(Record):
@@ -125,7 +126,7 @@ class Done(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Record):
-    """Where a cell can be reached."""
+    """The address of a cell."""
 
     cell_id: Peer
     host: Label
@@ -144,14 +145,14 @@ class Ping(Request):
 
 @dataclass(frozen=True, slots=True)
 class CellFacts(Reply):
-    """What a cell says of itself."""
+    """The facts that a cell reports of itself."""
 
     capacity_bytes: int
     """The host's limit on what this cell may use."""
     used_bytes: int
     """Bytes of the file system in volumes and index."""
     free_bytes: int
-    """What it can still take: the lesser of the limit's rest and the file system's rest."""
+    """Bytes that it can still take: the lesser of what the limit and the file system leave."""
     shards: int
     live_bytes: int
     """Shard bytes of live shards."""

@@ -1,4 +1,4 @@
-"""What coordinators answer to gateways about buckets.
+"""Messages between gateways and coordinators about buckets.
 
 Source: docs/protocol.md, "Messages".
 """

@@ -1,4 +1,4 @@
-"""What cells answer: shards are written and read.
+"""Messages that cells answer: shards are written and read.
 
 Source: docs/protocol.md, "Messages".
 """

@@ -1,4 +1,4 @@
-"""What coordinators answer to cells: joining, heartbeats, settling, reports of loss.
+"""Messages between cells and coordinators: joining, heartbeats, settling, reports of loss.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -53,7 +53,7 @@ class CellJoin(Request):
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply(Reply):
-    """What a cell must know and do."""
+    """The state and the work that a coordinator sends to a cell."""
 
     order_key: Digest
     """Under which orders for this cell are MACed."""
@@ -86,7 +86,7 @@ class Heartbeat(Request):
     deleted: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     seen: Positions = ()
     clock_ms: int = 0
-    """The cell's wall clock, unix milliseconds; 0: not told."""
+    """The cell's wall clock, unix milliseconds; 0: not reported."""
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -1,4 +1,4 @@
-"""What coordinators answer to gateways about multipart uploads.
+"""Messages between gateways and coordinators about multipart uploads.
 
 Source: docs/protocol.md, "Messages".
 """

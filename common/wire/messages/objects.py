@@ -1,4 +1,4 @@
-"""What coordinators answer to gateways about objects: commits, look-ups, deletes, listings.
+"""Messages between gateways and coordinators about objects: commits, look-ups, deletes, listings.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -202,12 +202,12 @@ class ObjectsList(TenantRequest):
 
 @dataclass(frozen=True, slots=True)
 class SwarmState(Reply):
-    """What a gateway can do with the swarm now."""
+    """The current ability of the swarm to serve a gateway."""
 
     writable: bool
     """A ring can be chosen for new segments, and commits are taken."""
     reason: Label = ""
-    """Why not."""
+    """The reason, when not writable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +215,9 @@ class GatewayPresence(Request):
     """A gateway is there: a line for operators, which gives it no rights."""
 
     s3: Label
-    """Where it listens for clients."""
+    """The address on which it listens for clients."""
     tenants: int
-    """How many it has keys of."""
+    """The number of tenants that it has keys of."""
     code: ClassVar[int] = 69
     reply: ClassVar[type[Reply]] = SwarmState
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS

@@ -1,4 +1,4 @@
-"""What coordinators answer to gateways before a commit: tenants, leases, grants, reports.
+"""Messages between gateways and coordinators before a commit: tenants, leases, grants, reports.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -71,8 +71,8 @@ class Lease(Reply):
     ttl_s: int
     position: PositionBytes = b""
     reading_every_s: int = 0
-    """How often to say which versions are being read, so that none is deleted under its reader; 0:
-    they are not kept for readers."""
+    """Interval at which to report the versions being read, so that none is deleted under its
+    reader; 0: they are not kept for readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ Pages: TypeAlias = Annotated[tuple[Page, ...], Max(limits.MAX_PAGES_PER_OBJECT)]
 
 @dataclass(frozen=True, slots=True)
 class SegmentPlace(Record):
-    """Where a segment is, with orders to read it. A slot known to miss its shard has no order
+    """The place of a segment, with orders to read it. A slot known to miss its shard has no order
     (empty bytes)."""
 
     segment_id: Segment
