@@ -20,7 +20,7 @@ from common.wire.messages.writing import Page
 from gateway.checksums import Algorithm, new_checksum, parse_digest
 from gateway.conditions import ReadConditions
 from gateway.object_service import ObjectService
-from gateway.objects import FoundObject, find_object, read
+from gateway.objects import FoundObject, find_object, open_body
 from gateway.spans import EVERYTHING, Span
 
 T = TypeVar("T")
@@ -102,17 +102,14 @@ async def digests_of(
     """MD5 and a checksum of these bytes of the source, by reading them.
 
     Args:
-        found: looked up with its places from byte 0 on.
         counter: of bytes read.
     """
     md5 = hashlib.md5(usedforsecurity=False)
     checksum = new_checksum(of)
     if span.length:
-        tenant, bucket, name = source.tenant, source.bucket, source.name
-        again = await find_object(
-            service, tenant, bucket, name, span=span, version_id=found.record.version_id
+        body = await open_body(
+            service, source.tenant, source.bucket, source.name, found, span, counter
         )
-        body = read(service, tenant, bucket, name, again, span, counter)
         try:
             async for chunk in body:
 

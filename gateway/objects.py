@@ -26,11 +26,22 @@ from gateway.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """An object that was looked up and opened."""
+    """An object that was looked up and opened. ``places``: the bytes whose places were asked for;
+    they may reach beyond the end."""
 
     record: ObjectRecord
     manifest: Manifest
     metadata: ObjectMetadata
+    places: Span | None = None
+
+    def has_places(self, span: Span) -> bool:
+        """Whether the places of exactly these bytes are known."""
+        places = self.places
+        return (
+            places is not None
+            and places.first == span.first
+            and min(places.last, self.manifest.size - 1) == span.last
+        )
 
     @property
     def modified_s(self) -> int:
@@ -65,10 +76,10 @@ async def find_object(
     manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt("size_mismatch", size=record.size)
-    return FoundObject(record, manifest, unpack_object(manifest.metadata))
+    return FoundObject(record, manifest, unpack_object(manifest.metadata), span)
 
 
-def read(
+async def open_body(
     service: ObjectService,
     tenant: TenantKey,
     bucket: str,
@@ -77,12 +88,20 @@ def read(
     span: Span,
     counter: Counter,
 ) -> ObjectBody:
-    """Read bytes of an object.
+    """Prepare to read bytes of an object; their places are looked up unless they are known.
 
     Args:
-        found: looked up with the places of this span.
+        name: as stored.
+        found: this very version is read.
+        span: of the object, at least one byte.
         counter: of bytes taken.
+
+    Raises:
+        NotFound: ``no_such_version``: it was deleted meanwhile.
     """
+    if not found.has_places(span):
+        version_id = found.record.version_id
+        found = await find_object(service, tenant, bucket, name, span=span, version_id=version_id)
     chunks = service.swarm.read(
         tenant, bucket, name, found.record, found.manifest, span.first, span.last
     )

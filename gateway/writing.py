@@ -31,6 +31,7 @@ from common.ids import BucketId, VersionId, lease_of
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
 from gateway.conditions import WriteCondition
+from gateway.ingest import Ingest
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
 
@@ -171,7 +172,32 @@ async def in_bucket(
     return result
 
 
-async def commit_or_abandon(
+async def store(
+    service: ObjectService,
+    tenant: TenantKey,
+    body: Ingest,
+    size: int,
+    commit: Callable[[Written], Awaitable[C]],
+) -> C:
+    """Write a body to cells and commit what was written; when that does not end well, have the
+    cells drop it.
+
+    Args:
+        body: of ``size`` bytes.
+        commit: makes a version or a part of what was written.
+
+    Returns:
+        What ``commit`` returns.
+
+    Raises:
+        AlvearyError: as :meth:`common.client.object_client.SwarmClient.write`, as the body can be
+            wrong, and what ``commit`` raises.
+    """
+    written = await body.through(lambda receive: service.swarm.write(tenant, receive, size))
+    return await _commit_or_abandon(service, tenant, written, lambda: commit(written))
+
+
+async def _commit_or_abandon(
     service: ObjectService, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
 ) -> C:
     """Run ``commit``; when it does not end well, have the cells drop what was written.

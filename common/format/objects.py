@@ -38,7 +38,8 @@ class ObjectMetadata(Record):
     """Metadata of a version of an object (``Manifest.metadata``).
 
     ``modified_ms``: when a gateway made it, by its clock, unix milliseconds.
-    ``headers``: the content headers; ``user``: user metadata, names with ``x-amz-meta-``.
+    ``headers``: the content headers; ``user``: user metadata, names
+    without the prefix that a protocol's headers put before them.
     ``parts``: number and size of each part (:func:`pack_parts`), empty for a single PUT.
     ``part_checksums``: the parts' digests of the checksum's algorithm, joined, or empty.
     """

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from common.client.object_client import Written
 from common.format.manifest import Manifest
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, UploadInfo
 from common.http.records import HttpResponse
-from common.wire.messages.objects import Committed
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
 from gateway.multipart import MultipartUpload, PartContent, part_metadata
-from gateway.writing import commit_or_abandon
+from gateway.writing import store
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
@@ -68,23 +68,15 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
         strict=upload.is_explicit,
         required=upload.info.composite,
     )
-    tenant = call.tenant
-    written = await body.ingest(backend.workers, backend.backlog).through(
-        lambda receive: backend.swarm.write(tenant, receive, body.size)
-    )
-    backend.metrics.received_bytes.inc(body.size)
-    content = PartContent(
-        part_metadata(body.md5(), backend.now_ms(), body.algorithm, body.checksum()),
-        body.size,
-        written.pages,
-        written.keys,
-        written.segments,
-    )
 
-    async def commit() -> Committed:
-        return await multipart.commit_part(backend, upload, number, content)
+    async def commit(written: Written) -> None:
+        backend.metrics.received_bytes.inc(body.size)
+        metadata = part_metadata(body.md5(), backend.now_ms(), body.algorithm, body.checksum())
+        content = PartContent(metadata, body.size, written.pages, written.keys, written.segments)
+        await multipart.commit_part(backend, upload, number, content)
 
-    await commit_or_abandon(backend, tenant, written, commit)
+    ingest = body.ingest(backend.workers, backend.backlog)
+    await store(backend, call.tenant, ingest, body.size, commit)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
     return HttpResponse(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
 

@@ -5,20 +5,15 @@ Source: Amazon S3 API Reference, PutObject, DeleteObject, DeleteObjects.
 
 from __future__ import annotations
 
+from common.client.object_client import Written
 from common.errors import NotFound, Refused
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
-from common.ids import VersionId
-from common.wire.messages.objects import Committed, DeleteItem
+from common.wire.messages.objects import DeleteItem
 from gateway import deletion
 from gateway.checksums import encode
 from gateway.conditions import WriteCondition
-from gateway.writing import (
-    NewObject,
-    commit_object,
-    commit_or_abandon,
-    decide,
-)
+from gateway.writing import NewObject, commit_object, decide, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
@@ -40,25 +35,19 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     body = IncomingBody(request, call.verified)
     tenant = call.tenant
     await backend.buckets.id_of(tenant, call.bucket)
-    written = await body.ingest(backend.workers, backend.backlog).through(
-        lambda receive: backend.swarm.write(tenant, receive, body.size)
-    )
-    backend.metrics.received_bytes.inc(body.size)
-    etag = body.md5().hex()
-    checksum = Checksum(body.algorithm.value, encode(body.checksum()))
-    new = NewObject(
-        ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum),
-        body.size,
-        written.pages,
-        written.keys,
-        written.segments,
-    )
 
-    async def commit() -> tuple[VersionId, Committed]:
-        return await commit_object(backend, tenant, call.bucket, call.name, new, condition)
+    async def commit(written: Written) -> ObjectMetadata:
+        backend.metrics.received_bytes.inc(body.size)
+        etag = body.md5().hex()
+        checksum = Checksum(body.algorithm.value, encode(body.checksum()))
+        metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
+        new = NewObject(metadata, body.size, written.pages, written.keys, written.segments)
+        await commit_object(backend, tenant, call.bucket, call.name, new, condition)
+        return metadata
 
-    await commit_or_abandon(backend, tenant, written, commit)
-    return HttpResponse(200, [etag_header(etag), *checksum_headers(checksum)])
+    ingest = body.ingest(backend.workers, backend.backlog)
+    metadata = await store(backend, tenant, ingest, body.size, commit)
+    return HttpResponse(200, [etag_header(metadata.etag), *checksum_headers(metadata.checksum)])
 
 
 async def delete_object(backend: Backend, call: Call) -> HttpResponse:

@@ -21,10 +21,9 @@ from common.format.objects import (
     part_spans,
 )
 from common.http.records import Headers, HttpResponse
-from gateway import objects
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import Decision
-from gateway.objects import FoundObject, find_object
+from gateway.objects import FoundObject, find_object, open_body
 from gateway.spans import EVERYTHING, Span
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -64,31 +63,20 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
         if refusal is not None:
             return refusal
         try:
-            return await _answer(backend, call, found, guess, _wanted(call, found, header, number))
+            return await _answer(backend, call, found, _wanted(call, found, header, number))
         except NotFound as error:
             if error.reason != "no_such_version":
                 raise
     raise Unavailable("version_gone")
 
 
-async def _answer(
-    backend: Backend, call: Call, found: FoundObject, guess: Span | None, part: _Part
-) -> HttpResponse:
+async def _answer(backend: Backend, call: Call, found: FoundObject, part: _Part) -> HttpResponse:
     size = found.manifest.size
     span = part.span or Span(0, size - 1)
     status, headers = _head(call, found, part)
     if not span.length:
         return HttpResponse(status, headers)
-    if guess is None or span.first != guess.first or span.last != min(guess.last, size - 1):
-        found = await find_object(
-            backend,
-            call.tenant,
-            call.bucket,
-            call.name,
-            span=span,
-            version_id=found.record.version_id,
-        )
-    body = objects.read(
+    body = await open_body(
         backend, call.tenant, call.bucket, call.name, found, span, backend.metrics.sent_bytes
     )
     try:

@@ -52,21 +52,22 @@ def check_value(name: bytes, value: bytes) -> bytes:
 
 
 def user_metadata(request: HttpRequest) -> Headers:
-    """The user metadata of a request: lower-case names with their prefix, in the order sent.
+    """The user metadata of a request: lower-case names without their prefix, in the order sent.
 
     A name given twice has its values joined with a comma, as S3 does. Values are kept as UTF-8;
     encoded words are decoded.
 
     Raises:
-        S3Error: MetadataTooLarge: names (without prefix) and decoded values over 2 KiB;
+        S3Error: MetadataTooLarge: names and decoded values over 2 KiB;
             InvalidArgument: a value that no header may have.
     """
     found: dict[bytes, bytes] = {}
     for name, raw in request.headers:
         if name.startswith(USER_PREFIX):
             value = check_value(name, decode_words(raw))
-            found[name] = found[name] + b"," + value if name in found else value
-    size = sum(len(name) - len(USER_PREFIX) + len(value) for name, value in found.items())
+            own = name.removeprefix(USER_PREFIX)
+            found[own] = found[own] + b"," + value if own in found else value
+    size = sum(len(name) + len(value) for name, value in found.items())
     if size > limits.MAX_USER_METADATA_BYTES:
         raise S3Error(
             errors.METADATA_TOO_LARGE, Size=size, MaxSizeAllowed=limits.MAX_USER_METADATA_BYTES
@@ -111,7 +112,7 @@ def shown_content(kept: Headers) -> Headers:
 
 def shown_metadata(kept: Headers) -> Headers:
     """Kept user metadata as an answer carries it."""
-    return [(name, encode_metadata(value)) for name, value in kept]
+    return [(USER_PREFIX + name, encode_metadata(value)) for name, value in kept]
 
 
 def response_overrides(query: Query, *, signed: bool) -> Headers:

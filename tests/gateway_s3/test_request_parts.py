@@ -191,7 +191,7 @@ def test_user_metadata_is_kept_in_order_and_bounded() -> None:
     request = with_headers(
         (b"x-amz-meta-b", b"1"), (b"x-amz-meta-a", b"2"), (b"x-amz-meta-b", b"3"), (b"x", b"y")
     )
-    assert user_metadata(request) == [(b"x-amz-meta-b", b"1,3"), (b"x-amz-meta-a", b"2")]
+    assert user_metadata(request) == [(b"b", b"1,3"), (b"a", b"2")]
     assert user_metadata(with_headers((b"x-amz-meta-a", b"v" * 2047)))
     too_much = with_headers((b"x-amz-meta-a", b"v" * 2048))
     assert refusal(lambda: user_metadata(too_much)) == "MetadataTooLarge"
