@@ -24,7 +24,7 @@ class CellConfig:
     """Everything a host can say about a cell.
 
     ``data``: the cell's own directory. ``listen``: the native protocol. ``http``: metrics and
-    health (None: nowhere). ``advertise``: the address that others are told (``listen`` when
+    health (None: nowhere). ``advertise``: the address that is sent to others (``listen`` when
     absent). ``coordinator``: addresses to try; ``coordinator_id``: the key they must have; both
     come from the token when absent. ``token``: the join token; needed until the cell has joined.
     ``capacity``: the most bytes that the cell may use (None: all there is). ``reserve_bytes``:

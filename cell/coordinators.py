@@ -1,4 +1,4 @@
-"""Where a cell's coordinators are, and calls to whichever answers.
+"""The addresses of a cell's coordinators, and calls to the one that answers.
 
 Source: docs/protocol.md, "Cells and coordinators".
 """

@@ -1,4 +1,4 @@
-"""What a cell answers: orders are checked here, and uploads belong to their connection.
+"""Handlers of a cell's requests: orders are checked here, and uploads belong to their connection.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -43,7 +43,7 @@ class Handlers:
 
     Args:
         order_time: seconds, by which orders expire.
-        order_key: the key of orders; None as long as the coordinator has not told it.
+        order_key: the key of orders; None as long as the coordinator has not sent it.
     """
 
     def __init__(
@@ -174,7 +174,8 @@ class Handlers:
         return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
 
     async def facts(self, caller: Caller, request: CellFactsGet, payload: memoryview) -> Answer:
-        """What the cell says of itself: no secret, so whoever proved any key may ask."""
+        """Return the cell's facts. They are not secret, so any caller that has proved a key may
+        ask."""
         return await self._store.facts()
 
     def _upload(self, caller: Caller, number: int) -> IncomingShard:
@@ -213,5 +214,5 @@ class Handlers:
 
     @property
     def open_uploads(self) -> int:
-        """How many there are."""
+        """The number of open uploads."""
         return len(self._all)

@@ -23,8 +23,8 @@ _FROM_FACTS: Final = (
 
 
 class CellMetrics:
-    """What ``/metrics`` shows. Counts are kept as plain numbers: a counter of the library costs
-    more than the read that it counts."""
+    """The metrics of a cell. Counts are kept as plain numbers: a counter of the library costs more
+    than the read that it counts."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)

@@ -1,4 +1,4 @@
-"""What a cell knows of its coordinators' history, durably, and whom it deletes for.
+"""A cell's durable record of its coordinators' history, and of the one it deletes for.
 
 Source: docs/placement.md, "The store's history".
 """
@@ -22,13 +22,13 @@ _NEW_NAME: Final = "positions.new"
 _DIGEST_BYTES: Final = 32
 _FULL_FILE_BYTES: Final = limits.MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
 WRITE_EVERY_S: Final = 4.0
-"""How old the file may be when only the number of a transaction has grown: about every heartbeat of
-a swarm that is written to, whose cells sync for every shard anyway. A run that was not known is
-written at once."""
+"""Maximum age of the file when only the number of a transaction has grown: about every heartbeat of
+a swarm that is written to, whose cells sync for every shard anyway. An unknown run is written at
+once."""
 
 
 class Positions:
-    """The positions that this cell was told. Made by :meth:`load`."""
+    """The positions that this cell was sent. Made by :meth:`load`."""
 
     def __init__(self, disk: Disk, log: Log, known: Known) -> None:
         self._disk = disk
@@ -43,7 +43,7 @@ class Positions:
     @classmethod
     async def load(cls, disk: Disk, log: Log) -> Positions:
         """Read what an earlier life has written. A damaged file counts as none: the coordinator
-        tells again, and until then the cell knows nothing that it could compare with."""
+        sends its position again, and until then the cell has nothing to compare with."""
         try:
             file = await disk.open(NAME)
         except NotFound:
@@ -58,19 +58,19 @@ class Positions:
             await file.close()
 
     def packed(self) -> tuple[bytes, ...]:
-        """What to tell a coordinator."""
+        """Return the positions to send to a coordinator."""
         return self._known.packed()
 
     def trusts(self, run_id: bytes) -> bool:
-        """Whether the coordinator's run has shown that its store has all that this cell knows of,
-        so that its word on what is garbage counts."""
+        """Return whether the coordinator's run has shown that its store has all that this cell
+        knows of, so that it may say what is garbage."""
         return run_id == self._trusted
 
     async def heard(self, asked: tuple[bytes, ...], reply: HeartbeatReply, now: float) -> bool:
         """Take in what a coordinator answered.
 
         Args:
-            asked: the positions that it was told.
+            asked: the positions that were sent to it.
             reply: its answer.
             now: trio's time.
 

@@ -1,4 +1,4 @@
-"""What a cell does again and again: heartbeats, settling, reporting what is lost.
+"""The periodic work of a cell: heartbeats, settling, reports of lost shards.
 
 Source: docs/protocol.md, "Cells and coordinators".
 """
@@ -60,11 +60,12 @@ class CellRounds:
         log: Log,
     ) -> None:
         self.order_key: bytes | None = None
-        """Under which orders are checked; None until a coordinator told it."""
+        """The key that orders are checked under; None until a coordinator has sent it."""
         self.last_heartbeat: float | None = None
-        """When a coordinator last answered, by trio's clock."""
+        """The time of a coordinator's last answer, by trio's clock."""
         self.clock_ahead_s = 0.0
-        """How far this machine's clock was ahead of the coordinator's when last heard."""
+        """Seconds by which this machine's clock was ahead of the coordinator's at the last
+        answer."""
         self._order_time_s = 0
         self._order_time_at = 0.0
         self._store = store
@@ -122,8 +123,8 @@ class CellRounds:
         return self._interval_s
 
     def order_time(self) -> float:
-        """Now, by the time in which orders expire: what a coordinator told last, and how long that
-        is ago by the monotonic clock. No wall clock has a part in it."""
+        """Return now in the time by which orders expire: the last time that a coordinator sent,
+        plus the time since then by the monotonic clock. No wall clock has a part in it."""
         return self._order_time_s + trio.current_time() - self._order_time_at
 
     def _compare_clocks(self, clock_ms: int, asked_at: float, now: float) -> None:
@@ -138,10 +139,10 @@ class CellRounds:
             self._log.info("clock_right")
 
     async def heartbeat(self) -> bool:
-        """Tell that the cell is alive and what is gone, and carry out what is to be deleted.
+        """Report that the cell is alive and which shards are gone, and delete what the reply names.
 
         Returns:
-            Whether to tell more, or to ask for more, at once.
+            Whether there is more to report or to ask for at once.
 
         Raises:
             AlvearyError: no coordinator can be reached, or it turned the cell away.
@@ -184,7 +185,7 @@ class CellRounds:
         wanted = [(each.segment_id, each.slot) for each in reply.deletes]
         gone = await self._store.delete(wanted)
         self._deleted.update(gone)
-        # Confirmed at once, but not again and again to a coordinator that repeats itself.
+        # Confirmed at once, but not repeatedly to a coordinator that repeats itself.
         self._hurries = bool(gone) and (len(wanted) == limits.MAX_DELETE_BATCH or not self._hurries)
         return self._hurries
 
@@ -234,7 +235,7 @@ class CellRounds:
             after = (added, *last_key)
 
     async def report(self) -> bool:
-        """Wait until something is lost, and tell it.
+        """Wait until a shard is lost, and report it.
 
         Returns:
             Whether there is more.

@@ -142,7 +142,8 @@ async def _closing(*listeners: Listener | None) -> AsyncIterator[None]:
 def _coordinators(
     world: World, config: CellConfig, token: JoinToken | None, pool: PeerPool
 ) -> Coordinators:
-    """Whom to ask, from the configuration, and what it leaves open from the token."""
+    """Return the client of the coordinators, from the configuration and, where that is silent, the
+    token."""
     addresses = list(config.coordinator)
     if not addresses and token is not None:
         addresses = [Address(each.host, each.port) for each in token.coordinators]

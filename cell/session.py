@@ -1,4 +1,4 @@
-"""What a cell keeps of one connection.
+"""A cell's state of one connection.
 
 Source: docs/protocol.md, "Room of uploads".
 """

@@ -219,7 +219,8 @@ class Compaction:
             holds.give_back(name)
 
     async def _drop_unfound(self, number: int) -> None:
-        """What should lie in a volume and was not found there: its header is damaged.
+        """Drop the shards that the index has in a volume and a scan did not find: their headers are
+        damaged.
 
         Raises:
             BadShardMet: the coordinator does not know yet.

@@ -1,4 +1,4 @@
-"""Which volume to compact next. Pure."""
+"""Choice of the volume to compact next. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from common.limits import KIB, MIB
 DEAD_PART: Final = 0.5
 """Of a volume's bytes. At a half, a byte is copied at most once for each byte given back."""
 SCARCE_DEAD_PART: Final = 0.1
-"""When space is scarce, more copying for less room."""
+"""The same when space is scarce: more copying for less room."""
 SCARCE_FREE_PART: Final = 0.05
 """Free part of the capacity below which space is scarce."""
 SPARE_BYTES: Final = 4 * MIB
-"""What must stay free of the file system while copying."""
+"""Bytes of the file system that must stay free while copying."""
 RETIRED_BYTES_WORTH_IT: Final = 64 * KIB
 """Dead bytes of an active volume below which it is never retired. Beginning another one takes room,
 too, which is dead from the start: without a least gain a full cell would begin and remove volumes
-for ever."""
+forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class VolumeView:
 
     @property
     def dead_bytes(self) -> int:
-        """What compaction gives back."""
+        """The bytes that compaction frees."""
         return self.record_bytes - self.live_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CompactionPlan:
-    """What to do. ``retire``: begin a new active volume first, so that the volume can be closed.
+    """The next step. ``retire``: begin a new active volume first, so that the volume can be closed.
     ``volume``: copy what is needed of it, and remove it."""
 
     retire: bool = False

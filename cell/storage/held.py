@@ -1,4 +1,5 @@
-"""How much a cell held: a small file beside its volumes and index, compared at each start.
+"""A record of how much a cell held: a small file beside its volumes and index, compared at each
+start.
 
 Volumes and index can be gone together, by a person's hand or with a file system, while the
 identity is kept. Then nothing in them says that anything is missing; this file does.
@@ -24,14 +25,14 @@ NAME: Final = "held"
 _NEW_NAME: Final = "held.new"
 VERSION: Final = 1
 REFRESH_AFTER_S: Final = 600.0
-"""How old the counts may be. The highest volume's number is kept at once: that is what decides."""
+"""Maximum age of the counts. The highest volume's number is kept at once: that is what decides."""
 GROWN_AFTER_S: Final = 15.0
 """The same for a cell that holds more than twice what the file says, as a new one soon does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What the file says. ``lost_shards``: of volumes that were gone at an earlier start."""
+    """The contents of the file. ``lost_shards``: of volumes that were gone at an earlier start."""
 
     highest_volume: int = 0
     shards: int = 0

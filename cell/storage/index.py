@@ -5,7 +5,7 @@ is in a cache of fixed size, everything else is one query away. Changes are sync
 as soon as the method returns, and reach the tables within seconds; nobody waits for that, since
 the volumes alone are what must be durable.
 
-Whoever changes an entry holds its shard (:class:`cell.storage.locks.ShardLocks`).
+The task that changes an entry holds its shard (:class:`cell.storage.locks.ShardLocks`).
 
 Source: docs/shard-format.md, "The index".
 """
@@ -32,7 +32,8 @@ CACHED_ENTRIES: Final = 8192
 """About 4 MiB."""
 FLUSH_ENTRIES: Final = 512
 FLUSH_AFTER_S: Final = 5.0
-"""What a restart after a crash has to scan anew; more often costs each small shard a commit."""
+"""The span that a restart after a crash has to scan again; flushing more often costs each small
+shard a commit."""
 RETRY_AFTER_S: Final = 5.0
 
 
@@ -113,7 +114,7 @@ class Index:
         return self._cache.get(key, UNKNOWN)
 
     async def find(self, key: ShardKey) -> Entry | None:
-        """Where a shard lies; None if it is not here.
+        """Return the place of a shard; None if it is not here.
 
         Raises:
             Unavailable: ``store_failed``.
@@ -133,7 +134,7 @@ class Index:
         return entry
 
     async def find_all(self, keys: Sequence[ShardKey]) -> list[Entry | None]:
-        """Where each of many shards lies, by whoever holds them all.
+        """Return the places of many shards, all of which the caller holds.
 
         Raises:
             Unavailable: ``store_failed``.
@@ -211,7 +212,7 @@ class Index:
         self._touch(entry.volume)
 
     def bury_unknown(self, key: ShardKey, volume: int) -> None:
-        """A record in this volume may be taken for a shard by a scan, and is none."""
+        """Note that a scan of this volume may find a record of a shard that is not one any more."""
         self._batch.dead.add((*key, volume))
         self._touch(volume)
 
@@ -294,7 +295,8 @@ class Index:
 
     @property
     def is_refusing(self) -> bool:
-        """Whether no change is taken: the tables cannot be written, and too many wait for them."""
+        """Return whether changes are refused: the tables cannot be written, and too many changes
+        wait."""
         return self._has_failed and self._waiting() >= limits.MAX_UNFLUSHED_CHANGES
 
     async def wait_lost(self) -> None:
@@ -322,13 +324,13 @@ class Index:
         return lost
 
     async def is_unreported(self, key: ShardKey) -> bool:
-        """Whether a lost shard is still to be reported."""
+        """Return whether a lost shard is still to be reported."""
         await self.flush()
         return await self._store.read(partial(index_tables.is_lost, key=key))
 
     async def oldest_unsettled(self) -> int:
-        """When the shard was added, unix seconds, that has waited longest for a claim; waits until
-        there is one.
+        """Return when the shard that has waited longest for a claim was added, unix seconds; wait
+        until there is one.
 
         Raises:
             Unavailable: ``store_failed``.
@@ -349,7 +351,8 @@ class Index:
         )
 
     async def find_many(self, keys: Sequence[ShardKey]) -> list[Entry | None]:
-        """Where many shards lie, after :meth:`flush`. Not remembered: each is asked for once."""
+        """Return the places of many shards, after :meth:`flush`. They are not cached: each is asked
+        for once."""
         rows = await self._store.read(partial(index_tables.find_many, keys=keys))
         answers = []
         for key, row in zip(keys, rows, strict=True):
@@ -368,8 +371,8 @@ class Index:
         ]
 
     async def needed_tombstones(self, keys: Sequence[ShardKey], volume: int) -> dict[ShardKey, int]:
-        """Which tombstones of a volume still bury a record of another, and their sequence
-        numbers; after :meth:`flush`."""
+        """Return the tombstones of a volume that still bury a record of another, with their
+        sequence numbers; after :meth:`flush`."""
 
         def ask(sql: Sql) -> dict[ShardKey, int]:
             stones = index_tables.tombstones_of(sql, keys)

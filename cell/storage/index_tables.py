@@ -3,7 +3,7 @@
 The index can always be rebuilt from the volumes. It may be behind them (``durable=False``), never
 ahead: rows are written after the sync of the volume they speak of.
 
-``dead`` names every record on the medium that could be taken for a shard and is none any more; a
+``dead`` names every record on the medium that a scan could find but that is not a shard any more; a
 tombstone is needed as long as ``dead`` has a row of its shard.
 
 Source: docs/shard-format.md, "The index".
@@ -86,7 +86,7 @@ class Batch:
 
 
 def is_prepared(sql: Sql) -> bool:
-    """Whether the tables are there, of this version."""
+    """Return whether the tables are there, of this version."""
     names = {row[0] for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not names.issuperset(_TABLES):
         return False
@@ -95,7 +95,7 @@ def is_prepared(sql: Sql) -> bool:
 
 
 def prepare(sql: Sql) -> None:
-    """Make the tables; of an unknown version, make them anew, empty."""
+    """Make the tables; replace tables of an unknown version by empty ones."""
     if is_prepared(sql):
         return
     for name in _TABLES:
@@ -152,7 +152,7 @@ def shards_in(sql: Sql, volume: int) -> list[ShardKey]:
 
 
 def dead_elsewhere(sql: Sql, keys: Iterable[ShardKey], volume: int) -> set[ShardKey]:
-    """Which of the shards have dead records in other volumes than this one."""
+    """Return those of the shards that have dead records in other volumes than this one."""
     return {
         key
         for key in keys
@@ -187,7 +187,7 @@ def unsettled(
 
 
 def oldest_unsettled(sql: Sql) -> int | None:
-    """When the shard was added that has waited longest for a claim."""
+    """Return when the shard that has waited longest for a claim was added."""
     oldest: int | None = sql.execute(
         f"SELECT min(added) FROM shards WHERE state = {UNSETTLED}"
     ).fetchone()[0]
@@ -201,7 +201,7 @@ def lost(sql: Sql, limit: int) -> list[ShardKey]:
 
 
 def is_lost(sql: Sql, key: ShardKey) -> bool:
-    """Whether a shard is lost and not reported yet."""
+    """Return whether a shard is lost and not reported yet."""
     return sql.execute(f"SELECT 1 FROM lost WHERE {_KEY}", key).fetchone() is not None
 
 

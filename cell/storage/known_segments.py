@@ -1,8 +1,7 @@
-"""Which segments the index's tables may know, in little memory: most shards that are put are new,
-and need not be looked for in the tables.
+"""A filter of the segments that the index's tables may know, in little memory: most shards that are
+put are new, and need not be looked for in the tables.
 
-A Bloom filter: it never denies what is there; that it asks for a few needless look-ups is all that
-it can do wrong.
+A Bloom filter: it has no false negatives, and a false positive costs only a needless look-up.
 
 Source: docs/shard-format.md, "The index".
 """
@@ -22,11 +21,11 @@ _MASK: Final = FILTER_BITS - 1
 
 
 class KnownSegments:
-    """What :meth:`add` was told of, and what was in the tables at the start.
+    """The segments given to :meth:`add`, and those in the tables at the start.
 
     Args:
         newest: the greatest segment ids in the tables at the start, in falling order.
-        is_all: there are no others.
+        is_all: ``newest`` has all of them.
     """
 
     def __init__(self, newest: Sequence[SegmentId], *, is_all: bool) -> None:

@@ -1,4 +1,4 @@
-"""Holds: whoever changes what the index says of a shard has it alone."""
+"""Locks of shards: the task that changes the index's entry of a shard holds its lock."""
 
 from __future__ import annotations
 

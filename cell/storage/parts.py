@@ -1,4 +1,4 @@
-"""What the parts of a cell's storage share, and the last step of writing a shard."""
+"""The common parts of a cell's storage, and the last step of writing a shard."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StorageParts:
     log: Log
 
     async def find_to_write(self, key: ShardKey, root: bytes) -> Entry | None:
-        """The entry of a shard that is about to be written, by whoever holds it.
+        """Return the entry of a shard that the caller holds and is about to write.
 
         Raises:
             Refused: ``shard_exists``: it is here, whole, with another root.

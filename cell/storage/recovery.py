@@ -82,7 +82,7 @@ async def recover(
         volume_bytes: a volume of this size is not continued.
 
     Raises:
-        Unavailable: the disk cannot be written at all, and there is no index to read by.
+        Unavailable: the disk cannot be written at all, and it has no index to read by.
         Corrupt: the directory cannot be read.
     """
     store: Store | None = None
@@ -282,7 +282,7 @@ class _Recovery:
 
 async def _rewrite(file: File, start: int, end: int) -> None:
     """Write a stretch again as it is. A sync in an earlier life may have failed: the kernel then
-    takes pages for clean that the medium does not have, and syncs them only when written anew.
+    takes pages for clean that the medium does not have, and syncs them only when written again.
 
     Raises:
         Corrupt: ``read_error``.

@@ -1,4 +1,4 @@
-"""How much room of a cell may be reserved for units that have not come yet.
+"""Limits on the room that may be reserved for units that have not come yet.
 
 Source: docs/protocol.md, "Room of uploads".
 """
@@ -9,7 +9,7 @@ from common import limits
 
 
 def may_reserve(wanted: int, *, own: int, total: int, free: int) -> bool:
-    """Whether a caller may have more room reserved. All figures are bytes.
+    """Return whether a caller may have more room reserved. All figures are bytes.
 
     One upload is always allowed, so that a cell that is nearly full still takes what fits.
 

@@ -110,7 +110,7 @@ async def _search(
 
 
 async def is_whole(file: File, header: RecordHeader) -> bool:
-    """Whether a shard's leaves and units are what its header says.
+    """Return whether a shard's leaves and units match its header.
 
     Raises:
         Corrupt: ``read_error``.

@@ -86,7 +86,7 @@ class ShardStore:
         """Bring volumes and index together.
 
         Raises:
-            Unavailable: the disk cannot be written at all, and there is no index to read by.
+            Unavailable: the disk cannot be written at all, and it has no index to read by.
             Corrupt: the data directory cannot be read.
         """
         recovered = await recover(
@@ -303,7 +303,7 @@ class ShardStore:
     # --- facts ---------------------------------------------------------------------------------
 
     async def facts(self) -> CellFacts:
-        """What the cell says of itself."""
+        """Return the cell's facts."""
         await self.space.refresh()
         volumes = self.index.volumes.values()
         reason = self.writer.read_only_reason or ("index_failed" if self.index.is_refusing else "")

@@ -1,4 +1,4 @@
-"""What a cell knows of a stored shard and of a volume."""
+"""A cell's records of a stored shard and of a volume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ShardKey: TypeAlias = tuple[SegmentId, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a shard lies and what it must be. ``bad``: it failed a check and is not served."""
+    """The place of a shard and its digests. ``bad``: it failed a check and is not served."""
 
     volume: int
     offset: int
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(slots=True)
 class VolumeFacts:
-    """What the index knows of a volume.
+    """The index's facts of a volume.
 
     ``watermark``: every record that begins below it is finished, durable and indexed.
     ``end_bytes``: size of the file. ``live_bytes``: of records that are needed (shards and
@@ -65,5 +65,5 @@ class VolumeFacts:
 
     @property
     def dead_bytes(self) -> int:
-        """What compaction would give back."""
+        """The bytes that compaction would free."""
         return self.end_bytes - VOLUME_HEAD_BYTES - self.live_bytes

@@ -1,4 +1,4 @@
-"""How much a cell may still write: the host's limit, and what the file system has."""
+"""The space that a cell may still write: the host's limit, and what the file system has."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class SpaceKeeper:
 
     @property
     def medium_free_bytes(self) -> int:
-        """What the file system can still take, the reserve included: for compaction."""
+        """The bytes that the file system can still take, the reserve included: for compaction."""
         return max(0, self._file_system_free_bytes - self._taken_since)
 
     @property
     def free_bytes(self) -> int:
-        """What shards can still take."""
+        """The bytes that shards can still take."""
         return max(
             0,
             min(

@@ -171,7 +171,7 @@ class Volumes:
 
     @property
     def highest_known(self) -> int:
-        """The highest number of a volume that there was, as far as files and index tell."""
+        """The highest number that a volume ever had, as far as files and index show."""
         return self._highest
 
     async def begin(self) -> Growing:

@@ -2,9 +2,9 @@
 
 Records that wait at the same time go to the active volume in one gathered write, and share one
 fdatasync per volume: while it runs, what is written next waits for the one after it. A sync that
-failed is never tried again: its volume is sealed, who waited for it is told, a new one is begun.
+failed is never tried again: its volume is sealed, its waiters get the error, a new one is begun.
 
-What a job is for does not depend on whoever waits for it: once queued it is carried out, and its
+A job does not depend on the task that waits for it: once queued it is carried out, and its
 ``after`` is called, even if the caller's connection is gone.
 
 Source: docs/shard-format.md, "Writing"; Rebello et al., "Can Applications Recover from fsync
@@ -39,7 +39,7 @@ from common.ports import Buffer, Log
 BATCH_BYTES: Final = 4 * MIB
 BATCH_JOBS: Final = 256
 FIRST_PROBATION_S: Final = 60.0
-"""How long a cell that cannot write rests before it tries a new volume; twice as long each time."""
+"""The first pause of a cell that cannot write before it tries a new volume; doubled each time."""
 LONGEST_PROBATION_S: Final = 3600.0
 
 NO_SPACE: Final = "no_space"
@@ -96,7 +96,7 @@ class WriteJob:
         self.key = key
         self.done = trio.Event()
         self.offset = 0
-        """Where it was written."""
+        """The offset at which it was written."""
         self.error: AlvearyError | None = None
 
     async def wait(self) -> None:
@@ -120,7 +120,7 @@ class Writer:
     def __init__(self, volumes: Volumes, index: Index, log: Log, volume_bytes: int) -> None:
         self.active: Growing | None = None
         self.read_only_reason = ""
-        """Why nothing can be written, until a new volume can be begun on probation."""
+        """The reason why nothing can be written, until a new volume can be begun on probation."""
         self._volumes = volumes
         self._index = index
         self._log = log
@@ -128,8 +128,8 @@ class Writer:
         self._queue: deque[WriteJob] = deque()
         self._queued = trio.Event()
         self._unsynced: dict[Growing, list[WriteJob]] = {}
-        """What was written and is to be made durable by the next sync of each volume, in turn. A
-        volume stays here, perhaps with nothing, while it is synced."""
+        """The jobs that were written and that the next sync of each volume makes durable, in turn.
+        A volume stays here, perhaps with none, while it is synced."""
         self._written_to = trio.Event()
         self._sealed = 0
         self._probation_s = FIRST_PROBATION_S
@@ -175,7 +175,7 @@ class Writer:
         with trio.move_on_at(self._probation_at):
             await self._queued.wait()
         if trio.current_time() >= self._probation_at:
-            with suppress(Unavailable):  # told in the log; tried again later
+            with suppress(Unavailable):  # logged; retried later
                 await self._begin_volume()
 
     # --- writing -------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class Writer:
 
     def _turn_read_only(self, reason: str) -> None:
         """Write nothing for a while. A disk that failed for a moment must not need a person; one
-        that fails again and again is tried ever less often, each time with a new volume only. A
+        that fails repeatedly is tried ever less often, each time with a new volume only. A
         full disk is not broken, and somebody may make room at any time: it is tried as often as
         at first."""
         self.read_only_reason = reason
@@ -362,14 +362,14 @@ class Writer:
         else:
             self._probation_at = trio.current_time() + self._probation_s
             self._probation_s = min(2 * self._probation_s, LONGEST_PROBATION_S)
-        self._queued.set()  # whoever waits for a job waits for the end of this, too
+        self._queued.set()  # the tasks that wait for a job wait for the end of this, too
         self._log.error("read_only", reason=reason)
 
     async def _begin_volume(self) -> None:
         """Make a new volume the active one.
 
         Raises:
-            Unavailable: ``read_only``, or why there is no new volume.
+            Unavailable: ``read_only``, or the reason why no volume can be begun.
         """
         if self.read_only_reason and trio.current_time() < self._probation_at:
             raise Unavailable("read_only", why=self.read_only_reason)
@@ -377,8 +377,9 @@ class Writer:
         try:
             self.active = await self._volumes.begin()
         except Unavailable as error:
-            # Whatever the disk refuses a new volume for, it refuses the next one for, too. Said to
-            # the coordinator, it costs nobody a try; hidden, each write tries this cell in vain.
+            # If the disk refuses this volume, it refuses the next one, too. Reported to the
+            # coordinator, that costs no write a try; hidden, each write tries this cell for
+            # nothing.
             self._log.error("no_new_volume", error=str(error))
             self._turn_read_only(error.reason)
             raise
@@ -426,7 +427,8 @@ class Writer:
 
 
 def _nothing(volume: Growing, offset: int) -> Sequence[Buffer]:
-    """What is to be written of a record that has been made void: it waits for a sync only."""
+    """Return the bytes to write of a record that has been made void: none; its job only waits for a
+    sync."""
     return []
 
 
