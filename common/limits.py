@@ -39,8 +39,8 @@ MAX_SINGLE_PUT_BYTES: Final = 5 * GIB
 MAX_NAME_BYTES: Final = 1024
 """S3: object names are at most 1,024 bytes of UTF-8."""
 MAX_METADATA_BYTES: Final = 512 * KIB
-"""What a gateway packs into a manifest: far above what S3 allows, since other protocols have other
-metadata, and below what would leave no place for pages."""
+"""Size of the metadata that a gateway packs into a manifest: far above what S3 allows, since other
+protocols have other metadata, and below what would leave no place for pages."""
 MAX_KEY_PURPOSES: Final = 32
 """Labels under which one key derives others: constants of the program, kept for as long as it
 runs."""
@@ -62,18 +62,18 @@ MAX_FRAME_PAYLOAD_BYTES: Final = 1 * MIB + 64 * KIB
 MAX_CONTROL_HEADER_BYTES: Final = 4 * KIB
 """Headers of frames that carry no request or reply: a failure's text is the longest."""
 MAX_FACTS_CHARACTERS: Final = 512
-"""What a failure says beside its reason; longer facts are cut."""
+"""Size of a failure's facts beside its reason; longer facts are cut."""
 FRAME_STAGING_BYTES: Final = 32 * KIB
 """Receive buffer of one connection: two TLS records, or some hundred small frames at a time."""
 MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
 MAX_GATHERED_BUFFERS: Final = 512
 """Buffers of one ``sendmsg``; Linux takes 1,024."""
 OUTBOX_BYTES: Final = 1 * MIB
-"""What waits to be sent on one connection before callers wait for room."""
+"""Bytes that wait to be sent on one connection before callers wait for room."""
 SEND_BATCH_BYTES: Final = 512 * KIB
-"""How much of it goes out in one send, so that room comes back while the rest is sent."""
+"""The share of it that goes out in one send, so that room comes back while the rest is sent."""
 MAX_CONNECTIONS_PER_LISTENER: Final = 1024
-"""When all places are taken, strangers give theirs to whoever comes."""
+"""When all places are taken, strangers lose theirs to new connections."""
 MAX_CONNECTIONS_PER_CALLER: Final = 256
 """A known caller cannot be evicted, so it may not have all places. A cell uses 1, a gateway 2."""
 MAX_CALLS_OF_A_STRANGER: Final = 4
@@ -100,14 +100,14 @@ RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 2.0
 """Writes return within 5 s once coordinators and cells reach each other again."""
 UNREACHABLE_PATIENCE_S: Final = 1.0
-"""How long a call waits for a connection to a peer that could not be reached when last tried."""
+"""Time that a call waits for a connection to a peer that could not be reached when last tried."""
 COORDINATOR_PATIENCE_S: Final = 10.0
-"""How long a request waits for a coordinator in all, whatever is tried meanwhile."""
+"""Time that a request waits for a coordinator in all, retries included."""
 UNANSWERED_S: Final = 5.0
-"""After a request waited all that time in vain, others wait UNANSWERED_PATIENCE_S for so long."""
+"""After a request timed out, others wait only UNANSWERED_PATIENCE_S for so long."""
 UNANSWERED_PATIENCE_S: Final = 2.0
 FAILOVER_S: Final = 3.0
-"""How long one coordinator of several may take to answer a question before the next is asked."""
+"""Time that one coordinator of several may take to answer a question before the next is asked."""
 CALL_TIMEOUT_S: Final = 30.0
 IDLE_CONNECTION_TIMEOUT_S: Final = 120.0
 
@@ -118,16 +118,17 @@ TASK_PAUSE_MAX_S: Final = 60.0
 
 # --- heartbeats ------------------------------------------------------------------------------
 HEARTBEATS_PER_S: Final = 1000
-"""What a coordinator hears without noticing: half a core. Larger swarms are heard less often."""
+"""Heartbeats that cost a coordinator half a core. Larger swarms send theirs less often."""
 MAX_HEARTBEAT_INTERVAL_S: Final = 60
 """So that no cell's connection is idle for so long that it is closed."""
 
 # --- orders and leases -----------------------------------------------------------------------
 ORDER_LIFETIME_S: Final = 900
 ORDER_EXPIRY_GRACE_S: Final = 60
-"""How far order time may jump when a coordinator starts again, so that no order dies of it."""
+"""The jump that order time may make when a coordinator starts again, so that no order expires by
+it."""
 ORDER_TIME_AHEAD_S: Final = 60
-"""How far what the store keeps of order time is ahead of it: the most that a start jumps."""
+"""The lead over order time of the value that the store keeps: the most that a start jumps."""
 ORDER_TIME_KEPT_EVERY_S: Final = 30
 CLOCK_OFF_S: Final = 60
 """A cell's clock that differs from the coordinator's by more is shown and logged. Nothing fails by
@@ -139,14 +140,14 @@ MAX_VERSIONS_READ: Final = 1000
 """Versions that one gateway may keep from being deleted because it is reading them: twice its
 connections at work at a time would be unusual."""
 READING_TOLD_EVERY_S: Final = 15.0
-"""How often a gateway with long downloads says which versions they read, if no shorter grace of
-deletion asks for more."""
+"""Interval at which a gateway with long downloads reports which versions they read, if no shorter
+grace of deletion asks for more."""
 INHERITED_LEASE_GRACE_S: Final = 24 * 3600
-"""How long after its start a coordinator calls nothing garbage that was written under a lease of an
-earlier start: time for an operator to see that an old copy of the store is running."""
+"""Time after its start in which a coordinator calls nothing garbage that was written under a lease
+of an earlier start: an operator can see meanwhile that an old copy of the store is running."""
 MAX_POSITIONS_KNOWN: Final = 8
-"""Runs of the coordinator that a cell or a gateway remembers: enough to tell two histories apart
-after some restarts; a heartbeat carries them all (576 bytes)."""
+"""Runs of the coordinator that a cell or a gateway remembers: enough to distinguish two
+histories after some restarts; a heartbeat carries them all (576 bytes)."""
 MAX_LEASES: Final = 100_000
 """Gateways at the same time, and those that died within a lease's life."""
 MAX_LEASES_PER_TENANT: Final = 1_000
@@ -159,7 +160,7 @@ MAX_RENEWALS_PER_TRANSACTION: Final = 1_000
 # --- invitations and access keys --------------------------------------------------------------
 MAX_INVITE_LIFETIME_S: Final = 365 * 86400
 MAX_INVITE_USES: Final = 10_000
-"""A token that is put into an image for many machines; one that leaks must not serve for ever."""
+"""A token that is put into an image for many machines; one that leaks must not work forever."""
 MAX_TENANTS: Final = 100_000
 """Of a swarm."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
@@ -197,7 +198,7 @@ MAX_PURGED_OWNERS: Final = 100
 MAX_TRANSACTIONS_PER_COMMIT: Final = 128
 """Bounds how long the first of them waits for the last."""
 MAX_TRANSACTIONS_QUEUED: Final = 8192
-"""That wait for one database; more are turned away."""
+"""Transactions that wait for one database; more are turned away."""
 MAX_BUCKETS_LISTED: Final = 10_000
 """In one answer (S3: the same)."""
 MAX_SETTLE_BATCH: Final = 1000
@@ -227,15 +228,15 @@ HTTP_IDLE_TIMEOUT_S: Final = 75.0
 HTTP_BODY_TIMEOUT_S: Final = 30.0
 """Patience with a body of which nothing arrives (S3 has some 20 s)."""
 HTTP_LEAST_BYTES_PER_S: Final = 8 * KIB
-"""What a client must send or take on the long run, a modem's speed: slower ones hold their room for
-ever. A cell gives a slower upload up anyway."""
+"""Least speed of a client on the long run, a modem's: slower ones would hold their room forever. A
+cell ends a slower upload anyway."""
 HTTP_HEAD_TIMEOUT_S: Final = 30.0
 """From the first byte of a request's head to its last."""
 HTTP_SEND_TIMEOUT_S: Final = 30.0
 """Patience with a client that does not take an answer, beside the time that HTTP_SEND_BYTES take at
 the least speed: a minute in all (nginx send_timeout)."""
 HTTP_PRESSED_SEND_TIMEOUT_S: Final = 10.0
-"""How long a client may take nothing of an answer while others wait for the memory it holds."""
+"""Time that a client may take nothing of an answer while others wait for the memory it holds."""
 HTTP_SEND_BYTES: Final = 256 * KIB
 """Of an answer at a time: large enough to be cheap, small enough to see whether a client reads."""
 HTTP_FIRST_READ_BYTES: Final = 64 * KIB
@@ -244,8 +245,8 @@ HTTP_READ_BYTES: Final = 256 * KIB
 HTTP_DRAIN_BYTES: Final = 256 * KIB
 """An unread body up to this is read and dropped to keep the connection (net/http's figure)."""
 HTTP_LINGER_S: Final = 10.0
-"""How long a connection that is given up is drained, so that its client reads the answer before
-it sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
+"""Time that a connection being closed is drained, so that its client reads the answer before it
+sees a reset (nginx lingering_close; shorter, since it holds a connection's place)."""
 MAX_CERTIFICATE_FILE_BYTES: Final = 1 * MIB
 """A chain of ten certificates has 20 KiB; what is larger is another file, named by mistake."""
 MAX_XML_BODY_BYTES: Final = 2 * MIB
@@ -273,16 +274,16 @@ MAX_SIGNED_TRAILER_BYTES: Final = 4096
 MAX_PRESIGNED_LIFETIME_S: Final = 604_800
 """S3: seven days."""
 MAX_SIGNATURE_V2_AHEAD_S: Final = MAX_PRESIGNED_LIFETIME_S
-"""How far ahead a URL presigned with Signature V2 may expire: what V4 allows. V2 signs no date that
-a lifetime could be counted from."""
+"""The furthest expiry of a URL presigned with Signature V2: what V4 allows. V2 signs no date that a
+lifetime could be counted from."""
 MAX_DATE_MS: Final = 253_402_300_799_999
 """The last millisecond that a date of S3 can name."""
 MAX_COPY_TRIES: Final = 3
-"""How often the source is looked up again when it was replaced while it was being copied."""
+"""Look-ups of a source that is replaced while it is being copied."""
 MAX_READ_TRIES: Final = 3
-"""How often an object is looked up when its version goes before its first byte was read."""
+"""Look-ups of an object whose version is deleted before its first byte was read."""
 MAX_COMMIT_TRIES: Final = 5
-"""How often a conditional write compares again before it gives up as a conflict."""
+"""Comparisons of a conditional write before it fails as a conflict."""
 MAX_BUCKETS_REMEMBERED: Final = 4096
 """Names whose buckets a gateway remembers for some seconds: about 1 MiB."""
 MAX_DRAIN_NOTICE_S: Final = 600
@@ -330,9 +331,9 @@ MAX_HELD_CHUNKS_BYTES: Final = 32 * MIB
 """All signed chunks of a gateway, before those that hold more than a client's usual chunk must come
 later."""
 MAX_HASH_LANE_BYTES: Final = 1 * MIB
-"""That may wait for one of the digests of a body."""
+"""Bytes that may wait for one of the digests of a body."""
 HASH_CROWD_BYTES: Final = 12 * MIB
-"""When more waits in all lanes of a gateway together, each may hold less ..."""
+"""Bytes waiting in all lanes of a gateway above which each lane may hold less ..."""
 MAX_CROWDED_HASH_LANE_BYTES: Final = 128 * KIB
 """... namely so much."""
 GATEWAY_KEPT_MEMORY_BYTES: Final = 32 * MIB
@@ -352,7 +353,7 @@ LOG_BURST_LINES: Final = 100
 LOG_LINES_PER_S: Final = 1.0
 """Of one event, after its burst: 16 MB a day at 185 bytes a line, whatever clients do."""
 LOG_SUMMARY_S: Final = 60.0
-"""How long a count of dropped lines may wait while other lines are written."""
+"""Time that a count of dropped lines may wait while other lines are written."""
 LOG_FILE_BYTES: Final = 8 * MIB
 LOG_FILES_KEPT: Final = 3
 """Beside the one that is written: 32 MiB for each daemon, two days of its busiest event."""
@@ -420,7 +421,7 @@ MAX_DISK_PARTS_PER_CALL: Final = 1024
 MAX_LOCAL_CELLS: Final = 100
 """Cells of one directory of ``alveary up``: each is a process."""
 MAX_READY_LINE_BYTES: Final = 64 * KIB
-"""What a daemon says when it is ready has a hundred bytes; more is not that."""
+"""The longest ready line: a daemon's has a hundred bytes; a longer one is something else."""
 MAX_COMMON_NAME_CHARACTERS: Final = 64
 """X.509 (RFC 5280, ub-common-name)."""
 

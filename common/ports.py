@@ -23,14 +23,15 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a listener is: a host name or IP literal, and a TCP port (0 = any free one)."""
+    """The address of a listener: a host name or IP literal, and a TCP port (0 = any free one)."""
 
     host: str
     port: int
 
     @property
     def is_loopback(self) -> bool:
-        """Whether a listener here is for this machine alone. A name is only if it is localhost."""
+        """Return whether a listener here is for this machine alone. A name is only if it is
+        localhost."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -85,8 +86,9 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a listener shows to strangers: a chain (the server's certificate first) and its private
-    key, both PEM. ``ends_at_s``: when the server's certificate ends, Unix seconds."""
+    """The certificate that a listener shows to strangers: a chain (the server's certificate first)
+    and its private key, both PEM. ``ends_at_s``: when the server's certificate expires, Unix
+    seconds."""
 
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
@@ -94,7 +96,7 @@ class Certificate:
 
 
 class CertificateSource(Protocol):
-    """Where a certificate comes from, and comes from again when it was replaced."""
+    """The source of a certificate, read again when it was replaced."""
 
     async def read(self) -> Certificate:
         """The certificate as it is now.
@@ -109,7 +111,7 @@ class Listener(Protocol):
 
     @property
     def address(self) -> Address:
-        """What was bound (the real port where 0 was asked for)."""
+        """The bound address (the real port where 0 was asked for)."""
 
     async def accept(self) -> Stream:
         """Wait for the next stream; for a secure listener its TLS handshake is NOT yet done:
@@ -176,7 +178,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Bytes of the file system a directory lies on, as ``df`` tells them to an ordinary user.
+    """Bytes of the file system a directory lies on, as ``df`` shows them to an ordinary user.
 
     ``medium``: at most 16 bytes that name it among all machines' while they run.
     """
@@ -187,7 +189,7 @@ class Space:
 
 
 class File(Protocol):
-    """An open file. Offsets are absolute; there is no position."""
+    """An open file. Offsets are absolute; it has no position."""
 
     async def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``; shorter only at the end of the file.
@@ -234,7 +236,7 @@ class Disk(Protocol):
         """
 
     async def names(self, path: str) -> list[str]:
-        """Sorted names in a directory; empty when there is no such directory."""
+        """Sorted names in a directory; empty when the directory does not exist."""
 
     async def make_directory(self, path: str) -> None:
         """Make it and its parents; fine if it exists."""
@@ -251,7 +253,7 @@ class Disk(Protocol):
 
 
 class Sql(Protocol):
-    """What a store function gets: a plain ``sqlite3.Connection`` or a look-alike."""
+    """The argument of a store function: a plain ``sqlite3.Connection`` or a look-alike."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
         """Run one statement; returns a cursor that can be iterated and has ``rowcount``."""
@@ -306,7 +308,7 @@ class Stores(Protocol):
 
         Raises:
             Unavailable: ``store_failed``: it can be neither written nor read.
-            Corrupt: ``store_corrupt``: the file is no database or fails its quick check.
+            Corrupt: ``store_corrupt``: the file is not a database or fails its quick check.
         """
 
     async def discard(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Telling a coordinator of segments that will never be committed, until it has heard.
+"""Retries reports to a coordinator of segments that will never be committed, until one is taken.
 
 Source: docs/data-path.md, "A lost segment".
 """
@@ -22,7 +22,7 @@ RETRY_S = 5.0
 
 
 class Granted(NamedTuple):
-    """What shows a coordinator, which does not remember grants, that it granted a segment."""
+    """The proof for a coordinator, which does not remember grants, that it granted a segment."""
 
     segment_id: SegmentId
     ring: int
@@ -31,12 +31,12 @@ class Granted(NamedTuple):
 
 
 class Abandons:
-    """Segments on their way to be forgotten. They are told again and again: while this gateway
-    keeps its write lease alive, nobody else could know that they are garbage.
+    """Segments to be abandoned. Their report is retried until it is taken: while this gateway keeps
+    its write lease alive, nobody else could know that they are garbage.
 
     Args:
-        directory: told of them.
-        log: what could not be told.
+        directory: gets the reports.
+        log: gets what could not be reported.
     """
 
     def __init__(self, directory: Directory, log: Log) -> None:
@@ -61,7 +61,7 @@ class Abandons:
             self._changed.set()
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Report until cancelled."""
         if self._waiting:  # from a run that ended by a fault
             self._changed.set()
         while True:
@@ -74,7 +74,7 @@ class Abandons:
                 await trio.sleep(RETRY_S)
 
     async def _tell(self, tenant_id: TenantId, lease: int) -> bool:
-        """Tell all of one tenant's and lease's; False when some are left."""
+        """Report all of one tenant's and lease's; False when some are left."""
         waiting = self._waiting[tenant_id, lease]
         while waiting:
             batch = dict(islice(waiting.items(), limits.MAX_DELETE_BATCH))

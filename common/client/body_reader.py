@@ -37,7 +37,7 @@ class Source:
         self._counted_bytes = 0
 
     async def gather(self, length: int) -> None:
-        """Receive the next ``length`` bytes before room is taken for them, so that a slow client
+        """Receive the next ``length`` bytes before room is reserved for them, so that a slow client
         keeps no room from others. Returns early when too much is gathered by all together: then
         room is to be taken first.
 

@@ -1,4 +1,4 @@
-"""The coordinators as one: calls that find a live one, tenants opened where needed, the lease.
+"""Client for the coordinators: failover, tenant authentication of connections, the write lease.
 
 Source: docs/data-path.md, "Talking to coordinators".
 """
@@ -30,9 +30,11 @@ from common.wire.messages.writing import Lease, LeaseRenew, TenantOpen
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 COME_BACK_EVERY_S: Final = 5.0
-"""How often a gateway whose lease ended while no coordinator answered tries to open another."""
+"""Interval at which a gateway whose lease ended while no coordinator answered tries to open
+another."""
 LEASE_MARGIN_S: Final = 5.0
-"""A lease is taken for ended so long before it ends, to be surely the first to know."""
+"""Treat the lease as expired this long before it expires, so that nothing is written under a
+lease that the coordinator has already ended."""
 TENANT_NOT_OPEN: Final = "tenant_not_open"
 
 FINAL_REASONS: Final = frozenset({"no_ring", "store_behind", "store_damaged"})
@@ -148,7 +150,7 @@ class Directory:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _patience_s(self, now: float) -> float:
-        """How long a request may wait: less when another just waited in vain."""
+        """Return the time that a request may wait: shorter after another request just timed out."""
         return (
             limits.UNANSWERED_PATIENCE_S
             if now < self._unanswered_until
@@ -204,7 +206,7 @@ class Directory:
         return reply
 
     async def _open_tenants(self, connection: PeerConnection, request: Request) -> None:
-        """Make the connection act for whom a request is made."""
+        """Open the tenants on the connection that a request is made for."""
         if isinstance(request, TenantRequest):
             await self._open_tenant(connection, request.tenant_id)
         elif request.tenant_scope is TenantScope.ALL:
@@ -234,7 +236,7 @@ class Directory:
             except Refused as error:
                 if error.reason != "bad_proof":
                     raise
-                # The key file of a tenant that this swarm does not have is no other's trouble.
+                # The key file of a tenant that this swarm does not have must not stop the others.
 
     # --- the write lease ---------------------------------------------------------------------
 
@@ -252,7 +254,8 @@ class Directory:
             return self._lease
 
     def is_current(self, lease: int) -> bool:
-        """Whether what was granted under this lease may still be committed, as far as we know."""
+        """Return whether what was granted under this lease may still be committed, as far as known
+        here."""
         return lease == self._lease and trio.current_time() < self._lease_until
 
     def lease_has_ended(self, lease: int) -> None:
@@ -316,7 +319,7 @@ class Directory:
                 del self._reading[version_id]
 
     async def _keep_reading(self) -> None:
-        """While something is read for long, say so again and again. What is read for less than one
+        """Report at an interval the versions that long reads use. What is read for less than one
         interval ends well by the grace of deletion alone, which is longer than two."""
         while True:
             if not self._reading:

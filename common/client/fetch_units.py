@@ -1,7 +1,7 @@
 """Fetching units of one segment: from the best k slots, hedged, checked, replaced when bad.
 
 Nothing here needs a key: units are checked against the roots that the coordinator committed. So
-whoever has orders can fetch, a gateway to open the stripes and a cell to rebuild what is missing.
+any daemon with orders can fetch: a gateway to open the stripes, a cell to rebuild what is missing.
 
 Source: docs/data-path.md, "Reading"; docs/decisions/0024-keyless-fetching.md.
 """
@@ -39,7 +39,7 @@ Stripe: TypeAlias = dict[int, memoryview]
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """What fetching needs of its process.
+    """The parts of its process that fetching needs.
 
     ``pool``: running; connections to cells. ``health``: what this process has seen of them.
     ``workers``: for hashing and for what is done with the units. ``report``: gets bad and missing
@@ -147,7 +147,7 @@ class ShardFetcher:
         return work(stripes)
 
     def _holds(self, slot: int, first: int, count: int, units: _Units) -> bool:
-        """Whether a slot's units are what its root promises."""
+        """Return whether a slot's units are what its root promises."""
         digests = units.digests
         if digests is None:
             geometry = self.geometry
@@ -217,7 +217,7 @@ class ShardFetcher:
         self._context.health.was_late(self._cells[slot], waited_s, trio.current_time())
 
     def patience_s(self, slot: int) -> float:
-        """How long to wait for a slot before a spare is asked too."""
+        """Return the time to wait for a slot before a spare is asked too."""
         return self._context.health.hedge_after_s(self._cells[slot])
 
     def failed(self, slot: int, error: AlvearyError) -> None:

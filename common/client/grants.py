@@ -46,7 +46,7 @@ class Grant:
 
     @property
     def granted(self) -> Granted:
-        """What to abandon it with."""
+        """Return the proof to abandon it with."""
         return Granted(self.segment_id, self.ring, next(filter(None, self.orders), b""))
 
 
@@ -243,7 +243,7 @@ class GrantPool:
             grants.popleft()
 
     def is_good(self, grant: Grant) -> bool:
-        """Whether a write may still begin with the grant."""
+        """Return whether a write may still begin with the grant."""
         if trio.current_time() >= grant.good_until:
             return False
         return self._directory.is_current(lease_of(grant.segment_id))

@@ -1,4 +1,5 @@
-"""Where the bytes of a version lie: its pages, checked against the sealed manifest, and places.
+"""The place of a version's bytes: its pages, checked against the sealed manifest, and their
+segments.
 
 Source: docs/data-path.md, "Reading".
 """
@@ -33,7 +34,7 @@ STALE_AFTER_S: Final = limits.ORDER_LIFETIME_S / 2
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What is read: a version as a coordinator gave it and as its manifest binds it."""
+    """A version to read, as a coordinator gave it and as its manifest binds it."""
 
     tenant: TenantKey
     bucket: str

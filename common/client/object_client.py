@@ -142,8 +142,8 @@ class SwarmClient:
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
-        """Give up what was written and will not be committed: coordinators are told of it in the
-        background until one has heard; if this gateway ends before, its write lease ends too."""
+        """Abandon what was written and will not be committed: the report to a coordinator is
+        retried in the background; if this gateway ends before, its write lease ends too."""
         self._abandons.add(tenant.tenant_id, written.granted)
         await trio.lowlevel.checkpoint_if_cancelled()
 

@@ -115,7 +115,7 @@ class _Entry:
 
     @staticmethod
     def cost(stripe_bytes: int) -> int:
-        """What to take from the budget before an entry is made."""
+        """Return the bytes to take from the budget before an entry is made."""
         return 2 * stripe_bytes
 
     def keep(self, amount: int) -> None:
@@ -140,9 +140,10 @@ class _Reading:
         self._consumer = trio.lowlevel.ParkingLot()
         self._producer = trio.lowlevel.ParkingLot()
         self._taken_at = math.inf
-        """When the consumer took the piece that it has now."""
+        """The time at which the consumer took the piece that it has now."""
         self.has_given_up = False
-        """What was fetched ahead was given back: the rest is to be read again from the start."""
+        """Whether the prefetched units were returned to the budget: the rest is read again from the
+        start."""
 
     async def read_group(self, group: _Group) -> _Entry:
         """Fetch one group at once."""

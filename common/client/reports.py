@@ -16,11 +16,11 @@ from common.wire.messages.writing import BadShard, ShardsReport
 
 
 class Reports:
-    """What readers saw, on its way to a coordinator.
+    """Reports of bad and missing shards that readers met, on their way to a coordinator.
 
     Args:
-        directory: told of it.
-        log: what was seen, and what could not be told.
+        directory: gets the reports.
+        log: gets each report, and those that could not be sent.
     """
 
     def __init__(self, directory: Directory, log: Log) -> None:

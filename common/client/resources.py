@@ -1,4 +1,4 @@
-"""What all streams of one process share.
+"""The resources that all streams of one process share.
 
 Source: docs/data-path.md, "Memory".
 """
@@ -70,7 +70,7 @@ class Resources:
     chance: Chance
 
     def fetching(self, report: Report) -> FetchContext:
-        """What a reader needs of this to fetch units."""
+        """Return the part of this that a reader needs to fetch units."""
         return FetchContext(self.pool, self.health, self.workers, report)
 
     def writes_of(self, tenant_id: TenantId) -> Share:
@@ -83,8 +83,8 @@ class Resources:
 
 
 class StripeHold:
-    """What one stripe holds of the budget: its plaintext, kept to be replayed while ``kept``, and
-    its units, until all slots took them. Everything was taken at once; this only gives back."""
+    """The budget that one stripe holds: its plaintext, kept to be replayed while ``kept``, and its
+    units, until all slots took them. Everything was taken at once; this only gives back."""
 
     __slots__ = ("_budget", "_kept", "_plain_bytes", "_sending", "_unit_bytes")
 
@@ -103,13 +103,13 @@ class StripeHold:
 
     def sent(self) -> None:
         """No slot needs its unit any more. While the plaintext is kept, the units' room is kept
-        too, so that a replay takes nothing anew."""
+        too, so that a replay takes nothing again."""
         if self._sending:
             self._sending = False
             if not self._kept:
                 self._budget.give(self._unit_bytes)
 
     def send_again(self) -> None:
-        """A replay encodes the kept plaintext anew."""
+        """A replay encodes the kept plaintext again."""
         assert self._kept, "only what is kept can be replayed"
         self._sending = True

@@ -32,14 +32,14 @@ from common.rpc.budget import Share
 from common.wire.messages.writing import Extent, NewSegment, Page
 
 REPLAYED_STRIPES: Final = 2
-"""Plaintext kept until the quorum of cells took the upload up, so that it can begin anew."""
+"""Plaintext kept until the quorum of cells took the upload up, so that it can be restarted."""
 TRY_AGAIN_S: Final = (0.1, 0.5)
 """Pauses before the second and the third try of a segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write made: commit it or abandon it. ``upload_key``: opens it, and nothing else;
+    """The result of a write: commit it or abandon it. ``upload_key``: opens it, and nothing else;
     the manifest of what has these pages lists it."""
 
     size: int
@@ -47,7 +47,7 @@ class Written:
     segments: tuple[NewSegment, ...]
     upload_key: bytes = field(repr=False)
     granted: tuple[Granted, ...] = ()
-    """What to abandon."""
+    """The grants to abandon."""
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -179,7 +179,7 @@ class _Writer:
                 grant = await self._grant_pool.take_small(self._tenant_id, fresh=True)
             elif not self._grant_pool.is_good(grant):
                 # The client was slow. Should the redundancy have changed meanwhile, then what is
-                # held differs a little from what was taken for it.
+                # held differs a little from what was reserved for it.
                 grant = await self._grant_pool.take_small(self._tenant_id)
             stage = self._stage(grant, len(plain))
             encoded = await self._encode_all(stage, plain)
@@ -317,7 +317,7 @@ class _Ending:
 
 class _ReplayBuffer:
     """The first stripes of a segment, kept to be replayed. ``is_whole``: all that was received of
-    the segment is here. What is kept is given up when others wait for room."""
+    the segment is here. What is kept is dropped when others wait for room."""
 
     def __init__(self, budget: Share) -> None:
         self.is_whole = True

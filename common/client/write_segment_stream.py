@@ -24,7 +24,7 @@ from common.wire.messages.cell import ShardAbort, ShardAppend, ShardFinish, Shar
 from common.wire.messages.writing import NewSegment
 
 STALL_TICK_S: Final = 0.05
-"""How often the slots are compared while the upload stands still."""
+"""Interval at which the slots are compared while the upload stands still."""
 ABORT_TIMEOUT_S: Final = 2.0
 
 
@@ -44,7 +44,7 @@ class SegmentUpload:
     stripe in order, then :meth:`wait_end`.
 
     Cells may come and go meanwhile: a slot that fails, or that alone holds the upload back, is
-    given up, down to the quorum.
+    dropped, down to the quorum.
     """
 
     def __init__(self, resources: Resources, grant: Grant, geometry: Geometry) -> None:
@@ -74,7 +74,7 @@ class SegmentUpload:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the quorum cannot be reached any more."""
+        """Return whether the quorum cannot be reached any more."""
         return self._ended and self._segment is None
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Whose requests may take how much memory: strangers little, each known caller a share.
+"""Memory limits for requests: little for strangers, a share for each known caller.
 
 Three budgets lie apart, so that what fills one leaves the others free: frames of strangers, small
 frames of known callers (heartbeats, look-ups, every control call) and large ones. A frame that fits
@@ -17,7 +17,7 @@ from common import limits
 from common.rpc.budget import ByteBudget
 
 CALL_OVERHEAD_BYTES: Final = 1024
-"""What a call in flight costs beside its header and payload, about."""
+"""Approximate cost of a call in flight beside its header and payload."""
 SMALL_FRAME_BYTES: Final = limits.FRAME_STAGING_BYTES
 """Header and payload of a frame for which a connection needs no other memory than it has."""
 LARGEST_REQUEST_BYTES: Final = (
@@ -65,7 +65,7 @@ class JointShare:
 
 
 class Account:
-    """What one known caller uses, over all its connections. Made by :class:`Memory`.
+    """The memory that one known caller uses, over all its connections. Made by :class:`Memory`.
 
     Attributes:
         small, large: its shares for requests, by the size of the frame.
@@ -106,11 +106,12 @@ class Memory:
 
     @property
     def requests_free_bytes(self) -> int:
-        """What is free of the memory for requests."""
+        """The bytes that are free of the memory for requests."""
         return self.small.free_bytes + self.large.free_bytes + self.strangers.free_bytes
 
     def for_requests(self, account: Account | None, size: int) -> JointShare:
-        """What a request of ``size`` bytes, CALL_OVERHEAD_BYTES among them, is taken from.
+        """Return the share that a request of ``size`` bytes, CALL_OVERHEAD_BYTES among them, is
+        taken from.
 
         Args:
             account: its caller's; None: a stranger's request.
@@ -121,7 +122,7 @@ class Memory:
         return account.small if is_small else account.large
 
     def for_replies(self, account: Account | None) -> JointShare:
-        """What the payload of a reply is taken from."""
+        """Return the share that the payload of a reply is taken from."""
         return self._strangers_replies if account is None else account.replies
 
     def open(self, name: Hashable) -> Account:

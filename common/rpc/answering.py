@@ -29,7 +29,7 @@ IDLE_WORKERS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Service(Generic[S]):
-    """What a server does, the same on all its connections; see
+    """The fixed parts of a server, the same on all its connections; see
     :class:`common.rpc.server.PeerServer`."""
 
     identity: Identity
@@ -122,7 +122,7 @@ class Answering(Generic[S]):
 
     @property
     def calls(self) -> int:
-        """How many have not been answered."""
+        """The number of calls that have not been answered."""
         return len(self._calls)
 
     def begin(self, nursery: trio.Nursery) -> None:

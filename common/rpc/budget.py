@@ -17,13 +17,13 @@ from common import limits
 from common.errors import Unavailable
 
 _RECLAIM_EVERY_S: Final = 0.5
-"""How often a taker that waits asks again for what others only keep to be quicker."""
+"""Interval at which a waiting taker asks again for memory that others hold only as a cache."""
 
 
 def may_take(amount: int, *, held: int, free: int) -> bool:
-    """Whether a share may take more: afterwards it must hold no more than is left free.
+    """Return whether a share may take more: afterwards it must hold no more than is left free.
 
-    So a share that is alone gets half, the next a quarter, and so on: whoever comes finds room,
+    So a share that is alone gets half, the next a quarter, and so on: every newcomer finds room,
     and what one share leaves unused the others may have. A share that holds nothing may take
     whatever is free.
 
@@ -39,7 +39,7 @@ def may_take(amount: int, *, held: int, free: int) -> bool:
 
 
 class Share:
-    """What one user of a budget holds of it. From :meth:`ByteBudget.share`."""
+    """The part of a budget that one user holds. From :meth:`ByteBudget.share`."""
 
     __slots__ = ("__weakref__", "_budget", "_is_bounded", "held_bytes")
 
@@ -50,11 +50,11 @@ class Share:
 
     @property
     def is_scarce(self) -> bool:
-        """Whether streams should make do with little."""
+        """Return whether streams should make do with little."""
         return self._budget.is_scarce
 
     def fits(self, amount: int, free: int) -> bool:
-        """Whether this share may have ``amount`` more bytes while ``free`` are free."""
+        """Return whether this share may have ``amount`` more bytes while ``free`` are free."""
         if not self._is_bounded:
             return amount <= free
         return may_take(amount, held=self.held_bytes, free=free)
@@ -96,8 +96,8 @@ class _Waiter:
 class ByteBudget:
     """Bytes that all streams together may hold.
 
-    There is no deadlock as long as a holder never waits for more while it holds something that
-    only it can give back: everything that one step needs (a stripe's plaintext, sealed and parity
+    Holders cannot deadlock as long as none waits for more while it holds something that only it
+    can give back: everything that one step needs (a stripe's plaintext, sealed and parity
     bytes) is taken at once, and what is held is given back without taking anything first.
     ``put.py`` and ``get.py`` keep to that.
 
@@ -121,31 +121,31 @@ class ByteBudget:
         self._spare: dict[object, Callable[[], None]] = {}
         self._pressed = trio.Event()
         self.refused = 0
-        """How often a taker waited in vain."""
+        """The number of takers whose wait timed out."""
 
     @property
     def total_bytes(self) -> int:
-        """What there is in all."""
+        """The size of the budget."""
         return self._total_bytes
 
     @property
     def free_bytes(self) -> int:
-        """What nobody holds."""
+        """The bytes that nobody holds."""
         return self._free_bytes
 
     @property
     def held_bytes(self) -> int:
-        """What all together hold."""
+        """The bytes that all shares hold together."""
         return self._total_bytes - self._free_bytes
 
     @property
     def is_scarce(self) -> bool:
-        """Whether streams should make do with little."""
+        """Return whether streams should make do with little."""
         return self._free_bytes < self._total_bytes // 2 or bool(self._waiting)
 
     @property
     def waiting(self) -> int:
-        """How many streams wait for room."""
+        """The number of streams that wait for room."""
         return len(self._waiting)
 
     async def wait_pressed(self) -> None:

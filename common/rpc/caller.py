@@ -1,4 +1,4 @@
-"""Who calls, as handlers see it.
+"""The caller of a request, as handlers see it.
 
 Source: docs/protocol.md, "Answering".
 """
@@ -13,7 +13,7 @@ from common.ports import Buffer
 from common.wire.messages.base import Reply, Request
 
 S = TypeVar("S")
-"""What a service keeps of each connection: its session."""
+"""The session that a service keeps for each connection."""
 
 
 class Caller(Generic[S]):
@@ -32,10 +32,10 @@ class Caller(Generic[S]):
         self.channel = channel
         self.session = session
         self.account: Hashable | None = None
-        """Whose share of the server's memory its requests take; None: a stranger."""
+        """The account whose share of the server's memory its requests take; None: a stranger."""
 
     def introduce(self, account: Hashable) -> None:
-        """The caller has shown more than a key that anyone can make: it is no stranger any more.
+        """The caller has shown more than a key that anyone can make: it is not a stranger any more.
 
         Args:
             account: what it shares its part of the memory with: its peer id, or its tenant.

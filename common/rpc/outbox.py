@@ -1,4 +1,4 @@
-"""What one connection still has to send: bounded, in order, many frames in one send.
+"""The frames that one connection still has to send: bounded, in order, many frames in one send.
 
 Source: docs/protocol.md, "Sending".
 """
@@ -19,7 +19,7 @@ SEND_NOW_BYTES: Final = 16 * 1024
 """A longer frame is left to the task that sends."""
 
 _Entry: TypeAlias = tuple[Sequence[Buffer], int, Callable[[int], None] | None, int]
-"""A frame's parts, their bytes, whom to tell when they are sent, and of how many payload bytes."""
+"""A frame's parts, their bytes, the callback when they are sent, and its payload bytes."""
 
 
 class Turnstile:
@@ -54,16 +54,16 @@ class Turnstile:
 class Outbox:
     """Frames on their way out of one connection. The only one who sends on its stream.
 
-    On a quiet connection a short frame leaves at once, in the step of whoever puts it: to wake the
-    task that sends costs more than to send. On a busy one frames gather for that task, so that
-    many leave in one piece: to send, and to be woken by what was sent, costs most of all.
+    On a quiet connection the caller sends a short frame itself: waking the sender task would cost
+    more than the send. On a busy one frames gather for that task, so that many leave in one
+    piece: sending, and waking the receiver, costs most of all.
 
     Args:
         stream: where to.
         on_room: called when a batch was sent.
         is_quiet: whether no other call is under way than the one that puts a frame. A caller
             leaves it out: calls begin together more often than not, and sent one by one they
-            are answered one by one for ever after.
+            are answered one by one from then on.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Outbox:
 
     @property
     def stuck_at(self) -> float:
-        """When the peer will not have taken a batch for SEND_TIMEOUT_S: it does not read."""
+        """Return when the peer will not have taken a batch for SEND_TIMEOUT_S: it does not read."""
         since = self._sending_since
         return math.inf if since is None else since + limits.SEND_TIMEOUT_S
 
@@ -104,7 +104,7 @@ class Outbox:
 
         Args:
             parts: as :func:`common.wire.frame.encode_frame` gives them; they must not change.
-            on_sent: called with the frame's payload bytes once it is sent (or given up).
+            on_sent: called with the frame's payload bytes once it is sent (or dropped).
 
         Returns:
             A number to ask :meth:`was_taken` with.
@@ -157,7 +157,7 @@ class Outbox:
             await self._idle.wait()
 
     def give_up(self) -> None:
-        """The connection is gone: tell the owners of what was not sent."""
+        """Notify the owners of the frames that were not sent: the connection is gone."""
         self._settle(list(self._queue))
         self._queue.clear()
 

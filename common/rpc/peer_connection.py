@@ -42,7 +42,7 @@ nor begin calls, nor give any up."""
 
 
 class _Waiting(NamedTuple):
-    """Who waits for the answer to a call."""
+    """A call that waits for its answer."""
 
     answer: OnAnswer
     number: int
@@ -65,7 +65,7 @@ class PeerConnection:
         self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
         self.fell_silent = False
-        """Whether it was given up since nothing came from the peer any more."""
+        """Whether it was closed since nothing came from the peer any more."""
         self._scope = trio.CancelScope()
 
     def is_open(self) -> bool:
@@ -74,12 +74,13 @@ class PeerConnection:
 
     @property
     def load(self) -> Load:
-        """What it is busy with."""
+        """Return the load of the connection."""
         return Load(self._core.calls_in_flight, self._outbox.unsent_bytes)
 
     @property
     def channel(self) -> bytes:
-        """What names this connection to both its ends, 64 bytes: for signatures bound to it."""
+        """Return the name of this connection for both its ends, 64 bytes: for signatures bound to
+        it."""
         return self._core.channel
 
     @property
@@ -133,7 +134,7 @@ class PeerConnection:
         """Make a call without waiting for its answer. Arguments are those of :meth:`call`.
 
         Args:
-            answer: called once, later, unless the call is given up before.
+            answer: called once, later, unless the call is cancelled before.
 
         Returns:
             A number for :meth:`give_up`; None, and nothing was begun: it has to wait its turn.
@@ -161,7 +162,7 @@ class PeerConnection:
             if not self._core.calls_in_flight:
                 self._busy_since = now = trio.current_time()
                 self._alarm.deadline = min(deadline, now + limits.PROBE_AFTER_S)
-            elif deadline < self._alarm.deadline:  # setting it is dear
+            elif deadline < self._alarm.deadline:  # updating the deadline is expensive
                 self._alarm.deadline = deadline
             call_id, parts = self._core.call(request, payload)
             number = self._outbox.put(parts)
@@ -199,7 +200,7 @@ class PeerConnection:
                 call.answer(outcome.Error(OutcomeUnknown("call_timeout", timeout_s=call.timeout_s)))
 
     def _look_after(self, now: float) -> None:
-        """Probe a silent peer, give up a dead or an idle one."""
+        """Probe a silent peer, close the connection to a dead or an idle one."""
         if self._is_idle():
             if now >= self._last_received + IDLE_AFTER_S:
                 raise Unavailable("connection_lost", cause="idle")
@@ -216,7 +217,7 @@ class PeerConnection:
             self._probe(now)
 
     def _next_look(self, now: float) -> float:
-        """When something can be due next, if nothing happens until then."""
+        """Return when something can be due next, if nothing happens until then."""
         if self._is_idle():
             return self._last_received + IDLE_AFTER_S
         heard = max(self._last_received, self._busy_since)
@@ -344,7 +345,7 @@ class PeerConnection:
                 await self._outbox.wait_idle()
 
     def _lose(self, error: AlvearyError) -> None:
-        """The connection is of no more use: tell everybody who waits."""
+        """Fail every waiting call: the connection is of no more use."""
         if self._lost is not None:
             return
         self._lost = error

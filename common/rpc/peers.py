@@ -23,7 +23,7 @@ from common.tasks import log_fault
 from common.wire.messages.base import Reply, Request
 
 FORGET_AFTER_S: Final = 60.0
-"""How long the back-off of a peer without connections is remembered beyond its end."""
+"""Time that the back-off of a peer without connections is remembered beyond its end."""
 
 
 class _Peer:
@@ -69,7 +69,7 @@ class PeerPool:
 
     @property
     def peer_id(self) -> PeerId:
-        """Who we prove to be."""
+        """The peer id that this pool proves."""
         return self._identity.peer_id
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -176,7 +176,7 @@ class PeerPool:
             peer = self._peers[address, pin]
             known_down = peer.error
             if known_down is not None:
-                # It is tried again beside us; whoever calls need not wait as long as that takes.
+                # It is tried again beside us; the caller need not wait as long as that takes.
                 timeout_s = min(timeout_s, limits.UNREACHABLE_PATIENCE_S)
             with trio.move_on_after(timeout_s):
                 while connection is None:
@@ -190,7 +190,7 @@ class PeerPool:
 
     @property
     def unreachable(self) -> int:
-        """How many peers could not be reached when last tried, not long ago."""
+        """The number of peers that could not be reached when last tried, not long ago."""
         now = trio.current_time()
         return sum(
             peer.error is not None and now < peer.retry_at + FORGET_AFTER_S

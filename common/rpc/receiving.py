@@ -1,4 +1,4 @@
-"""What one connection of a server reads: frames, as long as there is memory for what they ask.
+"""The receiving half of a server's connection: reads frames as long as there is memory for them.
 
 Source: docs/protocol.md, "Answering", "Strangers and known callers".
 """
@@ -180,7 +180,7 @@ class Receiving(Generic[S]):
         self._charged = requests, size
 
     def _give_charge_back(self) -> None:
-        """The frame that was paid for is no call that would hold its memory."""
+        """Return the memory of a frame that turned out not to be a call, which would hold it."""
         if self._charged is not None:
             requests, size = self._charged
             requests.give(size)

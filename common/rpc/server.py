@@ -40,7 +40,7 @@ class PeerServer(Generic[S]):
             errors of common.errors to fail the call; a PeerViolation also ends the connection;
             any other exception is logged and fails the call as Unavailable ``internal_error``.
         entropy: nonces.
-        log: where connections and bugs are told.
+        log: gets connections and bugs.
         buffer_budget_bytes: memory for requests being received and carried out, and for replies
             being made and sent, of all connections together (half for each). Over it, nothing
             more is read from the sockets.
@@ -48,7 +48,7 @@ class PeerServer(Generic[S]):
         end_session: runs when the connection has ended and no handler of it runs any more.
         recognise: looks at each request of a stranger before it is carried out, of a large one
             before its payload is received, and introduces the caller if the request shows that it
-            is known. Handlers may do so, too. Without it, whoever proved a key is known.
+            is known. Handlers may do so, too. Without it, every caller that proved a key is known.
         reply_payload_bytes: the longest payload of the reply to a request, set aside before its
             handler runs; for requests not named here it is counted only once it is there.
     """
@@ -86,7 +86,7 @@ class PeerServer(Generic[S]):
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """The number of open connections."""
         return len(self._open)
 
     async def serve(self, listener: Listener) -> None:

@@ -24,7 +24,7 @@ from common.rpc.receiving import Receiving
 from common.tasks import log_fault
 
 CLOSE_TIMEOUT_S: Final = 5.0
-"""How long the cleaning up after a connection may take."""
+"""Time limit for cleaning up after a connection."""
 
 
 class ServerConnection(Generic[S]):
@@ -45,12 +45,12 @@ class ServerConnection(Generic[S]):
 
     @property
     def has_proved(self) -> bool:
-        """Whether the caller has proved a key, be it any."""
+        """Return whether the caller has proved a key, be it any."""
         return self._caller is not None
 
     @property
     def is_stranger(self) -> bool:
-        """Whether the caller may be evicted: nobody has introduced it."""
+        """Return whether the caller may be evicted: no service has introduced it."""
         return self._caller is None or self._caller.account is None
 
     def evict(self) -> None:

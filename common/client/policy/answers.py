@@ -1,4 +1,4 @@
-"""Whether an answer belongs to the question that was asked.
+"""Check that an answer belongs to the question that was asked.
 
 Records that are sealed bind themselves to a place; what is said in the clear is bound here, before
 anything of the answer is used: an answer that no honest coordinator could have given to this
@@ -21,7 +21,8 @@ from common.wire.messages.buckets import FIRST_REVISION
 
 
 def rolled_up(name: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
-    """What a name that starts with ``prefix`` is rolled up to at the delimiter, if it is."""
+    """Return what a name that starts with ``prefix`` is rolled up to at the delimiter; None if it
+    is not."""
     if not delimiter:
         return None
     at = name.find(delimiter, len(prefix))
@@ -112,7 +113,8 @@ def _parts(request: m.PartsList, reply: m.Parts) -> str:
 def _page(
     request: m.ObjectsList | m.UploadsList, reply: m.Listing | m.Uploads, names: Sequence[bytes]
 ) -> str:
-    """What a page of names, in order, and rolled-up prefixes has that was not asked for."""
+    """Return what is wrong with a page of names, in order, and rolled-up prefixes; empty if nothing
+    is."""
     prefix, delimiter, after = request.prefix, request.delimiter, request.after
     prefixes = reply.prefixes
     if len(names) + len(prefixes) > request.limit:

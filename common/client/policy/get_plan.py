@@ -1,4 +1,4 @@
-"""Which slots to ask for a stripe, in which order, and how many stripes at once.
+"""Choice of the slots to ask for a stripe, their order, and the number of stripes at once.
 
 Pure. ``common/client/fetch_units.py`` and ``read_object.py`` carry it out.
 
@@ -30,7 +30,7 @@ def slot_order(k: int, penalties: Sequence[int], usable: Sequence[bool]) -> list
 def group_stripes(
     stripe: int, stop: int, unit_bytes: int, sealed_bytes: int, most_bytes: int
 ) -> int:
-    """How many stripes to fetch at once.
+    """Return the number of stripes to fetch at once.
 
     Args:
         stripe: the first.

@@ -1,4 +1,4 @@
-"""When a segment's write is done, whom it still waits for, and whom it cuts.
+"""Decision when a segment's write is done, which slots it still waits for, and which it cuts.
 
 Pure. ``common/client/write_segment_stream.py`` and ``write_segment_small.py`` carry it out.
 
@@ -17,15 +17,15 @@ STRAGGLER_FLOOR_S: Final = 3.0
 only a hung one."""
 STRAGGLER_CEILING_S: Final = 5.0
 STALL_S: Final = 3.0
-"""What one slot may hold up a segment before it is cut ..."""
+"""Time that one slot may delay a segment before it is cut ..."""
 STALL_SHARE: Final = 0.25
 """... and this share of the time spent on the segment so far."""
 SUSPECT_STRAGGLER_S: Final = 0.1
-"""What slots get that failed or hung just before, when nobody else is waited for."""
+"""Time for slots that failed or hung just before, when no other slot is waited for."""
 
 
 class Verdict(Enum):
-    """What to do about a segment now."""
+    """The next step for a segment."""
 
     WAIT = "wait"
     DONE = "done"
@@ -62,7 +62,7 @@ class PutQuorum:
 
     def slot_is_durable(self, slot: int, now: float) -> None:
         """A slot acknowledged its shard. One that was cut before stays lost: its
-        acknowledgement came too late to be told apart from a stale one."""
+        acknowledgement came too late to be distinguishable from a stale one."""
         if slot in self.lost:
             return
         self.durable.add(slot)
@@ -75,7 +75,8 @@ class PutQuorum:
             self.lost.add(slot)
 
     def verdict(self, now: float) -> tuple[Verdict, float | None]:
-        """What to do; for WAIT also when to look again at the latest (None: at an event)."""
+        """Return the next step; for WAIT also when to look again at the latest (None: at an
+        event)."""
         if self.n - len(self.lost) < self.quorum:
             return Verdict.LOST, None
         if self.quorum_at is None:
@@ -94,8 +95,8 @@ class PutQuorum:
 
 
 def straggler_allowance_s(quorum_took_s: float) -> float:
-    """How long the slots that missed the quorum may still take, in seconds: as long again as the
-    quorum took, within bounds. A hung cell costs this once; then it is known to be late."""
+    """Return how long the slots that missed the quorum may still take, in seconds: as long again as
+    the quorum took, within bounds. A hung cell costs this once; then it is known to be late."""
     return min(max(quorum_took_s, STRAGGLER_FLOOR_S), STRAGGLER_CEILING_S)
 
 

@@ -1,4 +1,4 @@
-"""What one process has lately seen of the cells it talks to: how fast, and who failed.
+"""One process's recent observations of the cells it talks to: their speed and their failures.
 
 It is a hint for the order in which slots are tried, never a verdict: a cell that failed is tried
 last, not never, and is forgiven after seconds. The coordinator learns by heartbeats, not by this.
@@ -85,7 +85,7 @@ class SlotHealth:
             known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), LONGEST_SUSPECT_S)
 
     def was_cut(self, cell: PeerId, waited_s: float, now: float) -> None:
-        """A write waited for a cell as long as it may, in vain: for a while others need not wait
+        """A write's wait for a cell timed out: for a while others need not wait
         so long again to find that it hangs."""
         self.was_late(cell, waited_s, now)
         known = self._cell(cell)
@@ -105,11 +105,12 @@ class SlotHealth:
         self._all_well_from = max(self._all_well_from, known.suspect_until)
 
     def suspects_none(self, now: float) -> bool:
-        """Whether surely no cell is suspect or hangs: a cheap look before looking at each."""
+        """Return whether surely no cell is suspect or hangs: a cheap check before each is
+        checked."""
         return now >= self._all_well_from
 
     def is_suspect(self, cell: PeerId, now: float) -> bool:
-        """Whether the cell failed so lately that others should be tried first."""
+        """Return whether the cell failed so recently that others should be tried first."""
         known = self._cells.get(cell)
         return known is not None and now < known.suspect_until
 
@@ -128,7 +129,7 @@ class SlotHealth:
         return known is not None and now < known.hung_until
 
     def is_slow(self, cell: PeerId, now: float) -> bool:
-        """Whether the cell was late just now or is typically much slower than cells are."""
+        """Return whether the cell was late just now or is typically much slower than cells are."""
         known = self._cells.get(cell)
         if known is None or known.typical_s is None:
             return False
@@ -139,7 +140,7 @@ class SlotHealth:
         )
 
     def hedge_after_s(self, cell: PeerId) -> float:
-        """How long to wait for this cell before a spare is asked too, in seconds.
+        """Return the time to wait for this cell before a spare is asked too, in seconds.
 
         Three times what is typical for the cell, or for all cells where that is less: a cell that
         is always slow does not buy patience by it.
@@ -150,7 +151,7 @@ class SlotHealth:
         return min(max(HEDGE_FLOOR_S, HEDGE_FACTOR * min(own_s, overall_s)), HEDGE_CEILING_S)
 
     def penalty(self, cell: PeerId, now: float) -> int:
-        """How late to try a cell: 0 healthy, 1 slow, 2 suspect."""
+        """Return the rank of a cell in the order of tries: 0 healthy, 1 slow, 2 suspect."""
         if self.is_suspect(cell, now):
             return 2
         return 1 if self.is_slow(cell, now) else 0

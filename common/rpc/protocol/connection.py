@@ -44,7 +44,7 @@ _GOAWAY: Final = int(FrameKind.GOAWAY)
 
 
 class _Connection:
-    """What both ends share: the frame reader and the walk through the table of states."""
+    """The common base of both ends: the frame reader and the walk through the table of states."""
 
     role: Role
     _server_key: bytes
@@ -54,7 +54,7 @@ class _Connection:
         self.state = State.GREETING
         self._reader = FrameReader(EXPECTED[self.role][State.GREETING])
         self.get_buffer = self._reader.get_buffer
-        """Where to receive to: see :class:`common.wire.frame.FrameReader`."""
+        """The buffer to receive into: see :class:`common.wire.frame.FrameReader`."""
         self.bytes_received = self._reader.bytes_received
 
     @property
@@ -135,7 +135,7 @@ class CallerConnection(_Connection):
         self._replies: dict[int, type[Reply] | None] = {}
         self._last_call_id = 0
         self.max_calls = 0
-        """How many calls may be in flight; known once greeted."""
+        """The number of calls that may be in flight; known once greeted."""
 
     @property
     def calls_in_flight(self) -> int:
@@ -233,7 +233,7 @@ class AnswererConnection(_Connection):
 
     @property
     def header_is_whole(self) -> bool:
-        """Whether nothing but payload is missing of the frame being received."""
+        """Return whether nothing but payload is missing of the frame being received."""
         return self._reader.unfinished_header is not None
 
     def unfinished_request(self) -> Request | None:

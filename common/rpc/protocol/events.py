@@ -1,4 +1,4 @@
-"""What a connection tells its shell: one class per thing that happened.
+"""The events that a connection reports to its shell: one class for each.
 
 Source: docs/protocol.md, "Calls".
 """

@@ -1,4 +1,4 @@
-"""Which connection of a peer takes the next call, and when to try a peer again.
+"""Choice of the connection that takes a peer's next call, and of the time to retry a peer.
 
 Source: docs/protocol.md, "Connections of a pool".
 """
@@ -20,7 +20,7 @@ and comes in one piece costs both ends one system call and one wake-up."""
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one open connection is busy with."""
+    """The load of one open connection."""
 
     calls_in_flight: int
     unsent_bytes: int
@@ -61,7 +61,8 @@ def choose(loads: Sequence[Load], connecting: int, most: int, *, bulk: bool) -> 
 
 
 def retry_delay_s(failures: int, chance: float) -> float:
-    """How long callers of a peer fail at once after its ``failures``-th failed connect in a row.
+    """Return how long callers of a peer fail at once after its ``failures``-th failed connect in a
+    row.
 
     Doubles from RECONNECT_MIN_S to RECONNECT_MAX_S, of which a random half is taken off so that
     a swarm does not come back in step.

@@ -1,4 +1,4 @@
-"""What a cell or a gateway remembers of the history of its coordinators' store. No I/O.
+"""The positions of the coordinators' store that a cell or a gateway remembers. No I/O.
 
 Source: docs/placement.md, "The store's history".
 """
@@ -58,10 +58,10 @@ def _order(entry: tuple[Position, bytes]) -> tuple[int, bytes]:
 
 
 def covers(positions: Sequence[bytes], ends: Sequence[int]) -> bool:
-    """Whether a store's history goes at least as far as each of the positions.
+    """Return whether a store's history goes at least as far as each of the positions.
 
     Args:
-        positions: what was told to its coordinator.
+        positions: what was sent to its coordinator.
         ends: for each, the last transaction of its run in the store's history, as the coordinator
             answered; 0 where the history does not have the run.
     """

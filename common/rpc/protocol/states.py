@@ -15,14 +15,15 @@ from common.wire.frame import LIMITS, FrameKind, FrameLimits
 
 
 class Role(Enum):
-    """Who connects is the caller; who listens is the answerer."""
+    """The role of a side: the one that connects is the caller, the one that listens the
+    answerer."""
 
     CALLER = "caller"
     ANSWERER = "answerer"
 
 
 class State(Enum):
-    """Where a connection stands, as one side sees it."""
+    """The state of a connection, as one side sees it."""
 
     GREETING = "greeting"
     """The HELLO has not passed yet."""
@@ -112,7 +113,7 @@ EXPECTED: Final[Mapping[Role, Mapping[State, Mapping[int, FrameLimits]]]] = {
     role: {state: {kind: LIMITS[kind] for kind in steps} for state, steps in states.items()}
     for role, states in TAKES.items()
 }
-"""What the frame reader may let in, by role and state."""
+"""The frames that the frame reader may let in, by role and state."""
 
 
 def table_text(role: Role) -> str:
