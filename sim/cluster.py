@@ -162,7 +162,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.swarm = swarm
         self.shape = shape
-        self.coordinator: SimDaemon
+        self.coordinators: list[SimDaemon] = []
+        """They share one store and one key. One, for now."""
         self.cells: list[SimDaemon] = []
         self.gateways: list[SimDaemon] = []
         self.credentials: SimCredentials
@@ -202,30 +203,19 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     @property
     def daemons(self) -> Sequence[SimDaemon]:
-        """All of them: the coordinator, the cells, the gateways."""
-        return [self.coordinator, *self.cells, *self.gateways]
+        """All of them: the coordinators, the cells, the gateways."""
+        return [*self.coordinators, *self.cells, *self.gateways]
+
+    @property
+    def store_node(self) -> SimNode:
+        """The node where the coordinators' store and secrets lie."""
+        return self.coordinators[0].node
 
     def _configured(self, service: str, config: dict[str, Any]) -> dict[str, Any]:
         return {**config, **self.shape.overrides.get(service, {})}
 
     async def _build(self) -> None:
-        node = self.swarm.node("coordinator")
-        config = coordinator.config.CoordinatorConfig.parse(
-            self._configured(
-                "coordinator",
-                {
-                    "data": ".",
-                    "listen": f"coordinator:{NATIVE_PORT}",
-                    "http": f"coordinator:{HTTP_PORT}",
-                    "advertise": f"coordinator:{NATIVE_PORT}",
-                    "swarm": "sim",
-                    "redundancy": self.shape.redundancy,
-                    "discovery": False,
-                },
-            )
-        )
-        self.coordinator = SimDaemon(node, coordinator.service.serve, config)
-        await self._nursery.start(self.coordinator.keep)
+        node = await self._add_coordinator("coordinator")
         operator = json.loads(await read_file(node.world.disk, "operator.json"))
         self._operator_token = operator["token"]
         identity = await read_file(node.world.disk, "identity.key")
@@ -234,6 +224,27 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             await self.add_cell(number)
         await self._make_tenant(coordinator_id.hex())
         await self._wait_rings()
+
+    async def _add_coordinator(self, name: str) -> SimNode:
+        node = self.swarm.node(name)
+        config = coordinator.config.CoordinatorConfig.parse(
+            self._configured(
+                "coordinator",
+                {
+                    "data": ".",
+                    "listen": f"{name}:{NATIVE_PORT}",
+                    "http": f"{name}:{HTTP_PORT}",
+                    "advertise": f"{name}:{NATIVE_PORT}",
+                    "swarm": "sim",
+                    "redundancy": self.shape.redundancy,
+                    "discovery": False,
+                },
+            )
+        )
+        daemon = SimDaemon(node, coordinator.service.serve, config)
+        self.coordinators.append(daemon)
+        await self._nursery.start(daemon.keep)
+        return node
 
     async def add_cell(self, number: int) -> None:
         """Invite and start one more cell."""
@@ -259,7 +270,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         await self._nursery.start(daemon.keep)
 
     async def make_tenant(self, name: str, tenant_id: TenantId, proof_key: bytes) -> None:
-        """Register a tenant with the coordinator."""
+        """Register a tenant with the coordinators."""
         await self.operate(
             "POST",
             "/v1/tenants",
@@ -307,7 +318,9 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                         "data": ".",
                         "s3": f"{node.name}:{S3_PORT}",
                         "http": f"{node.name}:{HTTP_PORT}",
-                        "coordinator": [f"coordinator:{NATIVE_PORT}"],
+                        "coordinator": [
+                            f"{each.node.name}:{NATIVE_PORT}" for each in self.coordinators
+                        ],
                         "coordinator_id": coordinator_id,
                         "tenants": "tenants",
                     },
@@ -318,12 +331,12 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             await self._nursery.start(daemon.keep)
 
     async def operate(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the operators' HTTP API of the coordinator."""
+        """Call the operators' HTTP API of a coordinator."""
         network = self.swarm.node("operator").world.network
         async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
             answer = await http.request(
                 method,
-                f"http://coordinator:{HTTP_PORT}{path}",
+                f"http://{self.store_node.name}:{HTTP_PORT}{path}",
                 headers={"authorization": f"Bearer {self._operator_token}"},
                 json=body,
             )

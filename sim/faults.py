@@ -230,9 +230,12 @@ class Nemesis:
         self._part(both=False)
 
     def _pair(self) -> list[SimDaemon]:
-        """Two daemons; often a gateway and the coordinator, where everything is decided."""
+        """Two daemons; often a gateway and a coordinator, where everything is decided."""
         if self._chance.random() < 0.4:
-            pair = [self._cluster.coordinator, self._chance.choice(self._cluster.gateways)]
+            coordinator, *others = self._cluster.coordinators
+            if others:
+                coordinator = self._chance.choice([coordinator, *others])
+            pair = [coordinator, self._chance.choice(self._cluster.gateways)]
             self._chance.shuffle(pair)
             return pair
         return self._chance.sample(list(self._cluster.daemons), 2)

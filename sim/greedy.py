@@ -80,7 +80,7 @@ class Glutton:
                 if answer.status_code == 200:
                     break
                 await trio.sleep(AGAIN_S)  # the gateway has yet to find the tenant's key file
-        disk = self._cluster.coordinator.node.world.disk
+        disk = self._cluster.store_node.world.disk
         identity = bytes.fromhex((await read_file(disk, "identity.key")).decode().strip())
         self._coordinator_id = KeyPair.from_private(identity).peer_id
 

@@ -75,7 +75,7 @@ class Intruder:
     async def prepare(self) -> None:
         """Come to have a tenant, and to know the swarm's secret and who the coordinator is."""
         await self._cluster.make_tenant("intruder", self._tenant, self._key_of_tenant.proof_key())
-        disk = self._cluster.coordinator.node.world.disk
+        disk = self._cluster.store_node.world.disk
         self._secret = bytes.fromhex((await read_file(disk, "swarm.secret")).decode().strip())
         identity = bytes.fromhex((await read_file(disk, "identity.key")).decode().strip())
         self._coordinator_id = KeyPair.from_private(identity).peer_id

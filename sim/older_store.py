@@ -42,7 +42,7 @@ class OlderStore:
     async def run(self) -> None:
         """Do it once."""
         chance = self._chance
-        node = self._cluster.coordinator.node
+        node = self._cluster.store_node
         await trio.sleep(chance.uniform(*BEFORE_COPY_S))
         older = node.databases[COORDINATOR_STORE].copy()
         await trio.sleep(chance.uniform(*AFTER_COPY_S))
@@ -64,15 +64,16 @@ class OlderStore:
             await self._cluster.operate("POST", "/v1/store/accept")
 
     def _put_in_place(self, content: bytes) -> bytes:
-        """Stop the coordinator, and have it start with another store.
+        """Stop the coordinators, and have them start with another store.
 
         Returns:
             A copy of what was there.
         """
-        coordinator = self._cluster.coordinator
-        coordinator.crash(power=False)
-        database = coordinator.node.databases[COORDINATOR_STORE]
+        for coordinator in self._cluster.coordinators:
+            coordinator.crash(power=False)
+        node = self._cluster.store_node
+        database = node.databases[COORDINATOR_STORE]
         before = database.copy()
         database.put_in_place(content)
-        coordinator.node.note("another store", {"bytes": len(content), "before": len(before)})
+        node.note("another store", {"bytes": len(content), "before": len(before)})
         return before

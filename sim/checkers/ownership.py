@@ -64,7 +64,7 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
                 daemon.node, CELL_STORE, "SELECT segment_id, slot, root, state FROM shards"
             )
         }
-    node = cluster.coordinator.node
+    node = cluster.store_node
     return [
         *_some(_compare(node, held, nodes, _last_lease(node) if had_older_store else None)),
         *_some(_leftovers(node)),

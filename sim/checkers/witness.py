@@ -27,7 +27,7 @@ class Witness:
 
     def look(self) -> None:
         """Compare what is missing now with what was missing when last looked at."""
-        node = self._cluster.coordinator.node
+        node = self._cluster.store_node
         changes = node.databases[COORDINATOR_STORE].connection.total_changes
         if changes == self._changes:
             return
@@ -47,7 +47,7 @@ class Witness:
     def _judge(self, segment: bytes, slot: int) -> None:
         if (segment, slot) in self._lost:
             return
-        node = self._cluster.coordinator.node
+        node = self._cluster.store_node
         holder = rows(
             node,
             COORDINATOR_STORE,

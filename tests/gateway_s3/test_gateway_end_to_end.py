@@ -223,7 +223,7 @@ async def test_reads_go_on_when_two_cells_are_gone(autojump_clock: MockClock) ->
 async def test_requests_wait_for_a_coordinator_that_restarts(autojump_clock: MockClock) -> None:
     async with swarm() as (cluster, client):
         await good(client, "PUT", "/bucket/key", body=b"before")
-        cluster.coordinator.crash(power=True)
+        cluster.coordinators[0].crash(power=True)
         await cluster.wait_all_up()
         assert (await good(client, "GET", "/bucket/key")).content == b"before"
         await good(client, "PUT", "/bucket/key", body=b"after")

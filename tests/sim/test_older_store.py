@@ -23,13 +23,13 @@ NAMES = [f"/bucket/new-{number}" for number in range(10)]
 
 
 def store_of(cluster):
-    return cluster.coordinator.node.databases[COORDINATOR_STORE].connection
+    return cluster.store_node.databases[COORDINATOR_STORE].connection
 
 
 async def swap(cluster, store, *also):
     """Kill the coordinator and start it with another copy of its store; returns the first."""
     before = store_of(cluster).serialize()
-    for daemon in (cluster.coordinator, *also):
+    for daemon in (cluster.coordinators[0], *also):
         daemon.crash(power=True)
     store_of(cluster).deserialize(store)
     await trio.sleep(30)
@@ -105,7 +105,9 @@ async def test_a_store_that_is_behind_acknowledges_nothing_and_says_what_to_do(a
         told = await status(cluster)
         assert told["standing"] == "behind"
         assert "accept-store" in told["what_to_do"]
-        assert 'store_standing{standing="behind"} 1.0' in await cluster.metrics(cluster.coordinator)
+        assert 'store_standing{standing="behind"} 1.0' in await cluster.metrics(
+            cluster.coordinators[0]
+        )
         assert not told["deletes"]
 
 
@@ -123,7 +125,7 @@ async def test_an_older_store_that_is_accepted_serves_again_and_stays_accepted(a
         assert (await client.request("GET", "/bucket/old")).content == b"o" * 5000
         assert (await client.request("GET", NAMES[0])).status_code == 404
         await put_all(client, ["/bucket/more"], b"m" * 5000)
-        cluster.coordinator.crash(power=True)
+        cluster.coordinators[0].crash(power=True)
         await trio.sleep(30)
         assert (await status(cluster))["standing"] == "current"
         await trio.sleep(2 * GRACE_S)
@@ -138,12 +140,12 @@ async def test_a_coordinator_whose_store_is_gone_does_not_start_empty(autojump_c
     async with Cluster(SimWorld(14), SHAPE) as cluster:
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
-        cluster.coordinator.crash(power=True)
-        store = cluster.coordinator.node.databases.pop(COORDINATOR_STORE)
+        cluster.coordinators[0].crash(power=True)
+        store = cluster.store_node.databases.pop(COORDINATOR_STORE)
         await trio.sleep(60)
-        assert not cluster.coordinator.is_up
+        assert not cluster.coordinators[0].is_up
         assert (await client.request("GET", NAMES[0])).status_code == 503
-        cluster.coordinator.node.databases[COORDINATOR_STORE] = store
+        cluster.store_node.databases[COORDINATOR_STORE] = store
         await trio.sleep(60)
         assert (await client.request("GET", NAMES[0])).status_code == 200
 
@@ -154,15 +156,15 @@ async def test_an_empty_store_is_not_served_where_cells_know_a_swarm(autojump_cl
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
         await trio.sleep(12)
-        cluster.coordinator.crash(power=True)
-        node = cluster.coordinator.node
+        cluster.coordinators[0].crash(power=True)
+        node = cluster.store_node
         store = node.databases.pop(COORDINATOR_STORE)
         del node.platter.inodes["store.begun"]  # the directory was made again, with the old keys
         await trio.sleep(60)
-        metrics = await cluster.metrics(cluster.coordinator)
+        metrics = await cluster.metrics(cluster.coordinators[0])
         assert 'store_standing{standing="behind"} 1.0' in metrics
         assert (await client.request("GET", NAMES[0])).status_code == 503
-        cluster.coordinator.crash(power=True)
+        cluster.coordinators[0].crash(power=True)
         node.databases[COORDINATOR_STORE] = store
         await trio.sleep(60)
         assert (await client.request("GET", NAMES[0])).status_code == 200
