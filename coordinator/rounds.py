@@ -16,6 +16,7 @@ from common.ports import Chance, Log, Store, WallClock
 from common.tasks import log_fault
 from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
+from coordinator.placement import Placement
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
 from coordinator.store import leases, order_time, purge, rings
@@ -48,6 +49,7 @@ class CoordinatorRounds:
         store: Store,
         leadership: Leadership,
         membership: Membership,
+        placement: Placement,
         lease_book: LeaseBook,
         history: StoreHistory,
         readers: Readers,
@@ -62,6 +64,7 @@ class CoordinatorRounds:
         self._store = store
         self._leadership = leadership
         self._membership = membership
+        self._placement = placement
         self._leases = lease_book
         self._history = history
         self._readers = readers
@@ -110,30 +113,30 @@ class CoordinatorRounds:
     async def refresh(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
         those that can be written to have changed."""
-        members = self._membership
-        if not (members.change_unseen and self._leadership.leads):
-            with trio.move_on_at(members.next_refresh(trio.current_time())):
-                await members.changed.wait()
-        members.refresh(trio.current_time())
-        if members.change_unseen and self._leadership.leads:
+        placement = self._placement
+        if not (placement.is_plan_due and self._leadership.leads):
+            with trio.move_on_at(placement.next_refresh(trio.current_time())):
+                await placement.changed.wait()
+        placement.refresh(trio.current_time())
+        if placement.is_plan_due and self._leadership.leads:
             await self._plan()
 
     async def _plan(self) -> None:
         if self._history.standing is Standing.BEHIND:
             return  # rings that only an old copy of the store would know
-        self._membership.change_seen()
-        plan = self._membership.plan(self._chance)
+        self._placement.is_plan_due = False
+        plan = self._placement.plan(self._chance)
         if not (plan.new or plan.reopen or plan.close):
             return
         now_ms = int(self._clock.now() * 1000)
-        redundancy = self._membership.redundancy
+        redundancy = self._placement.redundancy
         try:
             await self._leadership.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
         except Exception:
-            self._membership.change_not_seen()
+            self._placement.is_plan_due = True
             raise
         self._membership.set_rings(await self._store.read(rings.load))
-        self._membership.refresh(trio.current_time())
+        self._placement.refresh(trio.current_time())
         self._log.info(
             "rings_changed", new=len(plan.new), reopened=len(plan.reopen), closed=len(plan.close)
         )

@@ -67,6 +67,8 @@ from coordinator.handlers.gateways import GatewayHandlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
+from coordinator.orders import CellOrders
+from coordinator.placement import Placement
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
 from coordinator.rounds import CoordinatorRounds
@@ -277,12 +279,12 @@ async def _serve(
     membership = Membership(
         known_cells,
         known_rings,
-        config.redundancy_class(),
-        keys.swarm_secret,
         config.heartbeat_interval_s,
         config.cell_timeout_s,
     )
-    membership.refresh(now)
+    placement = Placement(membership, config.redundancy_class())
+    placement.refresh(now)
+    orders = CellOrders(membership, keys.swarm_secret)
     wall_s = world.clock.now()
     started_s = await plain.read(lambda sql: order_time.start(sql, wall_s))
     past = StoreHistory(
@@ -308,10 +310,12 @@ async def _serve(
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await _write_operator_file(world, keys, advertised_url(http.address))
     queues = Queues()
-    status = Status(config.swarm, plain, membership, book, past)
+    status = Status(config.swarm, plain, membership, placement, book, past)
     of_cells = CellHandlers(
         store,
         membership,
+        placement,
+        orders,
         past,
         queues.deletes,
         orders_until,
@@ -323,6 +327,8 @@ async def _serve(
     of_gateways = GatewayHandlers(
         store,
         membership,
+        placement,
+        orders,
         book,
         readers,
         queues,
@@ -352,6 +358,7 @@ async def _serve(
         store,
         Leadership(store, past.run_id, world.log, is_shared=dialect.IS_SHARED),
         membership,
+        placement,
         book,
         past,
         readers,
@@ -365,6 +372,7 @@ async def _serve(
     api = Api(
         store,
         membership,
+        placement,
         status,
         past,
         rounds.end_all_leases,

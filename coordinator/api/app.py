@@ -38,6 +38,8 @@ from common.http.records import HttpRequest, HttpResponse
 from common.ports import Address, Entropy, Log, Store, WallClock
 from coordinator.api.status import Status
 from coordinator.membership import Membership
+from coordinator.placement import Placement
+from coordinator.policy.health import count_needing
 from coordinator.policy.history import Standing
 from coordinator.secrets import Keys
 from coordinator.store import cells, tenants
@@ -91,6 +93,7 @@ class Api:
         self,
         store: Store,
         membership: Membership,
+        placement: Placement,
         status: Status,
         history: StoreHistory,
         end_all_leases: Callable[[], Awaitable[None]],
@@ -104,6 +107,7 @@ class Api:
     ) -> None:
         self._store = store
         self._membership = membership
+        self._placement = placement
         self._status = status
         self._history = history
         self._end_all_leases = end_all_leases
@@ -315,15 +319,27 @@ class Api:
             )
         return {"token": self._token(ROLE_GATEWAY, b"")}
 
+    def _check_removal(self, cell: cells.Cell) -> None:
+        """Check that what lies on the rings of a cell can be read without it.
+
+        Raises:
+            Refused: ``cell_is_needed``, with ``rings``: how many of its rings cannot.
+        """
+        members = self._membership
+        rings = ((ring.cells, ring.redundancy.k) for ring in members.rings.values())
+        needing = count_needing(cell.cell, rings, members.states(trio.current_time()))
+        if needing:
+            raise Refused("cell_is_needed", rings=needing)
+
     async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
         cell = self._membership.find(names["cell_id"])
-        now = trio.current_time()
         if not cell.is_removed:
             if not body.get("even_if_needed", False):
-                self._membership.check_removal(cell, now)
+                self._check_removal(cell)
             now_ms = self._now_ms()
             await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
-            self._membership.removed(cell, trio.current_time())
+            self._membership.removed(cell)
+            self._placement.refresh(trio.current_time())
             self._log.warning(
                 "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, host=cell.host
             )

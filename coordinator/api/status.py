@@ -18,6 +18,7 @@ from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
+from coordinator.placement import Placement
 from coordinator.policy.health import CellState, classify, judge_ring
 from coordinator.policy.history import Standing
 from coordinator.store import schema
@@ -63,6 +64,7 @@ class Status:
         name: str,
         store: WatchedStore,
         membership: Membership,
+        placement: Placement,
         lease_book: LeaseBook,
         history: StoreHistory,
     ) -> None:
@@ -70,6 +72,7 @@ class Status:
         self._name = name
         self._store = store
         self._membership = membership
+        self._placement = placement
         self._leases = lease_book
         self._history = history
 
@@ -79,7 +82,7 @@ class Status:
             return "store_not_writable"
         if self._history.standing is Standing.BEHIND:
             return "store_behind"
-        return "" if self._membership.can_be_written else "no_ring"
+        return "" if self._placement.can_be_written else "no_ring"
 
     def _shards(self, state: CellState, states: Mapping[int, CellState]) -> int:
         """Shards on the cells of one state, as they last said."""
@@ -137,7 +140,7 @@ class Status:
         return {
             "swarm": self._name,
             "store": self._history.tell(),
-            "redundancy": f"{self._membership.redundancy.k}/{self._membership.redundancy.n}",
+            "redundancy": f"{self._placement.redundancy.k}/{self._placement.redundancy.n}",
             "cells": cells,
             "rings": [
                 {

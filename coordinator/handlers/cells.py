@@ -24,6 +24,8 @@ from common.wire.messages.membership import (
 )
 from coordinator.hints import LOOK_AGAIN_S, Queue
 from coordinator.membership import Membership
+from coordinator.orders import CellOrders
+from coordinator.placement import Placement
 from coordinator.policy.health import CellState
 from coordinator.policy.history import Standing
 from coordinator.session import Caller
@@ -45,6 +47,8 @@ class CellHandlers:
         self,
         store: Store,
         membership: Membership,
+        placement: Placement,
+        orders: CellOrders,
         history: StoreHistory,
         deletes: Queue,
         order_time: OrderTime,
@@ -56,6 +60,8 @@ class CellHandlers:
     ) -> None:
         self._store = store
         self._membership = membership
+        self._placement = placement
+        self._orders = orders
         self._history = history
         self._queued = deletes
         self._order_time = order_time
@@ -111,18 +117,19 @@ class CellHandlers:
                 host=cell.host,
                 shards=request.facts.lost_shards,
             )
-        moved = self._membership.heard(
+        heard = self._membership.heard(
             cell, request.address_host, request.address_port, request.facts, now
         )
         self._watch(caller, cell)
-        if moved or was_silent:
+        self._placement.note_heard(heard, now)
+        if heard.has_moved or was_silent:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         self._compare_clocks(cell, request.clock_ms)
         history = self._history
-        deletes = await self._deletes(cell, request, moved, now)
+        deletes = await self._deletes(cell, request, heard.has_moved, now)
         is_behind = history.standing is Standing.BEHIND
         return HeartbeatReply(
-            self._membership.order_key(cell.cell),
+            self._orders.key_of(cell.cell),
             self._membership.heartbeat_interval_s,
             tuple(deletes) if history.may_destroy(trio.current_time()) else (),
             order_time=self._order_time.at(trio.current_time()),
@@ -187,7 +194,8 @@ class CellHandlers:
         cell = caller.session.heartbeats_of
         if cell is not None and self._heard_on.get(cell.cell) is caller:
             del self._heard_on[cell.cell]
-            self._membership.lost(cell, trio.current_time())
+            self._membership.lost(cell)
+            self._placement.note_lost(trio.current_time())
 
     async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         """Say which of the cell's shards are owned."""

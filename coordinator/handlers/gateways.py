@@ -60,6 +60,8 @@ from common.wire.messages.writing import (
 )
 from coordinator.hints import Queue, Queues
 from coordinator.membership import Membership
+from coordinator.orders import CellOrders
+from coordinator.placement import Placement
 from coordinator.readers import Readers
 from coordinator.session import Caller
 from coordinator.store import buckets, leases, listing, multipart, objects, segments, tenants
@@ -99,6 +101,8 @@ class GatewayHandlers:
         self,
         store: Store,
         membership: Membership,
+        placement: Placement,
+        orders: CellOrders,
         lease_book: leases.LeaseBook,
         readers: Readers,
         queues: Queues,
@@ -114,6 +118,8 @@ class GatewayHandlers:
     ) -> None:
         self._store = store
         self._membership = membership
+        self._placement = placement
+        self._orders = orders
         self._leases = lease_book
         self._queues = queues
         self._order_time = order_time
@@ -201,18 +207,18 @@ class GatewayHandlers:
             raise Refused("bad_count", count=request.count)
         if not 1 <= request.max_segment_bytes <= limits.SEGMENT_BYTES:
             raise Refused("bad_segment_size", size=request.max_segment_bytes)
-        redundancy = self._membership.redundancy
+        redundancy = self._placement.redundancy
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
         shard_bytes = Geometry.plan(k, n, request.max_segment_bytes).shard_bytes
         expires = self._expires()
         endpoints = _Endpoints(self._membership)
         grants = []
         for _number in range(request.count):
-            ring = self._membership.choose(self._chance)
+            ring = self._placement.choose(self._chance)
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
             orders = tuple(
-                self._membership.issue(
+                self._orders.issue(
                     cell,
                     Order(OrderAction.PUT, segment, slot, caller.peer_id, shard_bytes, expires),
                 )
@@ -235,7 +241,7 @@ class GatewayHandlers:
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
         for (segment, ring), order in zip(named, request.orders, strict=True):
-            self._membership.check_granted(segment, ring, order, caller.peer_id)
+            self._orders.check_granted(segment, ring, order, caller.peer_id)
         await self._growing(self._queues.deletes, lambda sql: segments.abandon(sql, named))
         return Done()
 
@@ -280,7 +286,7 @@ class GatewayHandlers:
             orders = tuple(
                 b""
                 if slot in segment.missing
-                else self._membership.issue(
+                else self._orders.issue(
                     cell, Order(OrderAction.GET, segment.segment_id, slot, caller, 0, expires)
                 )
                 for slot, cell in enumerate(ring.cells)

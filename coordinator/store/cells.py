@@ -22,14 +22,12 @@ from common.ids import PeerId
 from common.ports import Sql
 from common.wire.messages.base import CellFacts
 from coordinator.policy.health import (
-    WRITABLE,
     CellEvent,
     CellState,
     after,
     heartbeat_event,
     state_now,
 )
-from coordinator.policy.placement import CellView
 
 SAVE_FACTS_EVERY_S: Final = 60.0
 """How old the facts in the store may be: they matter only until the first heartbeat."""
@@ -88,23 +86,6 @@ class Cell:
         least_bytes = limits.CELL_FREE_AGAIN_BYTES if self.full else limits.CELL_LEAST_FREE_BYTES
         self.full = facts.free_bytes < least_bytes
         self.sees(heartbeat_event(read_only=facts.read_only, full=self.full))
-
-    def view(self, now: float, timeout_s: float) -> CellView:
-        """The cell as placement sees it."""
-        state = self.state(now, timeout_s)
-        was_writable = (
-            not self.facts.read_only and self.facts.free_bytes >= limits.CELL_LEAST_FREE_BYTES
-        )
-        is_hoped_for = state is CellState.UNHEARD and was_writable
-        return CellView(
-            self.cell,
-            self.site,
-            self.host,
-            self.facts.capacity_bytes,
-            self.facts.free_bytes,
-            state in WRITABLE or is_hoped_for,
-            unheard=is_hoped_for,
-        )
 
 
 def invite(
