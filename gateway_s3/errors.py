@@ -288,6 +288,7 @@ def _filled(template: str, fields: Mapping[str, object]) -> str | None:
 
 
 _BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
+    "access_denied": ACCESS_DENIED,
     "bad_chunk": INVALID_REQUEST,
     "below_quorum": SERVICE_UNAVAILABLE,
     "body_timeout": REQUEST_TIMEOUT,

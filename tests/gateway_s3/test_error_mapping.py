@@ -1,0 +1,74 @@
+"""Errors of the object service as S3 says them: every one of them, with S3's elements."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from common.errors import AlvearyError, NotFound, OutcomeUnknown, Refused, Unavailable
+from gateway_s3.errors import from_error
+
+SERVICE = Path(__file__).parents[2] / "gateway"
+KINDS: dict[str, type[AlvearyError]] = {
+    each.__name__: each for each in (NotFound, OutcomeUnknown, Refused, Unavailable)
+}
+
+
+def raised() -> set[tuple[str, str]]:
+    """Kind and reason of every error that the object service makes."""
+    return {
+        (node.func.id, node.args[0].value)
+        for path in SERVICE.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in KINDS
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    }
+
+
+def test_no_error_of_the_object_service_is_an_internal_error() -> None:
+    found = raised()
+    assert len(found) > 10
+    unmapped = {
+        (kind, reason) for kind, reason in found if from_error(KINDS[kind](reason)).status >= 500
+    }
+    assert not unmapped
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "elements"),
+    [
+        (Refused("etag_differs"), "PreconditionFailed", {"Condition": "If-Match"}),
+        (Refused("object_exists"), "PreconditionFailed", {"Condition": "If-None-Match"}),
+        (
+            NotFound("no_such_part", part=3, etag="a"),
+            "InvalidPart",
+            {"PartNumber": "3", "ETag": "a"},
+        ),
+        (NotFound("no_such_part"), "InvalidPart", {}),
+        (NotFound("no_such_upload", upload_id="ab"), "NoSuchUpload", {"UploadId": "ab"}),
+        (Refused("object_too_large", most=5), "EntityTooLarge", {"MaxSizeAllowed": "5"}),
+        (
+            Refused("part_too_small", size=1, least=2, part=3, etag="a"),
+            "EntityTooSmall",
+            {"ProposedSize": "1", "MinSizeAllowed": "2", "PartNumber": "3", "ETag": "a"},
+        ),
+        (Refused("condition_failed", secret="s"), "PreconditionFailed", {}),
+    ],
+)
+def test_elements_are_made_of_the_fields_that_the_table_names(
+    error: AlvearyError, code: str, elements: dict[str, str]
+) -> None:
+    told = from_error(error)
+    assert told.code.code == code
+    assert told.fields == elements
+
+
+def test_a_message_is_filled_with_fields_or_is_the_codes_own() -> None:
+    full = from_error(Refused("part_checksum_differs", algorithm="crc32", part=2))
+    assert full.message == "The crc32 you specified for part 2 did not match what we received."
+    assert from_error(Refused("part_checksum_differs")).message == full.code.message
