@@ -13,6 +13,7 @@ from common import limits
 from common.errors import BadConfig
 from common.ids import PEER_ID_BYTES, PeerId
 from common.ports import Address
+from common.reasons import ConfigFault
 
 _SIZE: Final = re.compile(r"([0-9]{1,15})(\.[0-9]{1,3})?\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -63,9 +64,9 @@ class CellConfig:
         """
         for key in mapping:
             if key not in _PARSERS:
-                raise BadConfig("unknown_key", key=key)
+                raise BadConfig(ConfigFault.UNKNOWN_KEY, key=key)
         if "data" not in mapping:
-            raise BadConfig("missing_key", key="data")
+            raise BadConfig(ConfigFault.MISSING_KEY, key="data")
         given = {
             key: _PARSERS[key](key, value) for key, value in mapping.items() if value is not None
         }
@@ -74,25 +75,25 @@ class CellConfig:
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or "\0" in value or len(value) > 4096:
-        raise BadConfig("bad_value", key=key, wanted="a text")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a text")
     return value
 
 
 def _directory(key: str, value: Any) -> str:
     if not _text(key, value):
-        raise BadConfig("bad_value", key=key, wanted="a directory")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a directory")
     return str(value)
 
 
 def _label(key: str, value: Any) -> str:
     if len(_text(key, value)) > 255:
-        raise BadConfig("bad_value", key=key, wanted="at most 255 characters")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="at most 255 characters")
     return str(value)
 
 
 def _whole(key: str, value: Any, *, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise BadConfig("bad_value", key=key, wanted=f"a whole number, {least} to {most}")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted=f"a whole number, {least} to {most}")
     return value
 
 
@@ -101,7 +102,7 @@ def _size(key: str, value: Any, *, least: int, most: int) -> int:
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise BadConfig("bad_value", key=key, wanted="a size such as 500GB or 2TiB")
+            raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a size such as 500GB or 2TiB")
         whole, part, power, binary = match.groups()
         factor = (1024 if binary else 1000) ** _POWERS[power.lower()]
         value = int(whole) * factor + int(float(part or 0) * factor)
@@ -117,7 +118,7 @@ def _address(key: str, value: Any) -> Address:
     elif ":" in host:
         host = ""
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig("bad_value", key=key, wanted="host:port")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="host:port")
     return Address(host, int(port))
 
 
@@ -125,7 +126,9 @@ def _addresses(key: str, value: Any) -> tuple[Address, ...]:
     each = [value] if isinstance(value, str | Address) else value
     if not isinstance(each, list | tuple) or len(each) > limits.MAX_COORDINATOR_ADDRESSES:
         raise BadConfig(
-            "bad_value", key=key, wanted=f"at most {limits.MAX_COORDINATOR_ADDRESSES} addresses"
+            ConfigFault.BAD_VALUE,
+            key=key,
+            wanted=f"at most {limits.MAX_COORDINATOR_ADDRESSES} addresses",
         )
     return tuple(_address(key, item) for item in each)
 
@@ -138,7 +141,7 @@ def _peer_id(key: str, value: Any) -> PeerId:
     except ValueError:
         raw = b""
     if len(raw) != PEER_ID_BYTES:
-        raise BadConfig("bad_value", key=key, wanted="64 hex digits")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="64 hex digits")
     return PeerId(raw)
 
 

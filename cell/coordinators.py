@@ -11,6 +11,7 @@ from typing import Final
 from common.errors import AlvearyError, OutcomeUnknown, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Discovery, Log
+from common.reasons import Outage
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Reply, Request
 
@@ -51,7 +52,7 @@ class Coordinators:
             Unavailable: none can be reached.
             AlvearyError: what the coordinator answers with.
         """
-        failure: AlvearyError = Unavailable("no_coordinator")
+        failure: AlvearyError = Unavailable(Outage.NO_COORDINATOR)
         if not self._addresses:
             await self._find()
         for address in list(self._addresses):
@@ -68,7 +69,7 @@ class Coordinators:
         if self._is_found:
             self._addresses = []  # it may have moved
         if isinstance(failure, OutcomeUnknown):
-            raise Unavailable("no_coordinator", cause=str(failure))
+            raise Unavailable(Outage.NO_COORDINATOR, cause=str(failure))
         raise failure
 
     async def _find(self) -> None:

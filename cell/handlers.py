@@ -21,6 +21,7 @@ from common import limits
 from common.crypto.orders import Order, OrderAction, check, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
+from common.reasons import Absence, Outage, Refusal
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done, Request
 from common.wire.messages.cell import (
@@ -85,7 +86,7 @@ class Handlers:
     def _check(self, caller: Caller, order: bytes, action: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
         if key is None:
-            raise Unavailable("not_ready")
+            raise Unavailable(Outage.NOT_READY)
         checked = check(key, order, action=action, caller=caller.peer_id, now=self._order_time())
         return checked, (checked.segment_id, checked.slot)
 
@@ -93,7 +94,7 @@ class Handlers:
         """Store a whole shard."""
         order, key = self._check(caller, request.order, OrderAction.PUT)
         if len(payload) > order.shard_bytes:
-            raise Refused("order_exceeded", most=order.shard_bytes)
+            raise Refused(Refusal.ORDER_EXCEEDED, most=order.shard_bytes)
         await self._store.put(key, request.unit_bytes, request.root, payload)
         self._metrics.wrote(len(payload))
         return Done()
@@ -102,10 +103,10 @@ class Handlers:
         """Begin an upload."""
         order, key = self._check(caller, request.order, OrderAction.PUT)
         if request.shard_bytes > order.shard_bytes:
-            raise Refused("order_exceeded", most=order.shard_bytes)
+            raise Refused(Refusal.ORDER_EXCEEDED, most=order.shard_bytes)
         uploads = caller.session.uploads
         if request.upload in uploads:
-            raise Refused("upload_number_taken", upload=request.upload)
+            raise Refused(Refusal.UPLOAD_NUMBER_TAKEN, upload=request.upload)
         self._check_room(caller.peer_id, len(uploads), request.shard_bytes)
         upload = await self._store.begin_upload(key, request.unit_bytes, request.shard_bytes)
         uploads[request.upload] = upload
@@ -126,14 +127,14 @@ class Handlers:
             or len(own) >= limits.MAX_UPLOADS_PER_CALLER
             or on_connection >= limits.MAX_UPLOADS_PER_CONNECTION
         ):
-            raise Unavailable("too_many_uploads")
+            raise Unavailable(Outage.TOO_MANY_UPLOADS)
         if not may_reserve(
             shard_bytes,
             own=sum(upload.unfilled_bytes for upload in own),
             total=sum(upload.unfilled_bytes for upload in self._all),
             free=self._store.space.free_bytes,
         ):
-            raise Unavailable("too_much_reserved")
+            raise Unavailable(Outage.TOO_MUCH_RESERVED)
 
     async def append(self, caller: Caller, request: ShardAppend, payload: memoryview) -> Answer:
         """Take the next unit of an upload; if that fails, the upload is over."""
@@ -181,7 +182,7 @@ class Handlers:
     def _upload(self, caller: Caller, number: int) -> IncomingShard:
         upload = caller.session.uploads.get(number)
         if upload is None:
-            raise NotFound("no_such_upload", upload=number)
+            raise NotFound(Absence.NO_SUCH_UPLOAD, upload=number)
         return upload
 
     def _drop(self, upload: IncomingShard) -> None:

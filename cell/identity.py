@@ -7,6 +7,7 @@ from typing import Final
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
 from common.errors import BadConfig, NotFound
 from common.ports import Disk, Entropy
+from common.reasons import ConfigFault
 
 NAME: Final = "identity.key"
 _NEW_NAME: Final = "identity.key.new"
@@ -49,4 +50,4 @@ async def load_identity(disk: Disk, entropy: Entropy) -> KeyPair:
     try:
         return KeyPair.from_private(bytes.fromhex(text.decode("ascii").strip()))
     except (UnicodeDecodeError, ValueError) as error:
-        raise BadConfig("bad_identity_key", file=NAME) from error
+        raise BadConfig(ConfigFault.BAD_IDENTITY_KEY, file=NAME) from error

@@ -14,6 +14,7 @@ from common import limits
 from common.crypto.positions import POSITION_BYTES
 from common.errors import AlvearyError, NotFound, PeerViolation
 from common.ports import Disk, Log
+from common.reasons import Violation
 from common.rpc.protocol.positions import Known, covers
 from common.wire.messages.membership import HeartbeatReply
 
@@ -118,5 +119,5 @@ class Positions:
 def _decode(data: bytes) -> Known:
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if blake3(body).digest() != digest or len(body) % POSITION_BYTES:
-        raise PeerViolation("bad_position")
+        raise PeerViolation(Violation.BAD_POSITION)
     return Known(body[at : at + POSITION_BYTES] for at in range(0, len(body), POSITION_BYTES))

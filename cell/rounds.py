@@ -18,6 +18,7 @@ from cell.storage.shards import ShardKey
 from common import limits
 from common.errors import AlvearyError, Refused, Unavailable
 from common.ports import Address, Chance, Log, WallClock
+from common.reasons import Refusal
 from common.tasks import log_fault
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import (
@@ -220,7 +221,7 @@ class CellRounds:
             reply = await self._coordinators.call(Settle(held))
             assert isinstance(reply, SettleReply)
             if len(reply.verdicts) != len(page):
-                raise Refused("bad_settle_reply", asked=len(page), told=len(reply.verdicts))
+                raise Refused(Refusal.BAD_SETTLE_REPLY, asked=len(page), told=len(reply.verdicts))
             garbage = []
             is_trusted = self._positions.trusts(reply.run_id)
             for (key, sequence, *_), verdict in zip(page, reply.verdicts, strict=True):

@@ -30,6 +30,7 @@ from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Listener, World
+from common.reasons import ConfigFault
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, go_on
@@ -151,7 +152,7 @@ def _coordinators(
     if key_id is None and token is not None:
         key_id = token.coordinator_id
     if key_id is None:
-        raise BadConfig("no_coordinator_id", key="coordinator_id")
+        raise BadConfig(ConfigFault.NO_COORDINATOR_ID, key="coordinator_id")
     swarm = "" if token is None else token.swarm
     return Coordinators(pool, world.discovery, world.log, addresses, key_id, swarm)
 
@@ -164,7 +165,7 @@ async def _join(
         file = await world.disk.open(JOINED_NAME)
     except NotFound:
         if token is None:
-            raise BadConfig("not_joined", key="token") from None
+            raise BadConfig(ConfigFault.NOT_JOINED, key="token") from None
     else:
         await file.close()
         return

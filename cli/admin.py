@@ -16,6 +16,7 @@ from cli.operators import access_options, connect
 from cli.report import print_result, table
 from common.errors import BadConfig
 from common.format.token import PREFIX, ROLE_CELL, decode_token, invite_id_of
+from common.reasons import ConfigFault
 
 
 @click.group(invoke_without_command=True)
@@ -55,7 +56,7 @@ def invite(
     body = {name: value for name, value in wanted.items() if value is not None}
     if gateway and body:
         raise BadConfig(
-            "bad_flags", message="a gateway's token has no site, host, uses or lifetime"
+            ConfigFault.BAD_FLAGS, message="a gateway's token has no site, host, uses or lifetime"
         )
 
     async def ask() -> dict[str, Any]:

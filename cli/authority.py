@@ -14,6 +14,7 @@ from cli.files import write_private
 from common import limits
 from common.errors import BadConfig
 from common.ports import Address
+from common.reasons import ConfigFault
 from common.system.certificates import (
     Pem,
     is_authority,
@@ -68,7 +69,7 @@ def prepare_tls(directory: Path, listen: Address, now: float) -> LocalTls:
         _write(files.authority, key_of_authority, authority)
     elif not is_authority(authority, now):
         raise BadConfig(
-            "bad_authority",
+            ConfigFault.BAD_AUTHORITY,
             message=f"the authority in {directory} is damaged or has ended; remove the directory "
             "to have a new one made, which clients then have to trust",
         )
@@ -87,7 +88,9 @@ def _read(certificate: Path, key: Path) -> Pem | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadConfig("cannot_read", file=str(certificate), error=error.strerror) from error
+        raise BadConfig(
+            ConfigFault.CANNOT_READ, file=str(certificate), error=error.strerror
+        ) from error
 
 
 def _write(certificate: Path, key: Path, pem: Pem) -> None:

@@ -14,6 +14,7 @@ import trio
 from cli.report import print_result
 from cli.swarm_directory import SwarmDirectory
 from common.errors import BadConfig
+from common.reasons import ConfigFault
 from common.system.clock import system_entropy
 from common.system.disk import RealDisk, hold_directory
 from coordinator.secrets import IDENTITY_NAME, replace_keys
@@ -24,7 +25,7 @@ def _coordinator_directory(data: Path) -> Path:
     for each in (data / "coordinator", data):
         if (each / IDENTITY_NAME).exists():
             return each
-    raise BadConfig("no_such_coordinator", message=f"there is no coordinator in {data}")
+    raise BadConfig(ConfigFault.NO_SUCH_COORDINATOR, message=f"there is no coordinator in {data}")
 
 
 @click.command()

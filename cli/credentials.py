@@ -17,6 +17,7 @@ from common.crypto.keys import TenantKey
 from common.errors import BadConfig
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TENANT_ID_BYTES, TenantId
+from common.reasons import ConfigFault
 from common.system.clock import system_entropy
 
 _ACCESS_KEY_LETTERS: Final = string.ascii_uppercase + "234567"
@@ -35,7 +36,8 @@ def check_name(name: str) -> None:
     plain = name.replace("-", "").replace("_", "").replace(".", "")
     if not (0 < len(name) <= 63 and plain.isascii() and plain.isalnum() and name[0].isalnum()):
         raise BadConfig(
-            "bad_name", message=f"{name!r}: use up to 63 letters, digits, '-', '_' and '.'"
+            ConfigFault.BAD_NAME,
+            message=f"{name!r}: use up to 63 letters, digits, '-', '_' and '.'",
         )
 
 
@@ -53,7 +55,7 @@ def write_tenant(directory: Path, name: str, tenant: TenantKey) -> Path:
     check_name(name)
     path = directory / f"{name}.json"
     if path.exists():
-        raise BadConfig("tenant_exists", message=f"there is a tenant key in {path}")
+        raise BadConfig(ConfigFault.TENANT_EXISTS, message=f"there is a tenant key in {path}")
     content = {"name": name, "tenant_id": tenant.tenant_id.hex(), "key": tenant.key.hex()}
     write_private(path, json.dumps(content) + "\n")
     return path
@@ -67,13 +69,13 @@ def read_tenant(path: Path) -> TenantKey:
     """
     content = read_json(path)
     if content is None:
-        raise BadConfig("no_tenant_key", message=f"there is no {path}")
+        raise BadConfig(ConfigFault.NO_TENANT_KEY, message=f"there is no {path}")
     try:
         tenant_id, key = bytes.fromhex(content["tenant_id"]), bytes.fromhex(content["key"])
     except (KeyError, TypeError, ValueError) as error:
-        raise BadConfig("bad_tenant_key", file=str(path)) from error
+        raise BadConfig(ConfigFault.BAD_TENANT_KEY, file=str(path)) from error
     if len(tenant_id) != TENANT_ID_BYTES or len(key) != 32:
-        raise BadConfig("bad_tenant_key", file=str(path))
+        raise BadConfig(ConfigFault.BAD_TENANT_KEY, file=str(path))
     return TenantKey(tenant_id=TenantId(tenant_id), key=key)
 
 

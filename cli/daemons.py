@@ -20,6 +20,7 @@ import click
 
 from cli.secrets import SECRET
 from common.errors import BadConfig
+from common.reasons import ConfigFault
 from common.system.process import die_with_parent, keep_files_private
 
 PACKAGES: Final[Mapping[str, str]] = {
@@ -71,9 +72,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadConfig("cannot_read", file=str(path), error=error.strerror) from error
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(path), error=error.strerror) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig("bad_toml", file=str(path), error=str(error)) from error
+        raise BadConfig(ConfigFault.BAD_TOML, file=str(path), error=str(error)) from error
 
 
 def from_text(value: str, hint: object) -> object:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import BadConfig
+from common.reasons import ConfigFault
 from common.system.disk import note_holder, open_lock
 
 
@@ -22,7 +23,7 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise BadConfig(
-            "bad_data_directory", message=f"cannot make {path}", error=error.strerror
+            ConfigFault.BAD_DATA_DIRECTORY, message=f"cannot make {path}", error=error.strerror
         ) from error
 
 
@@ -54,7 +55,7 @@ def write_private(path: Path, content: str) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise BadConfig("cannot_write", file=str(path), error=error.strerror) from error
+        raise BadConfig(ConfigFault.CANNOT_WRITE, file=str(path), error=error.strerror) from error
 
 
 def _has_content(path: Path, content: str) -> bool:
@@ -75,11 +76,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadConfig("cannot_read", file=str(path), error=error.strerror) from error
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(path), error=error.strerror) from error
     except ValueError as error:
-        raise BadConfig("cannot_read", file=str(path), error="no JSON") from error
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(path), error="no JSON") from error
     if not isinstance(content, dict):
-        raise BadConfig("cannot_read", file=str(path), error="no JSON object")
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(path), error="no JSON object")
     return content
 
 
@@ -97,14 +98,16 @@ def lock_directory(directory: Path) -> int:
     try:
         handle = open_lock(directory / "lock")
     except OSError as error:
-        raise BadConfig("bad_data_directory", data=str(directory), error=error.strerror) from error
+        raise BadConfig(
+            ConfigFault.BAD_DATA_DIRECTORY, data=str(directory), error=error.strerror
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise BadConfig(
-            "data_in_use",
+            ConfigFault.DATA_IN_USE,
             message=f"another alveary (process {holder}) runs on {directory}",
         ) from error
     note_holder(handle)

@@ -33,6 +33,7 @@ from cli.secrets import SECRET
 from common.errors import BadConfig
 from common.format.token import ROLE_CELL, ROLE_GATEWAY, JoinToken, decode_token
 from common.ports import Address
+from common.reasons import ConfigFault
 
 DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)
 DEFAULT_S3: Final = "127.0.0.1:9000"
@@ -63,7 +64,7 @@ def own_address_towards(peer: Address) -> str:
             return str(probe.getsockname()[0])
     except OSError as error:
         raise BadConfig(
-            "no_address",
+            ConfigFault.NO_ADDRESS,
             message=f"no route to {peer}: name this cell's own address with --advertise",
             error=error.strerror,
         ) from error
@@ -106,7 +107,7 @@ def _new_data_directory(role: str, flags: dict[str, Any]) -> Path:
     data = Path(flags.pop("data") or default_data(role)).absolute()
     if (data / CONFIG_NAME).exists():
         raise BadConfig(
-            f"{role}_exists",
+            ConfigFault(f"{role}_exists"),
             message=f"there is a {role} in {data}; run it: alveary {role} --data {data}",
         )
     return data

@@ -18,6 +18,7 @@ import httpx
 import trio
 
 from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
+from common.reasons import ConfigFault, Outage, Refusal
 
 API_TIMEOUT_S: Final = 30.0
 OPERATOR_VARIABLE: Final = "ALVEARY_OPERATOR"
@@ -82,13 +83,13 @@ class OperatorApi:
                 response = await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise Unavailable(
-                "coordinator_unreachable",
+                Outage.COORDINATOR_UNREACHABLE,
                 message=f"no answer from the coordinator at {self.url}",
                 error=type(error).__name__,
             ) from error
         if response is None:
             raise Unavailable(
-                "coordinator_unreachable",
+                Outage.COORDINATOR_UNREACHABLE,
                 message=f"no answer from the coordinator at {self.url} in {self._timeout_s:g} s",
             )
         if response.is_success:
@@ -107,11 +108,13 @@ def _error_of(response: httpx.Response) -> AlvearyError:
     reason = str(answer.get("error", f"http_{response.status_code}"))
     facts = {"message": str(answer["message"])} if answer.get("message") else {}
     if response.status_code in (401, 403):
-        return Refused("unauthorized", message="the coordinator does not accept the operator token")
+        return Refused(
+            Refusal.UNAUTHORIZED, message="the coordinator does not accept the operator token"
+        )
     if response.status_code == 404:
-        return NotFound(reason, **facts)
+        return NotFound.received(reason, facts)
     kind = Unavailable if response.status_code >= 500 else Refused
-    return kind(reason, **facts)
+    return kind.received(reason, facts)
 
 
 def read_operator_file(path: Path) -> tuple[str, str]:
@@ -125,10 +128,10 @@ def read_operator_file(path: Path) -> tuple[str, str]:
         return str(content["url"]), str(content["token"])
     except OSError as error:
         raise BadConfig(
-            "no_operator_file", message=f"cannot read {path}", error=error.strerror
+            ConfigFault.NO_OPERATOR_FILE, message=f"cannot read {path}", error=error.strerror
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BadConfig("bad_operator_file", file=str(path)) from error
+        raise BadConfig(ConfigFault.BAD_OPERATOR_FILE, file=str(path)) from error
 
 
 def find_operator_file(operator: Path | None, data: Path | None) -> Path:
@@ -149,7 +152,7 @@ def find_operator_file(operator: Path | None, data: Path | None) -> Path:
     for candidate in (base / "coordinator" / "operator.json", base / "operator.json"):
         if candidate.exists():
             return candidate
-    raise BadConfig("no_operator_file", message=f"no operator.json below {base}")
+    raise BadConfig(ConfigFault.NO_OPERATOR_FILE, message=f"no operator.json below {base}")
 
 
 def connect(

@@ -8,6 +8,7 @@ from typing import Final
 
 from common.errors import BadConfig
 from common.ports import Address
+from common.reasons import ConfigFault
 
 FIRST_PORT: Final = 20_000
 LAST_PORT: Final = 31_999
@@ -27,7 +28,7 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig("bad_address", message=f"{text!r} is not a valid HOST:PORT")
+        raise BadConfig(ConfigFault.BAD_ADDRESS, message=f"{text!r} is not a valid HOST:PORT")
     return Address(host, int(port))
 
 
@@ -68,4 +69,4 @@ class PortChooser:
             if port not in self._taken and can_listen(address):
                 self._taken.add(port)
                 return address
-        raise BadConfig("no_free_port", message=f"no free port on {LOOPBACK}")
+        raise BadConfig(ConfigFault.NO_FREE_PORT, message=f"no free port on {LOOPBACK}")

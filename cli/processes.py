@@ -18,6 +18,7 @@ import trio
 from cli.report import print_error
 from common import limits
 from common.errors import Unavailable
+from common.reasons import Outage
 
 LOG_NAME: Final = "log"
 LOG_TAIL_LINES: Final = 12
@@ -74,7 +75,7 @@ class DaemonProcess:
         """The error for this daemon: what happened, the end of its log, and where the rest is."""
         tail = self.log_tail()
         return Unavailable(
-            "daemon_failed",
+            Outage.DAEMON_FAILED,
             message=f"{self.name} {what}" + (f":\n{tail}\n" if tail else ""),
             log=str(self.log_path),
         )

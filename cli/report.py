@@ -22,6 +22,7 @@ from common.errors import (
     Refused,
     Unavailable,
 )
+from common.reasons import Absence, ConfigFault, Outage, Refusal
 
 EXIT_BUG: Final = 1
 EXIT_BAD_CONFIG: Final = 2
@@ -35,35 +36,43 @@ _EXIT_CODES: Final[tuple[tuple[type[AlvearyError], int], ...]] = (
     (OutcomeUnknown, 7),
 )
 _ADVICE: Final[Mapping[str, str]] = {
-    "bad_token": "Ask the operator for a new one: `alveary invite`.",
-    "wrong_token": "`alveary invite` prints one for a cell, with --gateway one for a gateway.",
-    "cell_is_needed": (
+    ConfigFault.BAD_TOKEN: "Ask the operator for a new one: `alveary invite`.",
+    ConfigFault.WRONG_TOKEN: (
+        "`alveary invite` prints one for a cell, with --gateway one for a gateway."
+    ),
+    Refusal.CELL_IS_NEEDED: (
         "Bring other cells of its rings back first; --even-if-needed removes it all the same."
     ),
-    "no_such_cell": "`alveary status` shows the cells.",
-    "no_such_invite": "`alveary invite list` shows those that are still open.",
-    "cannot_listen": "Another program has this address. Choose another one, or stop that program.",
-    "coordinator_unreachable": (
+    Absence.NO_SUCH_CELL: "`alveary status` shows the cells.",
+    Absence.NO_SUCH_INVITE: "`alveary invite list` shows those that are still open.",
+    ConfigFault.CANNOT_LISTEN: (
+        "Another program has this address. Choose another one, or stop that program."
+    ),
+    Outage.COORDINATOR_UNREACHABLE: (
         "Is the coordinator running? See its log, and the address in operator.json."
     ),
-    "data_in_use": "Stop the other one first, or choose another --data.",
-    "no_operator_file": (
+    ConfigFault.DATA_IN_USE: "Stop the other one first, or choose another --data.",
+    ConfigFault.NO_OPERATOR_FILE: (
         "Name it with --operator FILE, or the swarm's directory with --data DIR "
         "(the coordinator writes operator.json into its data directory)."
     ),
-    "unauthorized": "The token in operator.json is not this coordinator's.",
-    "daemon_failed": "The end of its log is above; the whole of it is in the file named.",
-    "redundancy_differs": "Omit --redundancy, or make a new swarm in another --data.",
-    "cells_differ": "Omit --cells, or give a greater number.",
-    "tenant_not_empty": "Delete its buckets first.",
-    "tenant_exists": "Choose another name; `alveary tenant list` shows the tenants.",
-    "no_such_tenant": "`alveary tenant list` shows the tenants; `alveary tenant create` makes one.",
-    "tenant_key_missing": (
+    Refusal.UNAUTHORIZED: "The token in operator.json is not this coordinator's.",
+    Outage.DAEMON_FAILED: "The end of its log is above; the whole of it is in the file named.",
+    ConfigFault.REDUNDANCY_DIFFERS: "Omit --redundancy, or make a new swarm in another --data.",
+    ConfigFault.CELLS_DIFFER: "Omit --cells, or give a greater number.",
+    Refusal.TENANT_NOT_EMPTY: "Delete its buckets first.",
+    ConfigFault.TENANT_EXISTS: "Choose another name; `alveary tenant list` shows the tenants.",
+    Refusal.NO_SUCH_TENANT: (
+        "`alveary tenant list` shows the tenants; `alveary tenant create` makes one."
+    ),
+    ConfigFault.TENANT_KEY_MISSING: (
         "Put your copy of it there: without it the tenant's objects cannot be read. To go on "
         "without them, start a new swarm in another --data."
     ),
-    "wrong_tenant_key": "Put the key there that this swarm's tenant was made with.",
-    "no_tenant_key": "Name the directory of the gateway's tenant keys with --tenants DIR.",
+    ConfigFault.WRONG_TENANT_KEY: "Put the key there that this swarm's tenant was made with.",
+    ConfigFault.NO_TENANT_KEY: (
+        "Name the directory of the gateway's tenant keys with --tenants DIR."
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from cli.files import make_private_directory
 from cli.operators import access_options, connect
 from cli.report import human_bytes, print_result
 from common.errors import BadConfig
+from common.reasons import ConfigFault
 from common.system.sqlite_backup import back_up, sync_file
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from coordinator.service import STORE_NAME
@@ -43,9 +44,11 @@ def backup(data: Path, target: Path, as_json: bool) -> None:
         (each for each in (data / "coordinator", data) if (each / STORE_NAME).exists()), None
     )
     if source is None:
-        raise BadConfig("no_such_coordinator", message=f"there is no coordinator in {data}")
+        raise BadConfig(
+            ConfigFault.NO_SUCH_COORDINATOR, message=f"there is no coordinator in {data}"
+        )
     if target.exists():
-        raise BadConfig("backup_exists", message=f"{target} is there already")
+        raise BadConfig(ConfigFault.BACKUP_EXISTS, message=f"{target} is there already")
     unfinished = target.with_name(target.name + _UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     make_private_directory(unfinished)

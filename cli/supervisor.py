@@ -22,6 +22,7 @@ from cli.report import explain, print_error
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common.errors import BadConfig, Unavailable
 from common.ports import Address
+from common.reasons import ConfigFault, Outage
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -71,7 +72,7 @@ class LocalSwarm:
         """
         address = parse_address(self._settings.s3)
         if not can_listen(address):
-            raise BadConfig("cannot_listen", message=f"{address} is taken", flag="--s3")
+            raise BadConfig(ConfigFault.CANNOT_LISTEN, message=f"{address} is taken", flag="--s3")
         self._directory.write_settings(self._settings)
         if self._settings.tls:
             self._tls = prepare_tls(self._directory.tls, address, time.time())
@@ -151,7 +152,7 @@ class LocalSwarm:
             self._directory.write_settings(self._settings)
         elif ready["peer_id"] != self._settings.coordinator_id:
             raise BadConfig(
-                "wrong_coordinator",
+                ConfigFault.WRONG_COORDINATOR,
                 message="the coordinator's key is not this swarm's: its data directory was "
                 "replaced or emptied",
                 data=str(self._coordinator.data),
@@ -215,7 +216,7 @@ class LocalSwarm:
             if TENANT_NAME in known:
                 # A new key would open nothing, and stand where the right one has to go.
                 raise BadConfig(
-                    "tenant_key_missing",
+                    ConfigFault.TENANT_KEY_MISSING,
                     message=f"the key of tenant {TENANT_NAME} is gone: there is no {path}",
                 )
             write_tenant_file(self._directory.tenants, TENANT_NAME, make_tenant())
@@ -223,7 +224,7 @@ class LocalSwarm:
         if TENANT_NAME not in known:
             await api.call("POST", "/v1/tenants", tenant_body(TENANT_NAME, tenant))
         elif known[TENANT_NAME] != tenant.tenant_id.hex():
-            raise BadConfig("wrong_tenant_key", file=str(path))
+            raise BadConfig(ConfigFault.WRONG_TENANT_KEY, file=str(path))
         credentials = self._directory.read_credentials()
         if credentials is None:
             endpoint = f"http://{self._settings.s3}"
@@ -261,7 +262,7 @@ class LocalSwarm:
                     return
                 await trio.sleep(POLL_S)
         raise Unavailable(
-            "not_ready",
+            Outage.NOT_READY,
             message="the cells run, but the coordinator does not place on them",
             cells=len(status.get("cells", [])),
             rings=len(status.get("rings", [])),

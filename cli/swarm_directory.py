@@ -21,6 +21,7 @@ from cli.daemons import CONFIG_NAME, read_config
 from cli.files import read_json, write_private
 from common import limits
 from common.errors import BadConfig
+from common.reasons import ConfigFault
 
 VERSION: Final = 1
 DEFAULT_CELLS: Final = 6
@@ -71,13 +72,13 @@ class Settings:
         else:
             if redundancy is not None and redundancy != remembered.redundancy:
                 raise BadConfig(
-                    "redundancy_differs",
+                    ConfigFault.REDUNDANCY_DIFFERS,
                     message=f"this swarm was made with redundancy {remembered.redundancy}, "
                     f"not {redundancy}",
                 )
             if cells is not None and cells < remembered.cells:
                 raise BadConfig(
-                    "cells_differ",
+                    ConfigFault.CELLS_DIFFER,
                     message=f"this swarm has {remembered.cells} cells, which hold data; "
                     f"{cells} would leave some out",
                 )
@@ -90,7 +91,7 @@ class Settings:
         _, slots = parse_redundancy(wanted.redundancy)
         if wanted.cells < slots:
             raise BadConfig(
-                "too_few_cells",
+                ConfigFault.TOO_FEW_CELLS,
                 message=f"redundancy {wanted.redundancy} needs at least {slots} cells, "
                 f"not {wanted.cells}",
             )
@@ -106,7 +107,7 @@ def parse_redundancy(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", text)
     if match is None or not int(match[1]) < int(match[2]) <= limits.MAX_SLOTS:
         raise BadConfig(
-            "bad_redundancy",
+            ConfigFault.BAD_REDUNDANCY,
             message=f"{text!r}: write K/N with 1 <= K < N <= {limits.MAX_SLOTS}, as 4/6",
         )
     return int(match[1]), int(match[2])
@@ -170,9 +171,11 @@ class SwarmDirectory:
         try:
             settings = Settings(**content)
         except TypeError as error:
-            raise BadConfig("bad_swarm_file", file=str(self.root / "swarm.json")) from error
+            raise BadConfig(
+                ConfigFault.BAD_SWARM_FILE, file=str(self.root / "swarm.json")
+            ) from error
         if version != VERSION:
-            raise BadConfig("bad_swarm_file", version=version, wanted=VERSION)
+            raise BadConfig(ConfigFault.BAD_SWARM_FILE, version=version, wanted=VERSION)
         return settings
 
     def write_settings(self, settings: Settings) -> None:
@@ -193,7 +196,7 @@ class SwarmDirectory:
             return S3Credentials(**content)
         except TypeError as error:
             raise BadConfig(
-                "bad_credentials_file", file=str(self.root / "credentials.json")
+                ConfigFault.BAD_CREDENTIALS_FILE, file=str(self.root / "credentials.json")
             ) from error
 
     def write_credentials(self, credentials: S3Credentials) -> None:
@@ -218,7 +221,9 @@ class SwarmDirectory:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise BadConfig("cannot_write", file=str(path), error=error.strerror) from error
+            raise BadConfig(
+                ConfigFault.CANNOT_WRITE, file=str(path), error=error.strerror
+            ) from error
 
     def read_daemon_config(self, name: str) -> dict[str, Any]:
         """A daemon's configuration as it was last written; empty before."""

@@ -27,6 +27,7 @@ from cli.credentials import (
 from cli.operators import DEFAULT_DATA, OperatorApi, access_options, connect
 from cli.report import print_result, table
 from common.errors import NotFound
+from common.reasons import Absence
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -183,7 +184,7 @@ def revoke_key(
                 if each["access_key"] == access_key
             ]
             if not owners:
-                raise NotFound("no_such_key", message=f"no access key {access_key}")
+                raise NotFound(Absence.NO_SUCH_KEY, message=f"no access key {access_key}")
             await api.call("DELETE", f"/v1/tenants/{owners[0]}/keys/{access_key}")
             return owners[0]
 

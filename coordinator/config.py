@@ -11,6 +11,7 @@ from typing import Any, Final
 from common import limits
 from common.errors import BadConfig
 from common.ports import Address
+from common.reasons import ConfigFault
 from coordinator.policy.placement import Redundancy, default_quorum
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -69,7 +70,7 @@ class CoordinatorConfig:
         """
         for key in mapping:
             if key not in cls.__dataclass_fields__:
-                raise BadConfig("unknown_key", key=key)
+                raise BadConfig(ConfigFault.UNKNOWN_KEY, key=key)
         given: dict[str, Any] = {"data": _text(mapping, "data")}
         for key in ("listen", "http", "advertise"):
             if mapping.get(key) is not None:
@@ -92,14 +93,18 @@ class CoordinatorConfig:
         if "discovery" in mapping:
             value = mapping["discovery"]
             if value not in (True, False, "true", "false"):
-                raise BadConfig("bad_value", key="discovery", wanted="true or false")
+                raise BadConfig(ConfigFault.BAD_VALUE, key="discovery", wanted="true or false")
             given["discovery"] = value in (True, "true")
         config = cls(**given)
         if _SWARM.fullmatch(config.swarm) is None:
-            raise BadConfig("bad_value", key="swarm", wanted="lower-case letters, digits, dashes")
+            raise BadConfig(
+                ConfigFault.BAD_VALUE, key="swarm", wanted="lower-case letters, digits, dashes"
+            )
         if config.cell_timeout_s < 2 * config.heartbeat_interval_s:
             raise BadConfig(
-                "bad_value", key="cell_timeout_s", wanted="at least two heartbeat intervals"
+                ConfigFault.BAD_VALUE,
+                key="cell_timeout_s",
+                wanted="at least two heartbeat intervals",
             )
         config.redundancy_class()
         return config
@@ -113,25 +118,25 @@ class CoordinatorConfig:
         match = _REDUNDANCY.fullmatch(self.redundancy)
         k, n = (int(match[1]), int(match[2])) if match is not None else (0, 0)
         if not 1 <= k <= n <= limits.MAX_SLOTS:
-            raise BadConfig("bad_value", key="redundancy", wanted="k/n, such as 4/6")
+            raise BadConfig(ConfigFault.BAD_VALUE, key="redundancy", wanted="k/n, such as 4/6")
         quorum = default_quorum(k, n) if self.write_quorum is None else self.write_quorum
         if not k <= quorum <= n:
-            raise BadConfig("bad_value", key="write_quorum", wanted=f"{k} to {n}")
+            raise BadConfig(ConfigFault.BAD_VALUE, key="write_quorum", wanted=f"{k} to {n}")
         return Redundancy(k, n, quorum)
 
 
 def _text(mapping: Mapping[str, Any], key: str) -> str:
     if key not in mapping:
-        raise BadConfig("missing_key", key=key)
+        raise BadConfig(ConfigFault.MISSING_KEY, key=key)
     value = mapping[key]
     if not isinstance(value, str) or not value or "\0" in value:
-        raise BadConfig("bad_value", key=key, wanted="a text")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a text")
     return value
 
 
 def _whole(key: str, value: Any, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise BadConfig("bad_value", key=key, wanted=f"a whole number, {least} to {most}")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted=f"a whole number, {least} to {most}")
     return value
 
 
@@ -144,5 +149,5 @@ def _address(key: str, value: Any) -> Address:
     elif ":" in host:
         host = ""
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig("bad_value", key=key, wanted="host:port")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="host:port")
     return Address(host, int(port))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from common import limits
 from common.errors import NotFound, Refused
 from common.ids import PeerId
+from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
 from coordinator.policy.health import CellEvent, CellState
 from coordinator.store.cells import Cell
@@ -78,9 +79,9 @@ class Membership:
         """The cell with this key. Raises Refused ``not_a_cell``, ``cell_removed``."""
         cell = self._by_id.get(peer_id)
         if cell is None:
-            raise Refused("not_a_cell")
+            raise Refused(Refusal.NOT_A_CELL)
         if cell.is_removed:
-            raise Refused("cell_removed")
+            raise Refused(Refusal.CELL_REMOVED)
         return cell
 
     def find(self, text: str) -> Cell:
@@ -93,9 +94,9 @@ class Membership:
         wanted = text.lower()
         found = [each for each in self.cells.values() if each.cell_id.hex().startswith(wanted)]
         if not wanted or not found:
-            raise NotFound("no_such_cell")
+            raise NotFound(Absence.NO_SUCH_CELL)
         if len(found) > 1:
-            raise Refused("ambiguous_cell", cells=len(found))
+            raise Refused(Refusal.AMBIGUOUS_CELL, cells=len(found))
         return found[0]
 
     def knows(self, peer_id: PeerId) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from common.crypto.orders import Order, OrderAction, cell_order_key, claimed_slot, issue, opened
 from common.errors import Refused
 from common.ids import PeerId, SegmentId
+from common.reasons import Refusal
 from coordinator.membership import Membership
 
 
@@ -55,10 +56,10 @@ class CellOrders:
         cells = rings[ring].cells if ring in rings else ()
         slot = claimed_slot(order)
         if slot >= len(cells):
-            raise Refused("not_granted")
+            raise Refused(Refusal.NOT_GRANTED)
         try:
             granted = opened(self.key_of(cells[slot]), order, caller=caller)
         except Refused as error:
-            raise Refused("not_granted") from error
+            raise Refused(Refusal.NOT_GRANTED) from error
         if granted.action is not OrderAction.PUT or granted.segment_id != segment:
-            raise Refused("not_granted")
+            raise Refused(Refusal.NOT_GRANTED)

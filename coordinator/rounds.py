@@ -13,6 +13,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError
 from common.ports import Chance, Log, Store, WallClock
+from common.reasons import Refusal
 from common.tasks import log_fault
 from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
@@ -97,7 +98,7 @@ class CoordinatorRounds:
                 await work()
                 failed = ""
             except AlvearyError as error:
-                if str(error) != failed and error.reason != "not_leader":
+                if str(error) != failed and error.reason != Refusal.NOT_LEADER:
                     self._log.error(f"{name}_failed", error=str(error))
                 failed = str(error)
             except Exception as error:

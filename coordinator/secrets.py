@@ -16,6 +16,7 @@ from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
 from common.errors import BadConfig, NotFound
 from common.ids import PeerId
 from common.ports import Disk, Entropy
+from common.reasons import ConfigFault
 
 IDENTITY_NAME: Final = "identity.key"
 SECRET_NAME: Final = "swarm.secret"  # noqa: S105 - a file name
@@ -87,9 +88,9 @@ async def _kept_secret(disk: Disk, name: str, length: int, entropy: Entropy) -> 
     try:
         secret = bytes.fromhex(text.decode("ascii").strip())
     except (UnicodeDecodeError, ValueError) as error:
-        raise BadConfig("bad_secret_file", file=name) from error
+        raise BadConfig(ConfigFault.BAD_SECRET_FILE, file=name) from error
     if len(secret) != length:
-        raise BadConfig("bad_secret_file", file=name)
+        raise BadConfig(ConfigFault.BAD_SECRET_FILE, file=name)
     return secret
 
 
@@ -122,7 +123,7 @@ async def replace_keys(disk: Disk, entropy: Entropy) -> PeerId:
         Unavailable: the new ones could not be made durable.
     """
     if await read_whole(disk, IDENTITY_NAME) is None:
-        raise BadConfig("no_such_coordinator", file=IDENTITY_NAME)
+        raise BadConfig(ConfigFault.NO_SUCH_COORDINATOR, file=IDENTITY_NAME)
     private_key, secret = entropy(PRIVATE_KEY_BYTES), entropy(SECRET_BYTES)
     url = ""
     with suppress(ValueError, KeyError, TypeError):
@@ -145,7 +146,7 @@ async def check_store_is_there(disk: Disk, *, is_empty: bool) -> None:
     """
     if is_empty and await read_whole(disk, BEGUN_NAME) is not None:
         raise BadConfig(
-            "store_missing",
+            ConfigFault.STORE_MISSING,
             message="the store of this coordinator is gone, and with it every object: put"
             " coordinator.sqlite back from a backup; to begin an empty swarm with these keys all"
             f" the same, remove the file {BEGUN_NAME}",
@@ -165,7 +166,7 @@ async def _operator_token(disk: Disk) -> str | None:
     try:
         return str(json.loads(text)["token"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadConfig("bad_secret_file", file=OPERATOR_NAME) from error
+        raise BadConfig(ConfigFault.BAD_SECRET_FILE, file=OPERATOR_NAME) from error
 
 
 async def write_operator_file(disk: Disk, keys: Keys, url: str) -> None:

@@ -19,6 +19,7 @@ from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Sql, World
+from common.reasons import Outage
 from common.rpc.caller import Answer
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, log_fault
@@ -158,7 +159,7 @@ def _of_history(
             if news:
                 await store.transact(lambda sql: history.keep(sql, news))
         if past.standing is Standing.BEHIND and kind not in _ANSWERED_WHEN_BEHIND:
-            raise Unavailable("store_behind")
+            raise Unavailable(Outage.STORE_BEHIND)
         answer = await handler(caller, request, payload)
         if kind in _CHANGES:
             past.has_acknowledged = True

@@ -17,6 +17,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
 from common.ports import Disk, Log, Sql, Store
+from common.reasons import Damage, Outage, Violation
 from coordinator.store.schema import touch
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class WatchedStore:
             raise
         except Unavailable as error:
             # A queue that is full is load, and passes; this is the medium.
-            if error.reason == "store_failed":
+            if error.reason == Outage.STORE_FAILED:
                 self._fail(error)
             raise
         return result
@@ -89,7 +90,7 @@ class WatchedStore:
     def check_whole(self) -> None:
         """Raises Unavailable ``store_damaged`` once the store is known to be damaged."""
         if self.damage:
-            raise Unavailable("store_damaged", message=WHAT_TO_DO)
+            raise Unavailable(Outage.STORE_DAMAGED, message=WHAT_TO_DO)
 
     def _judge(self, error: AlvearyError) -> None:
         """Stop for good if an error says that the store is damaged.
@@ -98,12 +99,12 @@ class WatchedStore:
             Unavailable: ``store_damaged``.
         """
         # A record of ours that cannot be read was not written so.
-        is_foreign = isinstance(error, PeerViolation) and error.reason == "bad_record"
-        if error.reason == "store_corrupt" or is_foreign:
+        is_foreign = isinstance(error, PeerViolation) and error.reason == Violation.BAD_RECORD
+        if error.reason == Damage.STORE_CORRUPT or is_foreign:
             if not self.damage:
                 self._log.error("store_damaged", error=str(error), what_to_do=WHAT_TO_DO)
             self.damage = str(error)
-            raise Unavailable("store_damaged", message=WHAT_TO_DO) from error
+            raise Unavailable(Outage.STORE_DAMAGED, message=WHAT_TO_DO) from error
 
     async def check(self) -> None:
         """See :class:`common.ports.Store`."""

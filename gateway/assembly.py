@@ -21,6 +21,7 @@ from common.format.objects import (
     pack_parts,
     part_spans,
 )
+from common.reasons import Absence, Refusal
 from gateway.checksums import Algorithm, combine, composite, encode
 from gateway.multipart import MultipartUpload, Part
 
@@ -59,14 +60,14 @@ def choose(
     for part in chosen[:-1]:
         if part.manifest.size < limits.MIN_PART_BYTES:
             raise Refused(
-                "part_too_small",
+                Refusal.PART_TOO_SMALL,
                 size=part.manifest.size,
                 least=limits.MIN_PART_BYTES,
                 part=part.row.part_number,
                 etag=part.etag,
             )
     if sum(part.manifest.size for part in chosen) > limits.MAX_OBJECT_BYTES:
-        raise Refused("object_too_large", most=limits.MAX_OBJECT_BYTES)
+        raise Refused(Refusal.OBJECT_TOO_LARGE, most=limits.MAX_OBJECT_BYTES)
     return chosen
 
 
@@ -78,11 +79,13 @@ def _check_checksums(upload: MultipartUpload, named: NamedPart, part: Part) -> N
                 raise _invalid(named)
         elif upload.is_explicit:
             raise Refused(
-                "part_checksum_differs", algorithm=algorithm.value.lower(), part=named.number
+                Refusal.PART_CHECKSUM_DIFFERS, algorithm=algorithm.value.lower(), part=named.number
             )
     if upload.info.composite and upload.algorithm not in named.checksums:
         raise Refused(
-            "part_checksum_missing", algorithm=upload.algorithm.value.lower(), part=named.number
+            Refusal.PART_CHECKSUM_MISSING,
+            algorithm=upload.algorithm.value.lower(),
+            part=named.number,
         )
 
 
@@ -169,4 +172,4 @@ def assemble(
 
 
 def _invalid(part: NamedPart) -> NotFound:
-    return NotFound("no_such_part", part=part.number, etag=part.etag[:128])
+    return NotFound(Absence.NO_SUCH_PART, part=part.number, etag=part.etag[:128])

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from common.errors import Refused
+from common.reasons import Refusal
 from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
 
 
@@ -105,4 +106,4 @@ def check(verdict: Verdict) -> None:
         Refused: ``access_denied``.
     """
     if isinstance(verdict, Deny):
-        raise Refused("access_denied", denial=verdict.denial.value)
+        raise Refused(Refusal.ACCESS_DENIED, denial=verdict.denial.value)

@@ -19,6 +19,7 @@ from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound
 from common.format.manifest import open_bucket_settings
 from common.ids import BucketId, TenantId
+from common.reasons import Absence, Damage
 from common.wire.messages.base import Request
 from common.wire.messages.buckets import BucketGet, BucketRecord
 from common.wire.messages.multipart import PartsList, UploadGet
@@ -58,7 +59,7 @@ class BucketCache:
         """The tenant's bucket of this name, as a coordinator knows it now. Raises as above."""
         self.forget(tenant, name)
         if not is_bucket_name(name):
-            raise NotFound("no_such_bucket")
+            raise NotFound(Absence.NO_SUCH_BUCKET)
         record: BucketRecord = await self._call(BucketGet(tenant.tenant_id, name))
         open_bucket_settings(tenant, record.bucket_id, name, record.revision, record.settings)
         self.remember(tenant, name, record.bucket_id)
@@ -85,14 +86,14 @@ class BucketCache:
         try:
             reply = await self._call(request)
         except NotFound as error:
-            if error.reason == "no_such_bucket":
+            if error.reason == Absence.NO_SUCH_BUCKET:
                 self.forget(tenant, name)
             raise
         if reply.bucket_id != known:
             # It may have been deleted and made again since it was remembered.
             known = (await self.record_of(tenant, name)).bucket_id
             if reply.bucket_id != known:
-                raise Corrupt("answer_of_another_bucket", bucket=name)
+                raise Corrupt(Damage.ANSWER_OF_ANOTHER_BUCKET, bucket=name)
         self.remember(tenant, name, known)
         return reply
 

@@ -16,6 +16,7 @@ from common.errors import NotFound, Refused
 from common.format.manifest import Manifest, seal_manifest, seal_summary
 from common.format.objects import ObjectMetadata, summary_of
 from common.ids import VersionId
+from common.reasons import Absence, Refusal
 from common.wire.messages.multipart import ChosenPart, UploadComplete
 from common.wire.messages.objects import Condition
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
@@ -25,8 +26,12 @@ from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.writing import under_condition
 
-_UPLOAD_IS_GONE: Final = frozenset({"no_such_upload", "version_exists"})
-_MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {"etag_differs", "object_exists", "write_conflict"}
+_UPLOAD_IS_GONE: Final = frozenset({Absence.NO_SUCH_UPLOAD, Refusal.VERSION_EXISTS})
+_MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {
+    Refusal.ETAG_DIFFERS,
+    Refusal.OBJECT_EXISTS,
+    Refusal.WRITE_CONFLICT,
+}
 """A completion may have failed for these because another one of this upload was carried out: the
 upload is gone, or the object that the condition is about is the one it made."""
 
@@ -72,7 +77,7 @@ async def complete_upload(
             if is_made_of(found.metadata, wanted):
                 return found.metadata
         if error.reason in _UPLOAD_IS_GONE:
-            raise NotFound("no_such_upload", upload_id=upload_id.hex()) from error
+            raise NotFound(Absence.NO_SUCH_UPLOAD, upload_id=upload_id.hex()) from error
         raise
 
 

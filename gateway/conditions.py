@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from common.errors import Refused
+from common.reasons import Refusal
 
 
 class Decision(Enum):
@@ -57,7 +58,7 @@ class ReadConditions:
             Refused: ``source_condition_failed``.
         """
         if self.decide(etag, modified_s) is not Decision.GO_ON:
-            raise Refused("source_condition_failed")
+            raise Refused(Refusal.SOURCE_CONDITION_FAILED)
 
 
 @dataclass(frozen=True, slots=True)

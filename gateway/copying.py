@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from common import limits
 from common.crypto.keys import TenantKey, commitment_of
 from common.errors import NotFound
+from common.reasons import Absence
 from common.wire.messages.writing import Page
 from gateway.checksums import Algorithm, new_checksum, parse_digest
 from gateway.conditions import ReadConditions
@@ -55,12 +56,12 @@ async def from_source(
                 service, source.tenant, source.bucket, source.name, span=EVERYTHING
             )
         except NotFound as error:
-            raise NotFound(error.reason, of="source") from error
+            raise error.again(of="source") from error
         conditions.check_source(found.metadata.etag, found.modified_s)
         try:
             return await use(found)
         except NotFound as error:
-            if error.reason not in {"no_such_segment", "no_such_version"} or last_try:
+            if error.reason not in {Absence.NO_SUCH_SEGMENT, Absence.NO_SUCH_VERSION} or last_try:
                 raise
     raise AssertionError("the last try returns or raises")
 

@@ -39,7 +39,7 @@ async def delete_object(
         items = [DeleteItem(name, condition=decided)]
         (result,) = await delete_objects(service, tenant, bucket, items)
         if result.reason:
-            raise Refused(result.reason)
+            raise Refused.received(result.reason)
 
     await under_condition(service, tenant, bucket, name, wanted, attempt)
 

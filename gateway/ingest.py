@@ -22,6 +22,7 @@ import trio
 from common import limits
 from common.errors import Refused
 from common.ports import Buffer, Workers
+from common.reasons import Refusal
 
 T = TypeVar("T")
 Receive: TypeAlias = Callable[[], Awaitable[Buffer]]
@@ -165,7 +166,7 @@ class Ingest:
         if length:
             self._left -= length
             if self._left < 0:
-                raise Refused("body_too_long")
+                raise Refused(Refusal.BODY_TOO_LONG)
             for update in self._inline:
                 update(chunk)
             for lane in self._lanes:
@@ -173,9 +174,9 @@ class Ingest:
             if self._left:
                 return chunk
             if len(await self._source()):
-                raise Refused("body_too_long")
+                raise Refused(Refusal.BODY_TOO_LONG)
         elif self._left:
-            raise Refused("body_too_short")
+            raise Refused(Refusal.BODY_TOO_SHORT)
         for lane in self._lanes:
             await lane.drain()
         self._check()

@@ -18,6 +18,7 @@ from common.errors import Corrupt
 from common.format.manifest import open_summary
 from common.format.objects import ObjectSummary, unpack_summary
 from common.ids import BucketId, VersionId
+from common.reasons import Damage
 from common.wire.messages.multipart import Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
 from gateway.multipart import begun_ms
@@ -101,7 +102,7 @@ def _object_row(
 ) -> ObjectEntry:
     summary = unpack_summary(open_summary(tenant, bucket_id, row.name, row.version_id, row.summary))
     if row.size != summary.size:
-        raise Corrupt("size_mismatch", size=row.size)
+        raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
     return ObjectEntry(service.names.decode(row.name), summary)
 
 

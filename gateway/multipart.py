@@ -26,6 +26,7 @@ from common.format.objects import (
     unpack_upload,
 )
 from common.ids import BucketId, VersionId
+from common.reasons import Damage
 from common.wire.messages.multipart import (
     PartCommit,
     PartRow,
@@ -98,7 +99,7 @@ def begun_ms(upload_id: VersionId) -> int:
     """
     begun = int.from_bytes(upload_id[:6], "big")
     if begun > limits.MAX_DATE_MS:
-        raise Corrupt("bad_upload_id")
+        raise Corrupt(Damage.BAD_UPLOAD_ID)
     return begun
 
 
@@ -174,7 +175,7 @@ async def list_parts_after(
             row.sealed,
         )
         if row.size != manifest.size:
-            raise Corrupt("size_mismatch", size=row.size)
+            raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
         parts.append(Part(row, manifest, unpack_part(manifest.metadata)))
     return parts, reply.truncated
 

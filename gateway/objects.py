@@ -19,6 +19,7 @@ from common.format.manifest import Manifest, open_manifest
 from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
 from common.ports import Buffer
+from common.reasons import Damage
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
 from gateway.spans import Span
@@ -75,7 +76,7 @@ async def find_object(
     )
     manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
-        raise Corrupt("size_mismatch", size=record.size)
+        raise Corrupt(Damage.SIZE_MISMATCH, size=record.size)
     return FoundObject(record, manifest, unpack_object(manifest.metadata), span)
 
 

@@ -20,6 +20,7 @@ from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, BadConfig
 from common.ids import TENANT_ID_BYTES, TenantId
 from common.ports import Disk, Log
+from common.reasons import ConfigFault
 
 RELOAD_INTERVAL_S: Final = 1.0
 _SUFFIX: Final = ".json"
@@ -35,9 +36,9 @@ def parse_tenant(data: bytes) -> TenantKey:
         content = json.loads(data)
         tenant_id, key = bytes.fromhex(content["tenant_id"]), bytes.fromhex(content["key"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadConfig("bad_tenant_key") from error
+        raise BadConfig(ConfigFault.BAD_TENANT_KEY) from error
     if len(tenant_id) != TENANT_ID_BYTES or len(key) != 32:
-        raise BadConfig("bad_tenant_key")
+        raise BadConfig(ConfigFault.BAD_TENANT_KEY)
     return TenantKey(tenant_id=TenantId(tenant_id), key=key)
 
 

@@ -28,6 +28,7 @@ from common.format.manifest import (
 )
 from common.format.objects import ObjectMetadata, summary_of
 from common.ids import BucketId, VersionId, lease_of
+from common.reasons import Absence, Refusal
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
 from gateway.conditions import WriteCondition
@@ -69,7 +70,7 @@ async def decide(
         return Condition(absent=wanted.absent)
     found = await find_object(service, tenant, bucket, name)
     if not wanted.admits(found.metadata.etag):
-        raise Refused("etag_differs")
+        raise Refused(Refusal.ETAG_DIFFERS)
     return Condition(version_id=found.record.version_id)
 
 
@@ -93,11 +94,11 @@ async def under_condition(
         try:
             return await attempt(condition)
         except Refused as error:
-            if error.reason != "condition_failed":
+            if error.reason != Refusal.CONDITION_FAILED:
                 raise
             if wanted.etag is None:
-                raise Refused("object_exists") from error
-    raise Refused("write_conflict")
+                raise Refused(Refusal.OBJECT_EXISTS) from error
+    raise Refused(Refusal.WRITE_CONFLICT)
 
 
 async def commit_object(
@@ -164,7 +165,7 @@ async def in_bucket(
     try:
         result = await attempt(bucket_id)
     except NotFound as error:
-        if error.reason != "no_such_bucket" or not service.buckets.forget(tenant, bucket):
+        if error.reason != Absence.NO_SUCH_BUCKET or not service.buckets.forget(tenant, bucket):
             raise
         bucket_id = await service.buckets.id_of(tenant, bucket)
         result = await attempt(bucket_id)
@@ -209,7 +210,7 @@ async def _commit_or_abandon(
         return await commit()
     except BaseException as error:
         if written.segments:
-            if isinstance(error, Refused) and error.reason == "lease_ended":
+            if isinstance(error, Refused) and error.reason == Refusal.LEASE_ENDED:
                 service.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
             await service.swarm.abandon(tenant, written)
         raise

@@ -13,6 +13,7 @@ import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
+from common.reasons import Outage
 from gateway.names import is_bucket_name
 from gateway.objects import ObjectBody
 from gateway_s3 import errors
@@ -121,7 +122,7 @@ class App:
                 streams = True
                 body.on_close = self._ended
         except AlvearyError as error:
-            if isinstance(error, Unavailable) and error.reason == "client_gone":
+            if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 raise
             response = self._refuse(request, operation, error, request_id)
         except Exception as error:

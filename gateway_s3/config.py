@@ -12,6 +12,7 @@ from common import limits
 from common.errors import BadConfig
 from common.ids import PEER_ID_BYTES, PeerId
 from common.ports import Address
+from common.reasons import ConfigFault
 from gateway_s3.auth.sigv2 import SignatureV2
 
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -72,7 +73,7 @@ class GatewayConfig:
         """
         for key in mapping:
             if key not in cls.__dataclass_fields__:
-                raise BadConfig("unknown_key", key=key)
+                raise BadConfig(ConfigFault.UNKNOWN_KEY, key=key)
         given: dict[str, Any] = {
             "data": _text(mapping, "data"),
             "s3": _address(mapping, "s3", _need(mapping, "s3")),
@@ -85,7 +86,7 @@ class GatewayConfig:
             if key in mapping:
                 given[key] = _text(mapping, key)
         if "tls_key" in given and "tls_certificate" not in given:
-            raise BadConfig("missing_key", key="tls_certificate")
+            raise BadConfig(ConfigFault.MISSING_KEY, key="tls_certificate")
         if "region" in mapping:
             given["region"] = _matching(_text(mapping, "region"), "region", _REGION)
         if "domains" in mapping:
@@ -101,20 +102,20 @@ class GatewayConfig:
 
 def _need(mapping: Mapping[str, Any], key: str) -> Any:
     if key not in mapping:
-        raise BadConfig("missing_key", key=key)
+        raise BadConfig(ConfigFault.MISSING_KEY, key=key)
     return mapping[key]
 
 
 def _text(mapping: Mapping[str, Any], key: str) -> str:
     value = _need(mapping, key)
     if not isinstance(value, str) or not value or "\0" in value:
-        raise BadConfig("bad_value", key=key, wanted="a text")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a text")
     return value
 
 
 def _matching(value: str, key: str, pattern: re.Pattern[str]) -> str:
     if pattern.fullmatch(value) is None:
-        raise BadConfig("bad_value", key=key, value=value)
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, value=value)
     return value
 
 
@@ -127,7 +128,7 @@ def _address(mapping: Mapping[str, Any], key: str, value: Any) -> Address:
     elif ":" in host:
         host = ""
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig("bad_value", key=key, wanted="host:port")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="host:port")
     return Address(host, int(port))
 
 
@@ -135,7 +136,7 @@ def _addresses(mapping: Mapping[str, Any], key: str) -> tuple[Address, ...]:
     value = _need(mapping, key)
     each = [value] if isinstance(value, str | Address) else value
     if not isinstance(each, list | tuple) or not 1 <= len(each) <= 64:
-        raise BadConfig("bad_value", key=key, wanted="one to 64 addresses")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="one to 64 addresses")
     return tuple(_address(mapping, key, item) for item in each)
 
 
@@ -148,20 +149,22 @@ def _peer_id(mapping: Mapping[str, Any], key: str) -> PeerId:
     except ValueError:
         raw = b""
     if len(raw) != PEER_ID_BYTES:
-        raise BadConfig("bad_value", key=key, wanted="64 hex digits")
+        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="64 hex digits")
     return PeerId(raw)
 
 
 def _domains(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise BadConfig("bad_value", key="domains", wanted="a list of host names")
+        raise BadConfig(ConfigFault.BAD_VALUE, key="domains", wanted="a list of host names")
     # Hosts are compared without their port.
     return tuple(_matching(each.lower(), "domains", _DOMAIN).partition(":")[0] for each in value)
 
 
 def _budget(value: Any) -> int:
     if type(value) is not int or not 16 * limits.STRIPE_SEALED_BYTES <= value <= 1 << 40:
-        raise BadConfig("bad_value", key="buffer_budget_bytes", wanted="16 MiB or more, in bytes")
+        raise BadConfig(
+            ConfigFault.BAD_VALUE, key="buffer_budget_bytes", wanted="16 MiB or more, in bytes"
+        )
     return value
 
 
@@ -171,13 +174,15 @@ def _signature_v2(value: Any) -> SignatureV2:
     try:
         return SignatureV2(value)
     except ValueError:
-        raise BadConfig("bad_value", key="signature_v2", wanted="off, presigned or all") from None
+        raise BadConfig(
+            ConfigFault.BAD_VALUE, key="signature_v2", wanted="off, presigned or all"
+        ) from None
 
 
 def _seconds(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= limits.MAX_DRAIN_NOTICE_S:
         raise BadConfig(
-            "bad_value",
+            ConfigFault.BAD_VALUE,
             key="drain_notice_s",
             wanted=f"whole seconds, 0 to {limits.MAX_DRAIN_NOTICE_S}",
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from common.errors import AlvearyError, Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
+from common.reasons import Absence, Damage, Outage, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +241,8 @@ CODES: Final[Mapping[str, ErrorCode]] = {
 }
 
 
-class S3Error(Refused):
-    """A request that gets one of S3's errors.
+class S3Error(AlvearyError):
+    """A request that gets one of S3's errors: what the client does about it is the code's to say.
 
     Args:
         code: a row of the table.
@@ -251,7 +252,9 @@ class S3Error(Refused):
     """
 
     def __init__(self, code: ErrorCode, message: str | None = None, **facts: object) -> None:
-        super().__init__(code.code, **facts)
+        Exception.__init__(self, code.code)
+        self.reason = code.code
+        self.fields = facts
         self.code = code
         self.message = code.message if message is None else message
 
@@ -288,42 +291,42 @@ def _filled(template: str, fields: Mapping[str, object]) -> str | None:
 
 
 _BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
-    "access_denied": ACCESS_DENIED,
-    "bad_chunk": INVALID_REQUEST,
-    "below_quorum": SERVICE_UNAVAILABLE,
-    "body_timeout": REQUEST_TIMEOUT,
-    "body_too_long": _Mapped(INCOMPLETE_BODY, "The body is longer than promised."),
-    "body_too_short": INCOMPLETE_BODY,
-    "bucket_exists": BUCKET_ALREADY_EXISTS,
-    "bucket_not_empty": BUCKET_NOT_EMPTY,
-    "bucket_owned": BUCKET_ALREADY_OWNED_BY_YOU,
-    "client_gone": REQUEST_TIMEOUT,
-    "condition_failed": PRECONDITION_FAILED,
-    "delete_marker": NO_SUCH_KEY,
-    "etag_differs": _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
-    "lease_ended": SERVICE_UNAVAILABLE,
-    "no_ring": SERVICE_UNAVAILABLE,
-    "no_space": SERVICE_UNAVAILABLE,
-    "no_such_access_key": INVALID_ACCESS_KEY_ID,
-    "no_such_bucket": NO_SUCH_BUCKET,
-    "no_such_object": NO_SUCH_KEY,
-    "no_such_part": _Mapped(INVALID_PART, facts={"PartNumber": "{part}", "ETag": "{etag}"}),
-    "no_such_segment": OPERATION_ABORTED,
-    "no_such_upload": _Mapped(NO_SUCH_UPLOAD, facts={"UploadId": "{upload_id}"}),
-    "no_such_version": NO_SUCH_VERSION,
-    "not_owner": ACCESS_DENIED,
-    "object_exists": _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-None-Match"}),
-    "object_too_large": _Mapped(ENTITY_TOO_LARGE, facts={"MaxSizeAllowed": "{most}"}),
-    "part_checksum_differs": _Mapped(
+    Refusal.ACCESS_DENIED: ACCESS_DENIED,
+    Refusal.BAD_CHUNK: INVALID_REQUEST,
+    Refusal.BELOW_QUORUM: SERVICE_UNAVAILABLE,
+    Refusal.BODY_TIMEOUT: REQUEST_TIMEOUT,
+    Refusal.BODY_TOO_LONG: _Mapped(INCOMPLETE_BODY, "The body is longer than promised."),
+    Refusal.BODY_TOO_SHORT: INCOMPLETE_BODY,
+    Refusal.BUCKET_EXISTS: BUCKET_ALREADY_EXISTS,
+    Refusal.BUCKET_NOT_EMPTY: BUCKET_NOT_EMPTY,
+    Refusal.BUCKET_OWNED: BUCKET_ALREADY_OWNED_BY_YOU,
+    Outage.CLIENT_GONE: REQUEST_TIMEOUT,
+    Refusal.CONDITION_FAILED: PRECONDITION_FAILED,
+    Absence.DELETE_MARKER: NO_SUCH_KEY,
+    Refusal.ETAG_DIFFERS: _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
+    Refusal.LEASE_ENDED: SERVICE_UNAVAILABLE,
+    Outage.NO_RING: SERVICE_UNAVAILABLE,
+    Outage.NO_SPACE: SERVICE_UNAVAILABLE,
+    Absence.NO_SUCH_ACCESS_KEY: INVALID_ACCESS_KEY_ID,
+    Absence.NO_SUCH_BUCKET: NO_SUCH_BUCKET,
+    Absence.NO_SUCH_OBJECT: NO_SUCH_KEY,
+    Absence.NO_SUCH_PART: _Mapped(INVALID_PART, facts={"PartNumber": "{part}", "ETag": "{etag}"}),
+    Absence.NO_SUCH_SEGMENT: OPERATION_ABORTED,
+    Absence.NO_SUCH_UPLOAD: _Mapped(NO_SUCH_UPLOAD, facts={"UploadId": "{upload_id}"}),
+    Absence.NO_SUCH_VERSION: NO_SUCH_VERSION,
+    Refusal.NOT_OWNER: ACCESS_DENIED,
+    Refusal.OBJECT_EXISTS: _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-None-Match"}),
+    Refusal.OBJECT_TOO_LARGE: _Mapped(ENTITY_TOO_LARGE, facts={"MaxSizeAllowed": "{most}"}),
+    Refusal.PART_CHECKSUM_DIFFERS: _Mapped(
         BAD_DIGEST,
         "The {algorithm} you specified for part {part} did not match what we received.",
     ),
-    "part_checksum_missing": _Mapped(
+    Refusal.PART_CHECKSUM_MISSING: _Mapped(
         INVALID_REQUEST,
         "The upload was created using a {algorithm} checksum. The complete request must include "
         "the checksum for each part. It was missing for part {part} in the request.",
     ),
-    "part_too_small": _Mapped(
+    Refusal.PART_TOO_SMALL: _Mapped(
         ENTITY_TOO_SMALL,
         facts={
             "ProposedSize": "{size}",
@@ -332,19 +335,19 @@ _BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
             "ETag": "{etag}",
         },
     ),
-    "settings_changed": OPERATION_ABORTED,
-    "source_condition_failed": _Mapped(
+    Refusal.SETTINGS_CHANGED: OPERATION_ABORTED,
+    Refusal.SOURCE_CONDITION_FAILED: _Mapped(
         PRECONDITION_FAILED, facts={"Condition": "x-amz-copy-source-If-"}
     ),
-    "too_busy": SLOW_DOWN,
-    "too_many_buckets": TOO_MANY_BUCKETS,
+    Outage.TOO_BUSY: SLOW_DOWN,
+    Refusal.TOO_MANY_BUCKETS: TOO_MANY_BUCKETS,
     # S3 has no such limit and no code for it. Not one that clients repeat: it would not help.
-    "too_many_uploads": _Mapped(
+    Refusal.TOO_MANY_UPLOADS: _Mapped(
         INVALID_REQUEST,
         "You have attempted to begin more multipart uploads than allowed. Complete or abort some "
         "of those in progress.",
     ),
-    "write_conflict": CONDITIONAL_REQUEST_CONFLICT,
+    Refusal.WRITE_CONFLICT: CONDITIONAL_REQUEST_CONFLICT,
 }
 
 
@@ -362,7 +365,7 @@ def from_error(error: AlvearyError) -> S3Error:
         return S3Error(mapped) if isinstance(mapped, ErrorCode) else mapped.error(error.fields)
     if isinstance(error, Unavailable | OutcomeUnknown):
         return S3Error(SERVICE_UNAVAILABLE)
-    if isinstance(error, Corrupt) and error.reason == "data_lost":
+    if isinstance(error, Corrupt) and error.reason == Damage.DATA_LOST:
         return S3Error(
             INTERNAL_ERROR,
             "The object's data is lost: fewer shards of it are left than are needed to read it. A"

@@ -11,6 +11,7 @@ import trio
 
 from common.errors import AlvearyError, BadConfig
 from common.ports import Certificate, CertificateSource, Listener, Log, WallClock
+from common.reasons import ConfigFault
 
 CHECK_INTERVAL_S: Final = 10.0
 """How soon changed files are noticed without a signal."""
@@ -78,7 +79,7 @@ class ServerCertificate:
         if found != self._current:
             now = self._clock.now()
             if found.ends_at_s <= now < self._current.ends_at_s:
-                raise BadConfig("certificate_expired")
+                raise BadConfig(ConfigFault.CERTIFICATE_EXPIRED)
             listener.renew(found)
             self._current = found
             self._warned_s = float("-inf")

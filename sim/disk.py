@@ -21,6 +21,7 @@ import trio
 
 from common.errors import Corrupt, NotFound, Unavailable
 from common.ports import Buffer, Space
+from common.reasons import Absence, Damage, Outage
 from sim.life import Life
 
 SECTOR_BYTES: Final = 512
@@ -215,7 +216,7 @@ class SimFile:
         assert self._is_open
         platter = self._disk.platter
         if platter.faults.read_error and platter.chance.random() < platter.faults.read_error:
-            raise Corrupt("read_error", path=self._path)
+            raise Corrupt(Damage.READ_ERROR, path=self._path)
         return bytes(memoryview(self._inode.content)[offset : offset + length])
 
     async def write(self, offset: int, parts: Sequence[Buffer]) -> None:
@@ -225,12 +226,12 @@ class SimFile:
         platter = self._disk.platter
         growth = max(0, offset + len(data) - len(self._inode.content))
         if growth > platter.capacity_bytes - platter.used_bytes():
-            raise Unavailable("no_space", path=self._path)
+            raise Unavailable(Outage.NO_SPACE, path=self._path)
         if platter.faults.write_error and platter.chance.random() < platter.faults.write_error:
             part = data[: platter.chance.randrange(len(data) + 1)]
             if part:
                 platter.write(self._inode, offset, part)
-            raise Unavailable("write_error", path=self._path)
+            raise Unavailable(Outage.WRITE_ERROR, path=self._path)
         platter.write(self._inode, offset, data)
         self._disk.mark("write", len(data))
 
@@ -240,7 +241,7 @@ class SimFile:
         platter = self._disk.platter
         if platter.faults.sync_error and platter.chance.random() < platter.faults.sync_error:
             self._inode.fail_sync()
-            raise Unavailable("sync_failed", path=self._path)
+            raise Unavailable(Outage.SYNC_FAILED, path=self._path)
         self._inode.sync()
 
     async def size(self) -> int:
@@ -276,7 +277,7 @@ class SimDisk:
             await trio.sleep_until(faults.stalled_until)
             await self._node.alive(self._life)
         if faults.refuses and event in (_GROWING if faults.refuses == "no_space" else _CHANGING):
-            raise Unavailable(faults.refuses)
+            raise Unavailable(Outage(faults.refuses))
         latency_s = faults.latency_s + self._node.disk_latency_s
         if latency_s:
             latency_s *= self.platter.chance.random()
@@ -298,7 +299,7 @@ class SimDisk:
         if inode is None:
             if not create:
                 await self.step("open", changes=False)
-                raise NotFound("no_such_file", path=path)
+                raise NotFound(Absence.NO_SUCH_FILE, path=path)
             await self.step("create")
             inode = Inode()
             self.platter.change_names(posixpath.dirname(path), {path: inode})
@@ -325,14 +326,14 @@ class SimDisk:
         await self.step("rename")
         inode = self.platter.inodes.get(source)
         if inode is None:
-            raise NotFound("no_such_file", path=source)
+            raise NotFound(Absence.NO_SUCH_FILE, path=source)
         self.platter.change_names(posixpath.dirname(target), {source: None, target: inode})
 
     async def unlink(self, path: str) -> None:
         path = self._clean(path)
         await self.step("unlink")
         if path not in self.platter.inodes:
-            raise NotFound("no_such_file", path=path)
+            raise NotFound(Absence.NO_SUCH_FILE, path=path)
         self.platter.change_names(posixpath.dirname(path), {path: None})
 
     async def sync_directory(self, path: str) -> None:

@@ -30,6 +30,7 @@ from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId
 from common.ports import Identity
+from common.reasons import Absence, Refusal
 from common.rpc.caller import Answer
 from common.rpc.server import PeerServer
 from common.wire.messages.base import Endpoint, Request
@@ -211,7 +212,7 @@ class Liar:
             if before != each.roots:
                 self.findings.append(f"two segments were written as {each.segment_id.hex()}")
             if each.segment_id in self._misplaced:
-                raise Refused("below_quorum")
+                raise Refused(Refusal.BELOW_QUORUM)
 
     def _tell(self, caller: Caller, request: Any, truth: Any) -> Any:
         """A lie instead of the truth, or None."""
@@ -421,7 +422,7 @@ class Liar:
         if truth is None or request.version_id is not None:
             return None
         self._rolled_back(request, request.name)
-        return NotFound("no_such_object")
+        return NotFound(Absence.NO_SUCH_OBJECT)
 
     def _bent(self, record: Any) -> Any:
         """Another size or another time."""

@@ -20,6 +20,7 @@ from common.crypto.identity import peer_id_of
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Certificate, Identity
+from common.reasons import ConfigFault, Outage, Violation
 from sim.life import Life
 from sim.replay import Timer, call_at
 
@@ -186,7 +187,7 @@ class SimPipe:
     async def put(self, data: bytes) -> None:
         while not self.put_nowait(data):
             if self.is_reset or self._is_finished:
-                raise Unavailable("connection_lost")
+                raise Unavailable(Outage.CONNECTION_LOST)
             await self._writer.park()
 
     def put_nowait(self, data: bytes) -> bool:
@@ -213,7 +214,7 @@ class SimPipe:
                 self._set_alarm()
             await self._reader.park()
         if self.is_reset:
-            raise Unavailable("connection_lost")
+            raise Unavailable(Outage.CONNECTION_LOST)
         if self._runs:
             return self._deliver(self._runs[0][1], buffer)
         self.internet.forget(self)
@@ -277,7 +278,7 @@ class SimStream:
     async def send(self, parts: Sequence[Buffer]) -> None:
         await self._node.alive(self._life)
         if self._is_closed:
-            raise Unavailable("connection_lost")
+            raise Unavailable(Outage.CONNECTION_LOST)
         if self._is_served and self._node.lies:
             parts = self._node.lie(parts)
         data = b"".join(parts)
@@ -304,7 +305,7 @@ class SimStream:
     async def receive_into(self, buffer: memoryview) -> int:
         await self._node.alive(self._life)
         if self._is_closed:
-            raise Unavailable("connection_lost")
+            raise Unavailable(Outage.CONNECTION_LOST)
         count = await self._into.take_into(buffer)
         self._node.mark("receive", count)
         return count
@@ -352,7 +353,7 @@ class SimListener:
             return await self._receive.receive()
         except (trio.ClosedResourceError, trio.EndOfChannel) as error:
             await self.node.alive(self._life)
-            raise Unavailable("listener_closed") from error
+            raise Unavailable(Outage.LISTENER_CLOSED) from error
 
     def renew(self, certificate: Certificate) -> None:
         assert self.certificate is not None, "it listens with a certificate"
@@ -375,7 +376,7 @@ class SimListener:
 def _checked(certificate: Certificate) -> Certificate:
     """The certificate, if it has what a real listener would look for first."""
     if b"BEGIN CERTIFICATE" not in certificate.chain or b"PRIVATE KEY" not in certificate.key:
-        raise BadConfig("bad_certificate", cause="no certificate or no key")
+        raise BadConfig(ConfigFault.BAD_CERTIFICATE, cause="no certificate or no key")
     return certificate
 
 
@@ -398,19 +399,19 @@ class SimNetwork:
                 break
         else:
             await trio.sleep_until(began + limits.CONNECT_TIMEOUT_S)
-            raise Unavailable("connect_failed", address=str(address), why="timed out")
+            raise Unavailable(Outage.CONNECT_FAILED, address=str(address), why="timed out")
         await trio.sleep(2 * internet.delay_s(node.name))
         listener = internet.listeners.get((host, address.port))
         if listener is None:
-            raise Unavailable("connect_failed", address=str(address), why="refused")
+            raise Unavailable(Outage.CONNECT_FAILED, address=str(address), why="refused")
         key = listener.identity.public_key if listener.identity is not None else None
         if pin is not None:
             if key is None:
-                raise PeerViolation("no_tls", address=str(address))
+                raise PeerViolation(Violation.NO_TLS, address=str(address))
             if peer_id_of(key) != pin:
-                raise PeerViolation("wrong_server_key", address=str(address))
+                raise PeerViolation(Violation.WRONG_SERVER_KEY, address=str(address))
         elif key is not None or listener.certificate is not None:
-            raise Unavailable("connect_failed", address=str(address), why="server speaks TLS")
+            raise Unavailable(Outage.CONNECT_FAILED, address=str(address), why="server speaks TLS")
         out = SimPipe(internet, node.name, host)
         into = SimPipe(internet, host, node.name)
         near = SimStream(node, out, into, key, str(address))
@@ -418,7 +419,7 @@ class SimNetwork:
         if not listener.offer(far):
             out.reset()
             into.reset()
-            raise Unavailable("connect_failed", address=str(address), why="backlog full")
+            raise Unavailable(Outage.CONNECT_FAILED, address=str(address), why="backlog full")
         return near
 
     async def listen(
@@ -434,7 +435,7 @@ class SimNetwork:
         host = node.name if address.host in WILDCARD_HOSTS else address.host
         port = address.port or internet.free_port(host)
         if host != node.name or (host, port) in internet.listeners:
-            raise BadConfig("cannot_listen", address=str(address))
+            raise BadConfig(ConfigFault.CANNOT_LISTEN, address=str(address))
         listener = SimListener(node, internet, Address(host, port), identity)
         if certificate is not None:
             listener.certificate = _checked(certificate)

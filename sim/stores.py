@@ -17,6 +17,7 @@ import trio
 
 from common.errors import Corrupt, Unavailable
 from common.ports import Sql
+from common.reasons import Damage, Outage
 from sim.disk import Platter
 from sim.life import Life
 
@@ -98,7 +99,7 @@ def _run(work: Callable[[Sql], T], connection: sqlite3.Connection) -> T:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
             raise
-        raise Corrupt("store_corrupt", detail=str(error)) from error
+        raise Corrupt(Damage.STORE_CORRUPT, detail=str(error)) from error
 
 
 class SimStore:
@@ -116,14 +117,14 @@ class SimStore:
         await self._node.step(self._life, "transact", 0.0 if is_late else latency_s)
         database = self._database
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
-            raise Unavailable("store_failed")
+            raise Unavailable(Outage.STORE_FAILED)
         connection = database.connection
         before = _changes(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = _run(work, connection)
             if self._platter.faults.refuses and _changes(connection) != before:
-                raise Unavailable("store_failed")
+                raise Unavailable(Outage.STORE_FAILED)
         except BaseException:
             connection.execute("ROLLBACK")
             raise
@@ -147,9 +148,9 @@ class SimStore:
         try:
             (verdict,) = self._database.connection.execute("PRAGMA integrity_check(1)").fetchone()
         except sqlite3.DatabaseError as error:
-            raise Corrupt("store_corrupt", detail=str(error)) from error
+            raise Corrupt(Damage.STORE_CORRUPT, detail=str(error)) from error
         if verdict != "ok":
-            raise Corrupt("store_corrupt", detail=verdict)
+            raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -20,6 +20,7 @@ from cell.storage.shard_store import ShardStore
 from common import limits
 from common.errors import Corrupt, NotFound, Unavailable
 from common.ports import Disk, Log
+from common.reasons import Damage
 
 NAME: Final = "held"
 _NEW_NAME: Final = "held.new"
@@ -56,9 +57,9 @@ class Marker:
                 raise ValueError("version")
             marker = cls(**content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Corrupt("bad_held_file") from error
+            raise Corrupt(Damage.BAD_HELD_FILE) from error
         if any(type(each) is not int or each < 0 for each in asdict(marker).values()):
-            raise Corrupt("bad_held_file")
+            raise Corrupt(Damage.BAD_HELD_FILE)
         return marker
 
 

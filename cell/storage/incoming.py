@@ -19,6 +19,7 @@ from common.format.volume import (
     record_bytes_of,
 )
 from common.ports import Buffer
+from common.reasons import Damage, Outage, Refusal
 
 
 class IncomingShard:
@@ -82,14 +83,14 @@ class IncomingShard:
             Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
         """
         if self._is_over:
-            raise Refused("upload_over")
+            raise Refused(Refusal.UPLOAD_OVER)
         if unit != len(self._leaves):
-            raise Refused("unit_out_of_order", unit=unit, expected=len(self._leaves))
+            raise Refused(Refusal.UNIT_OUT_OF_ORDER, unit=unit, expected=len(self._leaves))
         wanted = min(self._unit_bytes, self._shard_bytes - self._received)
         if len(data) != wanted or not wanted:
-            raise Refused("bad_unit_length", unit=unit, length=len(data), expected=wanted)
+            raise Refused(Refusal.BAD_UNIT_LENGTH, unit=unit, length=len(data), expected=wanted)
         if self._volume.has_failed:
-            raise Unavailable("sync_failed")
+            raise Unavailable(Outage.SYNC_FAILED)
         self.last_used = trio.current_time()
         self._leaves.append(leaf(data))
         start = data_offset(self._unit_bytes, self._shard_bytes) + self._received
@@ -116,12 +117,14 @@ class IncomingShard:
         """
         storage = self._storage
         if self._is_over:
-            raise Refused("upload_over")
+            raise Refused(Refusal.UPLOAD_OVER)
         if self._received != self._shard_bytes:
-            raise Refused("upload_incomplete", received=self._received, size=self._shard_bytes)
+            raise Refused(
+                Refusal.UPLOAD_INCOMPLETE, received=self._received, size=self._shard_bytes
+            )
         digests = ShardDigests(self._unit_bytes, self._shard_bytes, b"".join(self._leaves))
         if not digests.belong_to(root):
-            raise Corrupt("root_mismatch")
+            raise Corrupt(Damage.ROOT_MISMATCH)
         self.is_busy = True
         await storage.holds.take([self.key])
         is_queued = False

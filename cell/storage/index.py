@@ -27,6 +27,7 @@ from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.format.volume import HEADER_BYTES
 from common.ports import Log, Sql, Store, WallClock
+from common.reasons import Outage
 
 CACHED_ENTRIES: Final = 8192
 """About 4 MiB."""
@@ -291,7 +292,7 @@ class Index:
         while not self._room.is_set():
             await self._room.wait()
         if self.is_refusing:
-            raise Unavailable("index_failed")
+            raise Unavailable(Outage.INDEX_FAILED)
 
     @property
     def is_refusing(self) -> bool:

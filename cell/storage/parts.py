@@ -25,6 +25,7 @@ from common.format.volume import (
 )
 from common.ids import DIGEST_BYTES
 from common.ports import Buffer, Log
+from common.reasons import Refusal
 
 _ZEROS: Final = bytes(limits.RECORD_ALIGNMENT_BYTES)
 
@@ -48,7 +49,7 @@ class StorageParts:
         """
         entry = await self.index.find(key)
         if entry is not None and not entry.bad and entry.root != root:
-            raise Refused("shard_exists")
+            raise Refused(Refusal.SHARD_EXISTS)
         return entry
 
     async def quarantine(self, key: ShardKey, entry: Entry, reason: str) -> None:

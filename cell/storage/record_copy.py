@@ -28,6 +28,7 @@ from common.format.volume import (
 from common.ids import DIGEST_BYTES
 from common.limits import KIB
 from common.ports import Buffer, File
+from common.reasons import Damage
 
 WHOLE_BYTES: Final = 256 * KIB
 """Records up to this are copied in one piece."""
@@ -97,7 +98,7 @@ async def copy_shard(storage: StorageParts, file: File, header: RecordHeader) ->
     start = header.offset + data_offset(header.unit_bytes, header.shard_bytes)
     data = await file.read(start, header.shard_bytes)
     if not digests.hold(0, digests.units, data):
-        raise Corrupt("leaf_mismatch")
+        raise Corrupt(Damage.LEAF_MISMATCH)
     written = data_offset(header.unit_bytes, header.shard_bytes) + len(data)
     padding = bytes(padding_bytes(written))
     copy = Copy(storage, header, [*_stored_leaves(digests), data, padding])
@@ -112,7 +113,7 @@ async def _read_digests(file: File, header: RecordHeader) -> ShardDigests:
         leaves = await file.read(header.offset + HEADER_BYTES, size)
     digests = ShardDigests(header.unit_bytes, header.shard_bytes, leaves)
     if not digests.belong_to(header.root):
-        raise Corrupt("leaf_mismatch")
+        raise Corrupt(Damage.LEAF_MISMATCH)
     return digests
 
 
@@ -134,7 +135,7 @@ async def _copy_by_units(
                 length = min(step, header.shard_bytes - at)
                 data = await file.read(header.offset + first_byte + at, length)
                 if not digests.hold(at // header.unit_bytes, units_at_once, data):
-                    raise Corrupt("leaf_mismatch")
+                    raise Corrupt(Damage.LEAF_MISMATCH)
                 parts: list[Buffer] = [data]
                 if at + length == header.shard_bytes:
                     parts.append(bytes(padding_bytes(first_byte + header.shard_bytes)))

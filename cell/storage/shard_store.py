@@ -35,6 +35,7 @@ from common.format.volume import (
     shape_is_valid,
 )
 from common.ports import Buffer, Log, World
+from common.reasons import Absence, Damage, Refusal
 from common.tasks import go_on
 from common.wire.messages.base import CellFacts
 
@@ -130,10 +131,10 @@ class ShardStore:
         """
         shard_bytes = len(data)
         if not shape_is_valid(unit_bytes, shard_bytes):
-            raise Refused("bad_shape", unit_bytes=unit_bytes, shard_bytes=shard_bytes)
+            raise Refused(Refusal.BAD_SHAPE, unit_bytes=unit_bytes, shard_bytes=shard_bytes)
         digests = ShardDigests.of(unit_bytes, shard_bytes, data)
         if not digests.belong_to(root):
-            raise Corrupt("root_mismatch")
+            raise Corrupt(Damage.ROOT_MISMATCH)
         await self.index.wait_room()
         await self.holds.take([key])
         is_queued = False
@@ -160,14 +161,14 @@ class ShardStore:
             Unavailable: ``no_space``, ``read_only``, ``write_error``.
         """
         if not shape_is_valid(unit_bytes, shard_bytes):
-            raise Refused("bad_shape", unit_bytes=unit_bytes, shard_bytes=shard_bytes)
+            raise Refused(Refusal.BAD_SHAPE, unit_bytes=unit_bytes, shard_bytes=shard_bytes)
         entry = await self.index.find(key)
         if (
             entry is not None
             and not entry.bad
             and (entry.unit_bytes, entry.shard_bytes) != (unit_bytes, shard_bytes)
         ):
-            raise Refused("shard_exists")
+            raise Refused(Refusal.SHARD_EXISTS)
         await self.index.wait_room()
         await self.space.take(record_bytes_of(unit_bytes, shard_bytes))
         return await IncomingShard.begin(self.parts, key, unit_bytes, shard_bytes)
@@ -252,9 +253,9 @@ class ShardStore:
         for _ in range(3):
             entry = await self.index.find(key)
             if entry is None:
-                raise NotFound("no_such_shard")
+                raise NotFound(Absence.NO_SUCH_SHARD)
             if entry.bad:
-                raise Corrupt("leaf_mismatch")
+                raise Corrupt(Damage.LEAF_MISMATCH)
             try:
                 data, leaves = await self._read_checked(key, entry, first, count, want_leaves)
             except NotFound:
@@ -263,7 +264,7 @@ class ShardStore:
                 await self.parts.quarantine(key, entry, error.reason)
                 raise
             return entry, data, leaves
-        raise Corrupt("read_error")
+        raise Corrupt(Damage.READ_ERROR)
 
     async def _read_checked(
         self, key: ShardKey, entry: Entry, first: int, count: int, want_leaves: bool
@@ -272,7 +273,7 @@ class ShardStore:
         start = first * unit_bytes
         end = min(start + count * unit_bytes, shard_bytes)
         if not 0 < end - start <= limits.MAX_UNITS_PER_READ_BYTES:
-            raise Refused("bad_range", first=first, count=count)
+            raise Refused(Refusal.BAD_RANGE, first=first, count=count)
         for attempt in range(READ_TRIES):
             try:
                 async with self.volumes.opened(entry.volume) as file:
@@ -286,7 +287,7 @@ class ShardStore:
                     digests = ShardDigests.of(unit_bytes, shard_bytes, data)
                     self._check_root(key, entry, digests)
                 elif not digests.hold(first, count, data):
-                    raise Corrupt("leaf_mismatch")
+                    raise Corrupt(Damage.LEAF_MISMATCH)
             except Corrupt:
                 if attempt + 1 == READ_TRIES:
                     raise
@@ -296,7 +297,7 @@ class ShardStore:
 
     def _check_root(self, key: ShardKey, entry: Entry, digests: ShardDigests) -> None:
         if not digests.belong_to(entry.root):
-            raise Corrupt("leaf_mismatch")
+            raise Corrupt(Damage.LEAF_MISMATCH)
         if digests.units > 1:
             self._leaves.remember(key, entry, digests)
 

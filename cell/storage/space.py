@@ -11,6 +11,7 @@ from cell.storage.volumes import Volumes
 from common.errors import Unavailable
 from common.limits import MIB
 from common.ports import Disk
+from common.reasons import Outage
 
 REFRESH_AFTER_S: Final = 5.0
 REFRESH_AFTER_BYTES: Final = 16 * MIB
@@ -102,5 +103,5 @@ class SpaceKeeper:
         ):
             await self.refresh()
         if amount > self.free_bytes:
-            raise Unavailable("no_space", wanted_bytes=amount, free_bytes=self.free_bytes)
+            raise Unavailable(Outage.NO_SPACE, wanted_bytes=amount, free_bytes=self.free_bytes)
         self._taken_since += amount

@@ -19,6 +19,7 @@ from common.format.volume import (
     unpack_head,
 )
 from common.ports import Disk, Entropy, File, Log
+from common.reasons import Outage
 
 DIRECTORY: Final = "volumes"
 SUFFIX: Final = ".vol"
@@ -187,7 +188,7 @@ class Volumes:
         try:
             file = await self._disk.open(path, create=True)
         except NotFound as error:  # somebody removed the directory
-            raise Unavailable("write_error", path=path) from error
+            raise Unavailable(Outage.WRITE_ERROR, path=path) from error
         try:
             await file.write(0, [pack_head(number, key)])
             await file.sync()

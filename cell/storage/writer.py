@@ -35,6 +35,7 @@ from common.format.volume import (
 )
 from common.limits import MIB
 from common.ports import Buffer, Log
+from common.reasons import Outage
 
 BATCH_BYTES: Final = 4 * MIB
 BATCH_JOBS: Final = 256
@@ -42,7 +43,7 @@ FIRST_PROBATION_S: Final = 60.0
 """The first pause of a cell that cannot write before it tries a new volume; doubled each time."""
 LONGEST_PROBATION_S: Final = 3600.0
 
-NO_SPACE: Final = "no_space"
+NO_SPACE: Final = Outage.NO_SPACE
 
 Build: TypeAlias = Callable[[Growing, int], Sequence[Buffer]]
 """Makes the bytes of a record for its place."""
@@ -239,7 +240,7 @@ class Writer:
         assert job.place is not None
         volume, offset = job.place
         if volume.has_failed:
-            self._end(job, volume, offset, Unavailable("sync_failed"))
+            self._end(job, volume, offset, Unavailable(Outage.SYNC_FAILED))
             return
         try:
             async with self._volumes.opened(volume.number) as file:
@@ -255,7 +256,7 @@ class Writer:
             return
         job.offset = offset
         if volume.has_failed:  # a sync failed while this was being written
-            self._fail(volume, [(job, offset)], Unavailable("sync_failed"))
+            self._fail(volume, [(job, offset)], Unavailable(Outage.SYNC_FAILED))
             return
         if volume in self._unsynced:
             self._unsynced[volume].append(job)
@@ -303,7 +304,7 @@ class Writer:
         except AlvearyError as error:
             self._seal(volume, error)
             jobs += self._unsynced.pop(volume)
-            self._fail(volume, [(job, job.offset) for job in jobs], Unavailable("sync_failed"))
+            self._fail(volume, [(job, job.offset) for job in jobs], Unavailable(Outage.SYNC_FAILED))
             return
         for job in jobs:
             volume.finished(job.offset)
@@ -372,7 +373,7 @@ class Writer:
             Unavailable: ``read_only``, or the reason why no volume can be begun.
         """
         if self.read_only_reason and trio.current_time() < self._probation_at:
-            raise Unavailable("read_only", why=self.read_only_reason)
+            raise Unavailable(Outage.READ_ONLY, why=self.read_only_reason)
         self.retire_active()
         try:
             self.active = await self._volumes.begin()

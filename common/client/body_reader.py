@@ -12,6 +12,7 @@ from typing import Final
 from common.errors import Refused
 from common.limits import KIB
 from common.ports import Buffer
+from common.reasons import Refusal
 from common.rpc.budget import Share
 
 Receive = Callable[[], Awaitable[Buffer]]
@@ -96,7 +97,7 @@ class Source:
         chunk = await self._receive()
         arrived = len(chunk)
         if not arrived:
-            raise Refused("body_too_short")
+            raise Refused(Refusal.BODY_TOO_SHORT)
         self._bytes += arrived
         last = self._chunks[-1] if self._chunks else None
         if type(last) is bytearray and len(last) < _SMALL_CHUNK_BYTES:

@@ -20,6 +20,7 @@ from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
 from common.ports import Address, Log
+from common.reasons import Outage, Refusal, Violation
 from common.rpc.peer_connection import PeerConnection
 from common.rpc.peers import PeerPool
 from common.rpc.protocol.positions import Known
@@ -35,13 +36,18 @@ another."""
 LEASE_MARGIN_S: Final = 5.0
 """Treat the lease as expired this long before it expires, so that nothing is written under a
 lease that the coordinator has already ended."""
-TENANT_NOT_OPEN: Final = "tenant_not_open"
+TENANT_NOT_OPEN: Final = Refusal.TENANT_NOT_OPEN
 
-FINAL_REASONS: Final = frozenset({"no_ring", "store_behind", "store_damaged"})
+FINAL_REASONS: Final = frozenset({Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED})
 """Unavailable answers of a live coordinator that another try soon would not change."""
 
 ELSEWHERE_REASONS: Final = frozenset(
-    {"wrong_server_key", "wrong_answer", "bad_grant", "segment_id_repeated"}
+    {
+        Violation.WRONG_SERVER_KEY,
+        Violation.WRONG_ANSWER,
+        Violation.BAD_GRANT,
+        Violation.SEGMENT_ID_REPEATED,
+    }
 )
 """Violations of one coordinator that say nothing of the others."""
 
@@ -136,13 +142,16 @@ class Directory:
             except PeerViolation as error:
                 if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
                     raise
-                if error.reason != "wrong_server_key" and request.idempotency is Idempotency.ONCE:
+                if (
+                    error.reason != Violation.WRONG_SERVER_KEY
+                    and request.idempotency is Idempotency.ONCE
+                ):
                     raise
                 last = error
             if trio.current_time() + pause_s >= deadline:
                 self._note_unanswered(request, last)
                 if isinstance(last, OutcomeUnknown) and request.idempotency is Idempotency.ASKS:
-                    raise Unavailable(last.reason, **last.fields) from last
+                    raise Unavailable.received(last.reason, last.fields) from last
                 raise last
             if self._current == which:
                 self._current = (which + 1) % len(self._coordinators)
@@ -181,7 +190,7 @@ class Directory:
         with trio.move_on_at(deadline) as scope:
             await self._open_tenants(connection, request)
         if scope.cancelled_caught:
-            raise Unavailable("call_timeout", timeout_s=left_s)
+            raise Unavailable(Outage.CALL_TIMEOUT, timeout_s=left_s)
         if request.idempotency is Idempotency.ASKS:
             timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         try:
@@ -219,7 +228,7 @@ class Directory:
             return
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            raise Refused("no_such_tenant")
+            raise Refused(Refusal.NO_SUCH_TENANT)
         message = tenant_message(connection.channel, self._pool.peer_id, tenant_id)
         proof = tenant.prove(message)
         await connection.call(TenantOpen(tenant_id, proof, self._known.packed()))
@@ -234,7 +243,7 @@ class Directory:
             try:
                 await self._open_tenant(connection, each)
             except Refused as error:
-                if error.reason != "bad_proof":
+                if error.reason != Refusal.BAD_PROOF:
                     raise
                 # The key file of a tenant that this swarm does not have must not stop the others.
 

@@ -24,6 +24,7 @@ from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, Corrupt, NotFound, PeerViolation, Refused, Unavailable
 from common.ids import DIGEST_BYTES, PeerId
 from common.ports import Address, Workers
+from common.reasons import Damage, Outage, Violation
 from common.rpc.peer_connection import OnAnswer
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint, Reply
@@ -84,7 +85,7 @@ class ShardFetcher:
             or len(place.orders) != place.n
             or max(place.cells) >= len(endpoints)
         ):
-            raise PeerViolation("bad_place")
+            raise PeerViolation(Violation.BAD_PLACE)
         self.geometry: Final = geometry
         self._context = context
         self._place = place
@@ -111,7 +112,7 @@ class ShardFetcher:
             Exception: what ``work`` raises.
         """
         if self._left < self.geometry.k:
-            raise Corrupt("data_lost", left=self._left)
+            raise Corrupt(Damage.DATA_LOST, left=self._left)
         good: dict[int, _Units] = {}
         while True:
             await self._fill(first, count, good)
@@ -169,7 +170,7 @@ class ShardFetcher:
         if len(order) >= missing:
             await _Race(self, first, count, good, order).run()
         if len(good) < self.geometry.k:
-            raise Unavailable("too_few_shards", good=len(good), needed=self.geometry.k)
+            raise Unavailable(Outage.TOO_FEW_SHARDS, good=len(good), needed=self.geometry.k)
 
     def ask(self, slot: int, first: int, count: int, answer: OnAnswer) -> Callable[[], None]:
         """Ask one slot; see :meth:`common.rpc.peers.PeerPool.begin`."""
@@ -196,12 +197,12 @@ class ShardFetcher:
         assert isinstance(reply, ShardUnits)
         end = min(geometry.shard_bytes, (first + count) * geometry.unit_bytes)
         if len(payload) != end - first * geometry.unit_bytes:
-            raise Corrupt("wrong_length")
+            raise Corrupt(Damage.WRONG_LENGTH)
         digests = self._digests.get(slot)
         if digests is None and geometry.stripes > 1:
             digests = ShardDigests(geometry.unit_bytes, geometry.shard_bytes, reply.leaves)
             if not digests.belong_to(self._root(slot)):
-                raise Corrupt("root_mismatch")
+                raise Corrupt(Damage.ROOT_MISMATCH)
             self._digests[slot] = digests
         return _Units(payload, digests)
 

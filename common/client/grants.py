@@ -21,6 +21,7 @@ from common.client.resources import Background
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of
 from common.ports import Address, Log
+from common.reasons import Outage, Refusal, Violation
 from common.wire.messages.writing import Grants, SegmentGrant, WriteStart
 
 LOOKS_AHEAD: Final = 8
@@ -76,7 +77,7 @@ class GrantedIds:
         if len(ids) != len(grants) or not (
             ids.isdisjoint(self._newer) and ids.isdisjoint(self._older)
         ):
-            raise PeerViolation("segment_id_repeated")
+            raise PeerViolation(Violation.SEGMENT_ID_REPEATED)
         if len(self._newer) + len(ids) > self._most:
             self._older, self._newer = self._newer, set()
         self._newer |= ids
@@ -90,7 +91,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
     """
     cells = [endpoint.cell_id for endpoint in reply.endpoints]
     if not 1 <= len(reply.grants) <= asked.count:
-        raise PeerViolation("bad_grant")
+        raise PeerViolation(Violation.BAD_GRANT)
     addresses = [Address(endpoint.host, endpoint.port) for endpoint in reply.endpoints]
     # A third of the life is for the wait in stock, the rest for the upload.
     good_until = now + reply.expires_in_s / 3
@@ -105,7 +106,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
             or max(places) >= len(cells)
             or lease_of(each.segment_id) != asked.lease
         ):
-            raise PeerViolation("bad_grant")
+            raise PeerViolation(Violation.BAD_GRANT)
         grants.append(
             Grant(
                 each.segment_id,
@@ -178,7 +179,7 @@ class GrantPool:
             if held.refilled is not None:
                 await held.refilled.wait()
                 if held.error is not None:
-                    raise type(held.error)(held.error.reason, **held.error.fields)
+                    raise held.error.again()
 
     async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
         """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
@@ -194,7 +195,7 @@ class GrantPool:
         try:
             return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
         except Refused as error:
-            if error.reason != "lease_ended":
+            if error.reason != Refusal.LEASE_ENDED:
                 raise
         self._directory.lease_has_ended(lease)
         lease = await self._directory.lease()
@@ -218,7 +219,7 @@ class GrantPool:
 
     def _begin_refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
         if not self._background.start(self._refill, tenant_id, held):
-            raise Unavailable("client_stops")
+            raise Unavailable(Outage.CLIENT_STOPS)
         held.refilled = trio.Event()
 
     async def _refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
@@ -231,7 +232,7 @@ class GrantPool:
             held.error = error
             self._log.warning("no_grants", error=str(error))
         except Exception:
-            held.error = Unavailable("internal_error")
+            held.error = Unavailable(Outage.INTERNAL_ERROR)
             raise
         finally:
             held.refilled.set()

@@ -25,6 +25,7 @@ from common.errors import Corrupt, Unavailable
 from common.format.extents import ExtentRun, page_bytes, runs_of_page
 from common.format.manifest import Manifest
 from common.ids import SegmentId
+from common.reasons import Damage, Outage
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from common.wire.messages.writing import Page
 
@@ -53,7 +54,7 @@ class Locator:
     def __init__(self, context: FetchContext, directory: Directory, version: Version) -> None:
         manifest = version.manifest
         if manifest.size != version.record.size:
-            raise Corrupt("manifest_page_mismatch")
+            raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
         self._context = context
         self._directory = directory
         self._version = version
@@ -69,7 +70,7 @@ class Locator:
             await self._look_up(first, last)
             page = self._pages.get(number)
             if page is None:
-                raise Unavailable("page_not_found", page=number)
+                raise Unavailable(Outage.PAGE_NOT_FOUND, page=number)
         return list(runs_of_page(page, number, self._starts[number], first, last))
 
     async def reader(
@@ -96,14 +97,14 @@ class Locator:
         if reader is None:
             place = self._places.get(segment)
             if place is None:
-                raise Unavailable("segment_not_placed")
+                raise Unavailable(Outage.SEGMENT_NOT_PLACED)
             key = segment_key(self._key(run), segment, run.extent.number)
             cipher = StripeCipher(key, self._version.tenant.tenant_id, segment)
             fetcher = ShardFetcher(self._context, place, self._endpoints)
             reader = SegmentReader(fetcher, cipher)
             self._readers[sealed_as] = reader
         if run.offset + run.length > reader.geometry.segment_bytes:
-            raise Corrupt("extent_beyond_segment")
+            raise Corrupt(Damage.EXTENT_BEYOND_SEGMENT)
         return reader
 
     def _key(self, run: ExtentRun) -> bytes:
@@ -119,7 +120,7 @@ class Locator:
         try:
             return self._keys[commitment]
         except KeyError:
-            raise Corrupt("no_such_key") from None
+            raise Corrupt(Damage.NO_SUCH_KEY) from None
 
     async def _look_up(self, first: int, last: int) -> None:
         version = self._version
@@ -138,7 +139,7 @@ class Locator:
             version.record.version_id,
             version.manifest.size,
         ):
-            raise Corrupt("manifest_page_mismatch")
+            raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
         self._take(record)
 
     def _take(self, record: ObjectRecord) -> None:
@@ -157,5 +158,5 @@ class Locator:
                 or page_bytes(placed.page) != entries[placed.number].size
                 or page_digest(placed.page) != entries[placed.number].digest
             ):
-                raise Corrupt("manifest_page_mismatch", page=placed.number)
+                raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH, page=placed.number)
             yield placed.number, placed.page

@@ -23,6 +23,7 @@ from common.client.resources import Resources
 from common.errors import Unavailable
 from common.format.extents import ExtentRun, join_runs, pages_of_extents
 from common.ports import Buffer
+from common.reasons import Outage
 from common.rpc.budget import Share
 from common.wire.messages.writing import Page
 
@@ -211,7 +212,7 @@ class _Reading:
             elif self._is_planned:
                 return None
             if self._is_over:
-                raise Unavailable("client_stops")
+                raise Unavailable(Outage.CLIENT_STOPS)
             await self._consumer.park()
 
     def done_with(self, entry: _Entry) -> None:
@@ -297,7 +298,7 @@ async def read_object(
                     entry.keep(0)
                 return
             if not resources.background.start(reading.fetch_ahead, cutter, group):
-                raise Unavailable("client_stops")
+                raise Unavailable(Outage.CLIENT_STOPS)
             forget = budget.keep_spare(reading.give_up_ahead)
             try:
                 while (following := await reading.next_entry()) is not None:

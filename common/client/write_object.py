@@ -28,6 +28,7 @@ from common.errors import Unavailable
 from common.format.extents import pages_of_extents, segment_sizes
 from common.ids import TenantId
 from common.ports import Buffer
+from common.reasons import Outage
 from common.rpc.budget import Share
 from common.wire.messages.writing import Extent, NewSegment, Page
 
@@ -188,7 +189,7 @@ class _Writer:
                 self._keep(stage, segment)
                 return
             self._given_up.append(grant.granted)
-        raise Unavailable("write_quorum_lost")
+        raise Unavailable(Outage.WRITE_QUORUM_LOST)
 
     async def _encode_all(self, stage: _Stage, plain: Buffer) -> list[EncodedStripe]:
         geometry = stage.geometry
@@ -239,13 +240,15 @@ class _Writer:
             nonlocal stage, upload
             while True:
                 if not head.is_whole or not tries:
-                    raise Unavailable("write_quorum_lost")
+                    raise Unavailable(Outage.WRITE_QUORUM_LOST)
                 self._given_up.append(stage.grant.granted)
                 head.is_replayed = True
                 await self._pause(tries.pop(0))
                 grant = await line.take_again()
                 if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):
-                    raise Unavailable("write_quorum_lost")  # its stripes would be cut otherwise
+                    raise Unavailable(
+                        Outage.WRITE_QUORUM_LOST
+                    )  # its stripes would be cut otherwise
                 stage = self._stage(grant, length)
                 upload = self._begin(stage, nursery)
                 for number, (plain, hold) in enumerate(head.stripes):
@@ -340,5 +343,5 @@ class _ReplayBuffer:
 
 def _durable(segment: NewSegment | None) -> NewSegment:
     if segment is None:
-        raise Unavailable("write_quorum_lost")
+        raise Unavailable(Outage.WRITE_QUORUM_LOST)
     return segment

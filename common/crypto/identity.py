@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from common.errors import BadConfig
 from common.ids import PeerId
 from common.ports import Entropy
+from common.reasons import ConfigFault
 
 PRIVATE_KEY_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
@@ -91,7 +92,7 @@ class KeyPair:
             BadConfig: ``bad_identity_key``: not 32 bytes.
         """
         if len(private_key) != PRIVATE_KEY_BYTES:
-            raise BadConfig("bad_identity_key", length=len(private_key))
+            raise BadConfig(ConfigFault.BAD_IDENTITY_KEY, length=len(private_key))
         signer = Ed25519PrivateKey.from_private_bytes(private_key)
         public_key = signer.public_key().public_bytes_raw()
         return cls(public_key, bytes(private_key), peer_id_of(public_key), signer)

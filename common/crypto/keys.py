@@ -25,6 +25,7 @@ from common.crypto.identity import KeyPair
 from common.errors import BadConfig, Corrupt
 from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
 from common.ports import Entropy
+from common.reasons import ConfigFault, Damage
 
 KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
@@ -74,7 +75,7 @@ class TenantKey:
 
     def __post_init__(self) -> None:
         if len(self.tenant_id) != TENANT_ID_BYTES or len(self.key) != KEY_BYTES:
-            raise BadConfig("bad_tenant_key")
+            raise BadConfig(ConfigFault.BAD_TENANT_KEY)
 
     def _prover(self) -> KeyPair:
         return KeyPair.from_private(_derive(self.key, self.tenant_id, b"alveary tenant proof v1"))
@@ -139,14 +140,14 @@ class TenantKey:
                 changed since. These cases cannot be distinguished.
         """
         if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
-            raise Corrupt("record_not_authentic", purpose=purpose)
+            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
         key, commitment = self._record_keys(purpose, sealed[1:_SALT_END])
         if not hmac.compare_digest(commitment, sealed[_SALT_END:_COMMITMENT_END]):
-            raise Corrupt("record_not_authentic", purpose=purpose)
+            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
         try:
             return AESGCM(key).decrypt(_NONCE, sealed[_COMMITMENT_END:], _context(purpose, context))
         except InvalidTag:
-            raise Corrupt("record_not_authentic", purpose=purpose) from None
+            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose) from None
 
 
 def commitment_of(upload_key: bytes) -> bytes:

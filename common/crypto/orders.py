@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from common import limits
 from common.errors import Refused
 from common.ids import PEER_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId
+from common.reasons import Refusal
 
 _BODY: Final = struct.Struct(">BBBxQQ16s32s")
 _MAC_BYTES: Final = 32
@@ -108,16 +109,16 @@ def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
             cell), ``order_not_yours``.
     """
     if len(data) != ORDER_BYTES:
-        raise Refused("order_invalid")
+        raise Refused(Refusal.ORDER_INVALID)
     body = data[: _BODY.size]
     if not hmac.compare_digest(_mac(order_key, body), data[_BODY.size :]):
-        raise Refused("order_invalid")
+        raise Refused(Refusal.ORDER_INVALID)
     version, action_code, slot, shard_bytes, expires, segment, holder = _BODY.unpack(body)
     permitted = _ACTIONS.get(action_code)
     if version != ORDER_VERSION or permitted is None:
-        raise Refused("order_invalid")
+        raise Refused(Refusal.ORDER_INVALID)
     if not hmac.compare_digest(holder, caller):
-        raise Refused("order_not_yours")
+        raise Refused(Refusal.ORDER_NOT_YOURS)
     return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires)
 
 
@@ -139,7 +140,7 @@ def check(
     """
     order = opened(order_key, data, caller=caller)
     if order.action is not action:
-        raise Refused("order_wrong_action")
+        raise Refused(Refusal.ORDER_WRONG_ACTION)
     if now > order.expires + limits.ORDER_EXPIRY_GRACE_S:
-        raise Refused("order_expired", expires=order.expires)
+        raise Refused(Refusal.ORDER_EXPIRED, expires=order.expires)
     return order

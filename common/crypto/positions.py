@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from common.errors import PeerViolation
+from common.reasons import Violation
 
 _BODY: Final = struct.Struct(">BxxxIQQ16s")
 _MAC_BYTES: Final = 32
@@ -71,7 +72,7 @@ def read(data: bytes) -> Position:
         PeerViolation: ``bad_position``: these are not the bytes of a position.
     """
     if len(data) != POSITION_BYTES or data[0] != POSITION_VERSION:
-        raise PeerViolation("bad_position")
+        raise PeerViolation(Violation.BAD_POSITION)
     _, run, begun, commit, run_id = _BODY.unpack_from(data)
     return Position(run, run_id, begun, commit)
 

@@ -18,6 +18,7 @@ from common import limits
 from common.errors import Corrupt
 from common.ids import SEGMENT_ID_BYTES, TENANT_ID_BYTES, SegmentId, TenantId
 from common.ports import Buffer
+from common.reasons import Damage
 
 _NONCE_ZEROS: Final = bytes(7)
 
@@ -68,8 +69,8 @@ class StripeCipher:
                 segment, its tenant or its key is not what was sealed.
         """
         if len(sealed) != len(out) + limits.AEAD_TAG_BYTES:
-            raise Corrupt("stripe_not_authentic", stripe=stripe)
+            raise Corrupt(Damage.STRIPE_NOT_AUTHENTIC, stripe=stripe)
         try:
             self._aead.decrypt_into(_nonce(stripe, last), sealed, self._aad, out)
         except InvalidTag:
-            raise Corrupt("stripe_not_authentic", stripe=stripe) from None
+            raise Corrupt(Damage.STRIPE_NOT_AUTHENTIC, stripe=stripe) from None

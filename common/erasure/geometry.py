@@ -14,10 +14,11 @@ from typing import Self
 
 from common import limits
 from common.errors import PeerViolation
+from common.reasons import Violation
 
 
 def _bad(what: str, **facts: object) -> PeerViolation:
-    return PeerViolation("bad_geometry", what=what, **facts)
+    return PeerViolation(Violation.BAD_GEOMETRY, what=what, **facts)
 
 
 def _ceil_div(a: int, b: int) -> int:

@@ -19,6 +19,7 @@ from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
 from common.errors import Corrupt, PeerViolation, Refused
 from common.ids import BucketId, VersionId
 from common.ports import Entropy
+from common.reasons import Damage, Refusal
 from common.wire.records import Max, Record, Size
 
 MANIFEST_VERSION: Final = 1
@@ -77,7 +78,7 @@ def _seal(
 ) -> bytes:
     sealed_bytes = len(plaintext) + RECORD_OVERHEAD_BYTES
     if sealed_bytes > limits.MAX_SEALED_RECORD_BYTES:
-        raise Refused("record_too_large", purpose=purpose, sealed_bytes=sealed_bytes)
+        raise Refused(Refusal.RECORD_TOO_LARGE, purpose=purpose, sealed_bytes=sealed_bytes)
     return tenant.seal(purpose, context, plaintext, entropy)
 
 
@@ -85,14 +86,14 @@ def _understood(record: type[R], plaintext: bytes) -> R:
     try:
         return record.unpack(plaintext)
     except PeerViolation as error:
-        raise Corrupt("record_not_understood", record=record.__name__) from error
+        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record=record.__name__) from error
 
 
 def _checked(manifest: Manifest) -> Manifest:
     if manifest.version != MANIFEST_VERSION:
-        raise Corrupt("record_not_understood", record="Manifest", version=manifest.version)
+        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Manifest", version=manifest.version)
     if sum(page.size for page in manifest.pages) != manifest.size:
-        raise Corrupt("record_not_understood", record="Manifest")
+        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Manifest")
     return manifest
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Final, TypeAlias
 from common import limits
 from common.errors import Corrupt, PeerViolation
 from common.ids import DIGEST_BYTES
+from common.reasons import Damage
 from common.wire.records import Max, Record, Size
 
 METADATA_VERSION: Final = 1
@@ -135,9 +136,9 @@ def unpack_object(data: bytes) -> ObjectMetadata:
     try:
         metadata = ObjectMetadata.unpack(data)
     except PeerViolation as error:
-        raise Corrupt("bad_metadata", what="object") from error
+        raise Corrupt(Damage.BAD_METADATA, what="object") from error
     if metadata.version != METADATA_VERSION or len(metadata.parts) % _PART.size:
-        raise Corrupt("bad_metadata", what="object", version=metadata.version)
+        raise Corrupt(Damage.BAD_METADATA, what="object", version=metadata.version)
     return metadata
 
 
@@ -146,9 +147,9 @@ def unpack_summary(data: bytes) -> ObjectSummary:
     try:
         summary = ObjectSummary.unpack(data)
     except PeerViolation as error:
-        raise Corrupt("bad_metadata", what="summary") from error
+        raise Corrupt(Damage.BAD_METADATA, what="summary") from error
     if summary.version != METADATA_VERSION:
-        raise Corrupt("bad_metadata", what="summary", version=summary.version)
+        raise Corrupt(Damage.BAD_METADATA, what="summary", version=summary.version)
     return summary
 
 
@@ -157,9 +158,9 @@ def unpack_upload(data: bytes) -> UploadInfo:
     try:
         upload = UploadInfo.unpack(data)
     except PeerViolation as error:
-        raise Corrupt("bad_metadata", what="upload") from error
+        raise Corrupt(Damage.BAD_METADATA, what="upload") from error
     if upload.version != METADATA_VERSION:
-        raise Corrupt("bad_metadata", what="upload", version=upload.version)
+        raise Corrupt(Damage.BAD_METADATA, what="upload", version=upload.version)
     return upload
 
 
@@ -168,9 +169,9 @@ def unpack_bucket(data: bytes) -> BucketSettings:
     try:
         settings = BucketSettings.unpack(data)
     except PeerViolation as error:
-        raise Corrupt("bad_metadata", what="bucket") from error
+        raise Corrupt(Damage.BAD_METADATA, what="bucket") from error
     if settings.version != METADATA_VERSION:
-        raise Corrupt("bad_metadata", what="bucket", version=settings.version)
+        raise Corrupt(Damage.BAD_METADATA, what="bucket", version=settings.version)
     return settings
 
 
@@ -179,9 +180,9 @@ def unpack_part(data: bytes) -> PartMetadata:
     try:
         part = PartMetadata.unpack(data)
     except PeerViolation as error:
-        raise Corrupt("bad_metadata", what="part") from error
+        raise Corrupt(Damage.BAD_METADATA, what="part") from error
     if part.version != METADATA_VERSION:
-        raise Corrupt("bad_metadata", what="part", version=part.version)
+        raise Corrupt(Damage.BAD_METADATA, what="part", version=part.version)
     return part
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Final
 
 from common import limits
 from common.errors import BadConfig, PeerViolation
+from common.reasons import ConfigFault
 from common.wire.messages.base import Label, Peer
 from common.wire.records import Max, Record
 
@@ -83,23 +84,25 @@ def decode_token(text: str, role: str) -> JoinToken:
     """
     word = text.strip().lower()
     if not word.startswith(PREFIX) or len(word) > limits.MAX_TOKEN_CHARACTERS or not word.isascii():
-        raise BadConfig("bad_token", message="a join token begins with alv1-")
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="a join token begins with alv1-")
     letters = word[len(PREFIX) :].upper()
     try:
         data = base64.b32decode(letters + "=" * (-len(letters) % 8))
     except (binascii.Error, ValueError) as error:
-        raise BadConfig("bad_token", message="the join token is damaged") from error
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="the join token is damaged") from error
     body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") != check:
-        raise BadConfig("bad_token", message="the join token is damaged or cut")
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="the join token is damaged or cut")
     try:
         token = JoinToken.unpack(body)
     except PeerViolation as error:
-        raise BadConfig("bad_token", message="the join token is damaged") from error
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="the join token is damaged") from error
     if token.version != TOKEN_VERSION:
-        raise BadConfig("bad_token", message="the join token is of a newer version")
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="the join token is of a newer version")
     if token.role != role:
-        raise BadConfig("wrong_token", message=f"this token is for a {token.role}, not a {role}")
+        raise BadConfig(
+            ConfigFault.WRONG_TOKEN, message=f"this token is for a {token.role}, not a {role}"
+        )
     if len(token.secret) != (SECRET_BYTES if role == ROLE_CELL else 0):
-        raise BadConfig("bad_token", message="the join token is damaged")
+        raise BadConfig(ConfigFault.BAD_TOKEN, message="the join token is damaged")
     return token

@@ -23,6 +23,7 @@ from common import limits
 from common.errors import Corrupt
 from common.ids import DIGEST_BYTES, SEGMENT_ID_BYTES, SegmentId
 from common.ports import Buffer
+from common.reasons import Damage
 
 VOLUME_VERSION: Final = 1
 RECORD_VERSION: Final = 1
@@ -164,7 +165,7 @@ def unpack_head(data: Buffer, *, volume: int) -> bytes:
         magic, version, number, key = _HEAD.unpack_from(body)
         if magic == VOLUME_MAGIC and version == VOLUME_VERSION and number == volume:
             return bytes(key)
-    raise Corrupt("bad_volume_head", volume=volume)
+    raise Corrupt(Damage.BAD_VOLUME_HEAD, volume=volume)
 
 
 # --- records ---------------------------------------------------------------------------------
@@ -218,14 +219,14 @@ def unpack_record(key: bytes, sector: Buffer, *, volume: int, offset: int) -> Re
         or not whole.startswith(RECORD_MAGIC)
         or blake3(whole[:_CHECKED_BYTES], key=key).digest() != whole[_CHECKED_BYTES:]
     ):
-        raise Corrupt("bad_record_header", volume=volume, offset=offset)
+        raise Corrupt(Damage.BAD_RECORD_HEADER, volume=volume, offset=offset)
     _, version, code, number, at, *rest = _RECORD.unpack_from(whole)
     kind = _KINDS.get(code)
     if version != RECORD_VERSION or kind is None:
-        raise Corrupt("bad_record_header", volume=volume, offset=offset)
+        raise Corrupt(Damage.BAD_RECORD_HEADER, volume=volume, offset=offset)
     header = RecordHeader(kind, number, at, *rest)
     if number != volume or at != offset or not _agrees(header):
-        raise Corrupt("bad_record_header", volume=volume, offset=offset)
+        raise Corrupt(Damage.BAD_RECORD_HEADER, volume=volume, offset=offset)
     return header
 
 

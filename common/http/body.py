@@ -19,6 +19,7 @@ from common.http.head import head_end
 from common.http.pace import ClientPace
 from common.http.records import HttpRequest
 from common.ports import Stream
+from common.reasons import Outage, Refusal
 
 _FIRST_READ_BYTES: Final = 16 * limits.KIB
 """Buffer size of an idle connection; a head that needs more gets more."""
@@ -177,7 +178,7 @@ class StreamBody:
 
     async def receive(self) -> bytes | memoryview:
         if self._broken:
-            raise Unavailable("client_gone")
+            raise Unavailable(Outage.CLIENT_GONE)
         try:
             if self._chunks is not None:
                 return await self._receive_chunked(self._chunks)
@@ -221,12 +222,12 @@ class StreamBody:
                     await self._say_continue()
                 data = await self._source.receive(most)
             except Unavailable as error:
-                raise Unavailable("client_gone") from error
+                raise Unavailable(Outage.CLIENT_GONE) from error
         if scope.cancelled_caught:
             self._on_slow()
-            raise Refused("body_timeout")
+            raise Refused(Refusal.BODY_TIMEOUT)
         if not data:
-            raise Refused("body_too_short")
+            raise Refused(Refusal.BODY_TOO_SHORT)
         self._pace.moved(len(data), trio.current_time() - began)
         return data
 
@@ -235,7 +236,7 @@ class StreamBody:
         try:
             await self._source.stream.send((_CONTINUE,))
         except Unavailable as error:
-            raise Unavailable("client_gone") from error
+            raise Unavailable(Outage.CLIENT_GONE) from error
 
     async def drain(self) -> None:
         """Receive and drop what is left. Raises like :meth:`receive`."""

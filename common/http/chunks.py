@@ -13,6 +13,7 @@ from typing import Final
 
 from common import limits
 from common.errors import Refused
+from common.reasons import Refusal
 
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
@@ -20,7 +21,7 @@ _SIZE, _DATA, _CRLF, _TRAILER, _DONE = range(5)
 
 
 def _bad(what: str) -> Refused:
-    return Refused("bad_chunk", what=what)
+    return Refused(Refusal.BAD_CHUNK, what=what)
 
 
 class ChunkedDecoder:

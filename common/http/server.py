@@ -23,6 +23,7 @@ from common.http.pace import ClientPace
 from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.write import DateLine, has_body, response_head
 from common.ports import Buffer, Listener, Log, Stream, WallClock
+from common.reasons import Outage
 from common.tasks import log_fault
 
 _RELIEVE_EVERY_S: Final = 1.0
@@ -138,7 +139,7 @@ async def _accept(
         try:
             stream = await listener.accept()
         except Unavailable as error:
-            if error.reason == "listener_closed":
+            if error.reason == Outage.LISTENER_CLOSED:
                 return
             server.log.warning("http_accept_failed", reason=error.reason)
             await trio.sleep(_ACCEPT_PAUSE_S)
@@ -335,7 +336,7 @@ class _Connection:
         try:
             response = await server.handler(request)
         except Exception as error:
-            if isinstance(error, Unavailable) and error.reason == "client_gone":
+            if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 return False
             response = self._failed(error, head)
         if server.is_draining or not (body.done or body.can_drain):

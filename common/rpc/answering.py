@@ -16,6 +16,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ports import Buffer, Entropy, Identity, Log
+from common.reasons import Outage, Refusal
 from common.rpc.admission import JointShare, Memory
 from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S
 from common.rpc.outbox import Outbox, Turnstile
@@ -230,10 +231,10 @@ class Answering(Generic[S]):
     async def _handle(self, call: Call) -> Answer | AlvearyError:
         """Run the handler; whatever goes wrong in it becomes an error to answer with."""
         if call.cancelled:
-            return Refused("cancelled")
+            return Refused(Refusal.CANCELLED)
         handler = self._service.handlers.get(type(call.request))
         if handler is None:
-            return Refused("unknown_request", code=call.request.code)
+            return Refused(Refusal.UNKNOWN_REQUEST, code=call.request.code)
         try:
             return await handler(self._caller, call.request, call.payload)
         except AlvearyError as error:
@@ -246,12 +247,12 @@ class Answering(Generic[S]):
         self._service.log.error(
             "handler_failed", request=name, traceback="".join(traceback.format_exception(error))
         )
-        return Unavailable("internal_error")
+        return Unavailable(Outage.INTERNAL_ERROR)
 
     async def _answer(self, call: Call, answer: Answer | AlvearyError) -> None:
         payload: Sequence[Buffer] = ()
         if call.cancelled:
-            answer = Refused("cancelled")
+            answer = Refused(Refusal.CANCELLED)
         elif type(answer) is tuple:
             answer, payload = answer
         size = sum(map(len, payload))

@@ -15,6 +15,7 @@ import trio
 
 from common import limits
 from common.errors import Unavailable
+from common.reasons import Outage
 
 _RECLAIM_EVERY_S: Final = 0.5
 """Interval at which a waiting taker asks again for memory that others hold only as a cache."""
@@ -230,7 +231,7 @@ class ByteBudget:
                 return
             if trio.current_time() >= deadline:
                 self.refused += 1
-                raise Unavailable("too_busy", waited_for=waiter.amount)
+                raise Unavailable(Outage.TOO_BUSY, waited_for=waiter.amount)
             # One of those who wait is enough to look again.
             looks = self._waiting[0] is waiter
 

@@ -16,6 +16,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Unavailable
 from common.ports import Buffer, Identity, Stream
+from common.reasons import Outage, Uncertainty
 from common.rpc.outbox import Outbox, Turnstile
 from common.rpc.protocol.connection import CallerConnection
 from common.rpc.protocol.events import (
@@ -117,7 +118,7 @@ class PeerConnection:
             with trio.move_on_at(deadline) as scope:
                 await self._gate.enter()
             if scope.cancelled_caught:
-                raise Unavailable("call_timeout", timeout_s=timeout_s)
+                raise Unavailable(Outage.CALL_TIMEOUT, timeout_s=timeout_s)
         reschedule = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
         call_id = self._send_call(request, payload, reschedule, deadline, timeout_s)
 
@@ -197,22 +198,26 @@ class PeerConnection:
         for call_id, call in list(self._waiting.items()):
             if call.deadline <= now:
                 self.give_up(call_id)
-                call.answer(outcome.Error(OutcomeUnknown("call_timeout", timeout_s=call.timeout_s)))
+                call.answer(
+                    outcome.Error(
+                        OutcomeUnknown(Uncertainty.CALL_TIMEOUT, timeout_s=call.timeout_s)
+                    )
+                )
 
     def _look_after(self, now: float) -> None:
         """Probe a silent peer, close the connection to a dead or an idle one."""
         if self._is_idle():
             if now >= self._last_received + IDLE_AFTER_S:
-                raise Unavailable("connection_lost", cause="idle")
+                raise Unavailable(Outage.CONNECTION_LOST, cause="idle")
             return
         silent_s = now - max(self._last_received, self._busy_since)
         # A peer that is going away takes no probe: it gets as long as a call.
         limit_s = limits.DEAD_AFTER_S if self.is_open() else limits.CALL_TIMEOUT_S
         if silent_s >= limit_s:
             self.fell_silent = True
-            raise Unavailable("connection_lost", cause="peer is silent")
+            raise Unavailable(Outage.CONNECTION_LOST, cause="peer is silent")
         if self._outbox.stuck_at <= now:
-            raise Unavailable("connection_lost", cause="peer does not read")
+            raise Unavailable(Outage.CONNECTION_LOST, cause="peer does not read")
         if silent_s >= limits.PROBE_AFTER_S and now - self._last_probe >= limits.PROBE_AFTER_S:
             self._probe(now)
 
@@ -245,7 +250,7 @@ class PeerConnection:
                 else:
                     assert isinstance(event, Accepted)
                     return
-        raise Unavailable("connect_failed", cause="handshake timed out")
+        raise Unavailable(Outage.CONNECT_FAILED, cause="handshake timed out")
 
     async def run(self) -> None:
         """Carry calls until the connection ends or is cancelled; the calls get the error."""
@@ -266,7 +271,7 @@ class PeerConnection:
 
     async def close(self) -> None:
         """Drop the connection; calls in flight end with OutcomeUnknown ``connection_lost``."""
-        self._lose(Unavailable("connection_lost", cause="closed here"))
+        self._lose(Unavailable(Outage.CONNECTION_LOST, cause="closed here"))
         with trio.CancelScope(shield=True):
             await self._stream.close()
 
@@ -285,7 +290,7 @@ class PeerConnection:
 
     def _unavailable(self) -> Unavailable:
         cause = str(self._lost) if self._lost is not None else "peer is going away"
-        return Unavailable("connection_lost", cause=cause)
+        return Unavailable(Outage.CONNECTION_LOST, cause=cause)
 
     async def _next_event(self) -> Event:
         while True:
@@ -295,7 +300,7 @@ class PeerConnection:
             count = await self._stream.receive_into(self._core.get_buffer())
             if not count:
                 self._core.end_of_stream()
-                raise Unavailable("connection_lost", cause="closed by peer")
+                raise Unavailable(Outage.CONNECTION_LOST, cause="closed by peer")
             self._core.bytes_received(count)
 
     async def _until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -325,12 +330,12 @@ class PeerConnection:
                 self._gate.nudge()
                 if not core.calls_in_flight:
                     if core.state is State.DRAINING:
-                        raise Unavailable("connection_lost", cause="peer went away")
+                        raise Unavailable(Outage.CONNECTION_LOST, cause="peer went away")
                     self._alarm.deadline = self._last_received + IDLE_AFTER_S
                 count = await stream.receive_into(core.get_buffer())
                 if not count:
                     core.end_of_stream()
-                    raise Unavailable("connection_lost", cause="closed by peer")
+                    raise Unavailable(Outage.CONNECTION_LOST, cause="closed by peer")
                 core.bytes_received(count)
                 self._last_received = trio.current_time()
         except PeerViolation as error:
@@ -351,8 +356,10 @@ class PeerConnection:
         self._lost = error
         facts = {"cause": str(error), "remote": self._stream.remote}
         for call in self._waiting.values():
-            kind = OutcomeUnknown if self._outbox.was_taken(call.number) else Unavailable
-            call.answer(outcome.Error(kind("connection_lost", **facts)))
+            lost: AlvearyError = Unavailable(Outage.CONNECTION_LOST, **facts)
+            if self._outbox.was_taken(call.number):
+                lost = OutcomeUnknown(Uncertainty.CONNECTION_LOST, **facts)
+            call.answer(outcome.Error(lost))
         self._waiting.clear()
         self._outbox.give_up()
         self._gate.nudge()

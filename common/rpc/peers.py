@@ -17,6 +17,7 @@ from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Chance, Identity, Log, Network
+from common.reasons import Outage
 from common.rpc.peer_connection import OnAnswer, PeerConnection
 from common.rpc.protocol.pool_policy import choose, retry_delay_s
 from common.tasks import log_fault
@@ -137,7 +138,7 @@ class PeerPool:
             if call_id is not None:
                 return partial(connection.give_up, call_id)
         if self._nursery is None:
-            raise Unavailable("pool_stopped")
+            raise Unavailable(Outage.POOL_STOPPED)
         scope = trio.CancelScope()
 
         async def call_in_turn() -> None:
@@ -151,7 +152,7 @@ class PeerPool:
                     result = outcome.Error(error)
                 except Exception as error:
                     log_fault(self._log, "call_broke", error, address=str(address))
-                    result = outcome.Error(Unavailable("internal_error"))
+                    result = outcome.Error(Unavailable(Outage.INTERNAL_ERROR))
                 if not scope.cancel_called:
                     try:
                         answer(result)
@@ -184,8 +185,8 @@ class PeerPool:
                     connection = self._ready(address, pin, bulk)
             if connection is None:
                 if known_down is not None:
-                    raise type(known_down)(known_down.reason, **known_down.fields)
-                raise Unavailable("call_timeout", timeout_s=timeout_s)
+                    raise known_down.again()
+                raise Unavailable(Outage.CALL_TIMEOUT, timeout_s=timeout_s)
         return connection
 
     @property
@@ -212,14 +213,14 @@ class PeerPool:
         may_connect = trio.current_time() >= peer.retry_at
         if choice.connect and may_connect:
             if self._nursery is None:
-                raise Unavailable("pool_stopped")
+                raise Unavailable(Outage.POOL_STOPPED)
             peer.connecting += 1
             self._nursery.start_soon(self._connect, address, pin, peer)
         if choice.use is not None:
             return usable[choice.use]
         if not may_connect and not peer.connecting:
             assert peer.error is not None
-            raise type(peer.error)(peer.error.reason, **peer.error.fields)
+            raise peer.error.again()
         return None
 
     async def _connect(self, address: Address, pin: PeerId, peer: _Peer) -> None:
@@ -244,7 +245,9 @@ class PeerPool:
             if connection in peer.connections:
                 peer.connections.remove(connection)
             if connection.fell_silent and not peer.connections:
-                self._failed(peer, address, Unavailable("connect_failed", cause="peer is silent"))
+                self._failed(
+                    peer, address, Unavailable(Outage.CONNECT_FAILED, cause="peer is silent")
+                )
 
     async def _carry(self, connection: PeerConnection, address: Address, peer: _Peer) -> None:
         if peer.error is not None:
@@ -258,7 +261,7 @@ class PeerPool:
     def _broke(self, peer: _Peer, address: Address, error: Exception) -> None:
         """A fault of ours ended this connection. The pool and its other connections go on."""
         log_fault(self._log, "connection_broke", error, address=str(address))
-        self._failed(peer, address, Unavailable("connect_failed", cause="internal_error"))
+        self._failed(peer, address, Unavailable(Outage.CONNECT_FAILED, cause="internal_error"))
 
     async def _open(self, address: Address, pin: PeerId) -> PeerConnection:
         stream = await self._network.connect(address, pin=pin)

@@ -13,6 +13,7 @@ import trio
 from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Stream
+from common.reasons import Outage, Refusal
 from common.rpc.admission import CALL_OVERHEAD_BYTES, SMALL_FRAME_BYTES, Account, JointShare
 from common.rpc.answering import Answering, Call, Service
 from common.rpc.caller import Caller, S
@@ -86,7 +87,7 @@ class Receiving(Generic[S]):
                     self._give_charge_back()
             answering.wake()
             if core.state is State.DRAINING and not core.calls_in_flight:
-                raise Unavailable("connection_lost", cause="caller went away")
+                raise Unavailable(Outage.CONNECTION_LOST, cause="caller went away")
             wanted = core.wanted_bytes
             if wanted > SMALL_FRAME_BYTES and self._charged is None:
                 await self._begin_large_frame(wanted, answering)
@@ -95,7 +96,7 @@ class Receiving(Generic[S]):
             count = await self._stream.receive_into(core.get_buffer())
             if not count:
                 core.end_of_stream()
-                raise Unavailable("connection_lost", cause="closed by peer")
+                raise Unavailable(Outage.CONNECTION_LOST, cause="closed by peer")
             core.bytes_received(count)
             self.last_received = trio.current_time()
 
@@ -115,7 +116,7 @@ class Receiving(Generic[S]):
             answering.cancel(event.call_id)
         elif isinstance(event, CalledUnknown):
             self._outbox.put(
-                self._core.fail(event.call_id, Refused("unknown_request", code=event.code))
+                self._core.fail(event.call_id, Refused(Refusal.UNKNOWN_REQUEST, code=event.code))
             )
         else:
             assert isinstance(event, GoingAway)
@@ -138,7 +139,7 @@ class Receiving(Generic[S]):
             return
         self._account = self._service.memory.open(self._caller.account)
         if self._account.connections > limits.MAX_CONNECTIONS_PER_CALLER:
-            raise Refused("too_many_connections")
+            raise Refused(Refusal.TOO_MANY_CONNECTIONS)
 
     async def _wait_answered(self, answering: Answering[S]) -> None:
         """Wait until one of the calls is answered."""
@@ -164,7 +165,7 @@ class Receiving(Generic[S]):
                 self._recognise(request)
         while self._account is None:
             if not answering.calls:
-                raise Refused("stranger", frame_bytes=size)
+                raise Refused(Refusal.STRANGER, frame_bytes=size)
             await self._wait_answered(answering)
             self._find_account()
         await self._charge(size, answering)

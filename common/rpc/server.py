@@ -14,6 +14,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.ports import Entropy, Identity, Listener, Log, Stream
+from common.reasons import Outage
 from common.rpc.admission import Memory
 from common.rpc.answering import Service
 from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S
@@ -101,7 +102,7 @@ class PeerServer(Generic[S]):
                 try:
                     stream = await listener.accept()
                 except Unavailable as error:
-                    if error.reason == "listener_closed":
+                    if error.reason == Outage.LISTENER_CLOSED:
                         raise
                     self._log.warning("accept_failed", error=str(error))
                     await trio.sleep(ACCEPT_RETRY_S)

@@ -15,6 +15,7 @@ import trio
 from common import limits
 from common.errors import AlvearyError, PeerViolation, Unavailable
 from common.ports import Stream
+from common.reasons import Outage
 from common.rpc.answering import GOODBYE_TIMEOUT_S, Answering, Service
 from common.rpc.caller import Caller, S
 from common.rpc.outbox import Outbox, Turnstile
@@ -55,7 +56,7 @@ class ServerConnection(Generic[S]):
 
     def evict(self) -> None:
         """End the connection, to give its place to another."""
-        self._end(Unavailable("connection_lost", cause="evicted"))
+        self._end(Unavailable(Outage.CONNECTION_LOST, cause="evicted"))
         self._handshake.cancel()
 
     def look_after(self, now: float) -> float:
@@ -72,11 +73,11 @@ class ServerConnection(Generic[S]):
         frame_late_at = self._receiving.frame_since + limits.FRAME_TIMEOUT_S
         stuck_at = self._outbox.stuck_at
         if stuck_at <= now:
-            self._end(Unavailable("connection_lost", cause="caller does not read"))
+            self._end(Unavailable(Outage.CONNECTION_LOST, cause="caller does not read"))
         elif frame_late_at <= now:
-            self._end(Unavailable("connection_lost", cause="caller does not finish a frame"))
+            self._end(Unavailable(Outage.CONNECTION_LOST, cause="caller does not finish a frame"))
         elif idle_at <= now:
-            self._end(Unavailable("connection_lost", cause="idle"))
+            self._end(Unavailable(Outage.CONNECTION_LOST, cause="idle"))
         else:
             return min(stuck_at, frame_late_at, idle_at)
         return math.inf
@@ -91,7 +92,7 @@ class ServerConnection(Generic[S]):
         with self._handshake:
             self._caller = await self._shake_hands()
         if self._handshake.cancelled_caught or self._caller is None:
-            raise self._ended or Unavailable("connection_lost", cause="no handshake")
+            raise self._ended or Unavailable(Outage.CONNECTION_LOST, cause="no handshake")
         await self._take_calls(self._caller)
         if self._ended is not None:
             raise self._ended
@@ -166,7 +167,7 @@ class ServerConnection(Generic[S]):
     async def _say_goodbye(self) -> None:
         nothing_half_sent = not self._outbox.unsent_bytes
         self._outbox.give_up()
-        goodbye = self._core.go_away(self._ended or Unavailable("going_away"))
+        goodbye = self._core.go_away(self._ended or Unavailable(Outage.GOING_AWAY))
         if goodbye and nothing_half_sent:
             with trio.move_on_after(GOODBYE_TIMEOUT_S), suppress(Unavailable):
                 await self._stream.send(goodbye)

@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common import limits
 from common.errors import BadConfig
 from common.ports import Certificate
+from common.reasons import ConfigFault
 
 AUTHORITY_DAYS: Final = 3650
 SERVER_DAYS: Final = 397
@@ -69,9 +70,9 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(limits.MAX_CERTIFICATE_FILE_BYTES + 1)
     except OSError as error:
-        raise BadConfig("cannot_read", file=str(path), error=error.strerror) from error
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(path), error=error.strerror) from error
     if len(data) > limits.MAX_CERTIFICATE_FILE_BYTES:
-        raise BadConfig("bad_certificate", file=str(path), cause="too large")
+        raise BadConfig(ConfigFault.BAD_CERTIFICATE, file=str(path), cause="too large")
     return data
 
 
@@ -79,7 +80,7 @@ def _end_of(chain: bytes, path: Path) -> float:
     try:
         first = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as error:
-        raise BadConfig("bad_certificate", file=str(path), cause=str(error)) from error
+        raise BadConfig(ConfigFault.BAD_CERTIFICATE, file=str(path), cause=str(error)) from error
     return first.not_valid_after_utc.timestamp()
 
 

@@ -21,6 +21,7 @@ import trio
 from common import limits
 from common.errors import Unavailable
 from common.ports import Address, Advertisement
+from common.reasons import Outage
 
 if TYPE_CHECKING:
     import zeroconf
@@ -148,7 +149,7 @@ class ZeroconfDiscovery:
         try:
             responder = await trio.to_thread.run_sync(partial(_announce, address, swarm))
         except Exception as error:  # zeroconf raises its own tree, OSError and RuntimeError
-            raise Unavailable("no_discovery", error=str(error)) from error
+            raise Unavailable(Outage.NO_DISCOVERY, error=str(error)) from error
         try:
             await trio.sleep_forever()
         finally:
@@ -166,4 +167,4 @@ class ZeroconfDiscovery:
                 partial(_find, swarm, timeout_s), abandon_on_cancel=True
             )
         except Exception as error:  # zeroconf raises its own tree, OSError and RuntimeError
-            raise Unavailable("no_discovery", error=str(error)) from error
+            raise Unavailable(Outage.NO_DISCOVERY, error=str(error)) from error

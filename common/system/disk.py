@@ -27,6 +27,7 @@ from common import limits
 from common.errors import AlvearyError, BadConfig, Corrupt, NotFound, Unavailable
 from common.limits import KIB
 from common.ports import Buffer, Space
+from common.reasons import Absence, ConfigFault, Damage, Outage
 from common.system.workers import ThreadWorkers
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ _NOT_HERE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 def _write_failure(error: OSError, path: str) -> AlvearyError:
-    reason = "no_space" if error.errno in _NO_SPACE else "write_error"
+    reason = Outage.NO_SPACE if error.errno in _NO_SPACE else Outage.WRITE_ERROR
     return Unavailable(reason, path=path, error=os.strerror(error.errno or 0))
 
 
@@ -102,7 +103,10 @@ class RealFile:
             return await self._workers.run(partial(_read_all, self._descriptor, offset, length))
         except OSError as error:
             raise Corrupt(
-                "read_error", path=self._path, offset=offset, error=os.strerror(error.errno or 0)
+                Damage.READ_ERROR,
+                path=self._path,
+                offset=offset,
+                error=os.strerror(error.errno or 0),
             ) from error
 
     def _read_cached(self, offset: int, length: int) -> bytes | None:
@@ -136,7 +140,7 @@ class RealFile:
             await self._workers.run(partial(os.fdatasync, self._descriptor))
         except OSError as error:
             raise Unavailable(
-                "sync_failed", path=self._path, error=os.strerror(error.errno or 0)
+                Outage.SYNC_FAILED, path=self._path, error=os.strerror(error.errno or 0)
             ) from error
 
     async def size(self) -> int:
@@ -194,7 +198,7 @@ class RealDisk:
         try:
             return await self._workers.run(work)
         except FileNotFoundError as error:
-            raise NotFound("no_such_file", path=path) from error
+            raise NotFound(Absence.NO_SUCH_FILE, path=path) from error
         except OSError as error:
             raise _write_failure(error, path) from error
 
@@ -213,7 +217,9 @@ class RealDisk:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise Corrupt("read_error", path=path, error=os.strerror(error.errno or 0)) from error
+            raise Corrupt(
+                Damage.READ_ERROR, path=path, error=os.strerror(error.errno or 0)
+            ) from error
         return sorted(names)
 
     async def make_directory(self, path: str) -> None:
@@ -235,7 +241,7 @@ class RealDisk:
             await self._workers.run(partial(_sync_directory, self._directory(path)))
         except OSError as error:
             raise Unavailable(
-                "sync_failed", path=path, error=os.strerror(error.errno or 0)
+                Outage.SYNC_FAILED, path=path, error=os.strerror(error.errno or 0)
             ) from error
 
     async def space(self) -> Space:
@@ -318,12 +324,12 @@ def hold_directory(root: Path, *, shared: bool = False) -> Iterator[None]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = open_lock(root / LOCK_NAME)
     except OSError as error:
-        raise BadConfig("bad_data_directory", data=str(root), error=str(error)) from error
+        raise BadConfig(ConfigFault.BAD_DATA_DIRECTORY, data=str(root), error=str(error)) from error
     try:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
-            raise BadConfig("data_in_use", data=str(root)) from error
+            raise BadConfig(ConfigFault.DATA_IN_USE, data=str(root)) from error
         note_holder(descriptor)
         yield
     finally:

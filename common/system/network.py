@@ -22,6 +22,7 @@ from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Certificate, Identity, Listener, Stream
+from common.reasons import ConfigFault, Outage, Violation
 from common.system.tls import client_context, public_context, server_context, shown_key
 
 BACKLOG: Final = 1024
@@ -36,8 +37,8 @@ _ACCEPT_AGAIN: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR,
 
 def _lost(error: Exception | None = None) -> Unavailable:
     if error is None or isinstance(error, trio.ClosedResourceError):
-        return Unavailable("connection_lost", cause="closed here")
-    return Unavailable("connection_lost", cause=str(error) or type(error).__name__)
+        return Unavailable(Outage.CONNECTION_LOST, cause="closed here")
+    return Unavailable(Outage.CONNECTION_LOST, cause=str(error) or type(error).__name__)
 
 
 class _SocketStream:
@@ -194,7 +195,7 @@ class SecureStream(_SocketStream):
         """
         key = shown_key(self._socket.getpeercert(binary_form=True))
         if peer_id_of(key) != pin:
-            raise PeerViolation("wrong_server_key", cause="another key is pinned")
+            raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="another key is pinned")
         self._server_key = key
 
     async def _send(self, parts: Sequence[Buffer]) -> None:
@@ -361,11 +362,11 @@ class SocketListener:
                 pass
             except OSError as error:
                 if error.errno not in _ACCEPT_AGAIN:
-                    raise Unavailable("accept_failed", cause=str(error)) from error
+                    raise Unavailable(Outage.ACCEPT_FAILED, cause=str(error)) from error
             try:
                 await trio.lowlevel.wait_readable(self._socket)
             except (OSError, ValueError, trio.ClosedResourceError) as error:
-                raise Unavailable("listener_closed") from error
+                raise Unavailable(Outage.LISTENER_CLOSED) from error
 
     def _stream(self, sock: socket.socket, remote: str) -> Stream:
         try:
@@ -410,11 +411,13 @@ class RealNetwork:
                 stream._close_now()
             if isinstance(error, (OSError, trio.TooSlowError)):
                 cause = str(error) or type(error).__name__
-                raise Unavailable("connect_failed", address=str(address), cause=cause) from error
+                raise Unavailable(
+                    Outage.CONNECT_FAILED, address=str(address), cause=cause
+                ) from error
             if isinstance(error, Unavailable):
-                raise Unavailable("connect_failed", address=str(address)) from error
+                raise Unavailable(Outage.CONNECT_FAILED, address=str(address)) from error
             if isinstance(error, AlvearyError):
-                raise type(error)(error.reason, address=str(address), **error.fields) from error
+                raise error.again(address=str(address)) from error
             raise
 
     async def listen(
@@ -436,7 +439,9 @@ class RealNetwork:
             family, kind, protocol, _, name = found[0]
             sock = socket.socket(family, kind, protocol)
         except OSError as error:
-            raise BadConfig("cannot_listen", address=str(address), cause=str(error)) from error
+            raise BadConfig(
+                ConfigFault.CANNOT_LISTEN, address=str(address), cause=str(error)
+            ) from error
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setblocking(False)
@@ -444,7 +449,9 @@ class RealNetwork:
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
-            raise BadConfig("cannot_listen", address=str(address), cause=str(error)) from error
+            raise BadConfig(
+                ConfigFault.CANNOT_LISTEN, address=str(address), cause=str(error)
+            ) from error
         if identity is None:
             return SocketListener(sock, public, None)
         return SocketListener(sock, server_context(identity), identity.public_key)

@@ -11,6 +11,7 @@ from typing import Final
 
 from common.errors import Unavailable
 from common.ports import Log
+from common.reasons import Outage
 
 _PR_SET_PDEATHSIG: Final = 1
 _STANDARD_OUTPUT: Final = 1
@@ -29,10 +30,10 @@ def die_with_parent(parent_pid: int) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise Unavailable("no_parent_signal", error=os.strerror(ctypes.get_errno()))
+        raise Unavailable(Outage.NO_PARENT_SIGNAL, error=os.strerror(ctypes.get_errno()))
     # The parent may have died between its fork and the line above: then no signal will come.
     if os.getppid() != parent_pid:
-        raise Unavailable("parent_gone")
+        raise Unavailable(Outage.PARENT_GONE)
 
 
 def keep_files_private() -> None:

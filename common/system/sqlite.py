@@ -30,6 +30,7 @@ import trio_asyncio
 from common import limits
 from common.errors import AlvearyError, Corrupt, Unavailable
 from common.ports import Sql
+from common.reasons import Damage, Outage
 
 T = TypeVar("T")
 Work = Callable[[Sql], Any]
@@ -53,8 +54,8 @@ _FATAL = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def _mapped(error: sqlite3.Error) -> AlvearyError:
     if _is_of(error, _FATAL):
-        return Corrupt("store_corrupt", detail=str(error))
-    return Unavailable("store_failed", detail=str(error))
+        return Corrupt(Damage.STORE_CORRUPT, detail=str(error))
+    return Unavailable(Outage.STORE_FAILED, detail=str(error))
 
 
 class _Connection(aiosqlite.Connection):
@@ -194,9 +195,9 @@ class _Lane:
     async def run(self, work: Callable[[Sql], T]) -> T:
         """Run ``work`` with the next batch and return what it returns."""
         if self._closing:
-            raise Unavailable("store_closed")
+            raise Unavailable(Outage.STORE_CLOSED)
         if len(self._queue) >= limits.MAX_TRANSACTIONS_QUEUED:
-            raise Unavailable("store_busy")
+            raise Unavailable(Outage.STORE_BUSY)
         job = _Job(work)
         self._queue.append(job)
         if not self._under_way and len(self._queue) == 1:
@@ -417,13 +418,13 @@ def _connect_checker(path: Path) -> sqlite3.Connection:
 def _whole_check(sql: Sql) -> None:
     for (verdict,) in sql.execute("PRAGMA integrity_check(1)"):
         if verdict != "ok":
-            raise Corrupt("store_corrupt", detail=verdict)
+            raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
 
 
 def _quick_check(sql: Sql) -> None:
     for (verdict,) in sql.execute("PRAGMA quick_check(1)"):
         if verdict != "ok":
-            raise Corrupt("store_corrupt", detail=verdict)
+            raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
 
 
 class SqliteStores:
@@ -454,7 +455,7 @@ class SqliteStores:
             for suffix in ("-wal", "-shm", ""):
                 self._path(name + suffix).unlink(missing_ok=True)
         except OSError as error:
-            raise Unavailable("store_failed", detail=str(error)) from error
+            raise Unavailable(Outage.STORE_FAILED, detail=str(error)) from error
 
     def _path(self, name: str) -> Path:
         assert "/" not in name, "a store lies directly in the data directory"

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from common.errors import Corrupt, Unavailable
+from common.reasons import Damage, Outage
 
 
 def back_up(source: Path, target: Path) -> int:
@@ -39,17 +40,17 @@ def back_up(source: Path, target: Path) -> int:
             copy.execute("PRAGMA journal_mode=DELETE")
             (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
-            raise Corrupt("store_corrupt", detail=verdict)
+            raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
         return sync_file(target)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
             sqlite3.SQLITE_CORRUPT,
             sqlite3.SQLITE_NOTADB,
         ):
-            raise Corrupt("store_corrupt", detail=str(error)) from error
-        raise Unavailable("backup_failed", error=str(error)) from error
+            raise Corrupt(Damage.STORE_CORRUPT, detail=str(error)) from error
+        raise Unavailable(Outage.BACKUP_FAILED, error=str(error)) from error
     except OSError as error:
-        raise Unavailable("backup_failed", error=str(error)) from error
+        raise Unavailable(Outage.BACKUP_FAILED, error=str(error)) from error
 
 
 def sync_file(path: Path) -> int:

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from common.crypto.identity import is_sound_key
 from common.errors import BadConfig, PeerViolation
 from common.ports import Certificate, Identity
+from common.reasons import ConfigFault, Violation
 
 _BEGIN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NEVER = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
@@ -51,7 +52,9 @@ def public_context(certificate: Certificate) -> ssl.SSLContext:
     try:
         _load(context, certificate.key + b"\n" + certificate.chain)
     except (OSError, ValueError) as error:
-        raise BadConfig("bad_certificate", cause=str(error) or type(error).__name__) from error
+        raise BadConfig(
+            ConfigFault.BAD_CERTIFICATE, cause=str(error) or type(error).__name__
+        ) from error
     return context
 
 
@@ -89,16 +92,16 @@ def shown_key(certificate: bytes | None) -> bytes:
         PeerViolation: ``wrong_server_key``: no certificate, or one of another kind of key.
     """
     if certificate is None:
-        raise PeerViolation("wrong_server_key", cause="no certificate")
+        raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="no certificate")
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
     except Exception as error:  # the parser of foreign bytes documents no set of errors
-        raise PeerViolation("wrong_server_key", cause="unreadable certificate") from error
+        raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="unreadable certificate") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise PeerViolation("wrong_server_key", cause="not an Ed25519 key")
+        raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="not an Ed25519 key")
     raw = key.public_bytes_raw()
     if not is_sound_key(raw):
-        raise PeerViolation("wrong_server_key", cause="a key that is nobody's")
+        raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="a key that is nobody's")
     return raw
 
 

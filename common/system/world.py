@@ -12,6 +12,7 @@ from pathlib import Path
 from common import limits
 from common.errors import BadConfig
 from common.ports import World
+from common.reasons import ConfigFault
 from common.system.clock import SystemClock, system_chance, system_entropy
 from common.system.discovery import ZeroconfDiscovery
 from common.system.disk import RealDisk
@@ -26,7 +27,7 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadConfig("bad_data_directory", data=str(path), error=str(error)) from error
+        raise BadConfig(ConfigFault.BAD_DATA_DIRECTORY, data=str(path), error=str(error)) from error
 
 
 @asynccontextmanager

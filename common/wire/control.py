@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from common import limits
 from common.errors import BY_WIRE_CODE, AlvearyError, PeerViolation
 from common.ids import PEER_ID_BYTES, TENANT_ID_BYTES, PeerId, TenantId
+from common.reasons import Violation
 from common.wire.records import Max, Record, Size
 
 PROTOCOL_VERSION: Final = 1
@@ -69,8 +70,8 @@ class Failure(Record):
         """
         kind = BY_WIRE_CODE.get(self.wire_code)
         if kind is None:
-            raise PeerViolation("bad_failure", wire_code=self.wire_code)
-        return kind(self.reason, facts=self.facts) if self.facts else kind(self.reason)
+            raise PeerViolation(Violation.BAD_FAILURE, wire_code=self.wire_code)
+        return kind.received(self.reason, {"facts": self.facts} if self.facts else None)
 
 
 def proof_message(server_key: bytes, nonce: bytes) -> bytes:

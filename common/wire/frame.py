@@ -18,6 +18,7 @@ from typing import Final
 from common import limits
 from common.errors import PeerViolation
 from common.ports import Buffer
+from common.reasons import Violation
 
 MAGIC: Final = 0xA17E
 _PREFIX: Final = struct.Struct(">IIIBBH")
@@ -218,16 +219,16 @@ class FrameReader:
             self._view, self._start
         )
         if magic != MAGIC:
-            raise PeerViolation("bad_magic")
+            raise PeerViolation(Violation.BAD_MAGIC)
         if flags:
-            raise PeerViolation("bad_flags", flags=flags)
+            raise PeerViolation(Violation.BAD_FLAGS, flags=flags)
         bounds = self._expected.get(kind)
         if bounds is None:
-            raise PeerViolation("unexpected_frame", kind=kind)
+            raise PeerViolation(Violation.UNEXPECTED_FRAME, kind=kind)
         if header_bytes > bounds.header_bytes:
-            raise PeerViolation("header_too_long", kind=kind, header_bytes=header_bytes)
+            raise PeerViolation(Violation.HEADER_TOO_LONG, kind=kind, header_bytes=header_bytes)
         if payload_bytes > bounds.payload_bytes:
-            raise PeerViolation("payload_too_long", kind=kind, payload_bytes=payload_bytes)
+            raise PeerViolation(Violation.PAYLOAD_TOO_LONG, kind=kind, payload_bytes=payload_bytes)
         self._kind, self._call_id = kind, call_id
         self._header_bytes, self._payload_bytes = header_bytes, payload_bytes
         self._begun = True

@@ -23,6 +23,7 @@ import msgpack
 from common import limits
 from common.errors import PeerViolation
 from common.ports import Buffer
+from common.reasons import Violation
 
 DEFAULT_MAX_BYTES: Final = 4096
 DEFAULT_MAX_ITEMS: Final = 1024
@@ -49,7 +50,7 @@ Reader = Callable[[Any], Any]
 
 
 def _bad(what: str) -> PeerViolation:
-    return PeerViolation("bad_record", what=what)
+    return PeerViolation(Violation.BAD_RECORD, what=what)
 
 
 class Record:

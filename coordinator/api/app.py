@@ -36,6 +36,7 @@ from common.http.body import read_body
 from common.http.health import json_response, method_not_allowed
 from common.http.records import HttpRequest, HttpResponse
 from common.ports import Address, Entropy, Log, Store, WallClock
+from common.reasons import Outage, Refusal
 from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.placement import Placement
@@ -251,7 +252,7 @@ class Api:
                 and self._history.standing is Standing.BEHIND
                 and not route.when_behind
             ):
-                raise Unavailable("store_behind", message=WHAT_TO_DO[Standing.BEHIND])
+                raise Unavailable(Outage.STORE_BEHIND, message=WHAT_TO_DO[Standing.BEHIND])
             names = {name: unquote(value) for name, value in match.groupdict().items()}
             body = await _read_body(request, route.body) if route.body else {}
             answer = await route.work(names, body)
@@ -277,11 +278,13 @@ class Api:
         life_s = body.get("expires_in_s", DEFAULT_INVITE_S)
         site, host = body.get("site", ""), body.get("host", "")
         if not 1 <= uses <= limits.MAX_INVITE_USES:
-            raise Refused("bad_value", message=f"uses: 1 to {limits.MAX_INVITE_USES}")
+            raise Refused(Refusal.BAD_VALUE, message=f"uses: 1 to {limits.MAX_INVITE_USES}")
         if not 1 <= life_s <= limits.MAX_INVITE_LIFETIME_S:
-            raise Refused("bad_value", message=f"expires_in_s: 1 to {limits.MAX_INVITE_LIFETIME_S}")
+            raise Refused(
+                Refusal.BAD_VALUE, message=f"expires_in_s: 1 to {limits.MAX_INVITE_LIFETIME_S}"
+            )
         if len(site) > _LABEL_MAX or len(host) > _LABEL_MAX:
-            raise Refused("bad_value", message=f"site, host: at most {_LABEL_MAX} characters")
+            raise Refused(Refusal.BAD_VALUE, message=f"site, host: at most {_LABEL_MAX} characters")
         secret = self._entropy(SECRET_BYTES)
         now_ms = self._now_ms()
         await self._store.transact(
@@ -314,7 +317,7 @@ class Api:
     async def _gateway_token(self, _: Mapping[str, str], body: Json) -> Json:
         if self._advertised is None:
             raise Refused(
-                "not_advertised",
+                Refusal.NOT_ADVERTISED,
                 message="gateways need an address of this coordinator: start it with --advertise",
             )
         return {"token": self._token(ROLE_GATEWAY, b"")}
@@ -329,7 +332,7 @@ class Api:
         rings = ((ring.cells, ring.redundancy.k) for ring in members.rings.values())
         needing = count_needing(cell.cell, rings, members.states(trio.current_time()))
         if needing:
-            raise Refused("cell_is_needed", rings=needing)
+            raise Refused(Refusal.CELL_IS_NEEDED, rings=needing)
 
     async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
         cell = self._membership.find(names["cell_id"])
@@ -368,7 +371,7 @@ class Api:
         tenant_id = _hex(body, "tenant_id", 16)
         key = _hex(body, "proof_key", PUBLIC_KEY_BYTES)
         if not is_sound_key(key):
-            raise Refused("bad_value", message="proof_key: not a public key of anybody")
+            raise Refused(Refusal.BAD_VALUE, message="proof_key: not a public key of anybody")
         now_ms = int(self._clock.now() * 1000)
         await self._store.transact(lambda sql: tenants.create(sql, name, tenant_id, key, now_ms))
         self._log.info("tenant_created", name=name)
@@ -392,10 +395,11 @@ class Api:
         try:
             sealed = base64.b64decode(body["sealed"], validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Refused("bad_value", message="sealed: not base64") from error
+            raise Refused(Refusal.BAD_VALUE, message="sealed: not base64") from error
         if not sealed or len(sealed) > limits.MAX_SEALED_ACCESS_KEY_BYTES:
             raise Refused(
-                "bad_value", message=f"sealed: 1 to {limits.MAX_SEALED_ACCESS_KEY_BYTES} bytes"
+                Refusal.BAD_VALUE,
+                message=f"sealed: 1 to {limits.MAX_SEALED_ACCESS_KEY_BYTES} bytes",
             )
         now_ms = int(self._clock.now() * 1000)
         await self._store.transact(
@@ -423,7 +427,9 @@ class Api:
 
 
 _KINDS: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
-_BAD_REQUEST: Final = frozenset({"bad_value", "bad_json", "body_too_large", "body_too_short"})
+_BAD_REQUEST: Final = frozenset(
+    {Refusal.BAD_VALUE, Refusal.BAD_JSON, Refusal.BODY_TOO_LARGE, Refusal.BODY_TOO_SHORT}
+)
 
 
 async def _read_body(request: HttpRequest, fields: Mapping[str, Field]) -> Json:
@@ -434,36 +440,36 @@ async def _read_body(request: HttpRequest, fields: Mapping[str, Field]) -> Json:
     """
     data = await read_body(request, limits.MAX_API_BODY_BYTES)
     if data is None:
-        raise Refused("body_too_large", message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
+        raise Refused(Refusal.BODY_TOO_LARGE, message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:
-        raise Refused("bad_json", message="the body is not JSON") from error
+        raise Refused(Refusal.BAD_JSON, message="the body is not JSON") from error
     if not isinstance(body, dict):
-        raise Refused("bad_json", message="the body is not a JSON object")
+        raise Refused(Refusal.BAD_JSON, message="the body is not a JSON object")
     for name in body:
         if name not in fields:
-            raise Refused("bad_value", message=f"{name}: no such field")
+            raise Refused(Refusal.BAD_VALUE, message=f"{name}: no such field")
     for name, field in fields.items():
         if name not in body:
             if field.required:
-                raise Refused("bad_value", message=f"{name}: missing")
+                raise Refused(Refusal.BAD_VALUE, message=f"{name}: missing")
         elif type(body[name]) is not _KINDS[field.kind]:
-            raise Refused("bad_value", message=f"{name}: not of type {field.kind}")
+            raise Refused(Refusal.BAD_VALUE, message=f"{name}: not of type {field.kind}")
     return body
 
 
 def _matching(body: Json, name: str, pattern: re.Pattern[str]) -> str:
     value: str = body[name]
     if pattern.fullmatch(value) is None:
-        raise Refused("bad_value", message=f"{name}: must match {pattern.pattern}")
+        raise Refused(Refusal.BAD_VALUE, message=f"{name}: must match {pattern.pattern}")
     return value
 
 
 def _hex(body: Json, name: str, length: int) -> bytes:
     value: str = body[name]
     if re.fullmatch(f"[0-9a-fA-F]{{{2 * length}}}", value) is None:
-        raise Refused("bad_value", message=f"{name}: must be {2 * length} hex digits")
+        raise Refused(Refusal.BAD_VALUE, message=f"{name}: must be {2 * length} hex digits")
     return bytes.fromhex(value)
 
 

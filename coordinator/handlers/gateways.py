@@ -18,6 +18,7 @@ from common.erasure.geometry import Geometry
 from common.errors import NotFound, Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, TenantId, lease_of, segment_id
 from common.ports import Chance, Entropy, Sql, Store, WallClock
+from common.reasons import Absence, Refusal
 from common.rpc.caller import Answer
 from common.wire.control import tenant_message
 from common.wire.messages.base import Done, Endpoint, Reply
@@ -138,11 +139,11 @@ class GatewayHandlers:
         """Let the connection act for a tenant."""
         opened = caller.session.tenants
         if len(opened) >= limits.MAX_TENANTS_PER_CONNECTION:
-            raise Refused("too_many_tenants")
+            raise Refused(Refusal.TOO_MANY_TENANTS)
         number, key = await self._store.read(lambda sql: tenants.proof_key(sql, request.tenant_id))
         message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
         if not signature_holds(key, message, request.signature):
-            raise Refused("bad_proof")
+            raise Refused(Refusal.BAD_PROOF)
         opened[request.tenant_id] = number
         # Of the tenant, not of the key: it can make as many keys as it likes.
         caller.introduce(("tenant", number))
@@ -152,7 +153,7 @@ class GatewayHandlers:
     def _tenant(caller: Caller, tenant_id: TenantId) -> int:
         number = caller.session.tenants.get(tenant_id)
         if number is None:
-            raise Refused("tenant_not_open")
+            raise Refused(Refusal.TENANT_NOT_OPEN)
         return number
 
     async def access_key(self, caller: Caller, request: AccessKeyGet, _: memoryview) -> Answer:
@@ -161,7 +162,7 @@ class GatewayHandlers:
             lambda sql: tenants.access_key(sql, request.access_key_id)
         )
         if tenant_id not in caller.session.tenants:
-            raise NotFound("no_such_access_key")
+            raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
         return AccessKey(tenant_id, sealed)
 
     # --- places to write ------------------------------------------------------------------
@@ -169,7 +170,7 @@ class GatewayHandlers:
     async def renew_lease(self, caller: Caller, request: LeaseRenew, _: memoryview) -> Answer:
         """Open a write lease, or keep one alive."""
         if not caller.session.tenants:
-            raise Refused("tenant_not_open")
+            raise Refused(Refusal.TENANT_NOT_OPEN)
         if request.lease:
             await self._learn(request.lease)
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
@@ -204,9 +205,9 @@ class GatewayHandlers:
         await self._learn(request.lease)
         self._leases.check(request.lease, caller.peer_id)
         if not 1 <= request.count <= limits.MAX_SEGMENTS_PER_GRANT:
-            raise Refused("bad_count", count=request.count)
+            raise Refused(Refusal.BAD_COUNT, count=request.count)
         if not 1 <= request.max_segment_bytes <= limits.SEGMENT_BYTES:
-            raise Refused("bad_segment_size", size=request.max_segment_bytes)
+            raise Refused(Refusal.BAD_SEGMENT_SIZE, size=request.max_segment_bytes)
         redundancy = self._placement.redundancy
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
         shard_bytes = Geometry.plan(k, n, request.max_segment_bytes).shard_bytes
@@ -235,7 +236,7 @@ class GatewayHandlers:
         """Delete what cells have of segments that will not be committed."""
         self._tenant(caller, request.tenant_id)
         if not len(request.segments) == len(request.rings) == len(request.orders):
-            raise Refused("bad_rings")
+            raise Refused(Refusal.BAD_RINGS)
         for lease in {lease_of(segment) for segment in request.segments}:
             await self._learn(lease)
         self._leases.check_segments(request.segments, caller.peer_id)

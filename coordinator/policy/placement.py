@@ -17,6 +17,7 @@ from typing import Final
 
 from common.errors import Unavailable
 from common.ports import Chance
+from common.reasons import Outage
 
 RINGS_PER_CELL: Final = 2
 """Open rings per cell: few sets of cells whose joint loss destroys data, yet enough peers of each
@@ -312,7 +313,7 @@ class Chooser:
             Unavailable: ``no_ring``, with ``have`` writable cells and ``need``.
         """
         if not self._rings:
-            raise Unavailable("no_ring", have=self._writable, need=needed)
+            raise Unavailable(Outage.NO_RING, have=self._writable, need=needed)
         point = chance() * self._bounds[-1]
         return self._rings[min(bisect_right(self._bounds, point), len(self._rings) - 1)]
 

@@ -9,6 +9,7 @@ from common import limits
 from common.errors import NotFound, Refused
 from common.ids import BucketId
 from common.ports import Sql
+from common.reasons import Absence, Refusal
 from common.wire.messages.buckets import (
     FIRST_REVISION,
     BucketCreate,
@@ -44,11 +45,11 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         "SELECT bucket, bucket_id, tenant FROM buckets WHERE name = ?", (name,)
     ).fetchone()
     if row is None:
-        raise NotFound("no_such_bucket")
+        raise NotFound(Absence.NO_SUCH_BUCKET)
     if row[2] != tenant:
-        raise Refused("not_owner")
+        raise Refused(Refusal.NOT_OWNER)
     if expected is not None and row[1] != expected:
-        raise NotFound("no_such_bucket")
+        raise NotFound(Absence.NO_SUCH_BUCKET)
     return StoredBucket(row[0], BucketId(row[1]))
 
 
@@ -66,7 +67,7 @@ def create(
             (it was removed).
     """
     if not request.name:
-        raise Refused("bad_name")
+        raise Refused(Refusal.BAD_NAME)
     _check_settings(request.settings)
     row = sql.execute(
         "SELECT tenant, bucket_id, created_ms, settings, revision FROM buckets WHERE name = ?",
@@ -75,19 +76,21 @@ def create(
     if row is not None:
         owner, bucket_id, created_ms, settings, revision = row
         if owner != tenant:
-            raise Refused("bucket_exists")
+            raise Refused(Refusal.BUCKET_EXISTS)
         if bucket_id != request.bucket_id:
-            raise Refused("bucket_owned")
+            raise Refused(Refusal.BUCKET_OWNED)
         return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings, revision)
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
-        raise Refused("bucket_exists")
+        raise Refused(Refusal.BUCKET_EXISTS)
     if sql.execute("SELECT 1 FROM tenants WHERE tenant = ?", (tenant,)).fetchone() is None:
-        raise Refused("tenant_not_open")  # It was removed after this connection proved its key.
+        raise Refused(
+            Refusal.TENANT_NOT_OPEN
+        )  # It was removed after this connection proved its key.
     # A range of an index, and seldom: not worth a number that is kept.
     count = sql.execute("SELECT count(*) FROM buckets WHERE tenant = ?", (tenant,)).fetchone()[0]
     if count >= most_buckets:
-        raise Refused("too_many_buckets", most=most_buckets)
+        raise Refused(Refusal.TOO_MANY_BUCKETS, most=most_buckets)
     sql.execute(
         "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings, revision)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -98,7 +101,7 @@ def create(
 
 def _check_settings(settings: bytes) -> None:
     if len(settings) > limits.MAX_BUCKET_RECORD_BYTES:
-        raise Refused("too_large", settings_bytes=len(settings))
+        raise Refused(Refusal.TOO_LARGE, settings_bytes=len(settings))
 
 
 def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
@@ -127,7 +130,7 @@ def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRec
     if (found.revision, found.settings) == (revision, request.settings):
         return found
     if found.revision != request.expected_revision:
-        raise Refused("settings_changed", revision=found.revision)
+        raise Refused(Refusal.SETTINGS_CHANGED, revision=found.revision)
     sql.execute(
         "UPDATE buckets SET settings = ?, revision = ? WHERE bucket = ?",
         (request.settings, revision, bucket),
@@ -149,7 +152,7 @@ def delete(sql: Sql, tenant: int, name: str) -> None:
         (bucket, bucket),
     ).fetchone()[0]
     if holds:
-        raise Refused("bucket_not_empty")
+        raise Refused(Refusal.BUCKET_NOT_EMPTY)
     sql.execute("DELETE FROM buckets WHERE bucket = ?", (bucket,))
 
 

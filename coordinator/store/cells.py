@@ -20,6 +20,7 @@ from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId
 from common.ports import Sql
+from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts
 from coordinator.policy.health import (
     CellEvent,
@@ -137,14 +138,14 @@ def withdraw_invite(sql: Sql, invite: str) -> None:
     except ValueError:
         first = b""
     if len(first) != INVITE_ID_BYTES:
-        raise NotFound("no_such_invite")
+        raise NotFound(Absence.NO_SUCH_INVITE)
     rest = hashlib.sha256().digest_size - INVITE_ID_BYTES
     done = sql.execute(
         "DELETE FROM invites WHERE secret_digest BETWEEN ? AND ?",
         (first + bytes(rest), first + b"\xff" * rest),
     )
     if not done.rowcount:
-        raise NotFound("no_such_invite")
+        raise NotFound(Absence.NO_SUCH_INVITE)
 
 
 def join(
@@ -164,7 +165,7 @@ def join(
     ).fetchone()
     if row is not None:
         if row[3]:
-            raise Refused("cell_removed")
+            raise Refused(Refusal.CELL_REMOVED)
         return row[0], row[1], row[2]
     digest = hashlib.sha256(secret).digest()
     row = sql.execute(
@@ -173,9 +174,9 @@ def join(
         (digest, now_ms),
     ).fetchone()
     if row is None:
-        raise Refused("bad_token")
+        raise Refused(Refusal.BAD_TOKEN)
     if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= limits.MAX_CELLS:
-        raise Refused("too_many_cells")
+        raise Refused(Refusal.TOO_MANY_CELLS)
     site, host = row[0] or site, row[1] or host
     number = sql.execute(
         "INSERT INTO cells (cell_id, site, host, joined_ms, facts) VALUES (?, ?, ?, ?, ?)"

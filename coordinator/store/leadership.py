@@ -19,6 +19,7 @@ import trio
 
 from common.errors import Refused
 from common.ports import Log, Sql, Store
+from common.reasons import Refusal
 from coordinator.store.dialect import UNCHANGED
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def check(sql: Sql, epoch: int) -> None:
     """
     current = sql.execute(f"SELECT epoch FROM leadership {UNCHANGED}").fetchone()[0]
     if epoch != current:
-        raise Refused("not_leader", epoch=epoch, current=current)
+        raise Refused(Refusal.NOT_LEADER, epoch=epoch, current=current)
 
 
 def beat(sql: Sql) -> None:
@@ -111,7 +112,7 @@ class Leadership:
         """
         epoch = self._epoch
         if self._follows:
-            raise Refused("not_leader", epoch=epoch)
+            raise Refused(Refusal.NOT_LEADER, epoch=epoch)
 
         def leading(sql: Sql) -> tuple[T, int]:
             current = epoch or begin(sql, self._run_id)
@@ -121,7 +122,7 @@ class Leadership:
         try:
             result, current = await self._store.transact(leading)
         except Refused as error:
-            if error.reason == "not_leader":
+            if error.reason == Refusal.NOT_LEADER:
                 self._lost(epoch)
             raise
         if not epoch:

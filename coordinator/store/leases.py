@@ -25,6 +25,7 @@ from common import limits
 from common.errors import Refused
 from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
+from common.reasons import Refusal
 from coordinator.store.schema import counter_value, next_number
 
 K = TypeVar("K")
@@ -92,9 +93,9 @@ def check(sql: Sql, lease: int, writer: PeerId) -> None:
     """
     row = sql.execute("SELECT owner FROM leases WHERE lease = ?", (lease,)).fetchone()
     if row is None:
-        raise Refused("lease_ended", lease=lease)
+        raise Refused(Refusal.LEASE_ENDED, lease=lease)
     if row[0] != writer:
-        raise Refused("not_lease_owner", lease=lease)
+        raise Refused(Refusal.NOT_LEASE_OWNER, lease=lease)
 
 
 def was_opened(sql: Sql, lease: int) -> bool:
@@ -242,7 +243,7 @@ class LeaseBook:
             or self._of_tenant[tenant] >= limits.MAX_LEASES_PER_TENANT
             or self._count >= limits.MAX_LEASES
         ):
-            raise Refused("too_many_leases")
+            raise Refused(Refusal.TOO_MANY_LEASES)
         self._count_up(owner, tenant)
         return tenant
 
@@ -268,9 +269,9 @@ class LeaseBook:
             Refused: ``lease_ended``, ``not_lease_owner``.
         """
         if lease not in self._living:
-            raise Refused("lease_ended", lease=lease)
+            raise Refused(Refusal.LEASE_ENDED, lease=lease)
         if self._living[lease].lease.owner != caller:
-            raise Refused("not_lease_owner", lease=lease)
+            raise Refused(Refusal.NOT_LEASE_OWNER, lease=lease)
 
     def check_segments(self, segments: Iterable[SegmentId], caller: PeerId) -> None:
         """Check the leases of segments; raises as :meth:`check`."""

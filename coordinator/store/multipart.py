@@ -15,6 +15,7 @@ from common import limits
 from common.errors import NotFound, Refused
 from common.ids import PeerId, VersionId
 from common.ports import Sql
+from common.reasons import Absence, Refusal
 from common.wire.messages.multipart import (
     ChosenPart,
     PartCommit,
@@ -49,9 +50,9 @@ def create(
             ``too_many_uploads``.
     """
     if not request.name:
-        raise Refused("bad_name")
+        raise Refused(Refusal.BAD_NAME)
     if len(request.sealed) > limits.MAX_UPLOAD_RECORD_BYTES:
-        raise Refused("too_large", sealed_bytes=len(request.sealed))
+        raise Refused(Refusal.TOO_LARGE, sealed_bytes=len(request.sealed))
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
     row = sql.execute(
         "SELECT bucket, name, created_ms, sealed FROM uploads WHERE upload_id = ?",
@@ -59,13 +60,13 @@ def create(
     ).fetchone()
     if row is not None:
         if (row[0], row[1]) != (bucket.bucket, request.name):
-            raise Refused("upload_exists")
+            raise Refused(Refusal.UPLOAD_EXISTS)
         return UploadRecord(bucket.bucket_id, request.upload_id, row[2], row[3])
     if objects.is_taken(sql, request.upload_id):
-        raise Refused("upload_exists")
+        raise Refused(Refusal.UPLOAD_EXISTS)
     begun = sql.execute("SELECT uploads FROM tenants WHERE tenant = ?", (tenant,)).fetchone()[0]
     if begun >= most_uploads:
-        raise Refused("too_many_uploads", most=most_uploads)
+        raise Refused(Refusal.TOO_MANY_UPLOADS, most=most_uploads)
     _count(sql, tenant, 1)
     sql.execute(
         "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
@@ -88,7 +89,7 @@ def _find(sql: Sql, bucket: int, name: bytes, upload_id: bytes) -> int:
         (bucket, name, upload_id),
     ).fetchone()
     if row is None:
-        raise NotFound("no_such_upload")
+        raise NotFound(Absence.NO_SUCH_UPLOAD)
     upload: int = row[0]
     return upload
 
@@ -106,9 +107,9 @@ def get(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes) 
 def check_part(request: PartCommit) -> None:
     """Raises Refused ``bad_part_number`` or ``too_large``."""
     if not 1 <= request.part_number <= limits.MAX_PARTS:
-        raise Refused("bad_part_number", part_number=request.part_number)
+        raise Refused(Refusal.BAD_PART_NUMBER, part_number=request.part_number)
     if request.size > limits.MAX_SINGLE_PUT_BYTES:
-        raise Refused("too_large", size=request.size)
+        raise Refused(Refusal.TOO_LARGE, size=request.size)
 
 
 def commit_part(
@@ -202,7 +203,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
     sequence = next_number(sql, "sequence")
     moves = _moves(parts, request.parts, sequence, request.size)
     if not objects.holds(request.condition, replaced):
-        raise Refused("condition_failed")
+        raise Refused(Refusal.CONDITION_FAILED)
     sql.executemany(
         "UPDATE pages SET owner = ?, number = number + ?, start = start + ? WHERE owner = ?", moves
     )
@@ -239,7 +240,7 @@ def _moves(
     for choice in chosen:
         part = parts.get(choice.part_number)
         if part is None or part[0] != choice.part_id or choice.part_number in taken:
-            raise NotFound("no_such_part", part_number=choice.part_number)
+            raise NotFound(Absence.NO_SUCH_PART, part_number=choice.part_number)
         taken.add(choice.part_number)
         _, sequence, part_size, pages = part
         if pages:
@@ -247,7 +248,7 @@ def _moves(
         first_page += pages
         start += part_size
     if start != size or first_page > limits.MAX_PAGES_PER_OBJECT:
-        raise Refused("bad_pages", what="size", size=size, parts_size=start)
+        raise Refused(Refusal.BAD_PAGES, what="size", size=size, parts_size=start)
     return moves
 
 
@@ -283,7 +284,7 @@ def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
         (bucket, limits.MAX_PARTS + 1),
     ).fetchall()
     if max(len(found), len(owners)) > limits.MAX_PARTS:
-        raise Refused("bucket_not_empty")
+        raise Refused(Refusal.BUCKET_NOT_EMPTY)
     for (owner,) in owners:
         _drop(sql, owner)
     for (upload,) in found:

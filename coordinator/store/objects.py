@@ -12,6 +12,7 @@ from common import limits
 from common.errors import NotFound, Refused
 from common.ids import BucketId, PeerId, SegmentId, VersionId
 from common.ports import Sql
+from common.reasons import Absence, Refusal
 from common.wire.messages.objects import (
     Committed,
     Condition,
@@ -77,7 +78,7 @@ def committed_before(
     if row is None:
         return None
     if row[2] != bucket or row[3] != name or row[4] != sealed:
-        raise Refused("version_exists")
+        raise Refused(Refusal.VERSION_EXISTS)
     return Committed(row[0], row[1])
 
 
@@ -90,9 +91,9 @@ def is_taken(sql: Sql, version_id: bytes) -> bool:
 def check_size(name: bytes, size: int) -> None:
     """Raises Refused ``bad_name`` or ``too_large``."""
     if not name:
-        raise Refused("bad_name")
+        raise Refused(Refusal.BAD_NAME)
     if size > limits.MAX_OBJECT_BYTES:
-        raise Refused("too_large", size=size)
+        raise Refused(Refusal.TOO_LARGE, size=size)
 
 
 def commit(
@@ -115,7 +116,7 @@ def commit(
         return before
     replaced = current(sql, bucket, request.name)
     if not holds(request.condition, replaced):
-        raise Refused("condition_failed")
+        raise Refused(Refusal.CONDITION_FAILED)
     sequence = next_number(sql, "sequence")
     segments.register(sql, tenant, writer, sequence, content, now_ms)
     insert_version(
@@ -251,7 +252,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
             (bucket.bucket, request.name),
         ).fetchone()
         if row is None:
-            raise NotFound("no_such_object")
+            raise NotFound(Absence.NO_SUCH_OBJECT)
     else:
         row = sql.execute(
             f"SELECT {columns} FROM versions v"
@@ -259,10 +260,10 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
             (request.version_id, bucket.bucket, request.name),
         ).fetchone()
         if row is None:
-            raise NotFound("no_such_version")
+            raise NotFound(Absence.NO_SUCH_VERSION)
     version_id, sequence, created_ms, size, sealed, delete_marker = row
     if delete_marker:
-        raise NotFound("delete_marker")
+        raise NotFound(Absence.DELETE_MARKER)
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
     last = min(request.last, size - 1)

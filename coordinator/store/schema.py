@@ -15,6 +15,7 @@ from typing import Final
 
 from common.errors import BadConfig
 from common.ports import Sql
+from common.reasons import ConfigFault
 from coordinator.store import dialect
 from coordinator.store.dialect import BY_KEY, NUMBERED
 
@@ -139,7 +140,7 @@ def migrate(sql: Sql) -> int:
     """
     found = dialect.version(sql)
     if found > SCHEMA_VERSION:
-        raise BadConfig("store_too_new", found=found, known=SCHEMA_VERSION)
+        raise BadConfig(ConfigFault.STORE_TOO_NEW, found=found, known=SCHEMA_VERSION)
     for version in range(found, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             sql.execute(statement)

@@ -18,6 +18,7 @@ from common.erasure.geometry import Geometry
 from common.errors import Corrupt, NotFound, PeerViolation, Refused
 from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
+from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING, HeldShard
 from common.wire.messages.writing import NewSegment, Page
@@ -54,25 +55,25 @@ def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], siz
         length = 0
         for extent in page.extents:
             if extent.length < 1:
-                raise Refused("bad_pages", what="empty extent")
+                raise Refused(Refusal.BAD_PAGES, what="empty extent")
             end = extent.offset + extent.length
             uses[extent.segment_id] += 1
             if end > reach.get(extent.segment_id, 0):
                 reach[extent.segment_id] = end
             length += extent.length
         if not length:
-            raise Refused("bad_pages", what="empty page")
+            raise Refused(Refusal.BAD_PAGES, what="empty page")
         starts.append(start)
         sizes.append(length)
         start += length
     if start != size or len(pages) > limits.MAX_PAGES_PER_OBJECT:
-        raise Refused("bad_pages", what="size", size=size, pages_size=start)
+        raise Refused(Refusal.BAD_PAGES, what="size", size=size, pages_size=start)
     seen: set[SegmentId] = set()
     for segment in segments:
         if segment.segment_id in seen or segment.segment_id not in uses:
-            raise Refused("bad_segment", what="not used, or twice")
+            raise Refused(Refusal.BAD_SEGMENT, what="not used, or twice")
         if reach[segment.segment_id] > segment.segment_bytes:
-            raise Refused("bad_pages", what="extent beyond its segment")
+            raise Refused(Refusal.BAD_PAGES, what="extent beyond its segment")
         seen.add(segment.segment_id)
     return Content(pages, tuple(starts), tuple(sizes), uses, reach, segments)
 
@@ -122,7 +123,7 @@ def register(
 def _ring(sql: Sql, ring: int) -> tuple[int, int, int]:
     row = sql.execute("SELECT k, n, quorum FROM rings WHERE ring = ?", (ring,)).fetchone()
     if row is None:
-        raise Refused("bad_segment", what="no such ring")
+        raise Refused(Refusal.BAD_SEGMENT, what="no such ring")
     k, n, quorum = row
     return k, n, quorum
 
@@ -131,20 +132,20 @@ def _check_segment(segment: NewSegment, k: int, n: int, quorum: int) -> None:
     try:
         geometry = Geometry.of(k, n, segment.segment_bytes, segment.unit_bytes)
     except PeerViolation as error:
-        raise Refused("bad_segment", **error.fields) from error
+        raise Refused(Refusal.BAD_SEGMENT, **error.fields) from error
     if geometry.shard_bytes != segment.shard_bytes:
-        raise Refused("bad_segment", what="shard_bytes")
+        raise Refused(Refusal.BAD_SEGMENT, what="shard_bytes")
     if len(segment.roots) != DIGEST_BYTES * n or segment.durable >> n:
-        raise Refused("bad_segment", what="roots or slots")
+        raise Refused(Refusal.BAD_SEGMENT, what="roots or slots")
     durable = segment.durable.bit_count()
     if durable < quorum:
-        raise Refused("below_quorum", durable=durable, quorum=quorum)
+        raise Refused(Refusal.BELOW_QUORUM, durable=durable, quorum=quorum)
 
 
 def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> None:
     gone = sql.execute("SELECT 1 FROM abandoned WHERE segment_id = ?", (segment.segment_id,))
     if gone.fetchone() is not None:
-        raise Refused("segment_abandoned")
+        raise Refused(Refusal.SEGMENT_ABANDONED)
     inserted = sql.execute(
         "INSERT INTO segments"
         " (segment_id, tenant, ring, segment_bytes, unit_bytes, shard_bytes, refs, roots)"
@@ -161,7 +162,7 @@ def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> No
         ),
     )
     if inserted.rowcount != 1:
-        raise Refused("segment_exists")
+        raise Refused(Refusal.SEGMENT_EXISTS)
 
 
 def _note_missing(sql: Sql, segment: NewSegment, n: int, now_ms: int) -> None:
@@ -190,9 +191,9 @@ def _share(sql: Sql, tenant: int, segment_id: SegmentId, uses: int, reach: int) 
         (uses, segment_id, tenant),
     ).fetchone()
     if row is None:
-        raise NotFound("no_such_segment", segment_id=segment_id.hex())
+        raise NotFound(Absence.NO_SUCH_SEGMENT, segment_id=segment_id.hex())
     if reach > row[0]:
-        raise Refused("bad_pages", what="extent beyond its segment")
+        raise Refused(Refusal.BAD_PAGES, what="extent beyond its segment")
 
 
 def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
@@ -211,7 +212,7 @@ def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
             (count, segment_id),
         ).fetchone()
         if row is None or row[0] < 0:
-            raise Corrupt("references_broken", segment_id=segment_id.hex())
+            raise Corrupt(Damage.REFERENCES_BROKEN, segment_id=segment_id.hex())
         refs, ring = row
         if refs == 0:
             sql.execute("DELETE FROM segments WHERE segment_id = ?", (segment_id,))

@@ -13,6 +13,7 @@ from common import limits
 from common.errors import NotFound, Refused
 from common.ids import TenantId
 from common.ports import Sql
+from common.reasons import Absence, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def proof_key(sql: Sql, tenant_id: bytes) -> tuple[int, bytes]:
         "SELECT tenant, proof_key FROM tenants WHERE tenant_id = ?", (tenant_id,)
     ).fetchone()
     if row is None:
-        raise Refused("bad_proof")
+        raise Refused(Refusal.BAD_PROOF)
     return row[0], row[1]
 
 
@@ -62,9 +63,9 @@ def create(sql: Sql, name: str, tenant_id: bytes, proof_key: bytes, now_ms: int)
     if rows:
         if len(rows) == 1 and tuple(rows[0]) == (name, tenant_id, proof_key):
             return
-        raise Refused("tenant_exists")
+        raise Refused(Refusal.TENANT_EXISTS)
     if sql.execute("SELECT count(*) FROM tenants").fetchone()[0] >= limits.MAX_TENANTS:
-        raise Refused("too_many_tenants")
+        raise Refused(Refusal.TOO_MANY_TENANTS)
     sql.execute(
         "INSERT INTO tenants (tenant_id, name, proof_key, created_ms) VALUES (?, ?, ?, ?)",
         (tenant_id, name, proof_key, now_ms),
@@ -82,7 +83,7 @@ def remove(sql: Sql, name: str) -> None:
     """
     tenant = _number(sql, name)
     if sql.execute("SELECT 1 FROM buckets WHERE tenant = ? LIMIT 1", (tenant,)).fetchone():
-        raise Refused("tenant_not_empty")
+        raise Refused(Refusal.TENANT_NOT_EMPTY)
     sql.execute("DELETE FROM access_keys WHERE tenant = ?", (tenant,))
     sql.execute("DELETE FROM tenants WHERE tenant = ?", (tenant,))
 
@@ -101,7 +102,7 @@ def list_tenants(sql: Sql) -> list[Tenant]:
 def _number(sql: Sql, name: str) -> int:
     row = sql.execute("SELECT tenant FROM tenants WHERE name = ?", (name,)).fetchone()
     if row is None:
-        raise NotFound("no_such_tenant")
+        raise NotFound(Absence.NO_SUCH_TENANT)
     number: int = row[0]
     return number
 
@@ -120,10 +121,10 @@ def add_access_key(sql: Sql, name: str, access_key_id: str, sealed: bytes, now_m
     if row is not None:
         if tuple(row) == (tenant, sealed):
             return
-        raise Refused("access_key_exists")
+        raise Refused(Refusal.ACCESS_KEY_EXISTS)
     count = sql.execute("SELECT count(*) FROM access_keys WHERE tenant = ?", (tenant,))
     if count.fetchone()[0] >= limits.MAX_ACCESS_KEYS_PER_TENANT:
-        raise Refused("too_many_access_keys")
+        raise Refused(Refusal.TOO_MANY_ACCESS_KEYS)
     sql.execute(
         "INSERT INTO access_keys VALUES (?, ?, ?, ?)", (access_key_id, tenant, sealed, now_ms)
     )
@@ -148,7 +149,7 @@ def revoke_access_key(sql: Sql, name: str, access_key_id: str) -> None:
         (access_key_id, _number(sql, name)),
     )
     if deleted.rowcount != 1:
-        raise NotFound("no_such_access_key")
+        raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
 
 
 def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes]:
@@ -163,5 +164,5 @@ def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes]:
         (access_key_id,),
     ).fetchone()
     if row is None:
-        raise NotFound("no_such_access_key")
+        raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
     return row[0], TenantId(row[1]), row[2]

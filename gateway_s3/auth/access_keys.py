@@ -131,7 +131,7 @@ class AccessKeys:
             if running.credential is not None:
                 return running.credential
             if running.failure is not None:
-                raise type(running.failure)(running.failure.reason)
+                raise running.failure.again()
         self._check_unknown(access_key_id)
         if len(self._asking) >= limits.MAX_ACCESS_KEY_LOOKUPS:
             raise S3Error(SLOW_DOWN)

@@ -11,6 +11,7 @@ from typing import Final
 from common import limits
 from common.errors import NotFound, Refused
 from common.http.records import HttpResponse
+from common.reasons import Refusal
 from gateway import buckets
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -36,7 +37,7 @@ async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     try:
         await buckets.create_bucket(backend, call.tenant, call.bucket)
     except Refused as error:
-        if error.reason != "bucket_owned":
+        if error.reason != Refusal.BUCKET_OWNED:
             raise
         if backend.region != DEFAULT_REGION:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error

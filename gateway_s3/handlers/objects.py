@@ -9,6 +9,7 @@ from common.client.object_client import Written
 from common.errors import NotFound, Refused
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
+from common.reasons import Refusal
 from common.wire.messages.objects import DeleteItem
 from gateway import deletion
 from gateway.checksums import encode
@@ -70,7 +71,7 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
         except (S3Error, NotFound) as error:
             failures.append(_failure(target, from_error(error)))
         except Refused as error:
-            if error.reason != "etag_differs":
+            if error.reason != Refusal.ETAG_DIFFERS:
                 raise
             failures.append(_failure(target, from_error(error)))
     done: list[tuple[bytes, str | None]] = []
@@ -80,7 +81,7 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
         )
         for (target, _), result in zip(items, results, strict=True):
             if result.reason:
-                failures.append(_failure(target, from_error(Refused(result.reason))))
+                failures.append(_failure(target, from_error(Refused.received(result.reason))))
             else:
                 done.append((target.key, target.version_id))
     return xml_response(deleted(done, failures, quiet=asked.quiet))

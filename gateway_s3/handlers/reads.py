@@ -21,6 +21,7 @@ from common.format.objects import (
     part_spans,
 )
 from common.http.records import Headers, HttpResponse
+from common.reasons import Absence, Outage
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import Decision
 from gateway.objects import FoundObject, find_object, open_body
@@ -65,9 +66,9 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
         try:
             return await _answer(backend, call, found, _wanted(call, found, header, number))
         except NotFound as error:
-            if error.reason != "no_such_version":
+            if error.reason != Absence.NO_SUCH_VERSION:
                 raise
-    raise Unavailable("version_gone")
+    raise Unavailable(Outage.VERSION_GONE)
 
 
 async def _answer(backend: Backend, call: Call, found: FoundObject, part: _Part) -> HttpResponse:

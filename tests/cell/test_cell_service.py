@@ -153,7 +153,7 @@ class Rig:
 
     async def _heartbeat(self, caller, request, payload):
         if self.is_silent:
-            raise Unavailable("overloaded")
+            raise Unavailable.received("overloaded")
         self.facts = request.facts
         self.heard_at = trio.current_time()
         self.deleted += [(each.segment_id, each.slot) for each in request.deleted]

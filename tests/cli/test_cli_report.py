@@ -11,6 +11,7 @@ from common.errors import (
     Refused,
     Unavailable,
 )
+from common.reasons import ConfigFault
 
 
 @pytest.mark.parametrize(
@@ -26,17 +27,19 @@ from common.errors import (
     ],
 )
 def test_every_class_of_error_has_its_exit_code(error: type[AlvearyError], code: int) -> None:
-    assert exit_code_of(error("x")) == code
+    assert exit_code_of(error.received("x")) == code
 
 
 def test_an_explanation_names_the_facts_and_says_what_to_do() -> None:
-    text = explain(BadConfig("cannot_listen", message="127.0.0.1:9000 is taken", flag="--s3"))
+    text = explain(
+        BadConfig(ConfigFault.CANNOT_LISTEN, message="127.0.0.1:9000 is taken", flag="--s3")
+    )
     assert text.startswith("127.0.0.1:9000 is taken (flag: --s3)\n")
     assert "Choose another" in text
 
 
 def test_an_unknown_reason_is_still_readable() -> None:
-    assert explain(BadConfig("unknown_key", key="dta")) == "unknown key (key: dta)"
+    assert explain(BadConfig(ConfigFault.UNKNOWN_KEY, key="dta")) == "unknown key (key: dta)"
 
 
 def test_a_table_aligns_numbers_right_and_texts_left() -> None:

@@ -60,7 +60,7 @@ async def test_a_failing_transaction_takes_back_only_its_own_changes(
         def work(sql: Sql) -> None:
             put(number)(sql)
             if number % 3 == 0:
-                raise Refused("no")
+                raise Refused.received("no")
 
         try:
             await store.transact(work)

@@ -9,6 +9,7 @@ from coordinator_rig import FakeCell, facts, running
 from common import limits
 from common.errors import BadConfig, Refused, Unavailable
 from common.format.token import decode_token, invite_id_of
+from common.reasons import Outage
 from common.wire import messages as m
 from coordinator.config import CoordinatorConfig
 from coordinator.service import serve
@@ -83,7 +84,7 @@ async def test_a_coordinator_that_cannot_be_announced_serves_all_the_same(autoju
     class Deaf:
         async def advertise(self, address, swarm):
             await trio.lowlevel.checkpoint()
-            raise Unavailable("no_discovery")
+            raise Unavailable(Outage.NO_DISCOVERY)
 
     world = dataclasses.replace(SimWorld(1).node("coordinator").world, discovery=Deaf())
     config = CoordinatorConfig.parse(

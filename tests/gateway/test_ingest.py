@@ -11,6 +11,7 @@ import trio
 from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Buffer
+from common.reasons import Outage
 from gateway.ingest import HashBacklog, Ingest
 from sim.world import SimWorkers
 
@@ -90,7 +91,7 @@ async def test_all_bytes_arrive_and_every_digest_is_right(size: int) -> None:
 @pytest.mark.parametrize("size", [10, 200_000])
 async def test_last_bytes_are_held_back_when_a_check_fails(size: int) -> None:
     def check() -> None:
-        raise Refused("bad_digest")
+        raise Refused.received("bad_digest")
 
     got: list[bytes] = []
     half = size // 2
@@ -115,7 +116,7 @@ async def test_too_short_and_too_long_bodies_are_refused(size: int) -> None:
 
 async def test_a_broken_source_ends_the_write_with_its_own_error() -> None:
     backlog = HashBacklog()
-    source = Chunks([bytes(100_000)], failure=Unavailable("client_gone"))
+    source = Chunks([bytes(100_000)], failure=Unavailable(Outage.CLIENT_GONE))
     pipe = ingest(source, 200_000, slow=[hashlib.md5()], backlog=backlog)
     with pytest.raises(Unavailable, match="client_gone"):
         await pipe.through(collector(200_000, []))

@@ -28,6 +28,7 @@ from common.http.records import BytesBody, HttpRequest, HttpResponse
 from common.ids import TenantId
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET
 from common.ports import Buffer
+from common.reasons import Absence, Refusal
 from common.rpc.budget import ByteBudget
 from common.wire import messages as m
 from gateway.bucket_cache import BucketCache
@@ -106,32 +107,34 @@ class MemoryDirectory:
         name = getattr(request, "bucket", None) or request.name
         owner = self.owners.get(name)
         if owner is None:
-            raise NotFound("no_such_bucket")
+            raise NotFound(Absence.NO_SUCH_BUCKET)
         if owner[0] != request.tenant_id:
-            raise Refused("not_owner")
+            raise Refused(Refusal.NOT_OWNER)
         wanted = getattr(request, "bucket_id", None)
         if wanted is not None and wanted != owner[1].bucket_id:
-            raise NotFound("no_such_bucket")
+            raise NotFound(Absence.NO_SUCH_BUCKET)
         return owner[1]
 
     def holds(self, condition: m.Condition, bucket: str, name: bytes) -> None:
         found = self.current.get((bucket, name))
         if condition.absent and found is not None:
-            raise Refused("condition_failed")
+            raise Refused(Refusal.CONDITION_FAILED)
         if condition.version_id is not None and (
             found is None or found.record.version_id != condition.version_id
         ):
-            raise Refused("condition_failed")
+            raise Refused(Refusal.CONDITION_FAILED)
 
     def on_access_key_get(self, request: m.AccessKeyGet) -> m.AccessKey:
         if request.access_key_id not in self.keys:
-            raise NotFound("no_such_access_key")
+            raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
         return self.keys[request.access_key_id]
 
     def on_bucket_create(self, request: m.BucketCreate) -> m.BucketRecord:
         owner = self.owners.get(request.name)
         if owner is not None:
-            raise Refused("bucket_owned" if owner[0] == request.tenant_id else "bucket_exists")
+            raise Refused(
+                Refusal.BUCKET_OWNED if owner[0] == request.tenant_id else Refusal.BUCKET_EXISTS
+            )
         record = m.BucketRecord(request.bucket_id, request.name, self.now_ms(), request.settings, 1)
         self.owners[request.name] = (request.tenant_id, record)
         return record
@@ -142,7 +145,7 @@ class MemoryDirectory:
     def on_bucket_delete(self, request: m.BucketDelete) -> m.Done:
         self.bucket(request)
         if any(bucket == request.name for bucket, _ in self.current):
-            raise Refused("bucket_not_empty")
+            raise Refused(Refusal.BUCKET_NOT_EMPTY)
         for upload_id, upload in list(self.uploads.items()):
             if upload.bucket == request.name:
                 del self.uploads[upload_id]
@@ -185,7 +188,9 @@ class MemoryDirectory:
         else:
             found = self.current.get((request.bucket, request.name))
         if found is None or found.request.name != request.name:
-            raise NotFound("no_such_version" if request.version_id else "no_such_object")
+            raise NotFound(
+                Absence.NO_SUCH_VERSION if request.version_id else Absence.NO_SUCH_OBJECT
+            )
         return found.record
 
     def on_objects_delete(self, request: m.ObjectsDelete) -> m.Deleted:
@@ -253,7 +258,7 @@ class MemoryDirectory:
         self.bucket(request)
         found = self.uploads.get(request.upload_id)
         if found is None or (found.bucket, found.name) != (request.bucket, request.name):
-            raise NotFound("no_such_upload")
+            raise NotFound(Absence.NO_SUCH_UPLOAD)
         return found
 
     def on_upload_get(self, request: m.UploadGet) -> m.UploadRecord:
@@ -277,7 +282,7 @@ class MemoryDirectory:
         before = self.by_id.get(request.upload_id)
         if before is not None:
             if before.record.sealed != request.sealed:
-                raise Refused("version_exists")
+                raise Refused(Refusal.VERSION_EXISTS)
             return m.Committed(before.record.sequence, before.record.created_ms)
         upload = self.upload(request)
         self.holds(request.condition, request.bucket, request.name)

@@ -16,6 +16,7 @@ from common.crypto.keys import TenantKey
 from common.errors import NotFound, Unavailable
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
+from common.reasons import Absence, Outage
 from common.wire.messages.writing import AccessKey
 from gateway_s3.auth.access_keys import FRESH_S, STALE_S, UNKNOWN_S, AccessKeys
 from gateway_s3.errors import S3Error
@@ -43,9 +44,9 @@ class Coordinator:
         self.asked += 1
         await trio.lowlevel.checkpoint()
         if self.failing:
-            raise Unavailable("no_coordinator")
+            raise Unavailable(Outage.NO_COORDINATOR)
         if key_id not in self.records:
-            raise NotFound("no_such_access_key")
+            raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
         return self.records[key_id]
 
 

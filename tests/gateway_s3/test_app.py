@@ -12,6 +12,7 @@ import pytest
 from gateway_rig import Rig
 
 from common.errors import Corrupt, OutcomeUnknown, PeerViolation, Unavailable
+from common.reasons import Damage, Outage, Uncertainty, Violation
 from gateway_s3.request.operations import OPERATIONS, Scope
 
 DATA = b"some bytes"
@@ -101,11 +102,11 @@ async def test_errors_are_documents_and_head_has_none(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (Unavailable("no_ring"), 503, "ServiceUnavailable"),
-        (Unavailable("anything"), 503, "ServiceUnavailable"),
-        (OutcomeUnknown("connection_lost"), 503, "ServiceUnavailable"),
-        (Corrupt("record_not_authentic"), 500, "InternalError"),
-        (PeerViolation("bad_record"), 500, "InternalError"),
+        (Unavailable(Outage.NO_RING), 503, "ServiceUnavailable"),
+        (Unavailable.received("anything"), 503, "ServiceUnavailable"),
+        (OutcomeUnknown(Uncertainty.CONNECTION_LOST), 503, "ServiceUnavailable"),
+        (Corrupt(Damage.RECORD_NOT_AUTHENTIC), 500, "InternalError"),
+        (PeerViolation(Violation.BAD_RECORD), 500, "InternalError"),
         (RuntimeError("secret detail"), 500, "InternalError"),
         (ExceptionGroup("many", [RuntimeError("secret detail")]), 500, "InternalError"),
     ],
@@ -140,7 +141,7 @@ async def test_a_read_that_fails_at_once_is_told_and_later_cuts(rig: Rig) -> Non
         async with aclosing(read(*arguments)) as pieces:
             async for piece in pieces:
                 if taken >= fails_after:
-                    raise Unavailable("too_few_shards")
+                    raise Unavailable(Outage.TOO_FEW_SHARDS)
                 taken += len(piece)
                 yield piece
 

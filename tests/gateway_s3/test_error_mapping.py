@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import AlvearyError, NotFound, OutcomeUnknown, Refused, Unavailable
+from common.reasons import Absence, Refusal
 from gateway_s3.errors import from_error
 
 SERVICE = Path(__file__).parents[2] / "gateway"
@@ -42,22 +43,22 @@ def test_no_error_of_the_object_service_is_an_internal_error() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "elements"),
     [
-        (Refused("etag_differs"), "PreconditionFailed", {"Condition": "If-Match"}),
-        (Refused("object_exists"), "PreconditionFailed", {"Condition": "If-None-Match"}),
+        (Refused(Refusal.ETAG_DIFFERS), "PreconditionFailed", {"Condition": "If-Match"}),
+        (Refused(Refusal.OBJECT_EXISTS), "PreconditionFailed", {"Condition": "If-None-Match"}),
         (
-            NotFound("no_such_part", part=3, etag="a"),
+            NotFound(Absence.NO_SUCH_PART, part=3, etag="a"),
             "InvalidPart",
             {"PartNumber": "3", "ETag": "a"},
         ),
-        (NotFound("no_such_part"), "InvalidPart", {}),
-        (NotFound("no_such_upload", upload_id="ab"), "NoSuchUpload", {"UploadId": "ab"}),
-        (Refused("object_too_large", most=5), "EntityTooLarge", {"MaxSizeAllowed": "5"}),
+        (NotFound(Absence.NO_SUCH_PART), "InvalidPart", {}),
+        (NotFound(Absence.NO_SUCH_UPLOAD, upload_id="ab"), "NoSuchUpload", {"UploadId": "ab"}),
+        (Refused(Refusal.OBJECT_TOO_LARGE, most=5), "EntityTooLarge", {"MaxSizeAllowed": "5"}),
         (
-            Refused("part_too_small", size=1, least=2, part=3, etag="a"),
+            Refused(Refusal.PART_TOO_SMALL, size=1, least=2, part=3, etag="a"),
             "EntityTooSmall",
             {"ProposedSize": "1", "MinSizeAllowed": "2", "PartNumber": "3", "ETag": "a"},
         ),
-        (Refused("condition_failed", secret="s"), "PreconditionFailed", {}),
+        (Refused(Refusal.CONDITION_FAILED, secret="s"), "PreconditionFailed", {}),
     ],
 )
 def test_elements_are_made_of_the_fields_that_the_table_names(
@@ -69,6 +70,6 @@ def test_elements_are_made_of_the_fields_that_the_table_names(
 
 
 def test_a_message_is_filled_with_fields_or_is_the_codes_own() -> None:
-    full = from_error(Refused("part_checksum_differs", algorithm="crc32", part=2))
+    full = from_error(Refused(Refusal.PART_CHECKSUM_DIFFERS, algorithm="crc32", part=2))
     assert full.message == "The crc32 you specified for part 2 did not match what we received."
-    assert from_error(Refused("part_checksum_differs")).message == full.code.message
+    assert from_error(Refused(Refusal.PART_CHECKSUM_DIFFERS)).message == full.code.message

@@ -15,6 +15,7 @@ from gateway_rig import Rig, encoded
 from common.errors import NotFound
 from common.http.records import HttpRequest
 from common.ports import Buffer
+from common.reasons import Absence
 
 DATA = bytes(range(256)) * 8
 BIG = bytes(range(251)) * 4000
@@ -64,7 +65,7 @@ async def test_an_object_replaced_and_purged_before_its_first_byte_is_read_anew(
         if times == 1:
             await rig.put("/bucket/key", b"new" * 1000)
         if times <= lost:
-            raise NotFound("no_such_version")
+            raise NotFound(Absence.NO_SUCH_VERSION)
         async with aclosing(read(*arguments)) as chunks:  # type: ignore[arg-type, type-var]
             async for chunk in chunks:
                 yield chunk

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import Corrupt, NotFound, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.http.records import HttpRequest
+from common.reasons import Absence, Damage, Outage, Refusal, Uncertainty, Violation
 from gateway.names import IdentityNames, is_bucket_name
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error, from_error
@@ -232,16 +233,16 @@ def test_overrides_replace_headers_for_signed_requests_and_inject_nothing() -> N
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (NotFound("no_such_bucket"), "NoSuchBucket"),
-        (NotFound("no_such_object"), "NoSuchKey"),
-        (Refused("condition_failed"), "PreconditionFailed"),
-        (Refused("body_too_short"), "IncompleteBody"),
-        (Unavailable("no_ring"), "ServiceUnavailable"),
-        (Unavailable("anything else"), "ServiceUnavailable"),
-        (OutcomeUnknown("connection_lost"), "ServiceUnavailable"),
-        (Corrupt("record_not_authentic"), "InternalError"),
-        (Refused("a reason of tomorrow"), "InternalError"),
-        (PeerViolation("bad_record"), "InternalError"),
+        (NotFound(Absence.NO_SUCH_BUCKET), "NoSuchBucket"),
+        (NotFound(Absence.NO_SUCH_OBJECT), "NoSuchKey"),
+        (Refused(Refusal.CONDITION_FAILED), "PreconditionFailed"),
+        (Refused(Refusal.BODY_TOO_SHORT), "IncompleteBody"),
+        (Unavailable(Outage.NO_RING), "ServiceUnavailable"),
+        (Unavailable.received("anything else"), "ServiceUnavailable"),
+        (OutcomeUnknown(Uncertainty.CONNECTION_LOST), "ServiceUnavailable"),
+        (Corrupt(Damage.RECORD_NOT_AUTHENTIC), "InternalError"),
+        (Refused.received("a reason of tomorrow"), "InternalError"),
+        (PeerViolation(Violation.BAD_RECORD), "InternalError"),
         (S3Error(errors.NO_SUCH_KEY), "NoSuchKey"),
     ],
 )

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from common.errors import AlvearyError, BadConfig
 from common.http.records import HttpRequest
 from common.ports import Address, Certificate, Listener
+from common.reasons import ConfigFault
 from gateway_s3.tls import CHECK_INTERVAL_S, WARN_INTERVAL_S, ServerCertificate
 from sim.world import SimNode, SimWorld
 
@@ -94,7 +95,7 @@ async def test_a_signal_has_them_looked_at_now(autojump_clock: MockClock) -> Non
 @pytest.mark.parametrize(
     "broken",
     [
-        BadConfig("cannot_read", file="x"),
+        BadConfig(ConfigFault.CANNOT_READ, file="x"),
         Certificate(b"", b"", 1e12),
         Certificate(made("other").chain, b"not its key", 1e12),
         made("ended", 1.0),
@@ -128,7 +129,9 @@ async def test_a_certificate_that_ends_soon_is_warned_of_daily(autojump_clock: M
 
 async def test_a_first_certificate_that_cannot_be_used_stops_the_start() -> None:
     world = SimWorld(1).node("gateway").world
-    keeper = ServerCertificate(Files(BadConfig("cannot_read", file="x")), world.clock, world.log)
+    keeper = ServerCertificate(
+        Files(BadConfig(ConfigFault.CANNOT_READ, file="x")), world.clock, world.log
+    )
     with pytest.raises(BadConfig, match="cannot_read"):
         await keeper.read_first()
 

@@ -16,6 +16,7 @@ from operator import lt
 from typing import Any, Final
 
 from common.errors import PeerViolation
+from common.reasons import Violation
 from common.wire import messages as m
 from common.wire.messages.buckets import FIRST_REVISION
 
@@ -43,7 +44,7 @@ def check_answer(request: m.Request, reply: m.Reply) -> None:
     if misfit is not None:
         what = misfit(request, reply)
         if what:
-            raise PeerViolation("wrong_answer", request=type(request).__name__, what=what)
+            raise PeerViolation(Violation.WRONG_ANSWER, request=type(request).__name__, what=what)
 
 
 def _ascending(names: Sequence[Any]) -> bool:

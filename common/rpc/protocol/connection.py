@@ -12,6 +12,7 @@ from common import limits
 from common.crypto.identity import peer_id_of, signature_holds
 from common.errors import AlvearyError, PeerViolation, Refused
 from common.ports import Buffer
+from common.reasons import Refusal, Violation
 from common.rpc.protocol.events import (
     Accepted,
     Answered,
@@ -75,7 +76,7 @@ class _Connection:
             PeerViolation: ``cut_frame``: it stopped within a frame.
         """
         if not self._reader.at_boundary:
-            raise PeerViolation("cut_frame")
+            raise PeerViolation(Violation.CUT_FRAME)
 
     def next_event(self) -> Event | None:
         """The next thing that happened, or None when more bytes are needed.
@@ -111,7 +112,7 @@ class _Connection:
     def _step(self, frame: Frame) -> None:
         self._enter(TAKES[self.role][self.state][FrameKind(frame.kind)])
         if frame.call_id:
-            raise PeerViolation("bad_call_id", kind=frame.kind)
+            raise PeerViolation(Violation.BAD_CALL_ID, kind=frame.kind)
 
     def _enter(self, state: State) -> None:
         if state is not self.state:
@@ -188,7 +189,7 @@ class CallerConnection(_Connection):
         if kind == _HELLO:
             hello = Hello.unpack(frame.header)
             if hello.version < PROTOCOL_VERSION or not hello.max_calls:
-                raise PeerViolation("bad_hello", version=hello.version)
+                raise PeerViolation(Violation.BAD_HELLO, version=hello.version)
             self.max_calls = min(hello.max_calls, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
             self._nonce = hello.nonce
             return Greeted(proof_message(self._server_key, hello.nonce))
@@ -202,7 +203,7 @@ class CallerConnection(_Connection):
         try:
             return self._replies.pop(call_id)
         except KeyError:
-            raise PeerViolation("no_such_call", call_id=call_id) from None
+            raise PeerViolation(Violation.NO_SUCH_CALL, call_id=call_id) from None
 
 
 class AnswererConnection(_Connection):
@@ -286,9 +287,9 @@ class AnswererConnection(_Connection):
     def _called(self, frame: Frame) -> Event:
         call_id = frame.call_id
         if not call_id or call_id in self._calls:
-            raise PeerViolation("bad_call_id", call_id=call_id)
+            raise PeerViolation(Violation.BAD_CALL_ID, call_id=call_id)
         if len(self._calls) >= limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION:
-            raise PeerViolation("too_many_calls")
+            raise PeerViolation(Violation.TOO_MANY_CALLS)
         code, fields = _request_of(frame.header)
         request_type = REQUESTS.get(code)
         self._calls.add(call_id)
@@ -299,10 +300,10 @@ class AnswererConnection(_Connection):
 
     def _judge(self, proof: Proof) -> Event:
         if proof.version != PROTOCOL_VERSION:
-            return Unproved(Refused("wrong_version", version=proof.version))
+            return Unproved(Refused(Refusal.WRONG_VERSION, version=proof.version))
         message = proof_message(self._server_key, self._nonce)
         if not signature_holds(proof.public_key, message, proof.signature):
-            return Unproved(Refused("proof_invalid"))
+            return Unproved(Refused(Refusal.PROOF_INVALID))
         return Proved(peer_id_of(proof.public_key))
 
 
@@ -310,5 +311,5 @@ def _request_of(header: Buffer) -> tuple[int, Any]:
     """The code and the fields in the header of a REQUEST."""
     value = unpack_value(header)
     if type(value) is not list or len(value) != 2 or type(value[0]) is not int:
-        raise PeerViolation("bad_record", what="request")
+        raise PeerViolation(Violation.BAD_RECORD, what="request")
     return value[0], value[1]

@@ -21,6 +21,7 @@ from common.format.manifest import Manifest, PageEntry
 from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
 from common.limits import MAX_SEGMENTS_PER_GRANT
 from common.ports import Address, Buffer, Listener
+from common.reasons import Absence, Damage, Outage, Refusal
 from common.rpc.caller import Caller
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
@@ -118,13 +119,13 @@ class FakeCell:
 
     def _key(self, order: bytes) -> ShardKey:
         if order.startswith(b"expired"):
-            raise Refused("order_expired")
+            raise Refused(Refusal.ORDER_EXPIRED)
         return order[:16], order[16]
 
     async def _put(self, caller: Uploader, request: m.ShardPut, payload: memoryview) -> m.Done:
         shard = Shard(request.unit_bytes, bytes(payload))
         if shard.root != request.root:
-            raise Corrupt("root_mismatch")
+            raise Corrupt(Damage.ROOT_MISMATCH)
         self.shards[self._key(request.order)] = shard
         return m.Done()
 
@@ -153,7 +154,7 @@ class FakeCell:
         assert len(upload.data) == upload.shard_bytes
         shard = Shard(upload.unit_bytes, bytes(upload.data))
         if shard.root != request.root:
-            raise Corrupt("root_mismatch")
+            raise Corrupt(Damage.ROOT_MISMATCH)
         self.shards[upload.key] = shard
         return m.Done()
 
@@ -164,7 +165,7 @@ class FakeCell:
     async def _read(self, caller: Uploader, request: m.ShardRead, payload: memoryview) -> Any:
         shard = self.shards.get(self._key(request.order))
         if shard is None:
-            raise NotFound("no_such_shard")
+            raise NotFound(Absence.NO_SUCH_SHARD)
         leaves = shard.leaves if request.want_leaves else b""
         reply = m.ShardUnits(len(shard.data), shard.unit_bytes, leaves)
         start = request.first * shard.unit_bytes
@@ -259,7 +260,7 @@ class FakeCoordinator:
             if fault is not None:
                 await fault(request)
             if isinstance(request, m.TenantRequest) and request.tenant_id not in caller.session:
-                raise Refused("tenant_not_open")
+                raise Refused(Refusal.TENANT_NOT_OPEN)
             return await handler(request, caller)
 
         return handle
@@ -277,12 +278,12 @@ class FakeCoordinator:
         if request.lease == 0:
             self.lease += 1
         elif request.lease != self.lease:
-            raise Refused("lease_ended")
+            raise Refused(Refusal.LEASE_ENDED)
         return m.Lease(self.lease, self.ttl_s)
 
     async def _write_start(self, request: m.WriteStart, caller: Opened) -> m.Grants:
         if request.lease != self.lease:
-            raise Refused("lease_ended")
+            raise Refused(Refusal.LEASE_ENDED)
         grants = []
         for _ in range(request.count):
             self.granted += 1
@@ -302,7 +303,7 @@ class FakeCoordinator:
 
     async def _abandon(self, request: m.WriteAbandon, caller: Opened) -> m.Done:
         if any(lease_of(segment) != self.lease for segment in request.segments):
-            raise Refused("lease_ended")
+            raise Refused(Refusal.LEASE_ENDED)
         self.abandoned.update(request.segments)
         return m.Done()
 
@@ -373,7 +374,7 @@ class FakeCoordinator:
 
     async def _object_get(self, request: m.ObjectGet, caller: Opened) -> m.ObjectRecord:
         if request.version_id not in (None, VERSION):
-            raise NotFound("no_such_version")
+            raise NotFound(Absence.NO_SUCH_VERSION)
         return self.record(request.first, request.last)
 
 
@@ -495,4 +496,4 @@ def stalling(seconds: float) -> Callable[[Any], Any]:
     return stall
 
 
-DOWN = failing(Unavailable("no_space"))
+DOWN = failing(Unavailable(Outage.NO_SPACE))

@@ -14,6 +14,7 @@ from common.client.coordinators import Directory
 from common.errors import OutcomeUnknown, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
+from common.reasons import Outage, Refusal
 from common.wire import messages as m
 
 
@@ -44,7 +45,7 @@ async def test_a_tenant_that_the_coordinator_forgot_is_opened_again(
         async def forget_once(request: Any) -> None:
             if forgetful:
                 forgetful.clear()
-                raise Refused("tenant_not_open")
+                raise Refused(Refusal.TENANT_NOT_OPEN)
 
         swarm.coordinator.faults[m.ObjectGet] = forget_once
         await swarm.directory.call(GET)
@@ -176,7 +177,7 @@ async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockC
 
 async def test_no_ring_is_said_at_once(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        swarm.coordinator.faults[m.ObjectGet] = failing(Unavailable("no_ring"))
+        swarm.coordinator.faults[m.ObjectGet] = failing(Unavailable(Outage.NO_RING))
         begun = trio.current_time()
         with pytest.raises(Unavailable) as caught:
             await swarm.directory.call(GET)

@@ -19,6 +19,7 @@ from common.erasure.code import make_code
 from common.erasure.geometry import Geometry
 from common.errors import Corrupt, PeerViolation, Unavailable
 from common.limits import MIB
+from common.reasons import Damage, Outage
 from common.wire import messages as m
 
 SIZES = [3000, 3 * MIB + 7]
@@ -118,7 +119,7 @@ async def test_with_fewer_than_k_shards_nothing_is_rebuilt(autojump_clock: MockC
         place = await placed(swarm, 3000)
         repairer = Repairer(swarm)
         for number in (2, 3):
-            swarm.cells[number].faults[m.ShardRead] = failing(Unavailable("read_only"))
+            swarm.cells[number].faults[m.ShardRead] = failing(Unavailable(Outage.READ_ONLY))
         with pytest.raises(Unavailable, match="too_few_shards"):
             await repairer.rebuilt_root(without(place, 0), 0)
         with pytest.raises(Corrupt, match="data_lost"):
@@ -132,7 +133,7 @@ async def test_what_is_made_of_the_units_may_fail(autojump_clock: MockClock) -> 
         fetcher = ShardFetcher(repairer.context, place, repairer.endpoints)
 
         def refuse(stripes: Sequence[Stripe]) -> None:
-            raise Corrupt("stripe_not_authentic")
+            raise Corrupt(Damage.STRIPE_NOT_AUTHENTIC)
 
         with pytest.raises(Corrupt, match="stripe_not_authentic"):
             await fetcher.fetch(0, 1, refuse)

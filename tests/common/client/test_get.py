@@ -28,6 +28,7 @@ from common.format.extents import page_bytes, pages_of_extents
 from common.format.manifest import Manifest, PageEntry
 from common.ids import SegmentId
 from common.limits import MIB, READ_AHEAD_BYTES
+from common.reasons import Absence, Outage
 from common.wire import messages as m
 
 LOSSES = [lost for count in range(3) for lost in combinations(range(6), count)]
@@ -53,7 +54,7 @@ async def test_any_two_of_six_cells_may_be_gone(size: int, autojump_clock: MockC
         manifest = swarm.coordinator.commit(await swarm.write(data))
         for lost in LOSSES:
             for number in lost:
-                swarm.cells[number].faults[m.ShardRead] = failing(Unavailable("read_only"))
+                swarm.cells[number].faults[m.ShardRead] = failing(Unavailable(Outage.READ_ONLY))
             assert await swarm.read(manifest) == data, lost
             for number in lost:
                 swarm.cells[number].faults.clear()
@@ -138,7 +139,7 @@ async def test_a_missing_shard_is_reported_and_not_asked_again(
 
 async def test_a_slot_without_an_order_is_not_asked(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        swarm.cells[1].faults[m.ShardPut] = failing(Unavailable("no_space"))
+        swarm.cells[1].faults[m.ShardPut] = failing(Unavailable(Outage.NO_SPACE))
         data = content(3000)
         manifest = swarm.coordinator.commit(await swarm.write(data))
         assert await swarm.read(manifest) == data
@@ -169,7 +170,7 @@ async def test_a_late_cell_does_not_hide_a_later_failure(autojump_clock: MockClo
 
         async def fail_late(request: m.ShardRead) -> None:
             await trio.sleep(0.2)
-            raise Unavailable("read_only")
+            raise Unavailable(Outage.READ_ONLY)
 
         swarm.cells[1].faults[m.ShardRead] = fail_late
         begun = trio.current_time()
@@ -272,7 +273,7 @@ async def test_a_version_that_is_gone_ends_the_read_with_its_reason(
 ) -> None:
     async with fake_swarm() as swarm:
         manifest = swarm.coordinator.commit(await swarm.write(content(10 * MIB)))
-        swarm.coordinator.faults[m.ObjectGet] = failing(NotFound("no_such_version"))
+        swarm.coordinator.faults[m.ObjectGet] = failing(NotFound(Absence.NO_SUCH_VERSION))
         got = 0
 
         async def read_slowly() -> None:

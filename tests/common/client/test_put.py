@@ -21,6 +21,7 @@ from common.errors import Refused, Unavailable
 from common.ids import lease_of
 from common.limits import MAX_SINGLE_PUT_BYTES, MIB, SEGMENT_BYTES
 from common.ports import Buffer
+from common.reasons import Outage
 from common.wire import messages as m
 
 SIZES = [1, 100, 4096, 16 * 1024, 300_000, MIB - 17, MIB, MIB + 1, 2 * MIB, 5 * MIB + 3]
@@ -114,7 +115,7 @@ async def test_a_quorum_lost_in_the_middle_fails_the_write(autojump_clock: MockC
 
             async def fail_late(request: m.ShardAppend) -> None:
                 if request.unit >= 4:
-                    raise Unavailable("no_space")
+                    raise Unavailable(Outage.NO_SPACE)
 
             cell.faults[m.ShardAppend] = fail_late
         received = 0
@@ -232,7 +233,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(
         async def receive_or_fail() -> Buffer:
             chunk: Buffer = await receive()
             if not chunk:
-                raise Unavailable("client_gone")
+                raise Unavailable(Outage.CLIENT_GONE)
             return chunk
 
         with pytest.raises(Unavailable) as caught:

@@ -13,6 +13,7 @@ from common.errors import Unavailable
 from common.http.body import read_body
 from common.http.health import health_app
 from common.http.records import BytesBody, HttpRequest, HttpResponse
+from common.reasons import Outage
 
 
 def request(method: str, path: bytes, body: bytes = b"") -> HttpRequest:
@@ -41,7 +42,7 @@ async def test_readiness_has_a_status_that_a_balancer_understands_and_liveness_i
     facts["ok"] = False
     assert await ask(b"/healthz") == (200, {"ok": True, "ready": False, "cells": 3})
     assert await ask(b"/readyz") == (503, {"ready": False, "cells": 3})
-    failure.append(Unavailable("store_failed"))
+    failure.append(Unavailable(Outage.STORE_FAILED))
     assert await ask(b"/healthz") == (200, {"ok": True, "ready": False, "reason": "store_failed"})
     assert await ask(b"/readyz") == (503, {"ready": False, "reason": "store_failed"})
     for path in (b"/healthz", b"/readyz"):

@@ -6,6 +6,7 @@ from common.crypto.identity import KeyPair
 from common.errors import NotFound, PeerViolation, Refused, Unavailable
 from common.limits import MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 from common.ports import Buffer
+from common.reasons import Absence, Outage, Refusal
 from common.rpc.protocol.connection import AnswererConnection, CallerConnection
 from common.rpc.protocol.events import (
     Accepted,
@@ -91,7 +92,7 @@ def test_a_failure_becomes_the_same_error_with_its_facts() -> None:
     caller, answerer = pair()
     call_id, parts = caller.call(Ping())
     deliver(parts, answerer)
-    (event,) = deliver(answerer.fail(call_id, NotFound("no_such_shard", slot=3)), caller)
+    (event,) = deliver(answerer.fail(call_id, NotFound(Absence.NO_SUCH_SHARD, slot=3)), caller)
     assert isinstance(event, Failed)
     assert type(event.error) is NotFound
     assert event.error.reason == "no_such_shard"
@@ -102,7 +103,9 @@ def test_facts_too_long_for_the_wire_are_cut() -> None:
     caller, answerer = pair()
     call_id, parts = caller.call(Ping())
     deliver(parts, answerer)
-    (event,) = deliver(answerer.fail(call_id, Refused("x" * 100, text="y" * 9999)), caller)
+    (event,) = deliver(
+        answerer.fail(call_id, Refused.received("x" * 100, {"text": "y" * 9999})), caller
+    )
     assert isinstance(event, Failed)
     assert len(event.error.reason) == 64
 
@@ -132,7 +135,7 @@ def test_an_unknown_request_leaves_the_connection_open() -> None:
     call_id, _ = caller.call(Ping())
     parts = encode_frame(FrameKind.REQUEST, call_id, pack_value([9999, []]))
     assert deliver(parts, answerer) == [CalledUnknown(call_id, 9999)]
-    (event,) = deliver(answerer.fail(call_id, Refused("unknown_request")), caller)
+    (event,) = deliver(answerer.fail(call_id, Refused(Refusal.UNKNOWN_REQUEST)), caller)
     assert isinstance(event, Failed)
 
 
@@ -189,7 +192,7 @@ def test_goaway_drains() -> None:
     caller, answerer = pair()
     call_id, parts = caller.call(Ping())
     deliver(parts, answerer)
-    (event,) = deliver(answerer.go_away(Unavailable("going_away")), caller)
+    (event,) = deliver(answerer.go_away(Unavailable(Outage.GOING_AWAY)), caller)
     assert isinstance(event, GoingAway)
     assert caller.state is State.DRAINING
     (answered,) = deliver(answerer.reply(call_id, Done()), caller)
@@ -203,9 +206,9 @@ def test_goaway_instead_of_hello_rejects() -> None:
         CallerConnection(SERVER.public_key),
         AnswererConnection(SERVER.public_key, NONCE),
     )
-    (event,) = deliver(answerer.go_away(Unavailable("too_many_connections")), caller)
+    (event,) = deliver(answerer.go_away(Unavailable.received("too_many_connections")), caller)
     assert isinstance(event, Rejected)
-    assert answerer.go_away(Unavailable("again")) == []
+    assert answerer.go_away(Unavailable.received("again")) == []
 
 
 def request_frame(call_id: int, header: object = None) -> list[Buffer]:

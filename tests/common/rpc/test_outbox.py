@@ -9,6 +9,7 @@ import trio
 from common.errors import Unavailable
 from common.limits import OUTBOX_BYTES, SEND_BATCH_BYTES, SEND_TIMEOUT_S
 from common.ports import Buffer
+from common.reasons import Outage
 from common.rpc.outbox import SEND_NOW_BYTES, Outbox, Turnstile
 
 
@@ -35,7 +36,7 @@ class Pipe:
         return len(taken)
 
     async def receive_into(self, buffer: memoryview) -> int:
-        raise Unavailable("connection_lost")
+        raise Unavailable(Outage.CONNECTION_LOST)
 
     async def close(self) -> None:
         pass

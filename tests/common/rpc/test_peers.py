@@ -29,6 +29,7 @@ from common.limits import (
     MIB,
 )
 from common.ports import Address, Buffer, Listener
+from common.reasons import Absence, Outage, Refusal, Violation
 from common.rpc.caller import Caller, Handler
 from common.rpc.peer_connection import PeerConnection
 from common.rpc.peers import PeerPool
@@ -179,7 +180,7 @@ async def test_calls_begun_by_one_task_are_answered_once_unless_given_up(
     async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
         await trio.sleep(1)
         if isinstance(request, ShardFinish):
-            raise Refused("no_such_upload")
+            raise Refused.received("no_such_upload")
         return Done()
 
     answers: list[tuple[str, outcome.Outcome[tuple[Reply, memoryview]]]] = []
@@ -244,7 +245,8 @@ def ping_like() -> Request:
 
 
 @pytest.mark.parametrize(
-    "error", [Refused("condition_failed"), NotFound("gone"), Unavailable("no_space")]
+    "error",
+    [Refused(Refusal.CONDITION_FAILED), NotFound.received("gone"), Unavailable(Outage.NO_SPACE)],
 )
 async def test_a_handlers_error_reaches_the_caller(
     autojump_clock: trio.testing.MockClock, error: AlvearyError
@@ -291,7 +293,7 @@ async def test_a_violation_in_a_handler_ends_the_connection_after_telling(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def violated(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
-        raise PeerViolation("bad_geometry")
+        raise PeerViolation(Violation.BAD_GEOMETRY)
 
     async with bench({ShardAppend: violated}) as it:
         with pytest.raises(PeerViolation, match="bad_geometry"):
@@ -525,7 +527,7 @@ async def test_what_a_connection_leaves_behind_is_cleaned_up_when_no_handler_of_
     async def end(caller: Caller[list[str]]) -> None:
         await trio.sleep(0.1)
         ended.append(caller.session)
-        raise Unavailable("disk_full")
+        raise Unavailable.received("disk_full")
 
     options: dict[str, Any] = {"new_session": list[str], "end_session": end}
     async with bench({ShardAppend: append}, **options) as it:
@@ -579,7 +581,7 @@ async def test_failed_calls_give_their_reservation_back(
     async def read(caller: Caller[None], request: ShardRead, payload: memoryview) -> Any:
         if request.first == 1:
             return object(), [bytes(MIB)]  # cannot be encoded: a bug of the handler
-        raise NotFound("no_such_shard")
+        raise NotFound(Absence.NO_SUCH_SHARD)
 
     async with bench({ShardRead: read}, reply_payload_bytes={ShardRead: MIB}) as it:
         for number in range(20):
@@ -681,7 +683,7 @@ async def test_what_was_begun_before_a_goodbye_is_answered_and_new_calls_go_else
             await trio.sleep(0.1)
             connection = await it.connection()
             (ours,) = it.server._open
-            ours._outbox.put(ours._core.go_away(Unavailable("going_away")))
+            ours._outbox.put(ours._core.go_away(Unavailable(Outage.GOING_AWAY)))
             await trio.sleep(0.1)
             assert not connection.is_open()
             await it.call(Ping())

@@ -5,6 +5,7 @@ Run this file as a program to bring the tables of the page up to date.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import re
@@ -16,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from common import limits
-from common.errors import BY_WIRE_CODE
+from common import limits, reasons
+from common.errors import BY_WIRE_CODE, BadConfig
 from common.rpc.protocol.states import Role, table_text
 from common.wire import messages
 from common.wire.frame import LIMITS, FrameKind
@@ -121,9 +122,6 @@ def limits_text() -> str:
     return "\n".join(lines)
 
 
-REASON = re.compile(
-    r"\b(PeerViolation|Unavailable|Corrupt|Refused|NotFound|OutcomeUnknown)\(\s*\"([a-z_0-9]+)\""
-)
 GIVERS: Mapping[str, tuple[str, ...]] = {
     "either side, of frames and records": ("common/rpc/protocol", "common/wire"),
     "the caller's own end, and any answerer": (
@@ -141,6 +139,20 @@ GIVERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def given_by(file: Path) -> set[tuple[str, str]]:
+    """Enumeration and word of every reason that an error is made with: a first argument."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and node.args:
+            first = node.args[0]
+            for each in (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,):
+                if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
+                    kind = getattr(reasons, each.value.id, None)
+                    if isinstance(kind, type) and issubclass(kind, reasons.Reason):
+                        found.add((kind.__name__, kind[each.attr].value))
+    return found
+
+
 def reasons_text() -> str:
     lines = ["| who | class | reasons |", "|---|---|---|"]
     for giver, places in GIVERS.items():
@@ -148,11 +160,13 @@ def reasons_text() -> str:
         for place in places:
             path = ROOT / place
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-                found |= set(REASON.findall(file.read_text()))
+                found |= given_by(file)
         for error in BY_WIRE_CODE.values():
-            reasons = sorted(reason for name, reason in found if name == error.__name__)
-            if reasons:
-                listed = " ".join(f"`{reason}`" for reason in reasons)
+            if error is BadConfig:  # of files and flags: it does not cross the wire
+                continue
+            words = sorted(name for kind, name in found if kind == error.reasons.__name__)
+            if words:
+                listed = " ".join(f"`{word}`" for word in words)
                 lines.append(f"| {giver} | {error.__name__} | {listed} |")
     return "\n".join(lines)
 
