@@ -1,7 +1,7 @@
-"""Whether a queue in the store may have grown, so that nobody looks into an empty one in vain.
+"""Wake-up hints for the store's work queues, so that idle workers do not poll.
 
 A hint in memory only. It may come too early: a transaction whose caller was cancelled is carried
-out all the same. So whoever works a queue off looks again after a while, told or not.
+out all the same. So a worker of a queue looks again after a while even without a hint.
 
 Source: docs/placement.md, "Rounds".
 """
@@ -14,20 +14,20 @@ from typing import Final
 import trio
 
 LOOK_AGAIN_S: Final = 60.0
-"""How late a hint that came too early is made up for."""
+"""Time after which a worker looks without a hint, in case one came too early."""
 
 
 class Queue:
-    """What is known of one queue without looking."""
+    """The hint of one queue."""
 
     def __init__(self) -> None:
         self.told = 0
-        """How often something may have been put in."""
+        """The number of times that something may have been put in."""
         self._grown = trio.Event()
         self._grown.set()  # an earlier life may have left something
 
     def tell(self) -> None:
-        """Something may have been put in."""
+        """Note that something may have been put in."""
         self.told += 1
         self._grown.set()
 
@@ -44,7 +44,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """``dropped``: versions and parts to be worked off; ``deletes``: shards for cells to delete."""
+    """``dropped``: versions and parts to be purged; ``deletes``: shards for cells to delete."""
 
     dropped: Queue = field(default_factory=Queue)
     deletes: Queue = field(default_factory=Queue)

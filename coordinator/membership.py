@@ -66,7 +66,7 @@ class Membership:
 
     @property
     def heartbeat_interval_s(self) -> int:
-        """How often a cell of a swarm of this size is heard."""
+        """The interval of heartbeats for a swarm of this size."""
         needed_s = -(-len(self.cells) // limits.HEARTBEATS_PER_S)
         return min(max(self._interval_s, needed_s), limits.MAX_HEARTBEAT_INTERVAL_S)
 
@@ -100,25 +100,25 @@ class Membership:
         return found[0]
 
     def knows(self, peer_id: PeerId) -> bool:
-        """Whether the key is a cell's."""
+        """Return whether the key is a cell's."""
         return peer_id in self._by_id
 
     def is_member(self, peer_id: PeerId) -> bool:
-        """Whether the key is that of a cell which was not removed."""
+        """Return whether the key is that of a cell which was not removed."""
         cell = self._by_id.get(peer_id)
         return cell is not None and not cell.is_removed
 
     def state(self, cell: Cell, now: float) -> CellState:
-        """What a cell is good for now."""
+        """Return the state of a cell now."""
         return cell.state(now, self.timeout_s)
 
     def states(self, now: float) -> dict[int, CellState]:
-        """What each cell is good for now, by its number."""
+        """Return the state of each cell now, by its number."""
         timeout_s = self.timeout_s
         return {number: cell.state(now, timeout_s) for number, cell in self.cells.items()}
 
     def endpoint(self, cell: int) -> Endpoint:
-        """Where a cell was last."""
+        """Return the last address of a cell."""
         known = self.cells[cell]
         return Endpoint(known.cell_id, known.address_host, known.address_port)
 

@@ -1,4 +1,4 @@
-"""What a coordinator counts. Labels are names of requests and states, so series are bounded.
+"""The counts of a coordinator. Labels are names of requests and states, so series are bounded.
 
 Source: docs/operations.md, "Metrics and health".
 """

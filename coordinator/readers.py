@@ -1,4 +1,4 @@
-"""Versions that gateways are reading: not worked off under their readers.
+"""Versions that gateways are reading: not purged under their readers.
 
 In memory only: after a restart the grace of what was dropped begins again, and is longer than the
 time within which gateways name what they read.
@@ -15,10 +15,10 @@ from coordinator.store.leases import LeaseBook
 
 
 class Readers:
-    """Which versions each lease's gateway reads.
+    """The versions that each lease's gateway reads.
 
     Args:
-        living: tells whether a lease lives; the readers of one that does not count no more.
+        living: the living leases; readers of a lease that has ended no longer count.
     """
 
     def __init__(self, living: LeaseBook) -> None:
@@ -26,7 +26,7 @@ class Readers:
         self._reading: dict[int, frozenset[VersionId]] = {}
 
     def name(self, lease: int, versions: Iterable[VersionId]) -> None:
-        """A gateway reads these versions now, and no others."""
+        """Note that a gateway reads these versions now, and no others."""
         named = frozenset(versions)
         if named:
             self._reading[lease] = named

@@ -1,4 +1,4 @@
-"""What a coordinator does again and again: cells' states and rings, leases, working off deletes.
+"""The periodic work of a coordinator: cells' states and rings, leases, garbage collection.
 
 Source: docs/placement.md, "Rounds".
 """
@@ -32,8 +32,8 @@ LEASES_S: Final = 5.0
 RENEWALS_S: Final = 1.0
 PURGE_S: Final = 2.0
 ABANDONED_LIFE_S: Final = 3600.0
-"""How long a late commit of an abandoned segment is still known and refused by name. A gateway
-gives a commit up after minutes; when its lease ends, the lease refuses it anyway."""
+"""Time for which a late commit of an abandoned segment is still known and refused by name. A
+gateway's commit times out after minutes; when its lease ends, the lease refuses it anyway."""
 
 
 class CoordinatorRounds:
@@ -41,7 +41,7 @@ class CoordinatorRounds:
 
     Args:
         leadership: of what one process does for all that share the store.
-        queues: told when there is something to work off.
+        queues: notified when there is something to purge or to delete.
         delete_grace_s: how long dropped versions can be read on.
     """
 
@@ -195,7 +195,7 @@ class CoordinatorRounds:
             self._order_time.kept(to_keep)
 
     async def purge(self) -> None:
-        """Wait until something was dropped or a grace is over; work off what is due, a bounded
+        """Wait until something was dropped or a grace is over; purge what is due, a bounded
         transaction at a time."""
         await self._leadership.wait()
         await self._history.wait_may_destroy()

@@ -1,4 +1,5 @@
-"""What a coordinator keeps beside its store: its key, the swarm's secret, the operator's access.
+"""The files that a coordinator keeps beside its store: its key, the swarm's secret, the operator's
+access.
 
 Source: docs/operations.md, "Operator access".
 """
@@ -41,7 +42,7 @@ class Keys:
 
     @property
     def swarm_id(self) -> bytes:
-        """16 bytes that name the swarm and tell nothing of its secret."""
+        """16 bytes that name the swarm and reveal nothing of its secret."""
         return hashlib.sha256(b"alveary swarm id\0" + self.swarm_secret).digest()[:16]
 
 
@@ -119,7 +120,7 @@ async def replace_keys(disk: Disk, entropy: Entropy) -> PeerId:
         The id of the new key: cells and gateways must be given it before they talk to it.
 
     Raises:
-        BadConfig: ``no_such_coordinator``: there are no keys here.
+        BadConfig: ``no_such_coordinator``: the directory has no keys.
         Unavailable: the new ones could not be made durable.
     """
     if await read_whole(disk, IDENTITY_NAME) is None:
@@ -170,8 +171,8 @@ async def _operator_token(disk: Disk) -> str | None:
 
 
 async def write_operator_file(disk: Disk, keys: Keys, url: str) -> None:
-    """Tell the operator's tools on this machine where and how to ask; a file that says so already
-    is left alone.
+    """Write the file by which the operator's tools on this machine find the API and its token;
+    leave an equal file alone.
 
     Raises:
         Unavailable: ``no_space``, ``write_error``, ``sync_failed``.

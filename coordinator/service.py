@@ -92,7 +92,7 @@ from coordinator.store_health import WatchedStore
 STORE_NAME: Final = "coordinator.sqlite"
 _ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle, GatewayPresence})
 """Cells are answered, so that they go on serving what they were ordered to; nothing else is said
-by a store that lacks what its swarm was told is done."""
+by a store that lacks what its swarm has seen acknowledged."""
 _POSITIONED: Final = (Committed, Deleted, Lease)
 _CHANGES: Final = frozenset(
     {
@@ -107,7 +107,7 @@ _CHANGES: Final = frozenset(
         UploadCreate,
     }
 )
-"""What a caller may rely on once it is answered."""
+"""The requests whose result a caller may rely on once it is answered."""
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -149,7 +149,7 @@ def _of_history(
     handler: Handler,
 ) -> Handler:
     """Take in the positions that a request brings; answer it unless the store is behind or damaged;
-    tell how far the store is."""
+    return the store's position with the answer."""
 
     async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
         watched.check_whole()
@@ -240,8 +240,8 @@ async def _advertise(world: World, address: Address, swarm: str) -> None:
 
 
 async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
-    """Tell the operator's tools where the API is. Where that cannot be written, it is told by the
-    log: the store may be readable all the same."""
+    """Write the operator's file, and log the URL if that fails: the store may be readable all the
+    same."""
     try:
         await write_operator_file(world.disk, keys, url)
     except Unavailable as error:

@@ -1,4 +1,4 @@
-"""What a coordinator keeps of one connection.
+"""A coordinator's state of one connection.
 
 Source: docs/protocol.md, "Tenants", "Cells and coordinators".
 """
@@ -15,7 +15,7 @@ from coordinator.store.cells import Cell
 
 @dataclass(slots=True)
 class Session:
-    """For whom the caller may act, and which cell it was heard to be."""
+    """The tenants that the caller may act for, and the cell whose heartbeats it sent."""
 
     tenants: dict[TenantId, int] = field(default_factory=dict)
     """The tenants that the connection is open for, and their numbers in the store."""

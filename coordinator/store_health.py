@@ -1,4 +1,4 @@
-"""Whether the coordinator's store can be written, and is whole: noticed, said, and tried again.
+"""Watch over the coordinator's store: whether it can be written and is whole, logged and retried.
 
 A store that cannot be written still answers reads, so the coordinator goes on; what it may not do
 is look healthy meanwhile. A damaged one answers nothing: what it does not find may be there, and
@@ -23,12 +23,12 @@ from coordinator.store.schema import touch
 T = TypeVar("T")
 
 LOOK_EVERY_S: Final = 60.0
-"""How often the free space is looked at while all is well."""
+"""Interval at which the free space is looked at while all is well."""
 TRY_AGAIN_S: Final = 5.0
-"""How often a store that could not be written is tried."""
+"""Interval at which a store that could not be written is tried again."""
 LOW_SPACE: Final = "low_space"
 CHECK_EVERY_S: Final = 600.0
-"""How often the whole store is looked through for damage."""
+"""Interval at which the whole store is searched for damage."""
 CHECKING_SHARE: Final = 0.02
 """At most so much of the time goes into that: a large store is looked through less often."""
 WHAT_TO_DO: Final = (
@@ -54,11 +54,11 @@ class WatchedStore:
         self._has_little_space = False
         self._failed = trio.Event()
         self.damage = ""
-        """What is wrong with the store; empty while nothing is known to be."""
+        """The damage of the store; empty while none is known."""
 
     @property
     def read_only_reason(self) -> str:
-        """Why nothing can be written; empty when it can be."""
+        """The reason why nothing can be written; empty when writing is possible."""
         if self.damage:
             return "store_damaged"
         return self._failure or (LOW_SPACE if self._has_little_space else "")

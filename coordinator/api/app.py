@@ -75,7 +75,7 @@ class ApiRoute:
     body: Mapping[str, Field]
     success: int = 200
     when_behind: bool = False
-    """Whether a change is carried out on a store that is older than what its swarm has seen."""
+    """True if the route works on a store that is older than what its swarm has seen."""
 
 
 class Api:
@@ -213,7 +213,7 @@ class Api:
             ApiRoute(
                 "POST",
                 "/v1/store/accept",
-                "Take this store for the one that counts: what it lacks is given up.",
+                "Accept this store as the one that counts: what it lacks is lost.",
                 self._accept_store,
                 {},
                 when_behind=True,
@@ -230,7 +230,7 @@ class Api:
             if (match := pattern.fullmatch(path)) is not None
         ]
         if not matches:
-            return _error(404, "no_such_path", "there is no such path; see /v1/openapi.json")
+            return _error(404, "no_such_path", "the path does not exist; see /v1/openapi.json")
         if not self._is_operator(request):
             return _error(401, "unauthorized", "send the operator token as a bearer token")
         for match, route in matches:
@@ -522,11 +522,11 @@ def describe(routes: tuple[ApiRoute, ...]) -> Json:
 
 
 def is_wildcard(address: Address) -> bool:
-    """Whether an address stands for every address of the machine, and so leads nowhere."""
+    """Return whether an address stands for every address of the machine, and so leads nowhere."""
     return address.host in ("0.0.0.0", "::", "")  # noqa: S104
 
 
 def advertised_url(address: Address) -> str:
-    """Where tools on this machine reach the API; a wildcard host is told as loopback."""
+    """Return the URL of the API for tools on this machine; a wildcard host is shown as loopback."""
     host = "127.0.0.1" if is_wildcard(address) else address.host
     return f"http://{Address(host, address.port)}"

@@ -57,7 +57,7 @@ def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
 
 
 class Status:
-    """Tells the state of a swarm."""
+    """Reports the state of a swarm."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Status:
         self._history = history
 
     def unwritable(self) -> str:
-        """Why nothing can be written; empty when it can be."""
+        """The reason why nothing can be written; empty when writing is possible."""
         if self._store.read_only_reason:
             return "store_not_writable"
         if self._history.standing is Standing.BEHIND:
@@ -114,7 +114,7 @@ class Status:
         }
 
     def _clocks(self) -> dict[str, Any]:
-        """How far clocks of cells differ from this machine's."""
+        """Return how far the clocks of cells differ from this machine's."""
         known = [cell for cell in self._membership.cells.values() if not cell.is_removed]
         return {
             "cells_off": sum(cell.clock_is_off for cell in known),
@@ -181,7 +181,7 @@ class Status:
         }
 
     async def health(self) -> dict[str, Any]:
-        """Whether the coordinator does its work, in a few numbers."""
+        """Return the coordinator's health in a few numbers."""
         if not self._store.damage:
             await self._store.read(schema.look)
         now = trio.current_time()

@@ -1,4 +1,4 @@
-"""What cells ask: to join, heartbeats, settling, reports of loss.
+"""Handlers of the requests of cells: joining, heartbeats, settling, reports of loss.
 
 Source: docs/protocol.md, "Cells and coordinators".
 """
@@ -39,8 +39,8 @@ class CellHandlers:
     """Handlers of the requests of cells.
 
     Args:
-        deletes: told when shards were queued for cells to delete.
-        swarm_name, swarm_id: told to a cell that joins.
+        deletes: notified when shards were queued for cells to delete.
+        swarm_name, swarm_id: sent to a cell that joins.
     """
 
     def __init__(

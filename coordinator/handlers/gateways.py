@@ -1,4 +1,5 @@
-"""What gateways ask: leases, grants, and everything about a tenant's buckets and objects.
+"""Handlers of the requests of gateways: leases, grants, and everything about a tenant's buckets and
+objects.
 
 Source: docs/protocol.md, "Messages".
 """
@@ -133,7 +134,7 @@ class GatewayHandlers:
         self._readers = readers
         self._reading_every_s = reading_every_s
 
-    # --- who asks -------------------------------------------------------------------------
+    # --- the caller -----------------------------------------------------------------------
 
     async def open_tenant(self, caller: Caller, request: TenantOpen, _: memoryview) -> Answer:
         """Let the connection act for a tenant."""

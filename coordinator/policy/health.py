@@ -1,4 +1,4 @@
-"""What is concluded of cells: what each is good for now, and what rings and segments are worth.
+"""Conclusions about cells: the state of each, and the health of rings and segments.
 
 Pure. What is known of cells stands in ``coordinator/membership.py``; status, metrics, placement and
 the removal of cells all ask here.
@@ -16,7 +16,7 @@ from typing import Final
 
 
 class CellState(StrEnum):
-    """What a cell is good for now."""
+    """The state of a cell, by what it can be used for now."""
 
     NEW = "new"
     """Joined, and never heard since: where it is and what it holds is not known."""
@@ -33,7 +33,7 @@ class CellState(StrEnum):
 
 
 class CellEvent(StrEnum):
-    """What a coordinator sees happen to a cell."""
+    """The events of a cell that a coordinator sees."""
 
     HEARD = "heard"
     """A heartbeat of a cell that takes shards."""
@@ -182,7 +182,7 @@ def classify(
 
 
 class RingVerdict(Enum):
-    """What a ring is good for now."""
+    """The health of a ring, by what it can be used for now."""
 
     WHOLE = "whole"
     """Every slot is written and read."""

@@ -1,4 +1,4 @@
-"""Whether a store is the one that its swarm knows: an older copy, a fork, or the right one. Pure.
+"""Check that a store is the one that its swarm knows, and not an older copy or a fork. Pure.
 
 Source: docs/placement.md, "The store's history"; docs/decisions/0005-store-generation.md.
 """
@@ -14,10 +14,10 @@ from common.crypto.positions import Position
 
 
 class Standing(Enum):
-    """What a store is, by what its swarm has seen."""
+    """The standing of a store against what its swarm has seen."""
 
     CURRENT = "current"
-    """It has everything that any cell or gateway has told of."""
+    """It has everything that any cell or gateway has reported."""
     FORKED = "forked"
     """Another copy of it was run too. This one has more of what both had in common: it serves,
     and has nothing deleted until an operator has said which one counts."""
@@ -65,11 +65,12 @@ class Past:
         return self._ends.get(run_id, 0)
 
     def has(self, position: Position, commit: int) -> bool:
-        """Whether the history goes at least as far as a position."""
+        """Return whether the history goes at least as far as a position."""
         return position.commit <= self.end(position.run_id, commit)
 
     def begun(self, run: int, commit: int) -> int:
-        """Where this history's own run of a number began, or would begin now."""
+        """Return the transaction at which this history's own run of a number began, or would begin
+        now."""
         return self._begun.get(run, commit + 1)
 
 
@@ -84,10 +85,10 @@ def judge(past: Past, commit: int, told: Collection[Position]) -> Standing:
     Args:
         past: the store's history.
         commit: its last durable transaction.
-        told: positions that peers have told, genuine ones.
+        told: positions that peers have reported, genuine ones.
 
     Returns:
-        What the store is.
+        The store's standing.
     """
     missing = [each for each in told if not past.has(each, commit)]
     if not missing:

@@ -1,4 +1,4 @@
-"""Where data may go: rings built from a snapshot of cells, and a ring chosen for each segment.
+"""Placement of data: rings built from a snapshot of cells, and a ring chosen for each segment.
 
 Pure: snapshots and chance go in, plans come out. ``coordinator/store/rings.py`` carries them out.
 
@@ -98,7 +98,7 @@ def spread_limit(counts: Iterable[int], n: int, wanted: int) -> int:
 
 
 def ring_target(cells: int, n: int) -> int:
-    """How many open rings a swarm of so many cells has."""
+    """Return the number of open rings that a swarm of so many cells has."""
     return max(n, RINGS_PER_CELL * cells)
 
 
@@ -150,11 +150,11 @@ class _Builder:
                 self.data_slots[cell] += sign
 
     def lacks(self, cell: int, share: float = 1.0) -> bool:
-        """Whether a cell is in fewer rings than (that share of) what it should be in."""
+        """Return whether a cell is in fewer rings than (that share of) what it should be in."""
         return self.memberships[cell] < int(self.wanted[cell] * share)
 
     def lacking(self, share: float) -> bool:
-        """Whether any cell lacks rings."""
+        """Return whether any cell lacks rings."""
         return any(self.lacks(cell, share) for cell in self.wanted)
 
     def fill_heap(self) -> None:
@@ -216,7 +216,7 @@ def plan_rings(
     redundancy: Redundancy,
     chance: Chance,
 ) -> RingPlan:
-    """Which rings to add, reopen and close so that these cells are all written to.
+    """Return the rings to add, reopen and close so that these cells are all written to.
 
     Every cell shall be in as many open rings as its capacity says, counting only rings whose
     cells are all among ``cells``. Where that is far from so, closed rings of these cells are
@@ -274,7 +274,7 @@ class Chooser:
 
     Rings whose cells can all be written to come first, weighted by the least free space among
     their cells; if there is none, rings that still have a write quorum. Cells that were not heard
-    since the coordinator's start count only where there is no ring of either kind without them.
+    since the coordinator's start count only if no ring of either kind exists without them.
 
     Args:
         rings: to choose from; closed ones are left out.

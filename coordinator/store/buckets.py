@@ -20,7 +20,7 @@ from common.wire.messages.buckets import (
 )
 
 ROW_OVERHEAD_BYTES: Final = 64
-"""What a row takes on the wire beside its name and settings, at most."""
+"""Size of a row on the wire beside its name and settings, at most."""
 
 
 @dataclass(frozen=True, slots=True)

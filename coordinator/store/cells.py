@@ -31,7 +31,7 @@ from coordinator.policy.health import (
 )
 
 SAVE_FACTS_EVERY_S: Final = 60.0
-"""How old the facts in the store may be: they matter only until the first heartbeat."""
+"""Maximum age of the facts in the store: they matter only until the first heartbeat."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
 
 
@@ -54,30 +54,30 @@ class Cell:
     since."""
     saved_at: float = 0.0
     saved_facts: CellFacts = NO_FACTS
-    """What the store says of it."""
+    """The facts that the store has of it."""
     looked_at: float = -math.inf
-    """When its queue of deletes was last read."""
+    """The time at which its queue of deletes was last read."""
     clock_ahead_s: float = 0.0
-    """How far its wall clock was ahead of ours at its last heartbeat; negative: behind."""
+    """Seconds by which its wall clock was ahead of ours at its last heartbeat; negative: behind."""
     deletes_told: int = -1
-    """How often that queue had been told to grow when it was last found empty."""
+    """The queue's count of hints when it was last found empty."""
 
     @property
     def clock_is_off(self) -> bool:
-        """Whether its clock and ours differ so much that somebody should know."""
+        """Return whether its clock and ours differ enough to be reported."""
         return abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
 
     @property
     def is_removed(self) -> bool:
-        """Whether the operator removed it."""
+        """Return whether the operator removed it."""
         return self.last_state is CellState.REMOVED
 
     def state(self, now: float, timeout_s: float) -> CellState:
-        """What it is good for now."""
+        """Return its state now."""
         return state_now(self.last_state, now - self.heard_at, timeout_s)
 
     def sees(self, event: CellEvent) -> None:
-        """Take in an event that is no heartbeat."""
+        """Take in an event that is not a heartbeat."""
         self.last_state = after(self.last_state, event)
 
     def hears(self, facts: CellFacts, now: float) -> None:

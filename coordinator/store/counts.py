@@ -1,4 +1,4 @@
-"""What the store holds, in numbers, for operators and for metrics.
+"""Counts of what the store holds, for operators and for metrics.
 
 Source: docs/operations.md, "Metrics and health".
 """

@@ -1,4 +1,4 @@
-"""Where engines of SQL differ, for SQLite.
+"""The differences between SQL engines, for SQLite.
 
 All other files of the store keep to what SQLite and PostgreSQL both take: ``RETURNING``,
 ``ON CONFLICT``, ``count(*) FILTER``, parameters as bare ``?`` in the order of the values. A
@@ -15,11 +15,11 @@ from typing import Final
 from common.ports import Sql
 
 BY_KEY: Final = "WITHOUT ROWID"
-"""At the end of a table that is laid out by its primary key; nothing where there is no such."""
+"""At the end of a table that is laid out by its primary key; nothing where the engine has none."""
 NUMBERED: Final = "INTEGER PRIMARY KEY AUTOINCREMENT"
 """The type of a primary key that the engine draws where none is given, and never draws twice."""
 IS_SHARED: Final = False
-"""Whether several processes may have one store open: not a file in a directory that one holds."""
+"""True if several processes may have one store open: not a file in a directory that one holds."""
 UNCHANGED: Final = ""
 """At the end of a SELECT: what it finds stays until the transaction ends (``FOR SHARE``). Nothing
 where one transaction at a time writes."""

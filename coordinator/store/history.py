@@ -1,8 +1,8 @@
 """The history of the store, and what follows when the swarm has seen a newer one.
 
 Every start of a coordinator is a run with an id of its own, noted in the store; every transaction
-has a number. Cells and gateways are told both and tell them again (:mod:`common.crypto.positions`).
-A store whose history lacks what they tell was put back from an older copy, or another copy of it
+has a number. Cells and gateways are sent both and send them back (:mod:`common.crypto.positions`).
+A store whose history lacks what they send was put back from an older copy, or another copy of it
 was run beside it: then nothing may be deleted by what it says.
 
 Source: docs/placement.md, "The store's history"; docs/decisions/0005-store-generation.md.
@@ -37,7 +37,7 @@ WHAT_TO_DO: Final = {
 
 
 class Kept:
-    """What the store holds of its history. Made inside a transaction."""
+    """The store's record of its history. Made inside a transaction."""
 
     def __init__(self, sql: Sql) -> None:
         self.commit = counter_value(sql, "commit")
@@ -60,7 +60,7 @@ class StoreHistory:
         kept: what the store holds.
         run_id: drawn for this process's own run, which is durable once :meth:`begun` was called.
         swarm_secret: vouches for positions.
-        settled_at: trio's time until which peers have a chance to tell of a newer store.
+        settled_at: trio's time until which peers have a chance to report a newer store.
         inherited_until: trio's time until which leases of earlier runs make no garbage.
     """
 
@@ -78,9 +78,9 @@ class StoreHistory:
         self.run_id = run_id
         self.standing = Standing.CURRENT
         self.has_begun = False
-        """Whether this process's run is in the store; not while that can only be read."""
+        """True once this process's run is in the store; not while that can only be read."""
         self.has_acknowledged = False
-        """Whether a gateway was told in this run that something is done."""
+        """True once a gateway got an acknowledgement in this run."""
         self._past = Past(kept.runs, kept.accepted)
         self._key = positions.position_key(swarm_secret)
         self._log = log
@@ -100,7 +100,7 @@ class StoreHistory:
         self._judge()
 
     def position(self) -> bytes:
-        """How far this store is, for peers to remember; empty when it was never begun."""
+        """Return the store's position, for peers to remember; empty when it was never begun."""
         if not self._past.runs:
             return b""
         run = self._past.runs[-1]
@@ -169,13 +169,13 @@ class StoreHistory:
     # --- what may be destroyed ------------------------------------------------------------
 
     def may_destroy(self, now: float) -> bool:
-        """Whether cells may be told to delete anything."""
+        """Return whether cells may be ordered to delete anything."""
         if self.standing is not Standing.CURRENT:
             return False
         return not self._is_inherited or now >= self._settled_at
 
     async def wait_may_destroy(self) -> None:
-        """Wait until cells may be told to delete something, perhaps for ever."""
+        """Wait until cells may be ordered to delete something, perhaps forever."""
         while not self.may_destroy(trio.current_time()):
             changed = self._changed
             until = self._settled_at if self.standing is Standing.CURRENT else float("inf")
@@ -191,10 +191,10 @@ class StoreHistory:
     # --- the operator's word --------------------------------------------------------------
 
     async def accept(self, store: Store) -> int:
-        """Take this store for the one that counts: what it lacks is lost.
+        """Accept this store as the one that counts: what it lacks is lost.
 
         Returns:
-            How many runs of other histories are given up.
+            The number of runs of other histories that are abandoned.
         """
         given_up = list(self._told.items())
         await store.transact(lambda sql: _accept(sql, given_up))

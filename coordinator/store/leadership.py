@@ -1,10 +1,10 @@
-"""Which process does what only one may do: plan rings, end leases, work off what was dropped.
+"""Election of the process that does what only one may do: plan rings, end leases, purge.
 
-Several processes may have the store open. One row names the epoch of the one that leads; whoever
-begins to lead begins a new epoch. What only the leader may do is done in transactions that find
-their epoch in the row, so a leader that was paused, or that others took for dead, changes nothing.
-When to take over is decided by each process's own monotonic clock: the leader counts beats in the
-row, and one that counts none for a while is silent. A wrong guess costs a change of leaders.
+Several processes may have the store open. One row names the epoch of the one that leads; a
+process that begins to lead begins a new epoch. What only the leader may do is done in transactions
+that find their epoch in the row, so a leader that was paused, or that others presumed dead, changes
+nothing. Each process decides by its own monotonic clock when to take over: the leader counts beats
+in the row, and one that counts none for a while is silent. A wrong guess costs a change of leaders.
 
 Source: docs/placement.md, "Leadership"; docs/decisions/0023-several-coordinators.md.
 """
@@ -24,9 +24,9 @@ from coordinator.store.dialect import UNCHANGED
 
 T = TypeVar("T")
 BEAT_S: Final = 5.0
-"""How often the leader of a shared store counts a beat, and the others look."""
+"""Interval at which the leader of a shared store counts a beat, and the others look."""
 SILENT_S: Final = 4 * BEAT_S
-"""A leader that counted no beat for so long is taken over from."""
+"""A leader that counted no beat for so long is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def last_sign(sql: Sql) -> Sign:
 
 
 def begin(sql: Sql, run_id: str) -> int:
-    """Begin a new epoch, whoever leads; returns it."""
+    """Begin a new epoch, whichever process leads, and return it."""
     epoch: int = sql.execute(
         "UPDATE leadership SET epoch = epoch + 1, beats = 0, run_id = ? RETURNING epoch", (run_id,)
     ).fetchone()[0]
@@ -72,7 +72,7 @@ def beat(sql: Sql) -> None:
 
 
 class Leadership:
-    """Whether this process leads.
+    """This process's leadership, or the lack of it.
 
     A process leads from its start: the first transaction that needs it begins its epoch. It follows
     once another process has begun a later one, until that is silent.
@@ -96,7 +96,7 @@ class Leadership:
 
     @property
     def leads(self) -> bool:
-        """Whether this process leads, as far as it knows."""
+        """Return whether this process leads, as far as it knows."""
         return not self._follows
 
     async def wait(self) -> None:

@@ -40,9 +40,9 @@ class LivingLease:
     lease: int
     owner: PeerId
     tenant: int
-    """On whose account it counts."""
+    """The tenant on whose account it counts."""
     renewals: int = 0
-    """That were written to the store."""
+    """The number of renewals that were written to the store."""
 
 
 def open_lease(sql: Sql, owner: PeerId, tenant: int, now_ms: int) -> int:
@@ -81,7 +81,7 @@ def renew(sql: Sql, renewed: Iterable[int]) -> dict[int, int]:
 
 
 def is_alive(sql: Sql, lease: int) -> bool:
-    """Whether segments of this lease may (still) be committed."""
+    """Return whether segments of this lease may (still) be committed."""
     return sql.execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is not None
 
 
@@ -99,7 +99,7 @@ def check(sql: Sql, lease: int, writer: PeerId) -> None:
 
 
 def was_opened(sql: Sql, lease: int) -> bool:
-    """Whether this number was ever given out."""
+    """Return whether this number was ever given out."""
     return lease <= counter_value(sql, "lease")
 
 
@@ -156,13 +156,13 @@ class _Life:
     lease: LivingLease
     """With its renewals as last seen in the store."""
     renewed_at: float
-    """When it was renewed here, or seen to be renewed elsewhere."""
+    """The time at which it was renewed here, or seen to be renewed elsewhere."""
     saved_at: float
-    """When a renewal of this process was last written."""
+    """The time at which a renewal of this process was last written."""
 
 
 class LeaseBook:
-    """When each living lease was last renewed, in monotonic seconds, as far as this process knows.
+    """The last renewal of each living lease, in monotonic seconds, as far as this process knows.
 
     Args:
         ttl_s: silence after which a lease ends.
@@ -199,7 +199,7 @@ class LeaseBook:
                 self._living[lease.lease] = _Life(lease, now, -math.inf)
 
     def is_unknown(self, lease: int) -> bool:
-        """Whether a lease has ended, or was opened by another process and not loaded yet."""
+        """Return whether a lease has ended, or was opened by another process and not loaded yet."""
         return lease not in self._living and lease not in self._ending
 
     def observe(
@@ -226,8 +226,8 @@ class LeaseBook:
         """Count a lease that is about to be opened.
 
         Args:
-            owner: who asks for it.
-            tenants: for whom the owner acts, at least one.
+            owner: the caller that opens it.
+            tenants: those that the owner acts for, at least one.
 
         Returns:
             The tenant on whose account it counts: that with the fewest, so that a gateway of many
@@ -340,7 +340,7 @@ class LeaseBook:
     # --- ends -----------------------------------------------------------------------------
 
     def next_end(self, now: float) -> float:
-        """When a lease can end at the earliest, whatever is opened from now on."""
+        """Return when a lease can end at the earliest, whatever is opened from now on."""
         if self._ending:
             return now
         renewed = (life.renewed_at for life in self._living.values())

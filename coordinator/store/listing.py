@@ -22,7 +22,7 @@ from coordinator.store import buckets
 from coordinator.store.dialect import THEN_JOIN
 
 ROW_OVERHEAD_BYTES = 64
-"""What a row takes on the wire beside its name and summary, at most."""
+"""Size of a row on the wire beside its name and summary, at most."""
 R = TypeVar("R")
 
 
@@ -44,7 +44,7 @@ class _Page(Generic[R]):
     room: int = limits.MAX_LIST_REPLY_BYTES
 
     def takes(self, size: int) -> bool:
-        """Whether another entry fits; if so, its size is taken off."""
+        """Return whether another entry fits; if so, subtract its size."""
         count = len(self.rows) + len(self.prefixes)
         if count == self.limit or (count and self.room < size):
             return False

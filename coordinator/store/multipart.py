@@ -33,7 +33,7 @@ from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
 
 ROW_OVERHEAD_BYTES = 64
-"""What a listed row takes on the wire beside its name and sealed record, at most."""
+"""Size of a listed row on the wire beside its name and sealed record, at most."""
 
 
 def create(
@@ -232,8 +232,8 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
 def _moves(
     parts: dict[int, tuple[Any, ...]], chosen: Sequence[ChosenPart], owner: int, size: int
 ) -> list[tuple[int, int, int, int]]:
-    """Where the pages of each chosen part go: the new owner, what to add to their numbers and
-    starts, the old owner."""
+    """Return the moves of the pages of each chosen part: the new owner, what to add to their
+    numbers and starts, the old owner."""
     moves = []
     first_page = start = 0
     taken = set()

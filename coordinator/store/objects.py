@@ -51,7 +51,7 @@ def current(sql: Sql, bucket: int, name: bytes) -> Current | None:
 
 
 def holds(condition: Condition, found: Current | None) -> bool:
-    """Whether a condition is met by the live version of its name."""
+    """Return whether a condition is met by the live version of its name."""
     if condition.absent and found is not None:
         return False
     return condition.version_id is None or (
@@ -65,7 +65,7 @@ def committed_before(
     """The answer that this very commit got, if it was carried out before.
 
     Args:
-        sealed: the manifest that the commit names. A manifest is sealed anew for every commit, so
+        sealed: the manifest that the commit names. A manifest is sealed afresh for every commit, so
             an equal one is the same commit sent again, and another one a different commit.
 
     Raises:
@@ -83,7 +83,7 @@ def committed_before(
 
 
 def is_taken(sql: Sql, version_id: bytes) -> bool:
-    """Whether there is a version with this id, of whatever."""
+    """Return whether any version, of whatever name, has this id."""
     row = sql.execute("SELECT 1 FROM versions WHERE version_id = ?", (version_id,)).fetchone()
     return row is not None
 
@@ -102,7 +102,7 @@ def commit(
     """Make a version of an object, all or nothing.
 
     Args:
-        writer: who asks; new segments are of its leases.
+        writer: the caller; new segments are of its leases.
         content: the request's, checked.
 
     Raises:

@@ -58,14 +58,14 @@ class OrderTime:
         return int(self._start_s + now - self._began)
 
     def expiry(self, now: float, lifetime_s: int) -> int:
-        """When an order that is issued now expires."""
+        """Return when an order that is issued now expires."""
         self._issued_s = self.at(now)
         return self._issued_s + lifetime_s
 
     @property
     def to_keep(self) -> int | None:
-        """What to keep in the store; None while no order was issued since it was last kept: only
-        orders need that order time does not go back."""
+        """Return what to keep in the store; None while no order was issued since it was last kept:
+        only orders need that order time does not go back."""
         return self._issued_s if self._issued_s > self._kept_s else None
 
     def kept(self, order_time_s: int) -> None:

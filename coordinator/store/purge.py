@@ -1,7 +1,8 @@
-"""What was deleted or replaced is worked off later, in small transactions.
+"""Garbage collection: purge deleted and replaced versions after a grace period, in small
+transactions.
 
 Grace is measured in monotonic time since this process saw the row, so that a step of the wall
-clock cuts no download short; after a restart it begins anew.
+clock cuts no download short; after a restart it begins again.
 
 Source: docs/placement.md, "The life of a segment".
 """
@@ -23,7 +24,7 @@ from coordinator.store.objects import KIND_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What one transaction has worked off. ``more``: there is more that is due."""
+    """The work of one transaction. ``more``: there is more that is due."""
 
     owners: int
     segments: int
@@ -31,7 +32,7 @@ class Purged:
 
 
 def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
-    """Work off some of what was dropped with numbers up to ``due``.
+    """Purge some of what was dropped with numbers up to ``due``.
 
     Args:
         held: ids of versions that are being read, and stay.
@@ -103,7 +104,7 @@ def forget_abandoned(sql: Sql, due: int) -> None:
 
 
 class Grace:
-    """Tells which numbered rows were seen at least ``grace_s`` monotonic seconds ago."""
+    """Tracks which numbered rows were seen at least ``grace_s`` monotonic seconds ago."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
@@ -112,7 +113,7 @@ class Grace:
 
     @property
     def next_end(self) -> float:
-        """When the grace of rows that were seen ends; infinity if there are none."""
+        """The end of the grace of the first row seen; infinity if there are none."""
         return self._seen[0][0] + self._grace_s if self._seen else math.inf
 
     def due(self, now: float, last: int) -> int:

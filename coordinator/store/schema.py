@@ -31,7 +31,7 @@ _VERSION_1: Final = (
     f"""CREATE TABLE told_positions (
         run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
         accepted INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
-    # One row: who plans rings, ends leases and works off what was dropped. beats: signs of life.
+    # One row: the process that plans rings, ends leases and purges. beats: signs of life.
     "CREATE TABLE leadership ("
     "epoch INTEGER NOT NULL, beats INTEGER NOT NULL, run_id TEXT NOT NULL)",
     "INSERT INTO leadership VALUES (0, 0, '')",
@@ -94,7 +94,7 @@ _VERSION_1: Final = (
     # Never to be committed (again), though their write lease is alive.
     f"""CREATE TABLE abandoned (
         number {NUMBERED}, segment_id BLOB NOT NULL UNIQUE)""",
-    # Versions (kind 0) and parts (kind 1) whose pages are still to be worked off.
+    # Versions (kind 0) and parts (kind 1) whose pages are still to be purged.
     f"""CREATE TABLE dropped (
         number {NUMBERED}, owner INTEGER NOT NULL,
         kind INTEGER NOT NULL)""",

@@ -1,7 +1,7 @@
 """Segments: registered with a commit, counted by extents, deleted with their last extent.
 
 The rule that keeps data safe: a segment is committed in the transaction that also finds its write
-lease alive; a lease's end is durable before any cell is told that one of its shards is garbage.
+lease alive; a lease's end is durable before any cell learns that one of its shards is garbage.
 No clock takes part in it.
 
 Source: docs/placement.md, "The life of a segment".
@@ -27,7 +27,7 @@ from coordinator.store import leases
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a commit brings, checked as far as it can be without the store.
+    """The content that a commit brings, checked as far as it can be without the store.
 
     ``uses``: extents per segment. ``reach``: per segment, where its last extent ends.
     """

@@ -40,7 +40,7 @@ def proof_key(sql: Sql, tenant_id: bytes) -> tuple[int, bytes]:
     """The tenant's number, and the public key of its proofs.
 
     Raises:
-        Refused: ``bad_proof``: there is no such tenant, which is nobody's business.
+        Refused: ``bad_proof``: the tenant does not exist, which a caller must not learn.
     """
     row = sql.execute(
         "SELECT tenant, proof_key FROM tenants WHERE tenant_id = ?", (tenant_id,)
