@@ -124,7 +124,7 @@ def withdraw_invite(
 def remove_cell(
     cell_id: str, even_if_needed: bool, operator: Path | None, data: Path | None, as_json: bool
 ) -> None:
-    """Remove a cell that is gone for ever or was stolen.
+    """Remove a cell that is gone permanently or was stolen.
 
     CELL is its id, or the first digits of it. From then on the coordinator refuses its key, gives
     no orders for it, and counts its shards as missing. There is no way back: a cell with a new key

@@ -39,7 +39,7 @@ class LocalTls:
 
 
 def server_names(listen: Address) -> list[str]:
-    """What the gateway may be called: this machine's names, and the address it listens at."""
+    """Return the names of the gateway: this machine's names, and the address it listens at."""
     names = [*_ALWAYS, socket.gethostname(), socket.getfqdn()]
     if listen.host not in ANYWHERE:
         names.append(listen.host)

@@ -39,7 +39,7 @@ def _coordinator_directory(data: Path) -> Path:
 def new_keys(data: Path, as_json: bool) -> None:
     """Replace the coordinator's key, the swarm's secret and the operator's token.
 
-    Whoever stole the old ones can do nothing with them any more, once cells and gateways trust the
+    A thief of the old ones can do nothing with them any more, once cells and gateways trust the
     new key: give each a fresh token (`alveary invite`, `alveary invite --gateway`) to run `alveary
     cell trust TOKEN` and `alveary gateway trust TOKEN` with. No data is touched.
     """

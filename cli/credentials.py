@@ -80,7 +80,7 @@ def read_tenant(path: Path) -> TenantKey:
 
 
 def tenant_body(name: str, tenant: TenantKey) -> dict[str, Any]:
-    """What the coordinator is told of a tenant: what checks its proofs, not its key."""
+    """Return the coordinator's record of a tenant: what checks its proofs, not its key."""
     return {
         "name": name,
         "tenant_id": tenant.tenant_id.hex(),
@@ -98,7 +98,8 @@ def make_access_key() -> tuple[str, str]:
 def seal_key(
     tenant: TenantKey, access_key: str, secret_key: str, *, created_ms: int
 ) -> dict[str, str]:
-    """What the coordinator keeps of an access key: a record that only the tenant's key opens.
+    """Return the coordinator's record of an access key: sealed, so that only the tenant's key opens
+    it.
 
     Args:
         created_ms: milliseconds since 1970-01-01 UTC.

@@ -78,7 +78,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def from_text(value: str, hint: object) -> object:
-    """A flag's text as its TOML value: a number or a truth where the key takes one."""
+    """Convert a flag's text to the key's TOML type (integer, boolean, float or string)."""
     kinds = {hint, *typing.get_args(hint)}
     if int in kinds and value.isascii() and value.isdigit():
         return int(value)
@@ -93,7 +93,7 @@ def from_text(value: str, hint: object) -> object:
 
 
 def takes_many(hint: object) -> bool:
-    """Whether a key's type is a list."""
+    """Return whether a key's type is a list."""
     return any(typing.get_origin(each) in (tuple, list) for each in (hint, *typing.get_args(hint)))
 
 
@@ -147,7 +147,7 @@ def config_hints(role: str) -> dict[str, object]:
 
 
 def run_daemon(role: str, table: Mapping[str, Any]) -> int:
-    """Run a daemon until it is told to stop.
+    """Run a daemon until it is stopped.
 
     Returns:
         Its exit code.

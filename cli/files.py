@@ -66,10 +66,10 @@ def _has_content(path: Path, content: str) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None if there is no such file.
+    """Return the JSON object in a file; None if the file does not exist.
 
     Raises:
-        BadConfig: ``cannot_read``: unreadable, or no JSON object.
+        BadConfig: ``cannot_read``: unreadable, or not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def lock_directory(directory: Path) -> int:
     """Take the lock of a data directory for this process's life. The kernel drops it when the
-    process dies, however it dies: there is no stale lock.
+    process dies, however it dies: a lock is never stale.
 
     Returns:
         The file descriptor that holds it; keep it open.

@@ -135,7 +135,7 @@ def read_operator_file(path: Path) -> tuple[str, str]:
 
 
 def find_operator_file(operator: Path | None, data: Path | None) -> Path:
-    """Where the operator's access lies: what was named, else the usual places.
+    """Return the path of the operator file: what was named, else the usual places.
 
     Args:
         operator: the file itself, if named.

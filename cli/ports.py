@@ -33,7 +33,7 @@ def parse_address(text: str) -> Address:
 
 
 def can_listen(address: Address) -> bool:
-    """Whether nobody listens at the address now."""
+    """Return whether nobody listens at the address now."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trial:
         # As a daemon will: connections of its last life that linger do not count.

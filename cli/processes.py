@@ -40,7 +40,7 @@ class DaemonProcess:
 
     @property
     def log_path(self) -> Path:
-        """Where its standard error goes, appended."""
+        """The file to which its standard error is appended."""
         return self.data / LOG_NAME
 
     @property
@@ -51,11 +51,11 @@ class DaemonProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Return whether it was started and has not ended."""
         return self.process is not None and not self.gone.is_set()
 
     def exit_text(self) -> str:
-        """How it ended: its exit code, or the signal's name."""
+        """The way it ended: its exit code, or the signal's name."""
         code = self.process.poll() if self.process is not None else None
         if code is not None and code < 0:
             return signal.Signals(-code).name
@@ -129,7 +129,7 @@ class Processes:
 
     Args:
         nursery: in which the watchers run.
-        on_death: called once for each daemon that ends without having been told to.
+        on_death: called once for each daemon that ends without having been stopped.
     """
 
     def __init__(self, nursery: trio.Nursery, on_death: Callable[[DaemonProcess], None]) -> None:
@@ -168,8 +168,8 @@ class Processes:
     async def _watch(self, daemon: DaemonProcess, handle: int) -> None:
         assert daemon.process is not None
         try:
-            # Whoever stops the daemons waits for this: it must see their end even when a failure
-            # elsewhere has cancelled the nursery.
+            # The task that stops the daemons waits for this: it must see their end even when a
+            # failure elsewhere has cancelled the nursery.
             with trio.CancelScope(shield=True):
                 await trio.lowlevel.wait_readable(handle)
         finally:
@@ -180,7 +180,7 @@ class Processes:
             self._on_death(daemon)
 
     async def stop(self, daemons: list[DaemonProcess], *, timeout_s: float) -> list[str]:
-        """Tell daemons to stop, together; kill those that have not after the deadline.
+        """Ask daemons to stop, together; kill those that have not after the deadline.
 
         Returns:
             The names of those that had to be killed.

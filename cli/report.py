@@ -1,4 +1,4 @@
-"""What the command line says: results on standard output, errors with advice on standard error.
+"""Output of the command line: results on standard output, errors with advice on standard error.
 
 Exit codes (docs/operations.md, "Exit codes"): 0 done; 1 a bug of ours; 2 wrong usage or
 configuration; 3 unavailable, try again later; 4 refused, do not repeat it as it is; 5 no such
@@ -82,7 +82,7 @@ def exit_code_of(error: AlvearyError) -> int:
 
 
 def explain(error: AlvearyError) -> str:
-    """What went wrong and what to do about it, in one or two lines."""
+    """Return what went wrong and what to do about it, in one or two lines."""
     message = error.fields.get("message")
     facts = {name: value for name, value in error.fields.items() if name != "message"}
     text = str(message) if message else error.reason.replace("_", " ")
@@ -93,7 +93,7 @@ def explain(error: AlvearyError) -> str:
 
 
 def print_error(text: str) -> None:
-    """Say on standard error what went wrong; if that cannot be written, nobody can be told."""
+    """Print an error on standard error; if that cannot be written, it is lost."""
     with suppress(OSError):
         print(f"alveary: {text}", file=sys.stderr, flush=True)
 

@@ -20,7 +20,7 @@ STATUS_TIMEOUT_S = 5.0
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this id lives (a zombie does not)."""
+    """Return whether a process of this id lives (a zombie does not)."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -57,7 +57,7 @@ def _holder(directory: Path) -> int | None:
 
 
 def describe_store(store: dict[str, Any]) -> list[str]:
-    """What is wrong with the coordinator's store, for people; nothing when nothing is."""
+    """Return what is wrong with the coordinator's store, for people; nothing when nothing is."""
     if "what_to_do" not in store:
         return []
     return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}"]

@@ -78,15 +78,15 @@ def _sync_directory(path: Path) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @access_options
 def accept_store(yes: bool, operator: Path | None, data: Path | None, as_json: bool) -> None:
-    """Take the store that the coordinator runs on for the one that counts.
+    """Accept the store that the coordinator runs on as the one that counts.
 
     Where cells or gateways have seen a newer one, a coordinator serves nothing, or deletes nothing,
-    until the newer store is back. If that is lost, or is another copy whose changes you give up,
+    until the newer store is back. If that is lost, or is another copy whose changes you abandon,
     say so with this command: what was written to it is lost.
     """
     if not yes:
         click.confirm(
-            "Give up everything that the newer store has and this one has not?", abort=True
+            "Abandon everything that the newer store has and this one has not?", abort=True
         )
 
     async def ask() -> dict[str, Any]:
@@ -97,5 +97,5 @@ def accept_store(yes: bool, operator: Path | None, data: Path | None, as_json: b
     print_result(
         answer,
         as_json=as_json,
-        text=f"the store is {answer['standing']}; {answer['runs_given_up']} runs were given up",
+        text=f"the store is {answer['standing']}; {answer['runs_given_up']} runs were abandoned",
     )

@@ -271,7 +271,7 @@ class LocalSwarm:
 
 
 def _cannot_be_written(status: dict[str, Any]) -> bool:
-    """Whether waiting would not help: a disk is why nothing can be written."""
+    """Return whether waiting is useless because a disk is why nothing can be written."""
     cells_that_refuse = [cell for cell in status["cells"] if cell["state"] != "alive"]
     return bool(cells_that_refuse) or not status["coordinator"]["store_writable"]
 

@@ -31,7 +31,7 @@ DEFAULT_S3: Final = "127.0.0.1:9000"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a local swarm is, from its first start on."""
+    """The settings of a local swarm, from its first start on."""
 
     cells: int
     redundancy: str
@@ -50,7 +50,8 @@ class Settings:
         s3: str | None,
         tls: bool | None = None,
     ) -> Self:
-        """What to start: what is remembered, changed by the flags that may change it.
+        """Return the settings to start with: the remembered ones, changed by the flags that may
+        change them.
 
         Args:
             remembered: None on the first start.
@@ -115,7 +116,7 @@ def parse_redundancy(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class S3Credentials:
-    """What an S3 client needs."""
+    """The credentials and the endpoint of an S3 client."""
 
     endpoint: str
     region: str
@@ -159,7 +160,7 @@ class SwarmDirectory:
         return self.root / name
 
     def read_settings(self) -> Settings | None:
-        """What is remembered; None before the first start.
+        """Return the remembered settings; None before the first start.
 
         Raises:
             BadConfig: ``bad_swarm_file``: from another version, or damaged.

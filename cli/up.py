@@ -23,7 +23,7 @@ from common.system.process import die_with_parent, keep_files_private
 
 
 def greeting(settings: Settings, credentials: S3Credentials, root: Path) -> str:
-    """What a person needs to use the swarm: a ready line, then lines to copy and paste."""
+    """Return what a person needs to use the swarm: a ready line, then lines to copy and paste."""
     endpoint, region = credentials.endpoint, credentials.region
     key, secret = credentials.access_key, credentials.secret_key
     return f"""\
@@ -62,7 +62,7 @@ def _warning(settings: Settings, credentials: S3Credentials) -> str:
 
 
 def _trust(ca_file: str | None) -> str:
-    """How each client is made to trust the local authority; nothing without one."""
+    """Return how to make each client trust the local authority; nothing without one."""
     if ca_file is None:
         return ""
     return f"""

@@ -38,7 +38,7 @@ class NamedPart:
 def choose(
     upload: MultipartUpload, wanted: Sequence[NamedPart], parts: Mapping[int, Part]
 ) -> list[Part]:
-    """The parts that the request names, each held against what it says of it.
+    """Return the parts that the request names, each verified against the request.
 
     Args:
         upload: that they are of.
@@ -96,8 +96,8 @@ def whole_etag(digests: Sequence[bytes]) -> str:
 
 
 def is_made_of(metadata: ObjectMetadata, wanted: Sequence[NamedPart]) -> bool:
-    """Whether an object is the one that these very parts make: their numbers, their ETags and,
-    where they are given, their checksums.
+    """Return whether an object is the one that these very parts make: their numbers, their ETags
+    and, where they are given, their checksums.
 
     Args:
         metadata: of the object.

@@ -1,6 +1,6 @@
 """Authorization: whether a principal may do something to a bucket or an object. Pure.
 
-Every request of every protocol passes :func:`authorize` between the proof of who asks and its
+Every request of every protocol passes :func:`authorize` between the proof of its principal and its
 handler. Today's rule: a bucket's owner may do everything, others nothing.
 
 Source: docs/decisions/0021-authorization.md.
@@ -18,18 +18,18 @@ from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
 
 
 class Action(Enum):
-    """What can be allowed or denied, in no protocol's words."""
+    """The actions that can be allowed or denied, in no protocol's words."""
 
     LIST_BUCKETS = "list_buckets"
     """Of the asking tenant."""
     CREATE_BUCKET = "create_bucket"
     DELETE_BUCKET = "delete_bucket"
     READ_BUCKET = "read_bucket"
-    """That it is there, and where."""
+    """Its existence and its place."""
     READ_BUCKET_SETTINGS = "read_bucket_settings"
     WRITE_BUCKET_SETTINGS = "write_bucket_settings"
     READ_BUCKET_ACCESS = "read_bucket_access"
-    """Who may do what: access control lists, policies and what limits them."""
+    """The rights on it: access control lists, policies and what limits them."""
     WRITE_BUCKET_ACCESS = "write_bucket_access"
     LIST_OBJECTS = "list_objects"
     LIST_UPLOADS = "list_uploads"
@@ -49,14 +49,14 @@ class Action(Enum):
 
 
 OF_TENANT: Final = frozenset({Action.LIST_BUCKETS, Action.CREATE_BUCKET})
-"""Actions on what the asking tenant has or gets: there is no bucket whose owner could decide."""
+"""Actions on what the calling tenant has or gets: no bucket's owner could decide."""
 
 
 class Denial(Enum):
-    """Why something is denied."""
+    """The reason of a denial."""
 
     ANONYMOUS = "anonymous"
-    """Nobody was proven to ask."""
+    """The caller proved no identity."""
     NOT_OWNER = "not_owner"
 
 

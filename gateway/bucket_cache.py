@@ -1,7 +1,8 @@
 """Bucket ids by name, remembered for seconds: every sealed record is bound to one.
 
-A remembered id may be of a bucket that was deleted and made anew meanwhile. That is safe: commits
-name the id that their records are bound to, and are refused when it is no longer the bucket's.
+A remembered id may be of a bucket that was deleted and created again meanwhile. That is safe:
+commits name the id that their records are bound to, and are refused when it is no longer the
+bucket's.
 
 Source: docs/crypto.md, "Answers and questions".
 """

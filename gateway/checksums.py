@@ -33,12 +33,12 @@ class Algorithm(Enum):
 
     @property
     def digest_bytes(self) -> int:
-        """How long it is."""
+        """The length of the digest."""
         return _DIGEST_BYTES[self]
 
     @property
     def is_crc(self) -> bool:
-        """Whether checksums of parts can be combined to that of the whole, and whether it is
+        """Return whether checksums of parts can be combined to that of the whole, and whether it is
         quick enough to be computed on the spot."""
         return self in _CRCS
 

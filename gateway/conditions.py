@@ -76,7 +76,7 @@ class WriteCondition:
         return self.absent or self.etag is not None
 
     def admits(self, etag: str) -> bool:
-        """Whether the object that is there, of this ETag, is one that may be overwritten."""
+        """Return whether the object that is there, of this ETag, is one that may be overwritten."""
         return not self.absent and self.etag in {None, "*", etag}
 
 

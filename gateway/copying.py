@@ -145,9 +145,9 @@ def known_checksum(found: FoundObject, span: Span, algorithm: Algorithm) -> byte
 
 
 def stand_in_md5(found: FoundObject, span: Span) -> bytes:
-    """What an ETag is made of when the MD5 of a range is not known: the same for the same bytes of
-    the same version, different for others. No protocol promises the MD5 of
-    a part that was copied."""
+    """Return what an ETag is made of when the MD5 of a range is not known: the same for the same
+    bytes of the same version, different for others. No protocol promises the MD5 of a part that was
+    copied."""
     digest = hashlib.md5(b"alveary copied range", usedforsecurity=False)
     digest.update(found.record.bucket_id + found.record.version_id)
     digest.update(span.first.to_bytes(8, "big") + span.last.to_bytes(8, "big"))

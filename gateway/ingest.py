@@ -49,7 +49,7 @@ class HashBacklog:
         """Bytes of signed chunks whose signatures are not known to hold yet."""
 
     def lane_bytes(self) -> int:
-        """How much one lane may hold now."""
+        """The bytes that one lane may hold now."""
         return (
             limits.MAX_CROWDED_HASH_LANE_BYTES
             if self.waiting_bytes > limits.HASH_CROWD_BYTES

@@ -82,7 +82,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartContent:
-    """What a part is made of."""
+    """The content of a part."""
 
     metadata: PartMetadata
     size: int
@@ -92,7 +92,7 @@ class PartContent:
 
 
 def begun_ms(upload_id: VersionId) -> int:
-    """When an upload was begun, unix milliseconds: its id begins with the gateway's time.
+    """Return when an upload was begun, unix milliseconds: its id begins with the gateway's time.
 
     Raises:
         Corrupt: ``bad_upload_id``: after the year 9999: no gateway drew it.
@@ -247,5 +247,6 @@ async def commit_part(
 def part_metadata(
     md5: bytes, modified_ms: int, algorithm: Algorithm, checksum: bytes
 ) -> PartMetadata:
-    """What is kept with a part. ``modified_ms``: when it was made, unix milliseconds."""
+    """Return the metadata kept with a part. ``modified_ms``: when it was made, unix
+    milliseconds."""
     return PartMetadata(METADATA_VERSION, md5, modified_ms, algorithm.value, checksum)

@@ -19,7 +19,7 @@ _RESERVED_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-
 
 
 def is_bucket_name(name: str) -> bool:
-    """Whether a bucket may have this name: 3 to 63 of ``a-z 0-9 . -``, by S3's rules."""
+    """Return whether a bucket may have this name: 3 to 63 of ``a-z 0-9 . -``, by S3's rules."""
     return (
         _BUCKET.fullmatch(name) is not None
         and ".." not in name
@@ -32,7 +32,7 @@ def is_bucket_name(name: str) -> bool:
 
 
 class NameCodec(Protocol):
-    """How keys become the names that the coordinator sees, and back."""
+    """The translation of keys to the names that the coordinator sees, and back."""
 
     def encode(self, key: bytes) -> bytes:
         """The stored name of a key, or of a prefix, delimiter or marker of keys."""

@@ -36,7 +36,7 @@ class FoundObject:
     places: Span | None = None
 
     def has_places(self, span: Span) -> bool:
-        """Whether the places of exactly these bytes are known."""
+        """Return whether the places of exactly these bytes are known."""
         places = self.places
         return (
             places is not None
@@ -46,7 +46,7 @@ class FoundObject:
 
     @property
     def modified_s(self) -> int:
-        """When it was made: unix seconds, as ``last-modified`` shows it."""
+        """The time at which it was made: unix seconds, as ``last-modified`` shows it."""
         return self.metadata.modified_ms // 1000
 
 
@@ -122,7 +122,7 @@ class ObjectBody:
         self._counter = counter
         self._first: Buffer | None = None
         self.on_close: Callable[[], None] | None = None
-        """Called once, when the body has been sent or given up."""
+        """Called once, when the body has been sent or abandoned."""
 
     async def begin(self) -> Buffer:
         """Wait for the first piece; it is given again by the iteration.

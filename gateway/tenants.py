@@ -61,7 +61,7 @@ class Tenants:
 
     @property
     def keys(self) -> Mapping[TenantId, TenantKey]:
-        """What is known now; the same view shows what :meth:`reload` finds."""
+        """The keys known now; the same view shows what :meth:`reload` finds."""
         return MappingProxyType(self._keys)
 
     async def reload(self) -> bool:

@@ -156,7 +156,7 @@ async def in_bucket(
     bucket: str,
     attempt: Callable[[BucketId], Awaitable[C]],
 ) -> C:
-    """Run ``attempt`` with the bucket's id; once more when a remembered one is no longer its.
+    """Run ``attempt`` with the bucket's id; retry once if the cached id is stale.
 
     Raises:
         NotFound: ``no_such_bucket``; and what ``attempt`` raises.

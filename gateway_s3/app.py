@@ -57,7 +57,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
 _NO_OPERATION: Final = "none"
 RETRY_AFTER_S: Final = b"2"
-"""What a client that is asked to come later is told: a busy gateway has turned its memory over."""
+"""Seconds after which a client may retry: a busy gateway has freed its memory by then."""
 _ENCRYPTED: Final = frozenset(
     {
         "PutObject",
@@ -99,7 +99,7 @@ class App:
 
     @property
     def running(self) -> int:
-        """How many requests are not yet answered to their last byte."""
+        """The number of requests that are not yet answered to their last byte."""
         return self._running
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -209,7 +209,7 @@ class App:
         return [(b"x-amz-bucket-region", self._backend.region.encode("ascii"))]
 
     def _resource(self, request: HttpRequest) -> Resource | None:
-        """What a request names; None where that cannot be read."""
+        """Return the resource that a request names; None where that cannot be read."""
         try:
             return locate(request, self._domains)
         except S3Error:
@@ -228,7 +228,7 @@ def _with_name(resource: Resource | None, cause: AlvearyError, error: S3Error) -
 
 
 def _detail(error: BaseException) -> str:
-    """What broke, all the way down a group."""
+    """Return the text of an error, all the way down a group."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(f"{type(each).__name__}: {_detail(each)}" for each in error.exceptions)
     return str(error)

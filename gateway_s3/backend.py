@@ -1,4 +1,4 @@
-"""What every handler works with: the object service behind it, and the call at hand."""
+"""The two arguments of every handler: the object service, and the call at hand."""
 
 from __future__ import annotations
 

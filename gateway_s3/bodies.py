@@ -1,5 +1,5 @@
-"""Bodies of requests: unwrapped from their transfer form and held against everything that the
-request says of them (length, Content-MD5, signed SHA-256, checksum in header or trailer).
+"""Bodies of requests: decode them (aws-chunked) and verify length, Content-MD5, signed SHA-256
+and checksum (in header or trailer).
 
 Source: docs/s3-compatibility.md, "Integrity".
 """
@@ -34,7 +34,7 @@ SMALL_PIECE_BYTES: Final = 4096
 """More than MANY_PIECES that are smaller than this on average are joined: a body in chunks of one
 byte must not become as many objects."""
 HELD_BYTES: Final = 1 * MIB
-"""What a signed chunk may always hold; SDKs send 64 KiB to 1 MiB."""
+"""Bytes that a signed chunk may always hold; SDKs send 64 KiB to 1 MiB."""
 
 
 class _Running(Protocol):

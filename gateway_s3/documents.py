@@ -1,5 +1,5 @@
-"""Documents that clients send as bodies: received whole, held against what the request says of
-them, and parsed, all inside the byte budget.
+"""Documents that clients send as bodies: received whole, verified against the request, and
+parsed, all inside the byte budget.
 
 Source: docs/s3-compatibility.md, "Integrity"; docs/data-path.md, "Memory".
 """
@@ -21,8 +21,8 @@ from gateway_s3.errors import S3Error
 
 T = TypeVar("T")
 PARSED_PER_BYTE: Final = 6
-"""What a document takes while it is parsed, itself included, for each of its bytes: measured 4.9
-with 10,000 parts without checksums, the most that is not refused."""
+"""Memory that a document takes while it is parsed, itself included, for each of its bytes: measured
+4.9 with 10,000 parts without checksums, the most that is not refused."""
 _EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
 
 

@@ -352,7 +352,7 @@ _BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
 
 
 def from_error(error: AlvearyError) -> S3Error:
-    """The S3 error that a client is told when one of ours ends its request.
+    """Return the S3 error that a client gets when one of ours ends its request.
 
     What is unavailable or of unknown outcome is a 503, which clients repeat; what is corrupt
     beyond repair or our own fault is a 500. Fields of our error are shown only where the table

@@ -1,4 +1,4 @@
-"""What the gateway counts. Labels are names of operations and classes of status, nothing that a
+"""The metrics of the gateway. Labels are names of operations and classes of status, nothing that a
 client chooses, so the number of series is bounded.
 
 Source: docs/operations.md, "Metrics and health".

@@ -22,7 +22,7 @@ ANSWER_TIMEOUT_S: Final = 2.0
 
 
 class Presence:
-    """Tells the coordinator of this gateway, and operators of the coordinator.
+    """Reports this gateway to the coordinator, and the coordinator's state to operators.
 
     Args:
         tenants: the keys at hand; may grow.
@@ -46,7 +46,7 @@ class Presence:
         self._last = ""
 
     async def run(self) -> None:
-        """Say it again and again, until cancelled; log what has changed."""
+        """Report at an interval, until cancelled; log what has changed."""
         while True:
             await self.facts()
             await trio.sleep(limits.GATEWAY_PRESENCE_INTERVAL_S)

@@ -36,7 +36,7 @@ from gateway_s3.tls import ServerCertificate
 CONNECTIONS_PER_PEER: Final = 2
 """Beside each other, so that a large frame on one does not hold up a small call."""
 DRAIN_S: Final = 10.0
-"""How long running requests may go on after the S3 listener has closed."""
+"""Time for running requests to end after the S3 listener has closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RunningGateway:
     async def drain(self) -> None:
         """Stop in peace: say so in ``/readyz``, give load balancers the configured time to see
         it, then close the S3 listener, and every connection with the answer that it waits for.
-        Answers that take longer than DRAIN_S are cut by whoever cancels the service next."""
+        Answers that take longer than DRAIN_S are cut when the service is cancelled next."""
         self.stop.is_near = True
         await trio.sleep(self.stop.notice_s)
         self.stop.now.set()
@@ -71,8 +71,8 @@ class RunningGateway:
 
 @dataclass(slots=True)
 class Stop:
-    """How far the end of a gateway has come. ``notice_s``: between the first word of it and the
-    end of listening."""
+    """The progress of a gateway's shutdown. ``notice_s``: between its announcement and the end of
+    listening."""
 
     notice_s: float
     is_near: bool = False

@@ -29,7 +29,7 @@ FRESH_S: Final = 5.0
 STALE_S: Final = 30.0
 """While no coordinator answers, or one request asks, a known key is used for so long."""
 REFRESH_PATIENCE_S: Final = 1.0
-"""How long the request that asks waits for an answer while the known key may still be used."""
+"""Time that the refreshing request waits for an answer while the known key may still be used."""
 UNKNOWN_S: Final = 5.0
 """An id that nobody has is not asked for again for so long."""
 
@@ -63,8 +63,8 @@ class _Known:
 
 @dataclass(slots=True)
 class _Asking:
-    """A question that runs. Neither ``credential`` nor ``failure``: the key is unknown, or whoever
-    asked was cancelled."""
+    """A question that runs. Neither ``credential`` nor ``failure``: the key is unknown, or the
+    asking task was cancelled."""
 
     done: trio.Event = field(default_factory=trio.Event)
     credential: Credential | None = None
@@ -78,7 +78,7 @@ class AccessKeys:
         ask: the coordinator's record of an access key (AccessKeyGet).
         tenant_key: the key of a tenant, None when this gateway does not hold it.
         more_tenants: looks for tenants that were added; whether there are some. A coordinator
-            tells nothing of a tenant whose key this gateway has not proven.
+            reveals nothing of a tenant whose key this gateway has not proven.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Who is asking: the one gate that every request passes, whatever it asks for.
+"""Authentication: the one gate that every request passes.
 
 Source: docs/s3-compatibility.md, "Authentication"; docs/threat-model.md.
 """
@@ -43,7 +43,7 @@ async def authenticate(
         signature_v2: where Signature V2 is accepted.
 
     Returns:
-        The signer, and how the body must be held against the signature.
+        The signer, and how the body must be verified against the signature.
 
     Raises:
         S3Error: it is not signed, not completely, by nobody we know, wrongly, or not for now.
@@ -59,7 +59,7 @@ async def authenticate(
         credential = await keys.find(claim_v2.access_key_id)
         return credential, verify_v2(claim_v2, credential.secret, clock.now())
     claim = parse_authorization(request, region=region)
-    # First what costs nothing: whoever invents keys needs at least a clock.
+    # The cheapest check first: a client that invents keys needs at least a clock.
     check_time(claim, clock.now())
     credential = await keys.find(claim.access_key_id)
     return credential, verify(claim, credential.signing_key(claim.date, region), clock.now())

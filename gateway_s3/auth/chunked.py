@@ -31,7 +31,7 @@ _LINE, _DATA, _DATA_END, _TAIL, _BROKEN = range(5)
 
 
 def payload_bytes(request: HttpRequest, payload: Payload) -> int:
-    """How many bytes of content a request promises, after decoding.
+    """Return the number of bytes of content that a request promises, after decoding.
 
     Raises:
         S3Error: MissingContentLength; NotImplemented: a body of unknown length; EntityTooLarge:

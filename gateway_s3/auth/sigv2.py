@@ -51,7 +51,8 @@ _V4_PARTS: Final = (b"x-amz-signature", b"x-amz-algorithm", b"x-amz-credential")
 
 
 class SignatureV2(Enum):
-    """Where Signature Version 2 is accepted (``signature_v2`` in the gateway's configuration)."""
+    """The requests that may use Signature Version 2 (``signature_v2`` in the gateway's
+    configuration)."""
 
     OFF = "off"
     PRESIGNED = "presigned"
@@ -59,7 +60,7 @@ class SignatureV2(Enum):
 
 
 class Form(Enum):
-    """Where a request has its Version 2 signature."""
+    """The place of a Version 2 signature in a request."""
 
     HEADER = "header"
     QUERY = "query"
@@ -67,7 +68,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimV2:
-    """What a request says of itself; nothing of it is proven.
+    """The unproven claim of a request that is signed with Version 2.
 
     ``signed_at``: Unix seconds, of a header; ``expires_at``: Unix seconds, of a presigned URL; one
     of them is None. ``candidates``: the strings to sign that say what this request says; several

@@ -56,7 +56,7 @@ _V2_PARTS: Final = ("AWSAccessKeyId", "Signature")
 
 
 class Payload(Enum):
-    """How the body is bound to the signature."""
+    """The way that the body is bound to the signature."""
 
     HASHED = "hash"
     """Its SHA-256 is signed: the whole body must be hashed before it counts."""
@@ -73,9 +73,9 @@ class Payload(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request says of itself; nothing of it is proven.
+    """The unproven claim of a request that is signed with Version 4.
 
-    ``date``, ``region``: of the credential scope, already held against the timestamp and our
+    ``date``, ``region``: of the credential scope, already checked against the timestamp and our
     region. ``signed_at``: Unix seconds. ``expires_s``: of a presigned URL; None for a header.
     ``payload_sha256``: 32 bytes where ``payload`` is HASHED, else None.
     """
@@ -98,14 +98,14 @@ class Claim:
 
     @property
     def string_to_sign(self) -> bytes:
-        """What the signature must be of."""
+        """The string that the signature must be of."""
         digest = hashlib.sha256(self.canonical_request).hexdigest()
         return f"{ALGORITHM}\n{self.timestamp}\n{self.scope}\n{digest}".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A claim that holds. The body is still to be held against ``payload``:
+    """A verified claim. The body is still to be verified against ``payload``:
 
     HASHED: SHA-256 of the whole body must be ``payload_sha256`` before anything is made of it;
     the chunked kinds: read it through :class:`gateway_s3.auth.chunked.ChunkDecoder`.
@@ -504,7 +504,7 @@ def _check_means_what_is_signed(name: str, values: list[bytes]) -> None:
 
 
 def parse_payload(declared: str) -> tuple[Payload, bytes | None]:
-    """What ``x-amz-content-sha256`` says of the body."""
+    """Parse ``x-amz-content-sha256``: the kind of payload, and the hash of a hashed one."""
     if _HEX64.fullmatch(declared) is not None:
         return Payload.HASHED, bytes.fromhex(declared)
     for kind in (

@@ -154,7 +154,7 @@ async def _part_of(
     md5 = known_md5(found, span)
     checksum = known_checksum(found, span, algorithm)
     if checksum is None and upload.is_explicit:
-        # The client asked for this checksum of every part: there is no way but to read.
+        # The client asked for this checksum of every part: only reading gives it.
         md5, checksum = await digests_of(
             backend, source, found, span, algorithm, backend.metrics.copied_bytes
         )

@@ -88,7 +88,7 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
 
 
 async def _delete_item(backend: Backend, call: Call, target: DeleteTarget) -> DeleteItem:
-    """What the coordinator is asked to delete.
+    """Return the coordinator's item for one key to delete.
 
     Raises:
         S3Error, NotFound; Refused ``etag_differs``: why this key is not deleted.

@@ -1,7 +1,7 @@
 """GetObject and HeadObject: one look-up, then the bytes as they come.
 
-The answer's head is made once the first bytes are decoded, so what goes wrong before is told with
-a status. What goes wrong later cuts the connection: a client never takes a part for the whole.
+The answer's head is made once the first bytes are decoded, so an error before that has its
+status. An error later cuts the connection: a client never mistakes a part for the whole.
 
 Source: Amazon S3 API Reference, GetObject, HeadObject.
 """
@@ -41,7 +41,7 @@ WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of an object is to be answered: a span, or all of it (None)."""
+    """The part of an object to answer with: a span, or all of it (None)."""
 
     span: Span | None
     part: PartSpan | None = None
@@ -53,7 +53,7 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
 
     Raises:
         NotFound: no such bucket or object.
-        Unavailable: ``version_gone``: again and again.
+        Unavailable: ``version_gone``: at every try.
     """
     header = call.request.header(b"range")
     number = _part_number(call, header)

@@ -72,7 +72,7 @@ _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "ListBucketInventoryConfigurations": Tree("ListInventoryConfigurationsResult", "", _EMPTY_LIST),
     "ListBucketMetricsConfigurations": Tree("ListMetricsConfigurationsResult", "", _EMPTY_LIST),
 }
-"""What is answered where there is a default."""
+"""The answers of operations whose setting has a default."""
 
 _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
@@ -93,7 +93,7 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "DeleteBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
     "DeleteBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
 }
-"""What is answered where there is none."""
+"""The errors of operations whose setting has no default."""
 
 _DELETIONS: Final = (
     "DeleteBucketCors",

@@ -20,7 +20,7 @@ from gateway_s3.request.numbers import parse_number
 
 
 class Type(Enum):
-    """What a checksum of an object in parts is of."""
+    """The kind of a checksum of an object in parts."""
 
     COMPOSITE = "COMPOSITE"
     FULL_OBJECT = "FULL_OBJECT"
@@ -156,7 +156,7 @@ def _in_header(algorithm: Algorithm, value: bytes, *, of_parts: bool) -> Expecte
 def upload_checksum(
     algorithm: str | None, checksum_type: str | None
 ) -> tuple[Algorithm, Type] | None:
-    """What ``x-amz-checksum-algorithm`` and ``-type`` of CreateMultipartUpload ask for.
+    """Parse ``x-amz-checksum-algorithm`` and ``-type`` of CreateMultipartUpload.
 
     Returns:
         The algorithm and type, by S3's defaults where one is not said; None when neither is.

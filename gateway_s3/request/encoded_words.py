@@ -46,7 +46,7 @@ class _Run:
 
 
 def plain_utf8(value: bytes) -> bytes:
-    """Return a raw header value as UTF-8: as it is, or from Latin-1 where it is no UTF-8."""
+    """Return a raw header value as UTF-8: as it is, or from Latin-1 where it is not UTF-8."""
     try:
         value.decode("utf-8")
     except UnicodeDecodeError:

@@ -205,7 +205,7 @@ def _invalid_token() -> S3Error:
 
 
 def invalid(name: str, value: str, message: str | None = None) -> S3Error:
-    """What is said of a parameter with such a value."""
+    """Return the error for a parameter with such a value."""
     return S3Error(errors.INVALID_ARGUMENT, message, ArgumentName=name, ArgumentValue=value[:1024])
 
 
@@ -218,7 +218,7 @@ def _name(query: Query, name: str) -> bytes:
 
 
 def _limit(query: Query, name: str) -> int:
-    """How many entries to list: what is asked for, at most 1,000."""
+    """Return the number of entries to list: what is asked for, at most 1,000."""
     return min(_number(query, name, limits.MAX_LIST_ENTRIES, 2**31 - 1), limits.MAX_LIST_ENTRIES)
 
 

@@ -1,7 +1,7 @@
-"""Every operation of S3: how it is told from the others, and whether it is implemented.
+"""Every operation of S3: how it is distinguished from the others, and whether it is implemented.
 
 The table drives the router and docs/s3-compatibility.md. An operation that is not implemented has
-its row all the same, so that its request is answered 501 and never taken for another: a
+its row all the same, so that its request is answered 501 and never mistaken for another: a
 ``PUT ?acl`` that fell through to PutObject would destroy the object.
 
 Source: Amazon S3 API Reference, "Actions".
@@ -18,7 +18,7 @@ from gateway.authorization import Action
 
 
 class Scope(Enum):
-    """What a request's path names."""
+    """The kind of resource that a request's path names."""
 
     SERVICE = "service"
     BUCKET = "bucket"
@@ -50,12 +50,12 @@ class Operation:
 
     @property
     def implemented(self) -> bool:
-        """Whether it has a handler."""
+        """Return whether it has a handler."""
         return self.action is not None
 
     @property
     def weight(self) -> int:
-        """How much of a request it looks at: of rows that fit, the heaviest is meant."""
+        """The specificity of the row: of rows that fit, the heaviest is meant."""
         return len(self.selectors) + (self.header is not None) + len(self.required)
 
 

@@ -1,4 +1,4 @@
-"""What the query of a presigned URL says in place of headers.
+"""Headers that the query of a presigned URL stands for.
 
 Some SDKs sign headers by moving them to the query. Ignored there, ``x-amz-acl`` or
 ``x-amz-tagging`` would be lost, so each becomes the header that it stands for, by the rules that

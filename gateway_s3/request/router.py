@@ -1,4 +1,4 @@
-"""Which operation a request asks for, and on what.
+"""Routing: the operation that a request asks for, and its resource.
 
 Pure: from method, host, path, query and headers. The rule throughout: a request that asks for more
 than is implemented gets 501 NotImplemented, and is never carried out as something plainer.
@@ -25,7 +25,7 @@ from gateway_s3.request.virtual_hosts import NOT_SET_UP, check_style
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a request asks for.
+    """The operation that a request asks for, and its resource.
 
     ``bucket``: as in the path or host, NOT yet checked against the rules for bucket names (an
     impossible name is of a bucket that does not exist, but for CreateBucket); empty for
@@ -42,7 +42,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What the host and path name, not yet checked."""
+    """The resource that the host and path name, not yet checked."""
 
     scope: Scope
     bucket: str
@@ -114,7 +114,7 @@ def _bucket_of_host(host: bytes, domains: Sequence[str]) -> str | None:
     """The bucket in a host name; None: the host names none.
 
     A name may end in the root's dot, and its port may be empty (RFC 3986, 3.2.2 and 3.2.3): a
-    host that is taken for another makes the first segment of a key a bucket.
+    host that is mistaken for another makes the first segment of a key a bucket.
 
     Raises:
         S3Error: InvalidURI: not ASCII, or an empty label before a domain.
@@ -216,8 +216,8 @@ def _check_parameters(operation: Operation, query: Query) -> None:
 
 
 def _is_meant(name: str, operation: Operation) -> bool:
-    """Whether an operation that does not understand a parameter would do something else than is
-    asked for: write or delete another version or the whole for a part, or list otherwise."""
+    """Return whether an operation that does not understand a parameter would do something else than
+    is asked for: write or delete another version or the whole for a part, or list otherwise."""
     if operation.method not in {"GET", "HEAD"}:
         return name in {"versionId", "partNumber", "select-type"}
     return (name, operation.scope) in {
