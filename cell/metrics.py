@@ -58,12 +58,12 @@ class CellMetrics:
         }
 
     def wrote(self, size: int) -> None:
-        """Some bytes of units were taken."""
+        """Count bytes of units that were written."""
         self._writes += 1
         self._written_bytes += size
 
     def read(self, size: int) -> None:
-        """Some bytes of units were read."""
+        """Count bytes of units that were read."""
         self._reads += 1
         self._read_bytes += size
 

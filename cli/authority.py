@@ -82,7 +82,7 @@ def prepare_tls(directory: Path, listen: Address, now: float) -> LocalTls:
 
 
 def _read(certificate: Path, key: Path) -> Pem | None:
-    """None unless both files are there."""
+    """Return the pair of files; None unless both exist."""
     try:
         return Pem(certificate.read_bytes(), key.read_bytes())
     except FileNotFoundError:

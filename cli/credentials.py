@@ -28,7 +28,7 @@ SECRET_KEY_LENGTH: Final = 40
 
 
 def check_name(name: str) -> None:
-    """Tenant names are file names and path segments, so they are kept plain.
+    """Check a tenant's name: it becomes a file name and a path segment, so it is kept plain.
 
     Raises:
         BadConfig: ``bad_name``.

@@ -206,7 +206,8 @@ def _signal(daemon: DaemonProcess, number: signal.Signals) -> None:
 
 
 async def _drain(stream: trio.lowlevel.FdStream) -> None:
-    """A daemon says nothing more on its standard output; if it does, it must not block on it."""
+    """Read and drop a daemon's standard output: it writes nothing more there, and must not block if
+    it does."""
     async with stream:
         while await stream.receive_some(4096):
             pass

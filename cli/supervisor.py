@@ -113,7 +113,7 @@ class LocalSwarm:
             print_error(f"warning: {explain(error)}")
 
     def forget_processes(self) -> None:
-        """No daemon runs (any more)."""
+        """Remove ``processes.json``: no daemon runs (any more)."""
         try:
             self._directory.forget_processes()
         except BadConfig as error:

@@ -126,7 +126,7 @@ class S3Credentials:
     """Of the authority that the endpoint's certificate is from; None without TLS."""
 
     def as_json(self) -> dict[str, str]:
-        """As they are shown and kept: without what there is not."""
+        """Return them as they are shown and kept: without absent values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -213,7 +213,7 @@ class SwarmDirectory:
         write_private(self.root / "processes.json", json.dumps(processes, indent=1) + "\n")
 
     def forget_processes(self) -> None:
-        """No daemon runs (any more): a list of dead process ids would mislead.
+        """Remove ``processes.json``: a list of dead process ids would mislead.
 
         Raises:
             BadConfig: ``cannot_write``.

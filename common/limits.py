@@ -73,7 +73,7 @@ OUTBOX_BYTES: Final = 1 * MIB
 SEND_BATCH_BYTES: Final = 512 * KIB
 """The share of it that goes out in one send, so that room comes back while the rest is sent."""
 MAX_CONNECTIONS_PER_LISTENER: Final = 1024
-"""When all places are taken, strangers lose theirs to new connections."""
+"""Connections of one listener. When all places are taken, strangers lose theirs to new ones."""
 MAX_CONNECTIONS_PER_CALLER: Final = 256
 """A known caller cannot be evicted, so it may not have all places. A cell uses 1, a gateway 2."""
 MAX_CALLS_OF_A_STRANGER: Final = 4

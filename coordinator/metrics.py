@@ -117,7 +117,7 @@ class CoordinatorMetrics:
         self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
 
     def count(self, request: type[Request], outcome: str, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         found = self._children.get((request, outcome))
         if found is None:
             name = request.__name__

@@ -88,7 +88,7 @@ class WatchedStore:
             raise
 
     def check_whole(self) -> None:
-        """Raises Unavailable ``store_damaged`` once the store is known to be damaged."""
+        """Raise Unavailable ``store_damaged`` once the store is known to be damaged."""
         if self.damage:
             raise Unavailable(Outage.STORE_DAMAGED, message=WHAT_TO_DO)
 

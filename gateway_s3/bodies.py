@@ -102,7 +102,7 @@ class IncomingBody:
 
     @property
     def is_vouched_for(self) -> bool:
-        """The client says a digest of the body, beside the signature."""
+        """Return whether the client sent a digest of the body, beside the signature."""
         return self._expected is not None or self._content_md5 is not None
 
     def ingest(self, workers: Workers, backlog: HashBacklog) -> Ingest:

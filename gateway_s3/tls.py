@@ -14,7 +14,7 @@ from common.ports import Certificate, CertificateSource, Listener, Log, WallCloc
 from common.reasons import ConfigFault
 
 CHECK_INTERVAL_S: Final = 10.0
-"""How soon changed files are noticed without a signal."""
+"""Interval at which changed files are noticed without a signal."""
 WARN_BEFORE_S: Final = 14 * 86_400.0
 WARN_INTERVAL_S: Final = 86_400.0
 
@@ -38,7 +38,8 @@ class ServerCertificate:
         self._warned_s = float("-inf")
 
     def end(self) -> float:
-        """When the certificate that is shown ends, Unix seconds; 0 before there is one."""
+        """Return when the certificate that is shown expires, Unix seconds; 0 before there is
+        one."""
         return 0.0 if self._current is None else self._current.ends_at_s
 
     async def read_first(self) -> Certificate:

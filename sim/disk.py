@@ -85,7 +85,7 @@ class Inode:
             del self.content[undo.old_size :]
 
     def fail_sync(self) -> None:
-        """A sync failed: what was to be synced is doubtful from now on."""
+        """Fail a sync: what was to be synced is doubtful from now on."""
         now = bytes(self.content)
         touched = sorted(self.touched())
         self.take_back()

@@ -195,7 +195,7 @@ class Nemesis:
             node.cut_at_step = node.steps + self._chance.randrange(1, MOST_STEPS_AHEAD)
 
     def _blackout(self) -> None:
-        """The power goes at several places at once, perhaps everywhere."""
+        """Cut the power at several places at once, perhaps everywhere."""
         share = self._chance.choice((0.3, 0.6, 1.0))
         for daemon in self._cluster.daemons:
             if self._chance.random() < share:
@@ -211,7 +211,7 @@ class Nemesis:
         self._cluster.start_soon(later)
 
     def _perhaps_reset(self, daemon: SimDaemon, within_s: float) -> None:
-        """Somebody presses the button of a machine whose disk hangs or errs."""
+        """Perhaps reset a machine whose disk hangs or errs, as an operator would."""
         if self._chance.random() >= RESET_SHARE:
             return
         seconds = self._chance.uniform(0, within_s)
@@ -301,7 +301,7 @@ class Nemesis:
         self._error("write_error", self._cell())
 
     def _store_error(self) -> None:
-        """A store cannot commit: nothing is written, and the caller gets an error."""
+        """Make the commits of a store fail: nothing is written, and the caller gets an error."""
         daemon = self._any()
         databases = list(daemon.node.databases.values())
         share = self._chance.choice((0.01, 0.2, 1.0))
@@ -351,7 +351,7 @@ class Nemesis:
             self._note(daemon, "lies", probability=daemon.node.lies)
 
     def _new_cell(self) -> None:
-        """One more cell joins. Until the invitation is answered anything may go wrong; then its
+        """Let one more cell join. Until the invitation is answered anything may go wrong; then its
         operator tries again."""
         if self._new_cells < MOST_NEW_CELLS:
             self._new_cells += 1

@@ -43,7 +43,8 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
         await self._stream.close()
 
     def get_extra_info(self, info: str) -> typing.Any:
-        """httpcore asks whether an idle connection is readable: then the server has closed it."""
+        """Return whether an idle connection is readable, which httpcore asks: then the server has
+        closed it."""
         if info == "is_readable":
             return isinstance(self._stream, SimStream) and self._stream.is_readable()
         return None

@@ -161,7 +161,7 @@ class SimPipe:
         self._writer.unpark_all()
 
     def reset(self) -> None:
-        """Both ends see a lost connection."""
+        """Lose the connection, as both ends see it."""
         self.is_reset = True
         self._runs.clear()
         self.held = 0
@@ -169,7 +169,7 @@ class SimPipe:
         self.wake()
 
     def finish(self) -> None:
-        """No more bytes will be sent."""
+        """End the direction: no more bytes will be sent."""
         if not self._is_finished:
             self._is_finished = True
             self.wake()

@@ -74,11 +74,11 @@ class Pulse:
         self._answered = trio.lowlevel.ParkingLot()
 
     def begin(self) -> None:
-        """A client asks for something."""
+        """Notify that a client begins an operation."""
         self._begun.unpark_all()
 
     def answer(self) -> None:
-        """A client was answered."""
+        """Notify that a client was answered."""
         self._answered.unpark_all()
 
     async def wait_begin(self) -> None:

@@ -73,7 +73,7 @@ class VirtualClock(trio.abc.Clock):
         self._scope = trio.CancelScope()
 
     def start_clock(self) -> None:
-        """There is nothing to start."""
+        """Do nothing: this clock needs no start."""
 
     def call_at(self, when_s: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback`` when nobody can run and that time, which is to come, is the next."""
@@ -88,7 +88,7 @@ class VirtualClock(trio.abc.Clock):
         return self.now
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Trio asks this when no task can run, and may then sleep: jump instead.
+        """Jump to the next deadline, where trio could sleep because no task can run.
 
         Raises:
             AssertionError: every task waits forever: the run can never end.
@@ -163,8 +163,8 @@ class _OrderedSet(dict[Any, None]):
 
 @contextmanager
 def _ordered_cancellation() -> Iterator[None]:
-    """Tasks are cancelled in the order in which they came under a scope, and scopes of the same
-    deadline in the order in which they were entered."""
+    """Cancel tasks in the order in which they came under a scope, and scopes of the same deadline
+    in the order in which they were entered."""
     link = trio_run.CancelStatus.__attrs_post_init__
     number = itertools.count()
 

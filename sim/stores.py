@@ -79,7 +79,7 @@ class Database:
         self._snapshots = deque([content], maxlen=SNAPSHOTS)
 
     def power_cut(self) -> None:
-        """Perhaps go back to an earlier state, if the store is not durable."""
+        """Perhaps return to an earlier state, if the store is not durable."""
         if self.durable:
             return
         choice = self._chance.randrange(len(self._snapshots) + 1)

@@ -54,7 +54,8 @@ class PartsWorkload(Workload):
     def _completed(
         self, key: str, start_s: float, value: Value, answer: httpx.Response | None
     ) -> None:
-        """The answer may be 200 with an error inside: then the outcome is unknown."""
+        """Record a completion, whose outcome is unknown if the answer is 200 with an error
+        inside."""
         known = answer is not None and answer.status_code == 200 and "<ETag>" in answer.text
         if known or answer is None or answer.status_code == 200:
             self._record(key, RegisterEffect.PUT, start_s, value=value.name, known=known)

@@ -50,7 +50,7 @@ class Compaction:
         """Volumes removed in this life."""
 
     def look_soon(self) -> None:
-        """Shards were deleted."""
+        """Look for work soon: shards were deleted."""
         self._look.set()
 
     async def run(self) -> None:
@@ -203,7 +203,7 @@ class Compaction:
             holds.give_back(name)
 
     async def _drop_bad(self, name: ShardKey, entry: Entry) -> None:
-        """A bad shard is not copied; but first the coordinator must know.
+        """Drop a bad shard instead of copying it; but first the coordinator must know.
 
         Raises:
             BadShardMet: it does not.

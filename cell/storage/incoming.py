@@ -108,7 +108,7 @@ class IncomingShard:
             self.last_used = trio.current_time()
 
     async def finish(self, root: bytes) -> None:
-        """All units are there; durable on return.
+        """Finish the shard, of which all units are there; durable on return.
 
         Raises:
             Refused: ``upload_incomplete``, ``upload_over``, ``shard_exists`` with another root.

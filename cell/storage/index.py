@@ -95,7 +95,7 @@ class Index:
         return sequence
 
     def skip_sequence(self, used: int) -> None:
-        """A record with this sequence number was found: go on above it."""
+        """Continue above this sequence number: a record with it was found."""
         self._next_sequence = max(self._next_sequence, used + 1)
 
     # --- looking up ----------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Index:
         self._touch(volume)
 
     def mark_bad(self, key: ShardKey, entry: Entry) -> None:
-        """A shard failed a check: it is not served, and reported as lost."""
+        """Mark a shard that failed a check: it is not served, and reported as lost."""
         self._change(key, replace(entry, bad=True))
         self._batch.lost.add(key)
         self._batch.reported.discard(key)
@@ -206,7 +206,7 @@ class Index:
         self._touch(entry.volume)
 
     def drop_bad(self, key: ShardKey, entry: Entry) -> None:
-        """A bad shard's record goes with its volume."""
+        """Drop a bad shard, whose record goes with its volume."""
         assert entry.bad
         self.volumes[entry.volume].count(entry, -1)
         self._drop(key)
@@ -218,7 +218,7 @@ class Index:
         self._touch(volume)
 
     def move_tombstone(self, key: ShardKey, sequence: int, old: int, new: int) -> None:
-        """Compaction made a durable copy of a tombstone."""
+        """Move a tombstone to the durable copy that compaction made."""
         self._batch.tombstones[key] = (sequence, new)
         self.volumes[old].live_bytes -= HEADER_BYTES
         self.volumes[new].live_bytes += HEADER_BYTES
@@ -226,22 +226,22 @@ class Index:
         self._touch(new)
 
     def settle(self, key: ShardKey, sequence: int) -> None:
-        """The coordinator owns this shard."""
+        """Note that the coordinator owns this shard."""
         self._batch.settled[key] = sequence
         self._wake()
 
     def reported(self, keys: Sequence[ShardKey]) -> None:
-        """The coordinator knows that these are lost."""
+        """Note that the coordinator knows that these are lost."""
         self._batch.reported.update(keys)
         self._batch.lost.difference_update(keys)
         self._wake()
 
     def volume_changed(self, number: int) -> None:
-        """The facts of a volume changed."""
+        """Note that the facts of a volume changed."""
         self._touch(number)
 
     def _bury(self, key: ShardKey, entry: Entry) -> None:
-        """The record of an entry is dead from now on."""
+        """Note that the record of an entry is dead from now on."""
         facts = self.volumes.get(entry.volume)
         if facts is not None:
             facts.count(entry, -1)
@@ -384,7 +384,7 @@ class Index:
         return await self._store.read(ask)
 
     async def forget_volume(self, number: int) -> None:
-        """A volume does not exist any more."""
+        """Forget a volume that does not exist any more."""
         await self.flush()
         needless = await self._store.transact(partial(index_tables.forget_volume, volume=number))
         self._written += 1

@@ -455,7 +455,7 @@ def lose_shards(sql: Sql, volume: int) -> int:
 
 
 def drop_needless_tombstones(sql: Sql) -> None:
-    """After all volumes were scanned: forget the tombstones that bury nothing."""
+    """Forget the tombstones that bury nothing, after all volumes were scanned."""
     without = (
         "NOT EXISTS (SELECT 1 FROM dead d WHERE d.segment_id = tombstones.segment_id"
         " AND d.slot = tombstones.slot)"

@@ -36,7 +36,7 @@ class KnownSegments:
             self.add(segment)
 
     def add(self, segment: SegmentId) -> None:
-        """A shard of the segment is going to be in the tables."""
+        """Add the segment of a shard that is going to be in the tables."""
         bits = self._bits
         chance = int.from_bytes(segment[-8:], "big")  # random bytes: their own hash
         for at in (chance & _MASK, chance >> 20 & _MASK, chance >> 41):

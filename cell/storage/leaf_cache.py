@@ -30,5 +30,5 @@ class LeafCache:
             del self._known[next(iter(self._known))]
 
     def forget(self, key: ShardKey) -> None:
-        """The shard is deleted."""
+        """Forget the leaves of a deleted shard."""
         self._known.pop(key, None)

@@ -68,7 +68,7 @@ class Growing:
         return self._unfinished[offset]
 
     def finished(self, offset: int) -> None:
-        """The record there is durable, or will never be one."""
+        """Note that the record there is durable, or will never be one."""
         del self._unfinished[offset]
 
     def give_back(self, offset: int) -> bool:
@@ -86,7 +86,7 @@ class Growing:
 
     @property
     def is_resting(self) -> bool:
-        """Nothing in it is unfinished."""
+        """Return whether all its records are finished."""
         return not self._unfinished
 
     @property

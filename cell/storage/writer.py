@@ -267,8 +267,8 @@ class Writer:
     async def _broken_write(
         self, volume: Growing, jobs: list[tuple[WriteJob, int]], error: AlvearyError
     ) -> None:
-        """Any part of the jobs' records may have been written, whole headers among them: say that
-        they are void, or give the volume up."""
+        """Void the jobs' records, of which any part may have been written, whole headers among
+        them; seal the volume if that fails."""
         self._log.warning("write_failed", volume=volume.number, error=str(error))
         try:
             async with self._volumes.opened(volume.number) as file:
@@ -333,14 +333,16 @@ class Writer:
     def _fail(
         self, volume: Growing, jobs: Sequence[tuple[WriteJob, int]], error: AlvearyError
     ) -> None:
-        """Records of a sealed volume are not durable; a scan may find them all the same."""
+        """End jobs whose records in a sealed volume are not durable; a scan may find them all the
+        same."""
         for job, offset in jobs:
             if job.key is not None:
                 self._index.bury_unknown(job.key, volume.number)
             self._end(job, volume, offset, error)
 
     def _seal(self, volume: Growing, error: AlvearyError) -> None:
-        """Nothing is written to this volume any more, and what is not durable counts as lost."""
+        """Seal a volume: nothing is written to it any more, and what is not durable counts as
+        lost."""
         self._log.error("volume_sealed", volume=volume.number, error=str(error))
         volume.has_failed = True
         volume.facts.is_closed = True
@@ -398,7 +400,7 @@ class Writer:
             self._close_if_resting(volume)
 
     def _close_if_resting(self, volume: Growing) -> None:
-        """Once nothing in it is unfinished, a volume that is not active will never change."""
+        """Close a volume that is not active and has nothing unfinished: it will never change."""
         if volume is self.active or volume.has_failed or not volume.is_resting:
             return
         if self._volumes.growing.pop(volume.number, None) is not None:
@@ -409,7 +411,7 @@ class Writer:
     # --- room of uploads ------------------------------------------------------------------------
 
     def give_up(self, volume: Growing, offset: int) -> None:
-        """The room of an unfinished record is not needed any more."""
+        """Free the room of an unfinished record, which is not needed any more."""
         if volume.has_failed:
             return
         if volume.give_back(offset):

@@ -268,7 +268,7 @@ class Directory:
         return lease == self._lease and trio.current_time() < self._lease_until
 
     def lease_has_ended(self, lease: int) -> None:
-        """A coordinator said so: the next :meth:`lease` opens another."""
+        """Drop a lease that a coordinator says has ended: the next :meth:`lease` opens another."""
         if lease == self._lease:
             self._lease = 0
             self._lease_dropped.set()

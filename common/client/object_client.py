@@ -78,7 +78,7 @@ class SwarmClient:
 
     @property
     def gathered(self) -> ByteBudget:
-        """Counts what of bodies has arrived and has no room in the budget yet."""
+        """The count of bytes of bodies that have arrived and have no room in the budget yet."""
         return self._gathered
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -143,8 +143,8 @@ class _Reading:
         self._taken_at = math.inf
         """The time at which the consumer took the piece that it has now."""
         self.has_given_up = False
-        """Whether the prefetched units were returned to the budget: the rest is read again from the
-        start."""
+        """True once the prefetched units were returned to the budget: the rest is read again from
+        the start."""
 
     async def read_group(self, group: _Group) -> _Entry:
         """Fetch one group at once."""
@@ -216,7 +216,7 @@ class _Reading:
             await self._consumer.park()
 
     def done_with(self, entry: _Entry) -> None:
-        """The consumer is through with the entry that it got last."""
+        """Drop the entry that the consumer got last, with its room."""
         self._taken_at = math.inf
         self._entries.popleft()
         entry.keep(0)
@@ -224,11 +224,11 @@ class _Reading:
         self._producer.unpark_all()
 
     def has_taken(self) -> None:
-        """The consumer comes back for the next piece of its entry."""
+        """Note that the consumer comes back for the next piece of its entry."""
         self._taken_at = trio.current_time()
 
     def give_up_ahead(self) -> None:
-        """Others wait for room: if the consumer stands still, fetch no more and hold only the
+        """Free room for others if the consumer stands still: fetch no more, and hold only the
         stripe that it has."""
         stalled_s = trio.current_time() - self._taken_at
         if self.has_given_up or stalled_s < limits.READER_STALLS_AFTER_S:

@@ -96,20 +96,20 @@ class StripeHold:
         self._sending = True
 
     def encoded(self) -> None:
-        """The plaintext is not needed any more. Called once more, it changes nothing."""
+        """Free the room of the plaintext, which is not needed any more. Idempotent."""
         if self._kept:
             self._kept = False
             self._budget.give(self._plain_bytes + (0 if self._sending else self._unit_bytes))
 
     def sent(self) -> None:
-        """No slot needs its unit any more. While the plaintext is kept, the units' room is kept
-        too, so that a replay takes nothing again."""
+        """Free the room of the units, which no slot needs any more. While the plaintext is kept,
+        the units' room is kept too, so that a replay takes nothing again."""
         if self._sending:
             self._sending = False
             if not self._kept:
                 self._budget.give(self._unit_bytes)
 
     def send_again(self) -> None:
-        """A replay encodes the kept plaintext again."""
+        """Hold the units again, for a replay of the kept plaintext."""
         assert self._kept, "only what is kept can be replayed"
         self._sending = True

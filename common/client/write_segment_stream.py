@@ -139,8 +139,8 @@ class SegmentUpload:
 
     @contextmanager
     def producer_waits(self) -> Iterator[None]:
-        """Around a wait of the producer that ends when slots take stripes: slots that alone hold
-        it up are counted against, and cut after a while."""
+        """Account for a wait of the producer that ends when slots take stripes: slots that alone
+        cause it are charged with it, and cut after a while."""
         self._account()
         self._blocked += 1
         self._changed.unpark_all()
@@ -246,7 +246,7 @@ class SegmentUpload:
         self._give_up(slot, str(error))
 
     def _give_up(self, slot: int, reason: str) -> None:
-        """The slot will miss its shard. Nothing waits for it from here on."""
+        """Drop a slot, which will miss its shard. Nothing waits for it from here on."""
         if slot in self._quorum.lost or slot in self._quorum.durable:
             return
         self._quorum.slot_is_lost(slot)

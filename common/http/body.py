@@ -158,7 +158,7 @@ class StreamBody:
 
     @property
     def done(self) -> bool:
-        """All of it was received, and the next request may follow."""
+        """Return whether all of it was received, and the next request may follow."""
         # botocore keeps the status line of a final answer that came instead of the 100 it waits
         # for, and takes it for that of the next answer on the connection: so even where there is
         # no body, who waits for 100 gets it, or the connection closes.

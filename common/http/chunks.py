@@ -35,7 +35,7 @@ class ChunkedDecoder:
 
     @property
     def done(self) -> bool:
-        """The last chunk and its trailer have been seen."""
+        """Return whether the last chunk and its trailer have been seen."""
         return self._state == _DONE
 
     def feed(self, data: memoryview) -> tuple[list[memoryview], int]:

@@ -210,7 +210,7 @@ class _Server:
                 connection.give_up()
 
     async def relieve(self, wait_pressed: Callable[[], Awaitable[None]]) -> None:
-        """While others wait for memory, cut clients that take nothing of their answers."""
+        """Cut clients that take nothing of their answers while others wait for memory."""
         while True:
             await wait_pressed()
             before = trio.current_time() - limits.HTTP_PRESSED_SEND_TIMEOUT_S
@@ -258,11 +258,11 @@ class _Connection:
         self._scope.cancel()
 
     def cut_reader(self) -> None:
-        """The client takes nothing, and others wait for what it holds."""
+        """Cut a client that takes nothing while others wait for what it holds."""
         self._scope.deadline = trio.current_time()
 
     def count_timeout(self) -> None:
-        """The client was too slow with what it was waited for."""
+        """Count the timeout of a client by what it was waited for."""
         counts = self._server.counts
         if self._is_sending:
             counts.slow_readers += 1
@@ -464,7 +464,7 @@ class _Connection:
         if promised is None and sends_body and not chunked:
             head.keep_alive = False
         # The first piece is waited for before the head goes out: a failure up to here can still
-        # be told with a status, and head and piece go out together.
+        # be answered with a status, and head and piece go out together.
         try:
             start = response_head(
                 response.status,

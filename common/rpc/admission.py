@@ -134,7 +134,7 @@ class Memory:
         return account
 
     def close(self, account: Account) -> None:
-        """A connection of an account has ended, and has given everything back."""
+        """Note that a connection of an account has ended, and has returned everything."""
         account.connections -= 1
         if not account.connections:
             del self._accounts[account.name]

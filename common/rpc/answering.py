@@ -153,7 +153,7 @@ class Answering(Generic[S]):
             self._wake_worker()
 
     def give_memory_back(self) -> None:
-        """The connection has ended: nothing of what its calls took for requests is in use."""
+        """Return all memory that calls took for requests, after the connection has ended."""
         for call in self._calls.values():
             call.requests.give(call.held_bytes)
             call.held_bytes = 0

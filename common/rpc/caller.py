@@ -35,7 +35,8 @@ class Caller(Generic[S]):
         """The account whose share of the server's memory its requests take; None: a stranger."""
 
     def introduce(self, account: Hashable) -> None:
-        """The caller has shown more than a key that anyone can make: it is not a stranger any more.
+        """Give the caller, which has shown more than a key that anyone can make, an account: it is
+        not a stranger any more.
 
         Args:
             account: what it shares its part of the memory with: its peer id, or its tenant.

@@ -45,7 +45,7 @@ class Turnstile:
         return not self._called and not self._line and self._is_open()
 
     def nudge(self) -> None:
-        """The condition may hold now: call the next in line, if any."""
+        """Call the next in line, if any: the condition may hold now."""
         if self._line and not self._called and self._is_open():
             self._called = 1
             self._line.unpark()

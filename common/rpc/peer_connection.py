@@ -66,7 +66,7 @@ class PeerConnection:
         self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
         self.fell_silent = False
-        """Whether it was closed since nothing came from the peer any more."""
+        """True once it was closed because nothing came from the peer any more."""
         self._scope = trio.CancelScope()
 
     def is_open(self) -> bool:
@@ -173,7 +173,8 @@ class PeerConnection:
         return call_id
 
     def give_up(self, call_id: int) -> None:
-        """The caller does not wait any more; nothing happens if the call has ended."""
+        """Cancel a call that the caller does not wait for any more; nothing happens if it has
+        ended."""
         if self._waiting.pop(call_id, None) is not None and self._lost is None:
             parts = self._core.cancel(call_id)
             if parts:

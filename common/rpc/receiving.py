@@ -52,12 +52,12 @@ class Receiving(Generic[S]):
         self._answered: trio.Event | None = None
 
     def on_answered(self) -> None:
-        """A call has been answered: a stranger may make another."""
+        """Note that a call has been answered: a stranger may make another."""
         if self._answered is not None:
             self._answered.set()
 
     def give_memory_back(self) -> None:
-        """The connection has ended, and its calls have given theirs back."""
+        """Return the connection's memory, after its calls have returned theirs."""
         self._give_charge_back()
         if self._account is not None:
             self._service.memory.close(self._account)

@@ -51,7 +51,7 @@ def _write_failure(error: OSError, path: str) -> AlvearyError:
 
 
 def _write_all(descriptor: int, offset: int, parts: Sequence[Buffer]) -> None:
-    """pwritev until everything is written."""
+    """Write everything, with as many pwritev calls as it takes."""
     rest = [memoryview(part).cast("B") for part in parts if len(part)]
     while rest:
         written = os.pwritev(descriptor, rest[: limits.MAX_DISK_PARTS_PER_CALL], offset)

@@ -98,15 +98,15 @@ class LineLog:
         self._unwritten_error = ""
 
     def info(self, event: str, **fields: object) -> None:
-        """Something happened as it should."""
+        """Log that something happened as it should."""
         self._line("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Something is wrong and was dealt with."""
+        """Log that something is wrong and was dealt with."""
         self._line("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Something is wrong and the operator must act."""
+        """Log that something is wrong and the operator must act."""
         self._line("error", event, fields)
 
     def close(self) -> None:

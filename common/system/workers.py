@@ -23,7 +23,7 @@ _Job = tuple[Callable[[], Any], trio.lowlevel.Task, trio.lowlevel.TrioToken]
 
 
 def core_count() -> int:
-    """Cores this process may run on, at least 1."""
+    """Return the number of cores this process may run on, at least 1."""
     return max(1, len(os.sched_getaffinity(0)))
 
 

@@ -184,7 +184,7 @@ class FrameReader:
         return target
 
     def bytes_received(self, count: int) -> None:
-        """``count`` bytes were written to the start of the buffer that get_buffer gave."""
+        """Take in ``count`` bytes, written to the start of the buffer that get_buffer gave."""
         if self._direct is not None:
             self._filled += count
             assert self._filled <= len(self._direct)

@@ -106,7 +106,7 @@ class CellHandlers:
         return CellJoined(self._name, self._swarm_id)
 
     async def heartbeat(self, caller: Caller, request: Heartbeat, _: memoryview) -> Answer:
-        """A cell is alive: take in its facts, hand out its deletes."""
+        """Take in the facts of a living cell, and hand out its deletes."""
         cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
         was_silent = cell.last_state is CellState.SILENT

@@ -93,7 +93,7 @@ class StoreHistory:
         self._note(kept.told.values())
 
     def begun(self, run: CoordinatorRun) -> None:
-        """The run of this process is durable."""
+        """Note that the run of this process is durable."""
         self.commit = run.begun
         self._past = Past([*self._past.runs, run], self._past.accepted)
         self.has_begun = True

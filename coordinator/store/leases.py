@@ -379,7 +379,7 @@ class LeaseBook:
         return sorted(self._ending)
 
     def ended(self, leases: Iterable[int]) -> None:
-        """These leases have durably ended."""
+        """Note that these leases have durably ended."""
         for number in leases:
             self._ending.pop(number, None)
 

@@ -69,5 +69,5 @@ class OrderTime:
         return self._issued_s if self._issued_s > self._kept_s else None
 
     def kept(self, order_time_s: int) -> None:
-        """The store has it."""
+        """Note that the store has it."""
         self._kept_s = order_time_s

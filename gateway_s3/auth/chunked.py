@@ -145,7 +145,7 @@ class ChunkDecoder:
         return released
 
     def finish(self) -> dict[str, str]:
-        """The body has ended: check that it ended where it had to.
+        """Check that the body ended where it had to.
 
         Returns:
             The trailer fields by lower-case name, as announced.

@@ -67,7 +67,7 @@ class Payload(Enum):
 
     @property
     def is_chunked(self) -> bool:
-        """The body is in aws-chunked form."""
+        """Return whether the body is in aws-chunked form."""
         return self not in {Payload.HASHED, Payload.UNSIGNED}
 
 
@@ -403,7 +403,7 @@ def _parse_timestamp(text: str) -> float | None:
 
 
 def signing_time(headers: HeaderValues, *, any_form: bool = False) -> tuple[str, float]:
-    """The time a request was signed at: ``x-amz-date``, else ``date``. One of them must be.
+    """The time a request was signed at: ``x-amz-date``, else ``date``; one of them is required.
 
     Args:
         any_form: also ``x-amz-date`` may be a date of HTTP, as Signature V2 has it.

@@ -21,7 +21,7 @@ def flat(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
 
 
 def paired(kept: tuple[bytes, ...]) -> Headers:
-    """Headers from how metadata keeps them."""
+    """Return headers as pairs, from how metadata keeps them."""
     return list(zip(kept[::2], kept[1::2], strict=True))
 
 

@@ -29,7 +29,7 @@ class Names:
         self._tags: dict[str, set[Content]] = {}
 
     def allow(self, place: str, value: str, content: bytes | None = None) -> None:
-        """A client begins to write this value under that name.
+        """Allow a value under a name that a client begins to write it under.
 
         Args:
             content: of a value that was not written anywhere yet.
@@ -40,22 +40,22 @@ class Names:
             self._contents[value] = len(content), digest
 
     def allow_all_of(self, place: str, source: str) -> None:
-        """A client copies whatever is under one name to another."""
+        """Allow whatever is under one name under another, to which a client copies it."""
         self._allowed[place] = self._allowed.setdefault(source, set())
 
     def tagged(self, tag: str, value: str) -> None:
-        """A client was given this tag for that value."""
+        """Note the tag that a client was given for a value."""
         self._tags.setdefault(tag.strip('"'), set()).add(self._contents[value])
 
     def read(self, place: str, value: str) -> bool:
-        """A client was shown a value. Returns whether it may be there."""
+        """Check a value that a client was shown. Returns whether it may be there."""
         if value in self._allowed.get(place, ()):
             return True
         self.violations.append(f"{place!r} shows {value}, which was never written there")
         return False
 
     def listed(self, place: str, tag: str, size: int, modified: float) -> None:
-        """A client was shown a row of a listing.
+        """Check a row of a listing that a client was shown.
 
         Args:
             modified: unix seconds.
@@ -74,7 +74,8 @@ class Names:
         self.dated(place, modified)
 
     def dated(self, place: str, modified: float | str | None) -> None:
-        """A client was shown when a value was written: unix seconds, or an HTTP date."""
+        """Check the time of a value's write that a client was shown: unix seconds, or an HTTP
+        date."""
         if modified is None:
             return
         if isinstance(modified, str):

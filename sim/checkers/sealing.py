@@ -35,7 +35,7 @@ def _short(*parts: Any) -> bytes:
 class SealWatch:
     """Remembers every pair of key and nonce, and what was sealed with it.
 
-    The same input again gives the same bytes and is no finding: a stripe is made again when its
+    The same input again gives the same bytes and is not a finding: a stripe is made again when its
     upload is repeated.
     """
 

@@ -57,11 +57,12 @@ class PutQuorum:
         return [s for s in range(self.n) if s not in self.durable and s not in self.lost]
 
     def all_sent(self, now: float) -> None:
-        """The last stripe was handed to the slots: from here on the quorum's time is taken."""
+        """Note that the last stripe was handed to the slots: from here on the quorum's time is
+        taken."""
         self.sent_at = now
 
     def slot_is_durable(self, slot: int, now: float) -> None:
-        """A slot acknowledged its shard. One that was cut before stays lost: its
+        """Note that a slot acknowledged its shard. One that was cut before stays lost: its
         acknowledgement came too late to be distinguishable from a stale one."""
         if slot in self.lost:
             return
@@ -70,7 +71,7 @@ class PutQuorum:
             self.quorum_at = now
 
     def slot_is_lost(self, slot: int) -> None:
-        """A slot failed or was cut. A durable one stays durable."""
+        """Note that a slot failed or was cut. A durable one stays durable."""
         if slot not in self.durable:
             self.lost.add(slot)
 
@@ -116,7 +117,7 @@ def holding_back(backlogs: Mapping[int, int], quorum: int) -> list[int]:
 
 
 def stall_allowance_s(elapsed_s: float, *, suspect: bool) -> float:
-    """For how long one slot may hold an upload up before it is cut, in seconds, all its stalls
+    """Return how long one slot may delay an upload before it is cut, in seconds, all its stalls
     since the segment was begun together: so one slow slot makes an upload at most about a third
     longer, and one that was suspect from the start hardly at all."""
     return SUSPECT_STRAGGLER_S if suspect else STALL_S + STALL_SHARE * elapsed_s

@@ -56,7 +56,7 @@ class SlotHealth:
         self._all_well_from = 0.0
 
     def succeeded(self, cell: PeerId, latency_s: float) -> None:
-        """A cell answered after ``latency_s`` seconds: it is healthy again."""
+        """Note that a cell answered after ``latency_s`` seconds: it is healthy again."""
         known = self._cell(cell)
         known.failures = 0
         known.suspect_until = 0.0
@@ -66,8 +66,8 @@ class SlotHealth:
         self._typical_s = _blend(self._typical_s, latency_s)
 
     def answered(self, cell: PeerId) -> None:
-        """A cell did what takes its own time (a sync): it is healthy, and how long it took says
-        nothing of its latency."""
+        """Note that a cell did what takes its own time (a sync): it is healthy, and how long it
+        took says nothing of its latency."""
         known = self._cells.get(cell)
         if known is not None:
             known.failures = 0
@@ -76,8 +76,9 @@ class SlotHealth:
             known.hung_until = 0.0
 
     def was_late(self, cell: PeerId, waited_s: float, now: float) -> None:
-        """A cell had not answered after ``waited_s``: it is at least that slow, not failed. For a
-        short while, and longer each time in a row, it counts as slow whatever it was before."""
+        """Note that a cell had not answered after ``waited_s``: it is at least that slow, not
+        failed. For a short while, and longer each time in a row, it counts as slow whatever it was
+        before."""
         known = self._cell(cell)
         known.typical_s = max(known.typical_s or 0.0, _blend(known.typical_s, waited_s))
         if now >= known.late_until:
@@ -85,8 +86,8 @@ class SlotHealth:
             known.late_until = now + min(LATE_S * 2.0 ** (known.times_late - 1), LONGEST_SUSPECT_S)
 
     def was_cut(self, cell: PeerId, waited_s: float, now: float) -> None:
-        """A write's wait for a cell timed out: for a while others need not wait
-        so long again to find that it hangs."""
+        """Note that a write's wait for a cell timed out: for a while others need not wait so long
+        again to find that it hangs."""
         self.was_late(cell, waited_s, now)
         known = self._cell(cell)
         if now >= known.hung_until:
@@ -95,8 +96,8 @@ class SlotHealth:
             self._all_well_from = max(self._all_well_from, known.hung_until)
 
     def failed(self, cell: PeerId, now: float) -> None:
-        """A call to a cell failed at ``now``. Failures while it is suspect already (calls that
-        were in flight together) do not lengthen the suspicion."""
+        """Note that a call to a cell failed at ``now``. Failures while it is suspect already (calls
+        that were in flight together) do not lengthen the suspicion."""
         known = self._cell(cell)
         if now < known.suspect_until:
             return

@@ -140,7 +140,7 @@ class CallerConnection(_Connection):
 
     @property
     def calls_in_flight(self) -> int:
-        """Calls not answered yet, the cancelled ones among them."""
+        """The number of calls not answered yet, the cancelled ones among them."""
         return len(self._replies)
 
     def prove(self, public_key: bytes, signature: bytes) -> list[Buffer]:
@@ -164,7 +164,7 @@ class CallerConnection(_Connection):
         return call_id, encode_frame(_REQUEST, call_id, header, payload)
 
     def cancel(self, call_id: int) -> list[Buffer]:
-        """Nobody waits for this call any more; its answer will be dropped.
+        """Cancel a call that nobody waits for any more; its answer will be dropped.
 
         Returns:
             The parts to send; empty if it was answered already.
@@ -224,7 +224,7 @@ class AnswererConnection(_Connection):
 
     @property
     def calls_in_flight(self) -> int:
-        """Calls taken and not answered yet."""
+        """The number of calls taken and not answered yet."""
         return len(self._calls)
 
     @property

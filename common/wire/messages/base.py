@@ -103,8 +103,8 @@ class Request(Record):
 
     @property
     def lane(self) -> Hashable:
-        """Requests with equal lanes are carried out one after another, in the order in which they
-        came on their connection. None: at the same time as any other."""
+        """The lane of the request: those with equal lanes are carried out one after another, in the
+        order in which they came on their connection. None: at the same time as any other."""
         return None
 
 
