@@ -5,29 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
-from common.errors import BadConfig, NotFound
+from common.errors import BadConfig
 from common.ports import Disk, Entropy
 from common.reasons import ConfigFault
+from common.state_files import read_whole, write_whole
 
 NAME: Final = "identity.key"
-_NEW_NAME: Final = "identity.key.new"
-
-
-async def write_whole(disk: Disk, name: str, new_name: str, data: bytes) -> None:
-    """Write a small file so that after any crash it is there whole, or not at all.
-
-    Raises:
-        Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
-    """
-    file = await disk.open(new_name, create=True)
-    try:
-        await file.truncate(0)
-        await file.write(0, [data])
-        await file.sync()
-    finally:
-        await file.close()
-    await disk.rename(new_name, name)
-    await disk.sync_directory(".")
 
 
 async def load_identity(disk: Disk, entropy: Entropy) -> KeyPair:
@@ -37,16 +20,11 @@ async def load_identity(disk: Disk, entropy: Entropy) -> KeyPair:
         BadConfig: ``bad_identity_key``: the file is damaged; without it nobody knows this cell.
         Unavailable: a new one could not be made durable.
     """
-    try:
-        file = await disk.open(NAME)
-    except NotFound:
+    text = await read_whole(disk, NAME, max_bytes=2 * PRIVATE_KEY_BYTES + 2)
+    if text is None:
         identity = KeyPair.generate(entropy)
-        await write_whole(disk, NAME, _NEW_NAME, identity.private_key.hex().encode() + b"\n")
+        await write_whole(disk, NAME, identity.private_key.hex().encode() + b"\n")
         return identity
-    try:
-        text = await file.read(0, 2 * PRIVATE_KEY_BYTES + 2)
-    finally:
-        await file.close()
     try:
         return KeyPair.from_private(bytes.fromhex(text.decode("ascii").strip()))
     except (UnicodeDecodeError, ValueError) as error:

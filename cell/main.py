@@ -1,17 +1,13 @@
-"""The cell's composition root: the real world, the service, signals and the ready line."""
+"""The cell's composition root."""
 
 from __future__ import annotations
 
-import signal
+from functools import partial
 from pathlib import Path
-
-import trio
 
 from cell.config import CellConfig
 from cell.service import RunningCell, serve
-from common.system.disk import hold_directory
-from common.system.process import say_ready
-from common.system.world import open_world
+from common.system import daemon
 
 
 def run(config: CellConfig) -> int:
@@ -24,32 +20,20 @@ def run(config: CellConfig) -> int:
         BadConfig: ``data_in_use``, or a value that cannot be used on this machine.
         Refused: the swarm does not take the cell.
     """
-    with hold_directory(Path(config.data)):
-        trio.run(_run, config)
-    return 0
+    return daemon.run(
+        daemon.Daemon(
+            role="cell",
+            data=Path(config.data),
+            log_path=config.log_path,
+            serve=partial(serve, config=config),
+            facts=_facts,
+        )
+    )
 
 
 def _facts(serving: RunningCell) -> dict[str, object]:
     return {
-        "role": "cell",
         "native": str(serving.native),
         "http": None if serving.http is None else str(serving.http),
         "peer_id": serving.peer_id.hex(),
     }
-
-
-async def _run(config: CellConfig) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with (
-            open_world(Path(config.data), "cell", log_path=config.log_path) as world,
-            trio.open_nursery() as nursery,
-        ):
-
-            async def start() -> None:
-                serving = await nursery.start(serve, world, config)
-                say_ready(world.log, _facts(serving))
-
-            nursery.start_soon(start)
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
-                break

@@ -9,17 +9,16 @@ from typing import Final
 
 from blake3 import blake3
 
-from cell.identity import write_whole
 from common import limits
 from common.crypto.positions import POSITION_BYTES
-from common.errors import AlvearyError, NotFound, PeerViolation
+from common.errors import AlvearyError, Corrupt, PeerViolation
 from common.ports import Disk, Log
 from common.reasons import Violation
 from common.rpc.protocol.positions import Known, covers
+from common.state_files import read_whole, write_whole
 from common.wire.messages.membership import HeartbeatReply
 
 NAME: Final = "positions"
-_NEW_NAME: Final = "positions.new"
 _DIGEST_BYTES: Final = 32
 _FULL_FILE_BYTES: Final = limits.MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_BYTES
 WRITE_EVERY_S: Final = 4.0
@@ -46,17 +45,11 @@ class Positions:
         """Read what an earlier life has written. A damaged file counts as none: the coordinator
         sends its position again, and until then the cell has nothing to compare with."""
         try:
-            file = await disk.open(NAME)
-        except NotFound:
-            return cls(disk, log, Known())
-        try:
-            data = await file.read(0, _FULL_FILE_BYTES + 1)
-            return cls(disk, log, _decode(data))
-        except AlvearyError as error:
+            data = await read_whole(disk, NAME, max_bytes=_FULL_FILE_BYTES + 1)
+            return cls(disk, log, Known() if data is None else _decode(data))
+        except (Corrupt, PeerViolation) as error:
             log.error("positions_damaged", error=str(error))
             return cls(disk, log, Known())
-        finally:
-            await file.close()
 
     def packed(self) -> tuple[bytes, ...]:
         """Return the positions to send to a coordinator."""
@@ -106,7 +99,7 @@ class Positions:
             return
         body = b"".join(packed)
         try:
-            await write_whole(self._disk, NAME, _NEW_NAME, body + blake3(body).digest())
+            await write_whole(self._disk, NAME, body + blake3(body).digest())
         except AlvearyError as error:  # kept in memory, and written with the next heartbeat
             if str(error) != self._failed:
                 self._log.warning("positions_not_written", error=str(error))

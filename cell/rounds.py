@@ -19,7 +19,7 @@ from common import limits
 from common.errors import AlvearyError, Refused, Unavailable
 from common.ports import Address, Chance, Log, WallClock
 from common.reasons import Refusal
-from common.tasks import log_fault
+from common.tasks import repeat
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import (
     COMMITTED,
@@ -94,28 +94,17 @@ class CellRounds:
     async def _repeat(
         self, name: str, work: Callable[[], Awaitable[bool]], pause_s: Callable[[], float]
     ) -> None:
-        """Repeat a round; at once while it says that there is more to do."""
-        failed = ""
-        broke_pause_s = limits.TASK_PAUSE_MIN_S
-        while True:
-            more = False
-            try:
-                more = await work()
-                failed = ""
-            except AlvearyError as error:
-                if str(error) != failed:
-                    self._log.warning(f"{name}_failed", error=str(error))
-                failed = str(error)
-            except Exception as error:
-                # A round changes nothing before it has its answer, so nothing is half done. Shards
-                # are read and written whatever a round meets: it is tried again, less often.
-                log_fault(self._log, "round_broke", error, round=name)
-                await trio.sleep(broke_pause_s)
-                broke_pause_s = min(2 * broke_pause_s, limits.TASK_PAUSE_MAX_S)
-            else:
-                broke_pause_s = limits.TASK_PAUSE_MIN_S
-            if not more:
-                await trio.sleep(pause_s() * self._chance.uniform(0.9, 1.1))
+        """Repeat a round, never in step with other cells."""
+        await repeat(
+            name,
+            work,
+            lambda: pause_s() * self._chance.uniform(0.9, 1.1),
+            log=self._log,
+            log_failure=self._log_failure,
+        )
+
+    def _log_failure(self, name: str, error: AlvearyError) -> None:
+        self._log.warning(f"{name}_failed", error=str(error))
 
     def _pause_s(self) -> float:
         """Shorter while no coordinator answers, so that the cell is soon written to again."""

@@ -15,7 +15,7 @@ import trio
 from cell.config import CellConfig
 from cell.coordinators import Coordinators
 from cell.handlers import Handlers
-from cell.identity import load_identity, write_whole
+from cell.identity import load_identity
 from cell.metrics import CellMetrics
 from cell.positions import Positions
 from cell.rounds import CellRounds
@@ -23,7 +23,7 @@ from cell.session import Session
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from common import limits
-from common.errors import AlvearyError, BadConfig, NotFound, Refused
+from common.errors import AlvearyError, BadConfig, Refused
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.health import health_app
 from common.http.records import HttpRequest, HttpResponse
@@ -33,12 +33,12 @@ from common.ports import Address, Listener, World
 from common.reasons import ConfigFault
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
+from common.state_files import read_whole, write_whole
 from common.tasks import CountedLog, go_on
 from common.wire.messages.cell import ShardRead
 from common.wire.messages.membership import CellJoin, CellJoined
 
 JOINED_NAME: Final = "joined"
-_JOINED_NEW_NAME: Final = "joined.new"
 JOIN_RETRY_S: Final = 2.0
 
 
@@ -161,14 +161,10 @@ async def _join(
     world: World, config: CellConfig, token: JoinToken | None, coordinators: Coordinators
 ) -> None:
     """Have the swarm take this cell, once in its life."""
-    try:
-        file = await world.disk.open(JOINED_NAME)
-    except NotFound:
-        if token is None:
-            raise BadConfig(ConfigFault.NOT_JOINED, key="token") from None
-    else:
-        await file.close()
+    if await read_whole(world.disk, JOINED_NAME) is not None:
         return
+    if token is None:
+        raise BadConfig(ConfigFault.NOT_JOINED, key="token")
     request = CellJoin(token.secret, config.site, config.host)
     told = ""
     while True:
@@ -184,7 +180,7 @@ async def _join(
             await trio.sleep(JOIN_RETRY_S)
     assert isinstance(reply, CellJoined)
     text = f"{reply.swarm}\n{reply.swarm_id.hex()}\n"
-    await write_whole(world.disk, JOINED_NAME, _JOINED_NEW_NAME, text.encode())
+    await write_whole(world.disk, JOINED_NAME, text.encode())
     world.log.info("joined", swarm=reply.swarm)
 
 

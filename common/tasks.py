@@ -19,6 +19,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 
 from common import limits
+from common.errors import AlvearyError
 from common.ports import Log
 
 _WELL_AFTER_S: Final = 2 * limits.TASK_PAUSE_MAX_S
@@ -35,6 +36,22 @@ def log_fault(log: Log, event: str, error: BaseException, **fields: object) -> N
     log.error(event, **fields, traceback="".join(traceback.format_exception(error)))
 
 
+class _Backoff:
+    """Pauses after faults: each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._pause_s = limits.TASK_PAUSE_MIN_S
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again."""
+        self._pause_s = limits.TASK_PAUSE_MIN_S
+
+    async def pause(self) -> None:
+        """Wait."""
+        await trio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, limits.TASK_PAUSE_MAX_S)
+
+
 async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> None:
     """Run a task that ends only when it is cancelled; begin it again, after growing pauses, when it
     ends by an unexpected exception.
@@ -43,7 +60,7 @@ async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> N
         name: of the task, for the log.
         work: keeps no half-done state over an exception.
     """
-    pause_s = limits.TASK_PAUSE_MIN_S
+    backoff = _Backoff()
     while True:
         began = trio.current_time()
         try:
@@ -52,9 +69,48 @@ async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> N
         except Exception as error:
             log_fault(log, "task_broke", error, task=name)
         if trio.current_time() - began >= _WELL_AFTER_S:
-            pause_s = limits.TASK_PAUSE_MIN_S
-        await trio.sleep(pause_s)
-        pause_s = min(2 * pause_s, limits.TASK_PAUSE_MAX_S)
+            backoff.reset()
+        await backoff.pause()
+
+
+async def repeat(
+    name: str,
+    work: Callable[[], Awaitable[object]],
+    pause_s: Callable[[], float],
+    *,
+    log: Log,
+    log_failure: Callable[[str, AlvearyError], None],
+) -> None:
+    """Repeat rounds of work until cancelled.
+
+    A round that fails by an error of the tree is logged when it is another error
+    than that of the round before. One that ends by an unexpected exception is a fault of ours
+    (``round_broke``); rounds go on after growing pauses, since whoever is served meanwhile must be
+    served whatever a round meets.
+
+    Args:
+        work: one round; true if there is more to do at once. Leaves nothing half done.
+        pause_s: seconds until the next round, asked for after each.
+        log_failure: called with the name and the error.
+    """
+    failed = ""
+    backoff = _Backoff()
+    while True:
+        more: object = False
+        try:
+            more = await work()
+            failed = ""
+        except AlvearyError as error:
+            if str(error) != failed:
+                log_failure(name, error)
+            failed = str(error)
+        except Exception as error:
+            log_fault(log, "round_broke", error, round=name)
+            await backoff.pause()
+        else:
+            backoff.reset()
+        if not more:
+            await trio.sleep(pause_s())
 
 
 class CountedLog:

@@ -1,15 +1,11 @@
-"""The coordinator's composition root: the real world, the service, signals and the ready line."""
+"""The coordinator's composition root."""
 
 from __future__ import annotations
 
-import signal
+from functools import partial
 from pathlib import Path
 
-import trio
-
-from common.system.disk import hold_directory
-from common.system.process import say_ready
-from common.system.world import open_world
+from common.system import daemon
 from coordinator.config import CoordinatorConfig
 from coordinator.service import RunningCoordinator, serve
 
@@ -23,30 +19,20 @@ def run(config: CoordinatorConfig) -> int:
     Raises:
         BadConfig: ``data_in_use``, or a value that cannot be used on this machine.
     """
-    with hold_directory(Path(config.data)):
-        trio.run(_run, config)
-    return 0
+    return daemon.run(
+        daemon.Daemon(
+            role="coordinator",
+            data=Path(config.data),
+            log_path=config.log_path,
+            serve=partial(serve, config=config),
+            facts=_facts,
+        )
+    )
 
 
 def _facts(serving: RunningCoordinator) -> dict[str, object]:
     return {
-        "role": "coordinator",
         "native": str(serving.native),
         "http": str(serving.http),
         "peer_id": serving.peer_id.hex(),
     }
-
-
-async def _run(config: CoordinatorConfig) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_world(Path(config.data), "coordinator", log_path=config.log_path) as world:
-            async with trio.open_nursery() as nursery:
-
-                async def start() -> None:
-                    serving = await nursery.start(serve, world, config)
-                    say_ready(world.log, _facts(serving))
-
-                nursery.start_soon(start)
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    break

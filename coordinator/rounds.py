@@ -14,7 +14,7 @@ from common import limits
 from common.errors import AlvearyError
 from common.ports import Chance, Log, Store, WallClock
 from common.reasons import Refusal
-from common.tasks import log_fault
+from common.tasks import repeat
 from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
 from coordinator.placement import Placement
@@ -91,25 +91,11 @@ class CoordinatorRounds:
             )
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
-        failed = ""
-        broke_pause_s = limits.TASK_PAUSE_MIN_S
-        while True:
-            try:
-                await work()
-                failed = ""
-            except AlvearyError as error:
-                if str(error) != failed and error.reason != Refusal.NOT_LEADER:
-                    self._log.error(f"{name}_failed", error=str(error))
-                failed = str(error)
-            except Exception as error:
-                # Each round is a transaction: nothing is half done. Cells and gateways must be
-                # answered whatever a round meets, so it is tried again, less and less often.
-                log_fault(self._log, "round_broke", error, round=name)
-                await trio.sleep(broke_pause_s)
-                broke_pause_s = min(2 * broke_pause_s, limits.TASK_PAUSE_MAX_S)
-            else:
-                broke_pause_s = limits.TASK_PAUSE_MIN_S
-            await trio.sleep(every_s)
+        await repeat(name, work, lambda: every_s, log=self._log, log_failure=self._log_failure)
+
+    def _log_failure(self, name: str, error: AlvearyError) -> None:
+        if error.reason != Refusal.NOT_LEADER:  # another coordinator does this work
+            self._log.error(f"{name}_failed", error=str(error))
 
     async def refresh(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when

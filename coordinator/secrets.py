@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from common import limits
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
-from common.errors import BadConfig, NotFound
+from common.errors import BadConfig
 from common.ids import PeerId
 from common.ports import Disk, Entropy
 from common.reasons import ConfigFault
+from common.state_files import read_whole, write_whole
 
 IDENTITY_NAME: Final = "identity.key"
 SECRET_NAME: Final = "swarm.secret"  # noqa: S105 - a file name
@@ -26,7 +26,6 @@ BEGUN_NAME: Final = "store.begun"
 """There once it was served from this directory: an empty store there is a lost one."""
 SECRET_BYTES: Final = 32
 TOKEN_BYTES: Final = 24
-_NEW: Final = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +43,6 @@ class Keys:
     def swarm_id(self) -> bytes:
         """16 bytes that name the swarm and reveal nothing of its secret."""
         return hashlib.sha256(b"alveary swarm id\0" + self.swarm_secret).digest()[:16]
-
-
-async def read_whole(disk: Disk, name: str) -> bytes | None:
-    """A small file's bytes; None when there is none."""
-    try:
-        file = await disk.open(name)
-    except NotFound:
-        return None
-    try:
-        return await file.read(0, limits.MAX_STATE_FILE_BYTES)
-    finally:
-        await file.close()
-
-
-async def write_whole(disk: Disk, name: str, data: bytes) -> None:
-    """Write a small file so that after any crash it is there whole, old or new.
-
-    Raises:
-        Unavailable: ``no_space``, ``write_error``, ``sync_failed``.
-    """
-    file = await disk.open(name + _NEW, create=True)
-    try:
-        await file.truncate(0)
-        await file.write(0, [data])
-        await file.sync()
-    finally:
-        await file.close()
-    await disk.rename(name + _NEW, name)
-    await disk.sync_directory(".")
 
 
 async def _kept_secret(disk: Disk, name: str, length: int, entropy: Entropy) -> bytes:
@@ -155,7 +125,8 @@ async def check_store_is_there(disk: Disk, *, is_empty: bool) -> None:
 
 
 async def note_store_begun(disk: Disk) -> None:
-    """Remember, beside the store, that there is one. Raises as :func:`write_whole`."""
+    """Remember, beside the store, that there is one. Raises as
+    :func:`common.state_files.write_whole`."""
     if await read_whole(disk, BEGUN_NAME) is None:
         await write_whole(disk, BEGUN_NAME, b"")
 

@@ -1,18 +1,17 @@
-"""The gateway's composition root: the real world, the service, signals and the ready line."""
+"""The gateway's composition root."""
 
 from __future__ import annotations
 
-import signal
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from common import limits
-from common.ports import Disk
+from common.ports import Disk, World
+from common.system import daemon
 from common.system.certificates import CertificateFiles
-from common.system.disk import RealDisk, hold_directory
-from common.system.process import say_ready
-from common.system.world import open_world
+from common.system.disk import RealDisk
 from gateway_s3.config import GatewayConfig
 from gateway_s3.service import RunningGateway, serve
 
@@ -27,9 +26,27 @@ def run(config: GatewayConfig) -> int:
     Raises:
         BadConfig: a value cannot be used on this machine.
     """
-    with hold_directory(Path(config.data), shared=True):
-        trio.run(_run, config)
-    return 0
+    return daemon.run(
+        daemon.Daemon(
+            role="gateway",
+            data=Path(config.data),
+            log_path=config.log_path,
+            serve=partial(_serve, config),
+            facts=_facts,
+            shared=True,
+            kept_memory_bytes=limits.GATEWAY_KEPT_MEMORY_BYTES,
+            drain=RunningGateway.drain,
+            look_again=RunningGateway.look_at_certificate,
+        )
+    )
+
+
+async def _serve(
+    config: GatewayConfig, world: World, *, task_status: trio.TaskStatus[RunningGateway]
+) -> None:
+    await serve(
+        world, config, _tenants_disk(config), _certificates(config), task_status=task_status
+    )
 
 
 def _tenants_disk(config: GatewayConfig) -> Disk | None:
@@ -43,39 +60,8 @@ def _certificates(config: GatewayConfig) -> CertificateFiles | None:
 
 def _facts(serving: RunningGateway) -> dict[str, object]:
     return {
-        "role": "gateway",
         "s3": str(serving.s3),
         "secure": serving.certificate is not None,
         "http": None if serving.http is None else str(serving.http),
         "peer_id": serving.peer_id.hex(),
     }
-
-
-async def _run(config: GatewayConfig) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with open_world(
-            Path(config.data),
-            "gateway",
-            log_path=config.log_path,
-            kept_memory_bytes=limits.GATEWAY_KEPT_MEMORY_BYTES,
-        ) as world:
-            async with trio.open_nursery() as nursery:
-
-                async def start() -> None:
-                    serving: RunningGateway = await nursery.start(
-                        serve, world, config, _tenants_disk(config), _certificates(config)
-                    )
-                    say_ready(world.log, _facts(serving))
-                    started.append(serving)
-
-                started: list[RunningGateway] = []
-                nursery.start_soon(start)
-                async for number in signals:
-                    if number == signal.SIGHUP:
-                        for serving in started:
-                            serving.look_at_certificate()
-                        continue
-                    if started:
-                        await started[0].drain()
-                    nursery.cancel_scope.cancel()
-                    break

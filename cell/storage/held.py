@@ -15,15 +15,13 @@ from typing import Final
 
 import trio
 
-from cell.identity import write_whole
 from cell.storage.shard_store import ShardStore
-from common import limits
-from common.errors import Corrupt, NotFound, Unavailable
+from common.errors import Corrupt, Unavailable
 from common.ports import Disk, Log
 from common.reasons import Damage
+from common.state_files import read_whole, write_whole
 
 NAME: Final = "held"
-_NEW_NAME: Final = "held.new"
 VERSION: Final = 1
 REFRESH_AFTER_S: Final = 600.0
 """Maximum age of the counts. The highest volume's number is kept at once: that is what decides."""
@@ -77,16 +75,11 @@ class Held:
     async def load(cls, disk: Disk, log: Log) -> Held:
         """Read the file; one that is damaged is reported and begun again."""
         try:
-            file = await disk.open(NAME)
-        except NotFound:
-            return cls(disk, log, Marker())
-        try:
-            return cls(disk, log, Marker.unpack(await file.read(0, limits.MAX_STATE_FILE_BYTES)))
+            data = await read_whole(disk, NAME)
+            return cls(disk, log, Marker() if data is None else Marker.unpack(data))
         except Corrupt as error:
             log.error("held_unreadable", error=str(error))
             return cls(disk, log, Marker())
-        finally:
-            await file.close()
 
     async def compare(self, store: ShardStore) -> None:
         """Find out at a start whether volumes are gone that the index does not miss either."""
@@ -123,7 +116,7 @@ class Held:
         self.marker = marker
         self._written_at = trio.current_time()
         try:
-            await write_whole(self._disk, NAME, _NEW_NAME, marker.pack())
+            await write_whole(self._disk, NAME, marker.pack())
             self._could_write = True
         except Unavailable as error:
             if self._could_write:

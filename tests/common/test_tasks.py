@@ -9,8 +9,10 @@ import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
+from common.errors import AlvearyError, Unavailable
 from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
-from common.tasks import CountedLog, go_on
+from common.reasons import Outage
+from common.tasks import CountedLog, go_on, repeat
 from sim.world import SimWorld
 
 
@@ -57,3 +59,31 @@ async def test_cancelling_ends_a_task(autojump_clock: MockClock) -> None:
     with trio.move_on_after(5) as scope:
         await go_on("work", trio.sleep_forever, log)
     assert scope.cancelled_caught
+
+
+async def test_rounds_go_on_after_errors_and_say_each_once(autojump_clock: MockClock) -> None:
+    swarm = SimWorld(1)
+    registry = CollectorRegistry()
+    log = CountedLog(swarm.node("daemon").world.log, registry)
+    rounds: list[float] = []
+
+    async def work() -> bool:
+        rounds.append(trio.current_time())
+        if len(rounds) in (2, 3, 4):
+            raise Unavailable(Outage.STORE_FAILED)
+        if len(rounds) == 5:
+            raise LookupError("a bug")
+        return len(rounds) == 7
+
+    def log_failure(name: str, error: AlvearyError) -> None:
+        log.error(f"{name}_failed", error=str(error))
+
+    with trio.move_on_after(100):
+        await repeat("look", work, lambda: 10.0, log=log, log_failure=log_failure)
+    pauses = [after - before for before, after in pairwise(rounds)]
+    assert pauses[:4] == pytest.approx([10.0] * 4)
+    assert pauses[4] == pytest.approx(10.0 + TASK_PAUSE_MIN_S)
+    assert pauses[6] == 0, "there was more to do"
+    for event in ("look_failed", "round_broke"):
+        labels = {"level": "error", "event": event}
+        assert registry.get_sample_value("alveary_log_lines_total", labels) == 1

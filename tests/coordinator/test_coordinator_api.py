@@ -7,7 +7,8 @@ import pytest
 from coordinator_rig import running
 
 from common.errors import BadConfig
-from coordinator.secrets import load_keys, read_whole, replace_keys, write_operator_file
+from common.state_files import read_whole
+from coordinator.secrets import load_keys, replace_keys, write_operator_file
 from sim.world import SimWorld
 
 TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_key": "11" * 32}
