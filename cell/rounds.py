@@ -10,15 +10,15 @@ from typing import Final
 
 import trio
 
-from cell.coordinators import Coordinators
 from cell.positions import Positions
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
-from common.errors import AlvearyError, Refused, Unavailable
+from common.errors import AlvearyError, OutcomeUnknown, Refused, Unavailable
 from common.ports import Address, Chance, Log, WallClock
 from common.reasons import Refusal
+from common.rpc.coordinators import Coordinators
 from common.tasks import repeat
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import (
@@ -152,7 +152,7 @@ class CellRounds:
         asked_at = trio.current_time()
         try:
             reply = await self._coordinators.call(request)
-        except Unavailable:
+        except (Unavailable, OutcomeUnknown):
             self._is_cut_off = True
             raise
         assert isinstance(reply, HeartbeatReply)

@@ -13,7 +13,6 @@ from typing import Any, Final
 import trio
 
 from cell.config import CellConfig
-from cell.coordinators import Coordinators
 from cell.handlers import Handlers
 from cell.identity import load_identity
 from cell.metrics import CellMetrics
@@ -31,6 +30,7 @@ from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Listener, World
 from common.reasons import ConfigFault
+from common.rpc.coordinators import Coordinator, Coordinators, finder_on_lan
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.state_files import read_whole, write_whole
@@ -40,6 +40,8 @@ from common.wire.messages.membership import CellJoin, CellJoined
 
 JOINED_NAME: Final = "joined"
 JOIN_RETRY_S: Final = 2.0
+COORDINATOR_TIMEOUT_S: Final = 15.0
+"""How long one coordinator may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,11 @@ def _coordinators(
     if key_id is None:
         raise BadConfig(ConfigFault.NO_COORDINATOR_ID, key="coordinator_id")
     swarm = "" if token is None else token.swarm
-    return Coordinators(pool, world.discovery, world.log, addresses, key_id, swarm)
+    known = [Coordinator(address, key_id) for address in addresses]
+    find = finder_on_lan(world.discovery, swarm, key_id, world.log)
+    return Coordinators(
+        pool, known, world.log, timeout_s=COORDINATOR_TIMEOUT_S, is_patient=False, find=find
+    )
 
 
 async def _join(

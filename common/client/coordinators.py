@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -20,16 +21,17 @@ from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, TenantId, VersionId
 from common.ports import Address, Log
-from common.reasons import Outage, Refusal, Violation
+from common.reasons import Refusal
+from common.rpc.coordinators import Coordinator, Coordinators
 from common.rpc.peer_connection import PeerConnection
 from common.rpc.peers import PeerPool
 from common.rpc.protocol.positions import Known
 from common.wire.control import tenant_message
-from common.wire.messages.base import Idempotency, Request, TenantRequest, TenantScope
+from common.wire.messages.base import Reply, Request, TenantRequest, TenantScope
 from common.wire.messages.writing import Lease, LeaseRenew, TenantOpen
 
-FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 1.0
+RENEW_AGAIN_S: Final = 1.0
+"""After a renewal that no coordinator answered."""
 COME_BACK_EVERY_S: Final = 5.0
 """Interval at which a gateway whose lease ended while no coordinator answered tries to open
 another."""
@@ -37,19 +39,6 @@ LEASE_MARGIN_S: Final = 5.0
 """Treat the lease as expired this long before it expires, so that nothing is written under a
 lease that the coordinator has already ended."""
 TENANT_NOT_OPEN: Final = Refusal.TENANT_NOT_OPEN
-
-FINAL_REASONS: Final = frozenset({Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED})
-"""Unavailable answers of a live coordinator that another try soon would not change."""
-
-ELSEWHERE_REASONS: Final = frozenset(
-    {
-        Violation.WRONG_SERVER_KEY,
-        Violation.WRONG_ANSWER,
-        Violation.BAD_GRANT,
-        Violation.SEGMENT_ID_REPEATED,
-    }
-)
-"""Violations of one coordinator that say nothing of the others."""
 
 
 class Directory:
@@ -69,15 +58,17 @@ class Directory:
         tenants: Mapping[TenantId, TenantKey],
         log: Log,
     ) -> None:
-        assert coordinators, "a directory needs a coordinator"
         self._pool = pool
-        self._coordinators = list(coordinators)
+        self._coordinators = Coordinators(
+            pool,
+            [Coordinator(*each) for each in coordinators],
+            log,
+            timeout_s=limits.CALL_TIMEOUT_S,
+            is_patient=True,
+        )
         self._tenants = tenants
-        self._log = log
         self._opened: WeakKeyDictionary[PeerConnection, set[TenantId]] = WeakKeyDictionary()
         """The tenants that each connection is open for."""
-        self._unanswered_until = 0.0
-        self._current = 0
         self._known = Known()
         self._lease = 0
         self._lease_until = 0.0
@@ -94,17 +85,15 @@ class Directory:
         self,
         request: Request,
         *,
-        timeout_s: float = limits.CALL_TIMEOUT_S,
+        timeout_s: float | None = None,
         check: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Ask a live coordinator; go on to the next, and try again, while none can be reached and
-        COORDINATOR_PATIENCE_S are not over: all tries have that time together. A request that
-        changes something and was sent in this time may take up to ``timeout_s``, as long as the
-        coordinator shows that it lives.
+        """Make a request of a live coordinator, on a connection that is open for the tenants which
+        the request is for; see :meth:`common.rpc.coordinators.Coordinators.call`.
 
         Args:
             request: its ``tenant_id``, where it has one, is one of our tenants.
-            timeout_s: for one try, at most.
+            timeout_s: for one try, at most; CALL_TIMEOUT_S if not given.
             check: as :func:`check_answer`, for what only the caller knows: raises PeerViolation
                 when no honest coordinator could have given this reply.
 
@@ -118,81 +107,24 @@ class Directory:
                 gave an answer to another question. Its connection was dropped.
             AlvearyError: what the coordinator answered.
         """
-        began = trio.current_time()
-        deadline = began + self._patience_s(began)
-        pause_s = FIRST_PAUSE_S
-        while True:
-            which = self._current
-            try:
-                reply = await self._ask(
-                    *self._coordinators[which], request, timeout_s, deadline, check
-                )
-                self._unanswered_until = 0.0
-                return reply
-            except Unavailable as error:
-                if error.reason in FINAL_REASONS:
-                    raise
-                last: AlvearyError = error
-            except OutcomeUnknown as error:
-                if request.idempotency is Idempotency.ONCE:
-                    if trio.current_time() >= deadline:
-                        self._note_unanswered(request, error)
-                    raise
-                last = error
-            except PeerViolation as error:
-                if error.reason not in ELSEWHERE_REASONS or len(self._coordinators) == 1:
-                    raise
-                if (
-                    error.reason != Violation.WRONG_SERVER_KEY
-                    and request.idempotency is Idempotency.ONCE
-                ):
-                    raise
-                last = error
-            if trio.current_time() + pause_s >= deadline:
-                self._note_unanswered(request, last)
-                if isinstance(last, OutcomeUnknown) and request.idempotency is Idempotency.ASKS:
-                    raise Unavailable.received(last.reason, last.fields) from last
-                raise last
-            if self._current == which:
-                self._current = (which + 1) % len(self._coordinators)
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    def _patience_s(self, now: float) -> float:
-        """Return the time that a request may wait: shorter after another request just timed out."""
-        return (
-            limits.UNANSWERED_PATIENCE_S
-            if now < self._unanswered_until
-            else limits.COORDINATOR_PATIENCE_S
+        reply = await self._coordinators.call(
+            request,
+            timeout_s=timeout_s,
+            prepare=partial(self._open_tenants, request),
+            ask=partial(self._ask, check),
         )
-
-    def _note_unanswered(self, request: Request, error: AlvearyError) -> None:
-        now = trio.current_time()
-        if now >= self._unanswered_until:
-            self._log.warning(
-                "no_coordinator_answers", request=type(request).__name__, error=str(error)
-            )
-        self._unanswered_until = now + limits.UNANSWERED_S
+        position = getattr(reply, "position", b"")
+        if position:
+            self._known.note(position)
+        return reply
 
     async def _ask(
         self,
-        address: Address,
-        pin: PeerId,
+        check: Callable[[Any], None] | None,
+        connection: PeerConnection,
         request: Request,
         timeout_s: float,
-        deadline: float,
-        check: Callable[[Any], None] | None,
-    ) -> Any:
-        if len(self._coordinators) > 1:
-            deadline = min(deadline, trio.current_time() + limits.FAILOVER_S)
-        left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
-        connection = await self._pool.connection(address, pin, timeout_s=left_s)
-        with trio.move_on_at(deadline) as scope:
-            await self._open_tenants(connection, request)
-        if scope.cancelled_caught:
-            raise Unavailable(Outage.CALL_TIMEOUT, timeout_s=left_s)
-        if request.idempotency is Idempotency.ASKS:
-            timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
+    ) -> Reply:
         try:
             reply, _ = await connection.call(request, timeout_s=timeout_s)
         except Refused as error:
@@ -209,12 +141,9 @@ class Directory:
         except PeerViolation as error:
             connection.reject(error)
             raise
-        position = getattr(reply, "position", b"")
-        if position:
-            self._known.note(position)
         return reply
 
-    async def _open_tenants(self, connection: PeerConnection, request: Request) -> None:
+    async def _open_tenants(self, request: Request, connection: PeerConnection) -> None:
         """Open the tenants on the connection that a request is made for."""
         if isinstance(request, TenantRequest):
             await self._open_tenant(connection, request.tenant_id)
@@ -353,7 +282,7 @@ class Directory:
             try:
                 await self._renew(lease)
             except (Unavailable, OutcomeUnknown):
-                self._renew_at = trio.current_time() + LONGEST_PAUSE_S
+                self._renew_at = trio.current_time() + RENEW_AGAIN_S
                 if trio.current_time() >= self._lease_until:
                     self._lease = 0
                     self._is_cut = True

@@ -129,6 +129,7 @@ GIVERS: Mapping[str, tuple[str, ...]] = {
         "common/rpc/peer_connection.py",
         "common/rpc/answering.py",
         "common/rpc/receiving.py",
+        "common/rpc/coordinators.py",
         "common/rpc/server.py",
         "common/rpc/server_connection.py",
         "common/system/network.py",
