@@ -5,13 +5,17 @@ Source: docs/protocol.md, "Cells and coordinators".
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Final
+
 import trio
 
 from common import limits
 from common.ids import BucketId
 from common.ports import Log, Sql, Store, WallClock
 from common.rpc.caller import Answer
-from common.wire.messages.base import Done, Request, ShardName
+from common.wire.messages.base import CellFacts, Done, Request, ShardName
 from common.wire.messages.membership import (
     PENDING,
     CellJoin,
@@ -30,9 +34,25 @@ from coordinator.policy.health import CellState
 from coordinator.policy.history import Standing
 from coordinator.session import Caller
 from coordinator.store import cells, segments
-from coordinator.store.cells import NO_FACTS, SAVE_FACTS_EVERY_S, Cell
+from coordinator.store.cells import NO_FACTS, Cell
 from coordinator.store.history import StoreHistory
 from coordinator.store.order_time import OrderTime
+
+SAVE_FACTS_EVERY_S: Final = 60.0
+"""Maximum age of the facts in the store: they matter only until the first heartbeat."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    """What is known of a cell's rows in the store, so that an idle heartbeat reads none."""
+
+    facts: CellFacts
+    """As last saved."""
+    saved_at: float
+    deletes_read_at: float = -math.inf
+    """The time at which its queue of deletes was last read."""
+    deletes_told: int = -1
+    """The queue's count of hints when it was last found empty."""
 
 
 class CellHandlers:
@@ -70,6 +90,7 @@ class CellHandlers:
         self._name = swarm_name
         self._swarm_id = BucketId(swarm_id)
         self._heard_on: dict[int, Caller] = {}
+        self._stored: dict[int, _Stored] = {}
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
@@ -117,6 +138,9 @@ class CellHandlers:
                 host=cell.host,
                 shards=request.facts.lost_shards,
             )
+        stored = self._stored.get(cell.cell)
+        if stored is None:
+            stored = self._stored[cell.cell] = _Stored(cell.facts, now)
         heard = self._membership.heard(
             cell, request.address_host, request.address_port, request.facts, now
         )
@@ -126,7 +150,7 @@ class CellHandlers:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         self._compare_clocks(cell, request.clock_ms)
         history = self._history
-        deletes = await self._deletes(cell, request, heard.has_moved, now)
+        deletes = await self._deletes(cell.cell, stored, request, heard.has_moved, now)
         is_behind = history.standing is Standing.BEHIND
         return HeartbeatReply(
             self._orders.key_of(cell.cell),
@@ -155,11 +179,10 @@ class CellHandlers:
             self._log.info("cell_clock_right", cell=cell.cell_id.hex()[:12])
 
     async def _deletes(
-        self, cell: Cell, request: Heartbeat, moved: bool, now: float
+        self, number: int, stored: _Stored, request: Heartbeat, moved: bool, now: float
     ) -> list[ShardName]:
         facts = request.facts
-        is_due = moved or (facts != cell.saved_facts and now - cell.saved_at > SAVE_FACTS_EVERY_S)
-        number = cell.cell
+        is_due = moved or (facts != stored.facts and now - stored.saved_at > SAVE_FACTS_EVERY_S)
         told = self._queued.told
         if is_due or request.deleted:
 
@@ -169,16 +192,16 @@ class CellHandlers:
                 return segments.take_deletes(sql, number, request.deleted, limits.MAX_DELETE_BATCH)
 
             deletes = await self._store.transact(work)
-        elif told == cell.deletes_told and now - cell.looked_at < LOOK_AGAIN_S:
+        elif told == stored.deletes_told and now - stored.deletes_read_at < LOOK_AGAIN_S:
             return []
         else:
             deletes = await self._store.read(
                 lambda sql: segments.queued_deletes(sql, number, limits.MAX_DELETE_BATCH)
             )
         if is_due:
-            cell.saved_at, cell.saved_facts = now, facts
-        cell.looked_at = now
-        cell.deletes_told = -1 if deletes else told
+            stored.saved_at, stored.facts = now, facts
+        stored.deletes_read_at = now
+        stored.deletes_told = -1 if deletes else told
         return deletes
 
     def _watch(self, caller: Caller, cell: Cell) -> None:

@@ -11,7 +11,6 @@ Source: docs/placement.md, "Cells".
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,8 +29,6 @@ from coordinator.policy.health import (
     state_now,
 )
 
-SAVE_FACTS_EVERY_S: Final = 60.0
-"""Maximum age of the facts in the store: they matter only until the first heartbeat."""
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
 
 
@@ -52,15 +49,8 @@ class Cell:
     full: bool = False
     """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
     since."""
-    saved_at: float = 0.0
-    saved_facts: CellFacts = NO_FACTS
-    """The facts that the store has of it."""
-    looked_at: float = -math.inf
-    """The time at which its queue of deletes was last read."""
     clock_ahead_s: float = 0.0
     """Seconds by which its wall clock was ahead of ours at its last heartbeat; negative: behind."""
-    deletes_told: int = -1
-    """The queue's count of hints when it was last found empty."""
 
     @property
     def clock_is_off(self) -> bool:
@@ -205,8 +195,6 @@ def load(sql: Sql, now: float) -> list[Cell]:
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
             heard_at=now,
             last_state=_last_state(has_facts=bool(row[6]), is_removed=bool(row[7])),
-            saved_at=now,
-            saved_facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
         )
         for row in sql.execute(
             "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms"

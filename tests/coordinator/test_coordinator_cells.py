@@ -404,6 +404,17 @@ async def test_a_cell_without_which_data_cannot_be_read_is_removed_only_on_deman
         assert (await states(rig)).count("removed") == 2
 
 
+async def test_a_full_cell_is_needed_as_any_other_that_can_be_read(autojump_clock):
+    async with running(cells=3, redundancy="2/3") as rig:
+        rig.cells[1].facts = facts(free=1000)
+        rig.cells[0].beating = False
+        await rig.operate("POST", removal_of(rig.cells[0]), {})
+        await trio.sleep(7)
+        assert sorted(await states(rig)) == ["alive", "full", "removed"]
+        answer = await rig.http("POST", removal_of(rig.cells[1]), {})
+        assert (answer.status_code, answer.json()["error"]) == (409, "cell_is_needed")
+
+
 async def test_a_cell_that_is_not_there_is_not_removed(autojump_clock):
     async with running(cells=3, redundancy="2/3") as rig:
         for name in ("ff" * 32, "%20", "nothing"):
