@@ -50,7 +50,7 @@ async def create_bucket(service: ObjectService, tenant: TenantKey, name: str) ->
         service.entropy,
     )
     try:
-        await service.directory.call(BucketCreate(tenant.tenant_id, bucket_id, name, settings))
+        await service.coordinators.call(BucketCreate(tenant.tenant_id, bucket_id, name, settings))
     except OutcomeUnknown:
         # It may be there by now; that it is, is all that was asked for.
         await service.buckets.record_of(tenant, name)
@@ -68,7 +68,7 @@ async def delete_bucket(service: ObjectService, tenant: TenantKey, name: str) ->
     """
     service.buckets.forget(tenant, name)
     try:
-        await service.directory.call(BucketDelete(tenant.tenant_id, name))
+        await service.coordinators.call(BucketDelete(tenant.tenant_id, name))
     except OutcomeUnknown:
         try:
             await service.buckets.record_of(tenant, name)
@@ -90,7 +90,7 @@ async def list_buckets(
     more = True
     while more and len(entries) < limit:
         room = min(limit - len(entries), limits.MAX_LIST_ENTRIES)
-        reply: Buckets = await service.directory.call(
+        reply: Buckets = await service.coordinators.call(
             BucketsList(tenant.tenant_id, prefix[:255], after[:255], room)
         )
         for row in reply.buckets:

@@ -106,7 +106,7 @@ async def _complete(
     )
 
     async def attempt(decided: Condition) -> None:
-        await service.directory.call(replace(request, condition=decided))
+        await service.coordinators.call(replace(request, condition=decided))
 
     await under_condition(service, tenant, upload.bucket, upload.name, condition, attempt)
     return metadata

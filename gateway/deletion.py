@@ -55,7 +55,7 @@ async def delete_objects(
     Raises:
         NotFound: ``no_such_bucket``.
     """
-    reply: Deleted = await service.directory.call(
+    reply: Deleted = await service.coordinators.call(
         ObjectsDelete(tenant.tenant_id, bucket, tuple(items))
     )
     return reply.results

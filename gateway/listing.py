@@ -128,7 +128,7 @@ async def list_uploads(
     names = service.names
     while True:
         room = limit - len(page.rows) - len(page.prefixes)
-        reply: Uploads = await service.directory.call(
+        reply: Uploads = await service.coordinators.call(
             UploadsList(
                 tenant.tenant_id,
                 bucket,

@@ -119,7 +119,7 @@ async def create_upload(
 
     async def on(bucket_id: BucketId) -> None:
         sealed = seal_upload(tenant, bucket_id, name, upload_id, info.pack(), service.entropy)
-        await service.directory.call(
+        await service.coordinators.call(
             UploadCreate(tenant.tenant_id, bucket, name, upload_id, sealed, bucket_id)
         )
 
@@ -146,7 +146,7 @@ async def abort_upload(
     service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, upload_id: VersionId
 ) -> None:
     """Drop an upload and what it has. Raises NotFound as :func:`find_upload`."""
-    await service.directory.call(UploadAbort(tenant.tenant_id, bucket, name, upload_id))
+    await service.coordinators.call(UploadAbort(tenant.tenant_id, bucket, name, upload_id))
 
 
 async def list_parts_after(
@@ -227,7 +227,7 @@ async def commit_part(
         manifest,
         service.entropy,
     )
-    committed: Committed = await service.directory.call(
+    committed: Committed = await service.coordinators.call(
         PartCommit(
             tenant.tenant_id,
             upload.bucket,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient
 from common.ids import BucketId, VersionId
 from common.ports import Entropy, Log, WallClock, Workers
@@ -25,7 +25,7 @@ class ObjectService:
     bodies has arrived and has no room in the budget yet.
     """
 
-    directory: Directory
+    coordinators: CoordinatorClient
     swarm: SwarmClient
     buckets: BucketCache
     names: NameCodec

@@ -128,7 +128,7 @@ async def commit_object(
         async def on(bucket_id: BucketId) -> tuple[VersionId, Committed]:
             # A fresh id for each try: the last one was refused for certain.
             version_id = service.new_version()
-            committed: Committed = await service.directory.call(
+            committed: Committed = await service.coordinators.call(
                 ObjectCommit(
                     tenant.tenant_id,
                     bucket,
@@ -211,6 +211,6 @@ async def _commit_or_abandon(
     except BaseException as error:
         if written.segments:
             if isinstance(error, Refused) and error.reason == Refusal.LEASE_ENDED:
-                service.directory.lease_has_ended(lease_of(written.segments[0].segment_id))
+                service.coordinators.lease_has_ended(lease_of(written.segments[0].segment_id))
             await service.swarm.abandon(tenant, written)
         raise

@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from common import limits
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
 from common.ids import TenantId
@@ -32,13 +32,13 @@ class Presence:
 
     def __init__(
         self,
-        directory: Directory,
+        coordinators: CoordinatorClient,
         tenants: Mapping[TenantId, TenantKey],
         tenants_path: str,
         log: Log,
         s3: str,
     ) -> None:
-        self._directory = directory
+        self._coordinators = coordinators
         self._tenants = tenants
         self._tenants_path = tenants_path
         self._log = log
@@ -60,7 +60,7 @@ class Presence:
         with trio.move_on_after(ANSWER_TIMEOUT_S):
             try:
                 request = GatewayPresence(self._s3, tenants)
-                state = await self._directory.call(request, timeout_s=ANSWER_TIMEOUT_S)
+                state = await self._coordinators.call(request, timeout_s=ANSWER_TIMEOUT_S)
                 assert state is not None
                 reason = state.reason
             except AlvearyError as error:

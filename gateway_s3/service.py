@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient
 from common.crypto.identity import KeyPair
 from common.http.health import health_app
@@ -116,10 +116,10 @@ async def serve(
         chance=world.chance,
         log=world.log,
     )
-    coordinators = [(address, config.coordinator_id) for address in config.coordinator]
-    directory = Directory(pool, coordinators, tenants.keys, world.log)
+    addresses = [(address, config.coordinator_id) for address in config.coordinator]
+    coordinators = CoordinatorClient(pool, addresses, tenants.keys, world.log)
     swarm = SwarmClient(
-        directory=directory,
+        coordinators=coordinators,
         pool=pool,
         workers=world.workers,
         entropy=world.entropy,
@@ -128,9 +128,9 @@ async def serve(
         budget_bytes=config.buffer_budget_bytes,
     )
     backend = Backend(
-        directory=directory,
+        coordinators=coordinators,
         swarm=swarm,
-        buckets=BucketCache(directory.call),
+        buckets=BucketCache(coordinators.call),
         names=IdentityNames(),
         workers=world.workers,
         entropy=world.entropy,
@@ -144,7 +144,7 @@ async def serve(
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:
-        record: AccessKey = await directory.call(AccessKeyGet(access_key_id))
+        record: AccessKey = await coordinators.call(AccessKeyGet(access_key_id))
         return record
 
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
@@ -174,7 +174,7 @@ async def serve(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
-        nursery.start_soon(go_on, "write_lease", directory.run, world.log)
+        nursery.start_soon(go_on, "write_lease", coordinators.run, world.log)
         await nursery.start(swarm.run)
         certificate = None
         if certificates is not None:
@@ -215,7 +215,7 @@ async def serve(
                 remedy="tls_certificate and tls_key, or a proxy with TLS before a loopback address",
             )
         presence = Presence(
-            directory,
+            coordinators,
             tenants.keys,
             str(PurePath(config.data, config.tenants)),
             world.log,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 
 from common import limits
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.errors import AlvearyError, Refused
 from common.ids import SegmentId, TenantId, lease_of
 from common.ports import Log
@@ -35,12 +35,12 @@ class Abandons:
     its write lease alive, nobody else could know that they are garbage.
 
     Args:
-        directory: gets the reports.
+        coordinators: gets the reports.
         log: gets what could not be reported.
     """
 
-    def __init__(self, directory: Directory, log: Log) -> None:
-        self._directory = directory
+    def __init__(self, coordinators: CoordinatorClient, log: Log) -> None:
+        self._coordinators = coordinators
         self._log = log
         self._waiting: dict[tuple[TenantId, int], dict[SegmentId, Granted]] = {}
         """By tenant and lease: one that has ended is refused, and must not take others with it."""
@@ -79,7 +79,7 @@ class Abandons:
         while waiting:
             batch = dict(islice(waiting.items(), limits.MAX_DELETE_BATCH))
             try:
-                await self._directory.call(
+                await self._coordinators.call(
                     WriteAbandon(
                         tenant_id,
                         tuple(batch),

@@ -41,7 +41,7 @@ lease that the coordinator has already ended."""
 TENANT_NOT_OPEN: Final = Refusal.TENANT_NOT_OPEN
 
 
-class Directory:
+class CoordinatorClient:
     """The coordinators of one swarm, for the tenants whose keys are at hand.
 
     Args:

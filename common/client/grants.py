@@ -14,7 +14,7 @@ import trio
 
 from common import limits
 from common.client.abandons import Granted
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.policy.put_plan import best_grant
 from common.client.policy.slot_health import SlotHealth
 from common.client.resources import Background
@@ -127,13 +127,13 @@ class GrantPool:
     """Grants for small objects of each tenant, refilled in the background.
 
     Args:
-        directory: asked for grants, and for whether their lease lives.
+        coordinators: asked for grants, and for whether their lease lives.
         health: what is known of cells.
         log: refills that failed.
     """
 
-    def __init__(self, directory: Directory, health: SlotHealth, log: Log) -> None:
-        self._directory = directory
+    def __init__(self, coordinators: CoordinatorClient, health: SlotHealth, log: Log) -> None:
+        self._coordinators = coordinators
         self._health = health
         self._log = log
         self._tenants: dict[TenantId, _TenantGrants] = {}
@@ -191,14 +191,14 @@ class GrantPool:
                 fit; the connections to those that gave others were dropped.
         """
         assert 1 <= count <= limits.MAX_SEGMENTS_PER_GRANT
-        lease = await self._directory.lease()
+        lease = await self._coordinators.lease()
         try:
             return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
         except Refused as error:
             if error.reason != Refusal.LEASE_ENDED:
                 raise
-        self._directory.lease_has_ended(lease)
-        lease = await self._directory.lease()
+        self._coordinators.lease_has_ended(lease)
+        lease = await self._coordinators.lease()
         return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
 
     async def _ask(self, request: WriteStart) -> list[Grant]:
@@ -210,7 +210,7 @@ class GrantPool:
             grants = checked_grants(reply, request, asked_at)
             self._granted.add(reply.grants)
 
-        await self._directory.call(request, check=check)
+        await self._coordinators.call(request, check=check)
         return grants
 
     def queue(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantQueue:
@@ -247,7 +247,7 @@ class GrantPool:
         """Return whether a write may still begin with the grant."""
         if trio.current_time() >= grant.good_until:
             return False
-        return self._directory.is_current(lease_of(grant.segment_id))
+        return self._coordinators.is_current(lease_of(grant.segment_id))
 
     def _choose(self, grants: deque[Grant], *, anything: bool) -> Grant | None:
         """Take out the grant with the healthiest cells. Those that cannot reach their quorum are

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from common import limits
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.fetch_units import FetchContext, ShardFetcher
 from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
@@ -51,12 +51,14 @@ class Locator:
         Corrupt: ``manifest_page_mismatch``: a page is not the one that the manifest binds.
     """
 
-    def __init__(self, context: FetchContext, directory: Directory, version: Version) -> None:
+    def __init__(
+        self, context: FetchContext, coordinators: CoordinatorClient, version: Version
+    ) -> None:
         manifest = version.manifest
         if manifest.size != version.record.size:
             raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
         self._context = context
-        self._directory = directory
+        self._coordinators = coordinators
         self._version = version
         self._starts = list(accumulate((page.size for page in manifest.pages), initial=0))
         self._keys: dict[bytes, bytes] = {}
@@ -133,7 +135,7 @@ class Locator:
             first,
             last,
         )
-        record: ObjectRecord = await self._directory.call(request)
+        record: ObjectRecord = await self._coordinators.call(request)
         if (record.bucket_id, record.version_id, record.size) != (
             version.record.bucket_id,
             version.record.version_id,

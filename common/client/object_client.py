@@ -12,7 +12,7 @@ import trio
 
 from common import limits
 from common.client.abandons import Abandons
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.fetch_units import Report
 from common.client.grants import GrantPool
 from common.client.locate import Version
@@ -34,10 +34,10 @@ __all__ = ["SwarmClient", "Written"]
 
 
 class SwarmClient:
-    """Writes and reads objects' bytes. Commits, listings and the like go to the directory.
+    """Writes and reads objects' bytes. Commits, listings and the like go to the coordinators.
 
     Args:
-        directory: running; finds coordinators and keeps the write lease.
+        coordinators: running; finds a live one and keeps the write lease.
         pool: running; connections to cells.
         workers: for sealing, encoding and hashing.
         entropy: upload keys.
@@ -49,7 +49,7 @@ class SwarmClient:
     def __init__(
         self,
         *,
-        directory: Directory,
+        coordinators: CoordinatorClient,
         pool: PeerPool,
         workers: Workers,
         entropy: Entropy,
@@ -57,7 +57,7 @@ class SwarmClient:
         log: Log,
         budget_bytes: int,
     ) -> None:
-        self._directory = directory
+        self._coordinators = coordinators
         self._pool = pool
         self._workers = workers
         self._entropy = entropy
@@ -66,9 +66,9 @@ class SwarmClient:
         self._health = SlotHealth()
         self._budget = ByteBudget(budget_bytes)
         self._gathered = ByteBudget(budget_bytes // limits.GATHERED_PER_BUDGET)
-        self._grant_pool = GrantPool(directory, self._health, log)
-        self._reports = Reports(directory, log)
-        self._abandons = Abandons(directory, log)
+        self._grant_pool = GrantPool(coordinators, self._health, log)
+        self._reports = Reports(coordinators, log)
+        self._abandons = Abandons(coordinators, log)
         self._running: Resources | None = None
 
     @property
@@ -138,7 +138,13 @@ class SwarmClient:
         assert 0 <= size <= limits.MAX_SINGLE_PUT_BYTES
         upload_key = self._entropy(KEY_BYTES)
         return await write_object(
-            self._resources(), self._directory, self._grant_pool, tenant, receive, size, upload_key
+            self._resources(),
+            self._coordinators,
+            self._grant_pool,
+            tenant,
+            receive,
+            size,
+            upload_key,
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
@@ -181,7 +187,7 @@ class SwarmClient:
         assert 0 <= first <= last + 1 <= manifest.size
         version = Version(tenant, bucket, name, record, manifest)
         return read_object(
-            self._resources(), self._directory, self._report_of(tenant), version, first, last
+            self._resources(), self._coordinators, self._report_of(tenant), version, first, last
         )
 
     async def copy_pages(
@@ -200,7 +206,7 @@ class SwarmClient:
         assert 0 <= first <= last + 1 <= manifest.size
         version = Version(tenant, bucket, name, record, manifest)
         return await copy_pages(
-            self._resources(), self._directory, self._report_of(tenant), version, first, last
+            self._resources(), self._coordinators, self._report_of(tenant), version, first, last
         )
 
     def _resources(self) -> Resources:

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from common import limits
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.fetch_units import Report
 from common.client.locate import Locator, Version
 from common.client.policy.get_plan import group_stripes
@@ -272,7 +272,7 @@ class _Reading:
 
 async def read_object(
     resources: Resources,
-    directory: Directory,
+    coordinators: CoordinatorClient,
     report: Report,
     version: Version,
     first: int,
@@ -281,10 +281,10 @@ async def read_object(
     """Read bytes ``first..last``; see :meth:`common.client.object_client.SwarmClient.read`."""
     if first > last:
         return
-    locator = Locator(resources.fetching(report), directory, version)
+    locator = Locator(resources.fetching(report), coordinators, version)
     budget = resources.reads_of(version.tenant.tenant_id)
     at = first
-    with directory.reading(version.record.version_id):
+    with coordinators.reading(version.record.version_id):
         while at <= last:
             cutter = _Cutter(budget, locator, at, last)
             reading = _Reading(budget, locator, last)
@@ -318,7 +318,7 @@ async def read_object(
 
 async def copy_pages(
     resources: Resources,
-    directory: Directory,
+    coordinators: CoordinatorClient,
     report: Report,
     version: Version,
     first: int,
@@ -326,7 +326,7 @@ async def copy_pages(
 ) -> tuple[Page, ...]:
     """The extents of bytes ``first..last``; see
     :meth:`common.client.object_client.SwarmClient.copy_pages`."""
-    locator = Locator(resources.fetching(report), directory, version)
+    locator = Locator(resources.fetching(report), coordinators, version)
     runs: list[ExtentRun] = []
     at = first
     while at <= last:

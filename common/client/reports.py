@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from common import limits
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.errors import AlvearyError
 from common.ids import SegmentId, TenantId
 from common.ports import Log
@@ -19,12 +19,12 @@ class Reports:
     """Reports of bad and missing shards that readers met, on their way to a coordinator.
 
     Args:
-        directory: gets the reports.
+        coordinators: gets the reports.
         log: gets each report, and those that could not be sent.
     """
 
-    def __init__(self, directory: Directory, log: Log) -> None:
-        self._directory = directory
+    def __init__(self, coordinators: CoordinatorClient, log: Log) -> None:
+        self._coordinators = coordinators
         self._log = log
         self._waiting: dict[TenantId, dict[tuple[SegmentId, int], str]] = {}
         self._count = 0
@@ -49,6 +49,6 @@ class Reports:
             for tenant_id, shards in waiting.items():
                 bad = tuple(BadShard(*shard, reason) for shard, reason in shards.items())
                 try:
-                    await self._directory.call(ShardsReport(tenant_id, bad))
+                    await self._coordinators.call(ShardsReport(tenant_id, bad))
                 except AlvearyError as error:
                     self._log.warning("report_not_taken", shards=len(bad), error=str(error))

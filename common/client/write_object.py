@@ -14,7 +14,7 @@ import trio
 from common import limits
 from common.client.abandons import Granted
 from common.client.body_reader import Receive, Source
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.grants import Grant, GrantPool, GrantQueue
 from common.client.resources import Resources, StripeHold
 from common.client.write_segment_small import WholeWrite
@@ -58,7 +58,7 @@ class Written:
 
 async def write_object(
     resources: Resources,
-    directory: Directory,
+    coordinators: CoordinatorClient,
     grant_pool: GrantPool,
     tenant: TenantKey,
     receive: Receive,
@@ -71,7 +71,7 @@ async def write_object(
         upload_key: 32 random bytes, drawn for this call: its tries are numbered from 0.
     """
     source = Source(receive, resources.gathered.share(tenant.tenant_id))
-    writer = _Writer(resources, directory, grant_pool, tenant, source, upload_key)
+    writer = _Writer(resources, coordinators, grant_pool, tenant, source, upload_key)
     try:
         return await writer.write(size)
     except BaseException:
@@ -106,7 +106,7 @@ class _Writer:
     def __init__(
         self,
         resources: Resources,
-        directory: Directory,
+        coordinators: CoordinatorClient,
         grant_pool: GrantPool,
         tenant: TenantKey,
         source: Source,
@@ -114,7 +114,7 @@ class _Writer:
     ) -> None:
         self._resources = resources
         self._budget = resources.writes_of(tenant.tenant_id)
-        self._directory = directory
+        self._coordinators = coordinators
         self._grant_pool = grant_pool
         self._tenant_id = tenant.tenant_id
         self._source = source

@@ -1,4 +1,4 @@
-"""A gateway without a swarm: its real app over a directory and a store of bytes in memory.
+"""A gateway without a swarm: its real app over coordinators and a store of bytes in memory.
 
 The model of the coordinator here is the plainest that fulfils ``common.wire.messages``; the real
 one is under the gateway in ``test_gateway_end_to_end.py``.
@@ -67,7 +67,7 @@ class Written:
     keys: tuple[bytes, ...]
 
 
-class MemoryDirectory:
+class MemoryCoordinators:
     """Answers what a gateway asks a coordinator."""
 
     def __init__(self, node: SimNode) -> None:
@@ -88,7 +88,7 @@ class MemoryDirectory:
         raise AssertionError("no lease ends here")
 
     async def call(self, request: Any, *, timeout_s: float = 30.0) -> Any:
-        """Answer as a Directory does: with what fits the request, or not at all."""
+        """Answer as a CoordinatorClient does: with what fits the request, or not at all."""
         await trio.lowlevel.checkpoint()
         self.calls.append(type(request).__name__)
         assert type(request).unpack(request.pack()) == request
@@ -329,8 +329,8 @@ class MemoryDirectory:
 class MemorySwarm:
     """Keeps segments as bytes."""
 
-    def __init__(self, directory: MemoryDirectory) -> None:
-        self.directory = directory
+    def __init__(self, coordinators: MemoryCoordinators) -> None:
+        self.coordinators = coordinators
         self.segments: dict[bytes, tuple[bytes, bytes]] = {}
         self.abandoned: list[bytes] = []
         self.open_reads = 0
@@ -350,7 +350,7 @@ class MemorySwarm:
         assert len(data) == size
         if not size:
             return Written(0, (), (), ())
-        entropy = self.directory.node.world.entropy
+        entropy = self.coordinators.node.world.entropy
         segment_id, upload_key = entropy(16), entropy(32)
         commitment = commitment_of(upload_key)
         self.segments[segment_id] = (commitment, bytes(data))
@@ -375,7 +375,7 @@ class MemorySwarm:
     ) -> AsyncIterator[Buffer]:
         known = manifest.keys_by_commitment()
         data = b""
-        for page in self.directory.by_id[record.version_id].pages:
+        for page in self.coordinators.by_id[record.version_id].pages:
             for extent in page.extents:
                 commitment, content = self.segments[extent.segment_id]
                 assert commitment in known, "the manifest lacks a key"
@@ -401,7 +401,7 @@ class MemorySwarm:
     ) -> tuple[m.Page, ...]:
         extents = []
         at = 0
-        for page in self.directory.by_id[record.version_id].pages:
+        for page in self.coordinators.by_id[record.version_id].pages:
             for extent in page.extents:
                 start, end = max(first, at), min(last + 1, at + extent.length)
                 if start < end:
@@ -454,8 +454,8 @@ class Rig:
         self.node = SimWorld(seed).node("gateway")
         world = self.node.world
         chance = random.Random(seed)
-        self.directory = MemoryDirectory(self.node)
-        self.swarm = MemorySwarm(self.directory)
+        self.coordinators = MemoryCoordinators(self.node)
+        self.swarm = MemorySwarm(self.coordinators)
         self.tenants: dict[bytes, TenantKey] = {}
         self.region = region
         self.host = "s3.test"
@@ -464,13 +464,13 @@ class Rig:
             self.tenants[tenant.tenant_id] = tenant
             record = AccessKeyRecord(secret=SECRET, created_ms=0)
             sealed = seal_access_key(tenant, name, record, chance.randbytes)
-            self.directory.keys[name] = m.AccessKey(tenant.tenant_id, sealed)
+            self.coordinators.keys[name] = m.AccessKey(tenant.tenant_id, sealed)
 
         async def call(request: m.Request) -> Any:
-            return await self.directory.call(request)  # which a test may have replaced
+            return await self.coordinators.call(request)  # which a test may have replaced
 
         self.backend = Backend(
-            directory=self.directory,  # type: ignore[arg-type]
+            coordinators=self.coordinators,  # type: ignore[arg-type]
             swarm=self.swarm,
             buckets=BucketCache(call),
             names=IdentityNames(),
@@ -486,13 +486,13 @@ class Rig:
         )
 
         async def ask(key_id: str) -> m.AccessKey:
-            answer: m.AccessKey = await self.directory.call(m.AccessKeyGet(key_id))
+            answer: m.AccessKey = await self.coordinators.call(m.AccessKeyGet(key_id))
             return answer
 
         async def more_tenants() -> bool:
             return False
 
-        self.tenant = self.tenants[self.directory.keys["AK"].tenant_id]
+        self.tenant = self.tenants[self.coordinators.keys["AK"].tenant_id]
         keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
         self.app = App(self.backend, keys, domains, signature_v2)
 

@@ -47,7 +47,7 @@ async def test_a_header_added_after_signing_is_not_acted_on(rig: Rig) -> None:
         signed = rig.sign("PUT", "/bucket/new", "", {"content-length": "0"})
         answer = await rig.send("PUT", "/bucket/new", "", b"", signed | {name: value})
         assert (answer.status, answer.code) == (403, "AccessDenied")
-    assert ("bucket", b"new") not in rig.directory.current
+    assert ("bucket", b"new") not in rig.coordinators.current
 
 
 async def test_a_skewed_clock_is_refused(rig: Rig) -> None:
@@ -64,15 +64,15 @@ async def test_a_skewed_clock_is_refused(rig: Rig) -> None:
 async def test_a_date_long_past_asks_no_coordinator(rig: Rig) -> None:
     signed = rig.sign("GET", "/bucket/key", "", {}, access_key="INVENTED")
     rig.node.clock_offset_s = 100_000.0
-    rig.directory.calls.clear()
+    rig.coordinators.calls.clear()
     answer = await rig.send("GET", "/bucket/key", "", b"", signed)
     assert (answer.status, answer.code) == (403, "RequestTimeTooSkewed")
-    assert rig.directory.calls == []
+    assert rig.coordinators.calls == []
 
 
 async def test_every_operation_that_is_not_implemented_is_501(rig: Rig) -> None:
     paths = {Scope.SERVICE: "/", Scope.BUCKET: "/bucket", Scope.OBJECT: "/bucket/key"}
-    before = dict(rig.directory.current)
+    before = dict(rig.coordinators.current)
     for operation in OPERATIONS:
         if operation.implemented or operation.method == "OPTIONS":
             continue
@@ -82,7 +82,7 @@ async def test_every_operation_that_is_not_implemented_is_501(rig: Rig) -> None:
         answer = await rig.ask(operation.method, paths[operation.scope], query, b"")
         assert answer.status == 501, operation.name
         assert answer.code == "NotImplemented"
-    assert rig.directory.current == before
+    assert rig.coordinators.current == before
 
 
 async def test_errors_are_documents_and_head_has_none(rig: Rig) -> None:
@@ -114,14 +114,14 @@ async def test_errors_are_documents_and_head_has_none(rig: Rig) -> None:
 async def test_what_fails_behind_is_told_without_details(
     rig: Rig, error: Exception, status: int, code: str
 ) -> None:
-    call: Callable[[Any], Awaitable[Any]] = rig.directory.call
+    call: Callable[[Any], Awaitable[Any]] = rig.coordinators.call
 
     async def failing(request: Any, **_: Any) -> Any:
         if type(request).__name__ in {"ObjectGet", "ObjectCommit"}:
             raise error
         return await call(request)
 
-    rig.directory.call = failing  # type: ignore[method-assign, assignment]
+    rig.coordinators.call = failing  # type: ignore[method-assign, assignment]
     got = await rig.ask("GET", "/bucket/key")
     assert (got.status, got.code) == (status, code)
     assert b"secret" not in got.body

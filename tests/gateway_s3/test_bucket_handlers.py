@@ -101,7 +101,7 @@ async def test_only_ones_own_buckets_are_listed_in_pages(rig: Rig) -> None:
         await rig.put(f"/bucket-{number}", b"")
     await rig.ask("PUT", "/foreign", "", b"", access_key="OTHER")
     names = ["bucket", *(f"bucket-{number}" for number in range(5))]
-    rig.directory.reply_rows = 2
+    rig.coordinators.reply_rows = 2
     answer = await rig.ask("GET", "/")
     assert answer.texts("Buckets/Bucket/Name") == names
     assert answer.text("Owner/ID")

@@ -47,7 +47,7 @@ async def test_keys_come_in_byte_order_with_their_facts(rig: Rig) -> None:
 async def test_pages_neither_skip_nor_repeat(
     rig: Rig, size: int, reply_rows: int, delimiter: str, version: int
 ) -> None:
-    rig.directory.reply_rows = reply_rows
+    rig.coordinators.reply_rows = reply_rows
     seen: list[str] = []
     query = f"max-keys={size}" + (f"&delimiter={delimiter}" if delimiter else "")
     if version == 2:

@@ -42,7 +42,7 @@ def refused(answer: Answer) -> bool:
 
 def instead(rig: Rig, bucket: str, name: bytes, **fields: Any) -> Lie:
     """Answers to ObjectGet with the record of this object, perhaps changed."""
-    record = replace(rig.directory.current[bucket, name].record, **fields)
+    record = replace(rig.coordinators.current[bucket, name].record, **fields)
 
     def lie(request: Any, reply: Any) -> Any:
         return record if isinstance(request, m.ObjectGet) and request.bucket == "ours" else reply
@@ -71,16 +71,16 @@ READS: list[tuple[str, str, str, dict[str, str]]] = [
 async def test_an_object_answered_with_another_one_shows_and_changes_nothing(
     rig: Rig, method: str, path: str, query: str, headers: dict[str, str], lie: str
 ) -> None:
-    ours = rig.directory.owners["ours"][1].bucket_id
-    rig.directory.lie = {
+    ours = rig.coordinators.owners["ours"][1].bucket_id
+    rig.coordinators.lie = {
         "another bucket's": instead(rig, "evil", b"key"),
         "another bucket's under our id": instead(rig, "evil", b"key", bucket_id=ours),
         "another key's": instead(rig, "ours", b"other"),
     }[lie]
-    before = dict(rig.directory.current)
+    before = dict(rig.coordinators.current)
     assert refused(await rig.ask(method, path, query, b"", headers))
-    assert rig.directory.current == before
-    rig.directory.lie = None
+    assert rig.coordinators.current == before
+    rig.coordinators.lie = None
     assert (await rig.ask("GET", "/ours/key")).body == OURS
 
 
@@ -88,22 +88,22 @@ async def test_an_object_answered_with_another_one_shows_and_changes_nothing(
 async def test_a_part_copied_from_an_object_answered_with_another_one_is_not_made(rig: Rig) -> None:
     begun = await rig.ask("POST", "/ours/whole", "uploads=")
     query = f"partNumber=1&uploadId={begun.text('UploadId')}"
-    rig.directory.lie = instead(rig, "evil", b"key")
+    rig.coordinators.lie = instead(rig, "evil", b"key")
     headers = {"x-amz-copy-source": "/ours/key"}
     assert refused(await rig.ask("PUT", "/ours/whole", query, b"", headers))
-    (upload,) = rig.directory.uploads.values()
+    (upload,) = rig.coordinators.uploads.values()
     assert not upload.parts
 
 
 @pytest.mark.fault("H1")
 async def test_a_version_that_was_asked_for_is_not_answered_with_another(rig: Rig) -> None:
-    older = rig.directory.current["ours", b"key"].record
+    older = rig.coordinators.current["ours", b"key"].record
     await rig.put("/ours/key", b"the newer version")
 
     def lie(request: Any, reply: Any) -> Any:
         return older if isinstance(request, m.ObjectGet) and request.version_id else reply
 
-    rig.directory.lie = lie
+    rig.coordinators.lie = lie
     # A suffix is looked up first, and then asked for by its version.
     assert refused(await rig.ask("GET", "/ours/key", headers={"range": "bytes=-3"}))
 
@@ -113,8 +113,8 @@ async def test_a_version_that_was_asked_for_is_not_answered_with_another(rig: Ri
 async def test_a_bucket_answered_with_the_settings_of_another_shows_nothing(
     rig: Rig, known: bool
 ) -> None:
-    evil = rig.directory.owners["evil"][1]
-    record = rig.directory.current["evil", b"key"].record
+    evil = rig.coordinators.owners["evil"][1]
+    record = rig.coordinators.current["evil", b"key"].record
 
     def lie(request: Any, reply: Any) -> Any:
         if isinstance(request, m.BucketGet) and request.name == "ours":
@@ -123,24 +123,24 @@ async def test_a_bucket_answered_with_the_settings_of_another_shows_nothing(
 
     if not known:
         rig.backend.buckets.forget(rig.tenant, "ours")
-    rig.directory.lie = lie
+    rig.coordinators.lie = lie
     assert refused(await rig.ask("GET", "/ours/key"))
     assert refused(await rig.ask("HEAD", "/ours"))
 
 
 @pytest.mark.fault("H1")
 async def test_a_bucket_made_under_the_id_of_another_takes_no_object(rig: Rig) -> None:
-    evil = rig.directory.owners["evil"][1]
+    evil = rig.coordinators.owners["evil"][1]
 
     def lie(request: Any, reply: Any) -> Any:
         return replace(evil, name="new") if isinstance(request, m.BucketCreate) else reply
 
-    rig.directory.lie = lie
+    rig.coordinators.lie = lie
     assert refused(await rig.ask("PUT", "/new", "", b""))
-    rig.directory.lie = None
+    rig.coordinators.lie = None
     await rig.put("/new/key", OURS)
-    sealed_for = rig.directory.current["new", b"key"].request.bucket_id
-    assert sealed_for == rig.directory.owners["new"][1].bucket_id
+    sealed_for = rig.coordinators.current["new", b"key"].request.bucket_id
+    assert sealed_for == rig.coordinators.owners["new"][1].bucket_id
 
 
 @pytest.mark.fault("H1")
@@ -155,7 +155,7 @@ async def test_a_list_of_buckets_with_a_row_that_is_not_one_is_refused(
         wrong = {"name": "evil-2"} if field == "name" else {field: getattr(ours, field)}
         return replace(reply, buckets=(replace(evil, **wrong), ours))
 
-    rig.directory.lie = lie
+    rig.coordinators.lie = lie
     assert refused(await rig.ask("GET", "/"))
 
 
@@ -165,7 +165,7 @@ async def test_a_list_of_buckets_with_a_row_that_is_not_one_is_refused(
 async def test_a_listing_with_a_row_of_something_else_is_refused(
     rig: Rig, query: str, lie: str
 ) -> None:
-    evil = await rig.directory.call(
+    evil = await rig.coordinators.call(
         m.ObjectsList(rig.tenant.tenant_id, "evil", b"", b"", b"", 1000)
     )
 
@@ -183,7 +183,7 @@ async def test_a_listing_with_a_row_of_something_else_is_refused(
         }
         return changed[lie]
 
-    rig.directory.lie = change
+    rig.coordinators.lie = change
     assert refused(await rig.ask("GET", "/ours", query))
 
 
@@ -203,15 +203,15 @@ async def test_an_upload_answered_with_another_one_takes_and_shows_nothing(
 ) -> None:
     ours, etag = await begun_in(rig, "ours")
     evil, _ = await begun_in(rig, "evil")
-    record = rig.directory.uploads[evil].record
+    record = rig.coordinators.uploads[evil].record
     changed = {
         "another bucket's": replace(record, upload_id=ours),
         "another bucket's under our id": replace(
-            record, upload_id=ours, bucket_id=rig.directory.owners["ours"][1].bucket_id
+            record, upload_id=ours, bucket_id=rig.coordinators.owners["ours"][1].bucket_id
         ),
         "another": record,
     }[lie]
-    rig.directory.lie = lambda request, reply: (
+    rig.coordinators.lie = lambda request, reply: (
         changed if isinstance(request, m.UploadGet) else reply
     )
     uploaded = f"uploadId={ours.hex()}"
@@ -222,8 +222,8 @@ async def test_an_upload_answered_with_another_one_takes_and_shows_nothing(
     assert refused(await rig.ask("GET", "/ours/key", uploaded))
     assert refused(await rig.ask("PUT", "/ours/key", f"partNumber=2&{uploaded}", b"x"))
     assert refused(await rig.ask("POST", "/ours/key", uploaded, document))
-    assert list(rig.directory.uploads[ours].parts) == [1]
-    rig.directory.lie = None
+    assert list(rig.coordinators.uploads[ours].parts) == [1]
+    rig.coordinators.lie = None
     assert (await rig.ask("POST", "/ours/key", uploaded, document)).status == 200
 
 
@@ -234,7 +234,7 @@ async def test_parts_answered_with_others_are_neither_shown_nor_completed(
 ) -> None:
     ours, etag = await begun_in(rig, "ours")
     evil, _ = await begun_in(rig, "evil")
-    (other,) = (row for _, row in rig.directory.uploads[evil].parts.values())
+    (other,) = (row for _, row in rig.coordinators.uploads[evil].parts.values())
 
     def change(request: Any, reply: Any) -> Any:
         if not isinstance(request, m.PartsList):
@@ -250,7 +250,7 @@ async def test_parts_answered_with_others_are_neither_shown_nor_completed(
         }
         return changed[lie]
 
-    rig.directory.lie = change
+    rig.coordinators.lie = change
     uploaded = f"uploadId={ours.hex()}"
     document = (
         f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
@@ -258,14 +258,14 @@ async def test_parts_answered_with_others_are_neither_shown_nor_completed(
     ).encode()
     assert refused(await rig.ask("GET", "/ours/key", uploaded))
     assert refused(await rig.ask("POST", "/ours/key", uploaded, document))
-    assert ours in rig.directory.uploads
+    assert ours in rig.coordinators.uploads
 
 
 @pytest.mark.fault("H1")
 async def test_an_access_key_answered_with_another_ones_record_lets_nobody_in() -> None:
     fresh = Rig(2)
-    stolen = fresh.directory.keys["OTHER"]
-    fresh.directory.lie = lambda request, reply: (
+    stolen = fresh.coordinators.keys["OTHER"]
+    fresh.coordinators.lie = lambda request, reply: (
         stolen if isinstance(request, m.AccessKeyGet) else reply
     )
     assert (await fresh.ask("GET", "/")).code == "InvalidAccessKeyId"
@@ -273,7 +273,7 @@ async def test_an_access_key_answered_with_another_ones_record_lets_nobody_in() 
 
 @pytest.mark.fault("H1")
 async def test_deletes_answered_with_other_results_are_not_called_done(rig: Rig) -> None:
-    rig.directory.lie = lambda request, reply: (
+    rig.coordinators.lie = lambda request, reply: (
         m.Deleted(()) if isinstance(request, m.ObjectsDelete) else reply
     )
     assert refused(await rig.ask("DELETE", "/ours/key"))
@@ -287,8 +287,8 @@ async def test_a_bucket_that_was_made_again_is_found_at_once(rig: Rig) -> None:
     await other.put("/ours", b"")
     await other.put("/ours/key", b"after")
     for name in ("owners", "current", "by_id"):
-        getattr(rig.directory, name).clear()
-        getattr(rig.directory, name).update(getattr(other.directory, name))
+        getattr(rig.coordinators, name).clear()
+        getattr(rig.coordinators, name).update(getattr(other.coordinators, name))
     rig.swarm.segments.update(other.swarm.segments)
     assert (await rig.ask("GET", "/ours/key")).body == b"after"
     assert (await rig.ask("GET", "/ours")).texts("Contents/Key") == ["key"]
@@ -297,7 +297,7 @@ async def test_a_bucket_that_was_made_again_is_found_at_once(rig: Rig) -> None:
 @pytest.mark.fault("H1")
 async def test_a_bucket_in_use_is_not_asked_for_again(rig: Rig, autojump_clock: MockClock) -> None:
     await rig.ask("GET", "/ours/key")
-    rig.directory.calls.clear()
+    rig.coordinators.calls.clear()
     for _ in range(20):
         await trio.sleep(5)
         await rig.ask("GET", "/ours/key")
@@ -305,7 +305,7 @@ async def test_a_bucket_in_use_is_not_asked_for_again(rig: Rig, autojump_clock: 
         await rig.put("/ours/key", OURS)
         await trio.sleep(5)
         await rig.ask("GET", "/ours")
-    assert "BucketGet" not in rig.directory.calls
+    assert "BucketGet" not in rig.coordinators.calls
 
 
 @pytest.mark.fault("M8")
@@ -317,7 +317,7 @@ async def test_an_upload_id_that_no_gateway_drew_is_not_listed(rig: Rig) -> None
             return reply
         return replace(reply, uploads=(replace(reply.uploads[0], upload_id=b"\xff" * 16),))
 
-    rig.directory.lie = lie
+    rig.coordinators.lie = lie
     assert refused(await rig.ask("GET", "/ours", "uploads="))
 
 
@@ -337,7 +337,7 @@ async def test_times_and_sizes_are_the_gateways_whatever_a_coordinator_says(rig:
                 reply = replace(reply, **{rows: moved})
         return replace(reply, created_ms=5) if hasattr(reply, "created_ms") else reply
 
-    rig.directory.lie = later
+    rig.coordinators.lie = later
     since = {"if-unmodified-since": honest.headers["last-modified"]}
     again = await rig.ask("HEAD", "/ours/key", headers=since)
     assert (again.status, again.headers["last-modified"]) == (
@@ -359,7 +359,7 @@ async def test_times_and_sizes_are_the_gateways_whatever_a_coordinator_says(rig:
 @pytest.mark.fault("M8")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_an_object_whose_size_is_said_otherwise_is_refused(rig: Rig, method: str) -> None:
-    rig.directory.lie = instead(rig, "ours", b"key", size=len(OURS) - 1)
+    rig.coordinators.lie = instead(rig, "ours", b"key", size=len(OURS) - 1)
     assert refused(await rig.ask(method, "/ours/key"))
 
 

@@ -160,13 +160,13 @@ async def test_ranges_outside_are_416(rig: Rig, header: str) -> None:
 
 async def test_a_plain_get_asks_the_coordinator_once(rig: Rig) -> None:
     await rig.put("/bucket/key", DATA)
-    rig.directory.calls.clear()
+    rig.coordinators.calls.clear()
     await rig.ask("GET", "/bucket/key")
     await rig.ask("GET", "/bucket/key", headers={"Range": "bytes=1-5"})
-    assert rig.directory.calls == ["ObjectGet", "ObjectGet"]
-    rig.directory.calls.clear()
+    assert rig.coordinators.calls == ["ObjectGet", "ObjectGet"]
+    rig.coordinators.calls.clear()
     await rig.put("/bucket/key", DATA)
-    assert rig.directory.calls == ["ObjectCommit"]
+    assert rig.coordinators.calls == ["ObjectCommit"]
 
 
 async def test_conditional_reads(rig: Rig) -> None:
@@ -278,24 +278,24 @@ async def test_conditional_puts(rig: Rig) -> None:
 async def test_if_match_compares_again_when_another_write_comes_between(rig: Rig) -> None:
     key = ("bucket", b"key")
     etag = (await rig.put("/bucket/key", b"one")).headers["etag"]
-    sealed_anew = rig.directory.current[key]
+    sealed_anew = rig.coordinators.current[key]
     await rig.put("/bucket/key", b"other")
-    other = rig.directory.current[key]
+    other = rig.coordinators.current[key]
 
-    rig.directory.current[key] = sealed_anew
-    rig.directory.before_commit = lambda: rig.directory.current.update({key: other})
+    rig.coordinators.current[key] = sealed_anew
+    rig.coordinators.before_commit = lambda: rig.coordinators.current.update({key: other})
     lost = await rig.ask("PUT", "/bucket/key", "", b"two", {"If-Match": etag})
     assert (lost.status, lost.code) == (412, "PreconditionFailed")
 
-    rig.directory.current[key] = sealed_anew
-    rig.directory.before_commit = lambda: rig.directory.current.pop(key) and None
+    rig.coordinators.current[key] = sealed_anew
+    rig.coordinators.before_commit = lambda: rig.coordinators.current.pop(key) and None
     lost = await rig.ask("PUT", "/bucket/key", "", b"two", {"If-Match": etag})
     assert (lost.status, lost.code) == (404, "NoSuchKey")
 
     await rig.put("/bucket/key", b"one")
-    newer = rig.directory.current[key]
-    rig.directory.current[key] = sealed_anew
-    rig.directory.before_commit = lambda: rig.directory.current.update({key: newer})
+    newer = rig.coordinators.current[key]
+    rig.coordinators.current[key] = sealed_anew
+    rig.coordinators.before_commit = lambda: rig.coordinators.current.update({key: newer})
     await rig.put("/bucket/key", b"two", {"If-Match": etag})
     assert (await rig.ask("GET", "/bucket/key")).body == b"two"
 
@@ -338,7 +338,7 @@ async def test_delete_objects_answers_for_each_key(rig: Rig) -> None:
     md5 = {"Content-MD5": b64(hashlib.md5(body).digest())}
     answer = await rig.ask("POST", "/bucket", "delete=", body, md5)
     assert answer.texts("Deleted/Key") == []
-    assert not rig.directory.current
+    assert not rig.coordinators.current
 
 
 async def test_delete_objects_takes_a_thousand_keys_and_no_more(rig: Rig) -> None:
@@ -366,11 +366,11 @@ async def test_any_utf8_key_is_just_a_key(rig: Rig, key: str) -> None:
     path = "/bucket/" + encoded(key)
     await rig.put(path, key.encode())
     assert (await rig.ask("GET", path)).body == key.encode()
-    assert set(rig.directory.current) == {("bucket", key.encode())}
+    assert set(rig.coordinators.current) == {("bucket", key.encode())}
     listed = await rig.ask("GET", "/bucket", "list-type=2&encoding-type=url")
     assert listed.texts("Contents/Key") == [encoded(key)]
     assert (await rig.ask("DELETE", path)).status == 204
-    assert not rig.directory.current
+    assert not rig.coordinators.current
 
 
 async def test_an_encoded_slash_is_not_another_path(rig: Rig) -> None:
@@ -389,17 +389,17 @@ async def test_impossible_keys_are_refused(rig: Rig, path: str) -> None:
 
 async def test_a_bucket_made_anew_by_others_takes_no_record_of_the_old_one(rig: Rig) -> None:
     await rig.put("/bucket/key", b"old")
-    rig.directory.current.clear()
-    owner, old = rig.directory.owners.pop("bucket")
+    rig.coordinators.current.clear()
+    owner, old = rig.coordinators.owners.pop("bucket")
     gone = await rig.ask("PUT", "/bucket/key", "", b"x")
     assert (gone.status, gone.code) == (404, "NoSuchBucket")
     assert len(rig.swarm.segments) == 1, "what was not committed was abandoned"
     await rig.put("/bucket", b"")
-    anew = rig.directory.owners["bucket"]
-    rig.directory.owners["bucket"] = (owner, old)
+    anew = rig.coordinators.owners["bucket"]
+    rig.coordinators.owners["bucket"] = (owner, old)
     rig.backend.buckets.forget(rig.tenants[owner], "bucket")
     await rig.put("/bucket/key", b"remembers the old one")
-    rig.directory.owners["bucket"] = anew
+    rig.coordinators.owners["bucket"] = anew
     await rig.put("/bucket/key", b"new")
     assert (await rig.ask("GET", "/bucket/key")).body == b"new"
 

@@ -98,7 +98,7 @@ async def test_every_try_at_a_part_is_written_under_a_key_of_its_own(rig: Rig) -
     tries = [commitments for commitments, _ in rig.swarm.segments.values()]
     assert len(set(tries)) == 4
     assert (await complete(rig, upload, etags[1:])).status == 200
-    (version,) = rig.directory.current.values()
+    (version,) = rig.coordinators.current.values()
     manifest = rig.opened(version)
     assert {commitment_of(key) for key in manifest.keys} == set(tries[1:])
     assert (await rig.ask("GET", "/bucket/key")).body == 3 * PART
@@ -365,7 +365,7 @@ async def test_parts_are_listed_in_pages(rig: Rig, reply_rows: int) -> None:
     upload = await begin(rig)
     for number in (5, 1, 3, 9):
         await part(rig, upload, number, bytes(number))
-    rig.directory.reply_rows = reply_rows
+    rig.coordinators.reply_rows = reply_rows
     answer = await rig.ask("GET", "/bucket/key", f"uploadId={upload}")
     assert answer.texts("Part/PartNumber") == ["1", "3", "5", "9"]
     assert answer.texts("Part/Size") == ["1", "3", "5", "9"]
@@ -385,7 +385,7 @@ async def test_many_parts_are_completed_over_several_replies(rig: Rig) -> None:
     etag = (await part(rig, upload, 1, PART)).headers["etag"]
     for number in range(2, 8):
         await part(rig, upload, number, PART)
-    rig.directory.reply_rows = 2
+    rig.coordinators.reply_rows = 2
     answer = await complete(rig, upload, [(number, etag) for number in range(1, 8)])
     assert answer.status == 200
     assert (await rig.ask("HEAD", "/bucket/key")).headers["content-length"] == str(7 * len(PART))

@@ -52,7 +52,7 @@ async def test_a_parameter_becomes_a_header_only_with_the_name_of_one(rig: Rig, 
     query = rig.presign("PUT", "/bucket/key", f"x-amz-meta-{name}=b")
     answer = await put(rig, query)
     assert (answer.status, answer.code) == (400, "InvalidArgument")
-    assert not rig.directory.current
+    assert not rig.coordinators.current
 
 
 @pytest.mark.fault("M4")
@@ -62,7 +62,7 @@ async def test_a_parameter_becomes_a_header_only_with_the_value_of_one(rig: Rig,
         query = rig.presign("PUT", "/bucket/key", f"{name}=b%{code:02X}c")
         answer = await put(rig, query)
         assert (answer.status, answer.code) == (400, "InvalidArgument")
-    assert not rig.directory.current
+    assert not rig.coordinators.current
 
 
 @pytest.mark.fault("M4")
@@ -95,7 +95,7 @@ async def test_a_checksum_in_a_signed_header_binds_the_body(rig: Rig) -> None:
         query = rig.presign("PUT", "/bucket/key", "", {name: value})
         answer = await put(rig, query, [(name, value)])
         assert (answer.status, answer.code) == (400, "BadDigest")
-    assert not rig.directory.current
+    assert not rig.coordinators.current
 
 
 @pytest.mark.fault("B02", "M3")

@@ -268,10 +268,10 @@ MUTATIONS = [
 async def test_a_changed_url_is_refused(rig: Rig, name: str, value: str | None) -> None:
     headers = {"Content-Type": "text/plain", "x-amz-meta-role": "reader"}
     query = url(rig, "PUT", headers=headers)
-    before = dict(rig.directory.current)
+    before = dict(rig.coordinators.current)
     answer = await changed(rig, query, name, value)
     assert answer.status in {400, 403, 501}, answer.body
-    assert rig.directory.current == before
+    assert rig.coordinators.current == before
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ async def test_a_changed_url_is_refused(rig: Rig, name: str, value: str | None) 
 )
 async def test_a_header_that_was_not_signed_is_refused(rig: Rig, name: str, value: str) -> None:
     query = url(rig, "PUT", headers={"x-amz-meta-role": "reader"})
-    before = dict(rig.directory.current)
+    before = dict(rig.coordinators.current)
     answer = await send(rig, query, "PUT", body=b"new", headers=[(name, value)])
     assert answer.status in {400, 403}, answer.body
-    assert rig.directory.current == before
+    assert rig.coordinators.current == before
 
 
 async def test_another_method_path_or_secret_is_refused(rig: Rig) -> None:

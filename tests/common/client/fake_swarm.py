@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient, Written
 from common.crypto.digest import leaf, page_digest, shard_root
 from common.crypto.identity import KeyPair, signature_holds
@@ -387,7 +387,7 @@ class FakeSwarm:
         self.coordinator = FakeCoordinator(self.sim, self.cells, k, n, quorum)
         self.node = self.sim.node("gateway")
         self.client: SwarmClient
-        self.directory: Directory
+        self.coordinators: CoordinatorClient
         self.pool: PeerPool
         self.nursery: trio.Nursery
 
@@ -437,14 +437,14 @@ async def fake_swarm(
         world.network, identity, connections_per_peer=2, chance=world.chance, log=world.log
     )
     coordinator = swarm.coordinator
-    swarm.directory = Directory(
+    swarm.coordinators = CoordinatorClient(
         swarm.pool,
         [(Address("coordinator", 7000), coordinator.identity.peer_id)],
         {TENANT.tenant_id: TENANT},
         world.log,
     )
     swarm.client = SwarmClient(
-        directory=swarm.directory,
+        coordinators=swarm.coordinators,
         pool=swarm.pool,
         workers=world.workers,
         entropy=world.entropy,
@@ -457,7 +457,7 @@ async def fake_swarm(
             await nursery.start(cell.serve)
         await nursery.start(coordinator.serve)
         await nursery.start(swarm.pool.run)
-        await nursery.start(swarm.directory.run)
+        await nursery.start(swarm.coordinators.run)
         await nursery.start(swarm.client.run)
         swarm.nursery = nursery
         yield swarm

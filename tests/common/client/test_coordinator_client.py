@@ -10,7 +10,7 @@ import trio
 from fake_swarm import TENANT, failing, fake_swarm, stalling
 from trio.testing import MockClock
 
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.errors import OutcomeUnknown, Refused, Unavailable
 from common.ids import TenantId
 from common.ports import Address
@@ -30,7 +30,7 @@ DELETE = m.ObjectsDelete(TENANT.tenant_id, "bucket", ())
 async def test_a_tenant_is_opened_once_per_connection(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         for _ in range(5):
-            await swarm.directory.call(GET)
+            await swarm.coordinators.call(GET)
         assert swarm.coordinator.count(m.TenantOpen) == 1
         assert swarm.coordinator.count(m.ObjectGet) == 5
 
@@ -39,7 +39,7 @@ async def test_a_tenant_that_the_coordinator_forgot_is_opened_again(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm() as swarm:
-        await swarm.directory.call(GET)
+        await swarm.coordinators.call(GET)
         forgetful = [True]
 
         async def forget_once(request: Any) -> None:
@@ -48,7 +48,7 @@ async def test_a_tenant_that_the_coordinator_forgot_is_opened_again(
                 raise Refused(Refusal.TENANT_NOT_OPEN)
 
         swarm.coordinator.faults[m.ObjectGet] = forget_once
-        await swarm.directory.call(GET)
+        await swarm.coordinators.call(GET)
         assert swarm.coordinator.count(m.TenantOpen) == 2
 
 
@@ -56,7 +56,7 @@ async def test_a_tenant_without_a_key_is_refused_here(autojump_clock: MockClock)
     async with fake_swarm() as swarm:
         stranger = m.ObjectGet(TenantId(b"x" * 16), "bucket", b"name", None, False, 0, 0)
         with pytest.raises(Refused) as caught:
-            await swarm.directory.call(stranger)
+            await swarm.coordinators.call(stranger)
         assert caught.value.reason == "no_such_tenant"
 
 
@@ -64,18 +64,18 @@ async def test_another_coordinator_is_asked_when_one_is_gone(autojump_clock: Moc
     async with fake_swarm() as swarm:
         live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
         gone = (Address("nobody", 7000), swarm.coordinator.identity.peer_id)
-        directory = Directory(
+        coordinators = CoordinatorClient(
             swarm.pool, [gone, live], {TENANT.tenant_id: TENANT}, swarm.node.world.log
         )
         begun = trio.current_time()
-        await directory.call(GET)
-        await directory.call(GET)
+        await coordinators.call(GET)
+        await coordinators.call(GET)
         assert trio.current_time() - begun < 0.5
 
 
 async def test_calls_wait_for_a_coordinator_that_starts_again(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        await swarm.directory.call(GET)
+        await swarm.coordinators.call(GET)
         swarm.coordinator.node.crash(power=False)
         async with trio.open_nursery() as nursery:
 
@@ -84,7 +84,7 @@ async def test_calls_wait_for_a_coordinator_that_starts_again(autojump_clock: Mo
                 await nursery.start(swarm.coordinator.serve)
 
             nursery.start_soon(start_again)
-            await swarm.directory.call(GET)
+            await swarm.coordinators.call(GET)
             nursery.cancel_scope.cancel()
 
 
@@ -95,7 +95,7 @@ async def test_a_coordinator_that_stays_away_is_an_error_within_seconds(
         swarm.coordinator.node.crash(power=False)
         begun = trio.current_time()
         with pytest.raises(Unavailable):
-            await swarm.directory.call(GET)
+            await swarm.coordinators.call(GET)
         assert 4 < trio.current_time() - begun < 10
 
 
@@ -107,22 +107,22 @@ async def test_a_coordinator_that_hangs_holds_a_request_for_ten_seconds_and_the_
 ) -> None:
     async with fake_swarm() as swarm:
         if connected:
-            await swarm.directory.call(GET)
+            await swarm.coordinators.call(GET)
         both_ways(swarm.sim.internet.block)
         for most_s in (10.5, 2.5, 2.5):
             begun = trio.current_time()
             with pytest.raises((Unavailable, OutcomeUnknown)):
-                await swarm.directory.call(request_)
+                await swarm.coordinators.call(request_)
             assert trio.current_time() - begun <= most_s
         told = [e for e in swarm.sim.trace.events if e.event == "warning: no_coordinator_answers"]
         assert len(told) == 1
         swarm.sim.internet.heal()
         await trio.sleep(3)
-        await swarm.directory.call(request_)
+        await swarm.coordinators.call(request_)
         both_ways(swarm.sim.internet.block)
         begun = trio.current_time()
         with pytest.raises((Unavailable, OutcomeUnknown)):
-            await swarm.directory.call(request_)
+            await swarm.coordinators.call(request_)
         assert trio.current_time() - begun > 9, "patient again"
 
 
@@ -132,7 +132,7 @@ async def test_a_slow_coordinator_that_lives_has_time_for_what_it_has_begun(
 ) -> None:
     async with fake_swarm() as swarm:
         swarm.coordinator.faults[m.ObjectsDelete] = stalling(20)
-        await swarm.directory.call(DELETE)
+        await swarm.coordinators.call(DELETE)
 
 
 @pytest.mark.fault("F12")
@@ -142,18 +142,18 @@ async def test_a_hanging_coordinator_of_two_leaves_time_to_ask_the_other(
     async with fake_swarm() as swarm:
         live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
         hung = (Address("cell-0", 7000), swarm.cells[0].identity.peer_id)
-        directory = Directory(
+        coordinators = CoordinatorClient(
             swarm.pool, [hung, live], {TENANT.tenant_id: TENANT}, swarm.node.world.log
         )
         swarm.isolate(0)
         begun = trio.current_time()
-        await directory.call(GET)
+        await coordinators.call(GET)
         assert trio.current_time() - begun < 5
 
 
 async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        await swarm.directory.call(GET)
+        await swarm.coordinators.call(GET)
         seen = 0
 
         async def cut(request: Any) -> None:
@@ -165,11 +165,11 @@ async def test_what_must_not_be_done_twice_is_not_repeated(autojump_clock: MockC
 
         swarm.coordinator.faults[m.ObjectGet] = cut
         swarm.coordinator.faults[m.ObjectsDelete] = cut
-        await swarm.directory.call(GET)
+        await swarm.coordinators.call(GET)
         assert seen == 2
         seen = 0
         with pytest.raises(OutcomeUnknown):
-            await swarm.directory.call(DELETE)
+            await swarm.coordinators.call(DELETE)
         assert seen == 1
     assert m.BucketCreate.idempotency is m.Idempotency.ONCE
     assert m.ObjectCommit.idempotency is m.Idempotency.REPEATABLE
@@ -180,7 +180,7 @@ async def test_no_ring_is_said_at_once(autojump_clock: MockClock) -> None:
         swarm.coordinator.faults[m.ObjectGet] = failing(Unavailable(Outage.NO_RING))
         begun = trio.current_time()
         with pytest.raises(Unavailable) as caught:
-            await swarm.directory.call(GET)
+            await swarm.coordinators.call(GET)
         assert caught.value.reason == "no_ring"
         assert trio.current_time() - begun < 1
 
@@ -189,28 +189,28 @@ async def test_the_lease_is_opened_when_needed_and_kept_alive(autojump_clock: Mo
     async with fake_swarm() as swarm:
         await trio.sleep(1000)
         assert swarm.coordinator.count(m.LeaseRenew) == 0
-        assert await swarm.directory.lease() == 1
+        assert await swarm.coordinators.lease() == 1
         await trio.sleep(1000)
-        assert await swarm.directory.lease() == 1
+        assert await swarm.coordinators.lease() == 1
         assert 9 <= swarm.coordinator.count(m.LeaseRenew) <= 12
 
 
 async def test_a_lease_that_ended_is_replaced(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        assert await swarm.directory.lease() == 1
+        assert await swarm.coordinators.lease() == 1
         swarm.coordinator.lease = 7
         await trio.sleep(150)
-        assert not swarm.directory.is_current(1)
-        assert await swarm.directory.lease() == 8
-        swarm.directory.lease_has_ended(8)
-        assert await swarm.directory.lease() == 9
+        assert not swarm.coordinators.is_current(1)
+        assert await swarm.coordinators.lease() == 8
+        swarm.coordinators.lease_has_ended(8)
+        assert await swarm.coordinators.lease() == 9
 
 
 async def test_a_lease_is_not_trusted_beyond_its_life(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        lease = await swarm.directory.lease()
+        lease = await swarm.coordinators.lease()
         swarm.coordinator.faults[m.LeaseRenew] = stalling(10_000)
         await trio.sleep(290)
-        assert swarm.directory.is_current(lease)
+        assert swarm.coordinators.is_current(lease)
         await trio.sleep(10)
-        assert not swarm.directory.is_current(lease)
+        assert not swarm.coordinators.is_current(lease)

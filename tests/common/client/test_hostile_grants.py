@@ -17,7 +17,7 @@ from fake_swarm import (
 )
 from trio.testing import MockClock
 
-from common.client.coordinators import Directory
+from common.client.coordinators import CoordinatorClient
 from common.client.grants import GrantedIds
 from common.client.object_client import SwarmClient
 from common.errors import PeerViolation
@@ -44,11 +44,11 @@ def sealed(swarm: FakeSwarm, segment: SegmentId, turn: int) -> bytes:
     return b"".join(swarm.cells[(slot + turn) % 6].shards[segment, slot].data for slot in range(4))
 
 
-async def another_gateway(swarm: FakeSwarm, directory: Directory) -> SwarmClient:
+async def another_gateway(swarm: FakeSwarm, coordinators: CoordinatorClient) -> SwarmClient:
     """A second gateway of the tenant, which remembers nothing of what the first one was granted."""
     world = swarm.node.world
     client = SwarmClient(
-        directory=directory,
+        coordinators=coordinators,
         pool=swarm.pool,
         workers=world.workers,
         entropy=world.entropy,
@@ -74,7 +74,7 @@ async def test_two_writes_into_one_granted_id_are_sealed_under_two_keys(
             return replace(reply, grants=(turned(reply.grants[0], segment),))
 
         swarm.coordinator.on_grants = grant_again
-        gateway = await another_gateway(swarm, swarm.directory)
+        gateway = await another_gateway(swarm, swarm.coordinators)
         second = await gateway.write(TENANT, receiver(other), len(other))
         assert second.segments[0].segment_id == segment
         after = sealed(swarm, segment, 1)
@@ -157,7 +157,7 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
         honest = FakeCoordinator(swarm.sim, swarm.cells, 4, 6, 5, "honest")
         honest.granted = 1_000_000
         await swarm.nursery.start(honest.serve)
-        directory = Directory(
+        coordinators = CoordinatorClient(
             swarm.pool,
             [
                 (Address("coordinator", 7000), liar.identity.peer_id),
@@ -166,8 +166,8 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
             {TENANT.tenant_id: TENANT},
             swarm.node.world.log,
         )
-        await swarm.nursery.start(directory.run)
-        gateway = await another_gateway(swarm, directory)
+        await swarm.nursery.start(coordinators.run)
+        gateway = await another_gateway(swarm, coordinators)
         honest.lease = 1  # what the two share
         liar.on_grants = repeat("in a later reply")
         for _ in range(2):
