@@ -22,6 +22,7 @@ from common.wire.messages.buckets import (
     BucketsList,
 )
 from gateway.object_service import ObjectService
+from gateway.principals import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +33,29 @@ class BucketEntry:
     settings: BucketSettings
 
 
-async def create_bucket(service: ObjectService, tenant: TenantKey, name: str) -> None:
-    """Create a bucket of the tenant.
+async def create_bucket(service: ObjectService, owner: TenantKey, name: str) -> None:
+    """Create a bucket.
 
     Raises:
-        Refused: ``bucket_owned``: it is the tenant's already; ``bucket_exists``: another's;
+        Refused: ``bucket_owned``: it is the owner's already; ``bucket_exists``: another's;
             ``too_many_buckets``.
         OutcomeUnknown: never: the bucket is looked up then.
     """
     bucket_id = service.new_bucket()
-    settings = seal_bucket_settings(
-        tenant,
-        bucket_id,
-        name,
-        FIRST_REVISION,
-        BucketSettings(METADATA_VERSION, service.now_ms()).pack(),
-        service.entropy,
+    settings = BucketSettings(METADATA_VERSION, service.now_ms())
+    sealed = seal_bucket_settings(
+        owner, bucket_id, name, FIRST_REVISION, settings.pack(), service.entropy
     )
     try:
-        await service.coordinators.call(BucketCreate(tenant.tenant_id, bucket_id, name, settings))
+        await service.coordinators.call(BucketCreate(owner.tenant_id, bucket_id, name, sealed))
     except OutcomeUnknown:
         # It may be there by now; that it is, is all that was asked for.
-        await service.buckets.record_of(tenant, name)
+        await service.buckets.read(owner, name)
     else:
-        service.buckets.remember(tenant, name, bucket_id)
+        service.buckets.remember(Bucket(name, owner, bucket_id, settings, FIRST_REVISION))
 
 
-async def delete_bucket(service: ObjectService, tenant: TenantKey, name: str) -> None:
+async def delete_bucket(service: ObjectService, bucket: Bucket) -> None:
     """Delete an empty bucket.
 
     Raises:
@@ -66,12 +63,12 @@ async def delete_bucket(service: ObjectService, tenant: TenantKey, name: str) ->
         Refused: ``bucket_not_empty``.
         OutcomeUnknown: it was there when it was looked up again.
     """
-    service.buckets.forget(tenant, name)
+    service.buckets.forget(bucket.owner, bucket.name)
     try:
-        await service.coordinators.call(BucketDelete(tenant.tenant_id, name))
+        await service.coordinators.call(BucketDelete(bucket.owner.tenant_id, bucket.name))
     except OutcomeUnknown:
         try:
-            await service.buckets.record_of(tenant, name)
+            await service.buckets.read(bucket.owner, bucket.name)
         except NotFound:
             return
         raise

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Final
 
 from common import limits
-from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
 from common.format.manifest import Manifest, seal_manifest, seal_summary
 from common.format.objects import ObjectMetadata, summary_of
@@ -24,6 +23,7 @@ from gateway.conditions import WriteCondition
 from gateway.multipart import MultipartUpload, Part, find_upload, list_parts
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
+from gateway.principals import Bucket
 from gateway.writing import under_condition
 
 _UPLOAD_IS_GONE: Final = frozenset({Absence.NO_SUCH_UPLOAD, Refusal.VERSION_EXISTS})
@@ -38,8 +38,7 @@ upload is gone, or the object that the condition is about is the one it made."""
 
 async def complete_upload(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     name: bytes,
     upload_id: VersionId,
     wanted: Sequence[NamedPart],
@@ -64,13 +63,13 @@ async def complete_upload(
         AlvearyError: what ``check`` raises.
     """
     try:
-        upload = await find_upload(service, tenant, bucket, name, upload_id)
+        upload = await find_upload(service, bucket, name, upload_id)
         return await _complete(service, upload, wanted, condition, check)
     except (NotFound, Refused) as error:
         if error.reason not in _MAY_BE_COMPLETED:
             raise
         try:
-            found = await find_object(service, tenant, bucket, name, version_id=upload_id)
+            found = await find_object(service, bucket, name, version_id=upload_id)
         except NotFound:
             pass
         else:
@@ -88,14 +87,14 @@ async def _complete(
     condition: WriteCondition,
     check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
 ) -> ObjectMetadata:
-    tenant = upload.tenant
+    owner = upload.bucket.owner
     chosen = choose(upload, wanted, await _all_parts(service, upload))
     manifest, metadata = assemble(upload, chosen, service.now_ms())
     check(upload, manifest, metadata)
-    place = (tenant, upload.bucket_id, upload.name, upload.upload_id)
+    place = (owner, upload.bucket_id, upload.name, upload.upload_id)
     request = UploadComplete(
-        tenant.tenant_id,
-        upload.bucket,
+        owner.tenant_id,
+        upload.bucket.name,
         upload.name,
         upload.upload_id,
         tuple([ChosenPart(part.row.part_number, part.row.part_id) for part in chosen]),
@@ -108,7 +107,7 @@ async def _complete(
     async def attempt(decided: Condition) -> None:
         await service.coordinators.call(replace(request, condition=decided))
 
-    await under_condition(service, tenant, upload.bucket, upload.name, condition, attempt)
+    await under_condition(service, upload.bucket, upload.name, condition, attempt)
     return metadata
 
 

@@ -14,14 +14,16 @@ from typing import TypeVar
 from prometheus_client import Counter
 
 from common import limits
-from common.crypto.keys import TenantKey, commitment_of
+from common.crypto.keys import commitment_of
 from common.errors import NotFound
 from common.reasons import Absence
 from common.wire.messages.writing import Page
+from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, new_checksum, parse_digest
 from gateway.conditions import ReadConditions
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
+from gateway.principals import Bucket, Principal
 from gateway.spans import EVERYTHING, Span
 
 T = TypeVar("T")
@@ -31,9 +33,26 @@ T = TypeVar("T")
 class SourceObject:
     """The object that is copied. ``name``: as stored."""
 
-    tenant: TenantKey
-    bucket: str
+    bucket: Bucket
     name: bytes
+
+
+async def open_source(
+    service: ObjectService, principal: Principal, bucket: str, key: bytes
+) -> SourceObject:
+    """Return the object to copy from, which the principal may read.
+
+    Raises:
+        NotFound: with ``of="source"``: there is no such bucket.
+        Refused: ``access_denied``.
+    """
+    try:
+        found = await service.buckets.seen_by(principal, bucket)
+    except NotFound as error:
+        raise NotFound(Absence.NO_SUCH_BUCKET, of="source") from error
+    check(authorize(principal, Action.READ_OBJECT, found, key))
+    assert isinstance(found, Bucket), "its owner's key is not at hand"
+    return SourceObject(found, service.names.encode(key))
 
 
 async def from_source(
@@ -52,9 +71,7 @@ async def from_source(
     """
     for last_try in (False,) * (limits.MAX_COPY_TRIES - 1) + (True,):
         try:
-            found = await find_object(
-                service, source.tenant, source.bucket, source.name, span=EVERYTHING
-            )
+            found = await find_object(service, source.bucket, source.name, span=EVERYTHING)
         except NotFound as error:
             raise error.again(of="source") from error
         conditions.check_source(found.metadata.etag, found.modified_s)
@@ -73,8 +90,8 @@ async def shared_pages(
     if not span.length:
         return ()
     return await service.swarm.copy_pages(
-        source.tenant,
-        source.bucket,
+        source.bucket.owner,
+        source.bucket.name,
         source.name,
         found.record,
         found.manifest,
@@ -108,9 +125,7 @@ async def digests_of(
     md5 = hashlib.md5(usedforsecurity=False)
     checksum = new_checksum(of)
     if span.length:
-        body = await open_body(
-            service, source.tenant, source.bucket, source.name, found, span, counter
-        )
+        body = await open_body(service, source.bucket, source.name, found, span, counter)
         try:
             async for chunk in body:
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.crypto.keys import TenantKey
 from common.errors import Refused
 from common.wire.messages.objects import (
     Condition,
@@ -18,11 +17,12 @@ from common.wire.messages.objects import (
 )
 from gateway.conditions import WriteCondition
 from gateway.object_service import ObjectService
+from gateway.principals import Bucket
 from gateway.writing import under_condition
 
 
 async def delete_object(
-    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
+    service: ObjectService, bucket: Bucket, name: bytes, wanted: WriteCondition
 ) -> None:
     """Delete an object; nothing happens when there is none of that name.
 
@@ -37,15 +37,15 @@ async def delete_object(
 
     async def attempt(decided: Condition) -> None:
         items = [DeleteItem(name, condition=decided)]
-        (result,) = await delete_objects(service, tenant, bucket, items)
+        (result,) = await delete_objects(service, bucket, items)
         if result.reason:
             raise Refused.received(result.reason)
 
-    await under_condition(service, tenant, bucket, name, wanted, attempt)
+    await under_condition(service, bucket, name, wanted, attempt)
 
 
 async def delete_objects(
-    service: ObjectService, tenant: TenantKey, bucket: str, items: Sequence[DeleteItem]
+    service: ObjectService, bucket: Bucket, items: Sequence[DeleteItem]
 ) -> tuple[DeleteResult, ...]:
     """Delete up to MAX_LIST_ENTRIES objects, each under its own condition.
 
@@ -56,6 +56,6 @@ async def delete_objects(
         NotFound: ``no_such_bucket``.
     """
     reply: Deleted = await service.coordinators.call(
-        ObjectsDelete(tenant.tenant_id, bucket, tuple(items))
+        ObjectsDelete(bucket.owner.tenant_id, bucket.name, tuple(items))
     )
     return reply.results

@@ -23,6 +23,7 @@ from common.wire.messages.multipart import Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
 from gateway.multipart import begun_ms
 from gateway.object_service import ObjectService
+from gateway.principals import Bucket
 
 Row = TypeVar("Row")
 
@@ -58,8 +59,7 @@ class ListingPage(Generic[Row]):
 
 async def list_objects(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     *,
     prefix: bytes,
     delimiter: bytes,
@@ -76,10 +76,10 @@ async def list_objects(
     while True:
         room = limit - len(page.rows) - len(page.prefixes)
         reply: Listing = await service.buckets.ask(
-            tenant,
+            bucket,
             ObjectsList(
-                tenant.tenant_id,
-                bucket,
+                bucket.owner.tenant_id,
+                bucket.name,
                 names.encode(prefix),
                 names.encode(delimiter),
                 names.encode(page.last),
@@ -87,7 +87,7 @@ async def list_objects(
             ),
         )
         for row in reply.objects:
-            page.rows.append(_object_row(service, tenant, reply.bucket_id, row))
+            page.rows.append(_object_row(service, bucket.owner, reply.bucket_id, row))
         page.prefixes += [names.decode(each) for each in reply.prefixes]
         page.truncated = reply.truncated and limit > 0
         page.last = names.decode(reply.last)
@@ -98,9 +98,9 @@ async def list_objects(
 
 
 def _object_row(
-    service: ObjectService, tenant: TenantKey, bucket_id: BucketId, row: ListedObject
+    service: ObjectService, owner: TenantKey, bucket_id: BucketId, row: ListedObject
 ) -> ObjectEntry:
-    summary = unpack_summary(open_summary(tenant, bucket_id, row.name, row.version_id, row.summary))
+    summary = unpack_summary(open_summary(owner, bucket_id, row.name, row.version_id, row.summary))
     if row.size != summary.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
     return ObjectEntry(service.names.decode(row.name), summary)
@@ -108,8 +108,7 @@ def _object_row(
 
 async def list_uploads(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     *,
     prefix: bytes,
     delimiter: bytes,
@@ -130,8 +129,8 @@ async def list_uploads(
         room = limit - len(page.rows) - len(page.prefixes)
         reply: Uploads = await service.coordinators.call(
             UploadsList(
-                tenant.tenant_id,
-                bucket,
+                bucket.owner.tenant_id,
+                bucket.name,
                 names.encode(prefix),
                 names.encode(delimiter),
                 names.encode(page.last),

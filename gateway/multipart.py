@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common import limits
-from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import (
     MANIFEST_VERSION,
@@ -41,6 +40,7 @@ from common.wire.messages.objects import Committed
 from common.wire.messages.writing import NewSegment, Page
 from gateway.checksums import Algorithm
 from gateway.object_service import ObjectService
+from gateway.principals import Bucket
 from gateway.writing import entries_of, in_bucket
 
 
@@ -48,8 +48,7 @@ from gateway.writing import entries_of, in_bucket
 class MultipartUpload:
     """An upload in progress. ``name``: as stored."""
 
-    tenant: TenantKey
-    bucket: str
+    bucket: Bucket
     name: bytes
     bucket_id: BucketId
     upload_id: VersionId
@@ -104,7 +103,7 @@ def begun_ms(upload_id: VersionId) -> int:
 
 
 async def create_upload(
-    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, info: UploadInfo
+    service: ObjectService, bucket: Bucket, name: bytes, info: UploadInfo
 ) -> VersionId:
     """Begin an upload.
 
@@ -118,17 +117,17 @@ async def create_upload(
     upload_id = service.new_upload()
 
     async def on(bucket_id: BucketId) -> None:
-        sealed = seal_upload(tenant, bucket_id, name, upload_id, info.pack(), service.entropy)
+        sealed = seal_upload(bucket.owner, bucket_id, name, upload_id, info.pack(), service.entropy)
         await service.coordinators.call(
-            UploadCreate(tenant.tenant_id, bucket, name, upload_id, sealed, bucket_id)
+            UploadCreate(bucket.owner.tenant_id, bucket.name, name, upload_id, sealed, bucket_id)
         )
 
-    await in_bucket(service, tenant, bucket, on)
+    await in_bucket(service, bucket, on)
     return upload_id
 
 
 async def find_upload(
-    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, upload_id: VersionId
+    service: ObjectService, bucket: Bucket, name: bytes, upload_id: VersionId
 ) -> MultipartUpload:
     """Look an upload up and open it.
 
@@ -136,17 +135,19 @@ async def find_upload(
         NotFound: ``no_such_bucket``; ``no_such_upload``: there is none of that id for this name.
     """
     record: UploadRecord = await service.buckets.ask(
-        tenant, UploadGet(tenant.tenant_id, bucket, name, upload_id)
+        bucket, UploadGet(bucket.owner.tenant_id, bucket.name, name, upload_id)
     )
-    sealed = open_upload(tenant, record.bucket_id, name, upload_id, record.sealed)
-    return MultipartUpload(tenant, bucket, name, record.bucket_id, upload_id, unpack_upload(sealed))
+    sealed = open_upload(bucket.owner, record.bucket_id, name, upload_id, record.sealed)
+    return MultipartUpload(bucket, name, record.bucket_id, upload_id, unpack_upload(sealed))
 
 
 async def abort_upload(
-    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, upload_id: VersionId
+    service: ObjectService, bucket: Bucket, name: bytes, upload_id: VersionId
 ) -> None:
     """Drop an upload and what it has. Raises NotFound as :func:`find_upload`."""
-    await service.coordinators.call(UploadAbort(tenant.tenant_id, bucket, name, upload_id))
+    await service.coordinators.call(
+        UploadAbort(bucket.owner.tenant_id, bucket.name, name, upload_id)
+    )
 
 
 async def list_parts_after(
@@ -158,15 +159,15 @@ async def list_parts_after(
     Returns:
         The parts, opened, by number; and whether there are more.
     """
-    tenant = upload.tenant
+    owner, bucket = upload.bucket.owner, upload.bucket.name
     reply: Parts = await service.buckets.ask(
-        tenant,
-        PartsList(tenant.tenant_id, upload.bucket, upload.name, upload.upload_id, after, limit),
+        upload.bucket,
+        PartsList(owner.tenant_id, bucket, upload.name, upload.upload_id, after, limit),
     )
     parts = []
     for row in reply.parts:
         manifest = open_part(
-            tenant,
+            owner,
             upload.bucket_id,
             upload.name,
             upload.upload_id,
@@ -208,7 +209,7 @@ async def commit_part(
         NotFound: ``no_such_upload``; ``no_such_segment``: look the source of a copy up again.
         Unavailable, OutcomeUnknown: it may be there all the same.
     """
-    tenant = upload.tenant
+    owner = upload.bucket.owner
     part_id = service.new_version()
     manifest = Manifest(
         MANIFEST_VERSION,
@@ -218,7 +219,7 @@ async def commit_part(
         content.metadata.pack(),
     )
     sealed = seal_part(
-        tenant,
+        owner,
         upload.bucket_id,
         upload.name,
         upload.upload_id,
@@ -229,8 +230,8 @@ async def commit_part(
     )
     committed: Committed = await service.coordinators.call(
         PartCommit(
-            tenant.tenant_id,
-            upload.bucket,
+            owner.tenant_id,
+            upload.bucket.name,
             upload.name,
             upload.upload_id,
             number,

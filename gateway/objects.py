@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.manifest import Manifest, open_manifest
 from common.format.objects import ObjectMetadata, unpack_object
@@ -22,6 +21,7 @@ from common.ports import Buffer
 from common.reasons import Damage
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
+from gateway.principals import Bucket
 from gateway.spans import Span
 
 
@@ -52,8 +52,7 @@ class FoundObject:
 
 async def find_object(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     name: bytes,
     *,
     span: Span | None = None,
@@ -72,9 +71,18 @@ async def find_object(
     """
     first, last = (span.first, span.last) if span is not None else (0, 0)
     record: ObjectRecord = await service.buckets.ask(
-        tenant, ObjectGet(tenant.tenant_id, bucket, name, version_id, span is not None, first, last)
+        bucket,
+        ObjectGet(
+            bucket.owner.tenant_id,
+            bucket.name,
+            name,
+            version_id,
+            span is not None,
+            first,
+            last,
+        ),
     )
-    manifest = open_manifest(tenant, record.bucket_id, name, record.version_id, record.sealed)
+    manifest = open_manifest(bucket.owner, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=record.size)
     return FoundObject(record, manifest, unpack_object(manifest.metadata), span)
@@ -82,8 +90,7 @@ async def find_object(
 
 async def open_body(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     name: bytes,
     found: FoundObject,
     span: Span,
@@ -102,9 +109,9 @@ async def open_body(
     """
     if not found.has_places(span):
         version_id = found.record.version_id
-        found = await find_object(service, tenant, bucket, name, span=span, version_id=version_id)
+        found = await find_object(service, bucket, name, span=span, version_id=version_id)
     chunks = service.swarm.read(
-        tenant, bucket, name, found.record, found.manifest, span.first, span.last
+        bucket.owner, bucket.name, name, found.record, found.manifest, span.first, span.last
     )
     return ObjectBody(chunks, counter)
 

@@ -35,6 +35,7 @@ from gateway.conditions import WriteCondition
 from gateway.ingest import Ingest
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
+from gateway.principals import Bucket
 
 C = TypeVar("C")
 
@@ -58,7 +59,7 @@ def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
 
 
 async def decide(
-    service: ObjectService, tenant: TenantKey, bucket: str, name: bytes, wanted: WriteCondition
+    service: ObjectService, bucket: Bucket, name: bytes, wanted: WriteCondition
 ) -> Condition:
     """Turn what the client asks for into what the coordinator decides.
 
@@ -68,7 +69,7 @@ async def decide(
     """
     if wanted.etag is None:
         return Condition(absent=wanted.absent)
-    found = await find_object(service, tenant, bucket, name)
+    found = await find_object(service, bucket, name)
     if not wanted.admits(found.metadata.etag):
         raise Refused(Refusal.ETAG_DIFFERS)
     return Condition(version_id=found.record.version_id)
@@ -76,8 +77,7 @@ async def decide(
 
 async def under_condition(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     name: bytes,
     wanted: WriteCondition,
     attempt: Callable[[Condition], Awaitable[C]],
@@ -90,7 +90,7 @@ async def under_condition(
         AlvearyError: what ``attempt`` raises.
     """
     for _ in range(limits.MAX_COMMIT_TRIES):
-        condition = await decide(service, tenant, bucket, name, wanted)
+        condition = await decide(service, bucket, name, wanted)
         try:
             return await attempt(condition)
         except Refused as error:
@@ -103,8 +103,7 @@ async def under_condition(
 
 async def commit_object(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     name: bytes,
     new: NewObject,
     wanted: WriteCondition = UNCONDITIONAL,
@@ -120,6 +119,7 @@ async def commit_object(
             again.
         Unavailable, OutcomeUnknown: it may have been committed all the same.
     """
+    owner = bucket.owner
     entries = entries_of(new.pages)
     manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, new.metadata.pack())
     summary = summary_of(new.metadata, new.size).pack()
@@ -130,13 +130,13 @@ async def commit_object(
             version_id = service.new_version()
             committed: Committed = await service.coordinators.call(
                 ObjectCommit(
-                    tenant.tenant_id,
-                    bucket,
+                    owner.tenant_id,
+                    bucket.name,
                     name,
                     version_id,
                     new.size,
-                    seal_manifest(tenant, bucket_id, name, version_id, manifest, service.entropy),
-                    seal_summary(tenant, bucket_id, name, version_id, summary, service.entropy),
+                    seal_manifest(owner, bucket_id, name, version_id, manifest, service.entropy),
+                    seal_summary(owner, bucket_id, name, version_id, summary, service.entropy),
                     new.pages,
                     new.segments,
                     condition,
@@ -145,15 +145,14 @@ async def commit_object(
             )
             return version_id, committed
 
-        return await in_bucket(service, tenant, bucket, on)
+        return await in_bucket(service, bucket, on)
 
-    return await under_condition(service, tenant, bucket, name, wanted, attempt)
+    return await under_condition(service, bucket, name, wanted, attempt)
 
 
 async def in_bucket(
     service: ObjectService,
-    tenant: TenantKey,
-    bucket: str,
+    bucket: Bucket,
     attempt: Callable[[BucketId], Awaitable[C]],
 ) -> C:
     """Run ``attempt`` with the bucket's id; retry once if the cached id is stale.
@@ -161,21 +160,23 @@ async def in_bucket(
     Raises:
         NotFound: ``no_such_bucket``; and what ``attempt`` raises.
     """
-    bucket_id = await service.buckets.id_of(tenant, bucket)
+    found = await service.buckets.find(bucket.owner, bucket.name)
     try:
-        result = await attempt(bucket_id)
+        result = await attempt(found.bucket_id)
     except NotFound as error:
-        if error.reason != Absence.NO_SUCH_BUCKET or not service.buckets.forget(tenant, bucket):
+        if error.reason != Absence.NO_SUCH_BUCKET or not service.buckets.forget(
+            bucket.owner, bucket.name
+        ):
             raise
-        bucket_id = await service.buckets.id_of(tenant, bucket)
-        result = await attempt(bucket_id)
-    service.buckets.remember(tenant, bucket, bucket_id)
+        found = await service.buckets.find(bucket.owner, bucket.name)
+        result = await attempt(found.bucket_id)
+    service.buckets.remember(found)
     return result
 
 
 async def store(
     service: ObjectService,
-    tenant: TenantKey,
+    owner: TenantKey,
     body: Ingest,
     size: int,
     commit: Callable[[Written], Awaitable[C]],
@@ -194,12 +195,12 @@ async def store(
         AlvearyError: as :meth:`common.client.object_client.SwarmClient.write`, as the body can be
             wrong, and what ``commit`` raises.
     """
-    written = await body.through(lambda receive: service.swarm.write(tenant, receive, size))
-    return await _commit_or_abandon(service, tenant, written, lambda: commit(written))
+    written = await body.through(lambda receive: service.swarm.write(owner, receive, size))
+    return await _commit_or_abandon(service, owner, written, lambda: commit(written))
 
 
 async def _commit_or_abandon(
-    service: ObjectService, tenant: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
+    service: ObjectService, owner: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
 ) -> C:
     """Run ``commit``; when it does not end well, have the cells drop what was written.
 
@@ -212,5 +213,5 @@ async def _commit_or_abandon(
         if written.segments:
             if isinstance(error, Refused) and error.reason == Refusal.LEASE_ENDED:
                 service.coordinators.lease_has_ended(lease_of(written.segments[0].segment_id))
-            await service.swarm.abandon(tenant, written)
+            await service.swarm.abandon(owner, written)
         raise

@@ -14,8 +14,9 @@ import trio
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
 from common.reasons import Outage
-from gateway.names import is_bucket_name
+from gateway.authorization import OF_TENANT, Action, Verdict, authorize, check
 from gateway.objects import ObjectBody
+from gateway.principals import Bucket, ForeignBucket, Principal
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
@@ -27,6 +28,9 @@ from gateway_s3.request.operations import OPERATIONS
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
+Authorize: TypeAlias = Callable[
+    [Principal, Action, Bucket | ForeignBucket | None, bytes | None], Verdict
+]
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
 HANDLERS: Final[Mapping[str, Handle]] = {
@@ -73,6 +77,18 @@ _ENCRYPTED: Final = frozenset(
 """Operations whose good answers say how the object is encrypted."""
 
 
+_OF_THE_BUCKET: Final = frozenset(
+    {
+        Action.READ_BUCKET,
+        Action.READ_BUCKET_SETTINGS,
+        Action.WRITE_BUCKET_SETTINGS,
+        Action.READ_BUCKET_ACCESS,
+        Action.WRITE_BUCKET_ACCESS,
+    }
+)
+"""Actions that are answered from the bucket itself, as it is now."""
+
+
 class App:
     """The S3 side of a gateway, as an HTTP handler.
 
@@ -81,6 +97,8 @@ class App:
         keys: who may sign.
         domains: host names under which a bucket may stand as the first label.
         signature_v2: where Signature V2 is accepted.
+        handlers: by operation; of every one that is implemented.
+        judge: what decides who may do what.
     """
 
     def __init__(
@@ -89,10 +107,15 @@ class App:
         keys: AccessKeys,
         domains: Sequence[str],
         signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
+        *,
+        handlers: Mapping[str, Handle] = HANDLERS,
+        judge: Authorize = authorize,
     ) -> None:
         self._backend = backend
         self._signature_v2 = signature_v2
         self._keys = keys
+        self._handlers = handlers
+        self._judge = judge
         self._domains = domains
         self._host_id = base64.b64encode(backend.entropy(24))
         self._running = 0
@@ -114,7 +137,7 @@ class App:
             routed = route(request, self._domains)
             operation = routed.operation.name
             call = await self._prove(request, routed, request_id)
-            response = await HANDLERS[operation](backend, call)
+            response = await self._handlers[operation](backend, call)
             if operation in _ENCRYPTED and response.status < 300:
                 response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
@@ -143,9 +166,9 @@ class App:
         return response
 
     async def _prove(self, request: HttpRequest, routed: Route, request_id: str) -> Call:
-        """Everything that must hold before any handler runs."""
+        """Return the call that a request makes, proven and allowed: no handler runs without one."""
         backend = self._backend
-        credential, verified = await authenticate(
+        principal, verified = await authenticate(
             request,
             routed,
             keys=self._keys,
@@ -153,15 +176,22 @@ class App:
             region=backend.region,
             signature_v2=self._signature_v2,
         )
-        bucket = routed.bucket
-        if bucket and routed.operation.name != "CreateBucket" and not is_bucket_name(bucket):
-            raise S3Error(errors.NO_SUCH_BUCKET, BucketName=bucket[:255])
+        action = routed.operation.action
+        assert action is not None, "only what is implemented is routed"
+        if action is Action.DELETE_BUCKET:
+            await buckets.check_host(backend, request, routed, principal)
+        bucket = None
+        if action not in OF_TENANT:
+            bucket = await backend.buckets.seen_by(
+                principal, routed.bucket, fresh=action in _OF_THE_BUCKET
+            )
+        check(self._judge(principal, action, bucket, routed.key or None))
+        assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         return Call(
             request,
             routed,
-            credential,
+            principal,
             verified,
-            credential.tenant,
             bucket,
             backend.names.encode(routed.key),
             request_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from gateway.object_service import ObjectService
-from gateway_s3.auth.access_keys import Credential
+from gateway.principals import Bucket, KeyHolder, Principal
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.request.query import Query
@@ -26,16 +26,29 @@ class Backend(ObjectService):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, routed and proven. ``name``: the stored name of its key."""
+    """One request: routed, proven and allowed. ``principal``: who asks. ``about``: the bucket that
+    it is about; None where it is about the asking tenant. ``name``: the stored name of its key."""
 
     request: HttpRequest
     route: Route
-    credential: Credential
+    principal: Principal
     verified: Verified
-    tenant: TenantKey
-    bucket: str
+    about: Bucket | None
     name: bytes
     request_id: str
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket that the call is about; not of calls about the asking tenant."""
+        assert self.about is not None, "the action is of the tenant"
+        return self.about
+
+    @property
+    def asking_tenant(self) -> TenantKey:
+        """The tenant that asks: lists its buckets, owns those it creates, is limited in its use of
+        the gateway. Not of anonymous calls."""
+        assert isinstance(self.principal, KeyHolder), "it was allowed to an anonymous caller"
+        return self.principal.tenant
 
     @property
     def query(self) -> Query:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from common.http.records import HttpRequest
 from common.ports import WallClock
+from gateway.principals import Anonymous, KeyHolder, Principal
 from gateway_s3.auth.access_keys import AccessKeys, Credential
 from gateway_s3.auth.sigv2 import (
     SignatureV2,
@@ -17,9 +18,11 @@ from gateway_s3.auth.sigv2 import (
     verify_v2,
 )
 from gateway_s3.auth.sigv4 import (
+    Unsigned,
     Verified,
     check_time,
     parse_authorization,
+    unsigned,
     unsupported_mechanism,
     verify,
 )
@@ -34,7 +37,7 @@ async def authenticate(
     clock: WallClock,
     region: str,
     signature_v2: SignatureV2,
-) -> tuple[Credential, Verified]:
+) -> tuple[Principal, Verified]:
     """Prove who signed a request, without touching its body.
 
     Args:
@@ -43,10 +46,10 @@ async def authenticate(
         signature_v2: where Signature V2 is accepted.
 
     Returns:
-        The signer, and how the body must be verified against the signature.
+        The principal, and how the body must be verified against the signature.
 
     Raises:
-        S3Error: it is not signed, not completely, by nobody we know, wrongly, or not for now.
+        S3Error: it is signed, but not completely, by nobody we know, wrongly, or not for now.
         Unavailable: no coordinator can say who the signer is.
     """
     form = form_of(request, routed.query)
@@ -57,9 +60,17 @@ async def authenticate(
         claim_v2 = parse_v2(request, routed.query, form, of_host)
         check_time_v2(claim_v2, clock.now())
         credential = await keys.find(claim_v2.access_key_id)
-        return credential, verify_v2(claim_v2, credential.secret, clock.now())
-    claim = parse_authorization(request, region=region)
+        return _holder(credential), verify_v2(claim_v2, credential.secret, clock.now())
+    try:
+        claim = parse_authorization(request, region=region)
+    except Unsigned:
+        return Anonymous(), unsigned()
     # The cheapest check first: a client that invents keys needs at least a clock.
     check_time(claim, clock.now())
     credential = await keys.find(claim.access_key_id)
-    return credential, verify(claim, credential.signing_key(claim.date, region), clock.now())
+    signing_key = credential.signing_key(claim.date, region)
+    return _holder(credential), verify(claim, signing_key, clock.now())
+
+
+def _holder(credential: Credential) -> KeyHolder:
+    return KeyHolder(credential.tenant, credential.access_key_id)

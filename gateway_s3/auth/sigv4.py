@@ -122,6 +122,18 @@ class Verified:
     presigned: bool
 
 
+class Unsigned(S3Error):
+    """A request that nobody signed: AccessDenied unless an anonymous caller may do it."""
+
+    def __init__(self) -> None:
+        super().__init__(errors.ACCESS_DENIED)
+
+
+def unsigned() -> Verified:
+    """What holds of a request that nobody signed: nothing vouches for its body."""
+    return Verified("", Payload.UNSIGNED, None, b"", "", "", "", presigned=False)
+
+
 def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
     """Read who claims to have signed a request, and what exactly.
 
@@ -130,9 +142,10 @@ def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
         region: ours; a claim for another is refused.
 
     Raises:
-        S3Error: AccessDenied (nothing signed it, or something in it is not signed),
-            AuthorizationHeaderMalformed, AuthorizationQueryParametersError, InvalidRequest,
-            InvalidArgument, InvalidToken, NotImplemented, InvalidURI.
+        Unsigned: nothing signed it.
+        S3Error: AccessDenied (something in it is not signed), AuthorizationHeaderMalformed,
+            AuthorizationQueryParametersError, InvalidRequest, InvalidArgument, InvalidToken,
+            NotImplemented, InvalidURI.
     """
     query = Query(request.query)
     headers = HeaderValues(request)
@@ -148,7 +161,7 @@ def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
         return _parse_presigned(request, headers, query, region)
     if any(name in query for name in _V2_PARTS):
         raise unsupported_mechanism()
-    raise S3Error(errors.ACCESS_DENIED)
+    raise Unsigned
 
 
 def derive_signing_key(secret: str, date: str, region: str) -> bytes:

@@ -10,9 +10,10 @@ from typing import Final
 
 from common import limits
 from common.errors import NotFound, Refused
-from common.http.records import HttpResponse
+from common.http.records import HttpRequest, HttpResponse
 from common.reasons import Refusal
 from gateway import buckets
+from gateway.principals import Bucket, Principal
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
@@ -20,6 +21,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import xml_response
 from gateway_s3.request.listing_params import list_buckets_params, make_token
 from gateway_s3.request.names import check_bucket_name
+from gateway_s3.request.router import Route
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host
 from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_create_bucket
@@ -29,23 +31,26 @@ DEFAULT_REGION: Final = "us-east-1"
 
 async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Make a bucket; making it again is fine for its owner, as in ``us-east-1``."""
-    check_bucket_name(call.bucket)
-    await _check_host(backend, call)
+    name, owner = call.route.bucket, call.asking_tenant
+    check_bucket_name(name)
+    await check_host(backend, call.request, call.route, call.principal)
     constraint = await read_document(backend, call, parse_create_bucket)
     if constraint is not None and constraint not in {backend.region, ""}:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
     try:
-        await buckets.create_bucket(backend, call.tenant, call.bucket)
+        await buckets.create_bucket(backend, owner, name)
     except Refused as error:
         if error.reason != Refusal.BUCKET_OWNED:
             raise
         if backend.region != DEFAULT_REGION:
-            raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=call.bucket) from error
-        await backend.buckets.record_of(call.tenant, call.bucket)
-    return HttpResponse(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
+            raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=name) from error
+        await backend.buckets.read(owner, name)
+    return HttpResponse(200, [(b"location", b"/" + name.encode("ascii"))])
 
 
-async def _check_host(backend: Backend, call: Call) -> None:
+async def check_host(
+    backend: Backend, request: HttpRequest, routed: Route, principal: Principal
+) -> None:
     """Refuse to make or remove a bucket under a host name that begins with another bucket's name:
     the path is then of a key in that bucket.
 
@@ -53,43 +58,40 @@ async def _check_host(backend: Backend, call: Call) -> None:
         S3Error: InvalidRequest.
         Unavailable: no coordinator can say whether there is such a bucket.
     """
-    if call.request.path == b"/":  # the bucket is in the host name, and that is set up
+    if request.path == b"/":  # the bucket is in the host name, and that is set up
         return
-    for bucket in buckets_of_host(call.request.header(b"host") or b"", backend.domains):
-        if bucket == call.bucket:
+    for name in buckets_of_host(request.header(b"host") or b"", backend.domains):
+        if name == routed.bucket:
             continue
         try:
-            await backend.buckets.id_of(call.tenant, bucket)
-        except (NotFound, Refused):
+            bucket = await backend.buckets.seen_by(principal, name)
+        except NotFound:
             continue
-        raise S3Error(
-            errors.INVALID_REQUEST,
-            f"The host name begins with the name of your bucket {bucket}. {NOT_SET_UP}",
-        )
+        if isinstance(bucket, Bucket):
+            raise S3Error(
+                errors.INVALID_REQUEST,
+                f"The host name begins with the name of your bucket {name}. {NOT_SET_UP}",
+            )
 
 
 async def head_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Say that a bucket is there, and where."""
-    await backend.buckets.record_of(call.tenant, call.bucket)
     return HttpResponse(200, [(b"x-amz-bucket-region", backend.region.encode("ascii"))])
 
 
 async def delete_bucket(backend: Backend, call: Call) -> HttpResponse:
     """Remove an empty bucket."""
-    await _check_host(backend, call)
-    await buckets.delete_bucket(backend, call.tenant, call.bucket)
+    await buckets.delete_bucket(backend, call.bucket)
     return HttpResponse(204)
 
 
 async def get_location(backend: Backend, call: Call) -> HttpResponse:
     """Say the bucket's region."""
-    await backend.buckets.record_of(call.tenant, call.bucket)
     return xml_response(write.location(backend.region))
 
 
 async def get_versioning(backend: Backend, call: Call) -> HttpResponse:
     """Say that versioning was never enabled."""
-    await backend.buckets.record_of(call.tenant, call.bucket)
     return xml_response(write.versioning())
 
 
@@ -98,10 +100,10 @@ async def list_buckets(backend: Backend, call: Call) -> HttpResponse:
     params = list_buckets_params(call.query)
     limit = limits.MAX_BUCKETS_LISTED if params.limit is None else params.limit
     entries, more = await buckets.list_buckets(
-        backend, call.tenant, prefix=params.prefix, after=params.after, limit=limit
+        backend, call.asking_tenant, prefix=params.prefix, after=params.after, limit=limit
     )
     document = write.list_buckets(
-        call.tenant.tenant_id.hex(),
+        call.asking_tenant.tenant_id.hex(),
         [(entry.name, entry.settings.created_ms) for entry in entries],
         region=backend.region,
         prefix=params.prefix,

@@ -21,6 +21,7 @@ from gateway.copying import (
     known_checksum,
     known_md5,
     needed_keys,
+    open_source,
     shared_pages,
     stand_in_md5,
 )
@@ -49,13 +50,12 @@ _ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
 
 async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     """Make an object that shares another's bytes, with its metadata or with new."""
-    await backend.buckets.id_of(call.tenant, call.bucket)
-    source = _named_source(call)
+    named = _named_source(call)
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
     algorithm = None if text is None else parse_algorithm(text.decode("latin-1"))
-    to_itself = source.bucket == call.bucket and source.key == call.route.key
+    to_itself = named.bucket == call.bucket.name and named.key == call.route.key
     changes = (
         replace
         or algorithm is not None
@@ -69,11 +69,10 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
             "encryption attributes.",
         )
 
-    async def use(found: FoundObject) -> ObjectMetadata:
-        stored = _stored(backend, call, source)
-        return await _copy(backend, call, stored, found, condition, replace, algorithm)
+    async def use(source: SourceObject, found: FoundObject) -> ObjectMetadata:
+        return await _copy(backend, call, source, found, condition, replace, algorithm)
 
-    metadata = await _from_source(backend, call, source, use)
+    metadata = await _from_source(backend, call, named, use)
     checksum = metadata.checksum
     document = copied(
         "CopyObjectResult",
@@ -116,23 +115,22 @@ async def _copy(
     )
     pages = await shared_pages(backend, source, found, span)
     new = NewObject(metadata, size, pages, needed_keys(found, pages))
-    await commit_object(backend, call.tenant, call.bucket, call.name, new, condition)
+    await commit_object(backend, call.bucket, call.name, new, condition)
     return metadata
 
 
 async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     """Make a part of an upload that shares bytes of an object."""
     number = parse_part_number(call.query.get("partNumber"))
-    await backend.buckets.id_of(call.tenant, call.bucket)
-    source = _named_source(call)
+    named = _named_source(call)
     upload = await find_named_upload(backend, call)
 
-    async def use(found: FoundObject) -> PartContent:
-        content = await _part_of(backend, call, _stored(backend, call, source), found, upload)
+    async def use(source: SourceObject, found: FoundObject) -> PartContent:
+        content = await _part_of(backend, call, source, found, upload)
         await commit_part(backend, upload, number, content)
         return content
 
-    content = await _from_source(backend, call, source, use)
+    content = await _from_source(backend, call, named, use)
     document = copied(
         "CopyPartResult",
         content.metadata.md5.hex(),
@@ -176,30 +174,31 @@ def _named_source(call: Call) -> CopySource:
     return parse_copy_source(header)
 
 
-def _stored(backend: Backend, call: Call, source: CopySource) -> SourceObject:
-    return SourceObject(call.tenant, source.bucket, backend.names.encode(source.key))
-
-
 async def _from_source(
-    backend: Backend, call: Call, source: CopySource, use: Callable[[FoundObject], Awaitable[T]]
+    backend: Backend,
+    call: Call,
+    named: CopySource,
+    use: Callable[[SourceObject, FoundObject], Awaitable[T]],
 ) -> T:
-    """Use the source that a call names, under the call's conditions on it.
+    """Use the source that a call names, if its principal may read it and its conditions hold.
 
     Raises:
         S3Error: there is no such source: the error names it, not the target.
-        AlvearyError: as :func:`gateway.copying.from_source`.
+        AlvearyError: as :func:`gateway.copying.open_source` and
+            :func:`gateway.copying.from_source`.
     """
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
     try:
-        return await from_source(backend, _stored(backend, call, source), conditions, use)
+        source = await open_source(backend, call.principal, named.bucket, named.key)
+        return await from_source(backend, source, conditions, lambda found: use(source, found))
     except NotFound as error:
         if error.fields.get("of") != "source":
             raise
         told = from_error(error)
         if told.code is errors.NO_SUCH_KEY:
-            raise S3Error(told.code, Key=source.key.decode("utf-8")) from error
+            raise S3Error(told.code, Key=named.key.decode("utf-8")) from error
         if told.code is errors.NO_SUCH_BUCKET:
-            raise S3Error(told.code, BucketName=source.bucket) from error
+            raise S3Error(told.code, BucketName=named.bucket) from error
         raise told from error
 
 

@@ -34,7 +34,6 @@ _Params: TypeAlias = ListObjectsParams | ListObjectsV2Params | ListVersionsParam
 async def _list(backend: Backend, call: Call, params: _Params) -> ListingPage[ObjectEntry]:
     return await listing.list_objects(
         backend,
-        call.tenant,
         call.bucket,
         prefix=params.prefix,
         delimiter=params.delimiter,
@@ -62,11 +61,11 @@ async def list_objects(backend: Backend, call: Call) -> HttpResponse:
     params = list_objects_params(call.query)
     page = await _list(backend, call, params)
     document = write.list_objects(
-        call.bucket,
+        call.bucket.name,
         params,
         _elements(page),
         page.prefixes,
-        owner_id=call.tenant.tenant_id.hex(),
+        owner_id=call.bucket.owner.tenant_id.hex(),
         truncated=page.truncated,
         next_marker=page.last,
     )
@@ -78,11 +77,11 @@ async def list_objects_v2(backend: Backend, call: Call) -> HttpResponse:
     params = list_objects_v2_params(call.query)
     page = await _list(backend, call, params)
     document = write.list_objects_v2(
-        call.bucket,
+        call.bucket.name,
         params,
         _elements(page),
         page.prefixes,
-        owner_id=call.tenant.tenant_id.hex(),
+        owner_id=call.bucket.owner.tenant_id.hex(),
         next_token=make_token(page.last) if page.truncated else None,
     )
     return xml_response(document)
@@ -93,11 +92,11 @@ async def list_versions(backend: Backend, call: Call) -> HttpResponse:
     params = list_versions_params(call.query)
     page = await _list(backend, call, params)
     document = write.list_versions(
-        call.bucket,
+        call.bucket.name,
         params,
         _elements(page),
         page.prefixes,
-        owner_id=call.tenant.tenant_id.hex(),
+        owner_id=call.bucket.owner.tenant_id.hex(),
         truncated=page.truncated,
         next_key=page.last,
     )
@@ -115,7 +114,6 @@ async def list_uploads(backend: Backend, call: Call) -> HttpResponse:
             raise invalid("upload-id-marker", params.after_upload) from None
     page = await listing.list_uploads(
         backend,
-        call.tenant,
         call.bucket,
         prefix=params.prefix,
         delimiter=params.delimiter,
@@ -128,11 +126,11 @@ async def list_uploads(backend: Backend, call: Call) -> HttpResponse:
         for entry in page.rows
     ]
     document = write.list_uploads(
-        call.bucket,
+        call.bucket.name,
         params,
         elements,
         page.prefixes,
-        owner_id=call.tenant.tenant_id.hex(),
+        owner_id=call.bucket.owner.tenant_id.hex(),
         truncated=page.truncated,
         next_key=page.last,
         next_upload=upload_id_text(page.last_upload),

@@ -22,12 +22,12 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
-from gateway_s3.handlers.named_upload import find_named_upload, named_upload
+from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.request.checksums import Type, expected_checksum, upload_checksum
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.listing_params import list_parts_params
-from gateway_s3.request.multipart_params import parse_part_number, upload_id_text
+from gateway_s3.request.multipart_params import parse_part_number, parse_upload_id, upload_id_text
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_complete_upload
@@ -46,14 +46,14 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         asked[0].value if asked is not None else "",
         asked is not None and asked[1] is Type.COMPOSITE,
     )
-    upload_id = await multipart.create_upload(backend, call.tenant, call.bucket, call.name, info)
+    upload_id = await multipart.create_upload(backend, call.bucket, call.name, info)
     headers = []
     if asked is not None:
         headers = [
             (b"x-amz-checksum-algorithm", info.algorithm.encode("ascii")),
             (b"x-amz-checksum-type", asked[1].value.encode("ascii")),
         ]
-    document = write.upload_created(call.bucket, call.route.key, upload_id_text(upload_id))
+    document = write.upload_created(call.bucket.name, call.route.key, upload_id_text(upload_id))
     return xml_response(document, headers)
 
 
@@ -76,7 +76,7 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
         await multipart.commit_part(backend, upload, number, content)
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    await store(backend, call.tenant, ingest, body.size, commit)
+    await store(backend, call.bucket.owner, ingest, body.size, commit)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
     return HttpResponse(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
 
@@ -98,12 +98,12 @@ async def list_parts(backend: Backend, call: Call) -> HttpResponse:
         for part in parts
     ]
     document = write.list_parts(
-        call.bucket,
+        call.bucket.name,
         call.route.key,
         upload_id_text(upload.upload_id),
         params,
         rows,
-        owner_id=call.tenant.tenant_id.hex(),
+        owner_id=call.bucket.owner.tenant_id.hex(),
         truncated=more,
         encode_url=(call.query.get("encoding-type") or "").lower() == "url",
         algorithm=upload.info.algorithm,
@@ -114,8 +114,8 @@ async def list_parts(backend: Backend, call: Call) -> HttpResponse:
 
 async def abort_upload(backend: Backend, call: Call) -> HttpResponse:
     """Drop an upload and what it has."""
-    upload_id = await named_upload(backend, call)
-    await multipart.abort_upload(backend, call.tenant, call.bucket, call.name, upload_id)
+    upload_id = parse_upload_id(call.query.get("uploadId"))
+    await multipart.abort_upload(backend, call.bucket, call.name, upload_id)
     return HttpResponse(204)
 
 
@@ -127,10 +127,9 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
     wanted = await read_document(backend, call, parse_complete_upload, checksum_is_of_body=False)
     metadata = await completion.complete_upload(
         backend,
-        call.tenant,
         call.bucket,
         call.name,
-        await named_upload(backend, call),
+        parse_upload_id(call.query.get("uploadId")),
         wanted,
         condition,
         partial(_check_whole, call),
@@ -185,7 +184,7 @@ def _completed(call: Call, metadata: ObjectMetadata) -> HttpResponse:
     path = call.request.path.decode("latin-1")
     document = write.upload_completed(
         f"{'https' if call.request.secure else 'http'}://{host}{path}",
-        call.bucket,
+        call.bucket.name,
         call.route.key,
         metadata.etag,
         Algorithm(checksum.algorithm) if checksum is not None else None,

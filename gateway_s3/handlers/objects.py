@@ -12,6 +12,7 @@ from common.http.records import HttpResponse
 from common.reasons import Refusal
 from common.wire.messages.objects import DeleteItem
 from gateway import deletion
+from gateway.authorization import Action, authorize, check
 from gateway.checksums import encode
 from gateway.conditions import WriteCondition
 from gateway.writing import NewObject, commit_object, decide, store
@@ -34,8 +35,6 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(request))
     user = flat(user_metadata(request))
     body = IncomingBody(request, call.verified)
-    tenant = call.tenant
-    await backend.buckets.id_of(tenant, call.bucket)
 
     async def commit(written: Written) -> ObjectMetadata:
         backend.metrics.received_bytes.inc(body.size)
@@ -43,26 +42,24 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
         checksum = Checksum(body.algorithm.value, encode(body.checksum()))
         metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
         new = NewObject(metadata, body.size, written.pages, written.keys, written.segments)
-        await commit_object(backend, tenant, call.bucket, call.name, new, condition)
+        await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    metadata = await store(backend, tenant, ingest, body.size, commit)
+    metadata = await store(backend, call.bucket.owner, ingest, body.size, commit)
     return HttpResponse(200, [etag_header(metadata.etag), *checksum_headers(metadata.checksum)])
 
 
 async def delete_object(backend: Backend, call: Call) -> HttpResponse:
     """Remove a key; 204 also when there is nothing of that name."""
     condition = write_condition(call.request)
-    await deletion.delete_object(backend, call.tenant, call.bucket, call.name, condition)
+    await deletion.delete_object(backend, call.bucket, call.name, condition)
     return HttpResponse(204)
 
 
 async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
     """Remove up to 1,000 keys; each has its own result."""
     asked = await read_document(backend, call, parse_delete, must_vouch=True)
-    # A bucket that is not there fails the whole request, whatever the keys are.
-    await backend.buckets.id_of(call.tenant, call.bucket)
     failures: list[DeleteFailure] = []
     items: list[tuple[DeleteTarget, DeleteItem]] = []
     for target in asked.targets:
@@ -71,14 +68,12 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
         except (S3Error, NotFound) as error:
             failures.append(_failure(target, from_error(error)))
         except Refused as error:
-            if error.reason != Refusal.ETAG_DIFFERS:
+            if error.reason not in {Refusal.ACCESS_DENIED, Refusal.ETAG_DIFFERS}:
                 raise
             failures.append(_failure(target, from_error(error)))
     done: list[tuple[bytes, str | None]] = []
     if items:
-        results = await deletion.delete_objects(
-            backend, call.tenant, call.bucket, [item for _, item in items]
-        )
+        results = await deletion.delete_objects(backend, call.bucket, [item for _, item in items])
         for (target, _), result in zip(items, results, strict=True):
             if result.reason:
                 failures.append(_failure(target, from_error(Refused.received(result.reason))))
@@ -91,15 +86,16 @@ async def _delete_item(backend: Backend, call: Call, target: DeleteTarget) -> De
     """Return the coordinator's item for one key to delete.
 
     Raises:
-        S3Error, NotFound; Refused ``etag_differs``: why this key is not deleted.
+        S3Error, NotFound; Refused ``access_denied``, ``etag_differs``: why this key is not deleted.
     """
+    check(authorize(call.principal, Action.DELETE_OBJECT, call.bucket, target.key))
     name = backend.names.encode(check_key(target.key))
     if target.version_id not in {None, "", "null"}:
         raise S3Error(NO_SUCH_VERSION)
     if target.etag is None:
         return DeleteItem(name)
     wanted = WriteCondition(etag=target.etag)
-    return DeleteItem(name, condition=await decide(backend, call.tenant, call.bucket, name, wanted))
+    return DeleteItem(name, condition=await decide(backend, call.bucket, name, wanted))
 
 
 def _failure(target: DeleteTarget, error: S3Error) -> DeleteFailure:

@@ -59,7 +59,7 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
     for _ in range(limits.MAX_READ_TRIES):
-        found = await find_object(backend, call.tenant, call.bucket, call.name, span=guess)
+        found = await find_object(backend, call.bucket, call.name, span=guess)
         refusal = _decide(call, found)
         if refusal is not None:
             return refusal
@@ -77,9 +77,7 @@ async def _answer(backend: Backend, call: Call, found: FoundObject, part: _Part)
     status, headers = _head(call, found, part)
     if not span.length:
         return HttpResponse(status, headers)
-    body = await open_body(
-        backend, call.tenant, call.bucket, call.name, found, span, backend.metrics.sent_bytes
-    )
+    body = await open_body(backend, call.bucket, call.name, found, span, backend.metrics.sent_bytes)
     try:
         first = await body.begin()
     except BaseException:
@@ -97,7 +95,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
     """Answer with what GetObject would say of the object, without its bytes."""
     header = call.request.header(b"range")
     number = _part_number(call, header)
-    found = await find_object(backend, call.tenant, call.bucket, call.name)
+    found = await find_object(backend, call.bucket, call.name)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal

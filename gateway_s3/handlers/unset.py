@@ -126,9 +126,7 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
 async def _check_resource(backend: Backend, call: Call) -> None:
     """Raises NotFound: no such bucket or object. That is said before anything else."""
     if call.route.operation.scope is Scope.OBJECT:
-        await find_object(backend, call.tenant, call.bucket, call.name)
-    else:
-        await backend.buckets.record_of(call.tenant, call.bucket)
+        await find_object(backend, call.bucket, call.name)
 
 
 async def _get_default(backend: Backend, call: Call) -> HttpResponse:
@@ -138,7 +136,7 @@ async def _get_default(backend: Backend, call: Call) -> HttpResponse:
 
 async def _say_absent(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
-    facts = {} if call.route.operation.scope is Scope.OBJECT else {"BucketName": call.bucket}
+    facts = {} if call.route.operation.scope is Scope.OBJECT else {"BucketName": call.bucket.name}
     raise S3Error(_ABSENT[call.route.operation.name], **facts)
 
 
@@ -170,14 +168,14 @@ def _check_same(call: Call, asked: Tree, accepted: tuple[Tree, ...]) -> None:
 
 async def _get_acl(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
-    return xml_response(access_control(call.tenant.tenant_id.hex()))
+    return xml_response(access_control(call.bucket.owner.tenant_id.hex()))
 
 
 async def _put_acl(backend: Backend, call: Call) -> HttpResponse:
     """Carry out only what gives the owner everything and others nothing. Canned ACLs that give
     more, and grants, were refused with the headers."""
     await _check_resource(backend, call)
-    own = _own_acl(call.tenant.tenant_id.hex())
+    own = _own_acl(call.bucket.owner.tenant_id.hex())
     asked = await read_document(
         backend,
         call,

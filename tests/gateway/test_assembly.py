@@ -10,12 +10,13 @@ from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
 from common.format.manifest import MANIFEST_VERSION, Manifest, PageEntry
-from common.format.objects import METADATA_VERSION, UploadInfo
+from common.format.objects import METADATA_VERSION, BucketSettings, UploadInfo
 from common.ids import BucketId, TenantId, VersionId
 from common.wire.messages.multipart import PartRow
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
 from gateway.checksums import Algorithm, combine, composite, encode, new_checksum
 from gateway.multipart import MultipartUpload, Part, part_metadata
+from gateway.principals import Bucket
 
 LARGE = limits.MIN_PART_BYTES
 TENANT = TenantKey(TenantId(bytes(16)), bytes(32))
@@ -25,9 +26,9 @@ def upload_with(algorithm: str = "", composite: bool = False) -> MultipartUpload
     info = UploadInfo(
         METADATA_VERSION, (b"content-type", b"text/plain"), (b"a", b"b"), algorithm, composite
     )
-    return MultipartUpload(
-        TENANT, "bucket", b"name", BucketId(bytes(16)), VersionId(bytes(16)), info
-    )
+    bucket_id = BucketId(bytes(16))
+    bucket = Bucket("bucket", TENANT, bucket_id, BucketSettings(METADATA_VERSION, 0), 1)
+    return MultipartUpload(bucket, b"name", bucket_id, VersionId(bytes(16)), info)
 
 
 def part_of(

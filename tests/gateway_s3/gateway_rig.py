@@ -493,8 +493,8 @@ class Rig:
             return False
 
         self.tenant = self.tenants[self.coordinators.keys["AK"].tenant_id]
-        keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
-        self.app = App(self.backend, keys, domains, signature_v2)
+        self.keys = AccessKeys(ask, self.tenants.get, more_tenants, world.log)
+        self.app = App(self.backend, self.keys, domains, signature_v2)
 
     def opened(self, version: Version) -> Manifest:
         """The manifest of a version of the tenant ``AK``, opened."""
@@ -540,6 +540,7 @@ class Rig:
         headers: Mapping[str, str] | None = None,
         *,
         access_key: str = "AK",
+        secret: str = SECRET,
         expires_s: int = 60,
     ) -> str:
         """The query of a presigned URL (Signature V4).
@@ -562,7 +563,7 @@ class Rig:
             [f"{name}={quote(value, safe='')}" for name, value in parameters.items()]
             + ([query] if query else [])
         )
-        signature = self.signature(method, path, whole, signed, "UNSIGNED-PAYLOAD", SECRET)
+        signature = self.signature(method, path, whole, signed, "UNSIGNED-PAYLOAD", secret)
         return f"{whole}&X-Amz-Signature={signature}"
 
     def scope(self) -> tuple[str, str]:

@@ -6,21 +6,17 @@ import base64
 import hashlib
 import hmac
 import time
-from email.utils import formatdate
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
-from botocore.auth import HmacV1Auth, HmacV1QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from gateway_rig import SECRET, Answer, Rig
+from signing_v2 import HOST, signed, url
 
 from gateway_s3.auth.sigv2 import SignatureV2
 
 pytestmark = pytest.mark.fault("B03")
 
 DATA = b"some bytes"
-HOST = "s3.test"
 Headers = list[tuple[str, str]]
 
 
@@ -34,60 +30,6 @@ async def made(signature_v2: SignatureV2 = SignatureV2.PRESIGNED) -> Rig:
     await rig.put("/bucket", b"")
     await rig.put("/bucket/key", DATA)
     return rig
-
-
-class _Query(HmacV1QueryAuth):
-    """botocore's signer of URLs, with the expiry said by the test."""
-
-    at = 0
-
-    def _get_date(self) -> str:
-        return str(self.at)
-
-
-class _Header(HmacV1Auth):
-    """botocore's signer of headers, with the time said by the test."""
-
-    at = 0.0
-
-    def _get_date(self) -> str:
-        return formatdate(self.at, usegmt=True)
-
-
-def url(
-    rig: Rig,
-    method: str = "GET",
-    path: str = "/bucket/key",
-    query: str = "",
-    headers: dict[str, str] | None = None,
-    *,
-    expires_s: int = 3600,
-    access_key: str = "AK",
-    auth_path: str | None = None,
-) -> str:
-    """The query of a presigned URL. Headers that botocore moves to it are in it."""
-    whole = f"http://{HOST}{path}" + (f"?{query}" if query else "")
-    request = AWSRequest(method, whole, headers or {}, auth_path=auth_path)
-    signer = _Query(Credentials(access_key, SECRET))
-    signer.at = int(rig.node.world.clock.now()) + expires_s
-    signer.add_auth(request)
-    return urlsplit(request.url).query
-
-
-def signed(
-    rig: Rig,
-    method: str,
-    path: str,
-    query: str = "",
-    headers: dict[str, str] | None = None,
-    skew_s: float = 0.0,
-) -> dict[str, str]:
-    whole = f"http://{HOST}{path}" + (f"?{query}" if query else "")
-    request = AWSRequest(method, whole, headers or {})
-    signer = _Header(Credentials("AK", SECRET))
-    signer.at = rig.node.world.clock.now() + skew_s
-    signer.add_auth(request)
-    return {"host": HOST} | {name.lower(): value for name, value in request.headers.items()}
 
 
 async def send(

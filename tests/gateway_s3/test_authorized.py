@@ -1,0 +1,283 @@
+"""No handler can be reached around ``authorize``: every operation times every way to authenticate.
+
+The requests are generated from the table of operations, so a new row is tested with it. One handler
+that notes what it was called with stands in the place of all: only the way to it matters here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pytest
+import signing_v2
+from botocore.auth import HmacV1Auth
+from gateway_rig import SECRET, Answer, Rig
+
+from common.http.records import HttpResponse
+from gateway.authorization import OF_TENANT, Action, Allow, Denial, Deny, Verdict, authorize
+from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder, Principal
+from gateway_s3.app import HANDLERS, App
+from gateway_s3.auth.sigv2 import SignatureV2
+from gateway_s3.backend import Backend, Call
+from gateway_s3.request.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
+
+IMPLEMENTED = [each for each in OPERATIONS if each.action is not None]
+PATHS = {Scope.SERVICE: "/", Scope.BUCKET: "/bucket", Scope.OBJECT: "/bucket/key"}
+CHUNKED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+every_operation = pytest.mark.parametrize("operation", IMPLEMENTED, ids=lambda each: each.name)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request without its signature."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+    def with_length(self, headers: Mapping[str, str]) -> dict[str, str]:
+        if self.method in {"PUT", "POST"}:
+            return {"content-length": "0", **headers}
+        return dict(headers)
+
+
+def asked_of(operation: Operation) -> Asked:
+    """A request for this operation and no other."""
+    pairs = [each.partition("=") for each in operation.selectors]
+    values = {name: value for name, _, value in pairs} | dict.fromkeys(operation.required, "x")
+    values |= {name: "1" for name in values if name in {"uploadId", "partNumber"}}
+    query = "&".join(f"{name}={value}" for name, value in sorted(values.items()))
+    headers = {} if operation.header is None else {operation.header.decode(): "/bucket/key"}
+    return Asked(operation.method, PATHS[operation.scope], query, headers)
+
+
+async def by_v4_header(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+    headers = asked.with_length(asked.headers)
+    signed = rig.sign(asked.method, asked.path, asked.query, headers, access_key=key, secret=secret)
+    return await rig.send(asked.method, asked.path, asked.query, b"", signed)
+
+
+async def by_chunks(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+    headers = {
+        **asked.headers,
+        "content-length": "86",
+        "content-encoding": "aws-chunked",
+        "x-amz-decoded-content-length": "0",
+    }
+    signed = rig.sign(
+        asked.method,
+        asked.path,
+        asked.query,
+        headers,
+        access_key=key,
+        payload=CHUNKED,
+        secret=secret,
+    )
+    return await rig.send(asked.method, asked.path, asked.query, bytes(86), signed)
+
+
+async def by_v4_url(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+    headers = asked.with_length({"host": rig.host, **asked.headers})
+    query = rig.presign(
+        asked.method, asked.path, asked.query, asked.headers, access_key=key, secret=secret
+    )
+    return await rig.send(asked.method, asked.path, query, b"", headers)
+
+
+async def by_v2_header(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+    signed = signing_v2.signed(
+        rig,
+        asked.method,
+        asked.path,
+        asked.query,
+        dict(asked.headers),
+        access_key=key,
+        secret=secret,
+    )
+    return await rig.send(asked.method, asked.path, asked.query, b"", asked.with_length(signed))
+
+
+async def by_v2_url(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+    query = signing_v2.url(
+        rig,
+        asked.method,
+        asked.path,
+        asked.query,
+        dict(asked.headers),
+        access_key=key,
+        secret=secret,
+    )
+    headers = asked.with_length({"host": rig.host})
+    return await rig.send(asked.method, asked.path, query, b"", headers)
+
+
+SIGNED = {
+    "v4-header": by_v4_header,
+    "v4-chunked": by_chunks,
+    "v4-presigned": by_v4_url,
+    "v2-header": by_v2_header,
+    "v2-presigned": by_v2_url,
+}
+Sign: TypeAlias = Callable[[Rig, Asked, str, str], Awaitable[Answer]]
+
+
+def can_carry(sign: Sign, operation: Operation) -> bool:
+    """Whether a request for the operation can be signed so at all.
+
+    A body in chunks says that the path is meant as an object's, not a bucket's to make or remove;
+    Version 2 is older than some subresources, and signs none of those.
+    """
+    if sign is by_chunks:
+        return operation.name not in {"CreateBucket", "DeleteBucket"}
+    if sign in {by_v2_header, by_v2_url}:
+        selectors = {each.partition("=")[0] for each in operation.selectors}
+        return (selectors & SUBRESOURCES) <= set(HmacV1Auth.QSAOfInterest)
+    return True
+
+
+CASES = [
+    pytest.param(operation, sign, id=f"{name}-{operation.name}")
+    for name, sign in SIGNED.items()
+    for operation in IMPLEMENTED
+]
+every_signed_operation = pytest.mark.parametrize(("operation", "sign"), CASES)
+
+
+class Gate:
+    """A gateway whose handlers note their calls, and whose decisions are noted."""
+
+    def __init__(self, judge: Callable[..., Verdict] = authorize) -> None:
+        self.rig = Rig(signature_v2=SignatureV2.ALL)
+        self.judged: list[
+            tuple[Principal, Action, Bucket | ForeignBucket | None, bytes | None, Verdict]
+        ] = []
+        self.reached: list[Call] = []
+        self._judge = judge
+
+    async def open(self) -> Rig:
+        """Make the bucket, then put the handler that notes in the place of all."""
+        await self.rig.put("/bucket", b"")
+        self.rig.app = App(
+            self.rig.backend,
+            self.rig.keys,
+            (),
+            SignatureV2.ALL,
+            handlers=dict.fromkeys(HANDLERS, self._handle),
+            judge=self._authorize,
+        )
+        return self.rig
+
+    def _authorize(
+        self,
+        principal: Principal,
+        action: Action,
+        bucket: Bucket | ForeignBucket | None,
+        key: bytes | None = None,
+    ) -> Verdict:
+        verdict = self._judge(principal, action, bucket, key)
+        self.judged.append((principal, action, bucket, key, verdict))
+        return verdict
+
+    async def _handle(self, backend: Backend, call: Call) -> HttpResponse:
+        self.reached.append(call)
+        return HttpResponse(200)
+
+
+def key_of(operation: Operation) -> bytes | None:
+    return b"key" if operation.scope is Scope.OBJECT else None
+
+
+@every_signed_operation
+async def test_the_owner_reaches_every_handler_by_what_was_allowed(
+    operation: Operation, sign: Sign
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    answer = await sign(rig, asked_of(operation), "AK", SECRET)
+    if not can_carry(sign, operation):
+        assert answer.status in {400, 403}
+        assert not gate.judged
+        assert not gate.reached
+        return
+    (call,) = gate.reached
+    ((principal, action, bucket, key, verdict),) = gate.judged
+    assert verdict == Allow()
+    assert isinstance(principal, KeyHolder)
+    assert (principal.access_key_id, principal.tenant) == ("AK", rig.tenant)
+    assert action is call.route.operation.action is operation.action
+    assert key == key_of(operation)
+    assert call.principal == principal
+    assert call.asking_tenant == rig.tenant
+    if operation.action in OF_TENANT:
+        assert bucket is None
+    else:
+        assert isinstance(bucket, Bucket)
+        assert call.bucket == bucket
+        assert (bucket.name, bucket.owner, bucket.revision) == ("bucket", rig.tenant, 1)
+
+
+@every_signed_operation
+async def test_what_is_denied_reaches_no_handler(operation: Operation, sign: Sign) -> None:
+    gate = Gate(lambda *_: Deny(Denial.NOT_OWNER))
+    rig = await gate.open()
+    answer = await sign(rig, asked_of(operation), "AK", SECRET)
+    assert answer.status in {400, 403}
+    assert not gate.reached
+    judged = [operation.action] if can_carry(sign, operation) else []
+    assert [each[1] for each in gate.judged] == judged
+
+
+@every_signed_operation
+async def test_another_tenants_key_reaches_no_handler_of_a_bucket(
+    operation: Operation, sign: Sign
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    answer = await sign(rig, asked_of(operation), "OTHER", SECRET)
+    if not can_carry(sign, operation):
+        assert not gate.reached
+        return
+    ((_, action, bucket, _, verdict),) = gate.judged
+    assert action is operation.action
+    if operation.action in OF_TENANT:
+        (call,) = gate.reached
+        assert call.asking_tenant != rig.tenant
+        return
+    assert answer.status == 403
+    assert bucket == ForeignBucket("bucket")
+    assert verdict == Deny(Denial.NOT_OWNER)
+    assert not gate.reached
+
+
+@every_signed_operation
+@pytest.mark.parametrize(("key", "secret"), [("AK", "wrong"), ("NOBODY", SECRET)])
+async def test_a_signature_that_does_not_hold_is_not_even_judged(
+    operation: Operation, sign: Sign, key: str, secret: str
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    answer = await sign(rig, asked_of(operation), key, secret)
+    assert answer.status == 403 or not can_carry(sign, operation)
+    assert not gate.judged
+    assert not gate.reached
+
+
+@every_operation
+async def test_an_anonymous_caller_reaches_no_handler_and_costs_no_call(
+    operation: Operation,
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    asked = asked_of(operation)
+    rig.coordinators.calls.clear()
+    headers = asked.with_length({"host": rig.host, **asked.headers})
+    answer = await rig.send(asked.method, asked.path, asked.query, b"", headers)
+    assert answer.status == 403
+    ((principal, action, _, _, verdict),) = gate.judged
+    assert (principal, action) == (Anonymous(), operation.action)
+    assert verdict == Deny(Denial.ANONYMOUS)
+    assert not gate.reached
+    assert rig.coordinators.calls == []
