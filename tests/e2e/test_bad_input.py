@@ -214,7 +214,7 @@ def test_garbage_at_the_native_listeners_stops_no_daemon(attacked: Swarm) -> Non
                     stream.shutdown(socket.SHUT_WR)
                     while stream.recv(65536):
                         pass
-                except (ConnectionResetError, BrokenPipeError):
+                except OSError:  # hung up on, at whichever step
                     pass
     assert all(each["running"] for each in attacked.status()["processes"])
 
