@@ -19,6 +19,7 @@ from common.errors import (
     Corrupt,
     NotFound,
     OutcomeUnknown,
+    PeerViolation,
     Refused,
     Unavailable,
 )
@@ -28,6 +29,7 @@ EXIT_BUG: Final = 1
 EXIT_BAD_CONFIG: Final = 2
 EXIT_INTERRUPTED: Final = 130
 _EXIT_CODES: Final[tuple[tuple[type[AlvearyError], int], ...]] = (
+    (PeerViolation, EXIT_BUG),
     (BadConfig, EXIT_BAD_CONFIG),
     (Unavailable, 3),
     (Refused, 4),

@@ -1,7 +1,7 @@
 """Why an error was raised: one enumeration for each class of the tree in ``common/errors.py``.
 
 A reason is a stable word: it crosses the wire, stands in logs and in the operator's API, and other
-tables are made of it (docs/protocol.md, ``gateway_s3/errors.py``, ``cli/report.py``).
+tables are made of it (docs/protocol.md, ``gateway_s3/translation.py``, ``cli/report.py``).
 """
 
 from __future__ import annotations

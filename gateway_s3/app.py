@@ -22,10 +22,11 @@ from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend, Call
-from gateway_s3.errors import S3Error, from_error
+from gateway_s3.errors import S3Error
 from gateway_s3.handlers import buckets, copy, listing, multipart, objects, reads, unset
 from gateway_s3.request.operations import OPERATIONS
 from gateway_s3.request.router import Resource, Route, locate, route
+from gateway_s3.translation import from_error
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
 Authorize: TypeAlias = Callable[

@@ -1,4 +1,4 @@
-"""S3's error codes: their status and message, and which of ours becomes which of theirs.
+"""S3's error codes, each with its status and message, and the error that carries one.
 
 Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
 """
@@ -6,11 +6,10 @@ Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from common.errors import AlvearyError, Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
-from common.reasons import Absence, Damage, Outage, Refusal
+from common.errors import AlvearyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +241,8 @@ CODES: Final[Mapping[str, ErrorCode]] = {
 
 
 class S3Error(AlvearyError):
-    """A request that gets one of S3's errors: what the client does about it is the code's to say.
+    """A request that gets one of S3's errors. Whether it may be repeated depends on the code, so it
+    is no ``Refused`` and no ``Unavailable``.
 
     Args:
         code: a row of the table.
@@ -262,115 +262,3 @@ class S3Error(AlvearyError):
     def status(self) -> int:
         """The HTTP status."""
         return self.code.status
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapped:
-    """S3's answer to a reason of ours. ``message`` and the ``facts`` (S3's elements) are templates
-    over the error's fields. Where the error lacks a field, the code's own message is given, and the
-    fact is left out: an error of a coordinator has fewer fields than one of this gateway."""
-
-    code: ErrorCode
-    message: str | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    def error(self, fields: Mapping[str, object]) -> S3Error:
-        """The error to answer with."""
-        facts = {name: _filled(template, fields) for name, template in self.facts.items()}
-        message = None if self.message is None else _filled(self.message, fields)
-        return S3Error(
-            self.code, message, **{name: fact for name, fact in facts.items() if fact is not None}
-        )
-
-
-def _filled(template: str, fields: Mapping[str, object]) -> str | None:
-    try:
-        return template.format_map(fields)
-    except KeyError:
-        return None
-
-
-_BY_REASON: Final[Mapping[str, ErrorCode | _Mapped]] = {
-    Refusal.ACCESS_DENIED: ACCESS_DENIED,
-    Refusal.BAD_CHUNK: INVALID_REQUEST,
-    Refusal.BELOW_QUORUM: SERVICE_UNAVAILABLE,
-    Refusal.BODY_TIMEOUT: REQUEST_TIMEOUT,
-    Refusal.BODY_TOO_LONG: _Mapped(INCOMPLETE_BODY, "The body is longer than promised."),
-    Refusal.BODY_TOO_SHORT: INCOMPLETE_BODY,
-    Refusal.BUCKET_EXISTS: BUCKET_ALREADY_EXISTS,
-    Refusal.BUCKET_NOT_EMPTY: BUCKET_NOT_EMPTY,
-    Refusal.BUCKET_OWNED: BUCKET_ALREADY_OWNED_BY_YOU,
-    Outage.CLIENT_GONE: REQUEST_TIMEOUT,
-    Refusal.CONDITION_FAILED: PRECONDITION_FAILED,
-    Absence.DELETE_MARKER: NO_SUCH_KEY,
-    Refusal.ETAG_DIFFERS: _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
-    Refusal.LEASE_ENDED: SERVICE_UNAVAILABLE,
-    Outage.NO_RING: SERVICE_UNAVAILABLE,
-    Outage.NO_SPACE: SERVICE_UNAVAILABLE,
-    Absence.NO_SUCH_ACCESS_KEY: INVALID_ACCESS_KEY_ID,
-    Absence.NO_SUCH_BUCKET: NO_SUCH_BUCKET,
-    Absence.NO_SUCH_OBJECT: NO_SUCH_KEY,
-    Absence.NO_SUCH_PART: _Mapped(INVALID_PART, facts={"PartNumber": "{part}", "ETag": "{etag}"}),
-    Absence.NO_SUCH_SEGMENT: OPERATION_ABORTED,
-    Absence.NO_SUCH_UPLOAD: _Mapped(NO_SUCH_UPLOAD, facts={"UploadId": "{upload_id}"}),
-    Absence.NO_SUCH_VERSION: NO_SUCH_VERSION,
-    Refusal.NOT_OWNER: ACCESS_DENIED,
-    Refusal.OBJECT_EXISTS: _Mapped(PRECONDITION_FAILED, facts={"Condition": "If-None-Match"}),
-    Refusal.OBJECT_TOO_LARGE: _Mapped(ENTITY_TOO_LARGE, facts={"MaxSizeAllowed": "{most}"}),
-    Refusal.PART_CHECKSUM_DIFFERS: _Mapped(
-        BAD_DIGEST,
-        "The {algorithm} you specified for part {part} did not match what we received.",
-    ),
-    Refusal.PART_CHECKSUM_MISSING: _Mapped(
-        INVALID_REQUEST,
-        "The upload was created using a {algorithm} checksum. The complete request must include "
-        "the checksum for each part. It was missing for part {part} in the request.",
-    ),
-    Refusal.PART_TOO_SMALL: _Mapped(
-        ENTITY_TOO_SMALL,
-        facts={
-            "ProposedSize": "{size}",
-            "MinSizeAllowed": "{least}",
-            "PartNumber": "{part}",
-            "ETag": "{etag}",
-        },
-    ),
-    Refusal.SETTINGS_CHANGED: OPERATION_ABORTED,
-    Refusal.SOURCE_CONDITION_FAILED: _Mapped(
-        PRECONDITION_FAILED, facts={"Condition": "x-amz-copy-source-If-"}
-    ),
-    Outage.TOO_BUSY: SLOW_DOWN,
-    Refusal.TOO_MANY_BUCKETS: TOO_MANY_BUCKETS,
-    # S3 has no such limit and no code for it. Not one that clients repeat: it would not help.
-    Refusal.TOO_MANY_UPLOADS: _Mapped(
-        INVALID_REQUEST,
-        "You have attempted to begin more multipart uploads than allowed. Complete or abort some "
-        "of those in progress.",
-    ),
-    Refusal.WRITE_CONFLICT: CONDITIONAL_REQUEST_CONFLICT,
-}
-
-
-def from_error(error: AlvearyError) -> S3Error:
-    """Return the S3 error that a client gets when one of ours ends its request.
-
-    What is unavailable or of unknown outcome is a 503, which clients repeat; what is corrupt
-    beyond repair or our own fault is a 500. Fields of our error are shown only where the table
-    says so.
-    """
-    if isinstance(error, S3Error):
-        return error
-    mapped = _BY_REASON.get(error.reason)
-    if mapped is not None and isinstance(error, Refused | NotFound | Unavailable | OutcomeUnknown):
-        return S3Error(mapped) if isinstance(mapped, ErrorCode) else mapped.error(error.fields)
-    if isinstance(error, Unavailable | OutcomeUnknown):
-        return S3Error(SERVICE_UNAVAILABLE)
-    if isinstance(error, Corrupt) and error.reason == Damage.DATA_LOST:
-        return S3Error(
-            INTERNAL_ERROR,
-            "The object's data is lost: fewer shards of it are left than are needed to read it. A"
-            " retry does not help.",
-        )
-    if isinstance(error, Corrupt):
-        return S3Error(INTERNAL_ERROR, "The object's data could not be read intact.")
-    return S3Error(INTERNAL_ERROR)

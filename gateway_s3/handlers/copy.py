@@ -31,7 +31,7 @@ from gateway.spans import Span
 from gateway.writing import NewObject, commit_object
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
-from gateway_s3.errors import S3Error, from_error
+from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, xml_response
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.request.checksums import parse_algorithm
@@ -40,6 +40,7 @@ from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.multipart_params import parse_part_number
 from gateway_s3.request.ranges import parse_copy_range
+from gateway_s3.translation import from_error
 from gateway_s3.xml.write import copied
 
 T = TypeVar("T")

@@ -19,11 +19,12 @@ from gateway.writing import NewObject, commit_object, decide, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
-from gateway_s3.errors import NO_SUCH_VERSION, S3Error, from_error
+from gateway_s3.errors import NO_SUCH_VERSION, S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.names import check_key
+from gateway_s3.translation import from_error
 from gateway_s3.xml.read import DeleteTarget, parse_delete
 from gateway_s3.xml.write import DeleteFailure, deleted
 

@@ -7,12 +7,13 @@ import pytest
 from common.errors import Refused
 from common.http.records import HttpRequest
 from gateway.conditions import Decision, WriteCondition
-from gateway_s3.errors import S3Error, from_error
+from gateway_s3.errors import S3Error
 from gateway_s3.request.conditions import (
     range_applies,
     read_conditions,
     write_condition,
 )
+from gateway_s3.translation import from_error
 
 ETAG = "0123456789abcdef"
 THEN = b"Thu, 01 Jan 2026 00:00:00 GMT"

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from common.errors import AlvearyError, NotFound, OutcomeUnknown, Refused, Unavailable
-from common.reasons import Absence, Refusal
-from gateway_s3.errors import from_error
+from common.reasons import Absence, Outage, Reason, Refusal
+from gateway_s3.translation import (
+    NOT_FOUND,
+    NOT_THE_CLIENTS,
+    REFUSED,
+    UNAVAILABLE,
+    from_error,
+)
 
 SERVICE = Path(__file__).parents[2] / "gateway"
 KINDS: dict[str, type[AlvearyError]] = {
@@ -35,6 +41,23 @@ def test_no_error_of_the_object_service_is_an_internal_error() -> None:
     assert len(found) > 10
     errors = [KINDS[kind](KINDS[kind].reasons[name]) for kind, name in sorted(found)]
     assert not [error for error in errors if from_error(error).status >= 500]
+
+
+def test_every_refusal_and_everything_that_may_be_missing_has_its_place() -> None:
+    placed = [*REFUSED, *NOT_FOUND, *NOT_THE_CLIENTS]
+    assert set(REFUSED) | {each for each in NOT_THE_CLIENTS if isinstance(each, Refusal)} == set(
+        Refusal
+    )
+    assert set(NOT_FOUND) | {each for each in NOT_THE_CLIENTS if isinstance(each, Absence)} == set(
+        Absence
+    )
+    assert len(placed) == len(Refusal) + len(Absence), "no reason has two places"
+
+
+@pytest.mark.parametrize("reason", [*REFUSED, *NOT_FOUND, *UNAVAILABLE])
+def test_a_reason_that_has_a_code_is_no_internal_error(reason: Reason) -> None:
+    kinds = {Refusal: Refused, Absence: NotFound, Outage: Unavailable}
+    assert from_error(kinds[type(reason)](reason)).status != 500
 
 
 @pytest.mark.parametrize(

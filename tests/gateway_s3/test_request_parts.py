@@ -11,7 +11,7 @@ from common.http.records import HttpRequest
 from common.reasons import Absence, Damage, Outage, Refusal, Uncertainty, Violation
 from gateway.names import IdentityNames, is_bucket_name
 from gateway_s3 import errors
-from gateway_s3.errors import S3Error, from_error
+from gateway_s3.errors import S3Error
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.headers import (
     content_headers,
@@ -30,6 +30,7 @@ from gateway_s3.request.listing_params import (
 )
 from gateway_s3.request.names import check_bucket_name, check_key
 from gateway_s3.request.query import Query
+from gateway_s3.translation import from_error
 
 
 def refusal(action: Callable[[], object]) -> str:
