@@ -21,7 +21,6 @@ from cli.daemons import (
     CellCommand,
     GatewayCommand,
     config_class,
-    config_hints,
     merge,
     read_config,
     run_daemon,
@@ -131,7 +130,7 @@ def join_cell(join_token: str, **flags: Any) -> int:
     """
     token = decode_token(join_token, ROLE_CELL)
     data = _new_data_directory("cell", flags)
-    table = merge(config_hints("cell"), {"data": str(data), "token": join_token}, flags)
+    table = merge(config_class("cell"), {"data": str(data), "token": join_token}, flags)
     return _write_and_run("cell", data, complete(table, _addresses(token)), token.swarm)
 
 
@@ -151,7 +150,7 @@ def join_gateway(join_token: str, **flags: Any) -> int:
         "coordinator": [str(each) for each in _addresses(token)],
         "coordinator_id": token.coordinator_id.hex(),
     }
-    return _write_and_run("gateway", data, merge(config_hints("gateway"), told, flags), token.swarm)
+    return _write_and_run("gateway", data, merge(config_class("gateway"), told, flags), token.swarm)
 
 
 def _trust(role: str, join_token: str, data: Path | None) -> None:

@@ -6,6 +6,7 @@ import secrets
 import socket
 from typing import Final
 
+from common.config import address_of
 from common.errors import BadConfig
 from common.ports import Address
 from common.reasons import ConfigFault
@@ -24,12 +25,10 @@ def parse_address(text: str) -> Address:
     Raises:
         BadConfig: ``bad_address``.
     """
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    address = address_of(text)
+    if address is None:
         raise BadConfig(ConfigFault.BAD_ADDRESS, message=f"{text!r} is not a valid HOST:PORT")
-    return Address(host, int(port))
+    return address
 
 
 def can_listen(address: Address) -> bool:

@@ -417,6 +417,12 @@ MAX_DISK_THREADS: Final = 8
 MAX_DISK_PARTS_PER_CALL: Final = 1024
 """IOV_MAX of Linux."""
 
+# --- configurations --------------------------------------------------------------------------
+MAX_CONFIG_CHARACTERS: Final = 4096
+"""Of one string: PATH_MAX of Linux."""
+MAX_LABEL_CHARACTERS: Final = 255
+"""Of a place, an owner or a host's name (DNS: 253)."""
+
 # --- command line ----------------------------------------------------------------------------
 MAX_LOCAL_CELLS: Final = 100
 """Cells of one directory of ``alveary up``: each is a process."""
@@ -453,3 +459,4 @@ assert MAX_HTTP_TRAILER_BYTES >= MAX_SIGNED_TRAILER_BYTES
 assert MAX_BUCKETS_LISTED >= MAX_BUCKETS_PER_TENANT
 assert MIN_VOLUME_BYTES < MIN_CELL_CAPACITY_BYTES
 assert SEGMENT_BYTES < MAX_VOLUME_RECORD_BYTES
+assert MAX_TOKEN_CHARACTERS <= MAX_CONFIG_CHARACTERS

@@ -4,57 +4,120 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from common import limits
-from common.errors import BadConfig
+from common import config, limits
+from common.config import bad_value, key
 from common.ports import Address
-from common.reasons import ConfigFault
 from coordinator.policy.placement import Redundancy, default_quorum
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere
 _HTTP: Final = Address("127.0.0.1", 7480)
 _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
+_REDUNDANCY_WANTED: Final = "k/n, such as 4/6"
 
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorConfig:
     """Everything an operator can say about a coordinator.
 
-    ``data``: the daemon's own directory. ``listen``: the native protocol. ``http``: the
-    operators' API, metrics and health. ``advertise``: the address that join tokens and zeroconf
-    name (``listen`` when absent). ``swarm``: its name. ``redundancy``: k/n of new objects.
-    ``write_quorum``: shards that must be durable, k..n. ``heartbeat_interval_s``: at most 30, so
-    that no cell's connection is idle for so long that it is closed. ``cell_timeout_s``: silence
-    after which a cell counts as gone. (Both are longer in a swarm of more cells than can be heard
-    so often.) ``write_lease_ttl_s``: silence after which a gateway's uncommitted segments are
-    garbage. ``inherited_lease_grace_s``: how long after a start nothing that was written under a
-    lease of an earlier start is called garbage. ``delete_grace_s``: how long a replaced or deleted
-    version can be read on. ``max_buckets_per_tenant``, ``max_uploads_per_tenant``: how many
-    buckets, and uploads in progress, each tenant may have.
-    ``discovery``: announce the coordinator on the LAN. ``log``: the file of its log lines,
-    rotated by size (None: standard error).
+    ``heartbeat_interval_s`` is at most 30, so that no cell's connection is idle for so long that it
+    is closed; it and ``cell_timeout_s`` are longer in a swarm of more cells than can be heard so
+    often.
     """
 
-    data: str
-    listen: Address = _LISTEN
-    http: Address = _HTTP
-    advertise: Address | None = None
-    swarm: str = "alveary"
-    redundancy: str = "4/6"
-    write_quorum: int | None = None
-    heartbeat_interval_s: int = 5
-    cell_timeout_s: int = 15
-    write_lease_ttl_s: int = int(limits.WRITE_LEASE_TTL_S)
-    inherited_lease_grace_s: int = limits.INHERITED_LEASE_GRACE_S
-    delete_grace_s: int = 60
-    max_buckets_per_tenant: int = limits.MAX_BUCKETS_PER_TENANT
-    max_uploads_per_tenant: int = limits.MAX_UPLOADS_PER_TENANT
-    discovery: bool = True
-    log: str | None = None
+    data: str = field(metadata=key(config.path, "The daemon's own directory.", is_path=True))
+    listen: Address = field(
+        default=_LISTEN,
+        metadata=key(config.address, f"HOST:PORT for the native protocol ({_LISTEN})."),
+    )
+    http: Address = field(
+        default=_HTTP,
+        metadata=key(
+            config.address, f"HOST:PORT for the operators' API, metrics and health ({_HTTP})."
+        ),
+    )
+    advertise: Address | None = field(
+        default=None,
+        metadata=key(
+            config.address, "HOST:PORT that join tokens and announcements name (--listen)."
+        ),
+    )
+    swarm: str = field(
+        default="alveary",
+        metadata=key(
+            config.matching(_SWARM, "lower-case letters, digits, dashes"), "The swarm's name."
+        ),
+    )
+    redundancy: str = field(
+        default="4/6",
+        metadata=key(
+            config.matching(_REDUNDANCY, _REDUNDANCY_WANTED),
+            "K/N of new objects: any K of N shards give the data back (4/6).",
+        ),
+    )
+    write_quorum: int | None = field(
+        default=None,
+        metadata=key(
+            config.whole_number(1, limits.MAX_SLOTS),
+            "Durable shards that a write waits for, K to N.",
+        ),
+    )
+    heartbeat_interval_s: int = field(
+        default=5,
+        metadata=key(config.whole_number(1, 30), "Seconds between two heartbeats of a cell."),
+    )
+    cell_timeout_s: int = field(
+        default=15,
+        metadata=key(
+            config.whole_number(1, 86400), "Seconds of silence after which a cell counts as gone."
+        ),
+    )
+    write_lease_ttl_s: int = field(
+        default=int(limits.WRITE_LEASE_TTL_S),
+        metadata=key(
+            config.whole_number(1, 86400),
+            "Seconds of silence after which a gateway's uncommitted segments are garbage.",
+        ),
+    )
+    inherited_lease_grace_s: int = field(
+        default=limits.INHERITED_LEASE_GRACE_S,
+        metadata=key(
+            config.whole_number(0, 365 * 86400),
+            "Seconds after a start before anything written under a lease of an earlier start may"
+            " be garbage.",
+        ),
+    )
+    delete_grace_s: int = field(
+        default=60,
+        metadata=key(
+            config.whole_number(0, 30 * 86400),
+            "Seconds for which a replaced or deleted version can be read on.",
+        ),
+    )
+    max_buckets_per_tenant: int = field(
+        default=limits.MAX_BUCKETS_PER_TENANT,
+        metadata=key(config.whole_number(1, 1_000_000), "Buckets that each tenant may have."),
+    )
+    max_uploads_per_tenant: int = field(
+        default=limits.MAX_UPLOADS_PER_TENANT,
+        metadata=key(
+            config.whole_number(1, 10_000_000), "Uploads in progress that each tenant may have."
+        ),
+    )
+    discovery: bool = field(
+        default=True,
+        metadata=key(config.boolean, "true or false: announce the coordinator on the LAN (true)."),
+    )
+    log: str | None = field(
+        default=None,
+        metadata=key(
+            config.path, "A file for log lines, rotated by size (standard error).", is_path=True
+        ),
+    )
 
     @property
     def log_path(self) -> Path | None:
@@ -62,52 +125,13 @@ class CoordinatorConfig:
         return None if self.log is None else Path(self.log)
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, Any]) -> CoordinatorConfig:
-        """Check a parsed TOML table.
-
-        Raises:
-            BadConfig: ``unknown_key``, ``missing_key`` or ``bad_value``, each with ``key``.
-        """
-        for key in mapping:
-            if key not in cls.__dataclass_fields__:
-                raise BadConfig(ConfigFault.UNKNOWN_KEY, key=key)
-        given: dict[str, Any] = {"data": _text(mapping, "data")}
-        for key in ("listen", "http", "advertise"):
-            if mapping.get(key) is not None:
-                given[key] = _address(key, mapping[key])
-        for key in ("swarm", "redundancy", "log"):
-            if key in mapping:
-                given[key] = _text(mapping, key)
-        for key, least, most in (
-            ("heartbeat_interval_s", 1, 30),
-            ("cell_timeout_s", 1, 86400),
-            ("write_lease_ttl_s", 1, 86400),
-            ("inherited_lease_grace_s", 0, 365 * 86400),
-            ("delete_grace_s", 0, 30 * 86400),
-            ("max_buckets_per_tenant", 1, 1_000_000),
-            ("max_uploads_per_tenant", 1, 10_000_000),
-            ("write_quorum", 1, limits.MAX_SLOTS),
-        ):
-            if mapping.get(key) is not None:
-                given[key] = _whole(key, mapping[key], least, most)
-        if "discovery" in mapping:
-            value = mapping["discovery"]
-            if value not in (True, False, "true", "false"):
-                raise BadConfig(ConfigFault.BAD_VALUE, key="discovery", wanted="true or false")
-            given["discovery"] = value in (True, "true")
-        config = cls(**given)
-        if _SWARM.fullmatch(config.swarm) is None:
-            raise BadConfig(
-                ConfigFault.BAD_VALUE, key="swarm", wanted="lower-case letters, digits, dashes"
-            )
-        if config.cell_timeout_s < 2 * config.heartbeat_interval_s:
-            raise BadConfig(
-                ConfigFault.BAD_VALUE,
-                key="cell_timeout_s",
-                wanted="at least two heartbeat intervals",
-            )
-        config.redundancy_class()
-        return config
+    def parse(cls, table: Mapping[str, Any]) -> CoordinatorConfig:
+        """Check a parsed TOML table. Raises as :func:`common.config.parse`."""
+        parsed = config.parse(cls, table)
+        if parsed.cell_timeout_s < 2 * parsed.heartbeat_interval_s:
+            bad_value("cell_timeout_s", "at least two heartbeat intervals")
+        parsed.redundancy_class()
+        return parsed
 
     def redundancy_class(self) -> Redundancy:
         """k, n and the write quorum.
@@ -118,36 +142,8 @@ class CoordinatorConfig:
         match = _REDUNDANCY.fullmatch(self.redundancy)
         k, n = (int(match[1]), int(match[2])) if match is not None else (0, 0)
         if not 1 <= k <= n <= limits.MAX_SLOTS:
-            raise BadConfig(ConfigFault.BAD_VALUE, key="redundancy", wanted="k/n, such as 4/6")
+            bad_value("redundancy", _REDUNDANCY_WANTED)
         quorum = default_quorum(k, n) if self.write_quorum is None else self.write_quorum
         if not k <= quorum <= n:
-            raise BadConfig(ConfigFault.BAD_VALUE, key="write_quorum", wanted=f"{k} to {n}")
+            bad_value("write_quorum", f"{k} to {n}")
         return Redundancy(k, n, quorum)
-
-
-def _text(mapping: Mapping[str, Any], key: str) -> str:
-    if key not in mapping:
-        raise BadConfig(ConfigFault.MISSING_KEY, key=key)
-    value = mapping[key]
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="a text")
-    return value
-
-
-def _whole(key: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted=f"a whole number, {least} to {most}")
-    return value
-
-
-def _address(key: str, value: Any) -> Address:
-    if isinstance(value, Address):
-        return value
-    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise BadConfig(ConfigFault.BAD_VALUE, key=key, wanted="host:port")
-    return Address(host, int(port))

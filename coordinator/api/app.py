@@ -49,7 +49,6 @@ from coordinator.store.history import WHAT_TO_DO, StoreHistory
 DEFAULT_INVITE_S: Final = 7 * 86400
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._-]{3,128}")
-_LABEL_MAX: Final = 255
 
 Json: TypeAlias = dict[str, Any]
 Work: TypeAlias = Callable[[Mapping[str, str], Json], Awaitable[Json | None]]
@@ -283,8 +282,11 @@ class Api:
             raise Refused(
                 Refusal.BAD_VALUE, message=f"expires_in_s: 1 to {limits.MAX_INVITE_LIFETIME_S}"
             )
-        if len(site) > _LABEL_MAX or len(host) > _LABEL_MAX:
-            raise Refused(Refusal.BAD_VALUE, message=f"site, host: at most {_LABEL_MAX} characters")
+        if len(site) > limits.MAX_LABEL_CHARACTERS or len(host) > limits.MAX_LABEL_CHARACTERS:
+            raise Refused(
+                Refusal.BAD_VALUE,
+                message=f"site, host: at most {limits.MAX_LABEL_CHARACTERS} characters",
+            )
         secret = self._entropy(SECRET_BYTES)
         now_ms = self._now_ms()
         await self._store.transact(

@@ -1,23 +1,29 @@
 import io
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from cli.daemons import PACKAGES, config_hints, merge, read_config, takes_many, with_paths
+from cli.daemons import PACKAGES, config_class, merge, read_config, takes_many
 from cli.join import complete
 from cli.main import COMMANDS, main
+from common.config import addresses, boolean, key, keys_of, path, size, with_paths
 from common.errors import BadConfig
 from common.ports import Address
 
 
+@dataclass
+class Mixed:
+    """Keys of every type."""
+
+    data: str = field(metadata=key(path, "", is_path=True))
+    reserve_bytes: int = field(metadata=key(size(0, 100), ""))
+    capacity: int | None = field(metadata=key(size(0, 1 << 60), ""))
+    discovery: bool = field(metadata=key(boolean, ""))
+    coordinator: tuple[Address, ...] = field(metadata=key(addresses(), ""))
+
+
 def test_flags_win_over_the_file_and_take_its_types() -> None:
-    hints: dict[str, object] = {
-        "data": str,
-        "reserve_bytes": int,
-        "capacity": int | None,
-        "discovery": bool,
-        "coordinator": tuple[Address, ...],
-    }
     flags = {
         "data": None,
         "reserve_bytes": "17",
@@ -25,7 +31,7 @@ def test_flags_win_over_the_file_and_take_its_types() -> None:
         "discovery": "false",
         "coordinator": ("a:1", "b:2"),
     }
-    assert merge(hints, {"data": "/x", "reserve_bytes": 5}, flags) == {
+    assert merge(Mixed, {"data": "/x", "reserve_bytes": 5}, flags) == {
         "data": "/x",
         "reserve_bytes": 17,
         "capacity": "500GB",
@@ -35,8 +41,7 @@ def test_flags_win_over_the_file_and_take_its_types() -> None:
 
 
 def test_a_list_flag_that_is_not_given_leaves_the_file_alone() -> None:
-    hints: dict[str, object] = {"coordinator": tuple[Address, ...]}
-    merged = merge(hints, {"coordinator": ["a:1"]}, {"coordinator": ()})
+    merged = merge(Mixed, {"coordinator": ["a:1"]}, {"coordinator": ()})
     assert merged == {"coordinator": ["a:1"]}
 
 
@@ -53,7 +58,8 @@ def test_every_service_has_its_configuration_keys_as_flags(
 ) -> None:
     assert main([role, "--help"]) == 0
     shown = capsys.readouterr().out
-    for name in config_hints(role):
+    for name, each in keys_of(config_class(role)).items():
+        assert each.help, "a flag says what it is"
         assert f"--{name.replace('_', '-')} " in shown
 
 
@@ -110,7 +116,7 @@ def test_a_path_of_a_flag_is_relative_to_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = {"data": "gateway", "tenants": "keys", "log": "/var/log/gateway"}
-    assert merge(config_hints("gateway"), {}, flags) == {
+    assert merge(config_class("gateway"), {}, flags) == {
         "data": str(tmp_path / "gateway"),
         "tenants": str(tmp_path / "keys"),
         "log": "/var/log/gateway",
@@ -123,7 +129,7 @@ def test_a_path_of_a_file_is_relative_to_the_file(
 ) -> None:
     monkeypatch.chdir("/")
     table = {"data": ".", "tenants": "keys", "log": "/var/log/gateway", "region": "eu"}
-    assert with_paths(table, tmp_path) == {
+    assert with_paths(config_class("gateway"), table, tmp_path) == {
         "data": str(tmp_path),
         "tenants": str(tmp_path / "keys"),
         "log": "/var/log/gateway",

@@ -40,7 +40,7 @@ Summary: TypeAlias = Annotated[bytes, Max(limits.MAX_SUMMARY_BYTES)]
 
 Token: TypeAlias = Annotated[bytes, Max(256)]
 
-Label: TypeAlias = Annotated[str, Max(255)]
+Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
 
 OrderBytes: TypeAlias = Annotated[bytes, Max(128)]
 
