@@ -155,7 +155,8 @@ MAX_LEASES_PER_TENANT: Final = 1_000
 MAX_LEASES_PER_CALLER: Final = 8
 """A gateway has one, with a key of its own for each start; a lost answer may leave another."""
 MAX_RENEWALS_PER_TRANSACTION: Final = 1_000
-"""A few milliseconds for which other transactions wait."""
+MAX_HEARTBEATS_PER_TRANSACTION: Final = 1_000
+"""Of either, a few milliseconds for which other transactions wait."""
 
 # --- invitations and access keys --------------------------------------------------------------
 MAX_INVITE_LIFETIME_S: Final = 365 * 86400

@@ -49,6 +49,7 @@ class Membership:
         self.rings: dict[int, Ring] = {}
         """By number. Replaced as a whole when they change, never changed in place."""
         self._by_id: dict[PeerId, Cell] = {}
+        self._heard_here: set[int] = set()
         self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
         for cell in cells:
@@ -124,6 +125,13 @@ class Membership:
 
     def heard(self, cell: Cell, host: str, port: int, facts: CellFacts, now: float) -> Heard:
         """Take in a heartbeat. Return what it changed."""
+        self._heard_here.add(cell.cell)
+        return self.heard_elsewhere(cell, host, port, facts, now)
+
+    def heard_elsewhere(
+        self, cell: Cell, host: str, port: int, facts: CellFacts, now: float
+    ) -> Heard:
+        """Take in a heartbeat that another process on the store has heard."""
         is_new = cell.last_state is CellState.NEW
         has_moved = is_new or (cell.address_host, cell.address_port) != (host, port)
         has_new_facts = facts != cell.facts
@@ -131,6 +139,16 @@ class Membership:
         cell.address_host, cell.address_port = host, port
         cell.hears(facts, now)
         return Heard(has_moved, has_new_facts, self.state(cell, now) is not before)
+
+    def take_heard(self) -> list[Cell]:
+        """Take the cells that this process has heard since they were last taken."""
+        heard = [self.cells[number] for number in sorted(self._heard_here)]
+        self._heard_here.clear()
+        return heard
+
+    def put_back(self, heard: Iterable[Cell]) -> None:
+        """Put back cells that were taken, to be taken again."""
+        self._heard_here.update(cell.cell for cell in heard)
 
     def lost(self, cell: Cell) -> None:
         """Take in that the connection of a cell's last heartbeat broke."""

@@ -20,6 +20,7 @@ from coordinator.membership import Membership
 from coordinator.placement import Placement
 from coordinator.policy.history import Standing
 from coordinator.readers import Readers
+from coordinator.shared_cells import SharedCells
 from coordinator.store import leases, order_time, purge, rings
 from coordinator.store.history import StoreHistory
 from coordinator.store.leadership import BEAT_S, Leadership
@@ -83,6 +84,8 @@ class CoordinatorRounds:
             nursery.start_soon(self._repeat, "refresh", self.refresh, REFRESH_S)
             if self._leadership.is_shared:
                 nursery.start_soon(self._repeat, "leadership", self._leadership.keep, BEAT_S)
+                shared = SharedCells(self._store, self._membership, self._placement)
+                nursery.start_soon(self._repeat, "shared_cells", shared.keep, 0.0)
             nursery.start_soon(self._repeat, "leases", self.end_leases, LEASES_S)
             nursery.start_soon(self._repeat, "renewals", self.save_renewals, RENEWALS_S)
             nursery.start_soon(self._repeat, "purge", self.purge, PURGE_S)

@@ -11,6 +11,7 @@ Source: docs/placement.md, "Cells".
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +52,8 @@ class Cell:
     since."""
     clock_ahead_s: float = 0.0
     """Seconds by which its wall clock was ahead of ours at its last heartbeat; negative: behind."""
+    heartbeats: int = 0
+    """The store's count of its heartbeats, as last seen; for processes that share the store."""
 
     @property
     def clock_is_off(self) -> bool:
@@ -195,10 +198,11 @@ def load(sql: Sql, now: float) -> list[Cell]:
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
             heard_at=now,
             last_state=_last_state(has_facts=bool(row[6]), is_removed=bool(row[7])),
+            heartbeats=row[8],
         )
         for row in sql.execute(
-            "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms"
-            " FROM cells"
+            "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms,"
+            " heartbeats FROM cells"
         )
     ]
 
@@ -216,3 +220,19 @@ def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:
         "UPDATE cells SET address_host = ?, address_port = ?, facts = ? WHERE cell = ?",
         (host, port, facts.pack(), cell),
     )
+
+
+def count_heartbeats(sql: Sql, heard: Iterable[Cell]) -> dict[int, int]:
+    """Count that cells were heard, with where they are and what they said of themselves.
+
+    Returns:
+        The heartbeats of each, now.
+    """
+    counts = {}
+    for cell in heard:
+        save(sql, cell.cell, cell.address_host, cell.address_port, cell.facts)
+        counts[cell.cell] = sql.execute(
+            "UPDATE cells SET heartbeats = heartbeats + 1 WHERE cell = ? RETURNING heartbeats",
+            (cell.cell,),
+        ).fetchone()[0]
+    return counts

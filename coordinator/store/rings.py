@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from common.ports import Sql
 from coordinator.policy.placement import Redundancy, RingPlan, RingView
+from coordinator.store.schema import next_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def load(sql: Sql) -> list[Ring]:
 
 def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list[Ring]:
     """Carry out a plan and return the rings it added."""
+    next_number(sql, "plans")
     for is_open, numbers in ((1, plan.reopen), (0, plan.close)):
         sql.executemany(
             "UPDATE rings SET is_open = ? WHERE ring = ?", [(is_open, ring) for ring in numbers]

@@ -21,7 +21,8 @@ from coordinator.store.dialect import BY_KEY, NUMBERED
 
 _VERSION_1: Final = (
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
-    "INSERT INTO counters VALUES ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0)",
+    "INSERT INTO counters VALUES"
+    " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('plans', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
     f"""CREATE TABLE runs (
@@ -108,6 +109,7 @@ _VERSION_1: Final = (
         opened_ms INTEGER NOT NULL, renewals INTEGER NOT NULL DEFAULT 0)""",
     # --- places -----------------------------------------------------------------------------
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
+    # heartbeats: how many were written, for other processes.
     f"""CREATE TABLE invites (
         secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,
         uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) {BY_KEY}""",
@@ -115,7 +117,8 @@ _VERSION_1: Final = (
         cell {NUMBERED}, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
         host TEXT NOT NULL, joined_ms INTEGER NOT NULL,
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
-        facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0)""",
+        facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0,
+        heartbeats INTEGER NOT NULL DEFAULT 0)""",
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,
         quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL)""",

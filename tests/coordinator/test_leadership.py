@@ -12,6 +12,8 @@ from coordinator_rig import running
 from trio.testing import MockClock
 
 from common.errors import Refused
+from common.wire import messages as m
+from coordinator.store import dialect
 from coordinator.store.leadership import BEAT_S, SILENT_S, Leadership
 from coordinator.store.schema import migrate, next_number
 from sim.world import SimWorld
@@ -134,3 +136,33 @@ async def test_the_only_coordinator_leads_and_counts_no_beats(autojump_clock: Mo
         await rig.add_cell()
         await trio.sleep(100)
         assert rig.sql("SELECT epoch, beats FROM leadership") == [(2, 0)]
+
+
+async def test_a_coordinator_of_a_shared_store_counts_beats_cells_and_renewals(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialect, "IS_SHARED", True)
+    async with running(write_lease_ttl_s=60) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        await gateway.put(b"name")
+        for _ in range(5):
+            await trio.sleep(25)
+            await gateway.call(m.LeaseRenew(gateway.lease))
+        await trio.sleep(2)
+        assert rig.one("SELECT renewals FROM leases") >= 4
+        assert rig.one("SELECT epoch FROM leadership") == 1
+        assert rig.one("SELECT beats FROM leadership") >= 20
+        assert rig.one("SELECT min(heartbeats) FROM cells") >= 20
+        # Another process takes over, and is gone.
+        rig.sql("UPDATE leadership SET epoch = epoch + 1")
+        beats = rig.one("SELECT beats FROM leadership")
+        await trio.sleep(10)
+        assert rig.one("SELECT beats FROM leadership") == beats
+        await gateway.put(b"another")  # a coordinator that follows serves as well
+        await trio.sleep(SILENT_S + 2 * BEAT_S)
+        assert rig.one("SELECT epoch FROM leadership") == 3
+        gateway.scope.cancel()
+        await trio.sleep(200)
+        assert rig.sql("SELECT * FROM leases") == []
+        assert not rig.swarm.faults
