@@ -18,7 +18,7 @@ from cell.identity import load_identity
 from cell.metrics import CellMetrics
 from cell.positions import Positions
 from cell.rounds import CellRounds
-from cell.session import Session
+from cell.session import CellSession
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from common import limits
@@ -104,7 +104,7 @@ async def serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
-        new_session=Session,
+        new_session=CellSession,
         end_session=handlers.end_session,
         recognise=handlers.recognise,
         reply_payload_bytes={ShardRead: limits.MAX_UNITS_PER_READ_BYTES},

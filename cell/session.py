@@ -13,11 +13,11 @@ from cell.storage.incoming import IncomingShard
 
 
 @dataclass(slots=True)
-class Session:
+class CellSession:
     """The uploads in progress, by the caller's numbers for them: they die with it."""
 
     uploads: dict[int, IncomingShard] = field(default_factory=dict)
 
 
-Caller: TypeAlias = rpc.Caller[Session]
-Handler: TypeAlias = rpc.Handler[Session]
+Caller: TypeAlias = rpc.Caller[CellSession]
+Handler: TypeAlias = rpc.Handler[CellSession]

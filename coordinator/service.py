@@ -80,7 +80,7 @@ from coordinator.secrets import (
     note_store_begun,
     write_operator_file,
 )
-from coordinator.session import Caller, Handler, Session
+from coordinator.session import Caller, CoordinatorSession, Handler
 from coordinator.store import cells, dialect, history, leases, order_time, rings
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leadership import Leadership
@@ -351,7 +351,7 @@ async def _serve(
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
-        new_session=Session,
+        new_session=CoordinatorSession,
         end_session=of_cells.end_session,
         recognise=of_cells.recognise,
     )

@@ -14,7 +14,7 @@ from coordinator.store.cells import Cell
 
 
 @dataclass(slots=True)
-class Session:
+class CoordinatorSession:
     """The tenants that the caller may act for, and the cell whose heartbeats it sent."""
 
     tenants: dict[TenantId, int] = field(default_factory=dict)
@@ -23,5 +23,5 @@ class Session:
     """The cell whose heartbeats came on it."""
 
 
-Caller: TypeAlias = rpc.Caller[Session]
-Handler: TypeAlias = rpc.Handler[Session]
+Caller: TypeAlias = rpc.Caller[CoordinatorSession]
+Handler: TypeAlias = rpc.Handler[CoordinatorSession]

@@ -46,7 +46,7 @@ from common.wire.messages.writing import (
     SegmentPlace,
     WriteStart,
 )
-from coordinator.session import Caller, Handler, Session
+from coordinator.session import Caller, CoordinatorSession, Handler
 from sim.replacing import replaced
 from sim.world import SimNode, SimWorld
 
@@ -526,7 +526,7 @@ def lying(liar: Liar) -> Iterator[None]:
 
     def server(
         identity: Identity, handlers: Mapping[type[Request], Handler], **rest: Any
-    ) -> PeerServer[Session]:
+    ) -> PeerServer[CoordinatorSession]:
         return PeerServer(identity, liar.around(handlers), **rest)
 
     with replaced(coordinator.service, "PeerServer", server):

@@ -44,7 +44,7 @@ class Service(Generic[S]):
     log: Log
 
 
-class Call:
+class InboundCall:
     """A request on its way through the workers.
 
     Args:
@@ -114,9 +114,9 @@ class Answering(Generic[S]):
         self._nursery: trio.Nursery | None = None
         self._on_answered = on_answered
         self._end = end
-        self._calls: dict[int, Call] = {}
-        self._queue: deque[Call] = deque()
-        self._lanes: dict[Hashable, deque[Call]] = {}
+        self._calls: dict[int, InboundCall] = {}
+        self._queue: deque[InboundCall] = deque()
+        self._lanes: dict[Hashable, deque[InboundCall]] = {}
         self._idle: list[trio.lowlevel.Task] = []
         self._workers = 0
         self._waking = False
@@ -130,7 +130,7 @@ class Answering(Generic[S]):
         """Have the workers run there."""
         self._nursery = nursery
 
-    def add(self, call: Call) -> None:
+    def add(self, call: InboundCall) -> None:
         """Take a call in; it is begun at the next :meth:`wake`, or behind others of its lane."""
         self._calls[call.call_id] = call
         if call.lane is not None:
@@ -194,7 +194,7 @@ class Answering(Generic[S]):
             idle.append(task)
             await trio.lowlevel.wait_task_rescheduled(abort)
 
-    async def _carry_out_lane(self, call: Call) -> None:
+    async def _carry_out_lane(self, call: InboundCall) -> None:
         """Carry out a call, and after it those that came behind it in its lane."""
         if call.lane is None:
             await self._carry_out(call)
@@ -209,7 +209,7 @@ class Answering(Generic[S]):
 
     # --- one call ---------------------------------------------------------------------------
 
-    async def _carry_out(self, call: Call) -> None:
+    async def _carry_out(self, call: InboundCall) -> None:
         reserved = 0
         if self._caller.account is not None:  # a stranger's request comes to no payload
             reserved = self._service.reply_payload_bytes.get(type(call.request), 0)
@@ -228,7 +228,7 @@ class Answering(Generic[S]):
             del self._calls[call.call_id]
             self._on_answered()
 
-    async def _handle(self, call: Call) -> Answer | AlvearyError:
+    async def _handle(self, call: InboundCall) -> Answer | AlvearyError:
         """Run the handler; whatever goes wrong in it becomes an error to answer with."""
         if call.cancelled:
             return Refused(Refusal.CANCELLED)
@@ -242,14 +242,14 @@ class Answering(Generic[S]):
         except Exception as error:
             return self._bug(call, error)
 
-    def _bug(self, call: Call, error: Exception) -> AlvearyError:
+    def _bug(self, call: InboundCall, error: Exception) -> AlvearyError:
         name = type(call.request).__name__
         self._service.log.error(
             "handler_failed", request=name, traceback="".join(traceback.format_exception(error))
         )
         return Unavailable(Outage.INTERNAL_ERROR)
 
-    async def _answer(self, call: Call, answer: Answer | AlvearyError) -> None:
+    async def _answer(self, call: InboundCall, answer: Answer | AlvearyError) -> None:
         payload: Sequence[Buffer] = ()
         if call.cancelled:
             answer = Refused(Refusal.CANCELLED)
@@ -277,7 +277,7 @@ class Answering(Generic[S]):
                 await self._outbox.wait_idle()
             self._end(answer)
 
-    async def _keep_reply_bytes(self, call: Call, size: int) -> None:
+    async def _keep_reply_bytes(self, call: InboundCall, size: int) -> None:
         """Have exactly ``size`` bytes of the memory for replies."""
         replies = call.replies
         if size <= call.reply_bytes:

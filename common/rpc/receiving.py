@@ -15,7 +15,7 @@ from common.errors import Refused, Unavailable
 from common.ports import Stream
 from common.reasons import Outage, Refusal
 from common.rpc.admission import CALL_OVERHEAD_BYTES, SMALL_FRAME_BYTES, Account, JointShare
-from common.rpc.answering import Answering, Call, Service
+from common.rpc.answering import Answering, InboundCall, Service
 from common.rpc.caller import Caller, S
 from common.rpc.outbox import Outbox
 from common.rpc.protocol.connection import AnswererConnection
@@ -109,7 +109,9 @@ class Receiving(Generic[S]):
         requests, size = self._charged
         self._charged = None
         replies = self._service.memory.for_replies(self._account)
-        answering.add(Call(event.call_id, event.request, event.payload, requests, size, replies))
+        answering.add(
+            InboundCall(event.call_id, event.request, event.payload, requests, size, replies)
+        )
 
     def _happened(self, event: Event, answering: Answering[S]) -> None:
         if isinstance(event, Cancelled):
