@@ -23,7 +23,7 @@ from common.format.objects import (
 )
 from common.reasons import Absence, Refusal
 from gateway.checksums import Algorithm, combine, composite, encode
-from gateway.multipart import MultipartUpload, Part
+from gateway.parts import MultipartUpload, Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from common.wire.messages.multipart import ChosenPart, UploadComplete
 from common.wire.messages.objects import Condition
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
 from gateway.conditions import WriteCondition
-from gateway.multipart import MultipartUpload, Part, find_upload, list_parts
+from gateway.multipart import find_upload, list_parts
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
+from gateway.parts import MultipartUpload, Part
 from gateway.principals import Bucket
 from gateway.writing import under_condition
 

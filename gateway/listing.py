@@ -21,8 +21,8 @@ from common.ids import BucketId, VersionId
 from common.reasons import Damage
 from common.wire.messages.multipart import Uploads, UploadsList
 from common.wire.messages.objects import ListedObject, Listing, ObjectsList
-from gateway.multipart import begun_ms
 from gateway.object_service import ObjectService
+from gateway.parts import begun_ms
 from gateway.principals import Bucket
 
 Row = TypeVar("Row")

@@ -25,8 +25,9 @@ from gateway.copying import (
     shared_pages,
     stand_in_md5,
 )
-from gateway.multipart import MultipartUpload, PartContent, commit_part, part_metadata
+from gateway.multipart import commit_part
 from gateway.objects import FoundObject
+from gateway.parts import MultipartUpload, PartContent, part_metadata
 from gateway.spans import Span
 from gateway.writing import NewObject, commit_object
 from gateway_s3 import errors

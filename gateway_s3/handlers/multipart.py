@@ -14,7 +14,7 @@ from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, Up
 from common.http.records import HttpResponse
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
-from gateway.multipart import MultipartUpload, PartContent, part_metadata
+from gateway.parts import MultipartUpload, PartContent, part_metadata
 from gateway.writing import store
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call

@@ -6,7 +6,7 @@ Source: Amazon S3 API Reference, UploadPart, ListParts, AbortMultipartUpload.
 from __future__ import annotations
 
 from gateway import multipart
-from gateway.multipart import MultipartUpload
+from gateway.parts import MultipartUpload
 from gateway_s3.backend import Backend, Call
 from gateway_s3.request.multipart_params import parse_upload_id
 

@@ -15,7 +15,7 @@ from common.ids import BucketId, TenantId, VersionId
 from common.wire.messages.multipart import PartRow
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
 from gateway.checksums import Algorithm, combine, composite, encode, new_checksum
-from gateway.multipart import MultipartUpload, Part, part_metadata
+from gateway.parts import MultipartUpload, Part, part_metadata
 from gateway.principals import Bucket
 
 LARGE = limits.MIN_PART_BYTES
