@@ -212,6 +212,6 @@ async def _commit_or_abandon(
     except BaseException as error:
         if written.segments:
             if isinstance(error, Refused) and error.reason == Refusal.LEASE_ENDED:
-                service.coordinators.lease_has_ended(lease_of(written.segments[0].segment_id))
+                service.coordinators.lease.has_ended(lease_of(written.segments[0].segment_id))
             await service.swarm.abandon(owner, written)
         raise

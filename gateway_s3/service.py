@@ -174,7 +174,7 @@ async def serve(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
-        nursery.start_soon(go_on, "write_lease", coordinators.run, world.log)
+        nursery.start_soon(go_on, "write_lease", coordinators.lease.run, world.log)
         await nursery.start(swarm.run)
         certificate = None
         if certificates is not None:

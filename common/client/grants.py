@@ -191,14 +191,14 @@ class GrantPool:
                 fit; the connections to those that gave others were dropped.
         """
         assert 1 <= count <= limits.MAX_SEGMENTS_PER_GRANT
-        lease = await self._coordinators.lease()
+        lease = await self._coordinators.lease.number()
         try:
             return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
         except Refused as error:
             if error.reason != Refusal.LEASE_ENDED:
                 raise
-        self._coordinators.lease_has_ended(lease)
-        lease = await self._coordinators.lease()
+        self._coordinators.lease.has_ended(lease)
+        lease = await self._coordinators.lease.number()
         return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
 
     async def _ask(self, request: WriteStart) -> list[Grant]:
@@ -247,7 +247,7 @@ class GrantPool:
         """Return whether a write may still begin with the grant."""
         if trio.current_time() >= grant.good_until:
             return False
-        return self._coordinators.is_current(lease_of(grant.segment_id))
+        return self._coordinators.lease.is_current(lease_of(grant.segment_id))
 
     def _choose(self, grants: deque[Grant], *, anything: bool) -> Grant | None:
         """Take out the grant with the healthiest cells. Those that cannot reach their quorum are

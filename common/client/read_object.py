@@ -284,7 +284,7 @@ async def read_object(
     locator = Locator(resources.fetching(report), coordinators, version)
     budget = resources.reads_of(version.tenant.tenant_id)
     at = first
-    with coordinators.reading(version.record.version_id):
+    with coordinators.lease.reading(version.record.version_id):
         while at <= last:
             cutter = _Cutter(budget, locator, at, last)
             reading = _Reading(budget, locator, last)

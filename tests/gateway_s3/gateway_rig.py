@@ -67,11 +67,19 @@ class Written:
     keys: tuple[bytes, ...]
 
 
+class EndlessLease:
+    """The write lease of a gateway in memory."""
+
+    def has_ended(self, lease: int) -> None:
+        raise AssertionError("no lease ends here")
+
+
 class MemoryCoordinators:
     """Answers what a gateway asks a coordinator."""
 
     def __init__(self, node: SimNode) -> None:
         self.node = node
+        self.lease = EndlessLease()
         self.keys: dict[str, m.AccessKey] = {}
         self.owners: dict[str, tuple[bytes, m.BucketRecord]] = {}
         self.current: dict[tuple[str, bytes], Version] = {}
@@ -83,9 +91,6 @@ class MemoryCoordinators:
         self.lie: Callable[[Any, Any], Any] | None = None
         """What a lying coordinator makes of a reply."""
         self.before_commit: Callable[[], None] | None = None
-
-    def lease_has_ended(self, lease: int) -> None:
-        raise AssertionError("no lease ends here")
 
     async def call(self, request: Any, *, timeout_s: float = 30.0) -> Any:
         """Answer as a CoordinatorClient does: with what fits the request, or not at all."""

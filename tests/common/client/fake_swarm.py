@@ -457,7 +457,7 @@ async def fake_swarm(
             await nursery.start(cell.serve)
         await nursery.start(coordinator.serve)
         await nursery.start(swarm.pool.run)
-        await nursery.start(swarm.coordinators.run)
+        await nursery.start(swarm.coordinators.lease.run)
         await nursery.start(swarm.client.run)
         swarm.nursery = nursery
         yield swarm

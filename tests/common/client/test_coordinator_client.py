@@ -189,28 +189,28 @@ async def test_the_lease_is_opened_when_needed_and_kept_alive(autojump_clock: Mo
     async with fake_swarm() as swarm:
         await trio.sleep(1000)
         assert swarm.coordinator.count(m.LeaseRenew) == 0
-        assert await swarm.coordinators.lease() == 1
+        assert await swarm.coordinators.lease.number() == 1
         await trio.sleep(1000)
-        assert await swarm.coordinators.lease() == 1
+        assert await swarm.coordinators.lease.number() == 1
         assert 9 <= swarm.coordinator.count(m.LeaseRenew) <= 12
 
 
 async def test_a_lease_that_ended_is_replaced(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        assert await swarm.coordinators.lease() == 1
+        assert await swarm.coordinators.lease.number() == 1
         swarm.coordinator.lease = 7
         await trio.sleep(150)
-        assert not swarm.coordinators.is_current(1)
-        assert await swarm.coordinators.lease() == 8
-        swarm.coordinators.lease_has_ended(8)
-        assert await swarm.coordinators.lease() == 9
+        assert not swarm.coordinators.lease.is_current(1)
+        assert await swarm.coordinators.lease.number() == 8
+        swarm.coordinators.lease.has_ended(8)
+        assert await swarm.coordinators.lease.number() == 9
 
 
 async def test_a_lease_is_not_trusted_beyond_its_life(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        lease = await swarm.coordinators.lease()
+        lease = await swarm.coordinators.lease.number()
         swarm.coordinator.faults[m.LeaseRenew] = stalling(10_000)
         await trio.sleep(290)
-        assert swarm.coordinators.is_current(lease)
+        assert swarm.coordinators.lease.is_current(lease)
         await trio.sleep(10)
-        assert not swarm.coordinators.is_current(lease)
+        assert not swarm.coordinators.lease.is_current(lease)

@@ -166,7 +166,7 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
             {TENANT.tenant_id: TENANT},
             swarm.node.world.log,
         )
-        await swarm.nursery.start(coordinators.run)
+        await swarm.nursery.start(coordinators.lease.run)
         gateway = await another_gateway(swarm, coordinators)
         honest.lease = 1  # what the two share
         liar.on_grants = repeat("in a later reply")
