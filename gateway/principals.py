@@ -1,5 +1,5 @@
-"""Principals, who ask, and buckets, which say whose data is asked for. The two are never the same
-thing: an access key asks, a tenant owns.
+"""Principals, the callers of a gateway, and buckets with their owners. An access key makes a call;
+a tenant owns the data that the call is about.
 
 Source: docs/decisions/0021-authorization.md.
 """
@@ -32,7 +32,7 @@ Principal: TypeAlias = KeyHolder | Anonymous
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket and whose it is. ``settings``: of ``revision``; compare-and-set needs it."""
+    """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs."""
 
     name: str
     owner: TenantKey

@@ -99,7 +99,7 @@ class App:
         domains: host names under which a bucket may stand as the first label.
         signature_v2: where Signature V2 is accepted.
         handlers: by operation; of every one that is implemented.
-        judge: what decides who may do what.
+        judge: decides whether a principal may do what it asks for.
     """
 
     def __init__(

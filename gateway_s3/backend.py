@@ -26,8 +26,8 @@ class Backend(ObjectService):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: routed, proven and allowed. ``principal``: who asks. ``about``: the bucket that
-    it is about; None where it is about the asking tenant. ``name``: the stored name of its key."""
+    """One request: routed, proven and allowed. ``principal``: the caller. ``about``: its bucket;
+    None where it is about the asking tenant. ``name``: the stored name of its key."""
 
     request: HttpRequest
     route: Route
