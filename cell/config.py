@@ -13,7 +13,6 @@ from common.ids import PeerId
 from common.ports import Address
 
 DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)  # noqa: S104  (a cell is there to be reached)
-_MOST_BYTES: Final = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,14 @@ class CellConfig:
     capacity: int | None = field(
         default=None,
         metadata=key(
-            config.size(limits.MIN_CELL_CAPACITY_BYTES, _MOST_BYTES),
+            config.size(limits.MIN_CELL_CAPACITY_BYTES, limits.MAX_CELL_BYTES),
             "The most this cell may use, such as 500GB (all there is).",
         ),
     )
     reserve_bytes: int = field(
         default=limits.CELL_RESERVE_BYTES,
         metadata=key(
-            config.size(0, _MOST_BYTES),
+            config.size(0, limits.MAX_CELL_BYTES),
             "Free space of the file system that the cell never touches.",
         ),
     )

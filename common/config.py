@@ -129,13 +129,6 @@ def any_string(name: str, value: Any) -> str:
     return value
 
 
-def string(name: str, value: Any) -> str:
-    """A string that says something."""
-    if not any_string(name, value):
-        bad_value(name, "a string that is not empty")
-    return str(value)
-
-
 def path(name: str, value: Any) -> str:
     """A file or a directory; the field's key has ``is_path``."""
     if not isinstance(value, str) or not any_string(name, value):

@@ -53,6 +53,10 @@ SEGMENT_BYTES and its leaves."""
 # --- native protocol -------------------------------------------------------------------------
 MAX_UINT: Final = (1 << 63) - 1
 """Integers are unsigned and fit a signed 64-bit column of SQL."""
+MAX_FIELD_BYTES: Final = 4096
+"""Of a field of a message that names no limit of its own."""
+MAX_FIELD_ITEMS: Final = 1024
+"""The same, of a field that is a list."""
 MAX_CALL_ID: Final = (1 << 32) - 1
 """The prefix of a frame has 32 bits for it; after the last comes 1 again."""
 FRAME_PREFIX_BYTES: Final = 16
@@ -198,6 +202,8 @@ MAX_PURGED_OWNERS: Final = 100
 """In one transaction, for the same reason: an owner without extents costs as well."""
 MAX_TRANSACTIONS_PER_COMMIT: Final = 128
 """Bounds how long the first of them waits for the last."""
+MAX_QUICK_CHECK_BYTES: Final = 256 * MIB
+"""A larger store is not checked at opening: reading all of it would delay a restart by minutes."""
 MAX_TRANSACTIONS_QUEUED: Final = 8192
 """Transactions that wait for one database; more are turned away."""
 MAX_BUCKETS_LISTED: Final = 10_000
@@ -401,6 +407,8 @@ CELL_RESERVE_BYTES: Final = 64 * MIB
 """Free space of the file system that a cell never touches, so that deletes and the index work."""
 MIN_CELL_CAPACITY_BYTES: Final = 1 * MIB
 """For tests; a host gives gigabytes."""
+MAX_CELL_BYTES: Final = 1 << 60
+"""What sizes of a cell's configuration may say: sums of them fit a signed 64-bit column of SQL."""
 MIN_VOLUME_BYTES: Final = 64 * KIB
 """Smaller volumes would be mostly heads and seals."""
 MAX_OPEN_VOLUMES: Final = 128

@@ -37,8 +37,6 @@ Work = Callable[[Sql], Any]
 
 CACHED_STATEMENTS: Final = 512
 BUSY_TIMEOUT_MS: Final = 5000
-QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
-"""A larger file is not checked at opening: reading all of it would delay a restart by minutes."""
 CACHE_KIB: Final = 8 * 1024
 TRY_TO_WRITE_AFTER_S: Final = 5.0
 """Least interval at which a read-only store is reopened for writing."""
@@ -440,7 +438,7 @@ class SqliteStores:
     async def open(self, name: str, *, durable: bool = True) -> SqliteStore:
         """See :class:`common.ports.Stores`."""
         path = self._path(name)
-        check = path.exists() and path.stat().st_size <= QUICK_CHECK_MAX_BYTES
+        check = path.exists() and path.stat().st_size <= limits.MAX_QUICK_CHECK_BYTES
         store = SqliteStore(path, durable)
         try:
             await store.open(check=check)

@@ -16,7 +16,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import msgpack
 
@@ -24,9 +24,6 @@ from common import limits
 from common.errors import PeerViolation
 from common.ports import Buffer
 from common.reasons import Violation
-
-DEFAULT_MAX_BYTES: Final = 4096
-DEFAULT_MAX_ITEMS: Final = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,11 +123,11 @@ def _shape(hint: Any) -> _Shape:
     if hint in (int, bool):
         return _Shape(hint)
     if hint in (bytes, str):
-        return _Shape(hint, exact, DEFAULT_MAX_BYTES if most is None else most)
+        return _Shape(hint, exact, limits.MAX_FIELD_BYTES if most is None else most)
     if origin is tuple:
         item, dots = get_args(hint)
         assert dots is Ellipsis, "a record's tuple is homogeneous: tuple[X, ...]"
-        return _Shape(tuple, None, DEFAULT_MAX_ITEMS if most is None else most, _shape(item))
+        return _Shape(tuple, None, limits.MAX_FIELD_ITEMS if most is None else most, _shape(item))
     if isinstance(hint, type) and issubclass(hint, Record):
         return _Shape(hint)
     raise TypeError(f"no wire form for {hint!r}")

@@ -32,7 +32,6 @@ class Small:
     ("parser", "value", "meant"),
     [
         (config.any_string, "", ""),
-        (config.string, "x", "x"),
         (config.boolean, True, True),
         (config.boolean, "false", False),
         (config.address, "[::1]:80", Address("::1", 80)),
@@ -56,7 +55,6 @@ def test_a_value_becomes_what_it_means(parser: Parser, value: Any, meant: Any) -
     [
         (config.any_string, 5, "a string"),
         (config.any_string, "a\0", "a string"),
-        (config.string, "", "a string that is not empty"),
         (config.path, "", "a path"),
         (config.label, "x" * 256, "at most 255 characters"),
         (config.boolean, 1, "true or false"),

@@ -14,9 +14,12 @@ from common import limits
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("common", "cell", "coordinator", "gateway", "gateway_s3", "cli")
 """The simulator and the bench have limits of their own, which bound a run and no product."""
-LIMIT_NAME = re.compile(r"_?(MAX|MIN|LEAST)_[A-Z0-9_]+")
-NO_LIMITS = {("gateway_s3/errors.py", "MAX_MESSAGE_LENGTH_EXCEEDED")}
-"""Names of another kind: an error of S3."""
+LIMIT_NAME = re.compile(r"_?([A-Z0-9]+_)*(MAX|MIN|LEAST|MOST)(_[A-Z0-9]+)*")
+NO_LIMITS = {
+    ("gateway_s3/errors.py", "MAX_MESSAGE_LENGTH_EXCEEDED"),
+    ("common/system/memory.py", "_ARENA_MAX"),
+}
+"""Names of another kind: an error of S3, a parameter's number in malloc."""
 UNITS = {"KIB", "MIB", "GIB"}
 
 

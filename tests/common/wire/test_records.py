@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common import limits
 from common.errors import PeerViolation
 from common.ids import PeerId
-from common.wire.records import DEFAULT_MAX_BYTES, Max, Record, Size, pack_value, unpack_value
+from common.wire.records import Max, Record, Size, pack_value, unpack_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ def test_buffers_of_any_kind_are_unpacked() -> None:
         ("number", None),
         ("flag", 1),
         ("text", b"x"),
-        ("text", "x" * (DEFAULT_MAX_BYTES + 1)),
+        ("text", "x" * (limits.MAX_FIELD_BYTES + 1)),
         ("data", "x"),
-        ("data", b"x" * (DEFAULT_MAX_BYTES + 1)),
+        ("data", b"x" * (limits.MAX_FIELD_BYTES + 1)),
         ("exact", b"abc"),
         ("exact", b"abcde"),
         ("peer", b"p" * 31),
