@@ -63,8 +63,8 @@ class CellConfig:
             "Free space of the file system that the cell never touches.",
         ),
     )
-    site: str = field(default="", metadata=key(config.label, "The place that can fail as one."))
-    host: str = field(default="", metadata=key(config.label, "Who owns this cell."))
+    site: str = field(default="", metadata=key(config.label, "Failure domain (site, room, rack)."))
+    host: str = field(default="", metadata=key(config.label, "The owner of this cell."))
     settle_after_s: int = field(
         default=60,
         metadata=key(

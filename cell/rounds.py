@@ -118,7 +118,7 @@ class CellRounds:
         return self._order_time_s + trio.current_time() - self._order_time_at
 
     def _compare_clocks(self, clock_ms: int, asked_at: float, now: float) -> None:
-        """Note how far the clocks differ, and say so when that begins or ends to be much."""
+        """Note how far the clocks differ, and log when that begins or ends to be much."""
         was_off = abs(self.clock_ahead_s) > limits.CLOCK_OFF_S
         # The coordinator read its clock about halfway between question and answer.
         self.clock_ahead_s = self._clock.now() - clock_ms / 1000 - (now - asked_at) / 2

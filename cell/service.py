@@ -41,7 +41,7 @@ from common.wire.messages.membership import CellJoin, CellJoined
 JOINED_NAME: Final = "joined"
 JOIN_RETRY_S: Final = 2.0
 COORDINATOR_TIMEOUT_S: Final = 15.0
-"""How long one coordinator may take to answer."""
+"""Time that one coordinator may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)

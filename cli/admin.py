@@ -1,4 +1,4 @@
-"""``alveary invite`` and ``alveary cell remove``: who belongs to the swarm.
+"""``alveary invite`` and ``alveary cell remove``: membership of the swarm.
 
 Source: docs/operations.md, "Joining" and "A lost or stolen cell".
 """

@@ -120,7 +120,8 @@ class LocalSwarm:
             print_error(f"warning: {explain(error)}")
 
     async def stop(self) -> list[str]:
-        """Stop all: who takes requests first, who remembers last.
+        """Stop all: first the gateway, which takes requests; last the coordinator, which stores
+        state.
 
         Returns:
             The names of the daemons that did not stop in time and were killed.

@@ -38,9 +38,9 @@ class _Dataclass(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of one key.
+    """A key of a configuration.
 
-    ``help``: one line for whoever sets it, the default in brackets where it says most.
+    ``help``: one line for the person that sets it, the default in brackets where it says most.
     ``is_path``: it names a file or a directory. ``is_secret``: it must not stand on a command line.
     """
 

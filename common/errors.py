@@ -40,7 +40,7 @@ class AlvearyError(Exception):
     fields: Mapping[str, object]
 
     def __init__(self, reason: Reason, **fields: object) -> None:
-        assert isinstance(reason, self.reasons), f"{reason!r} is no reason of {type(self).__name__}"
+        assert isinstance(reason, self.reasons), f"{reason!r} is not of {type(self).__name__}"
         super().__init__(reason.value)
         self.reason = reason.value
         self.fields = fields

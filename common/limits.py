@@ -294,7 +294,7 @@ MAX_COMMIT_TRIES: Final = 5
 MAX_BUCKETS_REMEMBERED: Final = 4096
 """Names whose buckets a gateway remembers for some seconds: about 1 MiB."""
 MAX_DRAIN_NOTICE_S: Final = 600
-"""A gateway that is to stop and says so for longer holds an upgrade up."""
+"""Longer notice of a gateway's shutdown would delay an upgrade."""
 
 # --- native client ---------------------------------------------------------------------------
 SMALL_OBJECT_BYTES: Final = 1 * MIB

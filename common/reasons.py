@@ -1,4 +1,4 @@
-"""Why an error was raised: one enumeration for each class of the tree in ``common/errors.py``.
+"""Reasons of errors: one enumeration for each class of the tree in ``common/errors.py``.
 
 A reason is a stable word: it crosses the wire, stands in logs and in the operator's API, and other
 tables are made of it (docs/protocol.md, ``gateway_s3/translation.py``, ``cli/report.py``).
@@ -14,7 +14,7 @@ class Reason(StrEnum):
 
 
 class Violation(Reason):
-    """How a peer broke the protocol: drop the connection.
+    """A break of the protocol by a peer: drop the connection.
 
     Of :class:`~common.errors.PeerViolation`.
     """
@@ -42,7 +42,7 @@ class Violation(Reason):
 
 
 class Outage(Reason):
-    """Why it cannot be done here or now: try elsewhere, or later.
+    """A reason why it cannot be done here or now: try elsewhere, or later.
 
     Of :class:`~common.errors.Unavailable`.
     """
@@ -87,7 +87,7 @@ class Outage(Reason):
 
 
 class Damage(Reason):
-    """What is wrong with bytes: treat the shard, or the record, as missing.
+    """A defect of bytes: treat the shard, or the record, as missing.
 
     Of :class:`~common.errors.Corrupt`.
     """
@@ -115,7 +115,7 @@ class Damage(Reason):
 
 
 class Refusal(Reason):
-    """Why a request will not be done: do not repeat it as it is.
+    """A reason why a request is refused: do not repeat it as it is.
 
     Of :class:`~common.errors.Refused`.
     """
@@ -202,7 +202,7 @@ class Refusal(Reason):
 
 
 class Absence(Reason):
-    """What does not exist.
+    """A thing that does not exist.
 
     Of :class:`~common.errors.NotFound`.
     """
@@ -224,7 +224,7 @@ class Absence(Reason):
 
 
 class ConfigFault(Reason):
-    """What is wrong with a file, a flag or an environment value: the operator must act.
+    """A fault of a file, a flag or an environment value: the operator must act.
 
     Of :class:`~common.errors.BadConfig`.
     """
@@ -275,7 +275,7 @@ class ConfigFault(Reason):
 
 
 class Uncertainty(Reason):
-    """Why it is not known whether a request was carried out: look before repeating it.
+    """A reason why it is not known whether a request was carried out: look before repeating it.
 
     Of :class:`~common.errors.OutcomeUnknown`.
     """

@@ -85,8 +85,8 @@ async def repeat(
 
     A round that fails by an error of the tree is logged when it is another error
     than that of the round before. One that ends by an unexpected exception is a fault of ours
-    (``round_broke``); rounds go on after growing pauses, since whoever is served meanwhile must be
-    served whatever a round meets.
+    (``round_broke``); rounds go on after growing pauses, since the service must go on
+    whatever a round meets.
 
     Args:
         work: one round; true if there is more to do at once. Leaves nothing half done.

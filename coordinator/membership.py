@@ -21,7 +21,7 @@ from coordinator.store.rings import Ring
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a heartbeat changed. ``has_moved``: the cell is new, or elsewhere than it was."""
+    """The changes by a heartbeat. ``has_moved``: the cell is new, or elsewhere than it was."""
 
     has_moved: bool
     has_new_facts: bool

@@ -47,7 +47,7 @@ class CellOrders:
             segment: its id.
             ring: its ring.
             order: for any slot; it may have expired.
-            caller: whom it names.
+            caller: the one it names.
 
         Raises:
             Refused: ``not_granted``.

@@ -1,4 +1,4 @@
-"""Where to write next: which rings there should be, and which one takes a new segment.
+"""Placement: the plan of rings, and the choice of one for each new segment.
 
 Carries out ``coordinator/policy/placement.py`` on what ``membership.py`` knows.
 
@@ -47,9 +47,9 @@ class Placement:
     def __init__(self, membership: Membership, redundancy: Redundancy) -> None:
         self.redundancy = redundancy
         self.changed = trio.Event()
-        """Set once a cell is good for something else than when last looked at."""
+        """Set once a cell's state has changed since it was last looked at."""
         self.is_plan_due = True
-        """Whether other cells can be written to than when the last plan was made."""
+        """True if other cells can be written to than when the last plan was made."""
         self._membership = membership
         self._pace = RefreshPace()
         self._views: dict[int, CellView] = {}
@@ -130,5 +130,5 @@ class Placement:
 
     @property
     def can_be_written(self) -> bool:
-        """Whether there is a ring for new segments, as last looked at."""
+        """Return whether there is a ring for new segments, as last looked at."""
         return len(self._chooser) > 0

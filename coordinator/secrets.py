@@ -32,7 +32,7 @@ TOKEN_BYTES: Final = 24
 class Keys:
     """The secrets of a swarm's coordinators.
 
-    ``swarm_secret``: order keys derive from it. ``operator_token``: who knows it operates.
+    ``swarm_secret``: order keys derive from it. ``operator_token``: its bearer is the operator.
     """
 
     identity: KeyPair

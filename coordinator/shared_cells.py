@@ -40,7 +40,7 @@ class SharedCells:
         """Changes of the rings, as last seen."""
 
     async def keep(self) -> None:
-        """Wait for a part of a heartbeat interval, then tell and learn."""
+        """Wait for a part of a heartbeat interval, then write and read."""
         await trio.sleep(self._membership.heartbeat_interval_s / EXCHANGES_PER_HEARTBEAT)
         await self.tell()
         await self.learn()

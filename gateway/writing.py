@@ -1,8 +1,8 @@
 """Making a new version visible: sealed, bound to its bucket, and only if its condition holds.
 
 ETags are sealed, so a coordinator cannot compare them. ``If-Match`` is decided here on the version
-that is current now, and the commit is made on condition that it still is: who comes between is
-seen, and the comparison made again.
+that is current now, and the commit is made on condition that it still is: a concurrent write is
+noticed, and the comparison repeated.
 
 Source: Amazon S3 User Guide, "Conditional writes"; docs/s3-compatibility.md.
 """

@@ -95,7 +95,7 @@ class App:
 
     Args:
         backend: what handlers work with.
-        keys: who may sign.
+        keys: the access keys that may sign.
         domains: host names under which a bucket may stand as the first label.
         signature_v2: where Signature V2 is accepted.
         handlers: by operation; of every one that is implemented.

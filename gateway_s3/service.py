@@ -59,7 +59,7 @@ class RunningGateway:
             self.certificate.ask()
 
     async def drain(self) -> None:
-        """Stop in peace: say so in ``/readyz``, give load balancers the configured time to see
+        """Shut down gracefully: fail ``/readyz``, give load balancers the configured time to see
         it, then close the S3 listener, and every connection with the answer that it waits for.
         Answers that take longer than DRAIN_S are cut when the service is cancelled next."""
         self.stop.is_near = True
@@ -107,7 +107,7 @@ async def serve(
         tenants_disk or world.disk, "." if tenants_disk is not None else config.tenants, world.log
     )
     await tenants.reload()
-    # Orders are bound to the caller's key, and no caller of old is of use: a fresh one each start.
+    # A new identity at every start: old orders are bound to the old key and expire anyway.
     identity = KeyPair.generate(world.entropy)
     pool = PeerPool(
         world.network,

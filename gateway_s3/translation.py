@@ -1,4 +1,4 @@
-"""Which error of S3's answers each error of ours.
+"""Translation of each error of ours to the error of S3 that answers it.
 
 What is unavailable or of unknown outcome is a 503, which clients repeat; what is corrupt beyond
 repair or our own fault is a 500. Of refusals and of what does not exist every reason has its place

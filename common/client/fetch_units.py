@@ -272,7 +272,7 @@ class _Race:
             while len(self._good) < self._needed:
                 now = trio.current_time()
                 self._hedge_at = {slot: at for slot, at in self._hedge_at.items() if at > now}
-                # Who is late does not count any more; a spare is asked in its stead.
+                # A late slot does not count any more; a spare is asked in its stead.
                 while len(self._good) + len(self._hedge_at) < self._needed and self._spares:
                     self._ask_next()
                 if not self._asked_at:

@@ -153,7 +153,7 @@ class GrantPool:
         """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
 
         Args:
-            tenant_id: who writes.
+            tenant_id: the writer.
             fresh: take none that is in stock, and drop those: one of them was of no use, perhaps
                 because its orders count as expired.
 

@@ -119,7 +119,7 @@ class SwarmClient:
         """Write ``size`` bytes to rings; every segment is durable at its quorum on return.
 
         Args:
-            tenant: who will own them.
+            tenant: their owner.
             receive: gives the next chunk, empty at the end. Chunks are given away: they must not
                 be changed later. Exactly ``size`` bytes are taken and nothing is asked beyond.
             size: 0..MAX_SINGLE_PUT_BYTES.

@@ -189,8 +189,8 @@ class _Reading:
             group = await cutter.next_group()
 
     async def _take_room(self, stripe_bytes: int) -> None:
-        """Take room for a group. Who holds something does not wait for the budget, but for its
-        own consumer."""
+        """Reserve room for a group. A reader that holds some waits for its own consumer, never for
+        the budget."""
         budget = self._budget
         while self._entries:
             fits = self._ahead_bytes + stripe_bytes <= limits.READ_AHEAD_BYTES

@@ -1,4 +1,4 @@
-"""Telling a coordinator of bad shards, in the background and within bounds.
+"""Reports bad shards to a coordinator, in the background and within bounds.
 
 Source: docs/data-path.md, "Reports".
 """

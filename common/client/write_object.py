@@ -299,8 +299,8 @@ class _Writer:
     async def _reserve(
         self, stage: _Stage, stripe: int, head: _ReplayBuffer, upload: SegmentUpload
     ) -> StripeHold:
-        """Take room for one stripe. Who waits for room holds nothing that only it could give
-        back: so nobody waits for another in a circle."""
+        """Reserve room for one stripe. A writer waiting for budget holds none that only it could
+        give back, so writers cannot deadlock."""
         budget = self._budget
         plain_bytes, unit_bytes = stage.hold_bytes(stripe)
         if not budget.take_nowait(plain_bytes + unit_bytes):

@@ -1,7 +1,7 @@
 """Orders: short-lived permissions that coordinators give callers for one shard on one cell.
 
-An order is authenticated under the cell's own order key, so it is good on that cell only. It is no
-bearer token: it names the caller, and the cell knows who calls from the caller's proof.
+An order is authenticated under the cell's own order key, so it is good on that cell only. It is not
+a bearer token: it names the caller, and the cell knows the caller by its proof.
 
 Source: docs/crypto.md, "Orders"; docs/protocol.md, "Orders".
 """

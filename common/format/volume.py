@@ -3,7 +3,8 @@
 A volume is a head with the volume's number and key (twice, for bit rot), and then records, each on
 a sector boundary: one header sector, the leaves of a shard of several units, the units. Header
 checks are keyed with the volume's random key, which never leaves the cell: a client that uploads
-data cannot make bytes that a scan would take for a record, so a scan may search damaged stretches.
+data cannot make bytes that a scan would mistake for a record, so a scan may search damaged
+stretches.
 
 Source: docs/shard-format.md.
 """

@@ -161,7 +161,7 @@ class StreamBody:
         """Return whether all of it was received, and the next request may follow."""
         # botocore keeps the status line of a final answer that came instead of the 100 it waits
         # for, and takes it for that of the next answer on the connection: so even where there is
-        # no body, who waits for 100 gets it, or the connection closes.
+        # no body, a client that waits for 100 gets it, or the connection closes.
         if self._expects_continue:
             return False
         return self._chunks.done if self._chunks is not None else self._left == 0

@@ -23,7 +23,7 @@ from common.wire.messages.base import Idempotency, Reply, Request
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 FIND_TIMEOUT_S: Final = 3.0
-"""How long coordinators are looked for on the LAN."""
+"""Time for which coordinators are looked for on the LAN."""
 
 FINAL_REASONS: Final = frozenset({Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED})
 """Unavailable answers of a live coordinator that another try soon would not change."""
@@ -40,7 +40,7 @@ ELSEWHERE_REASONS: Final = frozenset(
 
 
 class Coordinator(NamedTuple):
-    """Where a coordinator listens, and which key it proves."""
+    """The address of a coordinator, and the key it proves."""
 
     address: Address
     key_id: PeerId
@@ -188,7 +188,7 @@ class Coordinators:
         return await ask(connection, request, timeout_s)
 
     def _may_try_again(self, request: Request, error: AlvearyError) -> bool:
-        """Whether the request may be made again, of another coordinator or a little later."""
+        """Return whether the request may be retried, with another coordinator or a little later."""
         is_repeatable = request.idempotency is not Idempotency.ONCE
         if isinstance(error, Unavailable):
             return error.reason not in FINAL_REASONS
@@ -204,7 +204,7 @@ class Coordinators:
         return all(each in tried for each in self._all)
 
     def _give_up(self, request: Request, last: AlvearyError) -> None:
-        """No coordinator answered.
+        """Fail, after no coordinator answered.
 
         Raises:
             AlvearyError: ``last``, as what it is to the caller.

@@ -44,7 +44,7 @@ class PeerPool:
 
     Args:
         network: where connections come from.
-        identity: who we prove to be.
+        identity: the key that the pool proves.
         connections_per_peer: the most to one peer.
         chance: jitter of retries.
         log: connections made and lost.
@@ -120,8 +120,8 @@ class PeerPool:
         *,
         bulk: bool = False,
     ) -> Callable[[], None]:
-        """Make a call as :meth:`call` does, without waiting for its answer: who makes several at
-        once needs no task for each, which would cost more than the call.
+        """Make a call as :meth:`call` does, without waiting for its answer: several at once need
+        no task each, which would cost more than the call.
 
         Args:
             answer: called once, later, with what the call came to.

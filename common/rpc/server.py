@@ -37,9 +37,10 @@ class PeerServer(Generic[S]):
 
     Args:
         identity: what it listens with.
-        handlers: who carries out which request. Ping is answered without one. A handler raises
-            errors of common.errors to fail the call; a PeerViolation also ends the connection;
-            any other exception is logged and fails the call as Unavailable ``internal_error``.
+        handlers: by the request that each carries out. Ping is answered without one. A handler
+            raises errors of common.errors to fail the call; a PeerViolation also ends the
+            connection; any other exception is logged and fails the call as Unavailable
+            ``internal_error``.
         entropy: nonces.
         log: gets connections and bugs.
         buffer_budget_bytes: memory for requests being received and carried out, and for replies

@@ -86,7 +86,7 @@ class ServerConnection(Generic[S]):
         """Shake hands and answer calls until the connection ends.
 
         Raises:
-            AlvearyError: why it ended, where it did not end in peace.
+            AlvearyError: the reason of an end that was not clean.
         """
         self._handshake.deadline = trio.current_time() + limits.HANDSHAKE_TIMEOUT_S
         with self._handshake:

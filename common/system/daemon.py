@@ -21,7 +21,7 @@ from common.system.process import say_ready
 from common.system.world import open_world
 
 R = TypeVar("R")
-"""What a service says of itself once it takes calls."""
+"""The description of a service that takes calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -307,7 +307,7 @@ class SqliteStore:
             old = self._writes, self._reads
             self._writes, self._reads = writes, reads
             self._is_writable = True
-            # Before the first write: who reads without shared memory does not notice any.
+            # Before the first write: a reader without shared memory does not notice any.
             for lane in old:
                 await lane.close()
 

@@ -131,8 +131,8 @@ class Api:
                 "Make a join token for new cells.",
                 self._invite,
                 {
-                    "site": Field("string", "the place that can fail as one", required=False),
-                    "host": Field("string", "who owns the cells", required=False),
+                    "site": Field("string", "failure domain (site, room, rack)", required=False),
+                    "host": Field("string", "the owner of the cells", required=False),
                     "uses": Field("integer", "how many cells may join with it", required=False),
                     "expires_in_s": Field("integer", "its life in seconds", required=False),
                 },

@@ -44,7 +44,7 @@ SAVE_FACTS_EVERY_S: Final = 60.0
 
 @dataclass(slots=True)
 class _Stored:
-    """What is known of a cell's rows in the store, so that an idle heartbeat reads none."""
+    """A cell's rows in the store, as far as known, so that an idle heartbeat reads none."""
 
     facts: CellFacts
     """As last saved."""

@@ -96,7 +96,7 @@ class GatewayHandlers:
 
     Args:
         readers: learn which versions gateways read.
-        reading_every_s: how often a gateway is to say so; 0: not at all.
+        reading_every_s: the interval of a gateway's reports of them; 0: none.
     """
 
     def __init__(

@@ -168,8 +168,8 @@ class _Builder:
     def build(self) -> tuple[int, ...]:
         """One more ring."""
         members = self._pick()
-        # Who has held the smallest share of data slots gets the data slots; the number of the
-        # ring turns the rest, so that no slot belongs to anybody.
+        # The cells with the smallest share of data slots get the data slots; the number of the
+        # ring rotates the rest, so that no cell always has the same slot.
         members.sort(key=lambda cell: self.data_slots[cell] / (self.memberships[cell] + 1))
         ring = tuple(members)
         self.count(ring)

@@ -1,4 +1,4 @@
-"""When a coordinator looks at all cells, and when it weighs rings by free space again.
+"""Pace at which a coordinator looks at all cells, and weighs rings by free space again.
 
 Pure. A change of which cells can be written to counts at once. Free space alone changes with every
 heartbeat and matters little: the more rings there are, the longer it may wait.
@@ -47,12 +47,12 @@ class RefreshPace:
         self._is_stale = True
 
     def may_look(self, now: float, cells: int) -> bool:
-        """Whether to look at so many cells at once, rather than once for several changes."""
+        """Return whether to look at so many cells at once, rather than once for several changes."""
         rest_s = cells / CELLS_LOOKED_AT_PER_S
         return rest_s < CHEAP_LOOK_S or now - self._looked_at >= rest_s
 
     def may_weigh(self, now: float, rings: int) -> bool:
-        """Whether to weigh so many rings only because free space has changed."""
+        """Return whether to weigh so many rings only because free space has changed."""
         return now >= self._next_weighing(rings)
 
     def next_look(self, silent_at: float, rings: int) -> float:

@@ -1,9 +1,9 @@
 """Cells: invited, joined, watched.
 
-What is durable is who belongs to the swarm and where it was last; who is alive is known from
-heartbeats alone, in monotonic time. After a restart a cell is unheard until its first heartbeat or
-until it has been silent for the timeout: it is read, and written to only where those that were
-heard do not make up a write quorum, so that a restarted coordinator serves at once.
+Membership and last addresses are durable; liveness is known from heartbeats alone, in monotonic
+time. After a restart a cell is unheard until its first heartbeat or until it has been silent for
+the timeout: it is read, and written to only where those that were heard do not make up a write
+quorum, so that a restarted coordinator serves at once.
 
 Source: docs/placement.md, "Cells".
 """

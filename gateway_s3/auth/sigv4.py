@@ -1,7 +1,7 @@
 """AWS Signature Version 4: what a request claims, and whether the claim holds.
 
-Two steps, both pure. :func:`parse_authorization` reads the claim without any secret: who signed,
-when, for what, and the string to sign. :func:`verify` holds it against the signing key and the
+Two steps, both pure. :func:`parse_authorization` reads the claim without any secret: the signer,
+the time, the scope, and the string to sign. :func:`verify` checks it with the signing key and the
 clock. There is one way through both for headers and for presigned URLs, and no case without a
 decision: what is not understood is refused.
 
@@ -130,7 +130,7 @@ class Unsigned(S3Error):
 
 
 def unsigned() -> Verified:
-    """What holds of a request that nobody signed: nothing vouches for its body."""
+    """The verdict on an unsigned request: nothing vouches for its body."""
     return Verified("", Payload.UNSIGNED, None, b"", "", "", "", presigned=False)
 
 

@@ -86,7 +86,7 @@ class Request(Record):
         code: its number on the wire.
         reply: what answers it.
         idempotency: whether it may be made again.
-        tenant_scope: for whom the connection must be open.
+        tenant_scope: the tenants that the connection must be open for.
     """
 
     __slots__ = ()

@@ -44,7 +44,7 @@ class CellJoin(Request):
     token: Token
     site: Label
     host: Label
-    """The host's name: who owns the cell."""
+    """The host's name: the owner of the cell."""
     code: ClassVar[int] = 32
     reply: ClassVar[type[Reply]] = CellJoined
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
