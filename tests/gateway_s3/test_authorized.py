@@ -281,3 +281,26 @@ async def test_an_anonymous_caller_reaches_no_handler_and_costs_no_call(
     assert verdict == Deny(Denial.ANONYMOUS)
     assert not gate.reached
     assert rig.coordinators.calls == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in IMPLEMENTED if each.header == b"x-amz-copy-source"],
+    ids=lambda each: each.name,
+)
+async def test_the_source_of_a_copy_must_be_readable_by_the_caller(operation: Operation) -> None:
+    rig = Rig()
+    await rig.put("/bucket", b"")
+    await rig.put("/bucket/key", b"not theirs")
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    await rig.ask("PUT", "/theirs/key", "", b"their own", access_key="OTHER")
+    begun = await rig.ask("POST", "/theirs/new", "uploads=", access_key="OTHER")
+    query = asked_of(operation).query.replace("uploadId=1", f"uploadId={begun.text('UploadId')}")
+    for source, status in (("/bucket/key", 403), ("/theirs/key", 200)):
+        headers = {"x-amz-copy-source": source}
+        answer = await rig.ask("PUT", "/theirs/new", query, b"", headers, access_key="OTHER")
+        assert answer.status == status
+        if status == 403:
+            assert answer.code == "AccessDenied"
+            assert ("theirs", b"new") not in rig.coordinators.current
+            assert not any(each.parts for each in rig.coordinators.uploads.values())
