@@ -58,7 +58,7 @@ def test_every_class_of_errors_has_its_own_enumeration_and_an_exit_code() -> Non
 
 
 def test_an_error_does_not_take_a_reason_of_another_class() -> None:
-    with pytest.raises(AssertionError, match="no reason of Refused"):
+    with pytest.raises(AssertionError, match="is not of Refused"):
         Refused(Outage.NO_SPACE)
 
 
