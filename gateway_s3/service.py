@@ -12,17 +12,15 @@ from typing import Any, Final
 
 import trio
 
-from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient
-from common.crypto.identity import KeyPair
 from common.http.health import health_app
 from common.http.server import HttpFaultCounts, serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
-from common.rpc.peers import PeerPool
-from common.tasks import CountedLog, go_on
+from common.tasks import CountedLog
 from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway.bucket_cache import BucketCache
+from gateway.connections import SwarmConnections
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
 from gateway_s3.app import App
@@ -33,8 +31,6 @@ from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.presence import Presence
 from gateway_s3.tls import ServerCertificate
 
-CONNECTIONS_PER_PEER: Final = 2
-"""Beside each other, so that a large frame on one does not hold up a small call."""
 DRAIN_S: Final = 10.0
 """Time for running requests to end after the S3 listener has closed."""
 
@@ -107,26 +103,14 @@ async def serve(
         tenants_disk or world.disk, "." if tenants_disk is not None else config.tenants, world.log
     )
     await tenants.reload()
-    # A new identity at every start: old orders are bound to the old key and expire anyway.
-    identity = KeyPair.generate(world.entropy)
-    pool = PeerPool(
-        world.network,
-        identity,
-        connections_per_peer=CONNECTIONS_PER_PEER,
-        chance=world.chance,
-        log=world.log,
-    )
-    addresses = [(address, config.coordinator_id) for address in config.coordinator]
-    coordinators = CoordinatorClient(pool, addresses, tenants.keys, world.log)
-    swarm = SwarmClient(
-        coordinators=coordinators,
-        pool=pool,
-        workers=world.workers,
-        entropy=world.entropy,
-        chance=world.chance,
-        log=world.log,
+    connections = SwarmConnections(
+        world,
+        config.coordinator,
+        config.coordinator_id,
+        tenants.keys,
         budget_bytes=config.buffer_budget_bytes,
     )
+    coordinators, swarm = connections.coordinators, connections.swarm
     backend = Backend(
         coordinators=coordinators,
         swarm=swarm,
@@ -170,12 +154,10 @@ async def serve(
     metrics.watch(
         "alveary_gateway_unreachable_peers",
         "Cells and coordinators that could not be reached when last tried",
-        lambda: pool.unreachable,
+        lambda: connections.pool.unreachable,
     )
     async with trio.open_nursery() as nursery:
-        await nursery.start(pool.run)
-        nursery.start_soon(go_on, "write_lease", coordinators.lease.run, world.log)
-        await nursery.start(swarm.run)
+        await connections.start(nursery)
         certificate = None
         if certificates is not None:
             certificate = ServerCertificate(certificates, world.clock, world.log)
@@ -242,7 +224,9 @@ async def serve(
             )
         world.log.info("serving", s3=str(s3.address), tenants=len(tenants.keys))
         task_status.started(
-            RunningGateway(s3.address, http_address, identity.peer_id, app, stop, certificate)
+            RunningGateway(
+                s3.address, http_address, connections.identity.peer_id, app, stop, certificate
+            )
         )
 
 
