@@ -408,7 +408,7 @@ CELL_RESERVE_BYTES: Final = 64 * MIB
 MIN_CELL_CAPACITY_BYTES: Final = 1 * MIB
 """For tests; a host gives gigabytes."""
 MAX_CELL_BYTES: Final = 1 << 60
-"""What sizes of a cell's configuration may say: sums of them fit a signed 64-bit column of SQL."""
+"""Largest size in a cell's configuration: sums of them fit a signed 64-bit column of SQL."""
 MIN_VOLUME_BYTES: Final = 64 * KIB
 """Smaller volumes would be mostly heads and seals."""
 MAX_OPEN_VOLUMES: Final = 128
