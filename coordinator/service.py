@@ -27,37 +27,24 @@ from common.wire.messages.base import Request
 from common.wire.messages.buckets import (
     BucketCreate,
     BucketDelete,
-    BucketGet,
     BucketSettingsSet,
-    BucketsList,
 )
 from common.wire.messages.membership import CellJoin, Heartbeat, Settle, ShardsLost
 from common.wire.messages.multipart import (
     PartCommit,
-    PartsList,
     UploadAbort,
     UploadComplete,
     UploadCreate,
-    UploadGet,
-    UploadsList,
 )
 from common.wire.messages.objects import (
     Committed,
     Deleted,
     GatewayPresence,
     ObjectCommit,
-    ObjectGet,
     ObjectsDelete,
-    ObjectsList,
 )
 from common.wire.messages.writing import (
-    AccessKeyGet,
     Lease,
-    LeaseRenew,
-    ShardsReport,
-    TenantOpen,
-    WriteAbandon,
-    WriteStart,
 )
 from coordinator.api.app import Api, advertised_url, is_wildcard
 from coordinator.api.status import Status
@@ -172,35 +159,14 @@ def _of_history(
 
 def _handlers(
     of_cells: CellHandlers, of_gateways: GatewayHandlers, gateways: Gateways
-) -> Mapping[type[Request], Any]:
+) -> Mapping[type[Request], Handler]:
     return {
         CellJoin: of_cells.join,
         Heartbeat: of_cells.heartbeat,
         Settle: of_cells.settle,
         ShardsLost: of_cells.lost,
-        TenantOpen: of_gateways.open_tenant,
-        AccessKeyGet: of_gateways.access_key,
-        LeaseRenew: of_gateways.renew_lease,
-        WriteStart: of_gateways.start_write,
-        WriteAbandon: of_gateways.abandon,
-        ObjectCommit: of_gateways.commit_object,
-        ObjectGet: of_gateways.get_object,
-        ObjectsDelete: of_gateways.delete_objects,
-        ObjectsList: of_gateways.list_objects,
-        BucketCreate: of_gateways.create_bucket,
-        BucketGet: of_gateways.get_bucket,
-        BucketSettingsSet: of_gateways.set_bucket_settings,
-        BucketDelete: of_gateways.delete_bucket,
-        BucketsList: of_gateways.list_buckets,
-        UploadCreate: of_gateways.create_upload,
-        UploadGet: of_gateways.get_upload,
-        PartCommit: of_gateways.commit_part,
-        PartsList: of_gateways.list_parts,
-        UploadComplete: of_gateways.complete_upload,
-        UploadAbort: of_gateways.abort_upload,
-        UploadsList: of_gateways.list_uploads,
-        ShardsReport: of_gateways.report_shards,
         GatewayPresence: gateways.hear,
+        **of_gateways.by_request(),
     }
 
 

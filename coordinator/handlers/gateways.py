@@ -6,7 +6,7 @@ Source: docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from common.ports import Chance, Entropy, Sql, Store, WallClock
 from common.reasons import Absence, Refusal
 from common.rpc.caller import Answer
 from common.wire.control import tenant_message
-from common.wire.messages.base import Done, Endpoint, Reply
+from common.wire.messages.base import Done, Endpoint, Reply, Request
 from common.wire.messages.buckets import (
     BucketCreate,
     BucketDelete,
@@ -65,7 +65,7 @@ from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.readers import Readers
-from coordinator.session import Caller
+from coordinator.session import Caller, Handler
 from coordinator.store import buckets, leases, listing, multipart, objects, segments, tenants
 from coordinator.store.leases import LivingLease
 from coordinator.store.objects import Stored
@@ -133,6 +133,33 @@ class GatewayHandlers:
         self._create_upload = partial(multipart.create, most_uploads=max_uploads_per_tenant)
         self._readers = readers
         self._reading_every_s = reading_every_s
+
+    def by_request(self) -> Mapping[type[Request], Handler]:
+        """Return the handler of each request that gateways make."""
+        return {
+            TenantOpen: self.open_tenant,
+            AccessKeyGet: self.access_key,
+            LeaseRenew: self.renew_lease,
+            WriteStart: self.start_write,
+            WriteAbandon: self.abandon,
+            ObjectCommit: self.commit_object,
+            ObjectGet: self.get_object,
+            ObjectsDelete: self.delete_objects,
+            ObjectsList: self.list_objects,
+            BucketCreate: self.create_bucket,
+            BucketGet: self.get_bucket,
+            BucketSettingsSet: self.set_bucket_settings,
+            BucketDelete: self.delete_bucket,
+            BucketsList: self.list_buckets,
+            UploadCreate: self.create_upload,
+            UploadGet: self.get_upload,
+            PartCommit: self.commit_part,
+            PartsList: self.list_parts,
+            UploadComplete: self.complete_upload,
+            UploadAbort: self.abort_upload,
+            UploadsList: self.list_uploads,
+            ShardsReport: self.report_shards,
+        }
 
     # --- the caller -----------------------------------------------------------------------
 

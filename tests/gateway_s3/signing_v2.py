@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from botocore.auth import HmacV1Auth, HmacV1QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from gateway_rig import SECRET, Rig
+from gateway_rig import Rig
+from object_rig import SECRET
 
 HOST = "s3.test"
 

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import pytest
 import signing_v2
 from botocore.auth import HmacV1Auth
-from gateway_rig import SECRET, Answer, Rig
+from gateway_rig import Answer, Rig
+from object_rig import SECRET
 
 from common.http.records import HttpResponse
 from gateway.authorization import OF_TENANT, Action, Allow, Denial, Deny, Verdict, authorize
@@ -272,7 +273,7 @@ async def test_an_anonymous_caller_reaches_no_handler_and_costs_no_call(
     gate = Gate()
     rig = await gate.open()
     asked = asked_of(operation)
-    rig.coordinators.calls.clear()
+    rig.coordinators.requests.clear()
     headers = asked.with_length({"host": rig.host, **asked.headers})
     answer = await rig.send(asked.method, asked.path, asked.query, b"", headers)
     assert answer.status == 403

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from email.header import decode_header, make_header
+from typing import Any
 
 import pytest
 from gateway_rig import Rig, encoded
@@ -16,6 +17,7 @@ from common.errors import NotFound
 from common.http.records import HttpRequest
 from common.ports import Buffer
 from common.reasons import Absence
+from common.wire import messages as m
 
 DATA = bytes(range(256)) * 8
 BIG = bytes(range(251)) * 4000
@@ -160,11 +162,11 @@ async def test_ranges_outside_are_416(rig: Rig, header: str) -> None:
 
 async def test_a_plain_get_asks_the_coordinator_once(rig: Rig) -> None:
     await rig.put("/bucket/key", DATA)
-    rig.coordinators.calls.clear()
+    rig.coordinators.requests.clear()
     await rig.ask("GET", "/bucket/key")
     await rig.ask("GET", "/bucket/key", headers={"Range": "bytes=1-5"})
     assert rig.coordinators.calls == ["ObjectGet", "ObjectGet"]
-    rig.coordinators.calls.clear()
+    rig.coordinators.requests.clear()
     await rig.put("/bucket/key", DATA)
     assert rig.coordinators.calls == ["ObjectCommit"]
 
@@ -276,27 +278,28 @@ async def test_conditional_puts(rig: Rig) -> None:
 
 
 async def test_if_match_compares_again_when_another_write_comes_between(rig: Rig) -> None:
-    key = ("bucket", b"key")
     etag = (await rig.put("/bucket/key", b"one")).headers["etag"]
-    sealed_anew = rig.coordinators.current[key]
-    await rig.put("/bucket/key", b"other")
-    other = rig.coordinators.current[key]
 
-    rig.coordinators.current[key] = sealed_anew
-    rig.coordinators.before_commit = lambda: rig.coordinators.current.update({key: other})
+    def before_the_next_commit(others_do: Callable[[], Awaitable[Any]]) -> None:
+        async def once(_: Any) -> None:
+            del rig.coordinators.faults[m.ObjectCommit]
+            await others_do()
+
+        rig.coordinators.faults[m.ObjectCommit] = once
+
+    before_the_next_commit(lambda: rig.put("/bucket/key", b"other"))
     lost = await rig.ask("PUT", "/bucket/key", "", b"two", {"If-Match": etag})
     assert (lost.status, lost.code) == (412, "PreconditionFailed")
 
-    rig.coordinators.current[key] = sealed_anew
-    rig.coordinators.before_commit = lambda: rig.coordinators.current.pop(key) and None
+    await rig.put("/bucket/key", b"one")
+    before_the_next_commit(lambda: rig.ask("DELETE", "/bucket/key"))
     lost = await rig.ask("PUT", "/bucket/key", "", b"two", {"If-Match": etag})
     assert (lost.status, lost.code) == (404, "NoSuchKey")
 
     await rig.put("/bucket/key", b"one")
-    newer = rig.coordinators.current[key]
-    rig.coordinators.current[key] = sealed_anew
-    rig.coordinators.before_commit = lambda: rig.coordinators.current.update({key: newer})
+    before_the_next_commit(lambda: rig.put("/bucket/key", b"one"))
     await rig.put("/bucket/key", b"two", {"If-Match": etag})
+    assert m.ObjectCommit not in rig.coordinators.faults, "no other write came between"
     assert (await rig.ask("GET", "/bucket/key")).body == b"two"
 
 
@@ -388,20 +391,24 @@ async def test_impossible_keys_are_refused(rig: Rig, path: str) -> None:
 
 
 async def test_a_bucket_made_anew_by_others_takes_no_record_of_the_old_one(rig: Rig) -> None:
+    other = Rig(beside=rig)
     await rig.put("/bucket/key", b"old")
-    rig.coordinators.current.clear()
-    owner, old = rig.coordinators.owners.pop("bucket")
+    await other.ask("DELETE", "/bucket/key")
+    assert (await other.ask("DELETE", "/bucket")).status == 204
+    written = len(rig.swarm.segments)
     gone = await rig.ask("PUT", "/bucket/key", "", b"x")
     assert (gone.status, gone.code) == (404, "NoSuchBucket")
-    assert len(rig.swarm.segments) == 1, "what was not committed was abandoned"
+    assert len(rig.swarm.segments) == written, "what was not committed was abandoned"
     await rig.put("/bucket", b"")
-    anew = rig.coordinators.owners["bucket"]
-    rig.coordinators.owners["bucket"] = (owner, old)
-    rig.backend.buckets.forget(rig.tenants[owner], "bucket")
     await rig.put("/bucket/key", b"remembers the old one")
-    rig.coordinators.owners["bucket"] = anew
+    old = rig.coordinators.bucket_id("bucket")
+    await other.ask("DELETE", "/bucket/key")
+    assert (await other.ask("DELETE", "/bucket")).status == 204
+    await other.put("/bucket", b"")
+    assert rig.coordinators.bucket_id("bucket") != old
     await rig.put("/bucket/key", b"new")
     assert (await rig.ask("GET", "/bucket/key")).body == b"new"
+    assert (await other.ask("GET", "/bucket/key")).body == b"new"
 
 
 async def test_a_get_that_is_left_gives_its_read_back(rig: Rig) -> None:

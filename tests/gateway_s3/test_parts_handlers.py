@@ -98,8 +98,8 @@ async def test_every_try_at_a_part_is_written_under_a_key_of_its_own(rig: Rig) -
     tries = [commitments for commitments, _ in rig.swarm.segments.values()]
     assert len(set(tries)) == 4
     assert (await complete(rig, upload, etags[1:])).status == 200
-    (version,) = rig.coordinators.current.values()
-    manifest = rig.opened(version)
+    assert set(rig.coordinators.current) == {("bucket", b"key")}
+    manifest = rig.opened("bucket", b"key")
     assert {commitment_of(key) for key in manifest.keys} == set(tries[1:])
     assert (await rig.ask("GET", "/bucket/key")).body == 3 * PART
 

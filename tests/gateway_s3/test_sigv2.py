@@ -9,7 +9,8 @@ import time
 from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
-from gateway_rig import SECRET, Answer, Rig
+from gateway_rig import Answer, Rig
+from object_rig import SECRET
 from signing_v2 import HOST, signed, url
 
 from gateway_s3.auth.sigv2 import SignatureV2
