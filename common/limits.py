@@ -65,8 +65,11 @@ MAX_FRAME_HEADER_BYTES: Final = 2 * MIB
 MAX_FRAME_PAYLOAD_BYTES: Final = 1 * MIB + 64 * KIB
 MAX_CONTROL_HEADER_BYTES: Final = 4 * KIB
 """Headers of frames that carry no request or reply: a failure's text is the longest."""
-MAX_FACTS_CHARACTERS: Final = 512
-"""Size of a failure's facts beside its reason; longer facts are cut."""
+MAX_FACTS: Final = 6
+"""Facts beside a failure's reason; the rest are left out."""
+MAX_FACT_NAME_CHARACTERS: Final = 32
+MAX_FACT_TEXT_CHARACTERS: Final = 128
+"""Longer texts are cut: six of four-byte characters fit into a control header."""
 FRAME_STAGING_BYTES: Final = 32 * KIB
 """Receive buffer of one connection: two TLS records, or some hundred small frames at a time."""
 MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
@@ -456,6 +459,10 @@ assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
 assert MAX_CALLS_OF_A_STRANGER < MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 assert GATEWAY_PRESENCE_INTERVAL_S < GATEWAY_SILENT_AFTER_S < GATEWAY_FORGOTTEN_AFTER_S
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES
+assert (
+    MAX_FACTS * (4 * MAX_FACT_TEXT_CHARACTERS + MAX_FACT_NAME_CHARACTERS + 16) + 320
+    <= MAX_CONTROL_HEADER_BYTES
+)
 assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert SEGMENT_IDS_REMEMBERED >= 16 * MAX_STOCKED_GRANTS
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES

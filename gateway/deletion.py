@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.errors import Refused
 from common.wire.messages.objects import (
     Condition,
     Deleted,
@@ -38,8 +37,8 @@ async def delete_object(
     async def attempt(decided: Condition) -> None:
         items = [DeleteItem(name, condition=decided)]
         (result,) = await delete_objects(service, bucket, items)
-        if result.reason:
-            raise Refused.received(result.reason)
+        if result.failure is not None:
+            raise result.failure.error()
 
     await under_condition(service, bucket, name, wanted, attempt)
 

@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Handshake" and "Calls".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Final
 
 from common import limits
@@ -48,30 +49,55 @@ class Ready(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Fact(Record):
+    """A fact about a failure. ``number``: its value where that is a count; else ``text`` is."""
+
+    name: Annotated[str, Max(limits.MAX_FACT_NAME_CHARACTERS)]
+    text: Annotated[str, Max(limits.MAX_FACT_TEXT_CHARACTERS)] = ""
+    number: int | None = None
+
+    @classmethod
+    def of(cls, name: str, value: object) -> Fact:
+        """Return the wire form of a field of an error."""
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limits.MAX_UINT:
+            return cls(name, number=value)
+        text = value.hex() if isinstance(value, bytes) else str(value)
+        return cls(name, text[: limits.MAX_FACT_TEXT_CHARACTERS])
+
+
+@dataclass(frozen=True, slots=True)
 class Failure(Record):
     """The reason why a call was not (or, for OutcomeUnknown, perhaps not) carried out; also used by
     GOAWAY."""
 
     wire_code: int
     reason: Annotated[str, Max(64)]
-    facts: Annotated[str, Max(limits.MAX_FACTS_CHARACTERS)] = ""
+    facts: Annotated[tuple[Fact, ...], Max(limits.MAX_FACTS)] = ()
 
     @classmethod
     def of(cls, error: AlvearyError) -> Failure:
         """Return the wire form of an error."""
-        facts = ", ".join(f"{name}={value!r}" for name, value in error.fields.items())
-        return cls(error.wire_code, error.reason[:64], facts[: limits.MAX_FACTS_CHARACTERS])
+        fields = islice(error.fields.items(), limits.MAX_FACTS)
+        facts = tuple(
+            Fact.of(name, value)
+            for name, value in fields
+            if len(name) <= limits.MAX_FACT_NAME_CHARACTERS
+        )
+        return cls(error.wire_code, error.reason[:64], facts)
 
     def error(self) -> AlvearyError:
         """Return the error that it stands for, to be raised where the call was made.
 
         Raises:
-            PeerViolation: ``bad_failure``: no such wire code.
+            PeerViolation: ``bad_failure``: no such wire code, or a name that is not an identifier.
         """
         kind = BY_WIRE_CODE.get(self.wire_code)
-        if kind is None:
+        if kind is None or not all(fact.name.isidentifier() for fact in self.facts):
             raise PeerViolation(Violation.BAD_FAILURE, wire_code=self.wire_code)
-        return kind.received(self.reason, {"facts": self.facts} if self.facts else None)
+        fields = {
+            fact.name: fact.text if fact.number is None else fact.number for fact in self.facts
+        }
+        return kind.received(self.reason, fields)
 
 
 def proof_message(server_key: bytes, nonce: bytes) -> bytes:

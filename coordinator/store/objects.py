@@ -13,6 +13,7 @@ from common.errors import NotFound, Refused
 from common.ids import BucketId, PeerId, SegmentId, VersionId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
+from common.wire.control import Failure
 from common.wire.messages.objects import (
     Committed,
     Condition,
@@ -187,7 +188,8 @@ def delete(
     """
     bucket = buckets.find(sql, tenant, bucket_name).bucket
     results = []
-    done, refused = DeleteResult(""), DeleteResult("condition_failed")
+    done = DeleteResult()
+    refused = DeleteResult(Failure.of(Refused(Refusal.CONDITION_FAILED)))
     objects = size = 0
     for item in items:
         found = current(sql, bucket, item.name)

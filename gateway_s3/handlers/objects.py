@@ -76,8 +76,8 @@ async def delete_objects(backend: Backend, call: Call) -> HttpResponse:
     if items:
         results = await deletion.delete_objects(backend, call.bucket, [item for _, item in items])
         for (target, _), result in zip(items, results, strict=True):
-            if result.reason:
-                failures.append(_failure(target, from_error(Refused.received(result.reason))))
+            if result.failure is not None:
+                failures.append(_failure(target, from_error(result.failure.error())))
             else:
                 done.append((target.key, target.version_id))
     return xml_response(deleted(done, failures, quiet=asked.quiet))

@@ -184,7 +184,7 @@ class Gateway(Peer):
     async def delete(self, *names, bucket=BUCKET):
         items = tuple(n if isinstance(n, m.DeleteItem) else m.DeleteItem(n) for n in names)
         reply = await self.call(m.ObjectsDelete(self.tenant_id, bucket, items))
-        return [each.reason for each in reply.results]
+        return ["" if each.failure is None else each.failure.reason for each in reply.results]
 
     async def names(self, bucket=BUCKET, prefix=b"", delimiter=b"", after=b"", limit=1000):
         return await self.call(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from common import limits
+from common.wire.control import Failure
 from common.wire.messages.base import (
     Bucket,
     Endpoint,
@@ -135,9 +136,9 @@ class DeleteItem(Record):
 
 @dataclass(frozen=True, slots=True)
 class DeleteResult(Record):
-    """``reason``: empty when done (also when there was nothing), else a Refused reason."""
+    """``failure``: why it was not deleted; None when done, also when there was nothing."""
 
-    reason: Label
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ BEGIN = m.UploadCreate(TENANT, "bucket", b"name", ONE, b"", BUCKET)
 BEGUN = m.UploadRecord(BUCKET, ONE, 0, b"")
 LOOK = m.UploadGet(TENANT, "bucket", b"name", ONE)
 DELETE = m.ObjectsDelete(TENANT, "bucket", (m.DeleteItem(b"a"), m.DeleteItem(b"b")))
-DONE = m.DeleteResult("")
+DONE = m.DeleteResult()
 
 
 @pytest.mark.parametrize(

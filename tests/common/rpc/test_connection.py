@@ -23,7 +23,7 @@ from common.rpc.protocol.events import (
     Unproved,
 )
 from common.rpc.protocol.states import State
-from common.wire.control import PROTOCOL_VERSION, Hello, Proof
+from common.wire.control import PROTOCOL_VERSION, Fact, Failure, Hello, Proof
 from common.wire.frame import FrameKind, encode_frame
 from common.wire.messages.base import Done, Ping
 from common.wire.messages.cell import CellFactsGet, ShardRead, ShardUnits
@@ -92,11 +92,12 @@ def test_a_failure_becomes_the_same_error_with_its_facts() -> None:
     caller, answerer = pair()
     call_id, parts = caller.call(Ping())
     deliver(parts, answerer)
-    (event,) = deliver(answerer.fail(call_id, NotFound(Absence.NO_SUCH_SHARD, slot=3)), caller)
+    error = NotFound(Absence.NO_SUCH_SHARD, slot=3, segment=b"\x01\xff", why="x")
+    (event,) = deliver(answerer.fail(call_id, error), caller)
     assert isinstance(event, Failed)
     assert type(event.error) is NotFound
     assert event.error.reason == "no_such_shard"
-    assert event.error.fields == {"facts": "slot=3"}
+    assert event.error.fields == {"slot": 3, "segment": "01ff", "why": "x"}
 
 
 def test_facts_too_long_for_the_wire_are_cut() -> None:
@@ -104,10 +105,21 @@ def test_facts_too_long_for_the_wire_are_cut() -> None:
     call_id, parts = caller.call(Ping())
     deliver(parts, answerer)
     (event,) = deliver(
-        answerer.fail(call_id, Refused.received("x" * 100, {"text": "y" * 9999})), caller
+        answerer.fail(call_id, Refused.received("x" * 100, dict.fromkeys("abcdefgh", "🐝" * 9999))),
+        caller,
     )
     assert isinstance(event, Failed)
     assert len(event.error.reason) == 64
+    assert event.error.fields == dict.fromkeys("abcdef", "🐝" * 128)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Failure(99, "no_space"), Failure(4, "not_owner", (Fact("two\nlines", "x"),))],
+)
+def test_a_failure_that_no_version_sends_is_a_violation(failure: Failure) -> None:
+    with pytest.raises(PeerViolation, match="bad_failure"):
+        failure.error()
 
 
 def test_the_answer_to_a_cancelled_call_is_dropped() -> None:
@@ -228,8 +240,8 @@ def request_frame(call_id: int, header: object = None) -> list[Buffer]:
         ([encode_frame(FrameKind.REQUEST, 1, b"\xc1")], "bad_record"),
         ([encode_frame(FrameKind.REPLY, 1, pack_value([]))], "unexpected_frame"),
         ([encode_frame(FrameKind.PROOF, 0, b"")], "unexpected_frame"),
-        ([encode_frame(FrameKind.GOAWAY, 0, pack_value([0, "x", ""]))], "bad_failure"),
-        ([encode_frame(FrameKind.GOAWAY, 3, pack_value([2, "x", ""]))], "bad_call_id"),
+        ([encode_frame(FrameKind.GOAWAY, 0, pack_value([0, "x", []]))], "bad_failure"),
+        ([encode_frame(FrameKind.GOAWAY, 3, pack_value([2, "x", []]))], "bad_call_id"),
         (
             [request_frame(i + 1) for i in range(MAX_CALLS_IN_FLIGHT_PER_CONNECTION + 1)],
             "too_many_calls",
@@ -247,8 +259,8 @@ def test_an_answerer_finds_out_a_bad_caller(frames: list[list[Buffer]], reason: 
     ("frame", "reason"),
     [
         (encode_frame(FrameKind.REPLY, 77, pack_value([])), "no_such_call"),
-        (encode_frame(FrameKind.FAILURE, 77, pack_value([2, "x", ""])), "no_such_call"),
-        (encode_frame(FrameKind.FAILURE, 1, pack_value([99, "x", ""])), "bad_failure"),
+        (encode_frame(FrameKind.FAILURE, 77, pack_value([2, "x", []])), "no_such_call"),
+        (encode_frame(FrameKind.FAILURE, 1, pack_value([99, "x", []])), "bad_failure"),
         (encode_frame(FrameKind.REPLY, 1, b"\x91"), "bad_record"),
         (encode_frame(FrameKind.HELLO, 0, b""), "unexpected_frame"),
         (encode_frame(FrameKind.REQUEST, 1, pack_value([1, []])), "unexpected_frame"),
