@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
+from common.crypto.orders import cell_order_key, issue, opened
 from common.errors import Unavailable
-from common.ids import PeerId, TenantId
+from common.ids import PeerId, SegmentId, TenantId
 from common.ports import Address, Listener
 from common.rpc.server import PeerServer
 from common.wire import messages as m
@@ -29,7 +32,7 @@ from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.readers import Readers
 from coordinator.service import STORE_NAME
 from coordinator.session import Caller, CoordinatorSession
-from coordinator.store import cells, leases, order_time, rings, tenants
+from coordinator.store import cells, leases, order_time, rings, segments, tenants
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
@@ -75,10 +78,16 @@ class InProcessCoordinator:
         self.identity = KeyPair.generate(node.world.entropy)
         self.redundancy = redundancy
         self.requests: list[m.Request] = []
+        self.answered: list[m.Request] = []
+        """Those requests that were not refused."""
         self.faults: dict[type[m.Request], Callable[[Any], Awaitable[None]]] = {}
         """What is done before a request of a type is answered; it may raise."""
         self.lie: Callable[[Any, Any], Any] | None = None
         """What a lying coordinator makes of a reply."""
+        self.granted: list[SegmentId] = []
+        self.pages_per_reply = limits.MAX_PAGES_PER_REPLY
+        self.places_per_reply = limits.MAX_SEGMENTS_PER_GRANT
+        """The most of each in a reply: a coordinator may give less than it was asked for."""
         if beside is None:
             node.databases[STORE_NAME] = Database(node.platter.chance, durable=True)
             node.databases[STORE_NAME].put_in_place(empty_store())
@@ -161,7 +170,11 @@ class InProcessCoordinator:
         fault = self.faults.get(type(request))
         if fault is not None:
             await fault(request)
-        return self.said(request, await self.answer(caller, request))
+        reply = await self.answer(caller, request)
+        self.answered.append(request)
+        if isinstance(reply, m.Grants):
+            self.granted += [grant.segment_id for grant in reply.grants]
+        return self.said(request, reply)
 
     async def answer(self, caller: Caller, request: Any) -> Any:
         """The honest answer to a request that is not counted."""
@@ -169,11 +182,28 @@ class InProcessCoordinator:
 
     def said(self, request: Any, reply: Any) -> Any:
         """What this coordinator says in the place of an honest reply."""
+        if isinstance(reply, m.ObjectRecord):
+            reply = shortened(reply, self.pages_per_reply, self.places_per_reply)
         return reply if self.lie is None else self.lie(request, reply)
 
     def count(self, kind: type[m.Request]) -> int:
         """How many requests of a type have come."""
         return sum(1 for request in self.requests if type(request) is kind)
+
+    @property
+    def abandoned(self) -> set[SegmentId]:
+        """The segments that cells are to delete: nothing is purged here, only abandoned."""
+        return {
+            shard.segment_id
+            for cell in cells.load(self.sql, 0)
+            for shard in segments.queued_deletes(self.sql, cell.cell, 1 << 30)
+        }
+
+    @property
+    def reported(self) -> list[m.BadShard]:
+        """What readers have complained of."""
+        reports = [each for each in self.requests if isinstance(each, m.ShardsReport)]
+        return [shard for report in reports for shard in report.shards]
 
     async def serve(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Serve on the simulated network for one life of the node."""
@@ -191,6 +221,27 @@ class InProcessCoordinator:
         )
         task_status.started()
         await until_death(self.node, server, listener)
+
+
+def shortened(record: m.ObjectRecord, pages: int, places: int) -> m.ObjectRecord:
+    """A record with so many pages, and so many places of what is in them."""
+    kept = record.pages[:pages]
+    named = {extent.segment_id for placed in kept for extent in placed.page.extents}
+    needed = [place for place in record.places if place.segment_id in named]
+    return replace(record, pages=kept, places=tuple(needed[:places]))
+
+
+def reissue(order: bytes, caller: PeerId, given: PeerId, wanted: PeerId, **changes: Any) -> bytes:
+    """An order of this swarm changed, and made good again.
+
+    Args:
+        caller: whom it names.
+        given: the cell that it is for.
+        wanted: the cell that it is to be for.
+        changes: of the fields of :class:`common.crypto.orders.Order`.
+    """
+    known = opened(cell_order_key(SWARM_SECRET, given), order, caller=caller)
+    return issue(cell_order_key(SWARM_SECRET, wanted), replace(known, **changes))
 
 
 async def until_death(node: SimNode, server: PeerServer[Any], listener: Listener) -> None:

@@ -1,43 +1,42 @@
-"""Minimal cells and a minimal coordinator behind real PeerServers, which misbehave as told."""
+"""Minimal cells and the real handlers of a coordinator behind real PeerServers, all of which
+misbehave where a test says so."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from in_process_coordinator import SWARM_SECRET, InProcessCoordinator, until_death
 
 from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient, Written
 from common.crypto.digest import leaf, page_digest, shard_root
-from common.crypto.identity import KeyPair, signature_holds
+from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
-from common.errors import Corrupt, NotFound, Refused, Unavailable
+from common.crypto.orders import OrderAction, cell_order_key, check
+from common.errors import Corrupt, NotFound, Unavailable
 from common.format.extents import page_bytes
 from common.format.manifest import Manifest, PageEntry
-from common.ids import BucketId, SegmentId, TenantId, VersionId, lease_of, segment_id
-from common.limits import MAX_SEGMENTS_PER_GRANT
-from common.ports import Address, Buffer, Listener
-from common.reasons import Absence, Damage, Outage, Refusal
+from common.ids import BucketId, TenantId, VersionId
+from common.ports import Address, Buffer
+from common.reasons import Absence, Damage, Outage
 from common.rpc.caller import Caller
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.wire import messages as m
-from common.wire.control import tenant_message
-from sim.world import SimNode, SimWorld
+from coordinator.policy.placement import Redundancy
+from sim.world import SimWorld
 
 TENANT = TenantKey(TenantId(b"t" * 16), b"k" * 32)
+BUCKET, NAME = "bucket", b"name"
 BUCKET_ID = BucketId(b"b" * 16)
-VERSION = VersionId(b"v" * 16)
-ORDERS_LAST_S = 900
 
 ShardKey = tuple[bytes, int]
 Uploader = Caller[None]
-Opened = Caller[set[TenantId]]
-"""With the tenants that its connection is open for."""
 
 
 @dataclass
@@ -72,6 +71,7 @@ class FakeCell:
     def __init__(self, sim: SimWorld, number: int) -> None:
         self.node = sim.node(f"cell-{number}")
         self.identity = KeyPair.generate(self.node.world.entropy)
+        self._order_key = cell_order_key(SWARM_SECRET, self.identity.peer_id)
         self.shards: dict[ShardKey, Shard] = {}
         self.uploads: dict[tuple[int, int], OpenUpload] = {}
         self.faults: dict[type[m.Request], Callable[[Any], Any]] = {}
@@ -117,23 +117,25 @@ class FakeCell:
 
         return handle
 
-    def _key(self, order: bytes) -> ShardKey:
-        if order.startswith(b"expired"):
-            raise Refused(Refusal.ORDER_EXPIRED)
-        return order[:16], order[16]
+    def _key(self, caller: Uploader, order: bytes, action: OrderAction) -> ShardKey:
+        now = self.node.world.clock.now()
+        permitted = check(self._order_key, order, action=action, caller=caller.peer_id, now=now)
+        return permitted.segment_id, permitted.slot
 
     async def _put(self, caller: Uploader, request: m.ShardPut, payload: memoryview) -> m.Done:
         shard = Shard(request.unit_bytes, bytes(payload))
         if shard.root != request.root:
             raise Corrupt(Damage.ROOT_MISMATCH)
-        self.shards[self._key(request.order)] = shard
+        self.shards[self._key(caller, request.order, OrderAction.PUT)] = shard
         return m.Done()
 
     async def _open(self, caller: Uploader, request: m.ShardOpen, payload: memoryview) -> m.Done:
         key = (id(caller), request.upload)
         assert key not in self.uploads
         self.uploads[key] = OpenUpload(
-            self._key(request.order), request.unit_bytes, request.shard_bytes
+            self._key(caller, request.order, OrderAction.PUT),
+            request.unit_bytes,
+            request.shard_bytes,
         )
 
         return m.Done()
@@ -163,7 +165,7 @@ class FakeCell:
         return m.Done()
 
     async def _read(self, caller: Uploader, request: m.ShardRead, payload: memoryview) -> Any:
-        shard = self.shards.get(self._key(request.order))
+        shard = self.shards.get(self._key(caller, request.order, OrderAction.GET))
         if shard is None:
             raise NotFound(Absence.NO_SUCH_SHARD)
         leaves = shard.leaves if request.want_leaves else b""
@@ -175,235 +177,102 @@ class FakeCell:
         return reply, (data,)
 
 
-async def until_death(node: SimNode, server: PeerServer[Any], listener: Listener) -> None:
-    """Serve for one life of a node."""
-    died = node.died
+class FakeSwarm:
+    """Cells, a coordinator and a client on one simulated network.
 
-    async def cancel_at_death(scope: trio.CancelScope) -> None:
-        await died.wait()
-        scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_at_death, nursery.cancel_scope)
-        with suppress_lost_listener():
-            await server.serve(listener)
-
-
-@contextmanager
-def suppress_lost_listener() -> Iterator[None]:
-    try:
-        yield
-    except* Unavailable:
-        pass
-
-
-class FakeCoordinator:
-    """Grants places on all cells in turn and remembers what is committed."""
+    Args:
+        cells: how many there are; as many as a ring has slots if not given.
+        rings: the cells of each ring; one of the first cells if not given.
+    """
 
     def __init__(
         self,
-        sim: SimWorld,
-        cells: list[FakeCell],
         k: int,
         n: int,
         quorum: int,
-        name: str = "coordinator",
+        *,
+        seed: int = 1,
+        cells: int | None = None,
+        rings: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        self.node = sim.node(name)
-        self.identity = KeyPair.generate(self.node.world.entropy)
-        self.cells = cells
-        self.k, self.n, self.quorum = k, n, quorum
-        self.lease = 0
-        self.granted = 0
-        self.abandoned: set[bytes] = set()
-        self.reported: list[m.BadShard] = []
-        self.requests: list[m.Request] = []
-        self.faults: dict[type[m.Request], Callable[[Any], Any]] = {}
-        self.on_grants: Callable[[m.Grants], m.Grants] | None = None
-        self.segments: dict[bytes, tuple[m.NewSegment, list[int]]] = {}
-        self.places: dict[bytes, list[int]] = {}
-        self.pages: tuple[m.Page, ...] = ()
-        self.size = 0
-        self.order_prefix = b""
-        self.rings: list[list[int]] = [list(range(index, index + n)) for index in range(1)]
-        self.ttl_s = 300
-        self.pages_per_reply = 4
-        self.places_per_reply = MAX_SEGMENTS_PER_GRANT
-
-    async def serve(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-        world = self.node.world
-        listener = await world.network.listen(Address(self.node.name, 7000), identity=self.identity)
-        handlers = {
-            m.TenantOpen: self._tenant_open,
-            m.LeaseRenew: self._lease_renew,
-            m.WriteStart: self._write_start,
-            m.WriteAbandon: self._abandon,
-            m.ObjectGet: self._object_get,
-            m.ShardsReport: self._report,
-            m.ObjectsDelete: self._delete,
-        }
-        server = PeerServer(
-            self.identity,
-            {kind: self._faulty(handler) for kind, handler in handlers.items()},
-            entropy=world.entropy,
-            log=world.log,
-            buffer_budget_bytes=64 << 20,
-            new_session=set[TenantId],
-        )
-        task_status.started()
-        await until_death(self.node, server, listener)
-
-    def _faulty(self, handler: Any) -> Any:
-        async def handle(caller: Opened, request: Any, payload: memoryview) -> Any:
-            self.requests.append(request)
-            fault = self.faults.get(type(request))
-            if fault is not None:
-                await fault(request)
-            if isinstance(request, m.TenantRequest) and request.tenant_id not in caller.session:
-                raise Refused(Refusal.TENANT_NOT_OPEN)
-            return await handler(request, caller)
-
-        return handle
-
-    def count(self, kind: type[m.Request]) -> int:
-        return sum(1 for request in self.requests if type(request) is kind)
-
-    async def _tenant_open(self, request: m.TenantOpen, caller: Opened) -> m.Done:
-        message = tenant_message(caller.channel, caller.peer_id, request.tenant_id)
-        assert signature_holds(TENANT.proof_key(), message, request.signature)
-        caller.session.add(request.tenant_id)
-        return m.Done()
-
-    async def _lease_renew(self, request: m.LeaseRenew, caller: Opened) -> m.Lease:
-        if request.lease == 0:
-            self.lease += 1
-        elif request.lease != self.lease:
-            raise Refused(Refusal.LEASE_ENDED)
-        return m.Lease(self.lease, self.ttl_s)
-
-    async def _write_start(self, request: m.WriteStart, caller: Opened) -> m.Grants:
-        if request.lease != self.lease:
-            raise Refused(Refusal.LEASE_ENDED)
-        grants = []
-        for _ in range(request.count):
-            self.granted += 1
-            segment = segment_id(self.lease, self.granted.to_bytes(10, "big"))
-            ring = self.granted % len(self.rings)
-            places = self.rings[ring]
-            self.places[segment] = places
-            orders = tuple(segment + bytes([slot]) for slot in range(self.n))
-            grants.append(
-                m.SegmentGrant(segment, ring, self.k, self.n, self.quorum, tuple(places), orders)
-            )
-        reply = m.Grants(self.endpoints(), tuple(grants), ORDERS_LAST_S)
-        return reply if self.on_grants is None else self.on_grants(reply)
-
-    def endpoints(self) -> tuple[m.Endpoint, ...]:
-        return tuple(m.Endpoint(cell.identity.peer_id, cell.node.name, 7000) for cell in self.cells)
-
-    async def _abandon(self, request: m.WriteAbandon, caller: Opened) -> m.Done:
-        if any(lease_of(segment) != self.lease for segment in request.segments):
-            raise Refused(Refusal.LEASE_ENDED)
-        self.abandoned.update(request.segments)
-        return m.Done()
-
-    async def _report(self, request: m.ShardsReport, caller: Opened) -> m.Done:
-        self.reported += request.shards
-        return m.Done()
-
-    async def _delete(self, request: m.ObjectsDelete, caller: Opened) -> m.Deleted:
-        return m.Deleted(())
-
-    # --- one version, as if committed -----------------------------------------------------------
-
-    def commit(
-        self,
-        written: Written,
-        pages: tuple[m.Page, ...] | None = None,
-        keys: tuple[bytes, ...] | None = None,
-    ) -> Manifest:
-        for segment in written.segments:
-            self.segments[segment.segment_id] = (segment, self.places[segment.segment_id])
-        self.pages = written.pages if pages is None else pages
-        self.size = sum(page_bytes(page) for page in self.pages)
-        entries = tuple(PageEntry(page_digest(page), page_bytes(page)) for page in self.pages)
-        return Manifest(1, self.size, entries, (bytes(32), *(keys or written.keys)), b"")
-
-    def record(self, first: int, last: int) -> m.ObjectRecord:
-        placed: list[m.PlacedPage] = []
-        places: list[m.SegmentPlace] = []
-        seen: set[bytes] = set()
-        start = 0
-        for number, page in enumerate(self.pages):
-            end = start + page_bytes(page)
-            if end > first and start <= last and len(placed) < self.pages_per_reply:
-                placed.append(m.PlacedPage(number, start, page))
-                at = start
-                for extent in page.extents:
-                    wanted = at + extent.length > first and at <= last
-                    if (
-                        wanted
-                        and extent.segment_id not in seen
-                        and len(places) < self.places_per_reply
-                    ):
-                        seen.add(extent.segment_id)
-                        places.append(self._place(extent.segment_id))
-                    at += extent.length
-            start = end
-        return m.ObjectRecord(
-            BUCKET_ID, VERSION, 1, 0, self.size, b"", tuple(placed), tuple(places), self.endpoints()
-        )
-
-    def _place(self, segment_id: SegmentId) -> m.SegmentPlace:
-        segment, cells = self.segments[segment_id]
-        orders = tuple(
-            self.order_prefix + segment_id + bytes([slot]) if segment.durable >> slot & 1 else b""
-            for slot in range(self.n)
-        )
-        return m.SegmentPlace(
-            segment_id,
-            self.k,
-            self.n,
-            segment.segment_bytes,
-            segment.unit_bytes,
-            segment.shard_bytes,
-            segment.roots,
-            tuple(cells),
-            orders,
-        )
-
-    async def _object_get(self, request: m.ObjectGet, caller: Opened) -> m.ObjectRecord:
-        if request.version_id not in (None, VERSION):
-            raise NotFound(Absence.NO_SUCH_VERSION)
-        return self.record(request.first, request.last)
-
-
-class FakeSwarm:
-    """Cells, a coordinator and a client on one simulated network."""
-
-    def __init__(self, k: int, n: int, quorum: int, *, seed: int = 1, cells: int | None = None):
         self.sim = SimWorld(seed)
         self.cells = [FakeCell(self.sim, number) for number in range(cells or n)]
-        self.coordinator = FakeCoordinator(self.sim, self.cells, k, n, quorum)
+        self.coordinator = InProcessCoordinator(
+            self.sim.node("coordinator"),
+            self.endpoints(),
+            [range(n)] if rings is None else rings,
+            Redundancy(k, n, quorum),
+        )
+        self.coordinator.add_tenant("tenant", TENANT)
+        self.coordinator.pages_per_reply = 4
         self.node = self.sim.node("gateway")
+        self.identity = KeyPair.generate(self.node.world.entropy)
         self.client: SwarmClient
         self.coordinators: CoordinatorClient
         self.pool: PeerPool
         self.nursery: trio.Nursery
 
+    def endpoints(self) -> tuple[m.Endpoint, ...]:
+        """The cells by number."""
+        return tuple(m.Endpoint(cell.identity.peer_id, cell.node.name, 7000) for cell in self.cells)
+
     async def write(self, data: Buffer, *, chunk: int = 100_000) -> Written:
         return await self.client.write(TENANT, receiver(data, chunk), len(data))
+
+    async def ask(self, request: m.Request) -> Any:
+        """What the coordinator says to this gateway, without a call and without faults."""
+        caller = self.coordinator.caller(self.identity.peer_id, [TENANT.tenant_id])
+        return self.coordinator.said(request, await self.coordinator.answer(caller, request))
+
+    async def make_bucket(self) -> None:
+        """Make the bucket, and an empty object of the name that everything is committed under."""
+        await self.ask(m.BucketCreate(TENANT.tenant_id, BUCKET_ID, BUCKET, b""))
+        await self.commit(Written(0, (), (), bytes(32)))
+
+    async def commit(
+        self,
+        written: Written,
+        pages: tuple[m.Page, ...] | None = None,
+        keys: tuple[bytes, ...] | None = None,
+    ) -> Manifest:
+        """Commit the object as this; its manifest."""
+        pages = written.pages if pages is None else pages
+        size = sum(page_bytes(page) for page in pages)
+        version_id = VersionId(self.node.world.entropy(16))
+        await self.ask(
+            m.ObjectCommit(
+                TENANT.tenant_id, BUCKET, NAME, version_id, size, b"", b"", pages, written.segments,
+                m.Condition(),
+            )
+        )  # fmt: skip
+        entries = tuple(PageEntry(page_digest(page), page_bytes(page)) for page in pages)
+        return Manifest(1, size, entries, (bytes(32), *(keys or written.keys)), b"")
+
+    async def record(self, first: int, last: int) -> m.ObjectRecord:
+        """The object as last committed, with its places for a range."""
+        record = await self.ask(
+            m.ObjectGet(TENANT.tenant_id, BUCKET, NAME, None, True, first, max(first, last))
+        )
+        assert isinstance(record, m.ObjectRecord)
+        return record
 
     async def read(self, manifest: Manifest, first: int = 0, last: int | None = None) -> bytes:
         async with self.reading(manifest, first, last) as chunks:
             return b"".join([bytes(chunk) async for chunk in chunks])
 
-    def reading(
+    @asynccontextmanager
+    async def reading(
         self, manifest: Manifest, first: int = 0, last: int | None = None
-    ) -> aclosing[AsyncGenerator[Buffer, None]]:
+    ) -> AsyncIterator[AsyncGenerator[Buffer, None]]:
         last = manifest.size - 1 if last is None else last
-        record = self.coordinator.record(first, last)
-        return aclosing(self.client.read(TENANT, "bucket", b"name", record, manifest, first, last))
+        record = await self.record(first, last)
+        read = self.client.read(TENANT, BUCKET, NAME, record, manifest, first, last)
+        async with aclosing(read) as chunks:
+            yield chunks
+
+    async def copy_pages(self, manifest: Manifest, first: int, last: int) -> tuple[m.Page, ...]:
+        record = await self.record(first, last)
+        return await self.client.copy_pages(TENANT, BUCKET, NAME, record, manifest, first, last)
 
     def kill(self, number: int) -> None:
         self.cells[number].node.crash(power=False)
@@ -428,13 +297,14 @@ async def fake_swarm(
     cells: int | None = None,
     budget_bytes: int = 32 << 20,
     latency_s: float = 0.001,
+    rings: Sequence[Sequence[int]] | None = None,
 ) -> AsyncIterator[FakeSwarm]:
-    swarm = FakeSwarm(k, n, quorum, seed=seed, cells=cells)
+    swarm = FakeSwarm(k, n, quorum, seed=seed, cells=cells, rings=rings)
+    await swarm.make_bucket()
     swarm.sim.internet.model.latency_s = latency_s
     world = swarm.node.world
-    identity = KeyPair.generate(world.entropy)
     swarm.pool = PeerPool(
-        world.network, identity, connections_per_peer=2, chance=world.chance, log=world.log
+        world.network, swarm.identity, connections_per_peer=2, chance=world.chance, log=world.log
     )
     coordinator = swarm.coordinator
     swarm.coordinators = CoordinatorClient(

@@ -47,7 +47,7 @@ class Repairer:
 
     def __init__(self, swarm: FakeSwarm) -> None:
         self.reported: list[tuple[int, str]] = []
-        self.endpoints = swarm.coordinator.endpoints()
+        self.endpoints = swarm.endpoints()
         self.context = FetchContext(
             pool=swarm.pool,
             health=SlotHealth(),
@@ -66,8 +66,8 @@ class Repairer:
 
 
 async def placed(swarm: FakeSwarm, size: int) -> m.SegmentPlace:
-    swarm.coordinator.commit(await swarm.write(content(size)))
-    return swarm.coordinator.record(0, size - 1).places[0]
+    await swarm.commit(await swarm.write(content(size)))
+    return (await swarm.record(0, size - 1)).places[0]
 
 
 def root_of(place: m.SegmentPlace, slot: int) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import trio
 from fake_swarm import (
-    TENANT,
     FakeSwarm,
     content,
     failing,
@@ -18,14 +17,15 @@ from fake_swarm import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_process_coordinator import reissue
 from trio.testing import MockClock
 
 from common import limits
 from common.client.object_client import Written
-from common.crypto.digest import leaf, page_digest
+from common.crypto.digest import leaf
 from common.errors import Corrupt, NotFound, Unavailable
-from common.format.extents import page_bytes, pages_of_extents
-from common.format.manifest import Manifest, PageEntry
+from common.format.extents import pages_of_extents
+from common.format.manifest import Manifest
 from common.ids import SegmentId
 from common.limits import MIB, READ_AHEAD_BYTES
 from common.reasons import Absence, Outage
@@ -51,7 +51,7 @@ def lie_about_leaves(reply: m.ShardUnits, data: bytes) -> tuple[m.ShardUnits, by
 async def test_any_two_of_six_cells_may_be_gone(size: int, autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(size)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         for lost in LOSSES:
             for number in lost:
                 swarm.cells[number].faults[m.ShardRead] = failing(Unavailable(Outage.READ_ONLY))
@@ -64,7 +64,7 @@ async def test_any_two_of_six_cells_may_be_gone(size: int, autojump_clock: MockC
 async def test_killed_cells_are_read_around(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(5 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         swarm.kill(0)
         swarm.kill(3)
         assert await swarm.read(manifest) == data
@@ -73,7 +73,7 @@ async def test_killed_cells_are_read_around(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize("size", [3000, 3 * MIB])
 async def test_fewer_than_k_shards_is_an_error(size: int, autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(size)))
+        manifest = await swarm.commit(await swarm.write(content(size)))
         for number in (0, 2, 5):
             swarm.kill(number)
         with pytest.raises(Unavailable) as caught:
@@ -104,7 +104,7 @@ async def test_wrong_bytes_are_replaced_by_another_cells_and_reported(
     async with fake_swarm() as swarm:
         data = content(size)
         written = await swarm.write(data)
-        manifest = swarm.coordinator.commit(written)
+        manifest = await swarm.commit(written)
         for number in (1, 2):
             swarm.cells[number].on_read = lie
         assert await swarm.read(manifest) == data
@@ -117,7 +117,7 @@ async def test_wrong_bytes_are_replaced_by_another_cells_and_reported(
 
 async def test_three_liars_of_six_are_never_believed(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(3 * MIB)))
+        manifest = await swarm.commit(await swarm.write(content(3 * MIB)))
         for number in (1, 2, 4):
             swarm.cells[number].on_read = flip
         with pytest.raises(Unavailable):
@@ -129,7 +129,7 @@ async def test_a_missing_shard_is_reported_and_not_asked_again(
 ) -> None:
     async with fake_swarm() as swarm:
         data = content(8 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         swarm.cells[0].shards.clear()
         assert await swarm.read(manifest) == data
         await trio.sleep(1)
@@ -141,7 +141,7 @@ async def test_a_slot_without_an_order_is_not_asked(autojump_clock: MockClock) -
     async with fake_swarm() as swarm:
         swarm.cells[1].faults[m.ShardPut] = failing(Unavailable(Outage.NO_SPACE))
         data = content(3000)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         assert await swarm.read(manifest) == data
         assert not [r for r in swarm.cells[1].requests if type(r) is m.ShardRead]
 
@@ -150,7 +150,7 @@ async def test_a_slot_without_an_order_is_not_asked(autojump_clock: MockClock) -
 async def test_a_slow_cell_is_hedged(size: int, autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(size)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         assert await swarm.read(manifest) == data
         for number in (0, 3):
             swarm.cells[number].faults[m.ShardRead] = stalling(25)
@@ -165,7 +165,7 @@ async def test_a_slow_cell_is_hedged(size: int, autojump_clock: MockClock) -> No
 async def test_a_late_cell_does_not_hide_a_later_failure(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(3000)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         swarm.cells[0].faults[m.ShardRead] = stalling(25)
 
         async def fail_late(request: m.ShardRead) -> None:
@@ -183,7 +183,7 @@ async def test_an_unreachable_cell_costs_less_than_a_connect_timeout(
 ) -> None:
     async with fake_swarm() as swarm:
         data = content(20 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         await trio.sleep(1)
         swarm.isolate(0)
         begun = trio.current_time()
@@ -194,7 +194,7 @@ async def test_an_unreachable_cell_costs_less_than_a_connect_timeout(
 async def test_bytes_that_were_sealed_otherwise_are_corrupt(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         written = await swarm.write(content(3000))
-        manifest = swarm.coordinator.commit(written)
+        manifest = await swarm.commit(written)
         other = await swarm.write(content(3000, 1))
         new, old = other.segments[0], written.segments[0]
         for cell in swarm.cells:
@@ -202,10 +202,9 @@ async def test_bytes_that_were_sealed_otherwise_are_corrupt(autojump_clock: Mock
                 shard = cell.shards.get((new.segment_id, slot))
                 if shard is not None:
                     cell.shards[old.segment_id, slot] = shard
-        swapped = m.NewSegment(
-            old.segment_id, old.ring, 3000, new.unit_bytes, new.shard_bytes, new.roots, 63
+        swarm.coordinator.lie = lambda request, reply: replace(
+            reply, places=(replace(reply.places[0], roots=new.roots),)
         )
-        swarm.coordinator.segments[old.segment_id] = (swapped, list(range(6)))
         with pytest.raises(Corrupt) as caught:
             await swarm.read(manifest)
         assert caught.value.reason == "stripe_not_authentic"
@@ -216,7 +215,7 @@ async def test_a_page_that_the_manifest_does_not_bind_is_refused(
 ) -> None:
     async with fake_swarm() as swarm:
         written = await swarm.write(content(3000))
-        manifest = swarm.coordinator.commit(written)
+        manifest = await swarm.commit(written)
         extent = written.pages[0].extents[0]
         for wrong in (
             replace(extent, length=2999),
@@ -226,16 +225,16 @@ async def test_a_page_that_the_manifest_does_not_bind_is_refused(
             replace(extent, number=1),
             replace(extent, number=limits.MAX_UINT),
         ):
-            swarm.coordinator.pages = (m.Page((wrong,)),)
-            with pytest.raises((Corrupt, KeyError)) as caught:
+            page = m.PlacedPage(0, 0, m.Page((wrong,)))
+            swarm.coordinator.lie = lambda request, reply, page=page: replace(reply, pages=(page,))
+            with pytest.raises(Corrupt) as caught:
                 await swarm.read(manifest)
-            if isinstance(caught.value, Corrupt):
-                assert caught.value.reason == "manifest_page_mismatch"
+            assert caught.value.reason == "manifest_page_mismatch"
 
 
 async def test_an_extent_of_an_unknown_key_is_refused(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(3000)))
+        manifest = await swarm.commit(await swarm.write(content(3000)))
         stranger = Manifest(1, manifest.size, manifest.pages, (bytes(32),), b"")
         with pytest.raises(Corrupt) as caught:
             await swarm.read(stranger)
@@ -245,12 +244,22 @@ async def test_an_extent_of_an_unknown_key_is_refused(autojump_clock: MockClock)
 async def test_expired_orders_are_replaced(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(6 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
-        swarm.coordinator.order_prefix = b"expired"
+        manifest = await swarm.commit(await swarm.write(data))
+
+        def expire(place: m.SegmentPlace) -> m.SegmentPlace:
+            cells = [swarm.cells[cell].identity.peer_id for cell in place.cells]
+            orders = [
+                reissue(order, swarm.identity.peer_id, cell, cell, expires=0)
+                for order, cell in zip(place.orders, cells, strict=True)
+            ]
+            return replace(place, orders=tuple(orders))
 
         async def renewed(request: m.ObjectGet) -> None:
-            swarm.coordinator.order_prefix = b""
+            swarm.coordinator.lie = None
 
+        swarm.coordinator.lie = lambda request, reply: replace(
+            reply, places=tuple(expire(place) for place in reply.places)
+        )
         swarm.coordinator.faults[m.ObjectGet] = renewed
         assert await swarm.read(manifest) == data
 
@@ -258,7 +267,7 @@ async def test_expired_orders_are_replaced(autojump_clock: MockClock) -> None:
 async def test_a_slow_reader_gets_new_places_in_time(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(10 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         got = b""
         async with swarm.reading(manifest) as chunks:
             async for chunk in chunks:
@@ -272,7 +281,7 @@ async def test_a_version_that_is_gone_ends_the_read_with_its_reason(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(10 * MIB)))
+        manifest = await swarm.commit(await swarm.write(content(10 * MIB)))
         swarm.coordinator.faults[m.ObjectGet] = failing(NotFound(Absence.NO_SUCH_VERSION))
         got = 0
 
@@ -290,7 +299,7 @@ async def test_a_version_that_is_gone_ends_the_read_with_its_reason(
 
 async def test_a_reader_that_leaves_holds_nothing(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(20 * MIB)))
+        manifest = await swarm.commit(await swarm.write(content(20 * MIB)))
         for wait_s in (*[0.0] * 12, 0.001, 0.01, 1.0):
             async with swarm.reading(manifest) as chunks:
                 async for _ in chunks:
@@ -308,7 +317,7 @@ async def test_only_so_much_is_fetched_ahead_of_a_slow_reader(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm() as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(30 * MIB)))
+        manifest = await swarm.commit(await swarm.write(content(30 * MIB)))
         async with swarm.reading(manifest) as chunks:
             async for _ in chunks:
                 await trio.sleep(2)
@@ -320,7 +329,7 @@ async def test_what_follows_is_fetched_while_the_reader_is_busy(
     autojump_clock: MockClock,
 ) -> None:
     async with fake_swarm(latency_s=0.04) as swarm:
-        manifest = swarm.coordinator.commit(await swarm.write(content(20 * MIB)))
+        manifest = await swarm.commit(await swarm.write(content(20 * MIB)))
         begun = trio.current_time()
         async with swarm.reading(manifest) as chunks:
             async for chunk in chunks:
@@ -331,7 +340,7 @@ async def test_what_follows_is_fetched_while_the_reader_is_busy(
 async def test_200_readers_and_writers_share_a_small_budget(autojump_clock: MockClock) -> None:
     async with fake_swarm(budget_bytes=16 << 20, latency_s=0.01) as swarm:
         data = content(2 * MIB)
-        manifest = swarm.coordinator.commit(await swarm.write(data))
+        manifest = await swarm.commit(await swarm.write(data))
         done = 0
 
         async def reader() -> None:
@@ -376,15 +385,13 @@ def test_ranges_and_copies_of_ranges_give_the_bytes_they_name(data: st.DataObjec
             keys = tuple(each.upload_key for each in written)
             segments = tuple(s for each in written for s in each.segments)
             everything = Written(len(model), pages, segments, keys[0])
-            manifest = coordinator.commit(everything, keys=keys)
+            manifest = await swarm.commit(everything, keys=keys)
             for _ in range(3):
                 first = data.draw(st.integers(0, len(model) - 1))
                 last = data.draw(st.integers(first, len(model) - 1))
                 assert await swarm.read(manifest, first, last) == model[first : last + 1]
-            copied = await swarm.client.copy_pages(
-                TENANT, "b", b"name", coordinator.record(first, last), manifest, first, last
-            )
-            copy = coordinator.commit(Written(0, copied, (), keys[0]), copied, keys)
+            copied = await swarm.copy_pages(manifest, first, last)
+            copy = await swarm.commit(Written(0, copied, (), keys[0]), copied, keys)
             assert await swarm.read(copy) == model[first : last + 1]
 
     trio.run(run, clock=MockClock(autojump_threshold=0))
@@ -406,19 +413,8 @@ async def test_a_copy_of_many_extents_is_cut_into_pages(autojump_clock: MockCloc
         shared = await swarm.write(data)
         segment = shared.pages[0].extents[0]
         extents = [replace(segment, offset=2 * at % 1000, length=1) for at in range(600)]
-        written = await swarm.write(data)
-        swarm.coordinator.commit(written)
-        swarm.coordinator.segments[segment.segment_id] = (
-            m.NewSegment(segment.segment_id, 0, 1000, 254, 254, bytes(192), 63),
-            list(range(6)),
-        )
-        pages = pages_of_extents(extents)
-        swarm.coordinator.pages, swarm.coordinator.size = pages, 600
+        manifest = await swarm.commit(shared, pages_of_extents(extents))
         swarm.coordinator.pages_per_reply = 1
-        entries = tuple(PageEntry(page_digest(page), page_bytes(page)) for page in pages)
-        manifest = Manifest(1, 600, entries, shared.keys, b"")
-        copied = await swarm.client.copy_pages(
-            TENANT, "b", b"name", swarm.coordinator.record(5, 590), manifest, 5, 590
-        )
+        copied = await swarm.copy_pages(manifest, 5, 590)
         assert [len(page.extents) for page in copied] == [256, 256, 74]
         assert [e for page in copied for e in page.extents] == extents[5:591]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fake_swarm import (
     DOWN,
     TENANT,
-    FakeCoordinator,
     FakeSwarm,
     content,
     fake_swarm,
     receiver,
 )
+from in_process_coordinator import InProcessCoordinator, reissue
 from trio.testing import MockClock
 
 from common.client.coordinators import CoordinatorClient
@@ -32,11 +33,31 @@ def xor(one: bytes, other: bytes) -> bytes:
 
 
 def turned(grant: m.SegmentGrant, segment: SegmentId) -> m.SegmentGrant:
-    """The grant under another id, each slot on the cell after its own."""
-    orders = tuple(segment + bytes([slot]) for slot in range(grant.n))
-    return replace(
-        grant, segment_id=segment, cells=(*grant.cells[1:], grant.cells[0]), orders=orders
+    """The grant under another id, each slot on the cell after its own, with the orders as they
+    were."""
+    return replace(grant, segment_id=segment, cells=(*grant.cells[1:], grant.cells[0]))
+
+
+def granted_again(swarm: FakeSwarm, reply: m.Grants, segment: SegmentId) -> m.Grants:
+    """The first grant of a reply turned, with orders that the cells take."""
+    first = reply.grants[0]
+    grant = turned(first, segment)
+    orders = tuple(
+        reissue(
+            order,
+            swarm.identity.peer_id,
+            reply.endpoints[given].cell_id,
+            reply.endpoints[wanted].cell_id,
+            segment_id=segment,
+        )
+        for order, given, wanted in zip(first.orders, first.cells, grant.cells, strict=True)
     )
+    return replace(reply, grants=(replace(grant, orders=orders),))
+
+
+def of_grants(change: Callable[[m.Grants], m.Grants]) -> Callable[[Any, Any], Any]:
+    """A lie in every reply that grants segments."""
+    return lambda request, reply: change(reply) if isinstance(reply, m.Grants) else reply
 
 
 def sealed(swarm: FakeSwarm, segment: SegmentId, turn: int) -> bytes:
@@ -70,10 +91,7 @@ async def test_two_writes_into_one_granted_id_are_sealed_under_two_keys(
         segment = first.segments[0].segment_id
         before = sealed(swarm, segment, 0)
 
-        def grant_again(reply: m.Grants) -> m.Grants:
-            return replace(reply, grants=(turned(reply.grants[0], segment),))
-
-        swarm.coordinator.on_grants = grant_again
+        swarm.coordinator.lie = of_grants(lambda reply: granted_again(swarm, reply, segment))
         gateway = await another_gateway(swarm, swarm.coordinators)
         second = await gateway.write(TENANT, receiver(other), len(other))
         assert second.segments[0].segment_id == segment
@@ -88,8 +106,7 @@ async def test_two_writes_into_one_granted_id_are_sealed_under_two_keys(
 async def test_every_try_of_a_write_has_a_number_of_its_own_and_is_read_with_it(
     size: int, autojump_clock: MockClock
 ) -> None:
-    async with fake_swarm(cells=12) as swarm:
-        swarm.coordinator.rings = [list(range(6, 12)), list(range(6))]
+    async with fake_swarm(cells=12, rings=[range(6, 12), range(6)]) as swarm:
         for number in (0, 1, 2):
             swarm.cells[number].faults[m.ShardPut] = DOWN
             swarm.cells[number].faults[m.ShardOpen] = DOWN
@@ -97,7 +114,7 @@ async def test_every_try_of_a_write_has_a_number_of_its_own_and_is_read_with_it(
         for _ in range(3):
             written = await swarm.write(content(size))
             numbers.add(written.pages[0].extents[0].number)
-            assert await swarm.read(swarm.coordinator.commit(written)) == content(size)
+            assert await swarm.read(await swarm.commit(written)) == content(size)
         assert max(numbers) > 0, "none of the writes needed a second try"
 
 
@@ -132,7 +149,7 @@ async def test_an_id_granted_twice_fails_the_write_and_drops_the_coordinator(
 ) -> None:
     async with fake_swarm() as swarm:
         coordinator = swarm.coordinator
-        coordinator.on_grants = repeat(lie)
+        coordinator.lie = of_grants(repeat(lie))
         size = SEGMENT_BYTES + 2 * MIB
         if lie == "in a later reply":
             await swarm.write(content(2 * MIB))
@@ -141,11 +158,11 @@ async def test_an_id_granted_twice_fails_the_write_and_drops_the_coordinator(
         assert caught.value.reason == "segment_id_repeated"
         assert swarm.open_uploads() == 0
         assert swarm.client.budget.free_bytes == 32 << 20
-        coordinator.on_grants = None
+        coordinator.lie = None
         opened = coordinator.count(m.TenantOpen)
         written = await swarm.write(content(2 * MIB))
         assert coordinator.count(m.TenantOpen) == opened + 1, "the connection was kept"
-        assert await swarm.read(coordinator.commit(written)) == content(2 * MIB)
+        assert await swarm.read(await swarm.commit(written)) == content(2 * MIB)
 
 
 @pytest.mark.fault("C1")
@@ -154,8 +171,9 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
 ) -> None:
     async with fake_swarm() as swarm:
         liar = swarm.coordinator
-        honest = FakeCoordinator(swarm.sim, swarm.cells, 4, 6, 5, "honest")
-        honest.granted = 1_000_000
+        honest = InProcessCoordinator(
+            swarm.sim.node("honest"), (), (), liar.redundancy, beside=liar
+        )
         await swarm.nursery.start(honest.serve)
         coordinators = CoordinatorClient(
             swarm.pool,
@@ -168,8 +186,7 @@ async def test_an_id_granted_twice_makes_another_coordinator_be_asked(
         )
         await swarm.nursery.start(coordinators.lease.run)
         gateway = await another_gateway(swarm, coordinators)
-        honest.lease = 1  # what the two share
-        liar.on_grants = repeat("in a later reply")
+        liar.lie = of_grants(repeat("in a later reply"))
         for _ in range(2):
             data = content(2 * MIB)
             written = await gateway.write(TENANT, receiver(data), len(data))
@@ -193,7 +210,7 @@ async def test_grants_that_do_not_answer_the_question_are_refused(
     lie: Callable[[m.Grants], m.Grants], autojump_clock: MockClock
 ) -> None:
     async with fake_swarm() as swarm:
-        swarm.coordinator.on_grants = lie
+        swarm.coordinator.lie = of_grants(lie)
         for _ in range(2):
             with pytest.raises(PeerViolation) as caught:
                 await swarm.write(content(2 * MIB))
