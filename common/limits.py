@@ -323,7 +323,7 @@ MAX_CELLS_REMEMBERED: Final = 8192
 MAX_ABANDONS_WAITING: Final = 50_000
 """Segments of failed writes that a coordinator has not heard of yet; about 15 MiB."""
 MAX_REPORTS_WAITING: Final = 256
-"""Bad shards seen and not yet reported; more are dropped: scrubbing finds them too."""
+"""Bad shards seen and not yet reported; more are dropped: later readers report them again."""
 
 # --- memory ----------------------------------------------------------------------------------
 GATEWAY_BUFFER_BUDGET_BYTES: Final = 64 * MIB

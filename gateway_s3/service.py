@@ -240,15 +240,22 @@ def _watch_limits(metrics: GatewayMetrics, counts: HttpFaultCounts, swarm: Swarm
     metrics.watch(
         "alveary_gateway_buffer_waiting", "Streams that wait for room", lambda: swarm.budget.waiting
     )
-    for name, what, read in (
-        ("buffer_refused", "Streams that got no room in time", lambda: swarm.budget.refused),
-        (
-            "slow_bodies",
-            "Bodies that came too slowly",
-            lambda: counts.slow_bodies,
-        ),
-        ("slow_heads", "Heads that came too slowly", lambda: counts.slow_heads),
-        ("slow_readers", "Answers that were taken too slowly", lambda: counts.slow_readers),
-        ("evicted", "Idle connections that gave way", lambda: counts.evicted),
-    ):
-        metrics.watch_count(f"alveary_gateway_{name}", what, read)
+    metrics.watch_count(
+        "alveary_gateway_buffer_refused",
+        "Streams that got no room in time",
+        lambda: swarm.budget.refused,
+    )
+    metrics.watch_count(
+        "alveary_gateway_slow_bodies", "Bodies that came too slowly", lambda: counts.slow_bodies
+    )
+    metrics.watch_count(
+        "alveary_gateway_slow_heads", "Heads that came too slowly", lambda: counts.slow_heads
+    )
+    metrics.watch_count(
+        "alveary_gateway_slow_readers",
+        "Answers that were taken too slowly",
+        lambda: counts.slow_readers,
+    )
+    metrics.watch_count(
+        "alveary_gateway_evicted", "Idle connections that gave way", lambda: counts.evicted
+    )

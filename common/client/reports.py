@@ -31,7 +31,7 @@ class Reports:
         self._changed = trio.Event()
 
     def add(self, tenant_id: TenantId, segment: SegmentId, slot: int, reason: str) -> None:
-        """Note a bad shard; never waits. When too many wait it is dropped: cells scrub too."""
+        """Note a bad shard; never waits. When too many wait it is dropped."""
         self._log.warning("bad_shard", segment=segment, slot=slot, reason=reason)
         if self._count >= limits.MAX_REPORTS_WAITING:
             return

@@ -156,7 +156,7 @@ class StoreHistory:
         if standing is not Standing.CURRENT:
             furthest = max(told, key=lambda each: (each.run, each.commit))
             self._log.error(
-                f"store_{standing.value}",
+                "store_behind" if standing is Standing.BEHIND else "store_forked",
                 own_run=self._last_run,
                 own_transaction=self.commit,
                 seen_run=furthest.run,

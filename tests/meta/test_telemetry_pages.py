@@ -73,7 +73,7 @@ def text_of(node: ast.expr) -> str:
 
 
 def watched() -> Iterator[Metric]:
-    """Gauges that a service adds to its registry, in its composition."""
+    """Gauges and counts that a service adds to its registry, in its composition."""
     for path in modules(*SERVICES):
         for node in ast.walk(tree(path)):
             if (
@@ -84,7 +84,8 @@ def watched() -> Iterator[Metric]:
             ):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 daemon = path.relative_to(ROOT).parts[0].replace("gateway_s3", "gateway")
-                kind = called.lower() if called in KINDS else "gauge"
+                kind = "counter" if called == "watch_count" else "gauge"
+                kind = called.lower() if called in KINDS else kind
                 yield Metric(text_of(node.args[0]), kind, daemon, text_of(node.args[1]))
 
 
