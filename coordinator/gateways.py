@@ -15,7 +15,7 @@ from common import limits
 from common.ids import PeerId
 from common.rpc.caller import Answer
 from common.wire.messages.objects import GatewayPresence, SwarmState
-from coordinator.session import Caller
+from coordinator.session import ByRequest, Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Gateways:
     def __init__(self, unwritable: Callable[[], str]) -> None:
         self._unwritable = unwritable
         self._known: dict[PeerId, _Gateway] = {}
+
+    def by_request(self) -> ByRequest:
+        """Return the handler of each request."""
+        return {GatewayPresence: self.hear}
 
     async def hear(self, caller: Caller, request: GatewayPresence, _: memoryview) -> Answer:
         """Remember a gateway, the longest silent one in its place where there are too many."""

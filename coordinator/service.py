@@ -5,7 +5,6 @@ Source: docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,7 +28,7 @@ from common.wire.messages.buckets import (
     BucketDelete,
     BucketSettingsSet,
 )
-from common.wire.messages.membership import CellJoin, Heartbeat, Settle, ShardsLost
+from common.wire.messages.membership import Heartbeat, Settle
 from common.wire.messages.multipart import (
     PartCommit,
     UploadAbort,
@@ -49,9 +48,14 @@ from common.wire.messages.writing import (
 from coordinator.api.app import Api, advertised_url, is_wildcard
 from coordinator.api.status import Status
 from coordinator.config import CoordinatorConfig
-from coordinator.gateways import Gateways
+from coordinator.handlers.buckets import BucketHandlers
 from coordinator.handlers.cells import CellHandlers
-from coordinator.handlers.gateways import GatewayHandlers
+from coordinator.handlers.multipart import MultipartHandlers
+from coordinator.handlers.objects import ObjectHandlers
+from coordinator.handlers.places import Places
+from coordinator.handlers.requests import check_complete, merged
+from coordinator.handlers.tenant_store import TenantStore
+from coordinator.handlers.writing import WritingHandlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -155,19 +159,6 @@ def _of_history(
         return answer
 
     return handle
-
-
-def _handlers(
-    of_cells: CellHandlers, of_gateways: GatewayHandlers, gateways: Gateways
-) -> Mapping[type[Request], Handler]:
-    return {
-        CellJoin: of_cells.join,
-        Heartbeat: of_cells.heartbeat,
-        Settle: of_cells.settle,
-        ShardsLost: of_cells.lost,
-        GatewayPresence: gateways.hear,
-        **of_gateways.by_request(),
-    }
 
 
 async def serve(
@@ -291,28 +282,36 @@ async def _serve(
         swarm_name=config.swarm,
         swarm_id=keys.swarm_id,
     )
-    of_gateways = GatewayHandlers(
+    tenant_store = TenantStore(store, queues, world.clock)
+    places = Places(membership, orders, orders_until)
+    writing = WritingHandlers(
         store,
-        membership,
+        tenant_store,
+        places,
         placement,
         orders,
         book,
         readers,
-        queues,
-        orders_until,
-        world.clock,
         world.chance,
         world.entropy,
         lease_ttl_s=config.write_lease_ttl_s,
-        max_buckets_per_tenant=config.max_buckets_per_tenant,
-        max_uploads_per_tenant=config.max_uploads_per_tenant,
         reading_every_s=-(-config.delete_grace_s // 4),
     )
+    most_buckets, most_uploads = config.max_buckets_per_tenant, config.max_uploads_per_tenant
+    handlers = merged(
+        of_cells.by_request(),
+        status.gateways.by_request(),
+        writing.by_request(),
+        ObjectHandlers(tenant_store, places).by_request(),
+        BucketHandlers(tenant_store, max_buckets_per_tenant=most_buckets).by_request(),
+        MultipartHandlers(tenant_store, max_uploads_per_tenant=most_uploads).by_request(),
+    )
+    check_complete(handlers)
     server = PeerServer(
         keys.identity,
         {
             kind: _counted(metrics, kind, _of_history(plain, store, past, kind, handler))
-            for kind, handler in _handlers(of_cells, of_gateways, status.gateways).items()
+            for kind, handler in handlers.items()
         },
         entropy=world.entropy,
         log=world.log,

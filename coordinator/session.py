@@ -5,11 +5,13 @@ Source: docs/protocol.md, "Tenants", "Cells and coordinators".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import common.rpc.caller as rpc
 from common.ids import TenantId
+from common.wire.messages.base import Request
 from coordinator.store.cells import Cell
 
 
@@ -25,3 +27,5 @@ class CoordinatorSession:
 
 Caller: TypeAlias = rpc.Caller[CoordinatorSession]
 Handler: TypeAlias = rpc.Handler[CoordinatorSession]
+ByRequest: TypeAlias = Mapping[type[Request], Handler]
+"""Handlers by the request that each answers."""

@@ -32,7 +32,7 @@ from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.policy.health import CellState
 from coordinator.policy.history import Standing
-from coordinator.session import Caller
+from coordinator.session import ByRequest, Caller
 from coordinator.store import cells, segments
 from coordinator.store.cells import NO_FACTS, Cell
 from coordinator.store.history import StoreHistory
@@ -91,6 +91,15 @@ class CellHandlers:
         self._swarm_id = BucketId(swarm_id)
         self._heard_on: dict[int, Caller] = {}
         self._stored: dict[int, _Stored] = {}
+
+    def by_request(self) -> ByRequest:
+        """Return the handler of each request."""
+        return {
+            CellJoin: self.join,
+            Heartbeat: self.heartbeat,
+            Settle: self.settle,
+            ShardsLost: self.lost,
+        }
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)

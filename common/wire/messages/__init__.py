@@ -130,6 +130,10 @@ _ALL = [
 ]
 REQUESTS: Final[Mapping[int, type[Request]]] = {request.code: request for request in _ALL}
 assert len(REQUESTS) == len(_ALL), "two requests share a code"
+COORDINATOR_REQUESTS: Final = frozenset(
+    each for each in _ALL if each.__module__ not in (Ping.__module__, ShardPut.__module__)
+)
+"""The requests that a coordinator answers: all but those of cells, and Ping."""
 
 __all__ = [
     "AccessKey",
@@ -145,6 +149,7 @@ __all__ = [
     "Buckets",
     "BucketsList",
     "COMMITTED",
+    "COORDINATOR_REQUESTS",
     "CellFacts",
     "CellFactsGet",
     "CellJoin",

@@ -1,0 +1,82 @@
+"""Handlers of requests about buckets.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from common.ports import Sql
+from common.rpc.caller import Answer
+from common.wire.messages.base import Done
+from common.wire.messages.buckets import (
+    BucketCreate,
+    BucketDelete,
+    BucketGet,
+    BucketSettingsSet,
+    BucketsList,
+)
+from coordinator.handlers.tenant_store import TenantStore
+from coordinator.session import ByRequest, Caller
+from coordinator.store import buckets, multipart
+
+
+class BucketHandlers:
+    """Handlers of requests about a tenant's buckets."""
+
+    def __init__(self, store: TenantStore, *, max_buckets_per_tenant: int) -> None:
+        self._store = store
+        self._create = partial(buckets.create, most_buckets=max_buckets_per_tenant)
+
+    def by_request(self) -> ByRequest:
+        """Return the handler of each request."""
+        return {
+            BucketCreate: self.create,
+            BucketGet: self.get,
+            BucketSettingsSet: self.set_settings,
+            BucketDelete: self.delete,
+            BucketsList: self.list_buckets,
+        }
+
+    async def create(self, caller: Caller, request: BucketCreate, _: memoryview) -> Answer:
+        """Make a bucket."""
+        return await self._store.transact(caller, request, self._create, grows=self._store.dropped)
+
+    async def get(self, caller: Caller, request: BucketGet, _: memoryview) -> Answer:
+        """A bucket by its name."""
+        return await self._store.read(
+            caller, request, lambda sql, tenant, asked: buckets.get(sql, tenant, asked.name)
+        )
+
+    async def set_settings(
+        self, caller: Caller, request: BucketSettingsSet, _: memoryview
+    ) -> Answer:
+        """Replace a bucket's settings by compare-and-set."""
+        return await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: buckets.set_settings(sql, tenant, asked),
+            grows=None,
+        )
+
+    async def delete(self, caller: Caller, request: BucketDelete, _: memoryview) -> Answer:
+        """Delete an empty bucket; uploads in progress are dropped with it."""
+        tenant = self._store.tenant(caller, request)
+
+        def work(sql: Sql) -> None:
+            multipart.abort_all(sql, tenant, request.name)
+            buckets.delete(sql, tenant, request.name)
+
+        await self._store.grow(self._store.dropped, work)
+        return Done()
+
+    async def list_buckets(self, caller: Caller, request: BucketsList, _: memoryview) -> Answer:
+        """A page of the tenant's buckets."""
+        return await self._store.read(
+            caller,
+            request,
+            lambda sql, tenant, asked: buckets.list_buckets(
+                sql, tenant, asked.prefix, asked.after, asked.limit
+            ),
+        )

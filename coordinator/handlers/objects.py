@@ -1,0 +1,77 @@
+"""Handlers of requests about objects: committed, looked up, deleted, listed.
+
+Source: docs/protocol.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from common.rpc.caller import Answer
+from common.wire.messages.objects import (
+    Deleted,
+    ObjectCommit,
+    ObjectGet,
+    ObjectRecord,
+    ObjectsDelete,
+    ObjectsList,
+)
+from coordinator.handlers.places import Places
+from coordinator.handlers.tenant_store import TenantStore
+from coordinator.session import ByRequest, Caller
+from coordinator.store import listing, objects, segments
+
+
+class ObjectHandlers:
+    """Handlers of requests about a tenant's objects."""
+
+    def __init__(self, store: TenantStore, places: Places) -> None:
+        self._store = store
+        self._places = places
+
+    def by_request(self) -> ByRequest:
+        """Return the handler of each request."""
+        return {
+            ObjectCommit: self.commit,
+            ObjectGet: self.get,
+            ObjectsDelete: self.delete,
+            ObjectsList: self.list_objects,
+        }
+
+    async def commit(self, caller: Caller, request: ObjectCommit, _: memoryview) -> Answer:
+        """Make a version of an object."""
+        tenant = self._store.tenant(caller, request)
+        objects.check_size(request.name, request.size)
+        content = segments.check_content(request.pages, request.segments, request.size)
+        now_ms = self._store.now_ms()
+        return await self._store.grow(
+            self._store.dropped,
+            lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms),
+        )
+
+    async def get(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
+        """Look up a version, with places and orders for a range of it."""
+        found = await self._store.read(caller, request, objects.get)
+        places, endpoints = self._places.stored(found.stored, caller.peer_id)
+        return ObjectRecord(
+            found.bucket_id,
+            found.version_id,
+            found.sequence,
+            found.created_ms,
+            found.size,
+            found.sealed,
+            found.pages,
+            places,
+            endpoints,
+        )
+
+    async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
+        """Delete names."""
+        tenant = self._store.tenant(caller, request)
+        results = await self._store.grow(
+            self._store.dropped,
+            lambda sql: objects.delete(sql, tenant, request.bucket, request.items),
+        )
+        return Deleted(tuple(results))
+
+    async def list_objects(self, caller: Caller, request: ObjectsList, _: memoryview) -> Answer:
+        """A page of a bucket's objects."""
+        return await self._store.read(caller, request, listing.list_objects)

@@ -1,0 +1,119 @@
+"""Places of segments in replies: which cells, and an order for each.
+
+Source: docs/crypto.md, "Orders".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from common import limits
+from common.crypto.orders import Order, OrderAction
+from common.ids import PeerId, SegmentId
+from common.wire.messages.base import Endpoint
+from common.wire.messages.writing import SegmentGrant, SegmentPlace
+from coordinator.membership import Membership
+from coordinator.orders import CellOrders
+from coordinator.policy.placement import Redundancy
+from coordinator.store.objects import Stored
+from coordinator.store.order_time import OrderTime
+from coordinator.store.rings import Ring
+
+
+class ReplyPlaces:
+    """The places of the segments of one reply, in a table that names each cell once.
+
+    Args:
+        caller: the one that the orders name.
+        expires: the time at which the orders expire.
+    """
+
+    def __init__(
+        self, membership: Membership, orders: CellOrders, caller: PeerId, expires: int
+    ) -> None:
+        self._membership = membership
+        self._orders = orders
+        self._caller = caller
+        self._expires = expires
+        self._rows: dict[int, int] = {}
+        self._table: list[Endpoint] = []
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The cells that the places refer to by their index."""
+        return tuple(self._table)
+
+    def _row(self, cell: int) -> int:
+        found = self._rows.get(cell)
+        if found is None:
+            found = self._rows[cell] = len(self._table)
+            self._table.append(self._membership.endpoint(cell))
+        return found
+
+    def grant(
+        self, segment: SegmentId, ring: Ring, redundancy: Redundancy, shard_bytes: int
+    ) -> SegmentGrant:
+        """Grant the slots of a ring for a new segment.
+
+        Args:
+            shard_bytes: the most that each cell may be sent.
+        """
+        orders = tuple(
+            self._orders.issue(
+                cell,
+                Order(OrderAction.PUT, segment, slot, self._caller, shard_bytes, self._expires),
+            )
+            for slot, cell in enumerate(ring.cells)
+        )
+        rows = tuple(self._row(cell) for cell in ring.cells)
+        k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
+        return SegmentGrant(segment, ring.ring, k, n, quorum, rows, orders)
+
+    def stored(self, segment: Stored) -> SegmentPlace:
+        """Return where a segment is, with orders to read all shards that are not missing."""
+        ring = self._membership.rings[segment.ring]
+        orders = tuple(
+            b""
+            if slot in segment.missing
+            else self._orders.issue(
+                cell,
+                Order(OrderAction.GET, segment.segment_id, slot, self._caller, 0, self._expires),
+            )
+            for slot, cell in enumerate(ring.cells)
+        )
+        return SegmentPlace(
+            segment.segment_id,
+            ring.redundancy.k,
+            ring.redundancy.n,
+            segment.segment_bytes,
+            segment.unit_bytes,
+            segment.shard_bytes,
+            segment.roots,
+            tuple(self._row(cell) for cell in ring.cells),
+            orders,
+        )
+
+
+class Places:
+    """Names places to callers."""
+
+    def __init__(self, membership: Membership, orders: CellOrders, order_time: OrderTime) -> None:
+        self._membership = membership
+        self._orders = orders
+        self._order_time = order_time
+
+    def reply_to(self, caller: PeerId) -> ReplyPlaces:
+        """Return an empty table of places for a reply to a caller."""
+        expires = self._order_time.expiry(trio.current_time(), limits.ORDER_LIFETIME_S)
+        return ReplyPlaces(self._membership, self._orders, caller, expires)
+
+    def stored(
+        self, segments: Sequence[Stored], caller: PeerId
+    ) -> tuple[tuple[SegmentPlace, ...], tuple[Endpoint, ...]]:
+        """Return the places of stored segments, and the cells that these refer to."""
+        if not segments:
+            return (), ()  # no order is issued, so there is no order time to keep
+        reply = self.reply_to(caller)
+        return tuple(reply.stored(segment) for segment in segments), reply.endpoints
