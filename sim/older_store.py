@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from sim.checkers.ownership import COORDINATOR_STORE
+from coordinator.service import STORE_NAME
 from sim.cluster import Cluster
 from sim.world import SimWorld
 
@@ -44,7 +44,7 @@ class OlderStore:
         chance = self._chance
         node = self._cluster.store_node
         await trio.sleep(chance.uniform(*BEFORE_COPY_S))
-        older = node.databases[COORDINATOR_STORE].copy()
+        older = node.databases[STORE_NAME].copy()
         await trio.sleep(chance.uniform(*AFTER_COPY_S))
         began_s = trio.current_time()
         self.is_in_charge = True
@@ -72,7 +72,7 @@ class OlderStore:
         for coordinator in self._cluster.coordinators:
             coordinator.crash(power=False)
         node = self._cluster.store_node
-        database = node.databases[COORDINATOR_STORE]
+        database = node.databases[STORE_NAME]
         before = database.copy()
         database.put_in_place(content)
         node.note("another store", {"bytes": len(content), "before": len(before)})

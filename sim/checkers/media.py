@@ -7,12 +7,14 @@ and after convergence.
 
 from __future__ import annotations
 
+from cell.storage.index_tables import BAD
+from cell.storage.recovery import INDEX_NAME
 from cell.storage.shards import Entry
 from cell.storage.volumes import volume_path
 from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, RecordKind, unpack_head, unpack_record
-from sim.checkers.ownership import CELL_STORE, MOST_SHOWN, STATE_BAD, rows
+from sim.checkers.ownership import MOST_SHOWN, rows
 from sim.cluster import Cluster
 from sim.world import SimNode
 
@@ -41,15 +43,15 @@ def check_media(cluster: Cluster) -> list[str]:
 
 
 def _missing(node: SimNode) -> list[str]:
-    if node.is_rotten or CELL_STORE not in node.databases:
+    if node.is_rotten or INDEX_NAME not in node.databases:
         return []
     return [
         f"{node.name} has no good bytes of slot {slot} of {segment.hex()}"
         for segment, slot, *facts in rows(
             node,
-            CELL_STORE,
+            INDEX_NAME,
             "SELECT segment_id, slot, volume, offset, sequence, unit_bytes, shard_bytes, root"
-            f" FROM shards WHERE state <> {STATE_BAD}",
+            f" FROM shards WHERE state <> {BAD}",
         )
         if not _is_there(node, (segment, slot), Entry(*facts))
     ]

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from cell.storage.index_tables import BAD
+from cell.storage.recovery import INDEX_NAME
 from common.crypto.identity import KeyPair
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.wire.messages.writing import Page
+from coordinator.service import STORE_NAME
+from coordinator.store.schema import counter_value
 from sim.cluster import Cluster, SimDaemon
 from sim.world import SimNode
 
-COORDINATOR_STORE: Final = "coordinator.sqlite"
-CELL_STORE: Final = "index.sqlite"
-STATE_BAD: Final = 2
 MOST_SHOWN: Final = 5
 LEFTOVERS: Final = {
     "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
@@ -54,14 +55,14 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
     held: dict[bytes, Held] = {}
     nodes: dict[bytes, SimNode] = {}
     for daemon in cluster.cells:
-        if CELL_STORE not in daemon.node.databases:
+        if INDEX_NAME not in daemon.node.databases:
             continue  # it has not come to life yet
         cell_id = cell_id_of(daemon)
         nodes[cell_id] = daemon.node
         held[cell_id] = {
             (segment, slot): (root, state)
             for segment, slot, root, state in rows(
-                daemon.node, CELL_STORE, "SELECT segment_id, slot, root, state FROM shards"
+                daemon.node, INDEX_NAME, "SELECT segment_id, slot, root, state FROM shards"
             )
         }
     node = cluster.store_node
@@ -82,8 +83,7 @@ def cell_id_of(daemon: SimDaemon) -> bytes:
 
 
 def _last_lease(node: SimNode) -> int:
-    found = rows(node, COORDINATOR_STORE, "SELECT value FROM counters WHERE name = 'lease'")
-    return int(found[0][0]) if found else 0
+    return counter_value(node.databases[STORE_NAME].connection, "lease")
 
 
 def _compare(
@@ -92,11 +92,11 @@ def _compare(
     nodes: dict[bytes, SimNode],
     last_lease: int | None,
 ) -> list[str]:
-    missing = set(rows(node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"))
+    missing = set(rows(node, STORE_NAME, "SELECT segment_id, slot FROM missing_shards"))
     owned: dict[bytes, dict[tuple[bytes, int], bytes]] = {cell_id: {} for cell_id in held}
     for segment, roots, slot, cell_id in rows(
         node,
-        COORDINATOR_STORE,
+        STORE_NAME,
         "SELECT s.segment_id, s.roots, r.slot, c.cell_id FROM segments s"
         " JOIN ring_slots r ON r.ring = s.ring JOIN cells c ON c.cell = r.cell",
     ):
@@ -116,7 +116,7 @@ def _compare(
             has = shards.get((segment, slot))
             if has is None and (segment, slot) in nodes[cell_id].headless:
                 continue  # its header has rotted, and the index has forgotten it in a power cut
-            if (has is None or has[1] == STATE_BAD) and (segment, slot) not in missing:
+            if (has is None or has[1] == BAD) and (segment, slot) not in missing:
                 problems.append(
                     f"owner without a shard: {nodes[cell_id].name} lacks slot {slot} of"
                     f" {segment.hex()} and the coordinator does not know"
@@ -128,11 +128,11 @@ def _leftovers(node: SimNode) -> list[str]:
     """Return the leftovers: queues that were not drained, and rows that no name leads to."""
     problems = []
     for what, sql in LEFTOVERS.items():
-        count = rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {sql}")[0][0]
+        count = rows(node, STORE_NAME, f"SELECT count(*) FROM {sql}")[0][0]
         if count:
             problems.append(f"{count} {what}")
     for table in ("dropped", "deletes"):
-        count = rows(node, COORDINATOR_STORE, f"SELECT count(*) FROM {table}")[0][0]
+        count = rows(node, STORE_NAME, f"SELECT count(*) FROM {table}")[0][0]
         if count:
             problems.append(f"{count} rows are left in {table}")
     return problems
@@ -141,17 +141,17 @@ def _leftovers(node: SimNode) -> list[str]:
 def _accounts(node: SimNode) -> list[str]:
     problems = []
     references: Counter[bytes] = Counter()
-    for (packed,) in rows(node, COORDINATOR_STORE, "SELECT extents FROM pages"):
+    for (packed,) in rows(node, STORE_NAME, "SELECT extents FROM pages"):
         references.update(extent.segment_id for extent in Page.unpack(packed).extents)
-    counted = dict(rows(node, COORDINATOR_STORE, "SELECT segment_id, refs FROM segments"))
+    counted = dict(rows(node, STORE_NAME, "SELECT segment_id, refs FROM segments"))
     if dict(references) != counted:
         problems.append(f"references {len(references)} are not those counted {len(counted)}")
     for tenant, objects, size, uploads in rows(
-        node, COORDINATOR_STORE, "SELECT tenant, objects, logical_bytes, uploads FROM tenants"
+        node, STORE_NAME, "SELECT tenant, objects, logical_bytes, uploads FROM tenants"
     ):
         used = rows(
             node,
-            COORDINATOR_STORE,
+            STORE_NAME,
             "SELECT count(*), coalesce(sum(v.size), 0) FROM current c"
             " JOIN versions v ON v.sequence = c.sequence"
             f" JOIN buckets b ON b.bucket = c.bucket WHERE b.tenant = {int(tenant)}",
@@ -160,7 +160,7 @@ def _accounts(node: SimNode) -> list[str]:
             problems.append(f"accounted {(objects, size)} objects and bytes, used {used}")
         begun = rows(
             node,
-            COORDINATOR_STORE,
+            STORE_NAME,
             "SELECT count(*) FROM uploads u JOIN buckets b ON b.bucket = u.bucket"
             f" WHERE b.tenant = {int(tenant)}",
         )[0][0]

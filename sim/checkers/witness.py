@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.checkers.ownership import COORDINATOR_STORE, cell_id_of, rows
+from coordinator.service import STORE_NAME
+from sim.checkers.ownership import cell_id_of, rows
 from sim.cluster import Cluster
 
 MOST_SHOWN: Final = 5
@@ -28,16 +29,14 @@ class Witness:
     def look(self) -> None:
         """Compare what is missing now with what was missing when last looked at."""
         node = self._cluster.store_node
-        changes = node.databases[COORDINATOR_STORE].connection.total_changes
+        changes = node.databases[STORE_NAME].connection.total_changes
         if changes == self._changes:
             return
         self._changes = changes
         missing: dict[bytes, set[int]] = {}
-        for segment, slot in rows(
-            node, COORDINATOR_STORE, "SELECT segment_id, slot FROM missing_shards"
-        ):
+        for segment, slot in rows(node, STORE_NAME, "SELECT segment_id, slot FROM missing_shards"):
             missing.setdefault(segment, set()).add(slot)
-        for (segment,) in rows(node, COORDINATOR_STORE, "SELECT segment_id FROM segments"):
+        for (segment,) in rows(node, STORE_NAME, "SELECT segment_id FROM segments"):
             now = missing.get(segment, set())
             for slot in sorted(now - self._missed.get(segment, now)):
                 self._judge(segment, slot)
@@ -50,7 +49,7 @@ class Witness:
         node = self._cluster.store_node
         holder = rows(
             node,
-            COORDINATOR_STORE,
+            STORE_NAME,
             "SELECT c.cell_id FROM segments s JOIN ring_slots r ON r.ring = s.ring"
             f" AND r.slot = {int(slot)} JOIN cells c ON c.cell = r.cell"
             f" WHERE s.segment_id = x'{segment.hex()}'",

@@ -9,6 +9,7 @@ from common.ids import PeerId, lease_of, segment_id
 from common.limits import MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT, SEGMENT_BYTES
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING
+from coordinator.service import STORE_NAME
 from coordinator.store.leases import LeaseBook, LivingLease
 from coordinator.store.purge import Grace
 
@@ -333,7 +334,7 @@ async def test_a_commit_that_fails_in_the_store_leaves_nothing(autojump_clock):
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
         segment = await gateway.segment()
-        database = rig.node.databases["coordinator.sqlite"]
+        database = rig.node.databases[STORE_NAME]
         database.fail_commits = 1.0
         request = gateway.commit_of(b"name", [segment])
         with pytest.raises(Unavailable, match="store_failed"):

@@ -12,6 +12,7 @@ from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId, segment
 from common.system.sqlite import SqliteStores
 from common.wire import messages as m
 from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.service import STORE_NAME
 from coordinator.store import buckets, leases, objects, rings, segments, tenants
 from coordinator.store.schema import SCHEMA_VERSION, migrate, next_number
 
@@ -67,11 +68,11 @@ def get_of(name):
 
 async def test_what_was_committed_is_there_after_reopening(tmp_path):
     stores = SqliteStores(tmp_path)
-    store = await stores.open("coordinator.sqlite")
+    store = await stores.open(STORE_NAME)
     lease = await store.transact(prepare)
     committed = await store.transact(work_of(commit_of(1, lease)))
     await store.close()
-    store = await stores.open("coordinator.sqlite")
+    store = await stores.open(STORE_NAME)
     assert await store.transact(migrate) == SCHEMA_VERSION
     assert await store.transact(work_of(commit_of(1, lease))) == committed
     found = await store.read(get_of(b"name-1"))
@@ -84,7 +85,7 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path):
 
 
 async def test_of_many_conditional_commits_at_once_one_wins(tmp_path):
-    store = await SqliteStores(tmp_path).open("coordinator.sqlite")
+    store = await SqliteStores(tmp_path).open(STORE_NAME)
     lease = await store.transact(prepare)
     won, lost = [], []
 
@@ -106,7 +107,7 @@ async def test_of_many_conditional_commits_at_once_one_wins(tmp_path):
 
 
 async def test_a_refused_commit_takes_no_segment_in(tmp_path):
-    store = await SqliteStores(tmp_path).open("coordinator.sqlite")
+    store = await SqliteStores(tmp_path).open(STORE_NAME)
     lease = await store.transact(prepare)
     good, bad = commit_of(1, lease), commit_of(2, lease)
     request = dataclasses.replace(
@@ -126,7 +127,7 @@ async def test_a_refused_commit_takes_no_segment_in(tmp_path):
 
 
 async def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
-    store = await SqliteStores(tmp_path).open("coordinator.sqlite")
+    store = await SqliteStores(tmp_path).open(STORE_NAME)
     await store.transact(migrate)
     await store.transact(
         lambda sql: sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}") and None

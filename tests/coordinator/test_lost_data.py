@@ -4,6 +4,7 @@ import pytest
 from coordinator_rig import running
 
 from common.wire import messages as m
+from coordinator.service import STORE_NAME
 
 
 async def lose(rig, segment_id, slots):
@@ -41,12 +42,12 @@ async def test_shards_of_removed_cells_count_as_lost(autojump_clock):
         segment = requests[0].segments[0].segment_id
         holders = rig.holders(segment)
         await lose(rig, segment, {0, 1})
-        rig.node.databases["coordinator.sqlite"].connection.execute(
+        rig.node.databases[STORE_NAME].connection.execute(
             "UPDATE cells SET removed_ms = 1 WHERE cell_id = ?", (holders[1].identity.peer_id,)
         )
         assert (await missing(rig))["segments_lost"] == 0
         for cell in holders[2:4]:
-            rig.node.databases["coordinator.sqlite"].connection.execute(
+            rig.node.databases[STORE_NAME].connection.execute(
                 "UPDATE cells SET removed_ms = 1 WHERE cell_id = ?", (cell.identity.peer_id,)
             )
         assert (await missing(rig))["segments_lost"] == 3  # every ring has all six cells

@@ -1,158 +1,127 @@
-"""Buckets over the coordinator's own tables: who sees whose, and settings by compare-and-set."""
+"""Buckets over the coordinator's own handlers: who sees whose, and settings by compare-and-set."""
 
 from __future__ import annotations
 
-import random
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from object_rig import ObjectRig
 
-from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
 from common.format.manifest import seal_bucket_settings
 from common.format.objects import METADATA_VERSION, BucketSettings
-from common.ids import BucketId, TenantId
+from common.ids import BucketId
 from common.wire.messages.base import Request
-from common.wire.messages.buckets import (
-    FIRST_REVISION,
-    BucketCreate,
-    BucketDelete,
-    BucketGet,
-    BucketSettingsSet,
-)
-from common.wire.messages.objects import Listing, ObjectsList
-from coordinator.store import buckets, tenants
-from coordinator.store.schema import migrate
+from common.wire.messages.buckets import FIRST_REVISION, BucketCreate, BucketDelete
+from common.wire.messages.objects import ObjectsList
 from gateway.bucket_cache import BucketCache
 from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder
 
-OURS = TenantKey(TenantId(b"o" * 16), b"k" * 32)
-THEIRS = TenantKey(TenantId(b"t" * 16), b"l" * 32)
-NUMBERS: Mapping[TenantId, int] = {OURS.tenant_id: 1, THEIRS.tenant_id: 2}
 CREATED = BucketSettings(METADATA_VERSION, 7)
 
 
-class Store:
-    """A coordinator's tables, asked without a connection; and how often."""
+class Gateways(ObjectRig):
+    """Two tenants, and a bucket of the first."""
 
     def __init__(self) -> None:
-        self.sql: Any = sqlite3.connect(":memory:", isolation_level=None)
-        self.calls: list[str] = []
-        self.entropy = random.Random(1).randbytes
-        migrate(self.sql)
-        for tenant_id, number in NUMBERS.items():
-            tenants.create(self.sql, f"tenant-{number}", tenant_id, bytes(32), 0)
+        super().__init__()
+        self.ours, self.theirs = self.tenants.values()
 
-    async def call(self, request: Request) -> Any:
-        self.calls.append(type(request).__name__)
-        number = NUMBERS[request.tenant_id]  # type: ignore[attr-defined]
-        match request:
-            case BucketGet(name=name):
-                return buckets.get(self.sql, number, name)
-            case BucketSettingsSet():
-                return buckets.set_settings(self.sql, number, request)
-            case BucketDelete(name=name):
-                return buckets.delete(self.sql, number, name)
-            case ObjectsList(bucket=name):
-                bucket_id = buckets.get(self.sql, number, name).bucket_id
-                return Listing(bucket_id, (), (), False, b"")
-        raise AssertionError(request)
+    @property
+    def calls(self) -> list[str]:
+        return self.coordinators.calls
 
-    def make(self, owner: TenantKey, name: str, bucket_id: BucketId) -> None:
+    def cache(self) -> BucketCache:
+        """The cache of a gateway of its own."""
+        return BucketCache(self.coordinators.call)
+
+    async def make(self, bucket_id: BucketId) -> None:
         sealed = seal_bucket_settings(
-            owner, bucket_id, name, FIRST_REVISION, CREATED.pack(), self.entropy
+            self.ours, bucket_id, "ours", FIRST_REVISION, CREATED.pack(), self.entropy
         )
-        request = BucketCreate(owner.tenant_id, bucket_id, name, sealed)
-        buckets.create(self.sql, NUMBERS[owner.tenant_id], request, 0, most_buckets=9)
+        await self.coordinators.ask(BucketCreate(self.ours.tenant_id, bucket_id, "ours", sealed))
+
+    def entropy(self, size: int) -> bytes:
+        return self.node.world.entropy(size)
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    made = Store()
-    made.make(OURS, "ours", BucketId(b"b" * 16))
-    yield made
-    made.sql.close()
+async def rig(autojump_clock: object) -> Gateways:
+    made = Gateways()
+    await made.make(BucketId(b"b" * 16))
+    return made
 
 
 def settings(created_ms: int) -> BucketSettings:
     return BucketSettings(METADATA_VERSION, created_ms)
 
 
-async def test_a_tenant_sees_its_bucket_and_of_others_only_that_it_is_theirs(
-    store: Store, autojump_clock: object
-) -> None:
-    cache = BucketCache(store.call)
-    seen = await cache.seen_by(KeyHolder(OURS, "AK"), "ours")
-    assert seen == Bucket("ours", OURS, BucketId(b"b" * 16), CREATED, FIRST_REVISION)
-    assert await cache.seen_by(KeyHolder(THEIRS, "OTHER"), "ours") == ForeignBucket("ours")
+async def test_a_tenant_sees_its_bucket_and_of_others_only_that_it_is_theirs(rig: Gateways) -> None:
+    cache = rig.cache()
+    seen = await cache.seen_by(KeyHolder(rig.ours, "AK"), "ours")
+    assert seen == Bucket("ours", rig.ours, BucketId(b"b" * 16), CREATED, FIRST_REVISION)
+    assert await cache.seen_by(KeyHolder(rig.theirs, "OTHER"), "ours") == ForeignBucket("ours")
     for name in ("nothing", "No bucket's name"):
         with pytest.raises(NotFound, match="no_such_bucket"):
-            await cache.seen_by(KeyHolder(OURS, "AK"), name)
+            await cache.seen_by(KeyHolder(rig.ours, "AK"), name)
 
 
-async def test_an_anonymous_caller_costs_no_call(store: Store, autojump_clock: object) -> None:
-    seen = await BucketCache(store.call).seen_by(Anonymous(), "ours")
+async def test_an_anonymous_caller_costs_no_call(rig: Gateways) -> None:
+    seen = await rig.cache().seen_by(Anonymous(), "ours")
     assert seen == ForeignBucket("ours")
-    assert store.calls == []
+    assert rig.calls == []
 
 
-async def test_a_remembered_bucket_costs_no_call_and_a_fresh_one_does(
-    store: Store, autojump_clock: object
-) -> None:
-    cache = BucketCache(store.call)
-    ours = KeyHolder(OURS, "AK")
+async def test_a_remembered_bucket_costs_no_call_and_a_fresh_one_does(rig: Gateways) -> None:
+    cache = rig.cache()
+    ours = KeyHolder(rig.ours, "AK")
     for _ in range(3):
         await cache.seen_by(ours, "ours")
-    assert store.calls == ["BucketGet"]
+    assert rig.calls == ["BucketGet"]
     await cache.seen_by(ours, "ours", fresh=True)
-    assert store.calls == ["BucketGet"] * 2
+    assert rig.calls == ["BucketGet"] * 2
 
 
 async def test_of_two_gateways_that_set_settings_at_once_the_second_reads_again(
-    store: Store, autojump_clock: object
+    rig: Gateways,
 ) -> None:
-    one, two = BucketCache(store.call), BucketCache(store.call)
-    read = await one.find(OURS, "ours")
-    assert await two.find(OURS, "ours") == read
-    changed = await one.set_settings(read, settings(8), store.entropy)
+    one, two = rig.cache(), rig.cache()
+    read = await one.find(rig.ours, "ours")
+    assert await two.find(rig.ours, "ours") == read
+    changed = await one.set_settings(read, settings(8), rig.entropy)
     assert (changed.settings, changed.revision) == (settings(8), 2)
-    assert await one.find(OURS, "ours") == changed
+    assert await one.find(rig.ours, "ours") == changed
     with pytest.raises(Refused, match="settings_changed"):
-        await two.set_settings(read, settings(9), store.entropy)
-    again = await two.find(OURS, "ours")  # what was refused is not remembered
+        await two.set_settings(read, settings(9), rig.entropy)
+    again = await two.find(rig.ours, "ours")  # what was refused is not remembered
     assert again == changed
-    last = await two.set_settings(again, settings(9), store.entropy)
+    last = await two.set_settings(again, settings(9), rig.entropy)
     assert (last.settings, last.revision) == (settings(9), 3)
-    assert await one.read(OURS, "ours") == last
+    assert await one.read(rig.ours, "ours") == last
 
 
-async def test_settings_are_not_set_in_a_bucket_that_was_made_again(
-    store: Store, autojump_clock: object
-) -> None:
-    cache = BucketCache(store.call)
-    read = await cache.find(OURS, "ours")
-    buckets.delete(store.sql, 1, "ours")
-    store.make(OURS, "ours", BucketId(b"c" * 16))
+async def test_settings_are_not_set_in_a_bucket_that_was_made_again(rig: Gateways) -> None:
+    cache = rig.cache()
+    read = await cache.find(rig.ours, "ours")
+    await rig.coordinators.ask(BucketDelete(rig.ours.tenant_id, "ours"))
+    await rig.make(BucketId(b"c" * 16))
     with pytest.raises(NotFound, match="no_such_bucket"):
-        await cache.set_settings(read, settings(8), store.entropy)
-    assert (await cache.find(OURS, "ours")).settings == CREATED
+        await cache.set_settings(read, settings(8), rig.entropy)
+    assert (await cache.find(rig.ours, "ours")).settings == CREATED
 
 
-async def test_an_answer_that_was_under_way_brings_no_older_settings_back(
-    store: Store, autojump_clock: object
-) -> None:
+async def test_an_answer_that_was_under_way_brings_no_older_settings_back(rig: Gateways) -> None:
     in_between: list[Callable[[], Any]] = []
 
     async def call(request: Request) -> Any:
-        reply = await store.call(request)
+        reply = await rig.coordinators.call(request)
         if in_between and isinstance(request, ObjectsList):
             await in_between.pop()()
         return reply
 
     cache = BucketCache(call)
-    read = await cache.find(OURS, "ours")
-    in_between.append(lambda: cache.set_settings(read, settings(8), store.entropy))
-    await cache.ask(read, ObjectsList(OURS.tenant_id, "ours", b"", b"", b"", 0))
-    assert (await cache.find(OURS, "ours")).revision == 2
+    read = await cache.find(rig.ours, "ours")
+    in_between.append(lambda: cache.set_settings(read, settings(8), rig.entropy))
+    await cache.ask(read, ObjectsList(rig.ours.tenant_id, "ours", b"", b"", b"", 0))
+    assert (await cache.find(rig.ours, "ours")).revision == 2

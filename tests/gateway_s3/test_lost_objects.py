@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from sim.checkers.ownership import COORDINATOR_STORE
+from coordinator.service import STORE_NAME
 from sim.cluster import Cluster, Shape
 from sim.world import SimWorld
 
@@ -15,7 +15,7 @@ async def test_an_object_that_is_lost_is_a_final_error_that_says_so(size, autoju
         client = cluster.client()
         await client.request("PUT", "/bucket")
         assert (await client.request("PUT", "/bucket/key", None, bytes(size))).status_code == 200
-        sql = cluster.store_node.databases[COORDINATOR_STORE].connection
+        sql = cluster.store_node.databases[STORE_NAME].connection
         sql.execute(
             "INSERT INTO missing_shards SELECT segment_id, slot, 0 FROM segments, ring_slots"
             " WHERE segments.ring = ring_slots.ring AND slot < 2"

@@ -20,6 +20,7 @@ from common.wire.messages.multipart import ChosenPart, PartCommit, UploadComplet
 from common.wire.messages.objects import Condition, DeleteItem, ObjectCommit, ObjectGet
 from common.wire.messages.writing import Extent, NewSegment, Page
 from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.service import STORE_NAME
 from coordinator.store import buckets, leases, multipart, objects, purge, rings, segments, tenants
 from coordinator.store.schema import migrate
 from sim.replay import run_seeded
@@ -67,7 +68,7 @@ class Life:
 
     async def open(self):
         """What a start does, up to the first request."""
-        self.store = await self.node.world.stores.open("coordinator.sqlite")
+        self.store = await self.node.world.stores.open(STORE_NAME)
         await self.store.transact(migrate)
         self.living = [each.lease for each in await self.store.read(leases.alive)]
 

@@ -3,7 +3,8 @@
 import pytest
 import trio
 
-from sim.checkers.ownership import COORDINATOR_STORE, check_ownership
+from coordinator.service import STORE_NAME
+from sim.checkers.ownership import check_ownership
 from sim.cluster import Cluster, Shape
 from sim.world import SimWorld
 
@@ -23,7 +24,7 @@ NAMES = [f"/bucket/new-{number}" for number in range(10)]
 
 
 def store_of(cluster):
-    return cluster.store_node.databases[COORDINATOR_STORE].connection
+    return cluster.store_node.databases[STORE_NAME].connection
 
 
 async def swap(cluster, store, *also):
@@ -141,11 +142,11 @@ async def test_a_coordinator_whose_store_is_gone_does_not_start_empty(autojump_c
         client = cluster.client()
         await put_all(client, ["/bucket", *NAMES], b"n" * 5000)
         cluster.coordinators[0].crash(power=True)
-        store = cluster.store_node.databases.pop(COORDINATOR_STORE)
+        store = cluster.store_node.databases.pop(STORE_NAME)
         await trio.sleep(60)
         assert not cluster.coordinators[0].is_up
         assert (await client.request("GET", NAMES[0])).status_code == 503
-        cluster.store_node.databases[COORDINATOR_STORE] = store
+        cluster.store_node.databases[STORE_NAME] = store
         await trio.sleep(60)
         assert (await client.request("GET", NAMES[0])).status_code == 200
 
@@ -158,13 +159,13 @@ async def test_an_empty_store_is_not_served_where_cells_know_a_swarm(autojump_cl
         await trio.sleep(12)
         cluster.coordinators[0].crash(power=True)
         node = cluster.store_node
-        store = node.databases.pop(COORDINATOR_STORE)
+        store = node.databases.pop(STORE_NAME)
         del node.platter.inodes["store.begun"]  # the directory was made again, with the old keys
         await trio.sleep(60)
         metrics = await cluster.metrics(cluster.coordinators[0])
         assert 'store_standing{standing="behind"} 1.0' in metrics
         assert (await client.request("GET", NAMES[0])).status_code == 503
         cluster.coordinators[0].crash(power=True)
-        node.databases[COORDINATOR_STORE] = store
+        node.databases[STORE_NAME] = store
         await trio.sleep(60)
         assert (await client.request("GET", NAMES[0])).status_code == 200
