@@ -48,14 +48,9 @@ from common.wire.messages.writing import (
 from coordinator.api.app import Api, advertised_url, is_wildcard
 from coordinator.api.status import Status
 from coordinator.config import CoordinatorConfig
-from coordinator.handlers.buckets import BucketHandlers
 from coordinator.handlers.cells import CellHandlers
-from coordinator.handlers.multipart import MultipartHandlers
-from coordinator.handlers.objects import ObjectHandlers
-from coordinator.handlers.places import Places
+from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.handlers.requests import check_complete, merged
-from coordinator.handlers.tenant_store import TenantStore
-from coordinator.handlers.writing import WritingHandlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -282,30 +277,24 @@ async def _serve(
         swarm_name=config.swarm,
         swarm_id=keys.swarm_id,
     )
-    tenant_store = TenantStore(store, queues, world.clock)
-    places = Places(membership, orders, orders_until)
-    writing = WritingHandlers(
+    of_gateways = gateway_handlers(
         store,
-        tenant_store,
-        places,
+        membership,
         placement,
         orders,
+        orders_until,
         book,
         readers,
+        queues,
+        world.clock,
         world.chance,
         world.entropy,
         lease_ttl_s=config.write_lease_ttl_s,
         reading_every_s=-(-config.delete_grace_s // 4),
+        max_buckets_per_tenant=config.max_buckets_per_tenant,
+        max_uploads_per_tenant=config.max_uploads_per_tenant,
     )
-    most_buckets, most_uploads = config.max_buckets_per_tenant, config.max_uploads_per_tenant
-    handlers = merged(
-        of_cells.by_request(),
-        status.gateways.by_request(),
-        writing.by_request(),
-        ObjectHandlers(tenant_store, places).by_request(),
-        BucketHandlers(tenant_store, max_buckets_per_tenant=most_buckets).by_request(),
-        MultipartHandlers(tenant_store, max_uploads_per_tenant=most_uploads).by_request(),
-    )
+    handlers = merged(of_cells.by_request(), status.gateways.by_request(), of_gateways)
     check_complete(handlers)
     server = PeerServer(
         keys.identity,

@@ -23,13 +23,7 @@ from common.ids import PeerId, SegmentId, TenantId
 from common.ports import Address, Listener
 from common.rpc.server import PeerServer
 from common.wire import messages as m
-from coordinator.handlers.buckets import BucketHandlers
-from coordinator.handlers.multipart import MultipartHandlers
-from coordinator.handlers.objects import ObjectHandlers
-from coordinator.handlers.places import Places
-from coordinator.handlers.requests import merged
-from coordinator.handlers.tenant_store import TenantStore
-from coordinator.handlers.writing import WritingHandlers
+from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
@@ -133,29 +127,22 @@ class InProcessCoordinator:
         placement.refresh(now)
         self.book = LeaseBook(LEASE_TTL_S)
         self.book.load(leases.alive(sql), now)
-        store = SimStore(self.node, self.node.platter, self.node.databases[STORE_NAME])
-        tenant_store = TenantStore(store, Queues(), world.clock)
-        orders = CellOrders(membership, SWARM_SECRET)
-        ordered_until = OrderTime(order_time.start(sql, world.clock.now()), now)
-        places = Places(membership, orders, ordered_until)
-        writing = WritingHandlers(
-            store,
-            tenant_store,
-            places,
+        self._handlers = gateway_handlers(
+            SimStore(self.node, self.node.platter, self.node.databases[STORE_NAME]),
+            membership,
             placement,
-            orders,
+            CellOrders(membership, SWARM_SECRET),
+            OrderTime(order_time.start(sql, world.clock.now()), now),
             self.book,
             Readers(self.book),
+            Queues(),
+            world.clock,
             world.chance,
             world.entropy,
             lease_ttl_s=LEASE_TTL_S,
             reading_every_s=0,
-        )
-        self._handlers = merged(
-            writing.by_request(),
-            ObjectHandlers(tenant_store, places).by_request(),
-            BucketHandlers(tenant_store, max_buckets_per_tenant=MAX_PER_TENANT).by_request(),
-            MultipartHandlers(tenant_store, max_uploads_per_tenant=MAX_PER_TENANT).by_request(),
+            max_buckets_per_tenant=MAX_PER_TENANT,
+            max_uploads_per_tenant=MAX_PER_TENANT,
         )
 
     def add_tenant(self, name: str, key: TenantKey) -> int:
