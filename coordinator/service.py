@@ -45,8 +45,13 @@ from common.wire.messages.objects import (
 from common.wire.messages.writing import (
     Lease,
 )
-from coordinator.api.app import Api, advertised_url, is_wildcard
+from coordinator.api.addresses import advertised_url, is_wildcard
+from coordinator.api.app import Api
+from coordinator.api.cells import CellOperations
+from coordinator.api.invites import InviteOperations
 from coordinator.api.status import Status
+from coordinator.api.store import StoreOperations
+from coordinator.api.tenants import TenantOperations
 from coordinator.config import CoordinatorConfig
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.of_gateways import gateway_handlers
@@ -324,20 +329,22 @@ async def _serve(
         world.log,
         delete_grace_s=config.delete_grace_s,
     )
-    api = Api(
+    invites = InviteOperations(
         store,
-        membership,
-        placement,
-        status,
-        past,
-        rounds.end_all_leases,
-        keys,
         world.clock,
         world.entropy,
         world.log,
+        key_id=keys.identity.peer_id,
         swarm_name=config.swarm,
         advertised=None if is_wildcard(advertised) else advertised,
     )
+    routes = (
+        *invites.routes(),
+        *CellOperations(store, membership, placement, status, world.clock, world.log).routes(),
+        *TenantOperations(store, world.clock, world.log).routes(),
+        *StoreOperations(store, past, rounds.end_all_leases).routes(),
+    )
+    api = Api(routes, past, keys.operator_token, world.log)
     app = health_app(metrics.registry, status.health, otherwise=api)
 
     async def answer(request: HttpRequest) -> HttpResponse:

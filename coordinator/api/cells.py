@@ -1,0 +1,86 @@
+"""Operations on the swarm's cells.
+
+Source: docs/operations.md, "Operator access".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from common.errors import Refused
+from common.ports import Log, Store, WallClock
+from common.reasons import Refusal
+from coordinator.api.routes import ApiRoute, Field, Json
+from coordinator.api.status import Status
+from coordinator.membership import Membership
+from coordinator.placement import Placement
+from coordinator.policy.health import count_needing
+from coordinator.store import cells
+
+
+class CellOperations:
+    """Removes cells, and reports how they are."""
+
+    def __init__(
+        self,
+        store: Store,
+        membership: Membership,
+        placement: Placement,
+        status: Status,
+        clock: WallClock,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._membership = membership
+        self._placement = placement
+        self._status = status
+        self._clock = clock
+        self._log = log
+
+    def routes(self) -> tuple[ApiRoute, ...]:
+        """Return the table of these operations."""
+        return (
+            ApiRoute(
+                "POST",
+                "/v1/cells/{cell_id}/remove",
+                "Remove a cell that is gone or stolen: its key is refused from then on.",
+                self._remove_cell,
+                {
+                    "even_if_needed": Field(
+                        "boolean", "although data cannot be read without it", required=False
+                    )
+                },
+            ),
+            ApiRoute("GET", "/v1/status", "Cells, rings, space, what is missing.", self._tell, {}),
+        )
+
+    def _check_removal(self, cell: cells.Cell) -> None:
+        """Check that what lies on the rings of a cell can be read without it.
+
+        Raises:
+            Refused: ``cell_is_needed``, with ``rings``: how many of its rings cannot.
+        """
+        members = self._membership
+        rings = ((ring.cells, ring.redundancy.k) for ring in members.rings.values())
+        needing = count_needing(cell.cell, rings, members.states(trio.current_time()))
+        if needing:
+            raise Refused(Refusal.CELL_IS_NEEDED, rings=needing)
+
+    async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
+        cell = self._membership.find(names["cell_id"])
+        if not cell.is_removed:
+            if not body.get("even_if_needed", False):
+                self._check_removal(cell)
+            now_ms = int(self._clock.now() * 1000)
+            await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
+            self._membership.removed(cell)
+            self._placement.refresh(trio.current_time())
+            self._log.warning(
+                "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, host=cell.host
+            )
+        return {"cell_id": cell.cell_id.hex(), "site": cell.site, "host": cell.host}
+
+    async def _tell(self, _: Mapping[str, str], body: Json) -> Json:
+        return await self._status.tell()
