@@ -66,7 +66,7 @@ power-test: $(VENV)/.dev
 		tests/e2e/test_injected_io_errors.py \
 		tests/e2e/test_injected_store_errors.py
 
-# Choose versions anew (docs/hacking.md, "Dependencies").
+# Choose the newest versions (docs/hacking.md, "Dependencies").
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --upgrade --output-file requirements/run.txt requirements/run.in
 	$(PIP_COMPILE) --upgrade --output-file requirements/dev.txt \
