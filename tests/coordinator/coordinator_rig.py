@@ -1,9 +1,13 @@
 """A real coordinator on a simulated network, with cells and gateways that speak for themselves."""
 
+from __future__ import annotations
+
 import base64
 import dataclasses
 import random
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import httpx
 import trio
@@ -13,48 +17,49 @@ from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.erasure.geometry import Geometry
 from common.format.token import decode_token
-from common.ids import BucketId, SegmentId, TenantId, VersionId
+from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Address
 from common.rpc.peers import PeerPool
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from coordinator.config import CoordinatorConfig
-from coordinator.service import STORE_NAME, serve
+from coordinator.service import STORE_NAME, RunningCoordinator, serve
 from sim.http import SimTransport
 from sim.world import SimWorld
 
 GIB = 1024**3
 NATIVE = Address("coordinator", 7000)
 BUCKET = "bucket"
+R = TypeVar("R", m.Committed, m.Deleted, m.Lease)
 
 
-def facts(free=10 * GIB, *, read_only=False):
+def facts(free: int = 10 * GIB, *, read_only: bool = False) -> m.CellFacts:
     return m.CellFacts(20 * GIB, 10 * GIB, free, 0, 0, read_only)
 
 
 class Peer:
     """A peer with one connection to the coordinator."""
 
-    def __init__(self, rig, name):
+    def __init__(self, rig: Rig, name: str) -> None:
         self.rig = rig
         self.node = rig.swarm.node(name)
         self.identity = KeyPair.generate(self.node.world.entropy)
-        self.scope = None
-        self.pool = None
+        self.scope: trio.CancelScope
+        self.pool: PeerPool
 
-    async def connect(self):
+    async def connect(self) -> None:
         world = self.node.world
         self.pool = PeerPool(
             world.network, self.identity, connections_per_peer=1, chance=world.chance, log=world.log
         )
 
-        async def run(*, task_status):
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
             with trio.CancelScope() as self.scope:
                 await self.pool.run(task_status=task_status)
 
         await self.rig.nursery.start(run)
 
-    async def call(self, request):
+    async def call(self, request: m.Request) -> Any:
         reply, _ = await self.pool.call(NATIVE, self.rig.serving.peer_id, request)
         check_answer(request, reply)
         return reply
@@ -63,31 +68,30 @@ class Peer:
 class FakeCell(Peer):
     """A cell that says what it is told to say."""
 
-    def __init__(self, rig, number, site, host):
+    def __init__(self, rig: Rig, number: int, site: str, host: str) -> None:
         super().__init__(rig, f"cell-{number}")
         self.site, self.host = site, host
         self.facts = facts()
         self.beating = True
-        self.seen = ()
-        self.deleted = []
-        self.clock_ahead_s = 0
+        self.seen: tuple[bytes, ...] = ()
+        self.clock_ahead_s = 0.0
 
-    async def join(self, token):
+    async def join(self, token: str) -> None:
         await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.host))
 
-    async def beat(self, deleted=()):
+    async def beat(self, deleted: Iterable[m.ShardName] = ()) -> m.HeartbeatReply:
         clock_ms = int((self.rig.node.world.clock.now() + self.clock_ahead_s) * 1000)
-        return await self.call(
-            m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen, clock_ms)
-        )
+        beat = m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen, clock_ms)
+        reply: m.HeartbeatReply = await self.call(beat)
+        return reply
 
-    async def keep_beating(self):
+    async def keep_beating(self) -> None:
         while True:
             if self.beating:
                 await self.beat()
             await trio.sleep(5)
 
-    async def settle(self, *shards):
+    async def settle(self, *shards: tuple[SegmentId, int, bytes]) -> list[int]:
         held = tuple(m.HeldShard(segment, slot, root, 100) for segment, slot, root in shards)
         return list((await self.call(m.Settle(held))).verdicts)
 
@@ -95,19 +99,27 @@ class FakeCell(Peer):
 class Gateway(Peer):
     """A gateway that acts for one tenant."""
 
-    def __init__(self, rig, name):
+    def __init__(self, rig: Rig, name: str) -> None:
         super().__init__(rig, name)
         chance = random.Random(name)
         self.tenant_id = TenantId(chance.randbytes(16))
         self.key = TenantKey(self.tenant_id, chance.randbytes(32))
         self.chance = chance
         self.lease = 0
-        self.granted = {}
+        self.granted: dict[SegmentId, m.SegmentGrant] = {}
 
-    async def open(self, seen=()):
+    async def open(self, seen: tuple[bytes, ...] = ()) -> None:
         await self.prove(self.key, seen=seen)
 
-    async def prove(self, key, *, tenant_id=None, channel=None, caller=None, seen=()):
+    async def prove(
+        self,
+        key: TenantKey,
+        *,
+        tenant_id: TenantId | None = None,
+        channel: bytes | None = None,
+        caller: PeerId | None = None,
+        seen: tuple[bytes, ...] = (),
+    ) -> None:
         """Open a tenant, with a proof that may be bound to something else than it should."""
         connection = await self.pool.connection(NATIVE, self.rig.serving.peer_id)
         tenant_id = tenant_id or self.tenant_id
@@ -116,26 +128,27 @@ class Gateway(Peer):
         )
         await connection.call(m.TenantOpen(tenant_id, key.prove(message), seen))
 
-    def new_id(self):
+    def new_id(self) -> VersionId:
         return VersionId(self.chance.randbytes(16))
 
-    async def open_lease(self):
+    async def open_lease(self) -> None:
         self.lease = (await self.call(m.LeaseRenew(0))).lease
 
-    async def grant(self, size=100):
+    async def grant(self, size: int = 100) -> m.Grants:
         if not self.lease:
             await self.open_lease()
-        return await self.call(m.WriteStart(self.tenant_id, self.lease, 1, size))
+        reply: m.Grants = await self.call(m.WriteStart(self.tenant_id, self.lease, 1, size))
+        return reply
 
-    async def segment(self, size=100, durable=None):
+    async def segment(self, size: int = 100, durable: int | None = None) -> m.NewSegment:
         """A written segment, ready to be committed."""
         grant = (await self.grant(size)).grants[0]
         self.granted[grant.segment_id] = grant
         return written(grant, size, self.chance, durable)
 
-    def abandon_of(self, *segments, **fields):
+    def abandon_of(self, *segments: SegmentId, **fields: Any) -> m.WriteAbandon:
         grants = [self.granted[each] for each in segments]
-        given = {
+        given: dict[str, Any] = {
             "tenant_id": self.tenant_id,
             "segments": tuple(segments),
             "rings": tuple(each.ring for each in grants),
@@ -144,16 +157,25 @@ class Gateway(Peer):
         }
         return m.WriteAbandon(**given)
 
-    async def make_bucket(self, name=BUCKET):
-        return await self.call(
+    async def make_bucket(self, name: str = BUCKET) -> m.BucketRecord:
+        reply: m.BucketRecord = await self.call(
             m.BucketCreate(self.tenant_id, BucketId(self.new_id()), name, b"settings")
         )
+        return reply
 
-    def commit_of(self, name, segments, *, bucket=BUCKET, pages=None, **fields):
+    def commit_of(
+        self,
+        name: bytes,
+        segments: Sequence[m.NewSegment],
+        *,
+        bucket: str = BUCKET,
+        pages: tuple[m.Page, ...] | None = None,
+        **fields: Any,
+    ) -> m.ObjectCommit:
         size = sum(each.segment_bytes for each in segments)
         if pages is None:
             pages = (page(*[(s.segment_id, 0, s.segment_bytes) for s in segments]),)
-        given = {
+        given: dict[str, Any] = {
             "tenant_id": self.tenant_id,
             "bucket": bucket,
             "name": name,
@@ -168,42 +190,63 @@ class Gateway(Peer):
         }
         return m.ObjectCommit(**given)
 
-    async def put(self, name, size=100, **fields):
+    async def put(
+        self, name: bytes, size: int = 100, **fields: Any
+    ) -> tuple[m.ObjectCommit, m.Committed]:
         """Write and commit an object; returns (request, reply)."""
         segments = [await self.segment(size)] if size else []
-        request = self.commit_of(name, segments, **({} if size else {"pages": ()}), **fields)
+        given: dict[str, Any] = fields if size else {"pages": (), **fields}
+        request = self.commit_of(name, segments, **given)
         return request, await self.call(request)
 
     async def get(
-        self, name, *, version_id=None, first=0, last=1 << 40, places=True, bucket=BUCKET
-    ):
-        return await self.call(
+        self,
+        name: bytes,
+        *,
+        version_id: VersionId | None = None,
+        first: int = 0,
+        last: int = 1 << 40,
+        places: bool = True,
+        bucket: str = BUCKET,
+    ) -> m.ObjectRecord:
+        reply: m.ObjectRecord = await self.call(
             m.ObjectGet(self.tenant_id, bucket, name, version_id, places, first, last)
         )
+        return reply
 
-    async def delete(self, *names, bucket=BUCKET):
+    async def delete(self, *names: bytes | m.DeleteItem, bucket: str = BUCKET) -> list[Any]:
         items = tuple(n if isinstance(n, m.DeleteItem) else m.DeleteItem(n) for n in names)
         reply = await self.call(m.ObjectsDelete(self.tenant_id, bucket, items))
         return ["" if each.failure is None else each.failure.reason for each in reply.results]
 
-    async def names(self, bucket=BUCKET, prefix=b"", delimiter=b"", after=b"", limit=1000):
-        return await self.call(
+    async def names(
+        self,
+        bucket: str = BUCKET,
+        prefix: bytes = b"",
+        delimiter: bytes = b"",
+        after: bytes = b"",
+        limit: int = 1000,
+    ) -> m.Listing:
+        reply: m.Listing = await self.call(
             m.ObjectsList(self.tenant_id, bucket, prefix, delimiter, after, limit)
         )
+        return reply
 
 
-def bare(reply):
+def bare(reply: R) -> R:
     """A reply without how far the store was: that grows with every transaction."""
     return dataclasses.replace(reply, position=b"")
 
 
-def page(*extents):
+def page(*extents: tuple[bytes, int, int]) -> m.Page:
     return m.Page(
         tuple(m.Extent(SegmentId(s), offset, length, bytes(32), 0) for s, offset, length in extents)
     )
 
 
-def written(grant, size, chance, durable=None):
+def written(
+    grant: m.SegmentGrant, size: int, chance: random.Random, durable: int | None = None
+) -> m.NewSegment:
     geometry = Geometry.plan(grant.k, grant.n, size)
     return m.NewSegment(
         grant.segment_id,
@@ -217,47 +260,51 @@ def written(grant, size, chance, durable=None):
 
 
 class Rig:
-    def __init__(self, swarm, nursery, config):
+    """A coordinator, and its cells and gateways."""
+
+    def __init__(self, swarm: SimWorld, nursery: trio.Nursery, config: CoordinatorConfig) -> None:
         self.swarm = swarm
         self.nursery = nursery
         self.node = swarm.node("coordinator")
         self.config = config
-        self.serving = None
-        self.scope = None
-        self.cells = []
+        self.serving: RunningCoordinator
+        self.scope: trio.CancelScope
+        self.cells: list[FakeCell] = []
 
-    async def start(self):
-        async def run(*, task_status):
+    async def start(self) -> None:
+        async def run(*, task_status: trio.TaskStatus[RunningCoordinator]) -> None:
             with trio.CancelScope() as self.scope:
                 await serve(self.node.world, self.config, task_status=task_status)
 
         self.serving = await self.nursery.start(run)
 
-    async def restart(self):
+    async def restart(self) -> None:
         """Kill it where it stands and start it again."""
         self.node.crash(power=True)
         self.scope.cancel()
         await self.start()
 
-    def copy(self):
+    def copy(self) -> bytes:
         """The store as it is now, as bytes."""
         return self.node.databases[STORE_NAME].connection.serialize()
 
-    async def restart_with(self, store):
+    async def restart_with(self, store: bytes) -> None:
         """Kill it where it stands and start it with another copy of its store."""
         self.node.crash(power=True)
         self.scope.cancel()
         self.node.databases[STORE_NAME].connection.deserialize(store)
         await self.start()
 
-    def sql(self, statement, *parameters):
+    def sql(self, statement: str, *parameters: Any) -> list[Any]:
         connection = self.node.databases[STORE_NAME].connection
         return connection.execute(statement, parameters).fetchall()
 
-    def one(self, statement, *parameters):
+    def one(self, statement: str, *parameters: Any) -> Any:
         return self.sql(statement, *parameters)[0][0]
 
-    async def http(self, method, path, body=None, token=None):
+    async def http(
+        self, method: str, path: str, body: Any = None, token: str | None = None
+    ) -> httpx.Response:
         network = self.swarm.node("operator").world.network
         token = self.serving.operator_token if token is None else token
         async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as client:
@@ -268,12 +315,12 @@ class Rig:
                 **({"content": body} if isinstance(body, bytes) else {"json": body}),
             )
 
-    async def operate(self, method, path, body=None):
+    async def operate(self, method: str, path: str, body: Any = None) -> Any:
         answer = await self.http(method, path, body)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
 
-    async def add_cell(self, site="", host=""):
+    async def add_cell(self, site: str = "", host: str = "") -> FakeCell:
         cell = FakeCell(self, len(self.cells), site, host or f"host-{len(self.cells)}")
         token = (await self.operate("POST", "/v1/invites", {}))["token"]
         await cell.connect()
@@ -283,7 +330,7 @@ class Rig:
         self.nursery.start_soon(cell.keep_beating)
         return cell
 
-    async def add_gateway(self, name="tenant"):
+    async def add_gateway(self, name: str = "tenant") -> Gateway:
         gateway = Gateway(self, name)
         body = {
             "name": name,
@@ -295,14 +342,16 @@ class Rig:
         await gateway.open()
         return gateway
 
-    async def add_key(self, tenant, access_key_id="AKEXAMPLE", sealed=b"sealed"):
+    async def add_key(
+        self, tenant: str, access_key_id: str = "AKEXAMPLE", sealed: bytes = b"sealed"
+    ) -> None:
         body = {"access_key_id": access_key_id, "sealed": base64.b64encode(sealed).decode()}
         await self.operate("POST", f"/v1/tenants/{tenant}/keys", body)
 
-    def cell_of(self, peer_id):
+    def cell_of(self, peer_id: PeerId) -> FakeCell:
         return next(cell for cell in self.cells if cell.identity.peer_id == peer_id)
 
-    def holders(self, segment_id):
+    def holders(self, segment_id: SegmentId) -> list[FakeCell]:
         """The cell of each slot of a committed segment's ring."""
         rows = self.sql(
             "SELECT c.cell_id FROM segments s JOIN ring_slots r ON r.ring = s.ring"
@@ -313,7 +362,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(cells=6, seed=1, **config):
+async def running(cells: int = 6, seed: int = 1, **config: Any) -> AsyncIterator[Rig]:
     """A coordinator with so many cells that beat every 5 s, for the length of the block."""
     parsed = CoordinatorConfig.parse(
         {
