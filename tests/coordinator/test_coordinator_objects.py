@@ -280,6 +280,7 @@ async def test_a_segment_cannot_be_committed_twice(autojump_clock):
             await gateway.call(gateway.commit_of(b"b", [segment]))
 
 
+@pytest.mark.fault("F1")
 async def test_a_quorum_is_enough_and_the_rest_is_remembered_as_missing(autojump_clock):
     async with running() as rig:
         gateway = await rig.add_gateway()
