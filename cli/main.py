@@ -17,6 +17,7 @@ from common.errors import AlvearyError
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "up": ("cli.up", "up", "A whole swarm on this machine."),
     "status": ("cli.status", "status", "Cells, rings, space, and what is missing."),
+    "durability": ("cli.durability", "durability", "How safe data is: by class, or now."),
     "invite": ("cli.admin", "invite", "Print a join token for a cell or a gateway."),
     "tenant": ("cli.tenants", "tenant", "Create, list and remove tenants."),
     "key": ("cli.tenants", "key", "Create, list and revoke S3 access keys."),

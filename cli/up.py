@@ -17,9 +17,11 @@ from cli.ports import parse_address
 from cli.processes import DaemonProcess, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
-from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory
+from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common import limits
 from common.system.process import die_with_parent, keep_files_private
+from coordinator.policy.classes import weaknesses
+from coordinator.policy.placement import Redundancy, default_quorum
 
 
 def greeting(settings: Settings, credentials: S3Credentials, root: Path) -> str:
@@ -80,6 +82,13 @@ def _show_death(daemon: DaemonProcess) -> None:
         f"{daemon.name} (process {daemon.pid}) died: {daemon.exit_text()}; "
         f"its log is {daemon.log_path}"
     )
+
+
+def class_warnings(settings: Settings) -> list[str]:
+    """Return in words what the swarm's class does not survive when one of its cells is lost."""
+    k, n = parse_redundancy(settings.redundancy)
+    redundancy = Redundancy(k, n, default_quorum(k, n))
+    return [f"warning: {each}" for each in weaknesses(redundancy, [1] * settings.cells)]
 
 
 async def _wait_signal(*, task_status: trio.TaskStatus[None]) -> None:
@@ -171,6 +180,8 @@ def up(
         settings = Settings.resolve(
             SwarmDirectory(root).read_settings(), cells=cells, redundancy=redundancy, s3=s3, tls=tls
         )
+        for warning in class_warnings(settings):
+            print_error(warning)
         return trio.run(partial(supervise, root, settings, as_json=as_json))
     finally:
         os.close(handle)

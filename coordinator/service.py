@@ -17,7 +17,7 @@ from common.http.health import health_app
 from common.http.records import HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.ports import Address, Sql, World
+from common.ports import Address, Log, Sql, World
 from common.reasons import Outage
 from common.rpc.caller import Answer
 from common.rpc.server import PeerServer
@@ -61,7 +61,10 @@ from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
+from coordinator.policy.classes import weaknesses
 from coordinator.policy.history import Standing
+from coordinator.policy.losses import cells_on_boxes
+from coordinator.policy.placement import Redundancy
 from coordinator.readers import Readers
 from coordinator.rounds import CoordinatorRounds
 from coordinator.secrets import (
@@ -214,6 +217,13 @@ async def _note_store_begun(world: World) -> None:
         world.log.error("store_mark_not_written", error=str(error))
 
 
+def _warn_of_class(log: Log, redundancy: Redundancy, membership: Membership) -> None:
+    """Log in words what the class does not survive with the cells that there are."""
+    known = [cell.host for cell in membership.cells.values() if not cell.is_removed]
+    for weakness in weaknesses(redundancy, cells_on_boxes(known)):
+        log.warning("class_is_weak", what=weakness)
+
+
 async def _serve(
     world: World,
     config: CoordinatorConfig,
@@ -242,6 +252,7 @@ async def _serve(
     )
     placement = Placement(membership, config.redundancy_class())
     placement.refresh(now)
+    _warn_of_class(world.log, placement.redundancy, membership)
     orders = CellOrders(membership, keys.swarm_secret)
     wall_s = world.clock.now()
     started_s = await plain.read(lambda sql: order_time.start(sql, wall_s))

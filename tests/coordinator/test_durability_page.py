@@ -1,0 +1,162 @@
+"""The tables and the picture of docs/durability.md are made from the code: run this file as a
+program to write them again."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from durability_picture import CLASSES, apart, picture
+
+from coordinator.policy.classes import recommended, sites_of, survived
+from coordinator.policy.durability import (
+    DAYS_PER_YEAR,
+    HOURS_PER_YEAR,
+    Repair,
+    bandwidth_bits_per_s,
+    lazy_repair,
+    nines,
+    window_loss,
+)
+from coordinator.policy.placement import Redundancy, default_quorum
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "durability.md"
+PICTURE = DOCS / "durability.svg"
+HOURS = (6, 12, 24, 72)
+YEARS = (1, 4)
+LOSS_CLASSES = ((1, 2), (1, 3), (2, 4), (3, 5), (3, 6), (4, 6), (6, 9), (8, 12), (10, 16))
+CELL_TB = 4
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(str(value) for value in line) + " |" for line in lines)
+
+
+def losses(boxes: int, sites: int) -> str:
+    return f"{boxes or '-'} | {sites or '-'}"
+
+
+def recommended_classes() -> str:
+    headings = ["boxes", "sites", "class", "w", "kept", "boxes: reads", "writes"]
+    headings += ["sites: reads", "writes"]
+    return table(
+        headings,
+        [
+            [
+                row.boxes,
+                row.sites,
+                f"{row.redundancy.k}/{row.redundancy.n}",
+                row.redundancy.quorum,
+                f"{row.stored:.2f}",
+                losses(row.survives.reads_boxes, row.survives.writes_boxes),
+                losses(row.survives.reads_sites, row.survives.writes_sites),
+            ]
+            for row in recommended()
+        ],
+    )
+
+
+def default_class() -> str:
+    redundancy = Redundancy(4, 6, default_quorum(4, 6))
+    rows = []
+    for boxes in (6, 9, 12):
+        for sites in range(1, 6):
+            of = survived(redundancy, sites_of(boxes, sites))
+            boxes_lost = losses(of.reads_boxes, of.writes_boxes)
+            rows.append([boxes, sites, boxes_lost, losses(of.reads_sites, of.writes_sites)])
+    headings = ["boxes", "sites", "boxes: reads", "writes", "sites: reads", "writes"]
+    return table(headings, rows)
+
+
+def repair_of(k: int, n: int, years: float, hours: float) -> Repair:
+    mttf_hours = years * HOURS_PER_YEAR
+    return lazy_repair(k, n, threshold=n, mttf_hours=mttf_hours, repair_hours=hours)
+
+
+def probability(value: float) -> str:
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)} ({nines(value):.1f})"
+
+
+def yearly_loss(years: int) -> str:
+    rows = []
+    for k, n in LOSS_CLASSES:
+        never = window_loss(k, n, failures_per_year=1 / years, replacement_days=DAYS_PER_YEAR)
+        found = [probability(repair_of(k, n, years, hours).annual_loss) for hours in HOURS]
+        rows.append([f"{k}/{n}", *found, f"{never:.2g}"])
+    return table(["class", *(f"{hours} h" for hours in HOURS), "never repaired"], rows)
+
+
+def traffic() -> str:
+    rows = []
+    for k, n in LOSS_CLASSES:
+        row: list[object] = [f"{k}/{n}"]
+        for years in YEARS:
+            repair = repair_of(k, n, years, 24)
+            bits = bandwidth_bits_per_s(
+                kept_bytes=CELL_TB * 1e12, moved_per_kept=repair.moved_per_kept
+            )
+            row += [
+                f"{repair.repairs_per_year:.2f}",
+                f"{repair.moved_per_stored:.1f} TB",
+                f"{bits / 1e6:.1f} Mbit/s",
+            ]
+        rows.append(row)
+    each = ("repairs", "moved", "each cell")
+    return table(["class", *(f"{years} y: {name}" for years in YEARS for name in each)], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "recommended classes": recommended_classes,
+    "default class": default_class,
+    "yearly loss, 1 year": lambda: yearly_loss(1),
+    "yearly loss, 4 years": lambda: yearly_loss(4),
+    "traffic": traffic,
+}
+
+
+def marked(name: str) -> re.Pattern[str]:
+    return re.compile(f"(<!-- table: {name} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_the_page_is_what_the_code_says(name: str) -> None:
+    found = marked(name).search(PAGE.read_text(encoding="utf-8"))
+    assert found is not None, f"docs/durability.md has no table {name!r}"
+    assert found[2] == TABLES[name](), f"run {Path(__file__).name} as a program"
+
+
+def test_the_picture_is_what_the_code_draws() -> None:
+    drawn = PICTURE.read_text(encoding="utf-8")
+    assert drawn == picture(), f"run {Path(__file__).name} as a program"
+
+
+def test_the_picture_shows_classes_of_the_table() -> None:
+    assert set(CLASSES) <= set(LOSS_CLASSES)
+    recommended_here = {(row.redundancy.k, row.redundancy.n) for row in recommended()}
+    assert recommended_here <= set(LOSS_CLASSES)
+
+
+def test_labels_of_the_picture_do_not_overlap() -> None:
+    placed = sorted(apart([50.0, 10.0, 12.0, 11.0]))
+    assert all(after - before >= 13 for before, after in pairwise(placed))
+
+
+def write_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name, make in TABLES.items():
+        found = marked(name).search(text)
+        assert found is not None
+        text = text[: found.start(2)] + make() + text[found.end(2) :]
+    PAGE.write_text(text, encoding="utf-8")
+    PICTURE.write_text(picture(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(write_page())
