@@ -100,7 +100,7 @@ class ByteBudget:
     Holders cannot deadlock as long as none waits for more while it holds something that only it
     can give back: everything that one step needs (a stripe's plaintext, sealed and parity
     bytes) is taken at once, and what is held is given back without taking anything first.
-    ``put.py`` and ``get.py`` keep to that.
+    ``write_object.py`` and ``read_object.py`` keep to that.
 
     Each user has a share, bounded by :func:`may_take`. Inside a share the first come is the first
     served. Between shares, a taker whose share holds nothing waits for room only, and nobody

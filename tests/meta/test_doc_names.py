@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from source_tree import ROOT
+from source_tree import ROOT, modules, name_of
 
 from cli.main import alveary
 
@@ -129,3 +129,15 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
                 found = command.get_command(click.Context(command), word)
                 assert found is not None, f"{page.name} names alveary{tail}"
                 command = found
+
+
+@pytest.mark.parametrize("module", list(modules()), ids=name_of)
+def test_every_module_that_a_module_names_exists(module: Path) -> None:
+    for name in re.findall(r"[\w./]*\w\.py\b", module.read_text(encoding="utf-8")):
+        if "/" in name and name.split("/")[0] not in FOLDERS:
+            continue  # of another project
+        found = [
+            *ROOT.glob(name),
+            *(path for tree in TREES for path in ROOT.glob(f"{tree}/**/{name}")),
+        ]
+        assert found, f"{name_of(module)} names {name}"
