@@ -5,7 +5,7 @@ CRC-32. The checksum finds typing errors; what a forger lacks is the secret of a
 gateway's token has none: it gives no permission, it says where the coordinators are and which key
 is theirs.
 
-Source: docs/operations.md, "Joining".
+Source: docs/protocol.md, "Join tokens"; docs/operations.md, "Joining".
 """
 
 from __future__ import annotations
