@@ -94,8 +94,8 @@ class Zygote:
 def start_process(config):
     """A cell started the way an operator does, imports and all."""
     code = (
-        "import json, sys; from cell.config import Config; from cell.main import run;"
-        "sys.exit(run(Config.parse(json.loads(sys.argv[1]))))"
+        "import json, sys; from cell.config import CellConfig; from cell.main import run;"
+        "sys.exit(run(CellConfig.parse(json.loads(sys.argv[1]))))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, json.dumps(config)],
