@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 from common import limits
 from common.errors import Corrupt, PeerViolation
@@ -127,63 +127,54 @@ def part_spans(metadata: ObjectMetadata) -> Iterator[PartSpan]:
         start += size
 
 
+V = TypeVar("V", ObjectMetadata, ObjectSummary, UploadInfo, BucketSettings, PartMetadata)
+
+
+def _unpack(record: type[V], what: str, data: bytes) -> V:
+    """Read a record of this version.
+
+    Raises:
+        Corrupt: ``bad_metadata``: authentic bytes that this version cannot read.
+    """
+    try:
+        unpacked = record.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt(Damage.BAD_METADATA, what=what) from error
+    if unpacked.version != METADATA_VERSION:
+        raise Corrupt(Damage.BAD_METADATA, what=what, version=unpacked.version)
+    return unpacked
+
+
 def unpack_object(data: bytes) -> ObjectMetadata:
     """Read the metadata of an opened manifest.
 
     Raises:
         Corrupt: ``bad_metadata``: authentic bytes that this version cannot read.
     """
-    try:
-        metadata = ObjectMetadata.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what="object") from error
-    if metadata.version != METADATA_VERSION or len(metadata.parts) % _PART.size:
+    metadata = _unpack(ObjectMetadata, "object", data)
+    if len(metadata.parts) % _PART.size:
         raise Corrupt(Damage.BAD_METADATA, what="object", version=metadata.version)
     return metadata
 
 
 def unpack_summary(data: bytes) -> ObjectSummary:
     """Read the summary of a listing row. Raises Corrupt ``bad_metadata``."""
-    try:
-        summary = ObjectSummary.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what="summary") from error
-    if summary.version != METADATA_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what="summary", version=summary.version)
-    return summary
+    return _unpack(ObjectSummary, "summary", data)
 
 
 def unpack_upload(data: bytes) -> UploadInfo:
     """Read what an upload was begun with. Raises Corrupt ``bad_metadata``."""
-    try:
-        upload = UploadInfo.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what="upload") from error
-    if upload.version != METADATA_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what="upload", version=upload.version)
-    return upload
+    return _unpack(UploadInfo, "upload", data)
 
 
 def unpack_bucket(data: bytes) -> BucketSettings:
     """Read the settings of a bucket. Raises Corrupt ``bad_metadata``."""
-    try:
-        settings = BucketSettings.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what="bucket") from error
-    if settings.version != METADATA_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what="bucket", version=settings.version)
-    return settings
+    return _unpack(BucketSettings, "bucket", data)
 
 
 def unpack_part(data: bytes) -> PartMetadata:
     """Read the metadata of a part. Raises Corrupt ``bad_metadata``."""
-    try:
-        part = PartMetadata.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what="part") from error
-    if part.version != METADATA_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what="part", version=part.version)
-    return part
+    return _unpack(PartMetadata, "part", data)
 
 
 def summary_of(metadata: ObjectMetadata, size: int) -> ObjectSummary:
