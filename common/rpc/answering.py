@@ -223,8 +223,11 @@ class Answering(Generic[S]):
             call.held_bytes = 0
             await self._answer(call, answer)
         finally:
-            call.requests.give(call.held_bytes)
-            call.replies.give(call.reply_bytes)
+            # Nearly always given back by now: giving nothing to four budgets costs, too.
+            if call.held_bytes:
+                call.requests.give(call.held_bytes)
+            if call.reply_bytes:
+                call.replies.give(call.reply_bytes)
             del self._calls[call.call_id]
             self._on_answered()
 
