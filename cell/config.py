@@ -17,8 +17,8 @@ DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)  # noqa: S104  (a cell is there
 
 @dataclass(frozen=True, slots=True)
 class CellConfig:
-    """Everything a host can say about a cell. ``coordinator`` and ``coordinator_id`` come from the
-    token when absent; the token is needed until the cell has joined."""
+    """Everything an owner can say about a cell. ``coordinator`` and ``coordinator_id`` come from
+    the token when absent; the token is needed until the cell has joined."""
 
     data: str = field(metadata=key(config.path, "The daemon's own directory.", is_path=True))
     listen: Address = field(
@@ -64,7 +64,7 @@ class CellConfig:
         ),
     )
     site: str = field(default="", metadata=key(config.label, "Failure domain (site, room, rack)."))
-    host: str = field(default="", metadata=key(config.label, "The owner of this cell."))
+    owner: str = field(default="", metadata=key(config.label, "The owner of this cell."))
     settle_after_s: int = field(
         default=60,
         metadata=key(

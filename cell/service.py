@@ -171,7 +171,7 @@ async def _join(
         return
     if token is None:
         raise BadConfig(ConfigFault.NOT_JOINED, key="token")
-    request = CellJoin(token.secret, config.site, config.host)
+    request = CellJoin(token.secret, config.site, config.owner)
     told = ""
     while True:
         try:

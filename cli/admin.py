@@ -23,7 +23,7 @@ from common.reasons import ConfigFault
 @click.option(
     "--site", help="Failure domain (site, room, rack); takes precedence over the cell's own."
 )
-@click.option("--host", help="Owner of the cell; takes precedence over the cell's own.")
+@click.option("--owner", help="Owner of the cell; takes precedence over the cell's own.")
 @click.option(
     "--uses",
     type=click.IntRange(1, 10_000),
@@ -38,7 +38,7 @@ from common.reasons import ConfigFault
 def invite(
     context: click.Context,
     site: str | None,
-    host: str | None,
+    owner: str | None,
     uses: int | None,
     expires_in_s: int | None,
     gateway: bool,
@@ -46,17 +46,17 @@ def invite(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a join token. A host runs: alveary cell join TOKEN
+    """Print a join token. An owner runs: alveary cell join TOKEN
 
     With --gateway, the operator of a gateway runs: alveary gateway join TOKEN
     """
     if context.invoked_subcommand is not None:
         return
-    wanted = {"site": site, "host": host, "uses": uses, "expires_in_s": expires_in_s}
+    wanted = {"site": site, "owner": owner, "uses": uses, "expires_in_s": expires_in_s}
     body = {name: value for name, value in wanted.items() if value is not None}
     if gateway and body:
         raise BadConfig(
-            ConfigFault.BAD_FLAGS, message="a gateway's token has no site, host, uses or lifetime"
+            ConfigFault.BAD_FLAGS, message="a gateway's token has no site, owner, uses or lifetime"
         )
 
     async def ask() -> dict[str, Any]:
@@ -80,10 +80,16 @@ def list_invites(operator: Path | None, data: Path | None, as_json: bool) -> Non
 
     invites = trio.run(ask)
     rows = [
-        [each["invite_id"], each["uses_left"], _utc(each["expires_ms"]), each["site"], each["host"]]
+        [
+            each["invite_id"],
+            each["uses_left"],
+            _utc(each["expires_ms"]),
+            each["site"],
+            each["owner"],
+        ]
         for each in invites
     ]
-    text = table(["INVITE", "USES LEFT", "EXPIRES", "SITE", "HOST"], rows)
+    text = table(["INVITE", "USES LEFT", "EXPIRES", "SITE", "OWNER"], rows)
     print_result(invites, as_json=as_json, text=text)
 
 

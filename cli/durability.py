@@ -182,7 +182,7 @@ def survives_text(boxes: int, sites: int) -> str:
 
 def _snapshot(status: dict[str, Any]) -> tuple[dict[str, PlacedCell], list[PlacedRing]]:
     cells = {
-        each["cell_id"]: PlacedCell(each["site"], each["host"], CellState(each["state"]))
+        each["cell_id"]: PlacedCell(each["site"], each["owner"], CellState(each["state"]))
         for each in status["cells"]
     }
     rings = [

@@ -70,7 +70,7 @@ def own_address_towards(peer: Address) -> str:
 
 
 def complete(table: dict[str, Any], coordinators: list[Address]) -> dict[str, Any]:
-    """Add the address that others shall use, where the host named none and listens on all.
+    """Add the address that others shall use, where the owner named none and listens on all.
 
     Args:
         table: the configuration so far.

@@ -70,7 +70,7 @@ def _cells(cells: list[dict[str, Any]]) -> str:
             each.get("state", ""),
             each.get("address", ""),
             each.get("site", ""),
-            each.get("host", ""),
+            each.get("owner", ""),
             human_bytes(int(each.get("used_bytes", 0))),
             human_bytes(int(each.get("free_bytes", 0))),
             each.get("shards", 0),
@@ -78,7 +78,7 @@ def _cells(cells: list[dict[str, Any]]) -> str:
         ]
         for each in cells
     ]
-    headings = ["CELL", "STATE", "ADDRESS", "SITE", "HOST", "USED", "FREE", "SHARDS", ""]
+    headings = ["CELL", "STATE", "ADDRESS", "SITE", "OWNER", "USED", "FREE", "SHARDS", ""]
     return table(headings, rows)
 
 

@@ -167,7 +167,7 @@ class LocalSwarm:
         listen = self._ports.choose(known.get("listen"))
         http = self._ports.choose(known.get("http"))
         if "token" not in known:
-            invite = {"host": cell.name, "uses": 1, "expires_in_s": TOKEN_LIFETIME_S}
+            invite = {"owner": cell.name, "uses": 1, "expires_in_s": TOKEN_LIFETIME_S}
             known["token"] = (await api.call("POST", "/v1/invites", invite))["token"]
         config = {
             **known,
@@ -178,7 +178,7 @@ class LocalSwarm:
             "http": str(http),
             "coordinator": [coordinator["native"]],
             "coordinator_id": coordinator["peer_id"],
-            "host": cell.name,
+            "owner": cell.name,
         }
         await self._run(cell, self._directory.write_daemon_config(cell.name, config))
 
@@ -281,7 +281,7 @@ def _warn_of_unwritable(cells: list[dict[str, Any]]) -> None:
     for cell in cells:
         if cell["state"] != "alive":
             reason = cell["read_only_reason"] or cell["state"]
-            print_error(f"warning: {cell['host']} cannot be written: {reason}")
+            print_error(f"warning: {cell['owner']} cannot be written: {reason}")
 
 
 def _endpoint(listens: Address, *, secure: bool) -> str:

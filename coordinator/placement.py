@@ -28,7 +28,7 @@ def view_of(cell: Cell, state: CellState) -> CellView:
     return CellView(
         cell.cell,
         cell.site,
-        cell.host,
+        cell.owner,
         facts.capacity_bytes,
         facts.free_bytes,
         state in WRITABLE or is_hoped_for,

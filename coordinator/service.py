@@ -219,7 +219,7 @@ async def _note_store_begun(world: World) -> None:
 
 def _warn_of_class(log: Log, redundancy: Redundancy, membership: Membership) -> None:
     """Log in words what the class does not survive with the cells that there are."""
-    known = [cell.host for cell in membership.cells.values() if not cell.is_removed]
+    known = [cell.owner for cell in membership.cells.values() if not cell.is_removed]
     for weakness in weaknesses(redundancy, cells_on_boxes(known)):
         log.warning("class_is_weak", what=weakness)
 

@@ -261,7 +261,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                     "advertise": f"{node.name}:{NATIVE_PORT}",
                     "token": token,
                     "site": f"site-{site}",
-                    "host": f"host-{number}",
+                    "owner": f"owner-{number}",
                 },
             )
         )

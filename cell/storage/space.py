@@ -1,4 +1,4 @@
-"""The space that a cell may still write: the host's limit, and what the file system has."""
+"""The space that a cell may still write: the owner's limit, and what the file system has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpaceKeeper:
     """Room for new shards.
 
     Args:
-        capacity_bytes: the host's limit; None: none but the file system.
+        capacity_bytes: the owner's limit; None: none but the file system.
         reserve_bytes: free space of the file system that shards never take.
     """
 
@@ -49,7 +49,7 @@ class SpaceKeeper:
 
     @property
     def capacity_bytes(self) -> int:
-        """The host's limit, or the whole file system."""
+        """The owner's limit, or the whole file system."""
         if self._limit_bytes is None:
             return self._total_bytes
         return min(self._limit_bytes, self._total_bytes)

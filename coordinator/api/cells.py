@@ -78,9 +78,9 @@ class CellOperations:
             self._membership.removed(cell)
             self._placement.refresh(trio.current_time())
             self._log.warning(
-                "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, host=cell.host
+                "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, owner=cell.owner
             )
-        return {"cell_id": cell.cell_id.hex(), "site": cell.site, "host": cell.host}
+        return {"cell_id": cell.cell_id.hex(), "site": cell.site, "owner": cell.owner}
 
     async def _tell(self, _: Mapping[str, str], body: Json) -> Json:
         return await self._status.tell()

@@ -69,7 +69,7 @@ class InviteOperations:
                 self._invite,
                 {
                     "site": Field("string", "failure domain (site, room, rack)", required=False),
-                    "host": Field("string", "the owner of the cells", required=False),
+                    "owner": Field("string", "the owner of the cells", required=False),
                     "uses": Field("integer", "how many cells may join with it", required=False),
                     "expires_in_s": Field("integer", "its life in seconds", required=False),
                 },
@@ -96,25 +96,25 @@ class InviteOperations:
     async def _invite(self, _: Mapping[str, str], body: Json) -> Json:
         uses = body.get("uses", 1)
         life_s = body.get("expires_in_s", DEFAULT_INVITE_S)
-        site, host = body.get("site", ""), body.get("host", "")
+        site, owner = body.get("site", ""), body.get("owner", "")
         if not 1 <= uses <= limits.MAX_INVITE_USES:
             raise Refused(Refusal.BAD_VALUE, message=f"uses: 1 to {limits.MAX_INVITE_USES}")
         if not 1 <= life_s <= limits.MAX_INVITE_LIFETIME_S:
             raise Refused(
                 Refusal.BAD_VALUE, message=f"expires_in_s: 1 to {limits.MAX_INVITE_LIFETIME_S}"
             )
-        if len(site) > limits.MAX_LABEL_CHARACTERS or len(host) > limits.MAX_LABEL_CHARACTERS:
+        if len(site) > limits.MAX_LABEL_CHARACTERS or len(owner) > limits.MAX_LABEL_CHARACTERS:
             raise Refused(
                 Refusal.BAD_VALUE,
-                message=f"site, host: at most {limits.MAX_LABEL_CHARACTERS} characters",
+                message=f"site, owner: at most {limits.MAX_LABEL_CHARACTERS} characters",
             )
         secret = self._entropy(SECRET_BYTES)
         now_ms = self._now_ms()
         await self._store.transact(
-            lambda sql: cells.invite(sql, secret, site, host, uses, now_ms + life_s * 1000, now_ms)
+            lambda sql: cells.invite(sql, secret, site, owner, uses, now_ms + life_s * 1000, now_ms)
         )
         invite_id = invite_id_of(secret)
-        self._log.info("invited", invite=invite_id, site=site, host=host, uses=uses)
+        self._log.info("invited", invite=invite_id, site=site, owner=owner, uses=uses)
         return {"token": self._token(ROLE_CELL, secret), "invite_id": invite_id}
 
     def _now_ms(self) -> int:

@@ -99,7 +99,7 @@ class Status:
             "cell_id": cell.cell_id.hex(),
             "address": str(address),
             "site": cell.site,
-            "host": cell.host,
+            "owner": cell.owner,
             "state": state.value,
             "capacity_bytes": facts.capacity_bytes,
             "used_bytes": facts.used_bytes,

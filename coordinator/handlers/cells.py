@@ -112,9 +112,9 @@ class CellHandlers:
     async def join(self, caller: Caller, request: CellJoin, _: memoryview) -> Answer:
         """Take a cell into the swarm."""
         now_ms = self._now_ms()
-        number, site, host = await self._store.transact(
+        number, site, owner = await self._store.transact(
             lambda sql: cells.join(
-                sql, caller.peer_id, request.token, request.site, request.host, now_ms
+                sql, caller.peer_id, request.token, request.site, request.owner, now_ms
             )
         )
         if not self._membership.knows(caller.peer_id):
@@ -123,7 +123,7 @@ class CellHandlers:
                     cell=number,
                     cell_id=caller.peer_id,
                     site=site,
-                    host=host,
+                    owner=owner,
                     address_host="",
                     address_port=0,
                     facts=NO_FACTS,
@@ -131,7 +131,7 @@ class CellHandlers:
                     last_state=CellState.NEW,
                 )
             )
-            self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, host=host)
+            self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, owner=owner)
         caller.introduce(caller.peer_id)
         return CellJoined(self._name, self._swarm_id)
 
@@ -144,7 +144,7 @@ class CellHandlers:
             self._log.error(
                 "cell_lost_volumes",
                 cell=cell.cell_id.hex()[:12],
-                host=cell.host,
+                owner=cell.owner,
                 shards=request.facts.lost_shards,
             )
         stored = self._stored.get(cell.cell)

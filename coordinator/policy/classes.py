@@ -1,7 +1,7 @@
 """Redundancy classes for small swarms: what each survives, and which one to take.
 
 Pure. Derived from all the ways in which the placement can put a ring's slots on sites, and all the
-ways to lose boxes or sites. A *box* is a host with one cell.
+ways to lose boxes or sites. A *box* is a machine of one owner, with one cell.
 
 Source: docs/durability.md, "Redundancy classes".
 """

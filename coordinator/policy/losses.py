@@ -17,10 +17,10 @@ from coordinator.policy.health import SURE, WRITABLE, CellState
 @dataclass(frozen=True, slots=True)
 class PlacedCell:
     """A cell: where it is, and its state. Without a site it is on the one site of all that name
-    none; without a host it is a box of its own."""
+    none; without an owner it is a box of its own."""
 
     site: str
-    host: str
+    owner: str
     state: CellState
 
 
@@ -89,8 +89,8 @@ class LossTable:
 
     def of_boxes(self) -> list[Loss]:
         """Return what the loss of each box would do, the worst first; a box of one cell that names
-        no host has the cell's id for its name."""
-        return self._of_domains({each: cell.host or each for each, cell in self._cells.items()})
+        no owner has the cell's id for its name."""
+        return self._of_domains({each: cell.owner or each for each, cell in self._cells.items()})
 
     def _of_domains(self, domains: Mapping[str, str]) -> list[Loss]:
         members: dict[str, list[str]] = defaultdict(list)
@@ -122,7 +122,7 @@ class LossTable:
         )
 
 
-def cells_on_boxes(hosts: Iterable[str]) -> list[int]:
-    """Return the number of cells on each box, from the host that each cell names (or none)."""
-    counts = Counter(host or f"\0{number}" for number, host in enumerate(hosts))
+def cells_on_boxes(owners: Iterable[str]) -> list[int]:
+    """Return the number of cells on each box, from the owner that each cell names (or none)."""
+    counts = Counter(owner or f"\0{number}" for number, owner in enumerate(owners))
     return list(counts.values())

@@ -52,7 +52,7 @@ class CellView:
 
     cell: int
     site: str
-    host: str
+    owner: str
     capacity_bytes: int
     free_bytes: int
     writable: bool
@@ -80,7 +80,7 @@ class RingPlan:
 
 
 def spread_limit(counts: Iterable[int], n: int, wanted: int) -> int:
-    """The most slots of one ring that may share a site (or host).
+    """The most slots of one ring that may share a site (or owner).
 
     Args:
         counts: cells on each site.
@@ -110,8 +110,8 @@ def _weights(cells: Collection[CellView]) -> dict[int, float]:
 
 
 def _domains(cell: CellView) -> tuple[str, str]:
-    # A cell that names no host is taken to be a host of its own; without a site, all are in one.
-    return cell.site, cell.host or f"\0{cell.cell}"
+    # A cell that names no owner is taken to be an owner of its own; without a site, all are in one.
+    return cell.site, cell.owner or f"\0{cell.cell}"
 
 
 class _Builder:
@@ -136,8 +136,8 @@ class _Builder:
         self.site_limit = spread_limit(
             Counter(site for site, _ in domains.values()).values(), n, spare
         )
-        self.host_limit = spread_limit(
-            Counter(host for _, host in domains.values()).values(), n, spare
+        self.owner_limit = spread_limit(
+            Counter(owner for _, owner in domains.values()).values(), n, spare
         )
         self._chance = chance
         self._heap: list[tuple[float, float, int]] = []
@@ -179,21 +179,21 @@ class _Builder:
 
     def _pick(self) -> list[int]:
         n = self.redundancy.n
-        site_limit, host_limit = self.site_limit, self.host_limit
+        site_limit, owner_limit = self.site_limit, self.owner_limit
         while True:
             members: list[int] = []
             passed: list[tuple[float, float, int]] = []
             taken: list[tuple[float, float, int]] = []
             sites: Counter[str] = Counter()
-            hosts: Counter[str] = Counter()
+            owners: Counter[str] = Counter()
             while self._heap and len(members) < n:
                 entry = heapq.heappop(self._heap)
-                site, host = self.domains[entry[2]]
-                if sites[site] >= site_limit or hosts[host] >= host_limit:
+                site, owner = self.domains[entry[2]]
+                if sites[site] >= site_limit or owners[owner] >= owner_limit:
                     passed.append(entry)
                     continue
                 sites[site] += 1
-                hosts[host] += 1
+                owners[owner] += 1
                 members.append(entry[2])
                 taken.append(entry)
             for entry in passed:
@@ -202,10 +202,10 @@ class _Builder:
                 return members
             for entry in taken:
                 heapq.heappush(self._heap, entry)
-            # Sites and hosts cannot both be spread as wished: two cells of one host are worse
-            # than two of one site only by degree, and hosts are smaller.
-            if host_limit < n:
-                host_limit += 1
+            # Sites and owners cannot both be spread as wished: two cells of one owner are worse
+            # than two of one site only by degree, and owners are smaller.
+            if owner_limit < n:
+                owner_limit += 1
             else:
                 site_limit += 1
 

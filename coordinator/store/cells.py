@@ -40,7 +40,7 @@ class Cell:
     cell: int
     cell_id: PeerId
     site: str
-    host: str
+    owner: str
     address_host: str
     address_port: int
     facts: CellFacts
@@ -83,13 +83,13 @@ class Cell:
 
 
 def invite(
-    sql: Sql, secret: bytes, site: str, host: str, uses: int, expires_ms: int, now_ms: int
+    sql: Sql, secret: bytes, site: str, owner: str, uses: int, expires_ms: int, now_ms: int
 ) -> None:
     """Remember an invitation by the digest of its secret, and forget those that are over."""
     sql.execute("DELETE FROM invites WHERE expires_ms < ? OR uses_left < 1", (now_ms,))
     sql.execute(
         "INSERT INTO invites VALUES (?, ?, ?, ?, ?)",
-        (hashlib.sha256(secret).digest(), site, host, uses, expires_ms),
+        (hashlib.sha256(secret).digest(), site, owner, uses, expires_ms),
     )
 
 
@@ -100,7 +100,7 @@ class Invite:
 
     invite_id: str
     site: str
-    host: str
+    owner: str
     uses_left: int
     expires_ms: int
 
@@ -110,7 +110,7 @@ def list_invites(sql: Sql, now_ms: int) -> list[Invite]:
     return [
         Invite(row[0][:INVITE_ID_BYTES].hex(), *row[1:])
         for row in sql.execute(
-            "SELECT secret_digest, site, host, uses_left, expires_ms FROM invites"
+            "SELECT secret_digest, site, owner, uses_left, expires_ms FROM invites"
             " WHERE expires_ms > ? AND uses_left > 0 ORDER BY expires_ms, secret_digest",
             (now_ms,),
         )
@@ -142,19 +142,19 @@ def withdraw_invite(sql: Sql, invite: str) -> None:
 
 
 def join(
-    sql: Sql, cell_id: PeerId, secret: bytes, site: str, host: str, now_ms: int
+    sql: Sql, cell_id: PeerId, secret: bytes, site: str, owner: str, now_ms: int
 ) -> tuple[int, str, str]:
     """Make a peer a cell, using up one use of the invitation; one that has joined stays so.
 
     Returns:
-        Its number, site and host; what the invitation says of site and host goes first.
+        Its number, site and owner; what the invitation says of site and owner goes first.
 
     Raises:
         Refused: ``bad_token`` (unknown, used up or over), ``cell_removed`` (whatever token it has),
             ``too_many_cells``.
     """
     row = sql.execute(
-        "SELECT cell, site, host, removed_ms FROM cells WHERE cell_id = ?", (cell_id,)
+        "SELECT cell, site, owner, removed_ms FROM cells WHERE cell_id = ?", (cell_id,)
     ).fetchone()
     if row is not None:
         if row[3]:
@@ -163,20 +163,20 @@ def join(
     digest = hashlib.sha256(secret).digest()
     row = sql.execute(
         "UPDATE invites SET uses_left = uses_left - 1"
-        " WHERE secret_digest = ? AND uses_left > 0 AND expires_ms > ? RETURNING site, host",
+        " WHERE secret_digest = ? AND uses_left > 0 AND expires_ms > ? RETURNING site, owner",
         (digest, now_ms),
     ).fetchone()
     if row is None:
         raise Refused(Refusal.BAD_TOKEN)
     if sql.execute("SELECT count(*) FROM cells").fetchone()[0] >= limits.MAX_CELLS:
         raise Refused(Refusal.TOO_MANY_CELLS)
-    site, host = row[0] or site, row[1] or host
+    site, owner = row[0] or site, row[1] or owner
     number = sql.execute(
-        "INSERT INTO cells (cell_id, site, host, joined_ms, facts) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO cells (cell_id, site, owner, joined_ms, facts) VALUES (?, ?, ?, ?, ?)"
         " RETURNING cell",
-        (cell_id, site, host, now_ms, b""),
+        (cell_id, site, owner, now_ms, b""),
     ).fetchone()[0]
-    return number, site, host
+    return number, site, owner
 
 
 def _last_state(*, has_facts: bool, is_removed: bool) -> CellState:
@@ -192,7 +192,7 @@ def load(sql: Sql, now: float) -> list[Cell]:
             cell=row[0],
             cell_id=PeerId(row[1]),
             site=row[2],
-            host=row[3],
+            owner=row[3],
             address_host=row[4],
             address_port=row[5],
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
@@ -201,7 +201,7 @@ def load(sql: Sql, now: float) -> list[Cell]:
             heartbeats=row[8],
         )
         for row in sql.execute(
-            "SELECT cell, cell_id, site, host, address_host, address_port, facts, removed_ms,"
+            "SELECT cell, cell_id, site, owner, address_host, address_port, facts, removed_ms,"
             " heartbeats FROM cells"
         )
     ]

@@ -111,11 +111,11 @@ _VERSION_1: Final = (
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
     # heartbeats: how many were written, for other processes.
     f"""CREATE TABLE invites (
-        secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, host TEXT NOT NULL,
+        secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, owner TEXT NOT NULL,
         uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) {BY_KEY}""",
     f"""CREATE TABLE cells (
         cell {NUMBERED}, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
-        host TEXT NOT NULL, joined_ms INTEGER NOT NULL,
+        owner TEXT NOT NULL, joined_ms INTEGER NOT NULL,
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
         facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0,
         heartbeats INTEGER NOT NULL DEFAULT 0)""",

@@ -26,7 +26,7 @@ def test_every_key_is_taken():
             "capacity": "1.5TB",
             "reserve_bytes": 5,
             "site": "s",
-            "host": "h",
+            "owner": "h",
             "settle_after_s": 0,
             "volume_bytes": "64MiB",
         }

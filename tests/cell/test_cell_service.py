@@ -106,7 +106,7 @@ class Rig:
             "http": "cell:7001",
             "token": encode_token(token),
             "site": "attic",
-            "host": "ann",
+            "owner": "ann",
             "reserve_bytes": 0,
             "volume_bytes": 1 << 20,
         }
@@ -209,7 +209,7 @@ async def rig(autojump_clock, nursery):
 async def test_a_cell_joins_once_and_tells_of_itself(rig, autojump_clock):
     ((peer, request),) = rig.joins
     assert peer == rig.cell_id
-    assert (request.token, request.site, request.host) == (b"s" * 16, "attic", "ann")
+    assert (request.token, request.site, request.owner) == (b"s" * 16, "attic", "ann")
     await rig.put(shard_key(1), b"data")
     await trio.sleep(6)
     assert rig.facts.shards == 1

@@ -82,7 +82,7 @@ def test_losses_are_put_in_words() -> None:
 
 def test_many_boxes_are_cut_and_what_was_not_seen_is_said() -> None:
     cells = [
-        {"cell_id": f"{number:064x}", "site": "", "host": "", "state": "alive"}
+        {"cell_id": f"{number:064x}", "site": "", "owner": "", "state": "alive"}
         for number in range(30)
     ]
     ring = {"k": 1, "quorum": 2, "cells": [each["cell_id"] for each in cells[:2]], "state": "whole"}

@@ -13,7 +13,7 @@ CELL = {
     "cell_id": "ab" * 32,
     "state": "alive",
     "address": "a:1",
-    "host": "h",
+    "owner": "h",
     "used_bytes": 1,
     "free_bytes": 2,
     "shards": 3,

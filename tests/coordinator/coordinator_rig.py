@@ -68,16 +68,16 @@ class Peer:
 class FakeCell(Peer):
     """A cell that says what it is told to say."""
 
-    def __init__(self, rig: Rig, number: int, site: str, host: str) -> None:
+    def __init__(self, rig: Rig, number: int, site: str, owner: str) -> None:
         super().__init__(rig, f"cell-{number}")
-        self.site, self.host = site, host
+        self.site, self.owner = site, owner
         self.facts = facts()
         self.beating = True
         self.seen: tuple[bytes, ...] = ()
         self.clock_ahead_s = 0.0
 
     async def join(self, token: str) -> None:
-        await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.host))
+        await self.call(m.CellJoin(decode_token(token, "cell").secret, self.site, self.owner))
 
     async def beat(self, deleted: Iterable[m.ShardName] = ()) -> m.HeartbeatReply:
         clock_ms = int((self.rig.node.world.clock.now() + self.clock_ahead_s) * 1000)
@@ -320,8 +320,8 @@ class Rig:
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
 
-    async def add_cell(self, site: str = "", host: str = "") -> FakeCell:
-        cell = FakeCell(self, len(self.cells), site, host or f"host-{len(self.cells)}")
+    async def add_cell(self, site: str = "", owner: str = "") -> FakeCell:
+        cell = FakeCell(self, len(self.cells), site, owner or f"owner-{len(self.cells)}")
         token = (await self.operate("POST", "/v1/invites", {}))["token"]
         await cell.connect()
         await cell.join(token)

@@ -57,7 +57,7 @@ async def test_a_token_lets_in_as_many_cells_as_it_says(autojump_clock):
         with pytest.raises(Refused, match="bad_token"):
             await joined[2].join(token)
         status = await rig.operate("GET", "/v1/status")
-        assert [(each["site"], each["host"], each["state"]) for each in status["cells"]] == [
+        assert [(each["site"], each["owner"], each["state"]) for each in status["cells"]] == [
             ("north", "me", "new"),
             ("north", "me", "new"),
         ]

@@ -33,8 +33,8 @@ async def test_a_coordinator_warns_of_a_weak_class_at_its_start(
 
 async def test_two_cells_of_one_host_are_lost_together(autojump_clock: MockClock) -> None:
     async with running(cells=0, redundancy="2/3") as rig:
-        for host in ("a", "a", "b", "b"):
-            (await rig.add_cell(host=host)).beating = False
+        for owner in ("a", "a", "b", "b"):
+            (await rig.add_cell(owner=owner)).beating = False
         await trio.sleep(1)
         await rig.restart()
         assert await warnings(rig) == 2
@@ -50,7 +50,7 @@ async def test_status_says_what_the_loss_of_a_site_would_do(autojump_clock: Mock
         result, text = swarm_now(await rig.operate("GET", "/v1/status"), ASSUMED)
         assert "now: everything can be read, least margin 2" in text
         assert "if site Bologna fails now: nothing lost, margin 0; WRITES STOP" in text
-        assert "if box host-0 fails now: nothing lost, margin 1; writes go on" in text
+        assert "if box owner-0 fails now: nothing lost, margin 1; writes go on" in text
         assert [each["margin"] for each in result["sites"]] == [0, 0, 0]
         rig.cells[1].beating = False
         await trio.sleep(30)

@@ -22,12 +22,12 @@ from coordinator.policy.placement import (
 CLASS = Redundancy(4, 6, 5)
 
 
-def swarm_of(count, sites=3, hosts=None, capacity=lambda _: 100):
+def swarm_of(count, sites=3, owners=None, capacity=lambda _: 100):
     return [
         CellView(
             number,
             f"site-{number % sites}",
-            f"host-{number % hosts}" if hosts else f"host-{number}",
+            f"owner-{number % owners}" if owners else f"owner-{number}",
             capacity(number),
             capacity(number),
             True,
@@ -99,9 +99,9 @@ def test_spread_is_as_wished_or_as_even_as_can_be(counts, n, wanted, limit):
     st.integers(1, 12),
     st.integers(0, 100),
 )
-def test_rings_are_of_n_distinct_cells_and_spread_where_they_can(k, m, extra, sites, hosts, seed):
+def test_rings_are_of_n_distinct_cells_and_spread_where_they_can(k, m, extra, sites, owners, seed):
     redundancy = Redundancy(k, k + m, k)
-    cells = swarm_of(k + m + extra, sites, hosts)
+    cells = swarm_of(k + m + extra, sites, owners)
     rings = Rings(seed)
     rings.plan(cells, redundancy)
     by_number = {cell.cell: cell for cell in cells}
@@ -111,19 +111,19 @@ def test_rings_are_of_n_distinct_cells_and_spread_where_they_can(k, m, extra, si
     )
     for ring in rings.rings:
         assert len(set(ring.cells)) == redundancy.n
-        if hosts >= len(cells):  # hosts do not stand in the way of sites
+        if owners >= len(cells):  # owners do not stand in the way of sites
             counts = Counter(by_number[cell].site for cell in ring.cells)
             assert max(counts.values()) <= sites_limit
     assert plan_rings(cells, rings.rings, redundancy, rings.chance).new == ()
 
 
 def test_no_ring_has_more_than_parity_on_one_site_or_host():
-    cells = swarm_of(30, sites=5, hosts=15)
+    cells = swarm_of(30, sites=5, owners=15)
     rings = Rings()
     rings.plan(cells)
     by_number = {cell.cell: cell for cell in cells}
     for ring in rings.rings:
-        for domain in ("site", "host"):
+        for domain in ("site", "owner"):
             counts = Counter(getattr(by_number[cell], domain) for cell in ring.cells)
             assert max(counts.values()) <= 2
 

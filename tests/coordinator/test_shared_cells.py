@@ -52,7 +52,7 @@ class Process:
 
 
 def join(sql: Any, number: int) -> int:
-    cells.invite(sql, bytes([number]), "", f"host-{number}", 1, 10, 0)
+    cells.invite(sql, bytes([number]), "", f"owner-{number}", 1, 10, 0)
     return cells.join(sql, PeerId(bytes([number]) * 32), bytes([number]), "", "", 0)[0]
 
 

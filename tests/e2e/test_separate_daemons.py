@@ -159,7 +159,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         made.start("coordinator", "coordinator", "--config", str(config))
         for number in range(CELLS):
-            token = made.operator("invite", "--host", f"host-{number}")["token"]
+            token = made.operator("invite", "--owner", f"owner-{number}")["token"]
             port, advertised = made.proxy(f"cell-{number}")
             made.start(
                 f"cell-{number}",
@@ -269,8 +269,8 @@ def test_neither_disks_nor_wires_show_content_secrets_or_keys(
 
 def test_the_operator_sees_cells_on_their_sites_and_the_tenant(deployment: Deployment) -> None:
     status = deployment.operator("status")
-    assert sorted((cell["site"], cell["host"]) for cell in status["cells"]) == [
-        (f"site-{number}", f"host-{number}") for number in range(CELLS)
+    assert sorted((cell["site"], cell["owner"]) for cell in status["cells"]) == [
+        (f"site-{number}", f"owner-{number}") for number in range(CELLS)
     ]
     assert [each["name"] for each in deployment.operator("tenant", "list")] == ["keeper"]
 

@@ -77,7 +77,7 @@ def test_started_again_everything_is_there_and_cells_may_be_added(small: Swarm) 
     small.cells = 4
     small.start()
     assert small.credentials == credentials
-    assert sorted(cell["host"] for cell in small.status()["cells"]) == [
+    assert sorted(cell["owner"] for cell in small.status()["cells"]) == [
         "cell-00",
         "cell-01",
         "cell-02",

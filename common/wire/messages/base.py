@@ -148,7 +148,7 @@ class CellFacts(Reply):
     """The facts that a cell reports of itself."""
 
     capacity_bytes: int
-    """The host's limit on what this cell may use."""
+    """The owner's limit on what this cell may use."""
     used_bytes: int
     """Bytes of the file system in volumes and index."""
     free_bytes: int

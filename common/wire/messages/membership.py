@@ -43,8 +43,8 @@ class CellJoin(Request):
 
     token: Token
     site: Label
-    host: Label
-    """The host's name: the owner of the cell."""
+    owner: Label
+    """The owner's name."""
     code: ClassVar[int] = 32
     reply: ClassVar[type[Reply]] = CellJoined
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
