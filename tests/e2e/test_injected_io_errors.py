@@ -39,8 +39,8 @@ from power_zygote import Zygote
 TRY_ALL: Final = os.environ.get("ALVEARY_IO_ERRORS") == "all"
 SAMPLE: Final = 4
 LANES: Final = 2
-COMPLAINT_LIMIT_S: Final = 3.0
-STOP_LIMIT_S: Final = 10.0
+COMPLAINT_LIMIT_S: Final = 20.0
+STOP_LIMIT_S: Final = 30.0
 READ_ONLY_REASONS: Final = frozenset({"", "disk_fails", "sync_failed", "write_error", "no_space"})
 
 
