@@ -12,7 +12,9 @@ Source: docs/architecture.md, "Faults of ours".
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -73,24 +75,37 @@ async def go_on(name: str, work: Callable[[], Awaitable[object]], log: Log) -> N
         await backoff.pause()
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Periodic work of a service.
+
+    Args:
+        name: for the log.
+        work: does it once; true if there is more to do at once. Leaves nothing half done.
+        pause_s: returns the seconds until the next time, asked for after each.
+    """
+
+    name: str
+    work: Callable[[], Awaitable[object]]
+    pause_s: Callable[[], float]
+
+
+def every(seconds: float) -> Callable[[], float]:
+    """Return the pause of a round that is always as long."""
+    return lambda: seconds
+
+
 async def repeat(
-    name: str,
-    work: Callable[[], Awaitable[object]],
-    pause_s: Callable[[], float],
-    *,
-    log: Log,
-    log_failure: Callable[[str, AlvearyError], None],
+    each: Round, *, log: Log, log_failure: Callable[[str, AlvearyError], None]
 ) -> None:
-    """Repeat rounds of work until cancelled.
+    """Repeat a round until cancelled.
 
     A round that fails by an error of the tree is logged when it is another error
-    than that of the round before. One that ends by an unexpected exception is a fault of ours
-    (``round_broke``); rounds go on after growing pauses, since the service must go on
+    than that of the time before. One that ends by an unexpected exception is a fault of ours
+    (``round_broke``); it goes on after growing pauses, since the service must go on
     whatever a round meets.
 
     Args:
-        work: one round; true if there is more to do at once. Leaves nothing half done.
-        pause_s: seconds until the next round, asked for after each.
         log_failure: called with the name and the error.
     """
     failed = ""
@@ -98,19 +113,29 @@ async def repeat(
     while True:
         more: object = False
         try:
-            more = await work()
+            more = await each.work()
             failed = ""
         except AlvearyError as error:
             if str(error) != failed:
-                log_failure(name, error)
+                log_failure(each.name, error)
             failed = str(error)
         except Exception as error:
-            log_fault(log, "round_broke", error, round=name)
+            log_fault(log, "round_broke", error, round=each.name)
             await backoff.pause()
         else:
             backoff.reset()
         if not more:
-            await trio.sleep(pause_s())
+            await trio.sleep(each.pause_s())
+
+
+async def repeat_all(
+    rounds: Iterable[Round], *, log: Log, log_failure: Callable[[str, AlvearyError], None]
+) -> None:
+    """Repeat all rounds side by side until cancelled; see :func:`repeat`."""
+    repeating = partial(repeat, log=log, log_failure=log_failure)
+    async with trio.open_nursery() as nursery:
+        for each in rounds:
+            nursery.start_soon(repeating, each)
 
 
 class CountedLog:

@@ -10,9 +10,11 @@ from cell_rig import open_store
 from trio.testing import MockClock
 
 from cell.positions import Positions
-from cell.rounds import CellRounds
+from cell.rounds.heartbeat import HeartbeatRound
+from cell.rounds.runner import run_rounds
 from cell.storage.held import Held
 from common.ports import Address
+from common.tasks import Round, every
 from common.wire.messages.base import Request
 from common.wire.messages.membership import Heartbeat, HeartbeatReply
 from sim.world import SimWorld
@@ -37,19 +39,19 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
     swarm = SimWorld(1)
     world = swarm.node("cell").world
     coordinators = BreakingCoordinators()
-    rounds = CellRounds(
+    heartbeat = HeartbeatRound(
         await open_store(swarm.node("cell")),
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),
         await Held.load(world.disk, world.log),
         address=Address("cell", 7000),
-        settle_after_s=60,
         clock=world.clock,
-        chance=random.Random(1),
         log=world.log,
     )
     with trio.move_on_after(60):
-        await rounds._repeat("heartbeat", rounds.heartbeat, lambda: 5.0)
-    assert rounds.last_heartbeat is not None
+        await run_rounds(
+            [Round("heartbeat", heartbeat.run, every(5.0))], random.Random(1), world.log
+        )
+    assert heartbeat.last_heartbeat is not None
     assert len(coordinators.heartbeats) > 8
     assert len(swarm.faults) == 2

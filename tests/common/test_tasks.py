@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from common.errors import AlvearyError, Unavailable
 from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.reasons import Outage
-from common.tasks import CountedLog, go_on, repeat
+from common.tasks import CountedLog, Round, every, go_on, repeat
 from sim.world import SimWorld
 
 
@@ -79,7 +79,7 @@ async def test_rounds_go_on_after_errors_and_say_each_once(autojump_clock: MockC
         log.error(f"{name}_failed", error=str(error))
 
     with trio.move_on_after(100):
-        await repeat("look", work, lambda: 10.0, log=log, log_failure=log_failure)
+        await repeat(Round("look", work, every(10.0)), log=log, log_failure=log_failure)
     pauses = [after - before for before, after in pairwise(rounds)]
     assert pauses[:4] == pytest.approx([10.0] * 4)
     assert pauses[4] == pytest.approx(10.0 + TASK_PAUSE_MIN_S)

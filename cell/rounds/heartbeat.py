@@ -1,11 +1,10 @@
-"""The periodic work of a cell: heartbeats, settling, reports of lost shards.
+"""Heartbeats: the cell reports that it is alive, and deletes what the reply names.
 
 Source: docs/protocol.md, "Cells and coordinators".
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -15,36 +14,22 @@ from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
-from common.errors import AlvearyError, OutcomeUnknown, Refused, Unavailable
-from common.ports import Address, Chance, Log, WallClock
-from common.reasons import Refusal
+from common.errors import OutcomeUnknown, Unavailable
+from common.ports import Address, Log, WallClock
 from common.rpc.coordinators import Coordinators
-from common.tasks import repeat
 from common.wire.messages.base import ShardName
-from common.wire.messages.membership import (
-    COMMITTED,
-    GARBAGE,
-    Heartbeat,
-    HeartbeatReply,
-    HeldShard,
-    Settle,
-    SettleReply,
-    ShardsLost,
-)
+from common.wire.messages.membership import Heartbeat, HeartbeatReply
 
 FIRST_INTERVAL_S: Final = 1.0
 TRIES_PER_INTERVAL: Final = 5
 """While no coordinator answers; a large swarm with its longer interval comes back more slowly."""
-SETTLE_EVERY_S: Final = 15.0
-REPORT_EVERY_S: Final = 5.0
 
 
-class CellRounds:
-    """The cell's talk with its coordinators.
+class HeartbeatRound:
+    """The heartbeats of a cell, and what their answers say: orders' key and time.
 
     Args:
         address: under which callers reach the cell.
-        settle_after_s: age at which an unclaimed shard is asked about.
     """
 
     def __init__(
@@ -55,9 +40,7 @@ class CellRounds:
         held: Held,
         *,
         address: Address,
-        settle_after_s: int,
         clock: WallClock,
-        chance: Chance,
         log: Log,
     ) -> None:
         self.order_key: bytes | None = None
@@ -74,9 +57,7 @@ class CellRounds:
         self._positions = positions
         self._held = held
         self._address = address
-        self._settle_after_s = settle_after_s
         self._clock = clock
-        self._chance = chance
         self._log = log
         self._interval_s = FIRST_INTERVAL_S
         self._deleted: set[ShardKey] = set()
@@ -84,30 +65,9 @@ class CellRounds:
         self._is_cut_off = False
         """No coordinator answered the last heartbeat."""
 
-    async def run(self) -> None:
-        """Everything, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._repeat, "heartbeat", self.heartbeat, self._pause_s)
-            nursery.start_soon(self._repeat, "settle", self.settle, lambda: SETTLE_EVERY_S)
-            nursery.start_soon(self._repeat, "report_lost", self.report, lambda: REPORT_EVERY_S)
-
-    async def _repeat(
-        self, name: str, work: Callable[[], Awaitable[bool]], pause_s: Callable[[], float]
-    ) -> None:
-        """Repeat a round, never in step with other cells."""
-        await repeat(
-            name,
-            work,
-            lambda: pause_s() * self._chance.uniform(0.9, 1.1),
-            log=self._log,
-            log_failure=self._log_failure,
-        )
-
-    def _log_failure(self, name: str, error: AlvearyError) -> None:
-        self._log.warning(f"{name}_failed", error=str(error))
-
-    def _pause_s(self) -> float:
-        """Shorter while no coordinator answers, so that the cell is soon written to again."""
+    def pause_s(self) -> float:
+        """Return the seconds until the next heartbeat: fewer while no coordinator answers, so that
+        the cell is soon written to again."""
         if self._is_cut_off:
             return max(FIRST_INTERVAL_S, self._interval_s / TRIES_PER_INTERVAL)
         return self._interval_s
@@ -128,7 +88,7 @@ class CellRounds:
         elif was_off and not is_off:
             self._log.info("clock_right")
 
-    async def heartbeat(self) -> bool:
+    async def run(self) -> bool:
         """Report that the cell is alive and which shards are gone, and delete what the reply names.
 
         Returns:
@@ -178,67 +138,3 @@ class CellRounds:
         # Confirmed at once, but not repeatedly to a coordinator that repeats itself.
         self._hurries = bool(gone) and (len(wanted) == limits.MAX_DELETE_BATCH or not self._hurries)
         return self._hurries
-
-    async def settle(self) -> bool:
-        """Wait for a shard that is old enough and that nobody claimed yet; ask about all of them.
-
-        Raises:
-            AlvearyError: no coordinator can be reached.
-        """
-        due = await self._store.index.oldest_unsettled() + self._settle_after_s + 1
-        # Not for longer: the clock may be set back.
-        await trio.sleep(min(max(0.0, due - self._clock.now()), self._settle_after_s))
-        now = int(self._clock.now())
-        await self._settle_those_added(0, now - self._settle_after_s)
-        # The clock was set back since: nobody knows how old they are, and to ask does no harm.
-        await self._settle_those_added(now + 1, limits.MAX_UINT)
-        return False
-
-    async def _settle_those_added(self, first: int, last: int) -> None:
-        """Ask about the unclaimed shards that were added at ``first`` to ``last``, unix seconds."""
-        index = self._store.index
-        after: tuple[int, bytes, int] = (first, b"", -1)
-        while True:
-            page = await index.unsettled(
-                added_before=last, after=after, limit=limits.MAX_SETTLE_BATCH
-            )
-            if not page:
-                return
-            held = tuple(
-                HeldShard(*key, root, shard_bytes) for key, _, root, shard_bytes, _ in page
-            )
-            reply = await self._coordinators.call(Settle(held))
-            assert isinstance(reply, SettleReply)
-            if len(reply.verdicts) != len(page):
-                raise Refused(Refusal.BAD_SETTLE_REPLY, asked=len(page), told=len(reply.verdicts))
-            garbage = []
-            is_trusted = self._positions.trusts(reply.run_id)
-            for (key, sequence, *_), verdict in zip(page, reply.verdicts, strict=True):
-                if verdict == COMMITTED:
-                    index.settle(key, sequence)
-                elif verdict == GARBAGE and is_trusted:
-                    garbage.append(key)
-            if garbage:
-                gone = await self._store.delete(garbage)
-                self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
-            last_key, *_, added = page[-1]
-            after = (added, *last_key)
-
-    async def report(self) -> bool:
-        """Wait until a shard is lost, and report it.
-
-        Returns:
-            Whether there is more.
-
-        Raises:
-            AlvearyError: no coordinator can be reached.
-        """
-        await self._store.index.wait_lost()
-        lost = await self._store.index.lost(limits.MAX_DELETE_BATCH)
-        if not lost:
-            return False
-        await self._coordinators.call(ShardsLost(tuple(ShardName(*each) for each in lost)))
-        self._store.index.reported(lost)
-        self._log.warning("lost_shards_reported", shards=len(lost))
-        await self._store.index.flush()
-        return len(lost) == limits.MAX_DELETE_BATCH

@@ -1,0 +1,115 @@
+"""Counts of requests, and the history of the store, around every handler of a coordinator.
+
+Source: docs/decisions/0005-store-generation.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import trio
+
+from common.errors import AlvearyError, Unavailable
+from common.reasons import Outage
+from common.rpc.caller import Answer
+from common.wire.messages.base import Request
+from common.wire.messages.buckets import BucketCreate, BucketDelete, BucketSettingsSet
+from common.wire.messages.membership import Heartbeat, Settle
+from common.wire.messages.multipart import PartCommit, UploadAbort, UploadComplete, UploadCreate
+from common.wire.messages.objects import (
+    Committed,
+    Deleted,
+    GatewayPresence,
+    ObjectCommit,
+    ObjectsDelete,
+)
+from common.wire.messages.writing import Lease
+from coordinator.metrics import CoordinatorMetrics
+from coordinator.policy.history import Standing
+from coordinator.session import ByRequest, Caller, Handler
+from coordinator.store import history
+from coordinator.store.history import NumberedStore, StoreHistory
+from coordinator.store_health import WatchedStore
+
+_ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle, GatewayPresence})
+"""Cells are answered, so that they go on serving what they were ordered to; nothing else is said
+by a store that lacks what its swarm has seen acknowledged."""
+_POSITIONED: Final = (Committed, Deleted, Lease)
+_CHANGES: Final = frozenset(
+    {
+        BucketCreate,
+        BucketDelete,
+        BucketSettingsSet,
+        ObjectCommit,
+        ObjectsDelete,
+        PartCommit,
+        UploadAbort,
+        UploadComplete,
+        UploadCreate,
+    }
+)
+"""The requests whose result a caller may rely on once it is answered."""
+
+
+def guarded(
+    handlers: ByRequest,
+    metrics: CoordinatorMetrics,
+    watched: WatchedStore,
+    store: NumberedStore,
+    past: StoreHistory,
+) -> ByRequest:
+    """Return handlers that are counted, and that answer only what the state of the store allows."""
+    return {
+        kind: _counted(metrics, kind, _of_history(watched, store, past, kind, handler))
+        for kind, handler in handlers.items()
+    }
+
+
+def _counted(metrics: CoordinatorMetrics, kind: type[Request], handler: Handler) -> Handler:
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        began = trio.current_time()
+        outcome = "bug"
+        try:
+            answer = await handler(caller, request, payload)
+            outcome = "done"
+            return answer
+        except AlvearyError as error:
+            outcome = type(error).__name__
+            raise
+        except trio.Cancelled:
+            outcome = "cancelled"
+            raise
+        finally:
+            metrics.count(kind, outcome, trio.current_time() - began)
+
+    return handle
+
+
+def _of_history(
+    watched: WatchedStore,
+    store: NumberedStore,
+    past: StoreHistory,
+    kind: type[Request],
+    handler: Handler,
+) -> Handler:
+    """Take in the positions that a request brings; answer it unless the store is behind or damaged;
+    return the store's position with the answer."""
+
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        watched.check_whole()
+        seen = getattr(request, "seen", ())
+        if seen:
+            news = past.hear(seen)
+            if news:
+                await store.transact(lambda sql: history.keep(sql, news))
+        if past.standing is Standing.BEHIND and kind not in _ANSWERED_WHEN_BEHIND:
+            raise Unavailable(Outage.STORE_BEHIND)
+        answer = await handler(caller, request, payload)
+        if kind in _CHANGES:
+            past.has_acknowledged = True
+        if isinstance(answer, _POSITIONED):
+            return replace(answer, position=past.position())
+        return answer
+
+    return handle

@@ -1,0 +1,75 @@
+"""States of cells, and rings of those that can be written to.
+
+Source: docs/placement.md, "Rounds".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from common.ports import Chance, Log, Store, WallClock
+from coordinator.membership import Membership
+from coordinator.placement import Placement
+from coordinator.policy.history import Standing
+from coordinator.store import rings
+from coordinator.store.history import StoreHistory
+from coordinator.store.leadership import Leadership
+
+REFRESH_S: Final = 1.0
+
+
+class RingsRound:
+    """Looks at the cells, and plans rings."""
+
+    def __init__(
+        self,
+        store: Store,
+        leadership: Leadership,
+        membership: Membership,
+        placement: Placement,
+        history: StoreHistory,
+        clock: WallClock,
+        chance: Chance,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._membership = membership
+        self._placement = placement
+        self._history = history
+        self._clock = clock
+        self._chance = chance
+        self._log = log
+
+    async def run(self) -> None:
+        """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
+        those that can be written to have changed."""
+        placement = self._placement
+        if not (placement.is_plan_due and self._leadership.leads):
+            with trio.move_on_at(placement.next_refresh(trio.current_time())):
+                await placement.changed.wait()
+        placement.refresh(trio.current_time())
+        if placement.is_plan_due and self._leadership.leads:
+            await self._plan()
+
+    async def _plan(self) -> None:
+        if self._history.standing is Standing.BEHIND:
+            return  # rings that only an old copy of the store would know
+        self._placement.is_plan_due = False
+        plan = self._placement.plan(self._chance)
+        if not (plan.new or plan.reopen or plan.close):
+            return
+        now_ms = int(self._clock.now() * 1000)
+        redundancy = self._placement.redundancy
+        try:
+            await self._leadership.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+        except Exception:
+            self._placement.is_plan_due = True
+            raise
+        self._membership.set_rings(await self._store.read(rings.load))
+        self._placement.refresh(trio.current_time())
+        self._log.info(
+            "rings_changed", new=len(plan.new), reopened=len(plan.reopen), closed=len(plan.close)
+        )
