@@ -127,7 +127,9 @@ class CoordinatorClient:
         """Open the tenants on the connection that a request is made for."""
         if isinstance(request, TenantRequest):
             await self._open_tenant(connection, request.tenant_id)
-        elif request.tenant_scope is TenantScope.ALL:
+        elif request.tenant_scope is TenantScope.ALL or (
+            request.tenant_scope is TenantScope.ANY and not self._opened.get(connection)
+        ):
             await self._open_all(connection)
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:

@@ -75,6 +75,8 @@ class TenantScope(Enum):
     NONE = "-"
     NAMED = "one"
     """The tenant in the request."""
+    ANY = "any"
+    """Some tenant: the request is the caller's own, who shows that it acts for one."""
     ALL = "all"
     """Every tenant that the caller holds the key of: the reply shows which one is concerned."""
 

@@ -88,7 +88,7 @@ class LeaseRenew(Request):
     code: ClassVar[int] = 50
     reply: ClassVar[type[Reply]] = Lease
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
-    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.ANY
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,10 +193,17 @@ async def test_the_lease_is_opened_when_needed_and_kept_alive(autojump_clock: Mo
         assert await swarm.coordinators.lease.number() == 1
         await trio.sleep(1000)
         assert await swarm.coordinators.lease.number() == 1
-        # An idle connection is closed between two renewals, and a new one is open for no tenant:
-        # the first request on it is refused.
-        renewed = [each for each in swarm.coordinator.answered if type(each) is m.LeaseRenew]
-        assert 9 <= len(renewed) <= 12
+        assert 9 <= swarm.coordinator.count(m.LeaseRenew) <= 12
+
+
+async def test_no_renewal_of_an_idle_gateway_is_refused(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        await swarm.coordinators.lease.number()
+        await trio.sleep(1000)
+        # An idle connection is closed between two renewals, and a new one is open for no tenant.
+        assert swarm.coordinator.count(m.TenantOpen) > 1
+        assert swarm.coordinator.count(m.LeaseRenew) > 8
+        assert swarm.coordinator.requests == swarm.coordinator.answered
 
 
 async def test_a_lease_that_ended_is_replaced(autojump_clock: MockClock) -> None:
