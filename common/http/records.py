@@ -5,7 +5,7 @@ Source: RFC 9110, RFC 9112; docs/architecture.md, "HTTP".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -60,7 +60,8 @@ class HttpRequest:
     ``target`` is the request target as sent; ``path`` and ``query`` are its parts before and
     after the first ``?``, neither decoded. Header names are in lower case, in the order sent;
     values have no white space at their ends and no control characters but tabs. There is exactly
-    one ``host`` header on HTTP/1.1. ``secure``: it came over TLS.
+    one ``host`` header on HTTP/1.1; :meth:`add` is the one way to change them. ``secure``: it came
+    over TLS.
     """
 
     method: str
@@ -71,17 +72,27 @@ class HttpRequest:
     body: Body = field(default_factory=BytesBody)
     remote: str = ""
     secure: bool = False
+    _by_name: dict[bytes, list[bytes]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            self._by_name.setdefault(name, []).append(value)
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        values = self._by_name.get(name)
+        return None if values is None else values[0]
 
-    def all(self, name: bytes) -> list[bytes]:
+    def all(self, name: bytes) -> Sequence[bytes]:
         """All values of a header (name in lower case), in the order sent."""
-        return [value for key, value in self.headers if key == name]
+        return self._by_name.get(name, ())
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Add a header (name in lower case) behind the others."""
+        self.headers.append((name, value))
+        self._by_name.setdefault(name, []).append(value)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from common import limits
 from common.http.records import HttpRequest
@@ -39,6 +40,9 @@ class Expected:
 def header_of(algorithm: Algorithm) -> str:
     """The header (and trailer field) that carries a checksum, in lower case."""
     return "x-amz-checksum-" + algorithm.value.lower()
+
+
+_BY_HEADER: Final = {header_of(algorithm): algorithm for algorithm in Algorithm}
 
 
 def parse_checksum(algorithm: Algorithm, text: str | bytes) -> bytes:
@@ -107,15 +111,14 @@ def expected_checksum(
             ``x-amz-sdk-checksum-algorithm`` names.
     """
     found: list[Expected] = []
-    for algorithm in Algorithm:
+    for header, algorithm in _BY_HEADER.items():
         found += [
             _in_header(algorithm, value, of_parts=of_parts)
-            for value in request.all(header_of(algorithm).encode("ascii"))
+            for value in request.all(header.encode("ascii"))
         ]
-        if header_of(algorithm) in trailers:
+        if header in trailers:
             found.append(Expected(algorithm, None))
-    unknown = trailers - {header_of(algorithm) for algorithm in Algorithm}
-    if unknown:
+    if trailers - _BY_HEADER.keys():
         raise S3Error(
             errors.INVALID_REQUEST,
             "The value specified in the x-amz-trailer header is not supported",

@@ -90,8 +90,8 @@ def lift_headers(request: HttpRequest, query: Query) -> None:
             continue
         lines = request.all(name)
         if not lines:
-            request.headers.append((name, value))
-        elif lines != [value]:
+            request.add(name, value)
+        elif list(lines) != [value]:
             raise S3Error(
                 errors.INVALID_ARGUMENT,
                 "A header is given more than once.",

@@ -40,10 +40,11 @@ class Query:
         S3Error: InvalidURI: bad percent-encoding or UTF-8, or too many parameters.
     """
 
-    __slots__ = ("pairs",)
+    __slots__ = ("_names", "pairs")
 
     def __init__(self, raw: bytes) -> None:
         self.pairs: list[tuple[bytes, bytes]] = []
+        self._names: set[bytes] = set()
         if not raw:
             return
         fields = raw.split(b"&")
@@ -52,20 +53,16 @@ class Query:
         for field in fields:
             if not field:
                 continue
-            name, _, value = field.partition(b"=")
-            self.pairs.append(
-                (
-                    decode_percent(name.replace(b"+", b" ")),
-                    decode_percent(value.replace(b"+", b" ")),
-                )
-            )
+            raw_name, _, raw_value = field.partition(b"=")
+            name = decode_percent(raw_name.replace(b"+", b" "))
+            self.pairs.append((name, decode_percent(raw_value.replace(b"+", b" "))))
+            self._names.add(name)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self.pairs)
 
     def __contains__(self, name: str) -> bool:
-        wanted = name.encode("ascii")
-        return any(key == wanted for key, _ in self.pairs)
+        return name.encode("ascii") in self._names
 
     def get(self, name: str) -> str | None:
         """The value of a parameter; None without it.

@@ -8,7 +8,7 @@ Source: Amazon S3 API Reference; User Guide, "Virtual hosting of buckets".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -155,7 +155,8 @@ def _operation(request: HttpRequest, scope: Scope, query: Query) -> Operation:
             ArgumentName="ResourceType",
             ArgumentValue=subresources[0],
         )
-    for operation in _ROWS.get((scope, request.method), ()):
+    rows = _ROWS if query.pairs else _ROWS_WITHOUT_QUERY
+    for operation in rows.get((scope, request.method), ()):
         if subresources and subresources[0] not in operation.selectors:
             continue
         if operation.header is not None and request.header(operation.header) is None:
@@ -233,14 +234,18 @@ _EVERY_PARAMETER: Final = frozenset().union(
 """Parameters that some operation of S3 understands."""
 
 
-def _rows() -> dict[tuple[Scope, str], tuple[Operation, ...]]:
+def _rows(operations: Iterable[Operation]) -> dict[tuple[Scope, str], tuple[Operation, ...]]:
     """The rows by what is plain in a request, the most particular first."""
     rows: dict[tuple[Scope, str], list[Operation]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         rows.setdefault((operation.scope, operation.method), []).append(operation)
     return {
         place: tuple(sorted(found, key=lambda each: -each.weight)) for place, found in rows.items()
     }
 
 
-_ROWS: Final = _rows()
+_ROWS: Final = _rows(OPERATIONS)
+_ROWS_WITHOUT_QUERY: Final = _rows(
+    operation for operation in OPERATIONS if not (operation.selectors or operation.required)
+)
+"""The rows that a request without parameters can fit: few of all."""
