@@ -10,11 +10,11 @@ Source: docs/protocol.md, "Answering".
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Final
 
 from common import limits
-from common.rpc.budget import ByteBudget
+from common.rpc.budget import ByteBudget, Share
 
 CALL_OVERHEAD_BYTES: Final = 1024
 """Approximate cost of a call in flight beside its header and payload."""
@@ -27,41 +27,6 @@ _SMALL_DIVISOR: Final = 8
 """An eighth of the memory for requests is for small frames ..."""
 _STRANGERS_DIVISOR: Final = 16
 """... and a sixteenth for those of strangers."""
-
-
-class JointShare:
-    """A part of one or several budgets, taken from all of them or from none."""
-
-    __slots__ = ("_budgets",)
-
-    def __init__(self, *budgets: ByteBudget) -> None:
-        self._budgets: Sequence[ByteBudget] = budgets
-
-    def take_nowait(self, amount: int) -> bool:
-        """Take ``amount`` bytes if all budgets have them free and nobody waits before us."""
-        for number, budget in enumerate(self._budgets):
-            if not budget.take_nowait(amount):
-                for taken in self._budgets[:number]:
-                    taken.give(amount)
-                return False
-        return True
-
-    async def take(self, amount: int) -> None:
-        """Take ``amount`` bytes; wait for each budget in turn. Cancellable."""
-        taken = 0
-        try:
-            for budget in self._budgets:
-                await budget.take(amount)
-                taken += 1
-        except BaseException:
-            for budget in self._budgets[:taken]:
-                budget.give(amount)
-            raise
-
-    def give(self, amount: int) -> None:
-        """Give bytes back to all budgets."""
-        for budget in self._budgets:
-            budget.give(amount)
 
 
 class Account:
@@ -79,9 +44,9 @@ class Account:
         small = memory.small.total_bytes // 2
         large = max(LARGEST_REQUEST_BYTES, memory.large.total_bytes // 2)
         replies = max(limits.MAX_FRAME_PAYLOAD_BYTES, memory.replies.total_bytes * 3 // 4)
-        self.small = JointShare(ByteBudget(small), memory.small)
-        self.large = JointShare(ByteBudget(large), memory.large)
-        self.replies = JointShare(ByteBudget(replies), memory.replies)
+        self.small = memory.small.limited_share(small)
+        self.large = memory.large.limited_share(large)
+        self.replies = memory.replies.limited_share(replies)
 
 
 class Memory:
@@ -100,8 +65,8 @@ class Memory:
         self.large = ByteBudget(half - small - strangers)
         self.strangers = ByteBudget(strangers)
         self.replies = ByteBudget(half)
-        self._strangers_requests = JointShare(self.strangers)
-        self._strangers_replies = JointShare(self.replies)
+        self._strangers_requests = self.strangers.limited_share(strangers)
+        self._strangers_replies = self.replies.limited_share(half)
         self._accounts: dict[Hashable, Account] = {}
 
     @property
@@ -109,7 +74,7 @@ class Memory:
         """The bytes that are free of the memory for requests."""
         return self.small.free_bytes + self.large.free_bytes + self.strangers.free_bytes
 
-    def for_requests(self, account: Account | None, size: int) -> JointShare:
+    def for_requests(self, account: Account | None, size: int) -> Share:
         """Return the share that a request of ``size`` bytes, CALL_OVERHEAD_BYTES among them, is
         taken from.
 
@@ -121,7 +86,7 @@ class Memory:
         is_small = size <= SMALL_FRAME_BYTES + CALL_OVERHEAD_BYTES
         return account.small if is_small else account.large
 
-    def for_replies(self, account: Account | None) -> JointShare:
+    def for_replies(self, account: Account | None) -> Share:
         """Return the share that the payload of a reply is taken from."""
         return self._strangers_replies if account is None else account.replies
 

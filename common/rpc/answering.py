@@ -5,6 +5,7 @@ Source: docs/protocol.md, "Answering".
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +18,8 @@ from common import limits
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ports import Buffer, Entropy, Identity, Log
 from common.reasons import Outage, Refusal
-from common.rpc.admission import JointShare, Memory
+from common.rpc.admission import Memory
+from common.rpc.budget import Share
 from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S
 from common.rpc.outbox import Outbox, Turnstile
 from common.rpc.protocol.connection import AnswererConnection
@@ -69,9 +71,9 @@ class InboundCall:
         call_id: int,
         request: Request,
         payload: memoryview,
-        requests: JointShare,
+        requests: Share,
         held_bytes: int,
-        replies: JointShare,
+        replies: Share,
     ) -> None:
         self.call_id = call_id
         self.request = request
@@ -216,7 +218,7 @@ class Answering(Generic[S]):
         try:
             if reserved:
                 if not call.replies.take_nowait(reserved):
-                    await call.replies.take(reserved)
+                    await call.replies.take(reserved, wait_s=math.inf)
                 call.reply_bytes = reserved
             answer = await self._handle(call)
             call.requests.give(call.held_bytes)
@@ -289,5 +291,5 @@ class Answering(Generic[S]):
             replies.give(call.reply_bytes)
             call.reply_bytes = 0
             if not replies.take_nowait(size):
-                await replies.take(size)
+                await replies.take(size, wait_s=math.inf)
         call.reply_bytes = size

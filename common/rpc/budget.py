@@ -40,13 +40,15 @@ def may_take(amount: int, *, held: int, free: int) -> bool:
 
 
 class Share:
-    """The part of a budget that one user holds. From :meth:`ByteBudget.share`."""
+    """The part of a budget that one user holds. From :meth:`ByteBudget.share` or
+    :meth:`ByteBudget.limited_share`."""
 
-    __slots__ = ("__weakref__", "_budget", "_is_bounded", "held_bytes")
+    __slots__ = ("__weakref__", "_budget", "_limit_bytes", "held_bytes")
 
-    def __init__(self, budget: ByteBudget, *, is_bounded: bool) -> None:
+    def __init__(self, budget: ByteBudget, limit_bytes: int | None) -> None:
         self._budget = budget
-        self._is_bounded = is_bounded
+        self._limit_bytes = limit_bytes
+        """The most it may hold; None: as :func:`may_take` says."""
         self.held_bytes = 0
 
     @property
@@ -56,9 +58,16 @@ class Share:
 
     def fits(self, amount: int, free: int) -> bool:
         """Return whether this share may have ``amount`` more bytes while ``free`` are free."""
-        if not self._is_bounded:
-            return amount <= free
-        return may_take(amount, held=self.held_bytes, free=free)
+        if self._limit_bytes is None:
+            return may_take(amount, held=self.held_bytes, free=free)
+        return amount <= free and self.held_bytes + amount <= self._limit_bytes
+
+    def waits_for_room(self, amount: int) -> bool:
+        """Return whether ``amount`` more bytes need nothing but room: then nobody may overtake.
+        Else the share holds so much that others may have room before it."""
+        if self._limit_bytes is None:
+            return not self.held_bytes
+        return self.held_bytes + amount <= self._limit_bytes
 
     def take_nowait(self, amount: int) -> bool:
         """Take ``amount`` bytes if this share may have them now and overtakes nobody by it."""
@@ -102,9 +111,9 @@ class ByteBudget:
     bytes) is taken at once, and what is held is given back without taking anything first.
     ``write_object.py`` and ``read_object.py`` keep to that.
 
-    Each user has a share, bounded by :func:`may_take`. Inside a share the first come is the first
-    served. Between shares, a taker whose share holds nothing waits for room only, and nobody
-    overtakes it; a taker whose share holds something already may be overtaken by others until its
+    Each user has a share, bounded by :func:`may_take` or by a limit of its own. Inside a share the
+    first come is the first served. Between shares, nobody overtakes a taker that waits for room
+    only: whose share holds nothing, or stays below its limit. Any other may be overtaken until its
     share holds little enough. So when all holders end, every taker is served.
 
     Without a share, takers use all of the budget in common, strictly first come, first served.
@@ -117,7 +126,7 @@ class ByteBudget:
         self._total_bytes = total_bytes
         self._free_bytes = total_bytes
         self._waiting: deque[_Waiter] = deque()
-        self._common = Share(self, is_bounded=False)
+        self._common = Share(self, total_bytes)
         self._shares: WeakValueDictionary[Hashable, Share] = WeakValueDictionary()
         self._spare: dict[object, Callable[[], None]] = {}
         self._pressed = trio.Event()
@@ -159,8 +168,13 @@ class ByteBudget:
         """The share of a user: one object as long as anybody has it."""
         share = self._shares.get(user)
         if share is None:
-            share = self._shares[user] = Share(self, is_bounded=True)
+            share = self._shares[user] = Share(self, None)
         return share
+
+    def limited_share(self, limit_bytes: int) -> Share:
+        """A share that may hold ``limit_bytes``, at least as much as its largest single taking,
+        however little of the budget is left to others by it."""
+        return Share(self, limit_bytes)
 
     def keep_spare(self, reclaim: Callable[[], None]) -> Callable[[], None]:
         """Say that bytes are held that can be given back at once, at a price.
@@ -185,7 +199,7 @@ class ByteBudget:
         share = share or self._common
         assert 0 <= amount <= self._total_bytes, f"{amount} of a budget of {self._total_bytes}"
         if self._waiting and any(
-            each.share is share or not each.share.held_bytes for each in self._waiting
+            each.share is share or each.share.waits_for_room(each.amount) for each in self._waiting
         ):
             return False
         if not share.fits(amount, self._free_bytes):
@@ -260,7 +274,7 @@ class ByteBudget:
                 self._waiting.remove(waiter)
                 self._hand_out(waiter.amount, share)
                 waiter.turn.set()
-            elif share is self._common or not share.held_bytes:
+            elif share.waits_for_room(waiter.amount):
                 return
             else:
                 passed.add(share)

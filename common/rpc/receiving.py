@@ -14,8 +14,9 @@ from common import limits
 from common.errors import Refused, Unavailable
 from common.ports import Stream
 from common.reasons import Outage, Refusal
-from common.rpc.admission import CALL_OVERHEAD_BYTES, SMALL_FRAME_BYTES, Account, JointShare
+from common.rpc.admission import CALL_OVERHEAD_BYTES, SMALL_FRAME_BYTES, Account
 from common.rpc.answering import Answering, InboundCall, Service
+from common.rpc.budget import Share
 from common.rpc.caller import Caller, S
 from common.rpc.outbox import Outbox
 from common.rpc.protocol.connection import AnswererConnection
@@ -48,7 +49,7 @@ class Receiving(Generic[S]):
         self._stream = stream
         self._outbox = outbox
         self._account: Account | None = None
-        self._charged: tuple[JointShare, int] | None = None
+        self._charged: tuple[Share, int] | None = None
         self._answered: trio.Event | None = None
 
     def on_answered(self) -> None:
@@ -179,7 +180,7 @@ class Receiving(Generic[S]):
         if not requests.take_nowait(size):
             self.frame_since = math.inf
             answering.wake()
-            await requests.take(size)
+            await requests.take(size, wait_s=math.inf)
         self._charged = requests, size
 
     def _give_charge_back(self) -> None:

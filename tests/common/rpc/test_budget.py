@@ -157,6 +157,28 @@ async def test_nobody_overtakes_a_share_that_holds_nothing() -> None:
         assert small.take_nowait(1)
 
 
+async def test_a_taker_beyond_the_limit_of_its_share_is_overtaken_and_one_below_is_not() -> None:
+    budget = ByteBudget(64)
+    limited, other = budget.limited_share(40), budget.limited_share(40)
+    assert limited.take_nowait(40)
+    assert not limited.take_nowait(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(limited.take, 20)
+        await wait_all_tasks_blocked()
+        assert other.take_nowait(20)
+        nursery.start_soon(other.take, 15)
+        await wait_all_tasks_blocked()
+        assert budget.waiting == 2
+        # There is room, and who waits for room comes first, though it cannot have it yet.
+        assert not budget.take_nowait(1)
+        limited.give(20)
+        await wait_all_tasks_blocked()
+        assert (limited.held_bytes, other.held_bytes, budget.waiting) == (40, 20, 1)
+        limited.give(15)
+    assert (limited.held_bytes, other.held_bytes) == (25, 35)
+    assert budget.free_bytes == 4
+
+
 @pytest.mark.fault("H2")
 async def test_a_wait_for_room_ends(autojump_clock: MockClock) -> None:
     budget = ByteBudget(64)
