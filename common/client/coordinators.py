@@ -5,7 +5,7 @@ Source: docs/data-path.md, "Talking to coordinators".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -123,14 +123,18 @@ class CoordinatorClient:
             raise
         return reply
 
-    async def _open_tenants(self, request: Request, connection: PeerConnection) -> None:
-        """Open the tenants on the connection that a request is made for."""
+    def _open_tenants(self, request: Request, connection: PeerConnection) -> Awaitable[None] | None:
+        """Open the tenants on the connection that a request is made for; None where they are."""
         if isinstance(request, TenantRequest):
-            await self._open_tenant(connection, request.tenant_id)
-        elif request.tenant_scope is TenantScope.ALL or (
-            request.tenant_scope is TenantScope.ANY and not self._opened.get(connection)
+            if request.tenant_id in self._opened.get(connection, ()):
+                return None
+            return self._open_tenant(connection, request.tenant_id)
+        scope = request.tenant_scope
+        if scope is TenantScope.ALL or (
+            scope is TenantScope.ANY and not self._opened.get(connection)
         ):
-            await self._open_all(connection)
+            return self._open_all(connection)
+        return None
 
     async def _open_tenant(self, connection: PeerConnection, tenant_id: TenantId) -> None:
         """Make the connection act for the tenant, once."""

@@ -47,7 +47,8 @@ class Coordinator(NamedTuple):
 
 
 Find: TypeAlias = Callable[[], Awaitable[Sequence[Coordinator]]]
-Prepare: TypeAlias = Callable[[PeerConnection], Awaitable[None]]
+Prepare: TypeAlias = Callable[[PeerConnection], Awaitable[None] | None]
+"""Returns what is to be awaited before a request is made on the connection; nearly always None."""
 Ask: TypeAlias = Callable[[PeerConnection, Request, float], Awaitable[Reply]]
 """Makes the request on a connection, within so many seconds."""
 
@@ -119,7 +120,7 @@ class Coordinators:
 
         Args:
             timeout_s: for one try, at most.
-            prepare: run on the connection before.
+            prepare: what it returns is awaited before.
             ask: makes the request.
 
         Raises:
@@ -178,9 +179,10 @@ class Coordinators:
             deadline = min(deadline, trio.current_time() + limits.FAILOVER_S)
         left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         connection = await self._pool.connection(*which, timeout_s=left_s)
-        if prepare is not None:
+        preparation = None if prepare is None else prepare(connection)
+        if preparation is not None:
             with trio.move_on_at(deadline) as scope:
-                await prepare(connection)
+                await preparation
             if scope.cancelled_caught:
                 raise Unavailable(Outage.CALL_TIMEOUT, timeout_s=left_s)
         if request.idempotency is Idempotency.ASKS:
