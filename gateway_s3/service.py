@@ -13,8 +13,9 @@ from typing import Any, Final
 import trio
 
 from common.client.object_client import SwarmClient
+from common.http.connection import HttpFaultCounts
 from common.http.health import health_app
-from common.http.server import HttpFaultCounts, serve_http
+from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
 from common.tasks import CountedLog

@@ -10,8 +10,9 @@ import trio
 
 from common import limits
 from common.errors import Refused, Unavailable
+from common.http.connection import HttpFaultCounts, Timeouts
 from common.http.records import HttpRequest, HttpResponse
-from common.http.server import HttpFaultCounts, Timeouts, serve_http
+from common.http.server import serve_http
 from common.ports import Address, Listener, Stream
 from sim.world import SimNode, SimWorld
 
