@@ -6,11 +6,12 @@ ListMultipartUploads.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TypeVar
 
 from common.http.records import HttpResponse
 from gateway import listing
-from gateway.listing import ListingPage, ObjectEntry
+from gateway.listing import ObjectEntry
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import type_text, xml_response
@@ -23,16 +24,18 @@ from gateway_s3.request.listing_params import (
     list_objects_v2_params,
     list_uploads_params,
     list_versions_params,
-    make_token,
 )
 from gateway_s3.request.multipart_params import parse_upload_id, upload_id_text
 from gateway_s3.xml import write
 
-_Params: TypeAlias = ListObjectsParams | ListObjectsV2Params | ListVersionsParams
+P = TypeVar("P", ListObjectsParams, ListObjectsV2Params, ListVersionsParams)
 
 
-async def _list(backend: Backend, call: Call, params: _Params) -> ListingPage[ObjectEntry]:
-    return await listing.list_objects(
+async def _list(
+    backend: Backend, call: Call, params: P, document: Callable[[P, write.ObjectElements], bytes]
+) -> HttpResponse:
+    """List a bucket's objects, written as a document."""
+    page = await listing.list_objects(
         backend,
         call.bucket,
         prefix=params.prefix,
@@ -40,67 +43,42 @@ async def _list(backend: Backend, call: Call, params: _Params) -> ListingPage[Ob
         after=params.after,
         limit=params.limit,
     )
+    elements = write.ObjectElements(
+        call.bucket.name,
+        list(map(_element, page.rows)),
+        page.prefixes,
+        call.bucket.owner.tenant_id.hex(),
+        page.truncated,
+        page.last,
+    )
+    return xml_response(document(params, elements))
 
 
-def _elements(page: ListingPage[ObjectEntry]) -> list[write.ObjectElement]:
-    return [
-        write.ObjectElement(
-            entry.key,
-            entry.summary.modified_ms,
-            entry.summary.etag,
-            entry.summary.size,
-            entry.summary.algorithm,
-            type_text(entry.summary.composite) if entry.summary.algorithm else "",
-        )
-        for entry in page.rows
-    ]
+def _element(entry: ObjectEntry) -> write.ObjectElement:
+    summary = entry.summary
+    return write.ObjectElement(
+        entry.key,
+        summary.modified_ms,
+        summary.etag,
+        summary.size,
+        summary.algorithm,
+        type_text(summary.composite) if summary.algorithm else "",
+    )
 
 
 async def list_objects(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, version 1: continued by the client with ``marker``."""
-    params = list_objects_params(call.query)
-    page = await _list(backend, call, params)
-    document = write.list_objects(
-        call.bucket.name,
-        params,
-        _elements(page),
-        page.prefixes,
-        owner_id=call.bucket.owner.tenant_id.hex(),
-        truncated=page.truncated,
-        next_marker=page.last,
-    )
-    return xml_response(document)
+    return await _list(backend, call, list_objects_params(call.query), write.list_objects)
 
 
 async def list_objects_v2(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, version 2: continued with an opaque token."""
-    params = list_objects_v2_params(call.query)
-    page = await _list(backend, call, params)
-    document = write.list_objects_v2(
-        call.bucket.name,
-        params,
-        _elements(page),
-        page.prefixes,
-        owner_id=call.bucket.owner.tenant_id.hex(),
-        next_token=make_token(page.last) if page.truncated else None,
-    )
-    return xml_response(document)
+    return await _list(backend, call, list_objects_v2_params(call.query), write.list_objects_v2)
 
 
 async def list_versions(backend: Backend, call: Call) -> HttpResponse:
     """List a bucket's objects, each with its one version."""
-    params = list_versions_params(call.query)
-    page = await _list(backend, call, params)
-    document = write.list_versions(
-        call.bucket.name,
-        params,
-        _elements(page),
-        page.prefixes,
-        owner_id=call.bucket.owner.tenant_id.hex(),
-        truncated=page.truncated,
-        next_key=page.last,
-    )
-    return xml_response(document)
+    return await _list(backend, call, list_versions_params(call.query), write.list_versions)
 
 
 async def list_uploads(backend: Backend, call: Call) -> HttpResponse:

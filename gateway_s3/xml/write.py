@@ -24,6 +24,7 @@ from gateway_s3.request.listing_params import (
     ListPartsParams,
     ListUploadsParams,
     ListVersionsParams,
+    make_token,
 )
 from gateway_s3.xml.read import Tree
 
@@ -46,6 +47,19 @@ class ObjectElement:
     size: int
     algorithm: str = ""
     checksum_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectElements:
+    """A listing page of a bucket's objects. ``truncated``: there are more after ``last``, the last
+    key or common prefix."""
+
+    bucket: str
+    rows: Sequence[ObjectElement]
+    prefixes: Sequence[bytes]
+    owner_id: str
+    truncated: bool
+    last: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,101 +256,75 @@ def _algorithm(algorithm: str, checksum_type: str) -> str:
     return _tag("ChecksumAlgorithm", algorithm) + kind
 
 
-def list_objects(
-    bucket: str,
-    params: ListObjectsParams,
-    rows: Sequence[ObjectElement],
-    prefixes: Sequence[bytes],
-    *,
-    owner_id: str,
-    truncated: bool,
-    next_marker: bytes,
-) -> bytes:
-    """ListObjects. ``next_marker`` is only shown where there is a delimiter, as S3 does: without
+def list_objects(params: ListObjectsParams, page: ObjectElements) -> bytes:
+    """ListObjects. ``NextMarker`` is only shown where there is a delimiter, as S3 does: without
     one, clients go on after the last key."""
     names = _Names(params.encode_url)
     return _document(
         "ListBucketResult",
         (
-            _tag("Name", bucket),
+            _tag("Name", page.bucket),
             names("Prefix", params.prefix),
             names("Marker", params.after),
-            names("NextMarker", next_marker) if truncated and params.delimiter else "",
+            names("NextMarker", page.last) if page.truncated and params.delimiter else "",
             _tag("MaxKeys", params.limit),
             names("Delimiter", params.delimiter) if params.delimiter else "",
             names.encoding(),
-            _flag("IsTruncated", truncated),
-            *_contents(rows, names, _owner(owner_id)),
-            *names.prefixes(prefixes),
+            _flag("IsTruncated", page.truncated),
+            *_contents(page.rows, names, _owner(page.owner_id)),
+            *names.prefixes(page.prefixes),
         ),
     )
 
 
-def list_objects_v2(
-    bucket: str,
-    params: ListObjectsV2Params,
-    rows: Sequence[ObjectElement],
-    prefixes: Sequence[bytes],
-    *,
-    owner_id: str,
-    next_token: str | None,
-) -> bytes:
-    """ListObjectsV2. ``next_token``: None when there is no more."""
+def list_objects_v2(params: ListObjectsV2Params, page: ObjectElements) -> bytes:
+    """ListObjectsV2."""
     names = _Names(params.encode_url)
     return _document(
         "ListBucketResult",
         (
-            _tag("Name", bucket),
+            _tag("Name", page.bucket),
             names("Prefix", params.prefix),
             names("StartAfter", params.start_after) if params.start_after else "",
             "" if params.token is None else _tag("ContinuationToken", params.token),
-            "" if next_token is None else _tag("NextContinuationToken", next_token),
-            _tag("KeyCount", len(rows) + len(prefixes)),
+            _tag("NextContinuationToken", make_token(page.last)) if page.truncated else "",
+            _tag("KeyCount", len(page.rows) + len(page.prefixes)),
             _tag("MaxKeys", params.limit),
             names("Delimiter", params.delimiter) if params.delimiter else "",
             names.encoding(),
-            _flag("IsTruncated", next_token is not None),
-            *_contents(rows, names, _owner(owner_id) if params.fetch_owner else ""),
-            *names.prefixes(prefixes),
+            _flag("IsTruncated", page.truncated),
+            *_contents(page.rows, names, _owner(page.owner_id) if params.fetch_owner else ""),
+            *names.prefixes(page.prefixes),
         ),
     )
 
 
-def list_versions(
-    bucket: str,
-    params: ListVersionsParams,
-    rows: Sequence[ObjectElement],
-    prefixes: Sequence[bytes],
-    *,
-    owner_id: str,
-    truncated: bool,
-    next_key: bytes,
-) -> bytes:
+def list_versions(params: ListVersionsParams, page: ObjectElements) -> bytes:
     """ListObjectVersions of a bucket whose versioning was never enabled."""
     names = _Names(params.encode_url)
-    owner = _owner(owner_id)
+    owner = _owner(page.owner_id)
     return _document(
         "ListVersionsResult",
         (
-            _tag("Name", bucket),
+            _tag("Name", page.bucket),
             names("Prefix", params.prefix),
             names("KeyMarker", params.after),
             _tag("VersionIdMarker", params.after_version),
-            names("NextKeyMarker", next_key) if truncated else "",
-            _tag("NextVersionIdMarker", "null") if truncated else "",
+            names("NextKeyMarker", page.last) if page.truncated else "",
+            _tag("NextVersionIdMarker", "null") if page.truncated else "",
             _tag("MaxKeys", params.limit),
             names("Delimiter", params.delimiter) if params.delimiter else "",
             names.encoding(),
-            _flag("IsTruncated", truncated),
+            _flag("IsTruncated", page.truncated),
             *(
                 f"<Version>{names('Key', row.key)}<VersionId>null</VersionId>"
                 "<IsLatest>true</IsLatest>"
                 f"<LastModified>{iso_time(row.modified_ms)}</LastModified>{_etag(row.etag)}"
                 f"{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>{owner}"
                 "<StorageClass>STANDARD</StorageClass></Version>"
-                for row in rows
+                for row in page.rows
             ),
-            *names.prefixes(prefixes),
+            *names.prefixes(page.prefixes),
         ),
     )
 

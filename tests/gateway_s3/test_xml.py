@@ -173,7 +173,7 @@ def rows(keys: list[str]) -> list[write.ObjectElement]:
 def test_keys_come_back_as_they_are() -> None:
     params = list_objects_params(Query(b"prefix=%3C&delimiter=%26"))
     document = write.list_objects(
-        "b", params, rows(KEYS), [b"p<"], owner_id="o", truncated=True, next_marker=b"n&"
+        params, write.ObjectElements("b", rows(KEYS), [b"p<"], "o", True, b"n&")
     )
     root = ElementTree.fromstring(document)
     assert [each.text for each in root.iter(f"{NS}Key")] == KEYS
@@ -187,7 +187,7 @@ def test_url_encoding_carries_what_xml_cannot() -> None:
     keys = [*KEYS, "\0\x01\r\x7f\ufffe"]
     params = list_objects_v2_params(Query(b"encoding-type=url&delimiter=/"))
     document = write.list_objects_v2(
-        "b", params, rows(keys), [b"a b/"], owner_id="o", next_token="t"
+        params, write.ObjectElements("b", rows(keys), [b"a b/"], "o", True, b"n")
     )
     root = ElementTree.fromstring(document)
     assert [unquote(each.text or "") for each in root.iter(f"{NS}Key")] == keys
@@ -199,7 +199,7 @@ def test_url_encoding_carries_what_xml_cannot() -> None:
 def test_without_it_they_are_character_references() -> None:
     params = list_objects_params(Query(b""))
     document = write.list_objects(
-        "b", params, rows(["\x00\x01\r"]), [], owner_id="o", truncated=False, next_marker=b""
+        params, write.ObjectElements("b", rows(["\x00\x01\r"]), [], "o", False, b"")
     )
     assert b"<Key>&#x0;&#x1;&#xD;</Key>" in document
 
