@@ -103,6 +103,13 @@ from common.wire.messages.objects import (
     PlacedPage,
     SwarmState,
 )
+from common.wire.messages.repair import (
+    ExpectedGet,
+    ExpectedShards,
+    MissingGet,
+    MissingShard,
+    MissingShards,
+)
 from common.wire.messages.writing import (
     AccessKey,
     AccessKeyGet,
@@ -163,6 +170,8 @@ __all__ = [
     "Digest",
     "Done",
     "Endpoint",
+    "ExpectedGet",
+    "ExpectedShards",
     "Extent",
     "GARBAGE",
     "GatewayPresence",
@@ -177,6 +186,9 @@ __all__ = [
     "LeaseRenew",
     "ListedObject",
     "Listing",
+    "MissingGet",
+    "MissingShard",
+    "MissingShards",
     "Name",
     "NewSegment",
     "NewSegments",

@@ -74,6 +74,8 @@ class HeartbeatReply(Reply):
     """The coordinator's own run."""
     withdrawn: bool = False
     """The store is behind and acknowledged nothing in this run: forget the run."""
+    has_missing: bool = False
+    """Shards that the cell should hold are missing, or suspected: see ``MissingGet``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,8 @@ class SegmentGrant(Record):
 
     segment_id: Segment
     ring: int
+    revision: int
+    """Of the ring, when this was granted; to be returned with the commit."""
     k: int
     n: int
     quorum: int
@@ -173,6 +175,8 @@ class NewSegment(Record):
 
     segment_id: Segment
     ring: int
+    revision: int
+    """Of the ring, as granted: slots that moved since are filled by their new holders."""
     segment_bytes: int
     """Plaintext bytes (a stripe's padding and tag are not in it)."""
     unit_bytes: int
