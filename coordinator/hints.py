@@ -44,7 +44,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """``dropped``: versions and parts to be purged; ``deletes``: shards for cells to delete."""
+    """``dropped``: versions and parts to be purged; ``deletes``: shards for cells to delete;
+    ``missing``: shards that cells should hold and lack, or may lack."""
 
     dropped: Queue = field(default_factory=Queue)
     deletes: Queue = field(default_factory=Queue)
+    missing: Queue = field(default_factory=Queue)

@@ -6,6 +6,7 @@ Source: docs/placement.md, "Cells".
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class Membership:
         """By number. Replaced as a whole when they change, never changed in place."""
         self._by_id: dict[PeerId, Cell] = {}
         self._heard_here: set[int] = set()
+        self._slots: dict[int, tuple[tuple[int, int], ...]] | None = None
         self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
         for cell in cells:
@@ -64,6 +66,21 @@ class Membership:
     def set_rings(self, rings: Iterable[Ring]) -> None:
         """Take in that the rings are these now."""
         self.rings = {ring.ring: ring for ring in rings}
+        self._slots = None
+
+    def change_rings(self, changed: Iterable[Ring]) -> None:
+        """Take in that some rings are these now."""
+        self.set_rings((self.rings | {ring.ring: ring for ring in changed}).values())
+
+    def slots_of(self, cell: int) -> tuple[tuple[int, int], ...]:
+        """The slots that a cell holds: ring and slot."""
+        if self._slots is None:
+            slots: dict[int, list[tuple[int, int]]] = defaultdict(list)
+            for ring in self.rings.values():
+                for slot, holder in enumerate(ring.cells):
+                    slots[holder].append((ring.ring, slot))
+            self._slots = {holder: tuple(found) for holder, found in slots.items()}
+        return self._slots.get(cell, ())
 
     @property
     def heartbeat_interval_s(self) -> int:

@@ -5,6 +5,8 @@ Source: docs/crypto.md, "Orders".
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from common.crypto.orders import Order, OrderAction, cell_order_key, claimed_slot, issue, opened
 from common.errors import Refused
 from common.ids import PeerId, SegmentId
@@ -52,14 +54,16 @@ class CellOrders:
         Raises:
             Refused: ``not_granted``.
         """
-        rings = self._membership.rings
-        cells = rings[ring].cells if ring in rings else ()
+        known = self._membership.rings.get(ring)
         slot = claimed_slot(order)
-        if slot >= len(cells):
+        if known is None or slot >= len(known.cells):
             raise Refused(Refusal.NOT_GRANTED)
-        try:
-            granted = opened(self.key_of(cells[slot]), order, caller=caller)
-        except Refused as error:
-            raise Refused(Refusal.NOT_GRANTED) from error
-        if granted.action is not OrderAction.PUT or granted.segment_id != segment:
-            raise Refused(Refusal.NOT_GRANTED)
+        holders = [known.cells[slot]]
+        if slot in known.sources:  # it may have been the holder when this was granted
+            holders.append(known.sources[slot].cell)
+        for holder in holders:
+            with suppress(Refused):
+                granted = opened(self.key_of(holder), order, caller=caller)
+                if granted.action is OrderAction.PUT and granted.segment_id == segment:
+                    return
+        raise Refused(Refusal.NOT_GRANTED)

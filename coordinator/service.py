@@ -32,6 +32,8 @@ from coordinator.config import CoordinatorConfig
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.guards import guarded
 from coordinator.handlers.of_gateways import gateway_handlers
+from coordinator.handlers.places import Places
+from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -150,15 +152,21 @@ def _server(
         parts.placement,
         parts.orders,
         parts.history,
-        parts.queues.deletes,
+        parts.queues,
         parts.order_time,
         world.clock,
         world.log,
         swarm_name=config.swarm,
         swarm_id=parts.keys.swarm_id,
     )
+    of_repair = RepairHandlers(
+        parts.store,
+        parts.membership,
+        Places(parts.membership, parts.orders, parts.order_time),
+    )
     handlers = merged(
         of_cells.by_request(),
+        of_repair.by_request(),
         status.gateways.by_request(),
         _of_gateways(world, config, parts),
     )

@@ -36,6 +36,7 @@ class Grant:
 
     segment_id: SegmentId
     ring: int
+    revision: int
     k: int
     n: int
     quorum: int
@@ -111,6 +112,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
             Grant(
                 each.segment_id,
                 each.ring,
+                each.revision,
                 each.k,
                 each.n,
                 each.quorum,

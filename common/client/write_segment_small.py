@@ -86,6 +86,7 @@ class WholeWrite:
         return NewSegment(
             grant.segment_id,
             grant.ring,
+            grant.revision,
             geometry.segment_bytes,
             geometry.unit_bytes,
             geometry.shard_bytes,

@@ -272,6 +272,7 @@ class SegmentUpload:
         return NewSegment(
             self.grant.segment_id,
             self.grant.ring,
+            self.grant.revision,
             geometry.segment_bytes,
             geometry.unit_bytes,
             geometry.shard_bytes,

@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Cells and coordinators".
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,14 +27,14 @@ from common.wire.messages.membership import (
     SettleReply,
     ShardsLost,
 )
-from coordinator.hints import LOOK_AGAIN_S, Queue
+from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.policy.health import CellState
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller
-from coordinator.store import cells, segments
+from coordinator.store import cells, missing, settling
 from coordinator.store.cells import NO_FACTS, Cell
 from coordinator.store.history import StoreHistory
 from coordinator.store.order_time import OrderTime
@@ -49,17 +50,28 @@ class _Stored:
     facts: CellFacts
     """As last saved."""
     saved_at: float
-    deletes_read_at: float = -math.inf
-    """The time at which its queue of deletes was last read."""
-    deletes_told: int = -1
-    """The queue's count of hints when it was last found empty."""
+    work_read_at: float = -math.inf
+    """The time at which its work was last looked for."""
+    told: int = -1
+    """The queues' count of hints when there was last found to be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Work for a cell: shards to delete, and whether shards of it are missing or suspected."""
+
+    deletes: Sequence[ShardName] = ()
+    has_missing: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.deletes) or self.has_missing
 
 
 class CellHandlers:
     """Handlers of the requests of cells.
 
     Args:
-        deletes: notified when shards were queued for cells to delete.
+        queues: of work for cells; notified of what is lost.
         swarm_name, swarm_id: sent to a cell that joins.
     """
 
@@ -70,7 +82,7 @@ class CellHandlers:
         placement: Placement,
         orders: CellOrders,
         history: StoreHistory,
-        deletes: Queue,
+        queues: Queues,
         order_time: OrderTime,
         clock: WallClock,
         log: Log,
@@ -83,7 +95,7 @@ class CellHandlers:
         self._placement = placement
         self._orders = orders
         self._history = history
-        self._queued = deletes
+        self._queues = queues
         self._order_time = order_time
         self._clock = clock
         self._log = log
@@ -159,18 +171,21 @@ class CellHandlers:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         self._compare_clocks(cell, request.clock_ms)
         history = self._history
-        deletes = await self._deletes(cell.cell, stored, request, heard.has_moved, now)
+        if was_silent:
+            stored.told = -1
+        work = await self._work(cell.cell, stored, request, heard.has_moved, now)
         is_behind = history.standing is Standing.BEHIND
         return HeartbeatReply(
             self._orders.key_of(cell.cell),
             self._membership.heartbeat_interval_s,
-            tuple(deletes) if history.may_destroy(trio.current_time()) else (),
+            tuple(work.deletes) if history.may_destroy(trio.current_time()) else (),
             order_time=self._order_time.at(trio.current_time()),
             clock_ms=self._now_ms(),
             position=b"" if is_behind else history.position(),
             ends=history.ends(request.seen),
             run_id=history.run_id,
             withdrawn=is_behind and not history.has_acknowledged,
+            has_missing=work.has_missing and not is_behind,
         )
 
     def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:
@@ -187,31 +202,35 @@ class CellHandlers:
         elif was_off and not cell.clock_is_off:
             self._log.info("cell_clock_right", cell=cell.cell_id.hex()[:12])
 
-    async def _deletes(
+    async def _work(
         self, number: int, stored: _Stored, request: Heartbeat, moved: bool, now: float
-    ) -> list[ShardName]:
+    ) -> _Work:
+        """Take in what a heartbeat says that is to be kept, and look for work for the cell."""
         facts = request.facts
         is_due = moved or (facts != stored.facts and now - stored.saved_at > SAVE_FACTS_EVERY_S)
-        told = self._queued.told
+        told = self._queues.deletes.told + self._queues.missing.told
+
+        def look(sql: Sql) -> _Work:
+            deletes = settling.queued_deletes(sql, number, limits.MAX_DELETE_BATCH)
+            return _Work(deletes, missing.waits_for(sql, number))
+
+        def note(sql: Sql) -> _Work:
+            if is_due:
+                cells.save(sql, number, request.address_host, request.address_port, facts)
+            settling.strike_deletes(sql, number, request.deleted)
+            return look(sql)
+
         if is_due or request.deleted:
-
-            def work(sql: Sql) -> list[ShardName]:
-                if is_due:
-                    cells.save(sql, number, request.address_host, request.address_port, facts)
-                return segments.take_deletes(sql, number, request.deleted, limits.MAX_DELETE_BATCH)
-
-            deletes = await self._store.transact(work)
-        elif told == stored.deletes_told and now - stored.deletes_read_at < LOOK_AGAIN_S:
-            return []
+            work = await self._store.transact(note)
+        elif told == stored.told and now - stored.work_read_at < LOOK_AGAIN_S:
+            return _Work()
         else:
-            deletes = await self._store.read(
-                lambda sql: segments.queued_deletes(sql, number, limits.MAX_DELETE_BATCH)
-            )
+            work = await self._store.read(look)
         if is_due:
             stored.saved_at, stored.facts = now, facts
-        stored.deletes_read_at = now
-        stored.deletes_told = -1 if deletes else told
-        return deletes
+        stored.work_read_at = now
+        stored.told = -1 if work else told
+        return work
 
     def _watch(self, caller: Caller, cell: Cell) -> None:
         """Notice at once when the connection that heartbeats come on breaks."""
@@ -237,8 +256,8 @@ class CellHandlers:
             return SettleReply(bytes([PENDING]) * len(request.shards), history.run_id)
         now_ms, now = self._now_ms(), trio.current_time()
         may_destroy, kept_leases = history.may_destroy(now), history.kept_leases(now)
-        verdicts = await self._store.transact(
-            lambda sql: segments.settle(
+        settled = await self._store.transact(
+            lambda sql: settling.settle(
                 sql,
                 cell,
                 request.shards,
@@ -247,14 +266,21 @@ class CellHandlers:
                 kept_leases=kept_leases,
             )
         )
-        return SettleReply(verdicts, history.run_id)
+        if settled.has_deletes:
+            self._queues.deletes.tell()
+        if settled.has_missing:
+            self._queues.missing.tell()
+        return SettleReply(settled.verdicts, history.run_id)
 
     async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
         """Remember what a cell has lost."""
         cell = self._membership.cell_of(caller.peer_id)
         now_ms = self._now_ms()
-        await self._store.transact(
-            lambda sql: segments.lost(sql, cell.cell, request.shards, now_ms)
+        noted = await self._store.transact(
+            lambda sql: missing.lost(sql, cell.cell, request.shards, now_ms)
         )
-        self._log.warning("shards_lost", cell=cell.cell_id.hex()[:12], shards=len(request.shards))
+        if not noted:
+            return Done()
+        self._queues.missing.tell()
+        self._log.warning("shards_lost", cell=cell.cell_id.hex()[:12], shards=noted)
         return Done()

@@ -62,12 +62,15 @@ class MultipartHandlers:
         multipart.check_part(request)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._store.now_ms()
-        return await self._store.grow(
+        done = await self._store.grow(
             self._store.dropped,
             lambda sql: multipart.commit_part(
                 sql, tenant, caller.peer_id, request, content, now_ms
             ),
         )
+        if not content.is_whole:
+            self._store.missing.tell()
+        return done
 
     async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:
         """A page of an upload's parts."""

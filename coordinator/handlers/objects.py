@@ -42,10 +42,13 @@ class ObjectHandlers:
         objects.check_size(request.name, request.size)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._store.now_ms()
-        return await self._store.grow(
+        committed = await self._store.grow(
             self._store.dropped,
             lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms),
         )
+        if not content.is_whole:
+            self._store.missing.tell()
+        return committed
 
     async def get(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
         """Look up a version, with places and orders for a range of it."""

@@ -17,9 +17,9 @@ from common.wire.messages.writing import SegmentGrant, SegmentPlace
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.policy.placement import Redundancy
-from coordinator.store.objects import Stored
 from coordinator.store.order_time import OrderTime
 from coordinator.store.rings import Ring
+from coordinator.store.segments import Stored
 
 
 class ReplyPlaces:
@@ -69,19 +69,21 @@ class ReplyPlaces:
         )
         rows = tuple(self._row(cell) for cell in ring.cells)
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
-        return SegmentGrant(segment, ring.ring, k, n, quorum, rows, orders)
+        return SegmentGrant(segment, ring.ring, ring.revision, k, n, quorum, rows, orders)
 
     def stored(self, segment: Stored) -> SegmentPlace:
-        """Return where a segment is, with orders to read all shards that are not missing."""
+        """Return where a segment is, with orders to read all shards that somebody has: those that a
+        slot's holder lacks are where its source is."""
         ring = self._membership.rings[segment.ring]
+        holders = [segment.missing.get(slot, cell) for slot, cell in enumerate(ring.cells)]
         orders = tuple(
             b""
-            if slot in segment.missing
+            if holder is None
             else self._orders.issue(
-                cell,
+                holder,
                 Order(OrderAction.GET, segment.segment_id, slot, self._caller, 0, self._expires),
             )
-            for slot, cell in enumerate(ring.cells)
+            for slot, holder in enumerate(holders)
         )
         return SegmentPlace(
             segment.segment_id,
@@ -91,7 +93,10 @@ class ReplyPlaces:
             segment.unit_bytes,
             segment.shard_bytes,
             segment.roots,
-            tuple(self._row(cell) for cell in ring.cells),
+            tuple(
+                self._row(cell if holder is None else holder)
+                for holder, cell in zip(holders, ring.cells, strict=True)
+            ),
             orders,
         )
 

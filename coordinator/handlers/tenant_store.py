@@ -31,6 +31,7 @@ class TenantStore:
         self._clock = clock
         self.dropped = queues.dropped
         self.deletes = queues.deletes
+        self.missing = queues.missing
 
     def now_ms(self) -> int:
         """Return the wall clock's time, for what is stored."""

@@ -35,7 +35,7 @@ from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.readers import Readers
 from coordinator.session import ByRequest, Caller
-from coordinator.store import leases, segments, tenants
+from coordinator.store import leases, missing, segments, tenants
 from coordinator.store.leases import LeaseBook, LivingLease
 
 
@@ -183,7 +183,7 @@ class WritingHandlers:
         await self._tenant_store.transact(
             caller,
             request,
-            lambda sql, tenant, _asked, now_ms: segments.suspect(sql, tenant, shards, now_ms),
+            lambda sql, tenant, _asked, now_ms: missing.suspect(sql, tenant, shards, now_ms),
             grows=None,
         )
         return Done()

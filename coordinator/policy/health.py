@@ -69,6 +69,8 @@ TRANSITIONS: Final[Mapping[CellState, Mapping[CellEvent, CellState]]] = {
 
 SURE: Final = frozenset({CellState.ALIVE, CellState.READ_ONLY, CellState.FULL})
 """Heard lately: what they hold can be read."""
+READABLE: Final = SURE | {CellState.UNHEARD}
+"""A reader may expect an answer from them."""
 WRITABLE: Final = frozenset({CellState.ALIVE})
 """Take new shards."""
 

@@ -1,6 +1,6 @@
 """Moves of slots: which slot of a ring goes from which cell to which.
 
-Pure: snapshots go in, moves come out. ``coordinator/repair.py`` carries them out.
+Pure: snapshots go in, moves come out.
 
 Source: docs/decisions/0031-repair.md.
 """
@@ -35,7 +35,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FormerHolder:
     """The former holder of a slot, which may have the shards that the holder still misses."""
 
     cell: int
@@ -50,4 +50,4 @@ class HeldRing:
     ring: int
     k: int
     cells: tuple[int, ...]
-    sources: Mapping[int, Source] = field(default_factory=dict)
+    sources: Mapping[int, FormerHolder] = field(default_factory=dict)

@@ -41,7 +41,7 @@ _LOST_BY_SHARD: Final = f"""{_GONE}
         JOIN segments s ON s.segment_id = m.segment_id JOIN rings r ON r.ring = s.ring
         JOIN ring_slots rs ON rs.ring = s.ring AND rs.slot = m.slot
         JOIN cells c ON c.cell = rs.cell LEFT JOIN gone g ON g.ring = s.ring
-        WHERE coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
+        WHERE m.source_lacks = 1 AND coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
         HAVING count(*) FILTER (WHERE coalesce(c.removed_ms, 0) = 0)
             + coalesce(max(g.slots), 0)
             > max(r.n) - max(r.k))"""

@@ -26,7 +26,7 @@ from common.wire.messages.objects import (
 from common.wire.messages.writing import Page
 from coordinator.store import buckets, segments
 from coordinator.store.schema import next_number
-from coordinator.store.segments import Content
+from coordinator.store.segments import Content, Stored
 
 KIND_VERSION = 0
 KIND_PART = 1
@@ -212,19 +212,6 @@ def delete(
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A segment as the store has it, with the slots that lack their shard."""
-
-    segment_id: SegmentId
-    ring: int
-    segment_bytes: int
-    unit_bytes: int
-    shard_bytes: int
-    roots: bytes
-    missing: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
 class FoundVersion:
     """A version that was looked up, with what of its data was asked for."""
 
@@ -271,7 +258,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
     last = min(request.last, size - 1)
     if request.want_places and request.first <= last:
         pages = _pages(sql, sequence, request.first, last)
-        stored = _stored(sql, _needed(pages, request.first, last))
+        stored = segments.stored(sql, _needed(pages, request.first, last))
     return FoundVersion(
         bucket.bucket_id,
         VersionId(version_id),
@@ -336,27 +323,3 @@ def _needed(pages: Sequence[PlacedPage], first: int, last: int) -> list[SegmentI
                     return list(needed)
                 needed[extent.segment_id] = None
     return list(needed)
-
-
-def _stored(sql: Sql, needed: Sequence[SegmentId]) -> tuple[Stored, ...]:
-    found = []
-    for segment_id in needed:
-        row = sql.execute(
-            "SELECT ring, segment_bytes, unit_bytes, shard_bytes, roots FROM segments"
-            " WHERE segment_id = ?",
-            (segment_id,),
-        ).fetchone()
-        missing = sql.execute("SELECT slot FROM missing_shards WHERE segment_id = ?", (segment_id,))
-        ring, segment_bytes, unit_bytes, shard_bytes, roots = row
-        found.append(
-            Stored(
-                segment_id,
-                ring,
-                segment_bytes,
-                unit_bytes,
-                shard_bytes,
-                roots,
-                frozenset(slot for (slot,) in missing),
-            )
-        )
-    return tuple(found)

@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from common.ports import Sql
+from coordinator.policy.moves import FormerHolder, HeldRing, MoveReason
 from coordinator.policy.placement import Redundancy, RingPlan, RingView
 from coordinator.store.schema import next_number
+
+_NONE: Final[Mapping[int, FormerHolder]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A ring: which cell holds each slot. Its cells never change; ``open`` may."""
+    """A ring: which cell holds each slot. ``revision`` counts the slots that were moved;
+    ``sources``: by slot, the former holder that the holder still takes shards from."""
 
     ring: int
     redundancy: Redundancy
     cells: tuple[int, ...]
     open: bool
+    revision: int = 0
+    sources: Mapping[int, FormerHolder] = field(default_factory=dict)
 
     def view(self) -> RingView:
         """The ring as placement sees it."""
         return RingView(self.ring, self.cells, self.redundancy.quorum, self.open)
 
+    def held(self) -> HeldRing:
+        """The ring as moves see it."""
+        return HeldRing(self.ring, self.redundancy.k, self.cells, self.sources)
+
 
 def load(sql: Sql) -> list[Ring]:
     """All rings, by number."""
+    return _load(sql, "")
+
+
+def load_some(sql: Sql, numbers: Iterable[int]) -> list[Ring]:
+    """Some rings, by number."""
+    return [ring for number in numbers for ring in _load(sql, f"WHERE ring = {number:d}")]
+
+
+def _load(sql: Sql, where: str) -> list[Ring]:
     cells: dict[int, list[int]] = defaultdict(list)
-    for ring, cell in sql.execute("SELECT ring, cell FROM ring_slots ORDER BY ring, slot"):
+    for ring, cell in sql.execute(f"SELECT ring, cell FROM ring_slots {where} ORDER BY ring, slot"):
         cells[ring].append(cell)
+    sources: dict[int, dict[int, FormerHolder]] = defaultdict(dict)
+    for ring, slot, cell, reason in sql.execute(
+        f"SELECT ring, slot, cell, reason FROM sources {where}"
+    ):
+        sources[ring][slot] = FormerHolder(cell, MoveReason(reason))
     return [
-        Ring(ring, Redundancy(k, n, quorum), tuple(cells[ring]), bool(is_open))
-        for ring, k, n, quorum, is_open in sql.execute(
-            "SELECT ring, k, n, quorum, is_open FROM rings ORDER BY ring"
+        Ring(
+            ring,
+            Redundancy(k, n, quorum),
+            tuple(cells[ring]),
+            bool(is_open),
+            revision,
+            sources.get(ring, _NONE),
+        )
+        for ring, k, n, quorum, is_open, revision in sql.execute(
+            f"SELECT ring, k, n, quorum, is_open, revision FROM rings {where} ORDER BY ring"
         )
     ]
 
@@ -52,7 +85,7 @@ def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list
             (redundancy.k, redundancy.n, redundancy.quorum, now_ms),
         ).fetchone()[0]
         sql.executemany(
-            "INSERT INTO ring_slots VALUES (?, ?, ?)",
+            "INSERT INTO ring_slots (ring, slot, cell) VALUES (?, ?, ?)",
             [(number, slot, cell) for slot, cell in enumerate(cells)],
         )
         added.append(Ring(number, redundancy, cells, True))

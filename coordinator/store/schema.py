@@ -85,13 +85,19 @@ _VERSION_1: Final = (
         segment_id BLOB PRIMARY KEY, tenant INTEGER NOT NULL, ring INTEGER NOT NULL,
         segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
         shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) {BY_KEY}""",
+    "CREATE INDEX segments_by_ring ON segments (ring, segment_id)",
+    # What the holder of a slot lacks. source_lacks: 0 = the slot's source may have it.
     f"""CREATE TABLE missing_shards (
-        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, since_ms INTEGER NOT NULL,
+        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, ring INTEGER NOT NULL,
+        source_lacks INTEGER NOT NULL, since_ms INTEGER NOT NULL,
         PRIMARY KEY (segment_id, slot)) {BY_KEY}""",
+    "CREATE INDEX missing_by_slot ON missing_shards (ring, slot, segment_id)",
     # What readers complained of; nobody acts on it before the cell itself was asked.
     f"""CREATE TABLE suspect_shards (
-        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, reason TEXT NOT NULL,
-        since_ms INTEGER NOT NULL, PRIMARY KEY (segment_id, slot)) {BY_KEY}""",
+        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, ring INTEGER NOT NULL,
+        reason TEXT NOT NULL, since_ms INTEGER NOT NULL,
+        PRIMARY KEY (segment_id, slot)) {BY_KEY}""",
+    "CREATE INDEX suspects_by_slot ON suspect_shards (ring, slot, segment_id)",
     # Never to be committed (again), though their write lease is alive.
     f"""CREATE TABLE abandoned (
         number {NUMBERED}, segment_id BLOB NOT NULL UNIQUE)""",
@@ -119,12 +125,20 @@ _VERSION_1: Final = (
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
         facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0,
         heartbeats INTEGER NOT NULL DEFAULT 0)""",
+    # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,
-        quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL)""",
+        quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        revision INTEGER NOT NULL DEFAULT 0)""",
+    # cell: the holder. since: the ring's revision from which on it is.
     f"""CREATE TABLE ring_slots (
         ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
-        PRIMARY KEY (ring, slot)) {BY_KEY}""",
+        since INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (ring, slot)) {BY_KEY}""",
+    "CREATE INDEX ring_slots_by_cell ON ring_slots (cell, ring)",
+    # The former holder of a slot, while the holder still lacks shards. since: as it was there.
+    f"""CREATE TABLE sources (
+        ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
+        since INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (ring, slot)) {BY_KEY}""",
 )
 
 MIGRATIONS: Final = (_VERSION_1,)

@@ -10,7 +10,7 @@ Source: docs/placement.md, "The life of a segment".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common import limits
@@ -19,10 +19,8 @@ from common.errors import Corrupt, NotFound, PeerViolation, Refused
 from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
 from common.reasons import Absence, Damage, Refusal
-from common.wire.messages.base import ShardName
-from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING, HeldShard
 from common.wire.messages.writing import NewSegment, Page
-from coordinator.store import leases
+from coordinator.store import leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,13 @@ class Content:
     uses: Mapping[SegmentId, int]
     reach: Mapping[SegmentId, int]
     segments: tuple[NewSegment, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every slot of its new segments has its shard."""
+        return all(
+            each.durable.bit_count() * DIGEST_BYTES == len(each.roots) for each in self.segments
+        )
 
 
 def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], size: int) -> Content:
@@ -94,7 +99,7 @@ def register(
     """
     new = set()
     alive: set[int] = set()
-    rings: dict[int, tuple[int, int, int]] = {}
+    rings: dict[int, _RingNow] = {}
     for segment in content.segments:
         lease = lease_of(segment.segment_id)
         if lease not in alive:
@@ -102,9 +107,11 @@ def register(
             alive.add(lease)
         if segment.ring not in rings:
             rings[segment.ring] = _ring(sql, segment.ring)
-        _check_segment(segment, *rings[segment.ring])
+        ring = rings[segment.ring]
+        moved, at_sources = _moved_since(sql, segment.ring, segment.revision, ring.revision)
+        _check_segment(segment, ring, moved & ~at_sources)
         _insert_segment(sql, tenant, segment, content.uses[segment.segment_id])
-        _note_missing(sql, segment, rings[segment.ring][1], now_ms)
+        _note_missing(sql, segment, ring.n, moved, at_sources, now_ms)
         new.add(segment.segment_id)
     for segment_id, uses in content.uses.items():
         if segment_id not in new:
@@ -120,26 +127,62 @@ def register(
     )
 
 
-def _ring(sql: Sql, ring: int) -> tuple[int, int, int]:
-    row = sql.execute("SELECT k, n, quorum FROM rings WHERE ring = ?", (ring,)).fetchone()
+@dataclass(frozen=True, slots=True)
+class _RingNow:
+    """The class and the revision of a ring."""
+
+    k: int
+    n: int
+    quorum: int
+    revision: int
+
+
+def _ring(sql: Sql, ring: int) -> _RingNow:
+    row = sql.execute("SELECT k, n, quorum, revision FROM rings WHERE ring = ?", (ring,)).fetchone()
     if row is None:
         raise Refused(Refusal.BAD_SEGMENT, what="no such ring")
-    k, n, quorum = row
-    return k, n, quorum
+    return _RingNow(*row)
 
 
-def _check_segment(segment: NewSegment, k: int, n: int, quorum: int) -> None:
+def _moved_since(sql: Sql, ring: int, granted: int, revision: int) -> tuple[int, int]:
+    """The slots that moved after a grant, under which shards went to their former holders.
+
+    Args:
+        granted: the ring's revision at the grant.
+        revision: the ring's revision now.
+
+    Returns:
+        The slots that moved, as bits; those of them whose shard is at the slot's source now.
+    """
+    if granted == revision:
+        return 0, 0
+    if granted > revision:
+        raise Refused(Refusal.BAD_SEGMENT, what="revision")
+    moved = at_sources = 0
+    for slot, since in sql.execute(
+        "SELECT r.slot, s.since FROM ring_slots r"
+        " LEFT JOIN sources s ON s.ring = r.ring AND s.slot = r.slot"
+        " WHERE r.ring = ? AND r.since > ?",
+        (ring, granted),
+    ):
+        moved |= 1 << slot
+        if since is not None and since <= granted:
+            at_sources |= 1 << slot
+    return moved, at_sources
+
+
+def _check_segment(segment: NewSegment, ring: _RingNow, out_of_reach: int) -> None:
     try:
-        geometry = Geometry.of(k, n, segment.segment_bytes, segment.unit_bytes)
+        geometry = Geometry.of(ring.k, ring.n, segment.segment_bytes, segment.unit_bytes)
     except PeerViolation as error:
         raise Refused(Refusal.BAD_SEGMENT, **error.fields) from error
     if geometry.shard_bytes != segment.shard_bytes:
         raise Refused(Refusal.BAD_SEGMENT, what="shard_bytes")
-    if len(segment.roots) != DIGEST_BYTES * n or segment.durable >> n:
+    if len(segment.roots) != DIGEST_BYTES * ring.n or segment.durable >> ring.n:
         raise Refused(Refusal.BAD_SEGMENT, what="roots or slots")
-    durable = segment.durable.bit_count()
-    if durable < quorum:
-        raise Refused(Refusal.BELOW_QUORUM, durable=durable, quorum=quorum)
+    durable = (segment.durable & ~out_of_reach).bit_count()
+    if durable < ring.quorum:
+        raise Refused(Refusal.BELOW_QUORUM, durable=durable, quorum=ring.quorum)
 
 
 def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> None:
@@ -165,23 +208,21 @@ def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> No
         raise Refused(Refusal.SEGMENT_EXISTS)
 
 
-def _note_missing(sql: Sql, segment: NewSegment, n: int, now_ms: int) -> None:
-    if segment.durable == (1 << n) - 1:
+def _note_missing(
+    sql: Sql, segment: NewSegment, n: int, moved: int, at_sources: int, now_ms: int
+) -> None:
+    at_holders = segment.durable & ~moved
+    if at_holders == (1 << n) - 1:
         return
-    note_missing(
-        sql,
-        [(segment.segment_id, slot) for slot in range(n) if not segment.durable >> slot & 1],
-        now_ms,
-    )
-
-
-def note_missing(sql: Sql, shards: Iterable[tuple[bytes, int]], now_ms: int) -> None:
-    """Remember that slots do not have their shards."""
-    sql.executemany(
-        "INSERT INTO missing_shards (segment_id, slot, since_ms) VALUES (?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        [(segment_id, slot, now_ms) for segment_id, slot in shards],
-    )
+    at_sources &= segment.durable
+    for source_lacks, slots in ((False, at_sources), (True, ~(at_holders | at_sources))):
+        missing.note(
+            sql,
+            segment.ring,
+            [(segment.segment_id, slot) for slot in range(n) if slots >> slot & 1],
+            now_ms,
+            source_lacks=source_lacks,
+        )
 
 
 def _share(sql: Sql, tenant: int, segment_id: SegmentId, uses: int, reach: int) -> None:
@@ -216,8 +257,7 @@ def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
         refs, ring = row
         if refs == 0:
             sql.execute("DELETE FROM segments WHERE segment_id = ?", (segment_id,))
-            sql.execute("DELETE FROM missing_shards WHERE segment_id = ?", (segment_id,))
-            sql.execute("DELETE FROM suspect_shards WHERE segment_id = ?", (segment_id,))
+            missing.forget(sql, segment_id)
             bury(sql, segment_id, ring)
             deleted += 1
     return deleted
@@ -230,11 +270,12 @@ def bury(sql: Sql, segment_id: SegmentId, ring: int) -> None:
         sql.execute(
             "INSERT INTO abandoned (segment_id) VALUES (?) ON CONFLICT DO NOTHING", (segment_id,)
         )
-    sql.execute(
-        "INSERT INTO deletes (cell, segment_id, slot)"
-        " SELECT cell, ?, slot FROM ring_slots WHERE ring = ? ON CONFLICT DO NOTHING",
-        (segment_id, ring),
-    )
+    for holders in ("ring_slots", "sources"):
+        sql.execute(
+            "INSERT INTO deletes (cell, segment_id, slot)"
+            f" SELECT cell, ?, slot FROM {holders} WHERE ring = ? ON CONFLICT DO NOTHING",
+            (segment_id, ring),
+        )
 
 
 def abandon(sql: Sql, grants: Sequence[tuple[SegmentId, int]]) -> None:
@@ -245,104 +286,33 @@ def abandon(sql: Sql, grants: Sequence[tuple[SegmentId, int]]) -> None:
             bury(sql, segment_id, ring)
 
 
-def settle(
-    sql: Sql,
-    cell: int,
-    shards: Sequence[HeldShard],
-    now_ms: int,
-    *,
-    may_destroy: bool = True,
-    kept_leases: int = 0,
-) -> bytes:
-    """Say of each shard that a cell holds whether it is owned, and note what that changes.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A segment as the store has it. ``missing``: the slots whose holders lack their shards, each
+    with the number of the cell that may have it in their stead, or None."""
 
-    Args:
-        may_destroy: False: what would be garbage is pending.
-        kept_leases: leases up to this number make no garbage, though they have ended.
+    segment_id: SegmentId
+    ring: int
+    segment_bytes: int
+    unit_bytes: int
+    shard_bytes: int
+    roots: bytes
+    missing: Mapping[int, int | None]
 
-    Returns:
-        One of PENDING, COMMITTED, GARBAGE per shard, as a byte.
-    """
-    verdicts = bytearray()
-    alive: dict[int, bool] = {}
-    for shard in shards:
+
+def stored(sql: Sql, wanted: Sequence[SegmentId]) -> tuple[Stored, ...]:
+    """Look up segments; those that are not committed are left out."""
+    found = []
+    for segment_id in wanted:
         row = sql.execute(
-            "SELECT r.cell, s.roots FROM segments s"
-            " LEFT JOIN ring_slots r ON r.ring = s.ring AND r.slot = ? WHERE s.segment_id = ?",
-            (shard.slot, shard.segment_id),
+            "SELECT ring, segment_bytes, unit_bytes, shard_bytes, roots FROM segments"
+            " WHERE segment_id = ?",
+            (segment_id,),
         ).fetchone()
-        if row is None:
-            verdicts.append(_uncommitted(sql, shard.segment_id, alive, kept_leases))
-        elif row[0] != cell:
-            verdicts.append(GARBAGE)
-        elif row[1][DIGEST_BYTES * shard.slot : DIGEST_BYTES * (shard.slot + 1)] == shard.root:
-            verdicts.append(COMMITTED)
-            sql.execute(
-                "DELETE FROM missing_shards WHERE segment_id = ? AND slot = ?",
-                (shard.segment_id, shard.slot),
+        if row is not None:
+            ring, segment_bytes, unit_bytes, shard_bytes, roots = row
+            lacking = missing.of_segment(sql, segment_id)
+            found.append(
+                Stored(segment_id, ring, segment_bytes, unit_bytes, shard_bytes, roots, lacking)
             )
-        else:
-            verdicts.append(GARBAGE)
-            note_missing(sql, [(shard.segment_id, shard.slot)], now_ms)
-    if not may_destroy:
-        return bytes(verdicts).replace(bytes([GARBAGE]), bytes([PENDING]))
-    return bytes(verdicts)
-
-
-def _uncommitted(sql: Sql, segment_id: SegmentId, alive: dict[int, bool], kept_leases: int) -> int:
-    lease = lease_of(segment_id)
-    if lease not in alive:
-        # A number that was never given out says that this store is older than the shard (it was
-        # restored from a copy): then nothing is garbage.
-        alive[lease] = (
-            lease <= kept_leases or leases.is_alive(sql, lease) or not leases.was_opened(sql, lease)
-        )
-    if not alive[lease]:
-        return GARBAGE
-    gone = sql.execute("SELECT 1 FROM abandoned WHERE segment_id = ?", (segment_id,))
-    return GARBAGE if gone.fetchone() is not None else PENDING
-
-
-def lost(sql: Sql, cell: int, shards: Sequence[ShardName], now_ms: int) -> None:
-    """Note shards that the cell itself says it has lost; those not its own are passed over."""
-    for shard in shards:
-        row = sql.execute(
-            "SELECT r.cell FROM segments s JOIN ring_slots r ON r.ring = s.ring AND r.slot = ?"
-            " WHERE s.segment_id = ?",
-            (shard.slot, shard.segment_id),
-        ).fetchone()
-        if row is not None and row[0] == cell:
-            note_missing(sql, [(shard.segment_id, shard.slot)], now_ms)
-
-
-def suspect(sql: Sql, tenant: int, shards: Sequence[tuple[bytes, int, str]], now_ms: int) -> None:
-    """Remember a reader's complaints about shards of the tenant's own segments."""
-    for segment_id, slot, reason in shards:
-        sql.execute(
-            "INSERT INTO suspect_shards (segment_id, slot, reason, since_ms)"
-            " SELECT s.segment_id, r.slot, ?, ? FROM segments s"
-            " JOIN ring_slots r ON r.ring = s.ring AND r.slot = ?"
-            " WHERE s.segment_id = ? AND s.tenant = ? ON CONFLICT DO NOTHING",
-            (reason, now_ms, slot, segment_id, tenant),
-        )
-
-
-def take_deletes(
-    sql: Sql, cell: int, confirmed: Sequence[ShardName], limit: int
-) -> list[ShardName]:
-    """Strike what a cell has deleted from its queue and return the next of it."""
-    sql.executemany(
-        "DELETE FROM deletes WHERE cell = ? AND segment_id = ? AND slot = ?",
-        [(cell, shard.segment_id, shard.slot) for shard in confirmed],
-    )
-    return queued_deletes(sql, cell, limit)
-
-
-def queued_deletes(sql: Sql, cell: int, limit: int) -> list[ShardName]:
-    """The first ``limit`` shards that a cell shall delete."""
-    return [
-        ShardName(SegmentId(segment_id), slot)
-        for segment_id, slot in sql.execute(
-            "SELECT segment_id, slot FROM deletes WHERE cell = ? LIMIT ?", (cell, limit)
-        )
-    ]
+    return tuple(found)

@@ -251,6 +251,7 @@ def written(
     return m.NewSegment(
         grant.segment_id,
         grant.ring,
+        grant.revision,
         size,
         geometry.unit_bytes,
         geometry.shard_bytes,

@@ -36,6 +36,7 @@ def commit_of(number, lease, name=None, condition=None):
     segment = m.NewSegment(
         segment_id(lease, number.to_bytes(10, "big")),
         1,
+        0,
         4096,
         GEOMETRY.unit_bytes,
         GEOMETRY.shard_bytes,

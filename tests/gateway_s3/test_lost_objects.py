@@ -17,11 +17,12 @@ async def test_an_object_that_is_lost_is_a_final_error_that_says_so(size, autoju
         assert (await client.request("PUT", "/bucket/key", None, bytes(size))).status_code == 200
         sql = cluster.store_node.databases[STORE_NAME].connection
         sql.execute(
-            "INSERT INTO missing_shards SELECT segment_id, slot, 0 FROM segments, ring_slots"
+            "INSERT INTO missing_shards SELECT segment_id, slot, ring_slots.ring, 1, 0"
+            " FROM segments, ring_slots"
             " WHERE segments.ring = ring_slots.ring AND slot < 2"
         )
         assert (await client.request("GET", "/bucket/key")).content == bytes(size)
-        sql.execute("INSERT INTO missing_shards SELECT segment_id, 4, 0 FROM segments")
+        sql.execute("INSERT INTO missing_shards SELECT segment_id, 4, ring, 1, 0 FROM segments")
         begun = trio.current_time()
         answer = await client.request("GET", "/bucket/key")
         assert answer.status_code == 500

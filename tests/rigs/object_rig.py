@@ -200,6 +200,7 @@ class MemorySwarm:
         segment = m.NewSegment(
             grant.segment_id,
             grant.ring,
+            grant.revision,
             size,
             geometry.unit_bytes,
             geometry.shard_bytes,

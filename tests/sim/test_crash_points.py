@@ -89,6 +89,7 @@ class Life:
         segment = NewSegment(
             self.model.segment(self.living[0]),
             1,
+            0,
             SIZE,
             GEOMETRY.unit_bytes,
             GEOMETRY.shard_bytes,

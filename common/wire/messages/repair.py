@@ -30,7 +30,7 @@ class MissingShard(Record):
 
     ``place``: the segment, with orders to read it. The order for ``slot`` itself, where it is not
     empty, is one for the slot's former holder, which may still have the shard.
-    ``spare``: shards that can be read now, beyond k; below 0 the segment cannot be read now.
+    ``spare``: shards of the segment that can be read now, beyond k.
     """
 
     place: SegmentPlace
