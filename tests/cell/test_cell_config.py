@@ -7,13 +7,13 @@ from common.errors import BadConfig
 from common.ports import Address
 
 
-def test_only_the_directory_is_needed():
+def test_only_the_directory_is_needed() -> None:
     config = CellConfig.parse({"data": "d"})
     assert config == CellConfig("d")
     assert config.listen == Address("0.0.0.0", 7420)
 
 
-def test_every_key_is_taken():
+def test_every_key_is_taken() -> None:
     config = CellConfig.parse(
         {
             "data": "d",
@@ -42,7 +42,7 @@ def test_every_key_is_taken():
     ("text", "size"),
     [("10GB", 10**10), ("10 GiB", 10 << 30), ("5g", 5 * 10**9), ("2000000", 2_000_000)],
 )
-def test_sizes_are_texts_or_numbers(text, size):
+def test_sizes_are_texts_or_numbers(text: str, size: int) -> None:
     assert CellConfig.parse({"data": "d", "capacity": text}).capacity == size
     assert CellConfig.parse({"data": "d", "capacity": size}).capacity == size
 
@@ -70,14 +70,14 @@ def test_sizes_are_texts_or_numbers(text, size):
         ("volume_bytes", 1),
     ],
 )
-def test_a_bad_value_names_its_key(key, value):
+def test_a_bad_value_names_its_key(key: str, value: object) -> None:
     with pytest.raises(BadConfig) as raised:
         CellConfig.parse({"data": "d", key: value})
     assert raised.value.reason == "bad_value"
     assert raised.value.fields["key"] == key
 
 
-def test_an_unknown_or_missing_key_is_named():
+def test_an_unknown_or_missing_key_is_named() -> None:
     with pytest.raises(BadConfig, match="unknown_key"):
         CellConfig.parse({"data": "d", "colour": "red"})
     with pytest.raises(BadConfig, match="missing_key"):

@@ -10,7 +10,7 @@ from common.limits import GIB, MAX_UNFILLED_BYTES_PER_CALLER, MIB
 SHARD = 16 * MIB
 
 
-def reserve_all(callers, room):
+def reserve_all(callers: int, room: int) -> list[int]:
     """Let callers reserve shards in turn until none may; what each has."""
     own = [0] * callers
     while True:
@@ -24,16 +24,16 @@ def reserve_all(callers, room):
 
 
 @pytest.mark.fault("L")
-def test_one_caller_reserves_half_of_a_cell_and_all_together_three_quarters():
+def test_one_caller_reserves_half_of_a_cell_and_all_together_three_quarters() -> None:
     assert reserve_all(1, GIB) == [GIB // 2]
     assert sum(reserve_all(5, GIB)) == GIB * 3 // 4
     assert reserve_all(1, 1000 * GIB) == [MAX_UNFILLED_BYTES_PER_CALLER]
 
 
-def test_a_cell_that_is_nearly_full_still_takes_one_shard():
+def test_a_cell_that_is_nearly_full_still_takes_one_shard() -> None:
     assert may_reserve(SHARD, own=0, total=0, free=SHARD)
 
 
 @given(st.integers(1, GIB), st.integers(0, GIB), st.integers(0, 4 * GIB))
-def test_what_is_filled_as_it_comes_is_never_refused(wanted, own, free):
+def test_what_is_filled_as_it_comes_is_never_refused(wanted: int, own: int, free: int) -> None:
     assert may_reserve(wanted, own=0, total=0, free=free)

@@ -2,9 +2,11 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from coordinator_rig import running
+from trio.testing import MockClock
 
 from common.errors import BadConfig
 from common.state_files import read_whole
@@ -14,7 +16,7 @@ from sim.world import SimWorld
 TENANT = {"name": "t", "tenant_id": "00" * 16, "proof_key": "11" * 32}
 
 
-async def test_only_operators_are_answered(autojump_clock):
+async def test_only_operators_are_answered(autojump_clock: MockClock) -> None:
     async with running(cells=0) as rig:
         for token in ("x", "wrong", rig.serving.operator_token[:-1]):
             for method, path in (("GET", "/v1/status"), ("POST", "/v1/invites")):
@@ -25,7 +27,9 @@ async def test_only_operators_are_answered(autojump_clock):
         assert (await rig.http("GET", "/metrics", token="x")).status_code == 200
 
 
-async def test_the_description_names_every_route_and_every_route_is_there(autojump_clock):
+async def test_the_description_names_every_route_and_every_route_is_there(
+    autojump_clock: MockClock,
+) -> None:
     async with running(cells=0) as rig:
         document = await rig.operate("GET", "/v1/openapi.json")
         assert document["openapi"].startswith("3.1")
@@ -82,7 +86,7 @@ async def test_the_description_names_every_route_and_every_route_is_there(autoju
         ("/v1/tenants/t/keys", {"access_key_id": "AKEY", "sealed": ""}),
     ],
 )
-async def test_bad_bodies_are_named(autojump_clock, path, body):
+async def test_bad_bodies_are_named(autojump_clock: MockClock, path: str, body: Any) -> None:
     async with running(cells=0) as rig:
         await rig.operate("POST", "/v1/tenants", TENANT)
         answer = await rig.http("POST", path, body)
@@ -90,7 +94,7 @@ async def test_bad_bodies_are_named(autojump_clock, path, body):
         assert answer.json()["message"]
 
 
-async def test_tenants_and_keys_are_made_once(autojump_clock):
+async def test_tenants_and_keys_are_made_once(autojump_clock: MockClock) -> None:
     async with running(cells=0) as rig:
         await rig.operate("POST", "/v1/tenants", TENANT)
         await rig.operate("POST", "/v1/tenants", TENANT)
@@ -111,7 +115,9 @@ async def test_tenants_and_keys_are_made_once(autojump_clock):
         assert (await rig.operate("GET", "/v1/tenants/t/keys"))["keys"] == []
 
 
-async def test_status_metrics_and_health_tell_the_state_of_the_swarm(autojump_clock):
+async def test_status_metrics_and_health_tell_the_state_of_the_swarm(
+    autojump_clock: MockClock,
+) -> None:
     async with running(cells=6) as rig:
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
@@ -141,7 +147,7 @@ async def test_status_metrics_and_health_tell_the_state_of_the_swarm(autojump_cl
         assert re.search(r"alveary_coordinator_store_bytes [1-9]", text)
 
 
-async def test_operator_access_is_kept_over_restarts(autojump_clock):
+async def test_operator_access_is_kept_over_restarts(autojump_clock: MockClock) -> None:
     async with running(cells=0) as rig:
         before = rig.serving
         disk = rig.node.world.disk
@@ -153,7 +159,7 @@ async def test_operator_access_is_kept_over_restarts(autojump_clock):
 
 
 @pytest.mark.parametrize("name", ["identity.key", "swarm.secret", "operator.json"])
-async def test_a_damaged_secret_file_stops_the_start(autojump_clock, name):
+async def test_a_damaged_secret_file_stops_the_start(autojump_clock: MockClock, name: str) -> None:
     world = SimWorld(1).node("coordinator").world
     await load_keys(world.disk, world.entropy)
     file = await world.disk.open(name, create=True)
@@ -164,7 +170,7 @@ async def test_a_damaged_secret_file_stops_the_start(autojump_clock, name):
 
 
 @pytest.mark.fault("M5")
-async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_open():
+async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_open() -> None:
     node = SimWorld(1).node("coordinator")
     disk, entropy = node.world.disk, node.world.entropy
     with pytest.raises(BadConfig, match="no_such_coordinator"):
@@ -176,5 +182,5 @@ async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_o
     assert new.identity.peer_id == peer_id != old.identity.peer_id
     assert new.swarm_secret != old.swarm_secret
     assert new.operator_token != old.operator_token
-    kept = json.loads(await read_whole(disk, "operator.json"))
+    kept = json.loads(await read_whole(disk, "operator.json") or b"")
     assert kept == {"url": "http://127.0.0.1:1", "token": new.operator_token}

@@ -2,14 +2,15 @@
 
 import pytest
 import trio
-from coordinator_rig import running
+from coordinator_rig import Gateway, Rig, running
+from trio.testing import MockClock
 
 from common.errors import NotFound, Unavailable
 from coordinator.service import STORE_NAME
 from coordinator.store_health import CHECK_EVERY_S
 
 
-def flip(rig, share):
+def flip(rig: Rig, share: float) -> None:
     """Damage the pages of the running store from a share of its length on."""
     connection = rig.node.databases[STORE_NAME].connection
     content = bytearray(connection.serialize())
@@ -19,7 +20,7 @@ def flip(rig, share):
     connection.deserialize(bytes(content))
 
 
-async def full(rig):
+async def full(rig: Rig) -> Gateway:
     gateway = await rig.add_gateway()
     await gateway.make_bucket()
     for cell in rig.cells:
@@ -30,7 +31,7 @@ async def full(rig):
 
 
 @pytest.mark.fault("F14")
-async def test_the_first_sign_of_damage_stops_all_answers(autojump_clock):
+async def test_the_first_sign_of_damage_stops_all_answers(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await full(rig)
         flip(rig, 0.1)
@@ -51,7 +52,7 @@ async def test_the_first_sign_of_damage_stops_all_answers(autojump_clock):
 
 
 @pytest.mark.fault("F14")
-async def test_a_stored_record_that_cannot_be_read_is_damage(autojump_clock):
+async def test_a_stored_record_that_cannot_be_read_is_damage(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await full(rig)
         rig.sql("UPDATE pages SET extents = x'c1ff'")
@@ -62,7 +63,7 @@ async def test_a_stored_record_that_cannot_be_read_is_damage(autojump_clock):
 
 
 @pytest.mark.fault("F14")
-async def test_damage_that_no_request_meets_is_found_by_looking(autojump_clock):
+async def test_damage_that_no_request_meets_is_found_by_looking(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await full(rig)
         root = rig.one("SELECT rootpage FROM sqlite_master WHERE name = 'access_keys_by_tenant'")
@@ -78,7 +79,9 @@ async def test_damage_that_no_request_meets_is_found_by_looking(autojump_clock):
             await gateway.open()
 
 
-async def test_what_is_not_there_is_still_not_found_in_a_whole_store(autojump_clock):
+async def test_what_is_not_there_is_still_not_found_in_a_whole_store(
+    autojump_clock: MockClock,
+) -> None:
     async with running() as rig:
         gateway = await full(rig)
         with pytest.raises(NotFound):

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 import trio
-from coordinator_rig import BUCKET, facts, running
+from coordinator_rig import BUCKET, Gateway, Rig, facts, running
+from trio.testing import MockClock
 
 from common.errors import Unavailable
 from common.limits import COORDINATOR_LEAST_FREE_BYTES
@@ -13,7 +14,7 @@ from coordinator.api.status import space_of
 from coordinator.store_health import LOOK_EVERY_S
 
 
-async def make_object(rig):
+async def make_object(rig: Rig) -> Gateway:
     gateway = await rig.add_gateway()
     await gateway.make_bucket()
     await gateway.put(b"kept")
@@ -21,7 +22,9 @@ async def make_object(rig):
 
 
 @pytest.mark.fault("F10")
-async def test_a_coordinator_on_a_full_disk_starts_and_answers_reads(autojump_clock):
+async def test_a_coordinator_on_a_full_disk_starts_and_answers_reads(
+    autojump_clock: MockClock,
+) -> None:
     async with running() as rig:
         gateway = await make_object(rig)
         rig.node.platter.faults.refuses = "no_space"
@@ -38,7 +41,9 @@ async def test_a_coordinator_on_a_full_disk_starts_and_answers_reads(autojump_cl
 
 
 @pytest.mark.fault("F7")
-async def test_a_coordinator_whose_disk_is_full_is_alive_and_not_ready(autojump_clock):
+async def test_a_coordinator_whose_disk_is_full_is_alive_and_not_ready(
+    autojump_clock: MockClock,
+) -> None:
     async with running() as rig:
         gateway = await make_object(rig)
         assert (await rig.http("GET", "/readyz")).status_code == 200
@@ -62,7 +67,9 @@ async def test_a_coordinator_whose_disk_is_full_is_alive_and_not_ready(autojump_
 
 
 @pytest.mark.fault("F7")
-async def test_a_coordinator_with_little_space_is_not_ready_before_a_write_fails(autojump_clock):
+async def test_a_coordinator_with_little_space_is_not_ready_before_a_write_fails(
+    autojump_clock: MockClock,
+) -> None:
     async with running() as rig:
         rig.node.platter.capacity_bytes = COORDINATOR_LEAST_FREE_BYTES
         await trio.sleep(LOOK_EVERY_S + 1)
@@ -71,7 +78,7 @@ async def test_a_coordinator_with_little_space_is_not_ready_before_a_write_fails
 
 
 @pytest.mark.fault("F15", "U1")
-async def test_gateways_and_what_they_have_are_in_status(autojump_clock):
+async def test_gateways_and_what_they_have_are_in_status(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await rig.add_gateway()
         state = await gateway.call(m.GatewayPresence("127.0.0.1:9000", 0))
@@ -87,7 +94,7 @@ async def test_gateways_and_what_they_have_are_in_status(autojump_clock):
 
 
 @pytest.mark.fault("F2")
-async def test_shards_of_silent_cells_are_counted(autojump_clock):
+async def test_shards_of_silent_cells_are_counted(autojump_clock: MockClock) -> None:
     async with running(cells=7) as rig:
         rig.cells[0].facts = dataclasses.replace(facts(), shards=321)
         await trio.sleep(6)
@@ -99,7 +106,7 @@ async def test_shards_of_silent_cells_are_counted(autojump_clock):
 
 
 @pytest.mark.fault("F15")
-def test_space_that_cells_share_is_counted_once():
+def test_space_that_cells_share_is_counted_once() -> None:
     own = m.CellFacts(100, 10, 90, 1, 1, False)
     shared = dataclasses.replace(own, medium=b"a", medium_total_bytes=200, medium_free_bytes=120)
     assert space_of([own, own]) == {"capacity_bytes": 200, "used_bytes": 20, "free_bytes": 180}

@@ -15,7 +15,7 @@ import pytest
 
 from sim.fleet import FleetJob, default_processes, run_fleet
 from sim.mutants import with_table
-from sim.mutation import MOST_SEEDS, load_mutants
+from sim.mutation import MOST_SEEDS, Mutant, load_mutants
 from sim.scenario import SCENARIOS
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ MORE_SEEDS = 4
 RUNS_ALL = bool(os.environ.get("ALVEARY_ALL_MUTANTS"))
 
 
-def is_quick(mutant):
+def is_quick(mutant: Mutant) -> bool:
     """Found without any fault, in seconds: these are in the default run."""
     return mutant.scenario == "calm" and mutant.minutes <= QUICK_MINUTES
 
@@ -35,7 +35,7 @@ def is_quick(mutant):
 CHOSEN = [each for each in MUTANTS if RUNS_ALL or is_quick(each)]
 
 
-def test_there_are_enough_mutants_and_each_applies():
+def test_there_are_enough_mutants_and_each_applies() -> None:
     assert len(MUTANTS) >= 20
     assert len({each.name for each in MUTANTS}) == len(MUTANTS)
     for mutant in MUTANTS:
@@ -45,7 +45,7 @@ def test_there_are_enough_mutants_and_each_applies():
         assert 1 <= mutant.seed <= MOST_SEEDS
 
 
-def run_mutant(mutant):
+def run_mutant(mutant: Mutant) -> tuple[bool, str]:
     """Whether a process with the seeded bug finds it, and what it says."""
     last = mutant.seed + (MORE_SEEDS if not RUNS_ALL else MOST_SEEDS - mutant.seed)
     done = subprocess.run(
@@ -60,7 +60,7 @@ def run_mutant(mutant):
 
 
 @pytest.mark.timeout(3600)
-def test_every_mutant_is_found():
+def test_every_mutant_is_found() -> None:
     with concurrent.futures.ThreadPoolExecutor(default_processes()) as pool:
         verdicts = list(pool.map(run_mutant, CHOSEN))
     missed = [words for is_found, words in verdicts if not is_found]
@@ -68,7 +68,7 @@ def test_every_mutant_is_found():
 
 
 @pytest.mark.timeout(900)
-def test_the_product_itself_passes_the_seeds_that_find_the_mutants():
+def test_the_product_itself_passes_the_seeds_that_find_the_mutants() -> None:
     chosen = sorted({(each.scenario, each.minutes, each.seed) for each in CHOSEN})
     jobs = [
         FleetJob(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen
@@ -81,6 +81,6 @@ def test_the_product_itself_passes_the_seeds_that_find_the_mutants():
     assert not failed, "\n".join(failed)
 
 
-def test_the_page_has_the_table_of_the_list():
+def test_the_page_has_the_table_of_the_list() -> None:
     page = (ROOT / "docs" / "simulation.md").read_text()
     assert page == with_table(page, MUTANTS), "run make mutants"

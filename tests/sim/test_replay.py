@@ -4,18 +4,19 @@ import math
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from sim.replay import Stuck, call_at, run_seeded
 
 
-def test_sleepers_wake_in_the_order_of_their_times_whatever_the_order_of_their_sleeps():
+def test_sleepers_wake_in_the_order_of_their_times_whatever_the_order_of_their_sleeps() -> None:
     woken = []
 
-    async def sleeper(seconds):
+    async def sleeper(seconds: float) -> None:
         await trio.sleep(seconds)
         woken.append((seconds, trio.current_time()))
 
-    async def main():
+    async def main() -> None:
         async with trio.open_nursery() as nursery:
             for seconds in (3, 1.5, 0, 1e6, 2):
                 nursery.start_soon(sleeper, seconds)
@@ -24,8 +25,8 @@ def test_sleepers_wake_in_the_order_of_their_times_whatever_the_order_of_their_s
     assert woken == [(seconds, seconds) for seconds in (0, 1.5, 2, 3, 1e6)]
 
 
-def test_a_cancelled_sleep_ends_at_once_and_wakes_nobody_later():
-    async def main():
+def test_a_cancelled_sleep_ends_at_once_and_wakes_nobody_later() -> None:
+    async def main() -> float:
         with trio.move_on_after(1) as scope:
             await trio.sleep(5)
         assert scope.cancelled_caught
@@ -36,8 +37,8 @@ def test_a_cancelled_sleep_ends_at_once_and_wakes_nobody_later():
     assert run_seeded(1, main) == 11
 
 
-def test_a_sleep_is_a_checkpoint_even_if_its_time_has_come():
-    async def main():
+def test_a_sleep_is_a_checkpoint_even_if_its_time_has_come() -> None:
+    async def main() -> float:
         with trio.CancelScope() as scope:
             scope.cancel()
             await trio.sleep_until(-1)
@@ -57,9 +58,9 @@ def test_a_sleep_is_a_checkpoint_even_if_its_time_has_come():
     assert run_seeded(1, main) == 7
 
 
-def test_timers_and_deadlines_come_in_the_order_of_their_times():
-    async def main():
-        told = []
+def test_timers_and_deadlines_come_in_the_order_of_their_times() -> None:
+    async def main() -> list[str | int]:
+        told: list[str | int] = []
         call_at(2, lambda: told.append("two"))
         call_at(4, lambda: told.append("four"))
         call_at(6, lambda: told.append("never")).cancel()
@@ -73,7 +74,7 @@ def test_timers_and_deadlines_come_in_the_order_of_their_times():
     assert run_seeded(1, main) == [1, "two", 3, "four", 5]
 
 
-async def test_timers_come_under_a_clock_of_trios_too(autojump_clock):
+async def test_timers_come_under_a_clock_of_trios_too(autojump_clock: MockClock) -> None:
     told = []
     call_at(trio.current_time() + 1, lambda: told.append(1))
     call_at(trio.current_time() + 2, lambda: told.append(2)).cancel()
@@ -81,22 +82,22 @@ async def test_timers_come_under_a_clock_of_trios_too(autojump_clock):
     assert told == [1]
 
 
-def test_trios_own_sleep_is_back_after_a_run():
+def test_trios_own_sleep_is_back_after_a_run() -> None:
     before = trio.sleep, trio.sleep_until
 
-    async def main():
+    async def main() -> bool:
         return (trio.sleep, trio.sleep_until) != before
 
     assert run_seeded(1, main)
     assert (trio.sleep, trio.sleep_until) == before
 
 
-def test_a_run_in_which_time_stands_still_ends():
-    async def spin():
+def test_a_run_in_which_time_stands_still_ends() -> None:
+    async def spin() -> None:
         while True:
             await trio.lowlevel.checkpoint()
 
-    async def main():
+    async def main() -> None:
         await trio.sleep(7)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(spin)

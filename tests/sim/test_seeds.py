@@ -1,6 +1,7 @@
 """Every test run simulates some hundred swarms, and all that ever failed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from sim.scenario import SCENARIOS
 PROCESSES = int(os.environ.get("ALVEARY_SIM_PROCESSES", "0")) or default_processes()
 
 
-def failures(jobs):
+def failures(jobs: Sequence[FleetJob]) -> list[str]:
     """Readable accounts of the runs in which something did not hold."""
     return [
         f"{report.scenario}, seed {report.seed}: {'; '.join(report.violations[:3])}\n"
@@ -23,7 +24,7 @@ def failures(jobs):
 
 
 @pytest.mark.timeout(900)
-def test_everything_holds_in_some_hundred_swarms():
+def test_everything_holds_in_some_hundred_swarms() -> None:
     jobs = ci_jobs()
     assert len(jobs) >= 200
     assert {job.scenario.name for job in jobs} <= SCENARIOS.keys()
@@ -31,11 +32,11 @@ def test_everything_holds_in_some_hundred_swarms():
 
 
 @pytest.mark.timeout(600)
-def test_what_once_failed_holds():
+def test_what_once_failed_holds() -> None:
     assert not (found := failures(failed_seeds())), "\n".join(found)
 
 
-def test_an_idle_swarm_is_cheap_and_quiet():
+def test_an_idle_swarm_is_cheap_and_quiet() -> None:
     reports = list(run_fleet([FleetJob(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
     assert [each.violations for each in reports] == [[]]
     assert reports[0].virtual_s > 300
