@@ -1,0 +1,147 @@
+"""``python -m bench.planning``: what the plan of moves costs in a large swarm.
+
+Options: ``--cells``, ``--rings``. Times are those of the CPU, on one core. The segments of a swarm
+are not among what a plan reads, so their number does not matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from bench import machine
+from common.limits import GIB
+from coordinator.policy.evening import even_limit, plan_even
+from coordinator.policy.moves import (
+    HeldRing,
+    MovePlan,
+    MoveReason,
+    PlaceView,
+    plan_moves,
+    targets_of,
+)
+from coordinator.policy.targets import Surroundings
+
+K: Final = 4
+N: Final = 6
+CHOICES_TIMED: Final = 1000
+PLACES: Final = {
+    "1,000 sites, an owner for ten cells": (1000, 10_000),
+    "one site, one owner": (1, 1),
+    "three sites, of which one has 1 % of the cells": (3, 0),
+}
+"""Numbers of sites and of owners; 0: cells own themselves."""
+TERABYTE: Final = 1000 * GIB
+
+
+def make_swarm(
+    count: int, rings: int, sites: int, owners: int, chance: random.Random
+) -> tuple[dict[int, PlaceView], list[HeldRing]]:
+    """Cells of three sizes that are about half full, and rings of cells drawn by chance."""
+    cells = {}
+    for number in range(count):
+        site = number % sites if sites != 3 else (0 if number % 100 == 0 else 1 + number % 2)
+        capacity = chance.choice((1, 2, 4)) * TERABYTE
+        cells[number] = PlaceView(
+            number,
+            f"site-{site}",
+            f"owner-{number % owners}" if owners else "",
+            capacity,
+            int(capacity * chance.uniform(0.3, 0.7)),
+            writable=True,
+            readable=True,
+        )
+    return cells, [
+        HeldRing(ring, K, tuple(chance.sample(range(count), N))) for ring in range(rings)
+    ]
+
+
+def lose(cells: dict[int, PlaceView], gone: range) -> dict[int, PlaceView]:
+    """The same cells, of which some are lost."""
+    return cells | {
+        number: replace(
+            cells[number], writable=False, readable=False, leaves=MoveReason.LOST
+        )
+        for number in gone
+    }  # fmt: skip
+
+
+def timed(what: str, plan: Callable[[], MovePlan]) -> None:
+    """Print a row: the time of a plan, and its size."""
+    begun = time.process_time()
+    result = plan()
+    seconds = time.process_time() - begun
+    print(f"| {what} | {seconds:.2f} s | {len(result.moves)} | {len(result.nowhere)} |")
+
+
+def time_choices(
+    cells: dict[int, PlaceView], rings: list[HeldRing], chance: random.Random
+) -> tuple[float, float]:
+    """Milliseconds of the choice of one cell: the mean, and the longest."""
+    targets = targets_of(cells, rings, chance)
+    times = []
+    for ring in rings[:CHOICES_TIMED]:
+        begun = time.process_time()
+        places = [(cells[cell].site, cells[cell].owner) for cell in ring.cells[1:]]
+        targets.choose(Surroundings(places, ring.cells, N - K, N - K), GIB)
+        times.append((time.process_time() - begun) * 1000)
+    return sum(times) / len(times), max(times)
+
+
+def measure(count: int, ring_count: int, sites: int, owners: int) -> None:
+    """Print the figures of one swarm."""
+    chance = random.Random(1)
+    cells, rings = make_swarm(count, ring_count, sites, owners, chance)
+    snapshot_mib, _ = machine.memory_mib(os.getpid())
+    machine.reset_peak(os.getpid())
+    slot_bytes = {ring.ring: 20 * GIB for ring in rings}
+    print("| plan | CPU | moves | nowhere |\n| --- | ---: | ---: | ---: |")
+    for what, gone in (
+        ("nothing to do", range(0)),
+        ("one cell lost", range(1)),
+        ("a hundred cells lost, limit 1,000", range(100)),
+        ("a tenth of the cells lost, limit 1,000", range(count // 10)),
+    ):
+        after = lose(cells, gone)
+        timed(
+            what,
+            lambda after=after: plan_moves(  # type: ignore[misc]
+                rings, after, chance, limit=1000, slot_bytes=slot_bytes
+            ),
+        )
+    joined = cells | {
+        number: replace(cells[0], cell=number, free_bytes=cells[0].capacity_bytes)
+        for number in range(count, count * 11 // 10)
+    }
+    limit = even_limit(len(joined))
+    timed(
+        "evened out, a tenth of the cells new",
+        lambda: plan_even(rings, joined, slot_bytes, chance, limit=limit),
+    )
+    mean, longest = time_choices(cells, rings, chance)
+    print(f"\nThe choice of one cell: mean {mean:.2f} ms, longest {longest:.2f} ms.")
+    _, peak_mib = machine.memory_mib(os.getpid())
+    print(f"Memory: {snapshot_mib:.0f} MiB with cells and rings, at most {peak_mib:.0f} MiB.")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="bench.planning", description=__doc__)
+    parser.add_argument("--cells", type=int, default=100_000)
+    parser.add_argument("--rings", type=int, default=200_000)
+    options = parser.parse_args()
+    print(machine.describe(), file=sys.stderr)
+    for places, (sites, owners) in PLACES.items():
+        print(f"\n**{places}**\n", flush=True)
+        measure(options.cells, options.rings, sites, owners)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
