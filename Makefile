@@ -38,7 +38,7 @@ sim: $(VENV)/.dev
 	$(BIN)/python -m sim --scenario $(SCENARIO) --pictures .sim \
 		$(if $(SEEDS),--seeds $(SEEDS),--for $(MINUTES))
 
-# What every test run simulates, and all seeds that ever failed.
+# The seeds of which every test run simulates a sample, and all seeds that ever failed.
 sim-ci: $(VENV)/.dev
 	$(BIN)/python -m sim --ci
 	$(BIN)/python -m sim --replay

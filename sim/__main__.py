@@ -74,7 +74,7 @@ def _draw(report: Report, pictures: Path) -> Path:
 @click.option("--minutes", type=float, help="Virtual minutes of work under faults in each run.")
 @click.option("--for", "real_minutes", type=float, help="Run ever new seeds for so many minutes.")
 @click.option("--replay", is_flag=True, help="Run the seeds that once failed.")
-@click.option("--ci", is_flag=True, help="Run the seeds that every test run simulates.")
+@click.option("--ci", is_flag=True, help="Run the seeds that each change must hold.")
 @click.option("--processes", type=int, help="Runs at once. [default: one per core]")
 @click.option(
     "--pictures",

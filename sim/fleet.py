@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,11 +15,11 @@ from typing import Final
 from sim.scenario import SCENARIOS, Report, Scenario, run_scenario
 
 FAILED_SEEDS: Final = Path(__file__).parent / "failed_seeds.json"
-"""Seeds that found a bug of the product, replayed in every test run. A list of objects:
-``scenario``, ``minutes``, ``seed``, ``found`` (what went wrong, in a sentence) and ``fix`` (what
-was changed)."""
+"""Seeds that found a bug of the product, replayed by ``make sim-ci``. A list of objects:
+``scenario``, ``minutes``, ``seed``, ``found`` (what went wrong, in a sentence), ``fix`` (what was
+changed) and ``every_run`` (``make test`` replays it, too)."""
 CI_MINUTES: Final = 0.5
-CI_SEEDS: Final = {
+CI_SEEDS: Final[Mapping[str, range]] = {
     "small": range(1, 91),
     "crashes-small": range(1, 36),
     "network-small": range(1, 31),
@@ -32,8 +32,10 @@ CI_SEEDS: Final = {
     "greedy": range(1, 5),
     "older-store": range(1, 6),
 }
-"""The seeds that every test run simulates: 227, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 227, short, because bugs show in the first minutes or
 are rare."""
+SAMPLED: Final = 4
+"""``make test`` simulates the first of so many of them, of each scenario."""
 WHOLE_IN_CI: Final = frozenset({"liars", "greedy", "older-store"})
 """Scenarios in which something takes its time: not cut short."""
 
@@ -95,19 +97,21 @@ def run_fleet(
                 yield future.result()
 
 
-def failed_seeds() -> list[FleetJob]:
-    """The jobs of the file of failed seeds."""
+def failed_seeds(*, is_sample: bool = False) -> list[FleetJob]:
+    """The jobs of the file of failed seeds; of a sample those alone that every test run replays."""
     if not FAILED_SEEDS.exists():
         return []
     jobs = []
     for entry in json.loads(FAILED_SEEDS.read_text()):
+        if is_sample and not entry["every_run"]:
+            continue
         scenario = replace(SCENARIOS[entry["scenario"]], minutes=float(entry["minutes"]))
         jobs.append(FleetJob(scenario, int(entry["seed"])))
     return jobs
 
 
-def ci_jobs() -> list[FleetJob]:
-    """The seeds of every test run."""
+def ci_jobs(*, is_sample: bool = False) -> list[FleetJob]:
+    """The jobs of :data:`CI_SEEDS`; of a sample one in :data:`SAMPLED` of each scenario."""
     return [
         FleetJob(
             SCENARIOS[name]
@@ -116,7 +120,7 @@ def ci_jobs() -> list[FleetJob]:
             seed,
         )
         for name, seeds in CI_SEEDS.items()
-        for seed in seeds
+        for seed in (seeds[: -(-len(seeds) // SAMPLED)] if is_sample else seeds)
     ]
 
 

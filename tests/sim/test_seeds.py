@@ -1,4 +1,4 @@
-"""Every test run simulates some hundred swarms, and all that ever failed."""
+"""Each test run simulates some of the swarms of ``make sim-ci``, and of those that once failed."""
 
 import os
 from collections.abc import Sequence
@@ -24,16 +24,17 @@ def failures(jobs: Sequence[FleetJob]) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-def test_everything_holds_in_some_hundred_swarms() -> None:
-    jobs = ci_jobs()
-    assert len(jobs) >= 200
-    assert {job.scenario.name for job in jobs} <= SCENARIOS.keys()
+def test_everything_holds_in_a_sample_of_every_scenario() -> None:
+    everything, jobs = ci_jobs(), ci_jobs(is_sample=True)
+    assert len(everything) >= 200
+    assert len(jobs) >= 50
+    assert {job.scenario.name for job in jobs} == {job.scenario.name for job in everything}
     assert not (found := failures(jobs)), "\n".join(found)
 
 
 @pytest.mark.timeout(600)
 def test_what_once_failed_holds() -> None:
-    assert not (found := failures(failed_seeds())), "\n".join(found)
+    assert not (found := failures(failed_seeds(is_sample=True))), "\n".join(found)
 
 
 def test_an_idle_swarm_is_cheap_and_quiet() -> None:
