@@ -17,6 +17,8 @@ _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere
 _HTTP: Final = Address("127.0.0.1", 7480)
 _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
+LOST_AFTER_S: Final = 900
+"""Longer than a restart with its updates, shorter than another cell of the ring takes to fail."""
 _REDUNDANCY_WANTED: Final = "k/n, such as 4/6"
 
 
@@ -73,7 +75,15 @@ class CoordinatorConfig:
     cell_timeout_s: int = field(
         default=15,
         metadata=key(
-            config.whole_number(1, 86400), "Seconds of silence after which a cell counts as gone."
+            config.whole_number(1, 86400), "Seconds of silence after which a cell is offline."
+        ),
+    )
+    lost_after_s: int = field(
+        default=LOST_AFTER_S,
+        metadata=key(
+            config.whole_number(1, 365 * 86400),
+            "Seconds of silence after which a cell is lost and its data moves to others (900;"
+            " 14400 for boxes at homes).",
         ),
     )
     write_lease_ttl_s: int = field(
@@ -130,6 +140,8 @@ class CoordinatorConfig:
         parsed = config.parse(cls, table)
         if parsed.cell_timeout_s < 2 * parsed.heartbeat_interval_s:
             bad_value("cell_timeout_s", "at least two heartbeat intervals")
+        if parsed.lost_after_s < parsed.cell_timeout_s:
+            bad_value("lost_after_s", "at least cell_timeout_s")
         parsed.redundancy_class()
         return parsed
 

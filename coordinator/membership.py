@@ -6,7 +6,8 @@ Source: docs/placement.md, "Cells".
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +16,18 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
-from coordinator.policy.health import CellEvent, CellState
+from coordinator.policy.health import (
+    SURE,
+    AdminEvent,
+    CellState,
+    Departure,
+    Liveness,
+    LivenessEvent,
+    SilenceTimes,
+    is_cut_off,
+    leaves,
+    silence_times,
+)
 from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
 
@@ -36,7 +48,8 @@ class Membership:
         cells: what the store holds.
         rings: likewise.
         heartbeat_interval_s: of a swarm that is not too large for it.
-        cell_timeout_s: silence after which a cell of such a swarm counts as gone.
+        cell_timeout_s: silence after which a cell of such a swarm is offline.
+        lost_after_s: silence after which a cell is lost.
     """
 
     def __init__(
@@ -45,6 +58,7 @@ class Membership:
         rings: Iterable[Ring],
         heartbeat_interval_s: int,
         cell_timeout_s: float,
+        lost_after_s: float,
     ) -> None:
         self.cells: dict[int, Cell] = {}
         self.rings: dict[int, Ring] = {}
@@ -54,6 +68,18 @@ class Membership:
         self._slots: dict[int, tuple[tuple[int, int], ...]] | None = None
         self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
+        self._lost_after_s = lost_after_s
+        self.is_cut_off = False
+        """True while so many cells are offline that the coordinator itself is probably cut off."""
+        self._was_cut_off_at = -math.inf
+        self.departures: dict[int, Departure] = {}
+        """The cells whose slots move to others, and why, as last concluded. Replaced as a whole
+        when that changes."""
+        self._newly_lost: list[Cell] = []
+        self._heard: list[Cell] = []
+        """Those that were heard lately, as last concluded."""
+        self._changes_at = -math.inf
+        """The time at which a cell that is not heard is in another state, as last concluded."""
         for cell in cells:
             self.add_cell(cell)
         self.set_rings(rings)
@@ -90,8 +116,13 @@ class Membership:
 
     @property
     def timeout_s(self) -> float:
-        """Silence after which a cell counts as gone."""
+        """Silence after which a cell is offline."""
         return self._timeout_s * self.heartbeat_interval_s / self._interval_s
+
+    @property
+    def times(self) -> SilenceTimes:
+        """The silence after which cells are suspect, offline and lost."""
+        return silence_times(self.heartbeat_interval_s, self.timeout_s, self._lost_after_s)
 
     def cell_of(self, peer_id: PeerId) -> Cell:
         """The cell with this key. Raises Refused ``not_a_cell``, ``cell_removed``."""
@@ -128,12 +159,67 @@ class Membership:
 
     def state(self, cell: Cell, now: float) -> CellState:
         """Return the state of a cell now."""
-        return cell.state(now, self.timeout_s)
+        return cell.state(now, self.times)
 
     def states(self, now: float) -> dict[int, CellState]:
         """Return the state of each cell now, by its number."""
-        timeout_s = self.timeout_s
-        return {number: cell.state(now, timeout_s) for number, cell in self.cells.items()}
+        times = self.times
+        return {number: cell.state(now, times) for number, cell in self.cells.items()}
+
+    def conclude(self, now: float) -> dict[int, CellState]:
+        """Look at all cells, and conclude which of them are lost.
+
+        While the coordinator is probably cut off none is, and after that each offline cell has its
+        whole time to be heard.
+
+        Returns:
+            As :meth:`states`.
+        """
+        states = self.states(now)
+        cut_off = is_cut_off(Counter(states.values()))
+        if cut_off or self.is_cut_off:
+            self._was_cut_off_at = now
+        self.is_cut_off = cut_off
+        times = self.times
+        changes_at = math.inf
+        departures = {}
+        for number, seen in states.items():
+            state = seen
+            if state is CellState.ALIVE:
+                continue
+            cell = self.cells[number]
+            if state is CellState.OFFLINE:
+                silent_since = max(cell.unexplained_since(), self._was_cut_off_at)
+                lost_at = silent_since + times.lost_after_s
+                if lost_at <= now and not cut_off:
+                    cell.sees(LivenessEvent.TIMED_OUT)
+                    cell.sees(LivenessEvent.LONG_SILENT)
+                    state = states[number] = cell.state(now, times)
+                    self._newly_lost.append(cell)
+                else:
+                    changes_at = min(changes_at, lost_at)
+            elif state is CellState.MAINTENANCE:
+                changes_at = min(changes_at, cell.maintenance_until)
+            elif state in (CellState.SUSPECT, CellState.UNHEARD):
+                changes_at = min(changes_at, cell.heard_at + times.timeout_s)
+            reason = leaves(state)
+            if reason is not None:
+                departures[number] = reason
+        self._changes_at = changes_at
+        self._heard = [self.cells[number] for number, state in states.items() if state in SURE]
+        if departures != self.departures:
+            self.departures = departures
+        return states
+
+    def changes_at(self) -> float:
+        """Return when some cell may be in another state unless it is heard before."""
+        heard_at = min((cell.heard_at for cell in self._heard), default=math.inf)
+        return min(self._changes_at, heard_at + self.times.overdue_s)
+
+    def take_newly_lost(self) -> list[Cell]:
+        """Take the cells that were concluded to be lost since they were last taken."""
+        lost, self._newly_lost = self._newly_lost, []
+        return lost
 
     def endpoint(self, cell: int) -> Endpoint:
         """Return the last address of a cell."""
@@ -149,7 +235,7 @@ class Membership:
         self, cell: Cell, host: str, port: int, facts: CellFacts, now: float
     ) -> Heard:
         """Take in a heartbeat that another process on the store has heard."""
-        is_new = cell.last_state is CellState.NEW
+        is_new = cell.liveness is Liveness.NEW
         has_moved = is_new or (cell.address_host, cell.address_port) != (host, port)
         has_new_facts = facts != cell.facts
         before = self.state(cell, now)
@@ -167,10 +253,10 @@ class Membership:
         """Put back cells that were taken, to be taken again."""
         self._heard_here.update(cell.cell for cell in heard)
 
-    def lost(self, cell: Cell) -> None:
+    def disconnected(self, cell: Cell) -> None:
         """Take in that the connection of a cell's last heartbeat broke."""
-        cell.sees(CellEvent.CONNECTION_BROKE)
+        cell.sees(LivenessEvent.CONNECTION_BROKE)
 
     def removed(self, cell: Cell) -> None:
         """Take in that a cell was removed, durably."""
-        cell.sees(CellEvent.REMOVED)
+        cell.takes(AdminEvent.REMOVE)

@@ -48,7 +48,7 @@ class CoordinatorMetrics:
         )
         self.silent_shards = Gauge(
             "alveary_silent_shards",
-            "Shards on cells that are silent",
+            "Shards on cells that are suspect, offline, lost or in maintenance",
             registry=self.registry,
         )
         self.lost_shards = Gauge(

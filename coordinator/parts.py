@@ -72,7 +72,11 @@ async def load_parts(
     await check_store_is_there(world.disk, is_empty=not kept.runs)
     known_cells, known_rings, living = await watched.read(load)
     membership = Membership(
-        known_cells, known_rings, config.heartbeat_interval_s, config.cell_timeout_s
+        known_cells,
+        known_rings,
+        config.heartbeat_interval_s,
+        config.cell_timeout_s,
+        config.lost_after_s,
     )
     placement = Placement(membership, config.redundancy_class())
     placement.refresh(now)

@@ -67,7 +67,7 @@ class Placement:
         if heard.has_new_state:
             self.changed.set()
 
-    def note_lost(self, now: float) -> None:
+    def note_disconnected(self, now: float) -> None:
         """Take in that a cell's connection broke: it is not written to from now on.
 
         Where many break at once and a look at all cells takes its time, one look does for many.
@@ -82,7 +82,7 @@ class Placement:
         self.changed = trio.Event()
         self._pace.looked(now)
         members = self._membership
-        states = members.states(now)
+        states = members.conclude(now)
         views = {number: view_of(cell, states[number]) for number, cell in members.cells.items()}
         has_other_rings = members.rings is not self._rings
         if views == self._views and not has_other_rings:
@@ -103,12 +103,11 @@ class Placement:
             [ring.view() for ring in self._own_rings()], views, limits.CELL_LEAST_FREE_BYTES
         )
 
-    def next_refresh(self, now: float) -> float:
-        """Return when to look again unless something changes before: a cell that can be written to
-        may be silent then, or the chooser has to follow the free space."""
+    def next_refresh(self) -> float:
+        """Return when to look again unless something changes before: a cell may be in another
+        state then, or the chooser has to follow the free space."""
         members = self._membership
-        heard_at = min((members.cells[each].heard_at for each in self._writable), default=now)
-        return self._pace.next_look(heard_at + members.timeout_s, len(members.rings))
+        return self._pace.next_look(members.changes_at(), len(members.rings))
 
     def _own_rings(self) -> list[Ring]:
         """The rings of the class of new segments."""

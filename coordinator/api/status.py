@@ -19,7 +19,7 @@ from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.placement import Placement
-from coordinator.policy.health import CellState, classify, judge_ring
+from coordinator.policy.health import SILENT, CellState, classify, judge_ring
 from coordinator.policy.history import Standing
 from coordinator.store import schema
 from coordinator.store.cells import Cell
@@ -84,10 +84,10 @@ class Status:
             return "store_behind"
         return "" if self._placement.can_be_written else "no_ring"
 
-    def _shards(self, state: CellState, states: Mapping[int, CellState]) -> int:
-        """Shards on the cells of one state, as they last said."""
+    def _silent_shards(self, states: Mapping[int, CellState]) -> int:
+        """Shards on the cells that are not heard, as they last said."""
         cells = self._membership.cells
-        return sum(cells[number].facts.shards for number, own in states.items() if own is state)
+        return sum(cells[number].facts.shards for number, own in states.items() if own in SILENT)
 
     def _lost_shards(self) -> int:
         return sum(cell.facts.lost_shards for cell in self._membership.cells.values())
@@ -171,7 +171,7 @@ class Status:
                 "segments_at_risk": counts.segments_at_risk,
                 "segments_lost": counts.segments_lost,
                 "suspect_shards": counts.suspect_shards,
-                "silent_shards": self._shards(CellState.SILENT, states),
+                "silent_shards": self._silent_shards(states),
                 "lost_shards": self._lost_shards(),
             },
             "clocks": self._clocks(),
@@ -217,7 +217,7 @@ class Status:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
-        metrics.silent_shards.set(self._shards(CellState.SILENT, states))
+        metrics.silent_shards.set(self._silent_shards(states))
         metrics.lost_shards.set(self._lost_shards())
         space = space_of([cell.facts for cell in self._membership.cells.values()])
         metrics.cell_free_bytes.set(space["free_bytes"])

@@ -31,7 +31,7 @@ from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
-from coordinator.policy.health import CellState
+from coordinator.policy.health import SILENT, Liveness
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller
 from coordinator.store import cells, missing, settling
@@ -140,7 +140,7 @@ class CellHandlers:
                     address_port=0,
                     facts=NO_FACTS,
                     heard_at=trio.current_time(),
-                    last_state=CellState.NEW,
+                    liveness=Liveness.NEW,
                 )
             )
             self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, owner=owner)
@@ -151,7 +151,7 @@ class CellHandlers:
         """Take in the facts of a living cell, and hand out its deletes."""
         cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
-        was_silent = cell.last_state is CellState.SILENT
+        was_silent = self._membership.state(cell, now) in SILENT
         if request.facts.lost_shards > cell.facts.lost_shards:
             self._log.error(
                 "cell_lost_volumes",
@@ -241,12 +241,12 @@ class CellHandlers:
             caller.session.heartbeats_of = cell
 
     async def end_session(self, caller: Caller) -> None:
-        """Take a cell for lost whose heartbeats came on a connection that has ended."""
+        """Suspect a cell whose heartbeats came on a connection that has ended."""
         cell = caller.session.heartbeats_of
         if cell is not None and self._heard_on.get(cell.cell) is caller:
             del self._heard_on[cell.cell]
-            self._membership.lost(cell)
-            self._placement.note_lost(trio.current_time())
+            self._membership.disconnected(cell)
+            self._placement.note_disconnected(trio.current_time())
 
     async def settle(self, caller: Caller, request: Settle, _: memoryview) -> Answer:
         """Say which of the cell's shards are owned."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum, Flag, StrEnum, auto
 from typing import Final
 
 
 class CellState(StrEnum):
-    """The state of a cell, by what it can be used for now."""
+    """The state of a cell, by what it can be used for now: its liveness and what was decided of it
+    in one word."""
 
     NEW = "new"
     """Joined, and never heard since: where it is and what it holds is not known."""
@@ -26,13 +27,80 @@ class CellState(StrEnum):
     READ_ONLY = "read_only"
     FULL = "full"
     """Alive, with too little free space to be written to."""
-    SILENT = "silent"
-    """No heartbeat for the timeout, or its connection broke: still tried for reading."""
+    SUSPECT = "suspect"
+    """Its connection broke, or a heartbeat is overdue: not written to, still read."""
+    OFFLINE = "offline"
+    """No heartbeat for the timeout: still tried for reading."""
+    LOST = "lost"
+    """Silent for so long that it is taken to be gone for good: its slots move to other cells."""
+    DRAINING = "draining"
+    """Heard, and leaving: read, not written to, and its slots move to other cells."""
+    MAINTENANCE = "maintenance"
+    """Silent as announced: still tried for reading, and never lost."""
+    SUSPENDED = "suspended"
+    """Heard, and not trusted with new shards: read, not written to."""
     REMOVED = "removed"
     """The operator removed it: its key is refused, and nobody reads from it or writes to it."""
 
 
-class CellEvent(StrEnum):
+SURE: Final = frozenset(
+    {
+        CellState.ALIVE,
+        CellState.READ_ONLY,
+        CellState.FULL,
+        CellState.DRAINING,
+        CellState.SUSPENDED,
+    }
+)
+"""Heard lately: what they hold can be read."""
+READABLE: Final = SURE | {CellState.UNHEARD, CellState.SUSPECT}
+"""A reader may expect an answer from them."""
+WRITABLE: Final = frozenset({CellState.ALIVE})
+"""Take new shards."""
+SILENT: Final = frozenset(
+    {CellState.SUSPECT, CellState.OFFLINE, CellState.LOST, CellState.MAINTENANCE}
+)
+"""Not heard now, and expected to be: what they hold may come back by itself."""
+
+
+class Departure(StrEnum):
+    """The reason why the slots of a cell move to other cells."""
+
+    LOST = "lost"
+    """The cell cannot be read: others compute its shards."""
+    DRAIN = "drain"
+    """The cell is there and leaves: others copy its shards."""
+
+
+_DEPARTURES: Final[Mapping[CellState, Departure]] = {
+    CellState.LOST: Departure.LOST,
+    CellState.REMOVED: Departure.LOST,
+    CellState.DRAINING: Departure.DRAIN,
+}
+
+
+def leaves(state: CellState) -> Departure | None:
+    """Return why the slots of a cell of this state move to other cells; None where they stay."""
+    return _DEPARTURES.get(state)
+
+
+# --- liveness: what is heard of a cell ----------------------------------------------------------
+
+
+class Liveness(StrEnum):
+    """The last that was heard of a cell, or how long nothing was. Values as of CellState."""
+
+    NEW = "new"
+    UNHEARD = "unheard"
+    ALIVE = "alive"
+    READ_ONLY = "read_only"
+    FULL = "full"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+    LOST = "lost"
+
+
+class LivenessEvent(StrEnum):
     """The events of a cell that a coordinator sees."""
 
     HEARD = "heard"
@@ -41,61 +109,171 @@ class CellEvent(StrEnum):
     HEARD_READ_ONLY = "heard_read_only"
     CONNECTION_BROKE = "connection_broke"
     """The connection of its last heartbeat."""
+    OVERDUE = "overdue"
+    """No heartbeat for two intervals and a half."""
     TIMED_OUT = "timed_out"
     """No heartbeat for the timeout."""
-    REMOVED = "removed"
+    LONG_SILENT = "long_silent"
+    """No heartbeat for the time after which a cell is lost, none of it announced."""
+    EXPECTED_BACK = "expected_back"
+    """Somebody who knows where it is announced its maintenance."""
 
 
 _HEARD: Final = {
-    CellEvent.HEARD: CellState.ALIVE,
-    CellEvent.HEARD_FULL: CellState.FULL,
-    CellEvent.HEARD_READ_ONLY: CellState.READ_ONLY,
-    CellEvent.REMOVED: CellState.REMOVED,
+    LivenessEvent.HEARD: Liveness.ALIVE,
+    LivenessEvent.HEARD_FULL: Liveness.FULL,
+    LivenessEvent.HEARD_READ_ONLY: Liveness.READ_ONLY,
 }
-_GONE: Final = {
-    CellEvent.CONNECTION_BROKE: CellState.SILENT,
-    CellEvent.TIMED_OUT: CellState.SILENT,
+_TIMED_OUT: Final = {LivenessEvent.TIMED_OUT: Liveness.OFFLINE}
+_BROKE: Final = {LivenessEvent.CONNECTION_BROKE: Liveness.SUSPECT}
+_OVERDUE: Final = {LivenessEvent.OVERDUE: Liveness.SUSPECT}
+LIVENESS_TRANSITIONS: Final[Mapping[Liveness, Mapping[LivenessEvent, Liveness]]] = {
+    Liveness.NEW: _HEARD,
+    Liveness.UNHEARD: _HEARD | _BROKE | _TIMED_OUT,
+    Liveness.ALIVE: _HEARD | _BROKE | _OVERDUE | _TIMED_OUT,
+    Liveness.READ_ONLY: _HEARD | _BROKE | _OVERDUE | _TIMED_OUT,
+    Liveness.FULL: _HEARD | _BROKE | _OVERDUE | _TIMED_OUT,
+    Liveness.SUSPECT: _HEARD | _TIMED_OUT,
+    Liveness.OFFLINE: _HEARD | {LivenessEvent.LONG_SILENT: Liveness.LOST},
+    Liveness.LOST: _HEARD | {LivenessEvent.EXPECTED_BACK: Liveness.OFFLINE},
 }
-TRANSITIONS: Final[Mapping[CellState, Mapping[CellEvent, CellState]]] = {
-    CellState.NEW: _HEARD,
-    CellState.UNHEARD: _HEARD | _GONE,
-    CellState.ALIVE: _HEARD | _GONE,
-    CellState.READ_ONLY: _HEARD | _GONE,
-    CellState.FULL: _HEARD | _GONE,
-    CellState.SILENT: _HEARD,
-    CellState.REMOVED: {},
-}
-"""By state and event, the state after it; an event that is not here changes nothing."""
+"""By liveness and event, the liveness after it; an event that is not here changes nothing."""
 
-SURE: Final = frozenset({CellState.ALIVE, CellState.READ_ONLY, CellState.FULL})
-"""Heard lately: what they hold can be read."""
-READABLE: Final = SURE | {CellState.UNHEARD}
-"""A reader may expect an answer from them."""
-WRITABLE: Final = frozenset({CellState.ALIVE})
-"""Take new shards."""
+OVERDUE_INTERVALS: Final = 2.5
+"""A coordinator on a shared store learns of another's heartbeats at most an interval later: two
+intervals may lie between two that it learns of."""
 
 
-def after(state: CellState, event: CellEvent) -> CellState:
-    """Return the state of a cell after an event."""
-    return TRANSITIONS[state].get(event, state)
+@dataclass(frozen=True, slots=True)
+class SilenceTimes:
+    """Silence after which a cell is suspect, offline and lost, in seconds."""
+
+    overdue_s: float
+    timeout_s: float
+    lost_after_s: float
 
 
-def heartbeat_event(*, read_only: bool, full: bool) -> CellEvent:
-    """Return what a heartbeat with such facts is."""
-    if read_only:
-        return CellEvent.HEARD_READ_ONLY
-    return CellEvent.HEARD_FULL if full else CellEvent.HEARD
-
-
-def state_now(state: CellState, silent_s: float, timeout_s: float) -> CellState:
-    """Return what a cell is good for now.
+def silence_times(interval_s: float, timeout_s: float, lost_after_s: float) -> SilenceTimes:
+    """Return the times for a swarm.
 
     Args:
-        state: after the last event.
-        silent_s: time since the last heartbeat, or since the coordinator's start.
-        timeout_s: silence after which a cell counts as gone.
+        interval_s: of heartbeats.
+        timeout_s: silence after which a cell is offline.
+        lost_after_s: silence after which it is lost; at least the timeout.
     """
-    return after(state, CellEvent.TIMED_OUT) if silent_s > timeout_s else state
+    overdue_s = min(interval_s * OVERDUE_INTERVALS, timeout_s)
+    return SilenceTimes(overdue_s, timeout_s, max(timeout_s, lost_after_s))
+
+
+def after(liveness: Liveness, event: LivenessEvent) -> Liveness:
+    """Return the liveness of a cell after an event."""
+    return LIVENESS_TRANSITIONS[liveness].get(event, liveness)
+
+
+def heartbeat_event(*, read_only: bool, full: bool) -> LivenessEvent:
+    """Return what a heartbeat with such facts is."""
+    if read_only:
+        return LivenessEvent.HEARD_READ_ONLY
+    return LivenessEvent.HEARD_FULL if full else LivenessEvent.HEARD
+
+
+def liveness_now(liveness: Liveness, silent_s: float, times: SilenceTimes) -> Liveness:
+    """Return what a cell that has been silent is now, short of lost: that takes a look at all
+    cells (:func:`is_cut_off`).
+
+    Args:
+        liveness: after the last event.
+        silent_s: time since the last heartbeat, or since the coordinator's start.
+        times: of this swarm.
+    """
+    if silent_s > times.timeout_s:
+        return after(liveness, LivenessEvent.TIMED_OUT)
+    return after(liveness, LivenessEvent.OVERDUE) if silent_s > times.overdue_s else liveness
+
+
+# --- what was decided of a cell -----------------------------------------------------------------
+
+
+class AdminState(Flag):
+    """Decisions on a cell that hold, by its operator, its owner or its reputation. None of them is
+    a plain member."""
+
+    MEMBER = 0
+    DRAINING = auto()
+    MAINTENANCE = auto()
+    """Within the window that was announced."""
+    SUSPENDED = auto()
+    REMOVED = auto()
+
+
+class AdminEvent(StrEnum):
+    """Decisions on a cell."""
+
+    DRAIN = "drain"
+    DRAIN_CANCELLED = "drain_cancelled"
+    MAINTENANCE_ANNOUNCED = "maintenance_announced"
+    MAINTENANCE_OVER = "maintenance_over"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    REMOVE = "remove"
+
+
+ADMIN_TRANSITIONS: Final[Mapping[AdminEvent, tuple[AdminState, AdminState]]] = {
+    AdminEvent.DRAIN: (AdminState.DRAINING, AdminState.MEMBER),
+    AdminEvent.DRAIN_CANCELLED: (AdminState.MEMBER, AdminState.DRAINING),
+    AdminEvent.MAINTENANCE_ANNOUNCED: (AdminState.MAINTENANCE, AdminState.MEMBER),
+    AdminEvent.MAINTENANCE_OVER: (AdminState.MEMBER, AdminState.MAINTENANCE),
+    AdminEvent.SUSPEND: (AdminState.SUSPENDED, AdminState.MEMBER),
+    AdminEvent.RESUME: (AdminState.MEMBER, AdminState.SUSPENDED),
+    AdminEvent.REMOVE: (AdminState.REMOVED, ~AdminState.REMOVED),
+}
+"""By event, what holds from then on and what does not any more; the rest stays. Nothing changes a
+removed cell."""
+
+
+def decided(state: AdminState, event: AdminEvent) -> AdminState:
+    """Return what holds of a cell after a decision."""
+    if AdminState.REMOVED in state:
+        return state
+    begins, ends = ADMIN_TRANSITIONS[event]
+    return (state & ~ends) | begins
+
+
+# --- both together ------------------------------------------------------------------------------
+
+_AWAY: Final = frozenset({Liveness.UNHEARD, Liveness.SUSPECT, Liveness.OFFLINE, Liveness.LOST})
+
+
+def cell_state(liveness: Liveness, admin: AdminState) -> CellState:
+    """Return what a cell can be used for, by what is heard of it and what was decided."""
+    state = CellState(liveness.value)
+    if not admin:
+        return state
+    if AdminState.REMOVED in admin:
+        return CellState.REMOVED
+    if liveness in _AWAY:
+        if AdminState.MAINTENANCE in admin:
+            return CellState.MAINTENANCE
+        # What may be written to once the others do not suffice is not one that leaves.
+        is_barred = bool(admin & (AdminState.DRAINING | AdminState.SUSPENDED))
+        return CellState.SUSPECT if is_barred and liveness is Liveness.UNHEARD else state
+    if liveness is Liveness.NEW:
+        return state
+    if AdminState.DRAINING in admin:
+        return CellState.DRAINING
+    return CellState.SUSPENDED if AdminState.SUSPENDED in admin else state
+
+
+def is_cut_off(counts: Mapping[CellState, int]) -> bool:
+    """Return whether the coordinator itself is probably cut off: more than half of the cells that
+    should be heard are offline. Then none of them is taken for lost.
+
+    Args:
+        counts: cells, by state. Those that are lost already, silent as announced, removed or new
+            do not count.
+    """
+    expected = READABLE | {CellState.OFFLINE}
+    return 2 * counts.get(CellState.OFFLINE, 0) > sum(counts.get(state, 0) for state in expected)
 
 
 # --- slots --------------------------------------------------------------------------------------
@@ -106,7 +284,7 @@ class SlotClasses:
     """The slots of a ring, or of one segment on it, in sets by what is known of them.
 
     Each slot is in the one set that is named after the state of its cell, and may be in others:
-    ``missing``: its shard is known to be lost. ``suspect``: a reader found its shard bad or
+    ``missing``: its shard is known to be lost. ``doubted``: a reader found its shard bad or
     missing, and no cell has confirmed that. ``crowded``: on a site with more slots than the site
     should have; the first ones there are not crowded.
     """
@@ -117,10 +295,15 @@ class SlotClasses:
     alive: frozenset[int]
     read_only: frozenset[int]
     full: frozenset[int]
-    silent: frozenset[int]
+    suspect: frozenset[int]
+    offline: frozenset[int]
+    lost: frozenset[int]
+    draining: frozenset[int]
+    maintenance: frozenset[int]
+    suspended: frozenset[int]
     removed: frozenset[int]
     missing: frozenset[int]
-    suspect: frozenset[int]
+    doubted: frozenset[int]
     crowded: frozenset[int]
 
     @property
@@ -129,19 +312,24 @@ class SlotClasses:
         return self.alive
 
     @property
+    def sure(self) -> frozenset[int]:
+        """Slots whose cells were heard lately."""
+        return self.alive | self.read_only | self.full | self.draining | self.suspended
+
+    @property
     def readable(self) -> frozenset[int]:
         """Slots that a reader may expect an answer from."""
-        return (self.alive | self.read_only | self.full | self.unheard) - self.missing
+        return (self.sure | self.unheard | self.suspect) - self.missing
 
     @property
     def healthy(self) -> frozenset[int]:
         """Slots that need nothing: their cells were heard and nobody doubts their shards."""
-        return (self.alive | self.read_only | self.full) - self.missing - self.suspect
+        return self.sure - self.missing - self.doubted
 
     @property
-    def lost(self) -> frozenset[int]:
+    def gone(self) -> frozenset[int]:
         """Slots whose shards will not come back by themselves."""
-        return self.removed | self.missing
+        return self.removed | self.lost | self.missing
 
 
 _SETS: Final = tuple((state, state.value) for state in CellState)
@@ -152,7 +340,7 @@ def classify(
     states: Sequence[CellState],
     *,
     missing: Iterable[int] = (),
-    suspect: Iterable[int] = (),
+    doubted: Iterable[int] = (),
     sites: Sequence[str] = (),
     site_limit: int = 0,
 ) -> SlotClasses:
@@ -161,7 +349,7 @@ def classify(
     Args:
         states: of each slot's cell.
         missing: slots of a segment that are known to lack their shards.
-        suspect: slots of a segment that a reader complained of.
+        doubted: slots of a segment that a reader complained of.
         sites: of each slot's cell; none: no slot is crowded.
         site_limit: slots that one site may have.
     """
@@ -178,7 +366,7 @@ def classify(
         count=len(states),
         **{name: frozenset(slots.get(state, ())) for state, name in _SETS},
         missing=frozenset(missing),
-        suspect=frozenset(suspect),
+        doubted=frozenset(doubted),
         crowded=frozenset(crowded),
     )
 

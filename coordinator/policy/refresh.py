@@ -55,14 +55,14 @@ class RefreshPace:
         """Return whether to weigh so many rings only because free space has changed."""
         return now >= self._next_weighing(rings)
 
-    def next_look(self, silent_at: float, rings: int) -> float:
+    def next_look(self, changes_at: float, rings: int) -> float:
         """Return when to look again unless something else happens before.
 
         Args:
-            silent_at: when the first of the writable cells will have been silent for too long.
+            changes_at: when the first of the cells may be in another state.
             rings: how many there are.
         """
-        return min(silent_at, self._next_weighing(rings)) if self._is_stale else silent_at
+        return min(changes_at, self._next_weighing(rings)) if self._is_stale else changes_at
 
     def _next_weighing(self, rings: int) -> float:
         return self._weighed_at + rings / RINGS_WEIGHED_PER_S

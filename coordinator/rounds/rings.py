@@ -42,17 +42,31 @@ class RingsRound:
         self._clock = clock
         self._chance = chance
         self._log = log
+        self._was_cut_off = False
 
     async def run(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
         those that can be written to have changed."""
         placement = self._placement
         if not (placement.is_plan_due and self._leadership.leads):
-            with trio.move_on_at(placement.next_refresh(trio.current_time())):
+            with trio.move_on_at(placement.next_refresh()):
                 await placement.changed.wait()
         placement.refresh(trio.current_time())
+        self._log_conclusions()
         if placement.is_plan_due and self._leadership.leads:
             await self._plan()
+
+    def _log_conclusions(self) -> None:
+        members = self._membership
+        for cell in members.take_newly_lost():
+            self._log.warning(
+                "cell_lost", cell=cell.cell_id.hex()[:12], site=cell.site, owner=cell.owner
+            )
+        if members.is_cut_off and not self._was_cut_off:
+            self._log.error("most_cells_offline", cells=len(members.cells))
+        elif self._was_cut_off and not members.is_cut_off:
+            self._log.info("most_cells_heard_again")
+        self._was_cut_off = members.is_cut_off
 
     async def _plan(self) -> None:
         if self._history.standing is Standing.BEHIND:

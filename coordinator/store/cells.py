@@ -11,6 +11,7 @@ Source: docs/placement.md, "Cells".
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,11 +24,17 @@ from common.ports import Sql
 from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts
 from coordinator.policy.health import (
-    CellEvent,
+    AdminEvent,
+    AdminState,
     CellState,
+    Liveness,
+    LivenessEvent,
+    SilenceTimes,
     after,
+    cell_state,
+    decided,
     heartbeat_event,
-    state_now,
+    liveness_now,
 )
 
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
@@ -45,8 +52,12 @@ class Cell:
     address_port: int
     facts: CellFacts
     heard_at: float
-    last_state: CellState
+    liveness: Liveness
     """After the last event; :meth:`state` says what it is now."""
+    admin: AdminState = AdminState.MEMBER
+    """The decisions on it; :meth:`admin_at` knows whether its maintenance is over."""
+    maintenance_until: float = -math.inf
+    """The end of the window that was announced last."""
     full: bool = False
     """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
     since."""
@@ -63,15 +74,45 @@ class Cell:
     @property
     def is_removed(self) -> bool:
         """Return whether the operator removed it."""
-        return self.last_state is CellState.REMOVED
+        return AdminState.REMOVED in self.admin
 
-    def state(self, now: float, timeout_s: float) -> CellState:
+    def admin_at(self, now: float) -> AdminState:
+        """Return what was decided of it and holds now."""
+        if self.admin and now >= self.maintenance_until:
+            return decided(self.admin, AdminEvent.MAINTENANCE_OVER)
+        return self.admin
+
+    def state(self, now: float, times: SilenceTimes) -> CellState:
         """Return its state now."""
-        return state_now(self.last_state, now - self.heard_at, timeout_s)
+        silent_s = now - self.heard_at
+        is_plain = self.admin is AdminState.MEMBER and self.liveness is Liveness.ALIVE
+        if is_plain and silent_s <= times.overdue_s:
+            return CellState.ALIVE  # nearly all of them nearly always
+        liveness = liveness_now(self.liveness, silent_s, times)
+        return cell_state(liveness, self.admin_at(now))
 
-    def sees(self, event: CellEvent) -> None:
+    def unexplained_since(self) -> float:
+        """Return since when it has been silent without an announcement."""
+        return max(self.heard_at, self.maintenance_until)
+
+    def sees(self, event: LivenessEvent) -> None:
         """Take in an event that is not a heartbeat."""
-        self.last_state = after(self.last_state, event)
+        self.liveness = after(self.liveness, event)
+
+    def takes(self, event: AdminEvent) -> None:
+        """Take in a decision, durable already."""
+        self.admin = decided(self.admin, event)
+
+    def announces(self, until: float) -> None:
+        """Take in that it may be silent until then."""
+        self.takes(AdminEvent.MAINTENANCE_ANNOUNCED)
+        self.maintenance_until = until
+        self.sees(LivenessEvent.EXPECTED_BACK)
+
+    def ends_maintenance(self, now: float) -> None:
+        """Take in that its window is over, whatever was announced."""
+        self.takes(AdminEvent.MAINTENANCE_OVER)
+        self.maintenance_until = min(self.maintenance_until, now)
 
     def hears(self, facts: CellFacts, now: float) -> None:
         """Take in a heartbeat."""
@@ -179,12 +220,6 @@ def join(
     return number, site, owner
 
 
-def _last_state(*, has_facts: bool, is_removed: bool) -> CellState:
-    if is_removed:
-        return CellState.REMOVED
-    return CellState.UNHEARD if has_facts else CellState.NEW
-
-
 def load(sql: Sql, now: float) -> list[Cell]:
     """All cells of the swarm, each given the whole timeout to be heard."""
     return [
@@ -197,7 +232,8 @@ def load(sql: Sql, now: float) -> list[Cell]:
             address_port=row[5],
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
             heard_at=now,
-            last_state=_last_state(has_facts=bool(row[6]), is_removed=bool(row[7])),
+            liveness=Liveness.UNHEARD if row[6] else Liveness.NEW,
+            admin=AdminState.REMOVED if row[7] else AdminState.MEMBER,
             heartbeats=row[8],
         )
         for row in sql.execute(

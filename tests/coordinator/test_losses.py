@@ -30,7 +30,7 @@ def test_a_site_of_two_cells_takes_the_margin_and_stops_writes() -> None:
 
 def test_cells_that_are_away_already_count_as_lost() -> None:
     cells = swarm(6)
-    cells["c0"] = PlacedCell("Bologna", "h0", CellState.SILENT)
+    cells["c0"] = PlacedCell("Bologna", "h0", CellState.OFFLINE)
     cells["c1"] = PlacedCell("Roma", "h1", CellState.REMOVED)
     losses = LossTable(cells, [PlacedRing(4, 5, tuple(cells), True)], 6)
     assert (losses.of_nothing().margin, losses.of_nothing().writable) == (0, False)

@@ -11,7 +11,7 @@ from common.limits import CELL_LEAST_FREE_BYTES
 from common.wire.messages.base import CellFacts
 from coordinator.membership import Membership
 from coordinator.placement import Placement
-from coordinator.policy.health import CellState
+from coordinator.policy.health import Liveness
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.refresh import CELLS_LOOKED_AT_PER_S, RINGS_WEIGHED_PER_S, RefreshPace
 from coordinator.store.cells import NO_FACTS, Cell
@@ -35,6 +35,7 @@ class Coordinator:
             [Ring(number, CLASS, (0, 1, 2), True) for number in range(rings)],
             5,
             15.0,
+            900.0,
         )
         self.placement = Placement(self.members, CLASS)
         for number in range(cells):
@@ -46,8 +47,8 @@ class Coordinator:
 
     @staticmethod
     def _cell(number: int) -> Cell:
-        state = CellState.NEW
-        return Cell(number, bytes([number]) * 32, "", "", "", 0, NO_FACTS, 0.0, state)
+        liveness = Liveness.NEW
+        return Cell(number, bytes([number]) * 32, "", "", "", 0, NO_FACTS, 0.0, liveness)
 
     def beat(self, number: int, now: float, what: CellFacts | None = None) -> None:
         cell = self.members.cells[number]
@@ -106,7 +107,7 @@ def test_a_heartbeat_that_says_nothing_new_wakes_nobody():
     assert not it.wakes
     it.placement.refresh(5.0)
     assert not it.placement.is_plan_due
-    assert it.placement.next_refresh(5.0) == 15.0, "cell 1 may be silent then"
+    assert it.placement.next_refresh() == 12.5, "cell 1 may be overdue then"
 
 
 def test_a_change_of_who_can_be_written_to_makes_a_plan_due_at_once():
@@ -123,18 +124,18 @@ def test_free_space_alone_waits_its_turn_and_makes_no_plan_due():
     it.beat(0, 0.5, facts(FREE // 2))
     assert not it.wakes
     it.placement.refresh(0.5)
-    assert it.placement.next_refresh(0.5) == 1.0
+    assert it.placement.next_refresh() == 1.0
     it.beat(1, 1.0, facts(FREE // 2))
     assert it.wakes
     it.placement.refresh(1.0)
     assert not it.placement.is_plan_due
-    assert it.placement.next_refresh(1.0) == 15.0
+    assert it.placement.next_refresh() == 12.5
 
 
-def test_a_lost_cell_is_written_to_no_more():
+def test_a_cell_whose_connection_broke_is_written_to_no_more():
     it = Coordinator()
-    it.members.lost(it.members.cells[0])
-    it.placement.note_lost(1.0)
+    it.members.disconnected(it.members.cells[0])
+    it.placement.note_disconnected(1.0)
     assert it.placement.is_plan_due
     assert not it.placement.can_be_written, "a write needs all three"
     with pytest.raises(Unavailable, match="no_ring"):
@@ -153,7 +154,7 @@ def test_a_silent_cell_is_noticed_when_it_was_said_to_be_looked_for():
     it = Coordinator()
     for number in (1, 2, 3):
         it.beat(number, 10.0)
-    at = it.placement.next_refresh(10.0)
+    at = it.placement.next_refresh()
     it.placement.refresh(at)
     assert not it.placement.is_plan_due
     it.placement.refresh(at + 0.1)

@@ -23,7 +23,7 @@ from coordinator.store.schema import migrate
 from sim.world import SimWorld
 
 CLASS = Redundancy(1, 2, 2)
-INTERVAL_S, TIMEOUT_S = 5, 15.0
+INTERVAL_S, TIMEOUT_S, LOST_AFTER_S = 5, 15.0, 900.0
 
 
 class Process:
@@ -31,7 +31,7 @@ class Process:
 
     def __init__(self, store: Any, stored: list[cells.Cell]) -> None:
         self.store = store
-        self.membership = Membership(stored, (), INTERVAL_S, TIMEOUT_S)
+        self.membership = Membership(stored, (), INTERVAL_S, TIMEOUT_S, LOST_AFTER_S)
         self.placement = Placement(self.membership, CLASS)
         self.shared = SharedCells(store, self.membership, self.placement)
 
@@ -93,7 +93,7 @@ async def test_what_one_hears_is_alive_for_both_until_it_falls_silent(
         second.hear(2)
         await trio.sleep(INTERVAL_S + 0.1)
         for process in (first, second):
-            assert process.states() == [CellState.SILENT, CellState.ALIVE]
+            assert process.states() == [CellState.OFFLINE, CellState.ALIVE]
         nursery.cancel_scope.cancel()
 
 
@@ -104,9 +104,9 @@ async def test_a_cell_whose_connection_broke_here_lives_where_it_is_heard(
     first.hear(1)
     await first.shared.tell()
     await first.shared.learn()
-    first.membership.lost(first.membership.cells[1])
+    first.membership.disconnected(first.membership.cells[1])
     await first.shared.learn()
-    assert first.states()[0] is CellState.SILENT  # by what it has counted itself, nothing is new
+    assert first.states()[0] is CellState.SUSPECT  # by what it has counted itself, nothing is new
     second.hear(1, port=7007)
     await second.shared.tell()
     await first.shared.learn()

@@ -120,7 +120,7 @@ class InProcessCoordinator:
         """Begin a life: nothing is known but what the store holds, and that every cell is well."""
         self._life = self.node.life
         world, sql, now = self.node.world, self.sql, trio.current_time()
-        membership = Membership(cells.load(sql, now), rings.load(sql), 5, 20.0)
+        membership = Membership(cells.load(sql, now), rings.load(sql), 5, 20.0, 900.0)
         for cell in membership.cells.values():
             membership.heard(cell, cell.address_host, cell.address_port, FREE, now)
         placement = Placement(membership, self.redundancy)
