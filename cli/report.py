@@ -43,7 +43,8 @@ _ADVICE: Final[Mapping[str, str]] = {
         "`alveary invite` prints one for a cell, with --gateway one for a gateway."
     ),
     Refusal.CELL_IS_NEEDED: (
-        "Bring other cells of its rings back first; --even-if-needed removes it all the same."
+        "If it can still be reached, `alveary cell drain` moves its shards to others first; else"
+        " bring other cells of its rings back. --even-if-needed removes it all the same."
     ),
     Absence.NO_SUCH_CELL: "`alveary status` shows the cells.",
     Absence.NO_SUCH_INVITE: "`alveary invite list` shows those that are still open.",
@@ -135,3 +136,16 @@ def human_bytes(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("unreachable")
+
+
+def human_duration(seconds: float) -> str:
+    """A time for people, by its two greatest units: ``3 h 20 min``."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size_s)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if part) or "0 s"

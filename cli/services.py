@@ -51,6 +51,10 @@ class CellGroup(CellCommand, SubcommandGroup):
     subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
         "join": ("cli.join", "join_cell"),
         "trust": ("cli.join", "trust_cell"),
+        "drain": ("cli.cells", "drain"),
+        "maintenance": ("cli.cells", "maintenance"),
+        "suspend": ("cli.cells", "suspend"),
+        "resume": ("cli.cells", "resume"),
         "remove": ("cli.admin", "remove_cell"),
     }
 

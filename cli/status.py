@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import click
 import trio
 
 from cli.operators import DEFAULT_DATA, access_options, connect
-from cli.report import exit_code_of, explain, human_bytes, print_error, print_result, table
+from cli.report import (
+    exit_code_of,
+    explain,
+    human_bytes,
+    human_duration,
+    print_error,
+    print_result,
+    table,
+)
 from common import limits
 from common.errors import AlvearyError
 from common.system.disk import LOCK_NAME
 
+SHOWN_OWNERS = 5
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""
 
@@ -74,16 +84,43 @@ def _cells(cells: list[dict[str, Any]]) -> str:
             human_bytes(int(each.get("used_bytes", 0))),
             human_bytes(int(each.get("free_bytes", 0))),
             each.get("shards", 0),
+            _percent(each.get("availability", {})),
             _remark(each),
         ]
         for each in cells
     ]
-    headings = ["CELL", "STATE", "ADDRESS", "SITE", "OWNER", "USED", "FREE", "SHARDS", ""]
+    headings = ["CELL", "STATE", "ADDRESS", "SITE", "OWNER", "USED", "FREE", "SHARDS", "HEARD", ""]
     return table(headings, rows)
+
+
+def _percent(availability: dict[str, Any]) -> str:
+    """The part of the time in which a cell was heard, rounded down: 99.95 is not below it."""
+    if not availability.get("watched_s"):
+        return ""
+    return f"{math.floor(float(availability['ratio']) * 100_000) / 1000:.3f} %"
+
+
+def _owners(answer: dict[str, Any]) -> list[str]:
+    below = [each for each in answer.get("owners", []) if each["below_target"]]
+    if not below:
+        return []
+    target = f"{100 * float(answer['availability_target']):g} %"
+    named = ", ".join(f"{each['owner']} {_percent(each)}" for each in below[:SHOWN_OWNERS])
+    more = f" and {len(below) - SHOWN_OWNERS} more" if len(below) > SHOWN_OWNERS else ""
+    return [f"owners   heard for less than {target} of 30 days: {named}{more}"]
 
 
 def _remark(cell: dict[str, Any]) -> str:
     remarks = []
+    silent_s = float(cell.get("last_seen_s", 0))
+    if cell.get("state") in ("offline", "lost"):
+        remarks.append(f"silent for {human_duration(silent_s)}")
+    if cell.get("draining") and cell.get("state") != "draining":
+        remarks.append("leaving")
+    if cell.get("suspended"):
+        remarks.append(f"suspended: {cell['suspended']}")
+    if cell.get("maintenance_left_s"):
+        remarks.append(f"maintenance for {human_duration(cell['maintenance_left_s'])} more")
     if cell.get("lost_shards"):
         remarks.append(f"LOST {cell['lost_shards']} shards")
     if cell.get("read_only"):
@@ -123,6 +160,12 @@ def describe(answer: dict[str, Any]) -> str:
     parts = [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
     if not answer.get("writable", True):
         parts.append(f"NOT WRITABLE: {answer.get('reason')}")
+    if answer.get("most_cells_offline"):
+        parts.append(
+            "MOST CELLS ARE OFFLINE: none of them is taken for lost, since it is probably this"
+            " coordinator that is cut off. Look at its network; `alveary cell remove` those that"
+            " are really gone."
+        )
     coordinator = answer.get("coordinator", {})
     if not coordinator.get("store_writable", True):
         parts.append(
@@ -148,6 +191,7 @@ def describe(answer: dict[str, Any]) -> str:
             f"clocks   {clocks['cells_off']} cells differ from the coordinator's by more than"
             f" {limits.CLOCK_OFF_S} s; where all do, its own is wrong"
         )
+    parts += _owners(answer)
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))
     return "\n".join(parts)

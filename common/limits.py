@@ -383,6 +383,12 @@ MAX_LOST_RUNS: Final = 64
 """Runs that the store lacks and that are remembered: each is a start of a lost history."""
 MAX_RINGS_SHOWN: Final = 1000
 """In one answer; ``rings_total`` says how many there are."""
+MAX_OWNERS_SHOWN: Final = 1000
+"""In one answer, those whose cells were silent longest first."""
+MAX_MAINTENANCE_S: Final = 7 * 86400
+"""Announced at once: a cell that is not lost for so long leaves its segments with less margin."""
+MAX_SUSPENSION_CHARACTERS: Final = 500
+"""Of the reason, which people read: as long as a value in the log."""
 MAX_API_BODY_BYTES: Final = 64 * KIB
 """Of a request of an operator: the largest, an access key's, is a tenth of it."""
 COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB

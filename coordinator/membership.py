@@ -16,9 +16,9 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
+from coordinator.policy.availability import Availability
 from coordinator.policy.health import (
     SURE,
-    AdminEvent,
     CellState,
     Departure,
     Liveness,
@@ -28,7 +28,7 @@ from coordinator.policy.health import (
     leaves,
     silence_times,
 )
-from coordinator.store.cells import Cell
+from coordinator.store.cells import Cell, Decisions
 from coordinator.store.rings import Ring
 
 
@@ -75,6 +75,8 @@ class Membership:
         self.departures: dict[int, Departure] = {}
         """The cells whose slots move to others, and why, as last concluded. Replaced as a whole
         when that changes."""
+        self.availability: dict[int, Availability] = {}
+        """Of each cell, as last counted. Replaced as a whole."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""
@@ -216,6 +218,14 @@ class Membership:
         heard_at = min((cell.heard_at for cell in self._heard), default=math.inf)
         return min(self._changes_at, heard_at + self.times.overdue_s)
 
+    def was_cut_off_since(self, then: float) -> bool:
+        """Return whether the coordinator was probably cut off at any time since."""
+        return self.is_cut_off or self._was_cut_off_at >= then
+
+    def silence_s(self, cell: int, now: float) -> float:
+        """Return for how long a cell has been silent unannounced since this process began."""
+        return self.cells[cell].silence_s(now, self.times.overdue_s)
+
     def take_newly_lost(self) -> list[Cell]:
         """Take the cells that were concluded to be lost since they were last taken."""
         lost, self._newly_lost = self._newly_lost, []
@@ -240,7 +250,7 @@ class Membership:
         has_new_facts = facts != cell.facts
         before = self.state(cell, now)
         cell.address_host, cell.address_port = host, port
-        cell.hears(facts, now)
+        cell.hears(facts, now, self.times.overdue_s)
         return Heard(has_moved, has_new_facts, self.state(cell, now) is not before)
 
     def take_heard(self) -> list[Cell]:
@@ -257,6 +267,10 @@ class Membership:
         """Take in that the connection of a cell's last heartbeat broke."""
         cell.sees(LivenessEvent.CONNECTION_BROKE)
 
+    def decide(self, cell: Cell, decisions: Decisions, now: float) -> None:
+        """Take in what was decided of a cell, durably."""
+        cell.decide(decisions, now, self.times.overdue_s)
+
     def removed(self, cell: Cell) -> None:
         """Take in that a cell was removed, durably."""
-        cell.takes(AdminEvent.REMOVE)
+        cell.remove()

@@ -35,6 +35,26 @@ class CoordinatorMetrics:
         self.cells = Gauge(
             "alveary_cells", "Cells of the swarm, by state", ("state",), registry=self.registry
         )
+        self.most_cells_offline = Gauge(
+            "alveary_most_cells_offline",
+            "1 while so many cells are offline that none of them is taken for lost",
+            registry=self.registry,
+        )
+        self.cells_below_target = Gauge(
+            "alveary_cells_below_availability_target",
+            "Cells that were heard for less than 99.95 % of the last 30 days",
+            registry=self.registry,
+        )
+        self.owners_below_target = Gauge(
+            "alveary_owners_below_availability_target",
+            "Owners whose cells together were heard for less than 99.95 % of the last 30 days",
+            registry=self.registry,
+        )
+        self.least_availability = Gauge(
+            "alveary_cell_availability_least_ratio",
+            "Part of the last 30 days in which the cell that was silent longest was heard",
+            registry=self.registry,
+        )
         self.rings = Gauge("alveary_rings", "Rings, by state", ("state",), registry=self.registry)
         self.missing_shards = Gauge(
             "alveary_missing_shards",

@@ -23,6 +23,7 @@ from common.tasks import CountedLog, Round, every, log_fault
 from coordinator.api.addresses import advertised_url, is_wildcard
 from coordinator.api.app import Api
 from coordinator.api.cells import CellOperations
+from coordinator.api.decisions import DecisionOperations
 from coordinator.api.invites import InviteOperations
 from coordinator.api.routes import ApiRoute
 from coordinator.api.status import Status
@@ -41,6 +42,7 @@ from coordinator.parts import CoordinatorParts, load_parts
 from coordinator.policy.classes import weaknesses
 from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
+from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
 from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
@@ -227,6 +229,7 @@ def _rounds(
         parts.queues,
         delete_grace_s=config.delete_grace_s,
     )
+    availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
@@ -238,6 +241,7 @@ def _rounds(
         Round("leases", lease_ends.run, every(LEASE_ENDS_S)),
         Round("renewals", renewals.run, every(LEASE_RENEWALS_S)),
         Round("purge", purge.run, every(PURGE_S)),
+        Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]
 
@@ -260,10 +264,11 @@ def _routes(
         swarm_name=config.swarm,
         advertised=None if is_wildcard(advertised) else advertised,
     )
-    cells = CellOperations(parts.store, parts.membership, parts.placement, status, clock, log)
+    of_cells = (parts.store, parts.membership, parts.placement, status, clock, log)
     return (
         *invites.routes(),
-        *cells.routes(),
+        *CellOperations(*of_cells).routes(),
+        *DecisionOperations(*of_cells).routes(),
         *TenantOperations(parts.store, clock, log).routes(),
         *StoreOperations(parts.store, parts.history, lease_ends.end_all).routes(),
     )

@@ -79,11 +79,16 @@ class SharedCells:
         if known is None:
             members.add_cell(stored)
             self._placement.changed.set()
-        elif stored.is_removed:
+            return
+        if stored.is_removed:
             if not known.is_removed:
                 members.removed(known)
                 self._placement.changed.set()
-        elif stored.heartbeats != known.heartbeats:
+            return
+        if stored.decisions != known.decisions:
+            members.decide(known, stored.decisions, now)
+            self._placement.changed.set()
+        if stored.heartbeats != known.heartbeats:
             known.heartbeats = stored.heartbeats
             heard = members.heard_elsewhere(
                 known, stored.address_host, stored.address_port, stored.facts, now

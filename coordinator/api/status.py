@@ -5,6 +5,7 @@ Source: docs/operations.md, "Metrics and health".
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -19,7 +20,8 @@ from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.placement import Placement
-from coordinator.policy.health import SILENT, CellState, classify, judge_ring
+from coordinator.policy.availability import TARGET, Availability, of_owners
+from coordinator.policy.health import SILENT, AdminState, CellState, classify, judge_ring
 from coordinator.policy.history import Standing
 from coordinator.store import schema
 from coordinator.store.cells import Cell
@@ -54,6 +56,16 @@ def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
         used += sum(each.used_bytes for each in cells)
         free += own_free
     return {"capacity_bytes": capacity, "used_bytes": used, "free_bytes": free}
+
+
+def _availability(found: Availability | None) -> dict[str, Any]:
+    found = found or Availability(0, 0)
+    return {
+        "watched_s": found.watched_s,
+        "silent_s": found.silent_s,
+        "ratio": round(found.ratio, 6),
+        "below_target": found.is_below_target,
+    }
 
 
 class Status:
@@ -92,8 +104,13 @@ class Status:
     def _lost_shards(self) -> int:
         return sum(cell.facts.lost_shards for cell in self._membership.cells.values())
 
+    def tell_cell(self, cell: Cell, now: float) -> dict[str, Any]:
+        """Return what is known of a cell, JSON-like."""
+        return self._cell(cell, self._membership.state(cell, now), now)
+
     def _cell(self, cell: Cell, state: CellState, now: float) -> dict[str, Any]:
         facts = cell.facts
+        window_s = max(0.0, cell.maintenance_until - now)
         address = Address(cell.address_host, cell.address_port) if cell.address_port else ""
         return {
             "cell_id": cell.cell_id.hex(),
@@ -109,9 +126,20 @@ class Status:
             "read_only_reason": facts.read_only_reason,
             "lost_shards": facts.lost_shards,
             "medium_free_bytes": facts.medium_free_bytes,
+            "draining": AdminState.DRAINING in cell.admin,
+            "suspended": cell.decisions.suspended,
+            "availability": _availability(self._membership.availability.get(cell.cell)),
+            "maintenance_left_s": math.ceil(window_s),
             "last_seen_s": round(now - cell.heard_at, 1),
             "clock_ahead_s": round(cell.clock_ahead_s, 1),
         }
+
+    def _owners(self) -> dict[str, Availability]:
+        """The availability of all cells of each owner, the worst first."""
+        members = self._membership
+        return of_owners(
+            (members.cells[number].owner, found) for number, found in members.availability.items()
+        )
 
     def _clocks(self) -> dict[str, Any]:
         """Return how far the clocks of cells differ from this machine's."""
@@ -142,6 +170,12 @@ class Status:
             "store": self._history.tell(),
             "redundancy": f"{self._placement.redundancy.k}/{self._placement.redundancy.n}",
             "cells": cells,
+            "most_cells_offline": self._membership.is_cut_off,
+            "availability_target": TARGET,
+            "owners": [
+                {"owner": owner, **_availability(found)}
+                for owner, found in islice(self._owners().items(), limits.MAX_OWNERS_SHOWN)
+            ],
             "rings": [
                 {
                     "ring": ring.ring,
@@ -215,6 +249,13 @@ class Status:
             metrics.rings.labels(ring_state).set(number)
         for standing in Standing:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
+        availability = self._membership.availability.values()
+        metrics.cells_below_target.set(sum(each.is_below_target for each in availability))
+        metrics.owners_below_target.set(
+            sum(each.is_below_target for each in self._owners().values())
+        )
+        metrics.least_availability.set(min((each.ratio for each in availability), default=1.0))
+        metrics.most_cells_offline.set(self._membership.is_cut_off)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
         metrics.silent_shards.set(self._silent_shards(states))

@@ -1,9 +1,9 @@
 """Cells: invited, joined, watched.
 
-Membership and last addresses are durable; liveness is known from heartbeats alone, in monotonic
-time. After a restart a cell is unheard until its first heartbeat or until it has been silent for
-the timeout: it is read, and written to only where those that were heard do not make up a write
-quorum, so that a restarted coordinator serves at once.
+Membership, last addresses and what was decided of a cell are durable; liveness is known from
+heartbeats alone, in monotonic time. After a restart a cell is unheard until its first heartbeat or
+until it has been silent for the timeout: it is read, and written to only where those that were
+heard do not make up a write quorum, so that a restarted coordinator serves at once.
 
 Source: docs/placement.md, "Cells".
 """
@@ -36,8 +36,39 @@ from coordinator.policy.health import (
     heartbeat_event,
     liveness_now,
 )
+from coordinator.store.schema import counter_value
 
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The decisions on a cell, as they stand in the store.
+
+    ``draining_ms``, ``removed_ms``: unix milliseconds of the decision, or 0. ``suspended``: the
+    reason, or empty. ``maintenance_s``: the length of the window that was announced at
+    ``maintenance_ms``, or 0. Times of the wall clock are for people, and to distinguish
+    announcements.
+    """
+
+    draining_ms: int = 0
+    suspended: str = ""
+    maintenance_s: int = 0
+    maintenance_ms: int = 0
+    removed_ms: int = 0
+
+    def admin_state(self) -> AdminState:
+        """Return what holds of the cell while its window lasts."""
+        state = AdminState.MEMBER
+        for event, holds in (
+            (AdminEvent.DRAIN, self.draining_ms),
+            (AdminEvent.SUSPEND, self.suspended),
+            (AdminEvent.MAINTENANCE_ANNOUNCED, self.maintenance_s),
+            (AdminEvent.REMOVE, self.removed_ms),
+        ):
+            if holds:
+                state = decided(state, event)
+        return state
 
 
 @dataclass(slots=True)
@@ -54,10 +85,13 @@ class Cell:
     heard_at: float
     liveness: Liveness
     """After the last event; :meth:`state` says what it is now."""
+    decisions: Decisions = Decisions()
     admin: AdminState = AdminState.MEMBER
-    """The decisions on it; :meth:`admin_at` knows whether its maintenance is over."""
+    """The decisions that hold; :meth:`admin_at` knows whether its maintenance is over."""
     maintenance_until: float = -math.inf
     """The end of the window that was announced last."""
+    silent_before_s: float = 0.0
+    """Silence before it was last heard or announced; see :meth:`silence_s`."""
     full: bool = False
     """Its free space fell below CELL_LEAST_FREE_BYTES, and has not been CELL_FREE_AGAIN_BYTES
     since."""
@@ -91,6 +125,12 @@ class Cell:
         liveness = liveness_now(self.liveness, silent_s, times)
         return cell_state(liveness, self.admin_at(now))
 
+    def silence_s(self, now: float, overdue_s: float) -> float:
+        """Return for how long it has been silent unannounced since this process began, in all;
+        silence that is not overdue (yet) does not count."""
+        silent_s = now - self.unexplained_since()
+        return self.silent_before_s + (silent_s if silent_s > overdue_s else 0.0)
+
     def unexplained_since(self) -> float:
         """Return since when it has been silent without an announcement."""
         return max(self.heard_at, self.maintenance_until)
@@ -99,23 +139,34 @@ class Cell:
         """Take in an event that is not a heartbeat."""
         self.liveness = after(self.liveness, event)
 
-    def takes(self, event: AdminEvent) -> None:
-        """Take in a decision, durable already."""
-        self.admin = decided(self.admin, event)
+    def decide(self, decisions: Decisions, now: float, overdue_s: float) -> None:
+        """Take in what stands in the store. A window that is new here begins now: after a restart
+        it lasts as long as it was announced for."""
+        if self.is_removed:
+            return
+        known, self.decisions = self.decisions, decisions
+        self.admin = decisions.admin_state()
+        if not decisions.maintenance_s:
+            self.maintenance_until = min(self.maintenance_until, now)
+        elif (decisions.maintenance_s, decisions.maintenance_ms) != (
+            known.maintenance_s,
+            known.maintenance_ms,
+        ):
+            self.silent_before_s = self.silence_s(now, overdue_s)
+            self.maintenance_until = now + decisions.maintenance_s
+            self.sees(LivenessEvent.EXPECTED_BACK)
 
-    def announces(self, until: float) -> None:
-        """Take in that it may be silent until then."""
-        self.takes(AdminEvent.MAINTENANCE_ANNOUNCED)
-        self.maintenance_until = until
-        self.sees(LivenessEvent.EXPECTED_BACK)
+    def remove(self) -> None:
+        """Take in that it was removed: nothing changes that."""
+        self.admin = decided(self.admin, AdminEvent.REMOVE)
 
-    def ends_maintenance(self, now: float) -> None:
-        """Take in that its window is over, whatever was announced."""
-        self.takes(AdminEvent.MAINTENANCE_OVER)
-        self.maintenance_until = min(self.maintenance_until, now)
+    def window_is_over(self, now: float) -> bool:
+        """Return whether its window has ended and still stands in the store."""
+        return bool(self.decisions.maintenance_s) and now >= self.maintenance_until
 
-    def hears(self, facts: CellFacts, now: float) -> None:
+    def hears(self, facts: CellFacts, now: float, overdue_s: float) -> None:
         """Take in a heartbeat."""
+        self.silent_before_s = self.silence_s(now, overdue_s)
         self.facts = facts
         self.heard_at = now
         least_bytes = limits.CELL_FREE_AGAIN_BYTES if self.full else limits.CELL_LEAST_FREE_BYTES
@@ -213,17 +264,24 @@ def join(
         raise Refused(Refusal.TOO_MANY_CELLS)
     site, owner = row[0] or site, row[1] or owner
     number = sql.execute(
-        "INSERT INTO cells (cell_id, site, owner, joined_ms, facts) VALUES (?, ?, ?, ?, ?)"
-        " RETURNING cell",
-        (cell_id, site, owner, now_ms, b""),
+        "INSERT INTO cells (cell_id, site, owner, joined_ms, joined_at_s, facts)"
+        " VALUES (?, ?, ?, ?, ?, ?) RETURNING cell",
+        (cell_id, site, owner, now_ms, counter_value(sql, "watched_s"), b""),
     ).fetchone()[0]
     return number, site, owner
 
 
+_DECISIONS: Final = "draining_ms, suspended, maintenance_s, maintenance_ms, removed_ms"
+
+
 def load(sql: Sql, now: float) -> list[Cell]:
     """All cells of the swarm, each given the whole timeout to be heard."""
-    return [
-        Cell(
+    found = []
+    for row in sql.execute(
+        "SELECT cell, cell_id, site, owner, address_host, address_port, facts, heartbeats,"
+        f" {_DECISIONS} FROM cells"
+    ):
+        cell = Cell(
             cell=row[0],
             cell_id=PeerId(row[1]),
             site=row[2],
@@ -233,14 +291,82 @@ def load(sql: Sql, now: float) -> list[Cell]:
             facts=CellFacts.unpack(row[6]) if row[6] else NO_FACTS,
             heard_at=now,
             liveness=Liveness.UNHEARD if row[6] else Liveness.NEW,
-            admin=AdminState.REMOVED if row[7] else AdminState.MEMBER,
-            heartbeats=row[8],
+            heartbeats=row[7],
         )
-        for row in sql.execute(
-            "SELECT cell, cell_id, site, owner, address_host, address_port, facts, removed_ms,"
-            " heartbeats FROM cells"
-        )
-    ]
+        decisions = Decisions(*row[8:])
+        if decisions != cell.decisions:
+            cell.decide(decisions, now, math.inf)
+        found.append(cell)
+    return found
+
+
+def _decide(sql: Sql, cell: int, change: str, *values: int | str) -> Decisions:
+    """Change what was decided of a cell.
+
+    Raises:
+        Refused: ``cell_removed``: nothing is decided of it any more.
+    """
+    row = sql.execute(
+        f"UPDATE cells SET {change} WHERE cell = ? AND removed_ms = 0 RETURNING {_DECISIONS}",
+        (*values, cell),
+    ).fetchone()
+    if row is None:
+        raise Refused(Refusal.CELL_REMOVED)
+    return Decisions(*row)
+
+
+def drain(sql: Sql, cell: int, now_ms: int) -> Decisions:
+    """Let a cell leave; one that leaves already goes on. Raises as :func:`resume`."""
+    change = "draining_ms = CASE draining_ms WHEN 0 THEN ? ELSE draining_ms END"
+    return _decide(sql, cell, change, now_ms)
+
+
+def cancel_drain(sql: Sql, cell: int) -> Decisions:
+    """Let a cell stay. Raises as :func:`resume`."""
+    return _decide(sql, cell, "draining_ms = 0")
+
+
+def announce_maintenance(sql: Sql, cell: int, window_s: int, now_ms: int) -> Decisions:
+    """Let a cell be silent for so long from now on, whatever was announced before. Raises as
+    :func:`resume`."""
+    return _decide(sql, cell, "maintenance_s = ?, maintenance_ms = ?", window_s, now_ms)
+
+
+def end_maintenance(sql: Sql, cell: int) -> Decisions:
+    """Announce nothing any more. Raises as :func:`resume`."""
+    return _decide(sql, cell, "maintenance_s = 0, maintenance_ms = 0")
+
+
+def forget_windows(sql: Sql, windows: Iterable[tuple[int, int]]) -> None:
+    """Forget windows that are over, by cell and ``maintenance_ms``; not others that were announced
+    since."""
+    sql.executemany(
+        "UPDATE cells SET maintenance_s = 0, maintenance_ms = 0"
+        " WHERE cell = ? AND maintenance_ms = ?",
+        list(windows),
+    )
+
+
+def suspend(sql: Sql, cell: int, reason: str) -> Decisions:
+    """Give a cell no new shards. Raises as :func:`resume`.
+
+    Args:
+        reason: for the cell's owner; not empty.
+    """
+    assert reason
+    return _decide(sql, cell, "suspended = ?", reason)
+
+
+def resume(sql: Sql, cell: int) -> Decisions:
+    """Trust a cell with new shards again.
+
+    Returns:
+        What holds of it then.
+
+    Raises:
+        Refused: ``cell_removed``.
+    """
+    return _decide(sql, cell, "suspended = ''")
 
 
 def remove(sql: Sql, cell: int, now_ms: int) -> None:
@@ -248,6 +374,7 @@ def remove(sql: Sql, cell: int, now_ms: int) -> None:
     sql.execute("UPDATE cells SET removed_ms = ? WHERE cell = ?", (now_ms, cell))
     # The deletes that it will never confirm.
     sql.execute("DELETE FROM deletes WHERE cell = ?", (cell,))
+    sql.execute("DELETE FROM absences WHERE cell = ?", (cell,))
 
 
 def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:

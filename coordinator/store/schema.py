@@ -22,7 +22,8 @@ from coordinator.store.dialect import BY_KEY, NUMBERED
 _VERSION_1: Final = (
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
     "INSERT INTO counters VALUES"
-    " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('plans', 0)",
+    " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('plans', 0),"
+    " ('watched_s', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
     f"""CREATE TABLE runs (
@@ -115,16 +116,25 @@ _VERSION_1: Final = (
         opened_ms INTEGER NOT NULL, renewals INTEGER NOT NULL DEFAULT 0)""",
     # --- places -----------------------------------------------------------------------------
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
-    # heartbeats: how many were written, for other processes.
+    # draining_ms: 0, or when it began to leave. suspended: the reason for it, or empty.
+    # maintenance_s: how long its announced window is, or 0; maintenance_ms: when it was announced.
+    # joined_at_s: the counter watched_s when it joined. heartbeats: how many were written, for
+    # other processes.
     f"""CREATE TABLE invites (
         secret_digest BLOB PRIMARY KEY, site TEXT NOT NULL, owner TEXT NOT NULL,
         uses_left INTEGER NOT NULL, expires_ms INTEGER NOT NULL) {BY_KEY}""",
     f"""CREATE TABLE cells (
         cell {NUMBERED}, cell_id BLOB NOT NULL UNIQUE, site TEXT NOT NULL,
-        owner TEXT NOT NULL, joined_ms INTEGER NOT NULL,
+        owner TEXT NOT NULL, joined_ms INTEGER NOT NULL, joined_at_s INTEGER NOT NULL,
         address_host TEXT NOT NULL DEFAULT '', address_port INTEGER NOT NULL DEFAULT 0,
         facts BLOB NOT NULL, removed_ms INTEGER NOT NULL DEFAULT 0,
+        draining_ms INTEGER NOT NULL DEFAULT 0, suspended TEXT NOT NULL DEFAULT '',
+        maintenance_s INTEGER NOT NULL DEFAULT 0, maintenance_ms INTEGER NOT NULL DEFAULT 0,
         heartbeats INTEGER NOT NULL DEFAULT 0)""",
+    # By day of watched time: seconds in which a cell was silent, and those that count neither way.
+    f"""CREATE TABLE absences (
+        cell INTEGER NOT NULL, day INTEGER NOT NULL, silent_s INTEGER NOT NULL,
+        excused_s INTEGER NOT NULL, PRIMARY KEY (cell, day)) {BY_KEY}""",
     # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,

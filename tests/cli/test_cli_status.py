@@ -66,6 +66,41 @@ def test_status_says_what_is_wrong() -> None:
         assert wanted in text
 
 
+def test_status_says_how_long_a_cell_is_away_and_what_was_decided_of_it() -> None:
+    availability = {"watched_s": 86400, "silent_s": 52, "ratio": 0.999398, "below_target": True}
+    cells = [
+        {**CELL, "state": "offline", "last_seen_s": 3725.0, "draining": True},
+        {**CELL, "state": "suspended", "suspended": "1 of 40 audits failed"},
+        {**CELL, "state": "maintenance", "maintenance_left_s": 4800},
+        {**CELL, "state": "alive", "availability": availability},
+    ]
+    lines = [line for line in describe({**WELL, "cells": cells}).splitlines() if "abab" in line]
+    for line, wanted in zip(
+        lines,
+        (
+            "silent for 1 h 2 min, leaving",
+            "suspended: 1 of 40 audits failed",
+            "maintenance for 1 h 20 min more",
+            "99.939 %",
+        ),
+        strict=True,
+    ):
+        assert wanted in line
+
+
+def test_status_names_the_owners_below_the_target_and_says_when_most_cells_are_offline() -> None:
+    assert "owners" not in describe(WELL)
+    owner = {"owner": "anna", "watched_s": 100, "ratio": 0.99949999, "below_target": True}
+    well = {**owner, "owner": "zoe", "below_target": False}
+    many = [{**owner, "owner": f"anna-{number}"} for number in range(7)]
+    answer = {**WELL, "most_cells_offline": True, "availability_target": 0.9995}
+    text = describe({**answer, "owners": [owner, well]})
+    assert "heard for less than 99.95 % of 30 days: anna 99.949 %\n" in text
+    assert "MOST CELLS ARE OFFLINE" in text
+    assert describe({**answer, "owners": many}).count("anna") == 5
+    assert "and 2 more" in describe({**answer, "owners": many})
+
+
 @pytest.mark.fault("F15", "U1")
 def test_gateways_are_in_status() -> None:
     gateway = {"gateway_id": "cd" * 32, "state": "alive", "s3": "0.0.0.0:9000", "tenants": 0}

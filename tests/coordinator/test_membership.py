@@ -7,8 +7,8 @@ from coordinator_rig import facts
 
 from common.ids import PeerId
 from coordinator.membership import Membership
-from coordinator.policy.health import AdminEvent, CellState, Departure, Liveness
-from coordinator.store.cells import NO_FACTS, Cell
+from coordinator.policy.health import CellState, Departure, Liveness
+from coordinator.store.cells import NO_FACTS, Cell, Decisions
 
 INTERVAL_S, TIMEOUT_S, LOST_AFTER_S = 5, 15.0, 900.0
 ALIVE, OFFLINE, LOST = CellState.ALIVE, CellState.OFFLINE, CellState.LOST
@@ -36,6 +36,11 @@ class Swarm:
         for number in numbers:
             self.members.heard(self.members.cells[number], "cell", 1, facts(), self.now)
 
+    def announce(self, number: int, window_s: int) -> None:
+        cell = self.members.cells[number]
+        decisions = Decisions(maintenance_s=window_s, maintenance_ms=int(self.now))
+        self.members.decide(cell, decisions, self.now)
+
     def pass_time(self, seconds: float, *heard: int) -> list[CellState]:
         """Let time pass in which only these are heard, looking whenever it was said to be due."""
         until = self.now + seconds
@@ -48,7 +53,7 @@ class Swarm:
                 return states
 
 
-def test_a_silent_cell_is_suspect_then_offline_then_lost_and_alive_when_it_is_heard():
+def test_a_silent_cell_is_suspect_then_offline_then_lost_and_alive_when_it_is_heard() -> None:
     swarm = Swarm()
     others = range(1, 6)
     assert swarm.pass_time(12, *others)[0] is ALIVE
@@ -65,7 +70,7 @@ def test_a_silent_cell_is_suspect_then_offline_then_lost_and_alive_when_it_is_he
     assert not swarm.members.departures
 
 
-def test_it_is_said_when_to_look_so_that_nobody_is_lost_late():
+def test_it_is_said_when_to_look_so_that_nobody_is_lost_late() -> None:
     swarm = Swarm()
     swarm.pass_time(20, *range(1, 6))
     while swarm.members.cells[0].liveness is not Liveness.LOST:
@@ -75,7 +80,7 @@ def test_it_is_said_when_to_look_so_that_nobody_is_lost_late():
     assert swarm.now == LOST_AFTER_S
 
 
-def test_a_cell_that_comes_and_goes_is_never_lost():
+def test_a_cell_that_comes_and_goes_is_never_lost() -> None:
     swarm = Swarm()
     for _ in range(20):
         assert swarm.pass_time(LOST_AFTER_S - 1, *range(1, 6))[0] is OFFLINE
@@ -83,7 +88,7 @@ def test_a_cell_that_comes_and_goes_is_never_lost():
     assert not swarm.members.take_newly_lost()
 
 
-def test_a_cell_that_was_never_heard_is_not_lost():
+def test_a_cell_that_was_never_heard_is_not_lost() -> None:
     swarm = Swarm(liveness=Liveness.NEW)
     swarm.members.add_cell(
         Cell(9, PeerId(b"9" * 32), "", "", "", 0, NO_FACTS, 0.0, Liveness.NEW),
@@ -91,7 +96,7 @@ def test_a_cell_that_was_never_heard_is_not_lost():
     assert swarm.pass_time(10 * LOST_AFTER_S, *range(6))[-1] is CellState.NEW
 
 
-def test_after_a_restart_each_cell_has_its_whole_time_again():
+def test_after_a_restart_each_cell_has_its_whole_time_again() -> None:
     swarm = Swarm(liveness=Liveness.UNHEARD)
     others = range(1, 6)
     assert swarm.pass_time(15, *others)[0] is CellState.UNHEARD
@@ -101,21 +106,21 @@ def test_after_a_restart_each_cell_has_its_whole_time_again():
 
 
 @pytest.mark.parametrize(("silent", "state"), [(3, LOST), (4, OFFLINE), (6, OFFLINE)])
-def test_nobody_is_lost_while_most_cells_are_offline(silent, state):
+def test_nobody_is_lost_while_most_cells_are_offline(silent: int, state: CellState) -> None:
     swarm = Swarm()
     states = swarm.pass_time(10 * LOST_AFTER_S, *range(silent, 6))
     assert states == [state] * silent + [ALIVE] * (6 - silent)
     assert swarm.members.is_cut_off is (state is OFFLINE)
 
 
-def test_what_was_lost_before_the_coordinator_was_cut_off_stays_lost():
+def test_what_was_lost_before_the_coordinator_was_cut_off_stays_lost() -> None:
     swarm = Swarm()
     assert swarm.pass_time(LOST_AFTER_S + 1, *range(1, 6))[0] is LOST
     assert swarm.pass_time(10 * LOST_AFTER_S, 5) == [LOST] + [OFFLINE] * 4 + [ALIVE]
     assert swarm.members.departures == {0: Departure.LOST}
 
 
-def test_cells_that_return_after_it_was_cut_off_have_their_whole_time_again():
+def test_cells_that_return_after_it_was_cut_off_have_their_whole_time_again() -> None:
     """They do not come back all at once, and have been silent for longer than that."""
     swarm = Swarm()
     swarm.pass_time(10 * LOST_AFTER_S)
@@ -125,7 +130,7 @@ def test_cells_that_return_after_it_was_cut_off_have_their_whole_time_again():
     assert swarm.pass_time(20, *range(5)) == [ALIVE] * 5 + [LOST]
 
 
-def test_a_coordinator_that_stood_still_takes_nobody_for_lost():
+def test_a_coordinator_that_stood_still_takes_nobody_for_lost() -> None:
     """Its first look comes before the heartbeats that waited for it."""
     swarm = Swarm()
     swarm.pass_time(20, *range(6))
@@ -134,11 +139,11 @@ def test_a_coordinator_that_stood_still_takes_nobody_for_lost():
     assert swarm.pass_time(1, *range(6)) == [ALIVE] * 6
 
 
-def test_removing_some_of_many_cells_that_are_gone_says_that_they_are():
+def test_removing_some_of_many_cells_that_are_gone_says_that_they_are() -> None:
     swarm = Swarm()
     assert swarm.pass_time(2 * LOST_AFTER_S, 4, 5)[0] is OFFLINE
     for number in (0, 1):
-        swarm.members.cells[number].takes(AdminEvent.REMOVE)
+        swarm.members.removed(swarm.members.cells[number])
     removed = [CellState.REMOVED] * 2
     assert swarm.pass_time(10, 4, 5) == [*removed, OFFLINE, OFFLINE, ALIVE, ALIVE]
     assert swarm.pass_time(LOST_AFTER_S, 4, 5) == [*removed, LOST, LOST, ALIVE, ALIVE]
@@ -148,10 +153,10 @@ def test_removing_some_of_many_cells_that_are_gone_says_that_they_are():
 # --- announced maintenance ----------------------------------------------------------------------
 
 
-def test_a_cell_is_not_lost_within_its_window_and_has_its_whole_time_after_it():
+def test_a_cell_is_not_lost_within_its_window_and_has_its_whole_time_after_it() -> None:
     swarm = Swarm()
-    cell, others = swarm.members.cells[0], range(1, 6)
-    cell.announces(swarm.now + 7200)
+    others = range(1, 6)
+    swarm.announce(0, 7200)
     assert swarm.pass_time(10, *range(6))[0] is ALIVE, "until it goes"
     assert swarm.pass_time(7189, *others)[0] is CellState.MAINTENANCE
     assert swarm.pass_time(2, *others)[0] is OFFLINE
@@ -159,30 +164,30 @@ def test_a_cell_is_not_lost_within_its_window_and_has_its_whole_time_after_it():
     assert swarm.pass_time(3, *others)[0] is LOST
 
 
-def test_a_window_that_was_cancelled_is_over():
+def test_a_window_that_was_cancelled_is_over() -> None:
     swarm = Swarm()
-    cell, others = swarm.members.cells[0], range(1, 6)
-    cell.announces(swarm.now + 7200)
+    others = range(1, 6)
+    swarm.announce(0, 7200)
     swarm.pass_time(1000, *others)
-    cell.ends_maintenance(swarm.now)
+    swarm.announce(0, 0)
     assert swarm.pass_time(LOST_AFTER_S - 1, *others)[0] is OFFLINE
     assert swarm.pass_time(2, *others)[0] is LOST
 
 
-def test_a_lost_cell_that_is_expected_back_is_not_lost_any_more():
+def test_a_lost_cell_that_is_expected_back_is_not_lost_any_more() -> None:
     swarm = Swarm()
     others = range(1, 6)
     swarm.pass_time(LOST_AFTER_S + 1, *others)
-    swarm.members.cells[0].announces(swarm.now + 600)
+    swarm.announce(0, 600)
     assert swarm.pass_time(1, *others)[0] is CellState.MAINTENANCE
     assert not swarm.members.departures
     assert swarm.pass_time(601, *others)[0] is OFFLINE
     assert swarm.pass_time(LOST_AFTER_S, *others)[0] is LOST
 
 
-def test_a_draining_cell_leaves_while_it_is_heard_or_lost_and_not_in_between():
+def test_a_draining_cell_leaves_while_it_is_heard_or_lost_and_not_in_between() -> None:
     swarm = Swarm()
-    swarm.members.cells[0].takes(AdminEvent.DRAIN)
+    swarm.members.decide(swarm.members.cells[0], Decisions(draining_ms=1), 0.0)
     others = range(1, 6)
     assert swarm.pass_time(1, *range(6))[0] is CellState.DRAINING
     assert swarm.members.departures == {0: Departure.DRAIN}

@@ -1,0 +1,195 @@
+"""Cells that leave, rest, or are not trusted: decided over the operators' API, and durable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from coordinator_rig import FakeCell, Rig, running
+from trio.testing import MockClock
+
+from common import limits
+from coordinator.config import CoordinatorConfig
+
+REASON = "1 of 40 audits failed"
+
+
+async def decide(rig: Rig, cell: FakeCell, decision: str, **body: Any) -> dict[str, Any]:
+    path = f"/v1/cells/{cell.identity.peer_id.hex()[:16]}/{decision}"
+    answer: dict[str, Any] = await rig.operate("POST", path, body)
+    return answer
+
+
+async def told(rig: Rig, cell: FakeCell) -> dict[str, Any]:
+    answer: dict[str, Any] = await rig.operate("GET", f"/v1/cells/{cell.identity.peer_id.hex()}")
+    listed = (await rig.operate("GET", "/v1/status"))["cells"]
+    assert answer in listed
+    return answer
+
+
+async def is_written(rig: Rig, cell: FakeCell) -> bool:
+    gateway = await rig.add_gateway(f"gateway-{trio.current_time()}")
+    names = {each.cell_id for _ in range(20) for each in (await gateway.grant()).endpoints}
+    return cell.identity.peer_id in names
+
+
+async def is_logged(rig: Rig, event: str) -> bool:
+    return f'event="{event}"' in (await rig.http("GET", "/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("begin", "body", "end", "end_body", "state"),
+    [
+        ("drain", {}, "drain", {"cancel": True}, "draining"),
+        ("suspend", {"reason": REASON}, "resume", {}, "suspended"),
+    ],
+)
+async def test_a_cell_that_leaves_or_is_suspended_is_read_and_not_written_also_after_a_restart(
+    autojump_clock: MockClock,
+    begin: str,
+    body: dict[str, Any],
+    end: str,
+    end_body: dict[str, Any],
+    state: str,
+) -> None:
+    async with running(cells=7) as rig:
+        cell = rig.cells[0]
+        gateway = await rig.add_gateway("first")
+        await gateway.make_bucket()
+        await gateway.put(b"name")
+        answer = await decide(rig, cell, begin, **body)
+        assert (answer["state"], answer["suspended"]) == (state, body.get("reason", ""))
+        assert not await is_written(rig, cell)
+        assert all((await gateway.get(b"name")).places[0].orders)
+        await rig.restart()
+        assert (await told(rig, cell))["state"] != "unheard", "it might be written to"
+        await trio.sleep(7)
+        assert (await told(rig, cell))["state"] == state
+        assert not await is_written(rig, cell)
+        assert (await decide(rig, cell, end, **end_body))["state"] == "alive"
+        assert await is_written(rig, cell)
+        await rig.restart()
+        await trio.sleep(7)
+        assert (await told(rig, cell))["state"] == "alive"
+
+
+async def test_decisions_on_one_cell_do_not_undo_each_other(autojump_clock: MockClock) -> None:
+    async with running(cells=7) as rig:
+        cell = rig.cells[0]
+        await decide(rig, cell, "suspend", reason=REASON)
+        await decide(rig, cell, "drain")
+        await decide(rig, cell, "maintenance", window_s=60)
+        assert (await told(rig, cell))["state"] == "draining"
+        assert (await decide(rig, cell, "drain", cancel=True))["state"] == "suspended"
+        answer = await decide(rig, cell, "maintenance", cancel=True)
+        assert (answer["suspended"], answer["maintenance_left_s"]) == (REASON, 0)
+        assert (await decide(rig, cell, "resume"))["state"] == "alive"
+
+
+async def test_a_cell_in_maintenance_is_not_lost_before_its_whole_time_after_the_window(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6, lost_after_s=300) as rig:
+        cell = rig.cells[0]
+        answer = await decide(rig, cell, "maintenance", window_s=1200)
+        assert (answer["state"], answer["maintenance_left_s"]) == ("alive", 1200)
+        cell.beating = False
+        await trio.sleep(1190)
+        assert (await told(rig, cell))["state"] == "maintenance"
+        await trio.sleep(300)
+        assert (await told(rig, cell))["state"] == "offline"
+        await trio.sleep(20)
+        assert (await told(rig, cell))["state"] == "lost"
+        assert await is_logged(rig, "cell_lost")
+
+
+async def test_a_window_begins_again_with_a_restart_and_not_once_it_was_over(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6, lost_after_s=300) as rig:
+        cell = rig.cells[0]
+        await decide(rig, cell, "maintenance", window_s=1200)
+        cell.beating = False
+        await trio.sleep(1100)
+        await rig.restart()
+        await trio.sleep(1100)
+        assert (await told(rig, cell))["state"] == "maintenance"
+        await trio.sleep(200)  # over, and a minute later the store knows it
+        await rig.restart()
+        await trio.sleep(20)
+        assert (await told(rig, cell))["state"] == "offline"
+
+
+async def test_a_cell_that_is_lost_says_so_and_is_alive_once_it_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6, lost_after_s=60) as rig:
+        cell = rig.cells[0]
+        cell.beating = False
+        await trio.sleep(50)
+        assert (await told(rig, cell))["state"] == "offline"
+        await trio.sleep(20)
+        assert (await told(rig, cell))["state"] == "lost"
+        assert 'alveary_cells{state="lost"} 1.0' in (await rig.http("GET", "/metrics")).text
+        cell.beating = True
+        await trio.sleep(6)
+        assert (await told(rig, cell))["state"] == "alive"
+
+
+async def test_most_cells_at_once_are_not_lost_and_the_operator_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6, lost_after_s=60) as rig:
+        for cell in rig.cells[:4]:
+            cell.beating = False
+        await trio.sleep(600)
+        status = await rig.operate("GET", "/v1/status")
+        assert [each["state"] for each in status["cells"]] == ["offline"] * 4 + ["alive"] * 2
+        assert status["most_cells_offline"]
+        assert await is_logged(rig, "most_cells_offline")
+        assert not await is_logged(rig, "cell_lost")
+        for cell in rig.cells:
+            cell.beating = True
+        await trio.sleep(7)
+        assert not (await rig.operate("GET", "/v1/status"))["most_cells_offline"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "body"),
+    [
+        ("maintenance", {}),
+        ("maintenance", {"window_s": 0}),
+        ("maintenance", {"window_s": limits.MAX_MAINTENANCE_S + 1}),
+        ("suspend", {"reason": "  "}),
+        ("suspend", {"reason": "x" * (limits.MAX_SUSPENSION_CHARACTERS + 1)}),
+        ("suspend", {}),
+        ("drain", {"cancel": 1}),
+    ],
+)
+async def test_a_decision_that_makes_no_sense_is_refused(
+    autojump_clock: MockClock, decision: str, body: dict[str, Any]
+) -> None:
+    async with running(cells=3, redundancy="2/3") as rig:
+        path = f"/v1/cells/{rig.cells[0].identity.peer_id.hex()}/{decision}"
+        assert (await rig.http("POST", path, body)).status_code == 400
+        assert (await told(rig, rig.cells[0]))["state"] == "alive"
+
+
+async def test_nothing_is_decided_of_a_removed_cell_or_of_one_that_is_not_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=4, redundancy="2/3") as rig:
+        cell = rig.cells[0]
+        await decide(rig, cell, "remove")
+        path = f"/v1/cells/{cell.identity.peer_id.hex()}/drain"
+        answer = await rig.http("POST", path, {})
+        assert (answer.status_code, answer.json()["error"]) == (409, "cell_removed")
+        assert (await rig.http("POST", f"/v1/cells/{'ff' * 32}/resume", {})).status_code == 404
+        assert (await told(rig, cell))["state"] == "removed"
+
+
+def test_the_time_until_a_cell_is_lost_is_not_shorter_than_until_it_is_offline() -> None:
+    assert CoordinatorConfig.parse({"data": "x"}).lost_after_s == 900
+    with pytest.raises(Exception, match="lost_after_s"):
+        CoordinatorConfig.parse({"data": "x", "cell_timeout_s": 60, "lost_after_s": 59})
