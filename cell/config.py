@@ -72,6 +72,20 @@ class CellConfig:
             "Age in seconds at which the cell asks about a shard that nobody claimed.",
         ),
     )
+    repair_bandwidth: int = field(
+        default=64 * limits.MIB,
+        metadata=key(
+            config.size(limits.KIB, limits.MAX_REPAIR_BYTES_PER_S),
+            "The most that filling, checking and serving rebuilds may move in a second (64MiB).",
+        ),
+    )
+    compare_every_s: int = field(
+        default=86400,
+        metadata=key(
+            config.whole_number(60, 365 * 86400),
+            "Seconds between comparisons of what the cell holds with what it should hold.",
+        ),
+    )
     volume_bytes: int = field(
         default=limits.VOLUME_BYTES,
         metadata=key(

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from cell.background import Background
 from cell.metrics import CellMetrics
 from cell.session import Caller, Handler
 from cell.storage.incoming import IncomingShard
@@ -45,6 +46,7 @@ class Handlers:
     Args:
         order_time: seconds, by which orders expire.
         order_key: the key of orders; None as long as the coordinator has not sent it.
+        background: hears of readers and writers, and lets reads for rebuilds wait.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Handlers:
         order_time: Callable[[], float],
         order_key: Callable[[], bytes | None],
         metrics: CellMetrics,
+        background: Background,
     ) -> None:
         self._store = store
         self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
+        self._background = background
         self._all: dict[IncomingShard, tuple[dict[int, IncomingShard], int, PeerId]] = {}
         self._of_caller: dict[PeerId, dict[IncomingShard, None]] = {}
         self._begun = trio.Event()
@@ -83,11 +87,14 @@ class Handlers:
             opened(key, request.order, caller=caller.peer_id)
             caller.introduce(caller.peer_id)
 
-    def _check(self, caller: Caller, order: bytes, action: OrderAction) -> tuple[Order, ShardKey]:
+    def _check(
+        self, caller: Caller, order: bytes, *actions: OrderAction
+    ) -> tuple[Order, ShardKey]:
         key = self._order_key()
         if key is None:
             raise Unavailable(Outage.NOT_READY)
-        checked = check(key, order, action=action, caller=caller.peer_id, now=self._order_time())
+        now = self._order_time()
+        checked = check(key, order, actions=actions, caller=caller.peer_id, now=now)
         return checked, (checked.segment_id, checked.slot)
 
     async def put(self, caller: Caller, request: ShardPut, payload: memoryview) -> Answer:
@@ -95,6 +102,7 @@ class Handlers:
         order, key = self._check(caller, request.order, OrderAction.PUT)
         if len(payload) > order.shard_bytes:
             raise Refused(Refusal.ORDER_EXCEEDED, most=order.shard_bytes)
+        self._background.served()
         await self._store.put(key, request.unit_bytes, request.root, payload)
         self._metrics.wrote(len(payload))
         return Done()
@@ -139,6 +147,7 @@ class Handlers:
     async def append(self, caller: Caller, request: ShardAppend, payload: memoryview) -> Answer:
         """Take the next unit of an upload; if that fails, the upload is over."""
         upload = self._upload(caller, request.upload)
+        self._background.served()
         is_taken = False
         try:
             await upload.append(request.unit, payload)
@@ -166,8 +175,22 @@ class Handlers:
         return Done()
 
     async def read(self, caller: Caller, request: ShardRead, payload: memoryview) -> Answer:
-        """Read units."""
-        _, key = self._check(caller, request.order, OrderAction.GET)
+        """Read units; for a rebuild only when readers and writers leave time for it."""
+        order, key = self._check(caller, request.order, OrderAction.GET, OrderAction.REBUILD)
+        if order.action is OrderAction.REBUILD:
+            return await self._read_for_rebuild(key, request)
+        self._background.served()
+        entry, data, leaves = await self._store.read(
+            key, request.first, request.count, want_leaves=request.want_leaves
+        )
+        self._metrics.read(len(data))
+        return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
+
+    async def _read_for_rebuild(self, key: ShardKey, request: ShardRead) -> Answer:
+        entry = await self._store.index.find(key)
+        if entry is not None:
+            wanted = min(request.count * entry.unit_bytes, limits.MAX_UNITS_PER_READ_BYTES)
+            await self._background.turn_to_read(wanted)
         entry, data, leaves = await self._store.read(
             key, request.first, request.count, want_leaves=request.want_leaves
         )

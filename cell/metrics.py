@@ -53,9 +53,43 @@ class CellMetrics:
                 ("open_uploads", "Uploads in progress."),
                 ("volumes_removed", "Volumes that compaction removed since the start."),
                 ("clock_ahead_seconds", "How far the clock is ahead of the coordinator's."),
+                ("waiting_to_fill", "Missing shards, as a coordinator last counted them."),
                 ("seconds_since_heartbeat", "Since a coordinator last answered; -1: never."),
             )
         }
+
+        self.waiting_to_fill = 0
+        """Missing shards of this cell, as a coordinator last counted them."""
+        self._filled_bytes = self._counter("filled_bytes", "Bytes of missing shards filled.", "how")
+        self._filled_shards = self._counter("filled_shards", "Missing shards filled.")
+        self._passed_over = self._counter("passed_over", "Missing shards left for later.")
+        self._suspects_lost = self._counter("suspects_lost", "Suspects that were bad or not here.")
+        self._compare_pages = self._counter("compare_pages", "Pages compared with a coordinator.")
+        self._compare_lost = self._counter("compare_lost", "Shards that a comparison missed.")
+        self._compare_garbage = self._counter("compare_garbage", "Shards a comparison deleted.")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"alveary_cell_{name}", text, labels, registry=self.registry)
+
+    def filled(self, copied_bytes: int, computed_bytes: int) -> None:
+        """Count a missing shard that is here now."""
+        self._filled_shards.inc()
+        self._filled_bytes.labels("copied").inc(copied_bytes)
+        self._filled_bytes.labels("computed").inc(computed_bytes)
+
+    def passed_over(self) -> None:
+        """Count a missing shard that could not be filled now."""
+        self._passed_over.inc()
+
+    def suspect_lost(self) -> None:
+        """Count a suspect that was bad, or not here."""
+        self._suspects_lost.inc()
+
+    def compared_page(self, *, lost: int = 0, garbage: int = 0) -> None:
+        """Count a page of a comparison, and what it found."""
+        self._compare_pages.inc()
+        self._compare_lost.inc(lost)
+        self._compare_garbage.inc(garbage)
 
     def wrote(self, size: int) -> None:
         """Count bytes of units that were written."""
@@ -79,6 +113,7 @@ class CellMetrics:
         self._writes = self._written_bytes = self._reads = self._read_bytes = 0
         for name in _FROM_FACTS:
             self._gauges[name].set(getattr(facts, name))
+        self._gauges["waiting_to_fill"].set(self.waiting_to_fill)
         self._gauges["read_only"].set(facts.read_only)
         for name, value in gauges.items():
             self._gauges[name].set(value)

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import trio
 
+from cell.background import Background
 from cell.config import CellConfig
 from cell.handlers import Handlers
 from cell.health import CellHealth
@@ -19,14 +21,20 @@ from cell.identity import load_identity
 from cell.joining import coordinators_of, join
 from cell.metrics import CellMetrics
 from cell.positions import Positions
+from cell.rounds.compare import COMPARE_RETRY_S, CompareRound
+from cell.rounds.filling import ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
+from cell.rounds.rebuild import RebuildRound
 from cell.rounds.report_lost import REPORT_EVERY_S, ReportLostRound
 from cell.rounds.runner import run_rounds
 from cell.rounds.settle import SETTLE_EVERY_S, SettleRound
+from cell.rounds.settling import Settling
 from cell.session import CellSession
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from common import limits
+from common.client.fetch_units import FetchContext
+from common.client.policy.slot_health import SlotHealth
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.server import serve_http
 from common.ids import PeerId
@@ -36,6 +44,10 @@ from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, go_on
 from common.wire.messages.cell import ShardRead
+
+FETCH_PATIENCE_S: Final = 5.0
+"""Patience with a cell that does not answer a rebuild's read, before another is asked too: it may
+be busy with readers, and what two cells read for one rebuild is read in vain once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class _Parts:
     pool: PeerPool
     coordinators: Coordinators
     positions: Positions
+    background: Background
 
 
 async def serve(
@@ -80,7 +93,13 @@ async def serve(
     parts = await _load(world, config, token)
     listener = await world.network.listen(config.listen, identity=parts.identity)
     heartbeat = _heartbeat(world, config, parts, listener.address)
-    handlers = Handlers(parts.store, heartbeat.order_time, lambda: heartbeat.order_key, metrics)
+    handlers = Handlers(
+        parts.store,
+        heartbeat.order_time,
+        lambda: heartbeat.order_key,
+        metrics,
+        parts.background,
+    )
     server = _server(world, parts, handlers)
     app = CellHealth(parts.store, heartbeat, handlers, metrics).app()
     http = None
@@ -95,7 +114,7 @@ async def serve(
             on_http = partial(serve_http, log=world.log, clock=world.clock)
             nursery.start_soon(on_http, http, app)
         await join(world, config, token, parts.coordinators)
-        rounds = _rounds(world, config, parts, heartbeat)
+        rounds = _rounds(world, config, parts, heartbeat, metrics)
         nursery.start_soon(run_rounds, rounds, world.chance, world.log)
         task_status.started(
             RunningCell(
@@ -123,7 +142,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     )
     coordinators = coordinators_of(world, config, token, pool)
     positions = await Positions.load(world.disk, world.log)
-    return _Parts(identity, store, held, pool, coordinators, positions)
+    background = Background(config.repair_bandwidth)
+    return _Parts(identity, store, held, pool, coordinators, positions, background)
 
 
 def _heartbeat(
@@ -142,22 +162,59 @@ def _heartbeat(
 
 
 def _rounds(
-    world: World, config: CellConfig, parts: _Parts, heartbeat: HeartbeatRound
+    world: World,
+    config: CellConfig,
+    parts: _Parts,
+    heartbeat: HeartbeatRound,
+    metrics: CellMetrics,
 ) -> list[Round]:
-    settle = SettleRound(
-        parts.store,
-        parts.coordinators,
-        parts.positions,
-        settle_after_s=config.settle_after_s,
-        clock=world.clock,
+    store, coordinators = parts.store, parts.coordinators
+    settling = Settling(store, coordinators, parts.positions, world.log)
+    settle = SettleRound(store, settling, settle_after_s=config.settle_after_s, clock=world.clock)
+    report_lost = ReportLostRound(store, coordinators, world.log)
+    compare = CompareRound(
+        store,
+        coordinators,
+        heartbeat,
+        settling,
+        metrics,
+        every_s=config.compare_every_s,
+        chance=world.chance,
         log=world.log,
     )
-    report_lost = ReportLostRound(parts.store, parts.coordinators, world.log)
+    rebuild = RebuildRound(
+        store,
+        coordinators,
+        heartbeat,
+        settling,
+        _filler(world, parts),
+        parts.background,
+        metrics,
+        world.chance,
+        world.log,
+    )
     return [
         Round("heartbeat", heartbeat.run, heartbeat.pause_s),
         Round("settle", settle.run, every(SETTLE_EVERY_S)),
         Round("report_lost", report_lost.run, every(REPORT_EVERY_S)),
+        Round("rebuild", rebuild.run, rebuild.pause_s),
+        Round("compare", compare.run, every(COMPARE_RETRY_S)),
     ]
+
+
+def _filler(world: World, parts: _Parts) -> ShardFiller:
+    """Return what fills slots. Bad shards that it meets are reported by nobody: the cells that
+    serve them notice for themselves."""
+    context = FetchContext(
+        parts.pool,
+        SlotHealth(),
+        world.workers,
+        lambda place, slot, reason: world.log.info(
+            "unit_not_usable", segment=place.segment_id, slot=slot, reason=reason
+        ),
+        least_patience_s=FETCH_PATIENCE_S,
+    )
+    return ShardFiller(parts.store, context, parts.background, world.chance, world.log)
 
 
 def _server(world: World, parts: _Parts, handlers: Handlers) -> PeerServer[CellSession]:

@@ -422,6 +422,19 @@ MIN_VOLUME_BYTES: Final = 64 * KIB
 """Smaller volumes would be mostly heads and seals."""
 MAX_OPEN_VOLUMES: Final = 128
 """Open files: a daemon may have 1,024, and connections need most of them."""
+MAX_REBUILD_BYTES: Final = 12 * MIB
+"""Units of shards that a cell is filling, all together: four shards of full segments at a time, or
+a page of small ones."""
+REBUILD_RUN_BYTES: Final = 2 * MIB
+"""Units of all k slots that are fetched at a time for one shard."""
+MAX_BACKGROUND_READS: Final = 4
+"""Reads for rebuilds that a cell lets wait for their turn. Each holds the memory of its reply, of
+which there are twelve places for all readers."""
+MAX_PASSED_SHARDS: Final = MAX_DELETE_BATCH
+"""Shards that a cell could not fill and leaves for later, so that others have their turn: as many
+as one request names."""
+MAX_REPAIR_BYTES_PER_S: Final = 1 << 40
+"""Of a configuration: no medium and no network has so much."""
 MAX_FAILED_VOLUMES: Final = 3
 """In a row, before the disk counts as broken and rests for a while."""
 MAX_UNFLUSHED_CHANGES: Final = 8192

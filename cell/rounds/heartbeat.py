@@ -24,6 +24,9 @@ FIRST_INTERVAL_S: Final = 1.0
 TRIES_PER_INTERVAL: Final = 5
 """While no coordinator answers; a large swarm with its longer interval comes back more slowly."""
 
+LONG_SILENCE_S: Final = 300.0
+"""Time without an answer in which much may have been decided about this cell."""
+
 
 class HeartbeatRound:
     """The heartbeats of a cell, and what their answers say: orders' key and time.
@@ -50,6 +53,10 @@ class HeartbeatRound:
         self.clock_ahead_s = 0.0
         """Seconds by which this machine's clock was ahead of the coordinator's at the last
         answer."""
+        self.returns = 0
+        """The number of times that a coordinator answered after none had for long."""
+        self._returned = trio.Event()
+        self._missing = trio.Event()
         self._order_time_s = 0
         self._order_time_at = 0.0
         self._store = store
@@ -72,6 +79,14 @@ class HeartbeatRound:
             return max(FIRST_INTERVAL_S, self._interval_s / TRIES_PER_INTERVAL)
         return self._interval_s
 
+    async def wait_missing(self) -> None:
+        """Wait until a coordinator says that shards of this cell are missing, or suspected."""
+        await self._missing.wait()
+
+    async def wait_return(self) -> None:
+        """Wait until a coordinator answers after none had for long."""
+        await self._returned.wait()
+
     def order_time(self) -> float:
         """Return now in the time by which orders expire: the last time that a coordinator sent,
         plus the time since then by the monotonic clock. No wall clock has a part in it."""
@@ -87,6 +102,17 @@ class HeartbeatRound:
             self._log.warning("clock_off", ahead_of_coordinator_s=round(self.clock_ahead_s))
         elif was_off and not is_off:
             self._log.info("clock_right")
+
+    def _note_work(self, reply: HeartbeatReply, now: float) -> None:
+        """Wake those who wait for work that an answer brings."""
+        if self.last_heartbeat is not None and now - self.last_heartbeat > LONG_SILENCE_S:
+            self.returns += 1
+            self._returned.set()
+            self._returned = trio.Event()
+        if reply.has_missing:
+            self._missing.set()
+        elif self._missing.is_set():
+            self._missing = trio.Event()
 
     async def run(self) -> bool:
         """Report that the cell is alive and which shards are gone, and delete what the reply names.
@@ -124,6 +150,7 @@ class HeartbeatRound:
         if self.order_key is None:
             self._log.info("heartbeat_answered", interval_s=reply.interval_s)
         self.order_key = reply.order_key
+        self._note_work(reply, now)
         self.last_heartbeat = now
         self._interval_s = min(
             max(reply.interval_s, FIRST_INTERVAL_S), limits.MAX_HEARTBEAT_INTERVAL_S

@@ -9,14 +9,10 @@ from typing import Final
 
 import trio
 
-from cell.positions import Positions
+from cell.rounds.settling import Settling
 from cell.storage.shard_store import ShardStore
 from common import limits
-from common.errors import Refused
-from common.ports import Log, WallClock
-from common.reasons import Refusal
-from common.rpc.coordinators import Coordinators
-from common.wire.messages.membership import COMMITTED, GARBAGE, HeldShard, Settle, SettleReply
+from common.ports import WallClock
 
 SETTLE_EVERY_S: Final = 15.0
 
@@ -29,21 +25,12 @@ class SettleRound:
     """
 
     def __init__(
-        self,
-        store: ShardStore,
-        coordinators: Coordinators,
-        positions: Positions,
-        *,
-        settle_after_s: int,
-        clock: WallClock,
-        log: Log,
+        self, store: ShardStore, settling: Settling, *, settle_after_s: int, clock: WallClock
     ) -> None:
         self._store = store
-        self._coordinators = coordinators
-        self._positions = positions
+        self._settling = settling
         self._settle_after_s = settle_after_s
         self._clock = clock
-        self._log = log
 
     async def run(self) -> bool:
         """Wait for a shard that is old enough and that nobody claimed yet; ask about all of them.
@@ -62,30 +49,12 @@ class SettleRound:
 
     async def _settle_those_added(self, first: int, last: int) -> None:
         """Ask about the unclaimed shards that were added at ``first`` to ``last``, unix seconds."""
-        index = self._store.index
         after: tuple[int, bytes, int] = (first, b"", -1)
         while True:
-            page = await index.unsettled(
+            page = await self._store.index.unsettled(
                 added_before=last, after=after, limit=limits.MAX_SETTLE_BATCH
             )
             if not page:
                 return
-            held = tuple(
-                HeldShard(*key, root, shard_bytes) for key, _, root, shard_bytes, _ in page
-            )
-            reply = await self._coordinators.call(Settle(held))
-            assert isinstance(reply, SettleReply)
-            if len(reply.verdicts) != len(page):
-                raise Refused(Refusal.BAD_SETTLE_REPLY, asked=len(page), told=len(reply.verdicts))
-            garbage = []
-            is_trusted = self._positions.trusts(reply.run_id)
-            for (key, sequence, *_), verdict in zip(page, reply.verdicts, strict=True):
-                if verdict == COMMITTED:
-                    index.settle(key, sequence)
-                elif verdict == GARBAGE and is_trusted:
-                    garbage.append(key)
-            if garbage:
-                gone = await self._store.delete(garbage)
-                self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
-            last_key, *_, added = page[-1]
-            after = (added, *last_key)
+            await self._settling.ask(page)
+            after = (page[-1].added, *page[-1].key)

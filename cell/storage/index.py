@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from cell.storage import index_tables
-from cell.storage.index_tables import Batch
+from cell.storage.index_tables import Batch, HeldRow
 from cell.storage.known_segments import KnownSegments
 from cell.storage.shards import Entry, ShardKey, VolumeFacts
 from common import limits
@@ -205,6 +205,13 @@ class Index:
         self._lost.set()
         self._touch(entry.volume)
 
+    def miss(self, keys: Sequence[ShardKey]) -> None:
+        """Have shards reported as lost that should be here and are not."""
+        self._batch.lost.update(keys)
+        self._batch.reported.difference_update(keys)
+        self._lost.set()
+        self._wake()
+
     def drop_bad(self, key: ShardKey, entry: Entry) -> None:
         """Drop a bad shard, whose record goes with its volume."""
         assert entry.bad
@@ -345,11 +352,16 @@ class Index:
 
     async def unsettled(
         self, *, added_before: int, after: tuple[int, bytes, int], limit: int
-    ) -> list[tuple[ShardKey, int, bytes, int, int]]:
+    ) -> list[HeldRow]:
         """See :func:`cell.storage.index_tables.unsettled`."""
         return await self._store.read(
             partial(index_tables.unsettled, added_before=added_before, after=after, limit=limit)
         )
+
+    async def held(self, *, after: ShardKey, limit: int) -> list[HeldRow]:
+        """See :func:`cell.storage.index_tables.held`. Changes of the last seconds may not be in
+        it: see :meth:`flush`."""
+        return await self._store.read(partial(index_tables.held, after=after, limit=limit))
 
     async def find_many(self, keys: Sequence[ShardKey]) -> list[Entry | None]:
         """Return the places of many shards, after :meth:`flush`. They are not cached: each is asked

@@ -49,6 +49,7 @@ _SCHEMA: Final = (
 )
 _TABLES: Final = ("meta", "shards", "tombstones", "dead", "volumes", "lost")
 _ENTRY: Final = "volume, offset, sequence, unit_bytes, shard_bytes, root, state"
+_HELD: Final = "segment_id, slot, sequence, root, shard_bytes, added, state"
 _KEY: Final = "segment_id = ? AND slot = ?"
 _PUT_VOLUME: Final = "INSERT OR REPLACE INTO volumes VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -83,6 +84,19 @@ class Batch:
             + len(self.reported)
             + len(self.volumes)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A shard of the tables that is not bad, as the coordinator is asked about it. ``added``: unix
+    seconds. ``is_settled``: the coordinator owned it when it was last asked."""
+
+    key: ShardKey
+    sequence: int
+    root: bytes
+    shard_bytes: int
+    added: int
+    is_settled: bool
 
 
 def is_prepared(sql: Sql) -> bool:
@@ -175,15 +189,31 @@ def tombstones_of(sql: Sql, keys: Iterable[ShardKey]) -> dict[ShardKey, tuple[in
 
 def unsettled(
     sql: Sql, *, added_before: int, after: tuple[int, bytes, int], limit: int
-) -> list[tuple[ShardKey, int, bytes, int, int]]:
-    """A page of shards that nobody claimed yet: key, sequence, root, shard_bytes, added."""
+) -> list[HeldRow]:
+    """A page of shards that nobody claimed yet, in the order in which they were added."""
     rows = sql.execute(
-        "SELECT segment_id, slot, sequence, root, shard_bytes, added FROM shards"
+        f"SELECT {_HELD} FROM shards"
         f" WHERE state = {UNSETTLED} AND added <= ? AND (added, segment_id, slot) > (?, ?, ?)"
         " ORDER BY added, segment_id, slot LIMIT ?",
         (added_before, *after, limit),
     )
-    return [((SegmentId(row[0]), row[1]), row[2], row[3], row[4], row[5]) for row in rows]
+    return [_held(row) for row in rows]
+
+
+def held(sql: Sql, *, after: ShardKey, limit: int) -> list[HeldRow]:
+    """A page of all shards that are not bad, by key."""
+    rows = sql.execute(
+        f"SELECT {_HELD} FROM shards WHERE state <> {BAD} AND (segment_id, slot) > (?, ?)"
+        " ORDER BY segment_id, slot LIMIT ?",
+        (*after, limit),
+    )
+    return [_held(row) for row in rows]
+
+
+def _held(row: Sequence[Any]) -> HeldRow:
+    segment_id, slot, sequence, root, shard_bytes, added, state = row
+    key = (SegmentId(segment_id), slot)
+    return HeldRow(key, sequence, root, shard_bytes, added, state == SETTLED)
 
 
 def oldest_unsettled(sql: Sql) -> int | None:

@@ -5,7 +5,7 @@ Source: docs/shard-format.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from cell.storage.recovery import Recovered, recover
 from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
 from cell.storage.volumes import Growing, Volumes
+from cell.storage.whole_check import check_whole
 from cell.storage.writer import WriteJob, Writer
 from common import limits
 from common.crypto.digest import ShardDigests
@@ -173,8 +174,13 @@ class ShardStore:
         await self.space.take(record_bytes_of(unit_bytes, shard_bytes))
         return await IncomingShard.begin(self.parts, key, unit_bytes, shard_bytes)
 
-    async def delete(self, keys: Sequence[ShardKey]) -> list[ShardKey]:
+    async def delete(
+        self, keys: Sequence[ShardKey], *, sequences: Mapping[ShardKey, int] | None = None
+    ) -> list[ShardKey]:
         """Delete shards; those that are not here count as deleted.
+
+        Args:
+            sequences: the only record of each shard that is meant: a later one stays.
 
         Returns:
             Those that are durably gone.
@@ -192,6 +198,8 @@ class ShardStore:
             for key, entry in zip(keys, entries, strict=True):
                 if entry is None:
                     gone.append(key)
+                    continue
+                if sequences is not None and entry.sequence != sequences[key]:
                     continue
                 jobs.append((key, self._bury(key, entry)))
                 left.discard(key)
@@ -300,6 +308,10 @@ class ShardStore:
             raise Corrupt(Damage.LEAF_MISMATCH)
         if digests.units > 1:
             self._leaves.remember(key, entry, digests)
+
+    async def check(self, key: ShardKey, wait: Callable[[int], Awaitable[None]]) -> int:
+        """See :func:`cell.storage.whole_check.check_whole`."""
+        return await check_whole(self.parts, key, wait)
 
     # --- facts ---------------------------------------------------------------------------------
 

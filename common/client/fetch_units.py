@@ -44,13 +44,15 @@ class FetchContext:
 
     ``pool``: running; connections to cells. ``health``: what this process has seen of them.
     ``workers``: for hashing and for what is done with the units. ``report``: gets bad and missing
-    shards.
+    shards. ``least_patience_s``: with a slot that does not answer, before a spare is asked too:
+    more for work that nobody waits for, and which should not be done twice.
     """
 
     pool: PeerPool
     health: SlotHealth
     workers: Workers
     report: Report
+    least_patience_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,38 @@ class ShardFetcher:
                 del good[slot]
                 self._is_bad(slot, "leaf_mismatch")
 
+    async def fetch_slot(self, slot: int, first: int, count: int) -> memoryview:
+        """Fetch units of one slot, checked like those of any other.
+
+        Args:
+            slot: one that the place has an order for.
+            first: number of the first stripe.
+            count: how many stripes.
+
+        Raises:
+            AlvearyError: the slot did not give them. It may be asked again, or left out.
+        """
+        asked_at = trio.current_time()
+        request = self._request(slot, first, count)
+        bulk = count * self.geometry.unit_bytes > limits.INLINE_STRIPE_BYTES
+        try:
+            reply, payload = await self._context.pool.call(
+                self._addresses[slot], self._cells[slot], request, bulk=bulk
+            )
+            units = self.accept(slot, first, count, reply, payload)
+            holds = partial(self._holds, slot, first, count, units)
+            if not (await self._context.workers.run(holds) if bulk else holds()):
+                raise Corrupt(Damage.LEAF_MISMATCH)
+        except AlvearyError as error:
+            self.failed(slot, error)
+            raise
+        self.answered(slot, trio.current_time() - asked_at)
+        return units.data
+
+    def leave_out(self, slot: int) -> None:
+        """Ask this slot for nothing any more."""
+        self._bad[slot] = True
+
     def _check_and_work(
         self,
         first: int,
@@ -174,16 +208,18 @@ class ShardFetcher:
 
     def ask(self, slot: int, first: int, count: int, answer: OnAnswer) -> Callable[[], None]:
         """Ask one slot; see :meth:`common.rpc.peers.PeerPool.begin`."""
-        geometry = self.geometry
-        want_leaves = geometry.stripes > 1 and slot not in self._digests
         return self._context.pool.begin(
             self._addresses[slot],
             self._cells[slot],
-            ShardRead(self._place.orders[slot], first, count, want_leaves),
+            self._request(slot, first, count),
             (),
             answer,
-            bulk=count * geometry.unit_bytes > limits.INLINE_STRIPE_BYTES,
+            bulk=count * self.geometry.unit_bytes > limits.INLINE_STRIPE_BYTES,
         )
+
+    def _request(self, slot: int, first: int, count: int) -> ShardRead:
+        want_leaves = self.geometry.stripes > 1 and slot not in self._digests
+        return ShardRead(self._place.orders[slot], first, count, want_leaves)
 
     def accept(
         self, slot: int, first: int, count: int, reply: Reply, payload: memoryview
@@ -219,7 +255,8 @@ class ShardFetcher:
 
     def patience_s(self, slot: int) -> float:
         """Return the time to wait for a slot before a spare is asked too."""
-        return self._context.health.hedge_after_s(self._cells[slot])
+        patience_s = self._context.health.hedge_after_s(self._cells[slot])
+        return max(patience_s, self._context.least_patience_s)
 
     def failed(self, slot: int, error: AlvearyError) -> None:
         """Note that a slot did not give what was asked, as far as the error says something."""

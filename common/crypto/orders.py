@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -35,6 +36,8 @@ class OrderAction(IntEnum):
 
     PUT = 1
     GET = 2
+    REBUILD = 3
+    """As GET, for a cell that fills a missing shard: nobody waits for it."""
 
 
 _ACTIONS: Final = {action.value: action for action in OrderAction}
@@ -42,7 +45,7 @@ _ACTIONS: Final = {action.value: action for action in OrderAction}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One permission. ``shard_bytes``: the most a PUT may store; 0 for a GET. ``expires``: order
+    """One permission. ``shard_bytes``: the most a PUT may store; else 0. ``expires``: order
     time in seconds."""
 
     action: OrderAction
@@ -123,14 +126,14 @@ def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
 
 
 def check(
-    order_key: bytes, data: bytes, *, action: OrderAction, caller: PeerId, now: float
+    order_key: bytes, data: bytes, *, actions: Collection[OrderAction], caller: PeerId, now: float
 ) -> Order:
-    """The order in ``data`` if it permits this action to this caller now.
+    """The order in ``data`` if it permits one of these actions to this caller now.
 
     Args:
         order_key: of the cell that checks.
         data: what the caller sent.
-        action: what the caller wants.
+        actions: any of them permits what the caller wants.
         caller: who the caller proved to be.
         now: order time in seconds, as the cell reckons it (docs/protocol.md, "Order time").
             ORDER_EXPIRY_GRACE_S are granted beyond the expiry.
@@ -139,7 +142,7 @@ def check(
         Refused: as :func:`opened`; ``order_wrong_action``, ``order_expired`` (get a new one).
     """
     order = opened(order_key, data, caller=caller)
-    if order.action is not action:
+    if order.action not in actions:
         raise Refused(Refusal.ORDER_WRONG_ACTION)
     if now > order.expires + limits.ORDER_EXPIRY_GRACE_S:
         raise Refused(Refusal.ORDER_EXPIRED, expires=order.expires)

@@ -35,7 +35,7 @@ async def test_a_committed_object_is_found_with_places_and_good_orders(autojump_
             order = check(
                 order_key,
                 place.orders[slot],
-                action=OrderAction.GET,
+                actions=[OrderAction.GET],
                 caller=gateway.identity.peer_id,
                 now=rig.node.world.clock.now(),
             )

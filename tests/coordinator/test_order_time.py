@@ -49,7 +49,7 @@ async def permitted(rig, gateway, grant, asked_at):
     return check(
         reply.order_key,
         grant.grants[0].orders[at],
-        action=OrderAction.PUT,
+        actions=[OrderAction.PUT],
         caller=gateway.identity.peer_id,
         now=reply.order_time + asked_at,
     )

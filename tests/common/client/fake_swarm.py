@@ -119,7 +119,7 @@ class FakeCell:
 
     def _key(self, caller: Uploader, order: bytes, action: OrderAction) -> ShardKey:
         now = self.node.world.clock.now()
-        permitted = check(self._order_key, order, action=action, caller=caller.peer_id, now=now)
+        permitted = check(self._order_key, order, actions=[action], caller=caller.peer_id, now=now)
         return permitted.segment_id, permitted.slot
 
     async def _put(self, caller: Uploader, request: m.ShardPut, payload: memoryview) -> m.Done:

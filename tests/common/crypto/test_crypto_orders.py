@@ -28,7 +28,7 @@ NOW = 1_999_999_000.0
 
 def refused(data=DATA, key=KEY, action=OrderAction.PUT, caller=CALLER, now=NOW):
     with pytest.raises(Refused) as caught:
-        check(key, data, action=action, caller=caller, now=now)
+        check(key, data, actions=[action], caller=caller, now=now)
     return caught.value.reason
 
 
@@ -45,7 +45,7 @@ def test_an_issued_order_is_read_back(action, segment, slot, caller, shard_bytes
     order = Order(action, segment, slot, caller, shard_bytes, expires)
     data = issue(KEY, order)
     assert len(data) == ORDER_BYTES <= 128
-    assert check(KEY, data, action=action, caller=caller, now=expires) == order
+    assert check(KEY, data, actions=[action], caller=caller, now=expires) == order
 
 
 def test_no_bit_of_an_order_can_be_changed():
@@ -78,9 +78,9 @@ def test_an_order_to_read_is_none_to_write():
 
 def test_an_order_ends_after_its_grace():
     end = ORDER.expires + ORDER_EXPIRY_GRACE_S
-    assert check(KEY, DATA, action=OrderAction.PUT, caller=CALLER, now=end) == ORDER
+    assert check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=end) == ORDER
     assert refused(now=end + 0.001) == "order_expired"
-    assert check(KEY, DATA, action=OrderAction.PUT, caller=CALLER, now=0.0) == ORDER
+    assert check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=0.0) == ORDER
 
 
 @pytest.mark.parametrize(("at", "value"), [(0, 0), (0, 2), (1, 0), (1, 3)])

@@ -57,7 +57,7 @@ def test_orders():
         data = unhex(row["order"])
         assert issue(key, order) == data
         now = order.expires
-        assert check(key, data, action=order.action, caller=order.caller, now=now) == order
+        assert check(key, data, actions=[order.action], caller=order.caller, now=now) == order
 
 
 def manifest_of(row):

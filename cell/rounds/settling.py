@@ -1,0 +1,66 @@
+"""Asking a coordinator about shards, and doing what it answers.
+
+Source: docs/protocol.md, "Cells and coordinators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cell.positions import Positions
+from cell.storage.index_tables import HeldRow
+from cell.storage.shard_store import ShardStore
+from common.errors import Refused
+from common.ports import Log
+from common.reasons import Refusal
+from common.rpc.coordinators import Coordinators
+from common.wire.messages.membership import COMMITTED, GARBAGE, HeldShard, Settle, SettleReply
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outcome of a question: PENDING, COMMITTED or GARBAGE for each shard, as a byte.
+    ``deleted``: shards that were garbage and are gone. ``spared``: those that were called garbage
+    by a coordinator whose store may be older than the shards."""
+
+    verdicts: bytes
+    deleted: int
+    spared: int
+
+
+class Settling:
+    """Settles shards, for every round that asks about some."""
+
+    def __init__(
+        self, store: ShardStore, coordinators: Coordinators, positions: Positions, log: Log
+    ) -> None:
+        self._store = store
+        self._coordinators = coordinators
+        self._positions = positions
+        self._log = log
+
+    async def ask(self, rows: Sequence[HeldRow]) -> Settled:
+        """Ask about shards, at most MAX_SETTLE_BATCH. Those that are owned are settled; those that
+        are garbage are deleted, if the coordinator has shown that it knows all that this cell
+        knows.
+
+        Raises:
+            AlvearyError: no coordinator can be reached.
+        """
+        held = tuple(HeldShard(*row.key, row.root, row.shard_bytes) for row in rows)
+        reply = await self._coordinators.call(Settle(held))
+        assert isinstance(reply, SettleReply)
+        if len(reply.verdicts) != len(rows):
+            raise Refused(Refusal.BAD_SETTLE_REPLY, asked=len(rows), told=len(reply.verdicts))
+        garbage = {}
+        for row, verdict in zip(rows, reply.verdicts, strict=True):
+            if verdict == COMMITTED and not row.is_settled:
+                self._store.index.settle(row.key, row.sequence)
+            elif verdict == GARBAGE:
+                garbage[row.key] = row.sequence
+        if not garbage or not self._positions.trusts(reply.run_id):
+            return Settled(reply.verdicts, 0, len(garbage))
+        gone = await self._store.delete(list(garbage), sequences=garbage)
+        self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
+        return Settled(reply.verdicts, len(gone), 0)
