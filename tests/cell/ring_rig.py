@@ -124,10 +124,14 @@ class RingRig:
         self.asked: list[m.MissingGet] = []
         self.is_silent = False
         self.interval_s = 5
+        self.intercept: dict[str, Any] = {}
+        """By the name of a request, what answers in the place of this rig."""
         self.settle_fault: Any = None
         self.action = OrderAction.REBUILD
         self.page = 1000
         self.history: dict[str, Any] = {"run_id": RUN}
+        self.last_transaction = 1000
+        """Of every run that a cell names: less than it has seen, in a store that is older."""
 
     # --- running ---------------------------------------------------------------------------
 
@@ -282,7 +286,8 @@ class RingRig:
         async def answer(caller: Any, request: Any, payload: memoryview) -> Any:
             if self.is_silent:
                 raise Unavailable(Outage.TOO_BUSY)
-            return await handler(self._number(caller.peer_id), caller, request)
+            chosen = self.intercept.get(type(request).__name__, handler)
+            return await chosen(self._number(caller.peer_id), caller, request)
 
         return answer
 
@@ -299,7 +304,14 @@ class RingRig:
         key = cell_order_key(SECRET, caller.peer_id)
         has_missing = bool(self._due(number)) or bool(self._suspects_of(number))
         return m.HeartbeatReply(
-            key, self.interval_s, (), self.order_time(), 0, has_missing=has_missing, **self.history
+            key,
+            self.interval_s,
+            (),
+            self.order_time(),
+            int(self.node.world.clock.now() * 1000),
+            ends=(self.last_transaction,) * len(request.seen),
+            has_missing=has_missing,
+            **self.history,
         )
 
     def order_time(self) -> int:

@@ -210,7 +210,6 @@ async def test_another_shard_under_the_name_gives_way_to_the_committed_one(
     autojump_clock: MockClock,
 ) -> None:
     async with ring(**{"compare_every_s": 86400, "settle_after_s": 86400}) as rig:
-        rig.history = {"run_id": b"r" * 16, "position": b"", "ends": ()}
         segment = await rig.write(1, SMALL, without=(3,))
         other = make_segment(77, SMALL)
         other.segment_id = segment.segment_id
