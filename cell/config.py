@@ -86,6 +86,12 @@ class CellConfig:
             "Seconds between comparisons of what the cell holds with what it should hold.",
         ),
     )
+    scrub_days: int = field(
+        default=30,
+        metadata=key(
+            config.whole_number(1, 3650), "Days in which every shard is read whole and checked."
+        ),
+    )
     volume_bytes: int = field(
         default=limits.VOLUME_BYTES,
         metadata=key(

@@ -87,9 +87,7 @@ class Handlers:
             opened(key, request.order, caller=caller.peer_id)
             caller.introduce(caller.peer_id)
 
-    def _check(
-        self, caller: Caller, order: bytes, *actions: OrderAction
-    ) -> tuple[Order, ShardKey]:
+    def _check(self, caller: Caller, order: bytes, *actions: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
         if key is None:
             raise Unavailable(Outage.NOT_READY)

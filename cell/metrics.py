@@ -54,12 +54,17 @@ class CellMetrics:
                 ("volumes_removed", "Volumes that compaction removed since the start."),
                 ("clock_ahead_seconds", "How far the clock is ahead of the coordinator's."),
                 ("waiting_to_fill", "Missing shards, as a coordinator last counted them."),
+                ("scrub_part", "Part of the shards that this pass of the scrub has read."),
                 ("seconds_since_heartbeat", "Since a coordinator last answered; -1: never."),
             )
         }
 
         self.waiting_to_fill = 0
         """Missing shards of this cell, as a coordinator last counted them."""
+        self.scrub_part = 0.0
+        """The part of the shards that this pass of the scrub has read."""
+        self._scrubbed_bytes = self._counter("scrubbed_bytes", "Bytes of shards read whole.")
+        self._scrub_bad = self._counter("scrub_bad", "Shards that a scrub found bad.")
         self._filled_bytes = self._counter("filled_bytes", "Bytes of missing shards filled.", "how")
         self._filled_shards = self._counter("filled_shards", "Missing shards filled.")
         self._passed_over = self._counter("passed_over", "Missing shards left for later.")
@@ -76,6 +81,11 @@ class CellMetrics:
         self._filled_shards.inc()
         self._filled_bytes.labels("copied").inc(copied_bytes)
         self._filled_bytes.labels("computed").inc(computed_bytes)
+
+    def scrubbed(self, size: int, *, is_bad: bool) -> None:
+        """Count a shard that was read whole."""
+        self._scrubbed_bytes.inc(size)
+        self._scrub_bad.inc(is_bad)
 
     def passed_over(self) -> None:
         """Count a missing shard that could not be filled now."""
@@ -114,6 +124,7 @@ class CellMetrics:
         for name in _FROM_FACTS:
             self._gauges[name].set(getattr(facts, name))
         self._gauges["waiting_to_fill"].set(self.waiting_to_fill)
+        self._gauges["scrub_part"].set(self.scrub_part)
         self._gauges["read_only"].set(facts.read_only)
         for name, value in gauges.items():
             self._gauges[name].set(value)

@@ -27,6 +27,7 @@ from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.rebuild import RebuildRound
 from cell.rounds.report_lost import REPORT_EVERY_S, ReportLostRound
 from cell.rounds.runner import run_rounds
+from cell.rounds.scrub import SCRUB_RETRY_S, ScrubRound
 from cell.rounds.settle import SETTLE_EVERY_S, SettleRound
 from cell.rounds.settling import Settling
 from cell.session import CellSession
@@ -182,6 +183,15 @@ def _rounds(
         chance=world.chance,
         log=world.log,
     )
+    scrub = ScrubRound(
+        store,
+        parts.background,
+        metrics,
+        period_s=config.scrub_days * 86400.0,
+        disk=world.disk,
+        clock=world.clock,
+        log=world.log,
+    )
     rebuild = RebuildRound(
         store,
         coordinators,
@@ -199,6 +209,7 @@ def _rounds(
         Round("report_lost", report_lost.run, every(REPORT_EVERY_S)),
         Round("rebuild", rebuild.run, rebuild.pause_s),
         Round("compare", compare.run, every(COMPARE_RETRY_S)),
+        Round("scrub", scrub.run, every(SCRUB_RETRY_S)),
     ]
 
 

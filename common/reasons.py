@@ -96,6 +96,7 @@ class Damage(Reason):
     BAD_HELD_FILE = "bad_held_file"
     BAD_METADATA = "bad_metadata"
     BAD_RECORD_HEADER = "bad_record_header"
+    BAD_SCRUB_FILE = "bad_scrub_file"
     BAD_UPLOAD_ID = "bad_upload_id"
     BAD_VOLUME_HEAD = "bad_volume_head"
     DATA_LOST = "data_lost"

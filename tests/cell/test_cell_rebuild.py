@@ -11,7 +11,11 @@ import trio
 from ring_rig import N, RingRig, make_segment
 from trio.testing import MockClock
 
+from common.crypto.orders import OrderAction
+from common.errors import Refused
 from common.limits import MIB
+from common.ports import Address
+from common.wire.messages.cell import ShardRead
 
 SMALL, LARGE = 3000, 5 * MIB + 7
 SIZES = [SMALL, LARGE]
@@ -286,3 +290,80 @@ async def test_a_suspect_that_is_another_shard_is_not_called_whole(
         await rig.until(lambda: rig.said(rig.cells[3], "garbage_deleted"))
         await rig.until(nothing_missing(rig), within_s=1000)
         assert await rig.cells[3].holds(segment, 3)
+
+
+# --- budget -------------------------------------------------------------------------------------
+
+
+async def busy(rig: RingRig, number: int, key: Any) -> None:
+    """Read a shard of a cell again and again, as readers do."""
+    cell = rig.cells[number]
+    while True:
+        order = rig.order(cell, *key, rig.writer.peer_id, OrderAction.GET)
+        await rig.pool.call(
+            Address(cell.node.name, 7000), cell.cell_id, ShardRead(order, 0, 1, False)
+        )
+        await trio.sleep(0.2)
+
+
+@pytest.mark.parametrize(("is_busy", "least_s", "most_s"), [(False, 25, 45), (True, 100, 160)])
+async def test_filling_keeps_to_the_bandwidth_and_gives_way_to_readers(
+    is_busy: bool, least_s: float, most_s: float, autojump_clock: MockClock
+) -> None:
+    async with ring(repair_bandwidth=250_000) as rig:
+        first = await rig.write(1, SMALL)
+        if is_busy:
+            rig.nursery.start_soon(busy, rig, 3, (first.segment_id, 3))
+        begun = trio.current_time()
+        for number in range(2, 7):  # 5 shards of 1.5 MiB
+            await rig.write(number, 6 * MIB, without=(3,))
+        await rig.until(nothing_missing(rig))
+        assert least_s < trio.current_time() - begun < most_s
+
+
+async def test_a_shard_without_a_spare_is_filled_at_full_speed(autojump_clock: MockClock) -> None:
+    async with ring(repair_bandwidth=250_000) as rig:
+        first = await rig.write(1, SMALL)
+        rig.nursery.start_soon(busy, rig, 3, (first.segment_id, 3))
+        rig.action = OrderAction.GET  # the holders have the bandwidth of this test, too
+        begun = trio.current_time()
+        for number in range(2, 7):
+            await rig.write(number, 6 * MIB, without=(3, 4))
+        rig.cells[4].node.platter.faults.refuses = "no_space"
+        await rig.until(lambda: not any(slot == 3 for _, slot in rig.missing))
+        assert any(slot == 4 for _, slot in rig.missing)
+        assert trio.current_time() - begun < 45
+
+
+async def test_reads_for_a_rebuild_wait_for_their_turn_and_those_of_readers_do_not(
+    autojump_clock: MockClock,
+) -> None:
+    async with ring(repair_bandwidth=100_000) as rig:
+        segment = await rig.write(1, LARGE)
+        cell, key = rig.cells[3], (segment.segment_id, 3)
+        seconds = {}
+        for action in (OrderAction.REBUILD, OrderAction.GET, OrderAction.PUT):
+            order = rig.order(cell, *key, rig.writer.peer_id, action)
+            begun = trio.current_time()
+            for first in range(3):
+                request = ShardRead(order, first, 1, False)
+                if action is OrderAction.PUT:
+                    with pytest.raises(Refused, match="order_wrong_action"):
+                        await rig.pool.call(Address(cell.node.name, 7000), cell.cell_id, request)
+                    continue
+                _, data = await rig.pool.call(Address(cell.node.name, 7000), cell.cell_id, request)
+                unit = segment.geometry.unit_bytes
+                assert bytes(data) == segment.shards[3][first * unit : (first + 1) * unit]
+            seconds[action] = trio.current_time() - begun
+        unit_s = segment.geometry.unit_bytes / 100_000
+        assert 2 * unit_s <= seconds[OrderAction.REBUILD] < 3 * unit_s
+        assert seconds[OrderAction.GET] < 1
+
+
+async def test_busy_holders_delay_a_rebuild_and_do_not_end_it(autojump_clock: MockClock) -> None:
+    async with ring(repair_bandwidth=200_000) as rig:
+        segments = [await rig.write(number, 4 * MIB, without=(3, 5)) for number in range(4)]
+        await rig.until(nothing_missing(rig), within_s=3000)
+        for segment in segments:
+            assert await rig.cells[3].holds(segment, 3)
+            assert await rig.cells[5].holds(segment, 5)
