@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
 from cell.session import Caller, Handler
 from cell.storage.incoming import IncomingShard
@@ -55,7 +55,7 @@ class Handlers:
         order_time: Callable[[], float],
         order_key: Callable[[], bytes | None],
         metrics: CellMetrics,
-        background: Background,
+        background: BackgroundTurns,
     ) -> None:
         self._store = store
         self._order_time = order_time

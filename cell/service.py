@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.config import CellConfig
 from cell.handlers import Handlers
 from cell.health import CellHealth
@@ -48,7 +48,7 @@ from common.wire.messages.cell import ShardRead
 
 FETCH_PATIENCE_S: Final = 5.0
 """Patience with a cell that does not answer a rebuild's read, before another is asked too: it may
-be busy with readers, and what two cells read for one rebuild is read in vain once."""
+be busy with readers, and of what two cells read for one rebuild half is wasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Parts:
     pool: PeerPool
     coordinators: Coordinators
     positions: Positions
-    background: Background
+    background: BackgroundTurns
 
 
 async def serve(
@@ -143,7 +143,7 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     )
     coordinators = coordinators_of(world, config, token, pool)
     positions = await Positions.load(world.disk, world.log)
-    background = Background(config.repair_bandwidth)
+    background = BackgroundTurns(config.repair_bandwidth)
     return _Parts(identity, store, held, pool, coordinators, positions, background)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
@@ -57,7 +57,7 @@ class ShardFiller:
         self,
         store: ShardStore,
         context: FetchContext,
-        background: Background,
+        background: BackgroundTurns,
         chance: Chance,
         log: Log,
     ) -> None:
@@ -95,7 +95,7 @@ class Filling:
     def __init__(
         self,
         store: ShardStore,
-        background: Background,
+        background: BackgroundTurns,
         memory: ByteBudget,
         source: _Source,
         *,
@@ -174,7 +174,7 @@ class Filling:
 
 
 class _Source:
-    """Where the units of one missing shard come from."""
+    """The source of one missing shard's units: its former holder, or k others."""
 
     def __init__(
         self, fetcher: ShardFetcher, missing: MissingShard, chance: Chance, log: Log

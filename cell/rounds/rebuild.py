@@ -1,8 +1,8 @@
 """Filling the slots of this cell that miss their shards, and looking at shards that readers
 complained of.
 
-Nothing is kept of this work: a coordinator names what is missing until it is here, so a cell that
-dies between any two steps is told again.
+Nothing is kept of this work: a coordinator names what is missing until it is here, so after a
+crash between any two steps it is named again.
 
 Source: docs/repair.md, "Filling"; docs/decisions/0031-repair.md.
 """
@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
 from cell.rounds.filling import Filled, Filling, ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
@@ -52,7 +52,7 @@ class RebuildRound:
         heartbeat: HeartbeatRound,
         settling: Settling,
         filler: ShardFiller,
-        background: Background,
+        background: BackgroundTurns,
         metrics: CellMetrics,
         chance: Chance,
         log: Log,

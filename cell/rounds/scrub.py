@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
 from cell.rounds.scrub_policy import ScrubPass, in_time, rest_s, wait_s
 from cell.storage.index_tables import HeldRow
@@ -25,7 +25,7 @@ LONGEST_SLEEP_S: Final = 3600.0
 """The schedule is looked at again after so long: the cell may hold more by then, or the clock may
 have been set."""
 SAVE_EVERY_S: Final = 600.0
-"""What was read since is read again after a crash."""
+"""The most that is read again after a crash."""
 SCRUB_RETRY_S: Final = 60.0
 
 
@@ -39,7 +39,7 @@ class ScrubRound:
     def __init__(
         self,
         store: ShardStore,
-        background: Background,
+        background: BackgroundTurns,
         metrics: CellMetrics,
         *,
         period_s: float,

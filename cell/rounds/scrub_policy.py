@@ -28,7 +28,7 @@ CATCH_UP_BYTES_PER_S: Final = 1 * limits.MIB
 
 @dataclass(frozen=True, slots=True)
 class ScrubPass:
-    """How far a pass has come.
+    """The progress of one pass over all shards.
 
     ``began``: unix seconds. ``after_segment``, ``after_slot``: the shard that was read last; no
     segment: none yet. ``read_bytes``: of shards. ``bad``: shards that failed.

@@ -19,7 +19,7 @@ from common.wire.messages.membership import COMMITTED, GARBAGE, HeldShard, Settl
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettleOutcome:
     """The outcome of a question: PENDING, COMMITTED or GARBAGE for each shard, as a byte.
     ``deleted``: shards that were garbage and are gone. ``spared``: those that were called garbage
     by a coordinator whose store may be older than the shards."""
@@ -40,7 +40,7 @@ class Settling:
         self._positions = positions
         self._log = log
 
-    async def ask(self, rows: Sequence[HeldRow]) -> Settled:
+    async def ask(self, rows: Sequence[HeldRow]) -> SettleOutcome:
         """Ask about shards, at most MAX_SETTLE_BATCH. Those that are owned are settled; those that
         are garbage are deleted, if the coordinator has shown that it knows all that this cell
         knows.
@@ -60,7 +60,7 @@ class Settling:
             elif verdict == GARBAGE:
                 garbage[row.key] = row.sequence
         if not garbage or not self._positions.trusts(reply.run_id):
-            return Settled(reply.verdicts, 0, len(garbage))
+            return SettleOutcome(reply.verdicts, 0, len(garbage))
         gone = await self._store.delete(list(garbage), sequences=garbage)
         self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
-        return Settled(reply.verdicts, len(gone), 0)
+        return SettleOutcome(reply.verdicts, len(gone), 0)

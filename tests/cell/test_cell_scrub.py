@@ -12,7 +12,7 @@ import trio
 from cell_rig import put, running, shard_data, shard_key, upload
 from trio.testing import MockClock
 
-from cell.background import Background
+from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
 from cell.rounds.scrub import NAME, ScrubRound
 from cell.rounds.scrub_policy import ScrubPass
@@ -55,7 +55,7 @@ async def scrubbing(
         world = node.world
         scrub = ScrubRound(
             store,
-            Background(bandwidth),
+            BackgroundTurns(bandwidth),
             scrubbed.metrics,
             period_s=days * DAY_S,
             disk=world.disk,

@@ -83,7 +83,7 @@ def test_an_order_ends_after_its_grace():
     assert check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=0.0) == ORDER
 
 
-@pytest.mark.parametrize(("at", "value"), [(0, 0), (0, 2), (1, 0), (1, 3)])
+@pytest.mark.parametrize(("at", "value"), [(0, 0), (0, 2), (1, 0), (1, 4)])
 def test_an_authentic_order_of_an_unknown_version_or_action_is_invalid(at, value):
     body = bytearray(DATA[:-32])
     body[at] = value

@@ -19,7 +19,7 @@ READ_WAIT_S: Final = 10.0
 caller hears that the cell is busy instead of nothing."""
 
 
-class Background:
+class BackgroundTurns:
     """Gives turns to background work, in the order in which it asks; urgent work goes first.
 
     Args:

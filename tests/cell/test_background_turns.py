@@ -6,8 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from cell.background import READ_WAIT_S, Background
 from cell.background_pace_policy import BUSY_S, BUSY_SHARE, BackgroundPace
+from cell.background_turns import READ_WAIT_S, BackgroundTurns
 from common.errors import Unavailable
 from common.limits import MAX_BACKGROUND_READS
 
@@ -82,7 +82,7 @@ def test_what_was_not_used_is_not_saved_up() -> None:
 async def test_turns_come_in_the_order_in_which_they_were_asked_for(
     autojump_clock: MockClock,
 ) -> None:
-    background, order = Background(RATE), []
+    background, order = BackgroundTurns(RATE), []
 
     async def work(name: int) -> None:
         await background.turn(1000)
@@ -97,7 +97,7 @@ async def test_turns_come_in_the_order_in_which_they_were_asked_for(
 
 
 async def test_urgent_work_does_not_wait_in_line(autojump_clock: MockClock) -> None:
-    background, order = Background(RATE), []
+    background, order = BackgroundTurns(RATE), []
 
     async def work(name: str, is_urgent: bool) -> None:
         await background.turn(1000, is_urgent=is_urgent)
@@ -115,7 +115,7 @@ async def test_urgent_work_does_not_wait_in_line(autojump_clock: MockClock) -> N
 async def test_reads_for_rebuilds_that_would_wait_for_long_are_sent_elsewhere(
     autojump_clock: MockClock,
 ) -> None:
-    background = Background(RATE)
+    background = BackgroundTurns(RATE)
     await background.turn(int(2 * READ_WAIT_S * RATE))
     start = trio.current_time()
     with pytest.raises(Unavailable, match="too_busy"):
@@ -124,7 +124,7 @@ async def test_reads_for_rebuilds_that_would_wait_for_long_are_sent_elsewhere(
 
 
 async def test_few_reads_for_rebuilds_wait(autojump_clock: MockClock) -> None:
-    background = Background(RATE)
+    background = BackgroundTurns(RATE)
     await background.turn(3 * RATE)
     async with trio.open_nursery() as nursery:
         for _ in range(MAX_BACKGROUND_READS):
