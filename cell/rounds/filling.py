@@ -36,7 +36,7 @@ FETCH_PAUSE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledShard:
     """A shard that is durable here now. ``copied_bytes``, ``computed_bytes``: of the shard, by
     where they came from; both 0: it was here already."""
 
@@ -117,7 +117,7 @@ class Filling:
         self.held_bytes: Final = self._at_once * geometry.unit_bytes * (geometry.k + 2)
         """Units of k slots, of a spare that answers too, and what is made of them."""
 
-    async def run(self) -> Filled:
+    async def run(self) -> FilledShard:
         """Bring the shard here; it is durable on return.
 
         Raises:
@@ -136,7 +136,7 @@ class Filling:
                     await self._upload()
         finally:
             self._memory.give(self.held_bytes)
-        return Filled(source.key, source.copied_bytes, source.computed_bytes)
+        return FilledShard(source.key, source.copied_bytes, source.computed_bytes)
 
     async def _has(self) -> bool:
         entry = await self._store.index.find(self._source.key)

@@ -16,7 +16,7 @@ import trio
 
 from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
-from cell.rounds.filling import Filled, Filling, ShardFiller
+from cell.rounds.filling import FilledShard, Filling, ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.passed_shards import PassedShards
 from cell.rounds.settling import Settling
@@ -152,7 +152,7 @@ class RebuildRound:
             log_fault(self._log, "rebuild_broke", error, segment=missing.place.segment_id)
             self._pass(missing, "fault")
 
-    def _count(self, filled: Filled) -> None:
+    def _count(self, filled: FilledShard) -> None:
         if filled.copied_bytes or filled.computed_bytes:
             self._metrics.filled(filled.copied_bytes, filled.computed_bytes)
 

@@ -71,7 +71,7 @@ class ReplyPlaces:
         k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
         return SegmentGrant(segment, ring.ring, ring.revision, k, n, quorum, rows, orders)
 
-    def stored(self, segment: Stored) -> SegmentPlace:
+    def stored(self, segment: Stored, action: OrderAction = OrderAction.GET) -> SegmentPlace:
         """Return where a segment is, with orders to read all shards that somebody has: those that a
         slot's holder lacks are where its source is."""
         ring = self._membership.rings[segment.ring]
@@ -81,7 +81,7 @@ class ReplyPlaces:
             if holder is None
             else self._orders.issue(
                 holder,
-                Order(OrderAction.GET, segment.segment_id, slot, self._caller, 0, self._expires),
+                Order(action, segment.segment_id, slot, self._caller, 0, self._expires),
             )
             for slot, holder in enumerate(holders)
         )

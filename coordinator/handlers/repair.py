@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from common import limits
+from common.crypto.orders import OrderAction
 from common.ids import SegmentId
 from common.ports import Sql, Store
 from common.rpc.caller import Answer
@@ -98,7 +99,8 @@ class RepairHandlers:
             stored = of_segment.get(row.segment_id)
             if stored is not None and row.slot in stored.missing:
                 spare = self._spare(stored, states)
-                shards.append(MissingShard(places.stored(stored), row.slot, spare))
+                place = places.stored(stored, OrderAction.REBUILD)
+                shards.append(MissingShard(place, row.slot, spare))
         return MissingShards(places.endpoints, tuple(shards), tuple(suspects), len(listed.rows))
 
     def _list(
