@@ -129,6 +129,16 @@ def spare_of(ring: HeldRing, cells: Cells) -> int:
     return readable - ring.k
 
 
+def can_be_filled(ring: HeldRing, cells: Cells) -> bool:
+    """Return whether shards of a ring can be rebuilt now: at least k slots have a holder, or a
+    source, that can be read."""
+    readable = 0
+    for slot, cell in enumerate(ring.cells):
+        source = ring.sources.get(slot)
+        readable += cells[cell].readable or (source is not None and cells[source.cell].readable)
+    return readable >= ring.k
+
+
 def may_return(ring: HeldRing, slot: int, cells: Cells) -> bool:
     """Return whether the former holder of a slot could hold it again: it takes shards, does not
     leave, and either it was lost or leaving when the slot was moved, or the holder leaves now."""
@@ -144,14 +154,16 @@ def may_return(ring: HeldRing, slot: int, cells: Cells) -> bool:
 def due_to_move(ring: HeldRing, slot: int, cells: Cells) -> MoveReason | None:
     """Return why a slot has to leave its holder now, or None if it does not.
 
-    A lost holder is left at once, unless ``plan_returns`` gives the slot back. A draining one is
-    left when what the slot is still filled with is there, and while its shards can be copied.
+    A lost holder is left at once, unless ``plan_returns`` gives the slot back, or nothing could be
+    rebuilt before other cells of the ring come back: a coordinator that is cut off from most of a
+    swarm must not move everything. A draining holder is left when nothing is missing in the slot,
+    and while its shards can be copied.
     """
     holder = cells[ring.cells[slot]]
     if holder.leaves is None or may_return(ring, slot, cells):
         return None
     if holder.leaves is MoveReason.LOST:
-        return MoveReason.LOST
+        return MoveReason.LOST if can_be_filled(ring, cells) else None
     return None if slot in ring.sources or not holder.readable else holder.leaves
 
 

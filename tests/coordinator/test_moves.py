@@ -18,6 +18,7 @@ from coordinator.policy.moves import (
     MoveReason,
     PlaceView,
     RingSlot,
+    can_be_filled,
     kept_source,
     plan_moves,
     plan_returns,
@@ -98,6 +99,16 @@ def test_without_a_cell_outside_the_ring_there_is_nowhere_to_go():
     assert plan([RING], swarm_of(6, c3=lost)) == MovePlan(nowhere=(RingSlot(1, 3),))
     assert plan([RING], swarm_of(7, c3=lost, c6=silent)) == MovePlan(nowhere=(RingSlot(1, 3),))
     assert plan([RING], swarm_of(7, c3=lost, c6=draining)) == MovePlan(nowhere=(RingSlot(1, 3),))
+
+
+def test_nothing_moves_where_too_few_are_left_to_rebuild_from():
+    gone = {"c3": lost, "c4": lost, "c5": lost}
+    assert plan([RING], swarm_of(20, **gone)) == MovePlan()
+    # A source that can be read makes it possible again, and so does one cell that comes back.
+    being_filled = replace(RING, sources={5: FormerHolder(6, DRAIN)})
+    assert len(plan([being_filled], swarm_of(20, **gone, c6=draining)).moves) == 3
+    assert len(plan([RING], swarm_of(20, c3=lost, c4=lost)).moves) == 2
+    assert len(plan([RING], swarm_of(20, **gone, c0=draining)).moves) == 1
 
 
 def test_rings_with_the_least_spare_go_first():
@@ -245,7 +256,7 @@ def test_emptier_cells_get_more():
         return TIB // 10 if number % 2 else TIB * 9 // 10
 
     cells = {number: cell_of(number, site="", free=free_of(number)) for number in range(46)}
-    cells |= {number: lost(cells[number]) for number in range(6)}
+    cells |= {number: draining(cells[number]) for number in range(6)}
     rings = [HeldRing(number, 4, (0, 1, 2, 3, 4, 5)) for number in range(20)]
     targets = Counter(move.target % 2 for move in plan(rings, cells).moves)
     assert targets[0] > 3 * targets[1]
@@ -364,7 +375,9 @@ def test_a_plan_that_was_carried_out_is_not_made_again(state):
         for slot, cell in enumerate(ring.cells):
             is_stuck = RingSlot(ring.ring, slot) in result.nowhere
             is_waited_for = cells[cell].leaves is not None and (
-                slot in after[ring.ring].sources or not cells[cell].readable
+                slot in after[ring.ring].sources
+                or not cells[cell].readable
+                or not can_be_filled(ring, cells)
             )
             assert cells[cell].leaves is None or is_stuck or is_waited_for
 
