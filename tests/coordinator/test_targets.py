@@ -69,6 +69,15 @@ def test_of_a_large_swarm_the_emptier_and_less_laden_are_chosen():
     assert chosen[0] > 490
 
 
+def test_a_crowded_owner_is_better_than_a_crowded_site():
+    places = [("a", ""), ("a", ""), ("b", "x"), ("b", "x"), ("c", "")]
+    swarm = [candidate(1, "a", "y"), candidate(2, "c", "x")]
+    assert targets_of(swarm).choose(Surroundings(places, (), 2, 2), 0) == 2
+    # Of sites that are equally crowded, the owner decides.
+    swarm = [candidate(1, "a", "x"), candidate(2, "b", "y")]
+    assert targets_of(swarm).choose(Surroundings(places, (), 2, 2), 0) == 2
+
+
 def test_a_cell_that_holds_twice_the_mean_is_the_last_choice():
     # Cell 0 has by far the most free space for what it holds.
     swarm = [candidate(0, held=25, free=100 * GIB)]

@@ -1,0 +1,29 @@
+"""A plugin of pytest: the bug that SEEDED_BUG names is in the product that the tests import."""
+
+import os
+import tomllib
+from pathlib import Path
+
+from sim.mutation import Change, Mutant, install
+
+LISTING = Path(__file__).parent / "moves_mutants.toml"
+
+
+def load():
+    """The seeded bugs by name."""
+    with LISTING.open("rb") as file:
+        entries = tomllib.load(file)["mutant"]
+    return {
+        each["name"]: Mutant(
+            each["name"],
+            (Change(each["module"], each["old"], each["new"]),),
+            scenario="",
+            seed=0,
+            minutes=0.0,
+        )
+        for each in entries
+    }
+
+
+if "SEEDED_BUG" in os.environ:
+    install(load()[os.environ["SEEDED_BUG"]])
