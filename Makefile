@@ -15,13 +15,18 @@ MINUTES ?= 10
 SCENARIO ?= everything
 SEEDS ?=
 
-.PHONY: run test check bench sim sim-ci mutants lock client-test kill-test memory-test power-test clean
+.PHONY: run test thorough-test check bench sim sim-ci mutants lock client-test kill-test memory-test power-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The same with all that make test has a part of: every seed of sim-ci, every sequence that is cut,
+# large trees of files, more examples.
+thorough-test: $(VENV)/.dev
+	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest --timeout 600
 
 # What is checked beside the tests: style, types, who may import whom.
 check: $(VENV)/.dev

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from e2e_swarm import Swarm, wait_until
+from thoroughness import quick_or
 
 BUCKET = "crash"
-SIZES = [0, 1000, 40_000, 1_100_000, 5_000_000, 20_000_000]
+SIZES = [0, 1000, 40_000, 1_100_000, 5_000_000, quick_or(11_000_000, 20_000_000)]
+ENOUGH = quick_or(15, 25)
 WRITERS = 4
 
 
@@ -114,7 +116,7 @@ def test_after_a_kill_every_acknowledged_object_is_there_and_every_other_whole_o
 ) -> None:
     writers = Writers(crashing, victim)
     try:
-        wait_until(lambda: writers.count() >= 25, 60, "enough objects are written")
+        wait_until(lambda: writers.count() >= ENOUGH, 60, "enough objects are written")
         crashing.kill(victim)
     finally:
         writers.finish()
@@ -133,7 +135,7 @@ def test_after_a_kill_every_acknowledged_object_is_there_and_every_other_whole_o
 def test_a_power_cut_of_everything_at_once_loses_nothing_acknowledged(crashing: Swarm) -> None:
     writers = Writers(crashing, "all")
     try:
-        wait_until(lambda: writers.count() >= 25, 60, "enough objects are written")
+        wait_until(lambda: writers.count() >= ENOUGH, 60, "enough objects are written")
         crashing.kill_supervisor()  # The kernel kills every daemon with it.
     finally:
         writers.finish()

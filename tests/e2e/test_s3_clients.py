@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from e2e_swarm import Swarm
+from thoroughness import quick_or
 
 MIB = 1024 * 1024
-LARGEST = 300 * 1_000_000
+LARGEST = quick_or(100, 300) * 1_000_000
 NAMES = ["plain.txt", "with space.txt", "ünï©ode-蜂.bin", "plus+percent%25&amp;.dat", "a=b;c,d.x"]
 
 
@@ -27,12 +28,12 @@ def write_random(path: Path, size: int, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three hundred files, 0 B to 300 MB, around the edges of stripes and parts."""
+    """Files of 0 B to 100 MB (300 of them, and 300 MB) around the edges of stripes and parts."""
     root = tmp_path_factory.mktemp("tree")
     sizes = [0, 1, 15, 16, 17, 4095, 4096, 4097, 65_535, 65_536, 262_144 * 4 - 16, MIB, MIB + 1]
     sizes += [5 * MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1]
     chance = random.Random(7)
-    sizes += [int(2 ** chance.uniform(0, 17)) for _ in range(270)]
+    sizes += [int(2 ** chance.uniform(0, 17)) for _ in range(quick_or(90, 270))]
     for number, size in enumerate(sizes):
         directory = root / f"d{number % 7}" / f"e{number % 3}"
         directory.mkdir(parents=True, exist_ok=True)
