@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from common import limits
@@ -60,7 +61,7 @@ def plan_even(
     limit: int,
 ) -> MovePlan:
     """Return moves that make rings less crowded and use more even; none while there is more to
-    rebuild or to drain than ``REPAIRS_SHARE``.
+    rebuild or to drain than ``REPAIRS_SHARE``, or most cells cannot be read.
 
     First rings of which a site, or an owner, has more slots than the cells of today make
     necessary. Then cells whose use is off the mean by more than ``BAND``: those above give slots to
@@ -85,6 +86,9 @@ def plan_even(
 
 
 def _repairs_wait(rings: Collection[HeldRing], cells: Cells, chance: Chance) -> bool:
+    holders = set(chain.from_iterable(ring.cells for ring in rings))
+    if 2 * sum(cells[cell].readable for cell in holders) < len(holders):
+        return True
     allowed = int(len(cells) * REPAIRS_SHARE)
     repairs = sum(
         source.reason is not MoveReason.EVEN for ring in rings for source in ring.sources.values()

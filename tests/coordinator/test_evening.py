@@ -228,6 +228,19 @@ def test_nothing_is_evened_out_while_slots_are_being_rebuilt():
     assert swarm.plan() == MovePlan()
 
 
+def test_nothing_is_evened_out_by_a_coordinator_that_is_cut_off_from_most_cells():
+    cells = {number: cell_of(number) for number in range(18)}
+    rings = [HeldRing(number, 4, (0, 1, 2, 3, 4, 5)) for number in range(10)]
+    rings += [HeldRing(number, 4, tuple(range(7, 13))) for number in range(10, 20)]
+    rings += [HeldRing(number, 4, tuple(range(12, 18))) for number in range(20, 30)]
+    swarm = Swarm(cells, rings, dict.fromkeys(range(30), 60 * GIB))
+    assert {move.target for move in swarm.plan().moves} == {6}
+    for number in range(7, 18):
+        cell = swarm.cells[number]
+        swarm.cells[number] = replace(cell, writable=False, readable=False, leaves=LOST)
+    assert swarm.plan() == MovePlan()
+
+
 def test_slots_that_have_nowhere_to_go_are_not_waited_for():
     swarm = grown(6, 20, 60)
     swarm.rings[999] = HeldRing(999, 10, tuple(range(20)))
@@ -281,9 +294,9 @@ def test_cells_that_cannot_take_slots_get_none(change):
 
 def test_a_cell_that_is_silent_gives_nothing():
     swarm = grown(6, 12, 60)
-    for number in range(5):
+    for number in range(3):
         swarm.cells[number] = replace(swarm.cells[number], writable=False, readable=False)
-    assert {move.source for move in swarm.plan(limit=10).moves} == {5}
+    assert {move.source for move in swarm.plan(limit=10).moves} == {3, 4, 5}
 
 
 @st.composite

@@ -382,6 +382,19 @@ def test_a_plan_that_was_carried_out_is_not_made_again(state):
             assert cells[cell].leaves is None or is_stuck or is_waited_for
 
 
+@settings(deadline=None, max_examples=60)
+@given(states_of_swarm(), st.integers(1, 3))
+def test_a_few_moves_at_a_time_end_where_all_at_once_do(state, limit):
+    rings, cells, seed = state
+    slots = sum(len(ring.cells) for ring in rings)
+    for turn in range(slots + 1):
+        moves = plan(rings, cells, seed=seed + turn, limit=limit).moves
+        if not moves:
+            break
+        rings = carried_out(rings, moves, cells)
+    assert plan(rings, cells, seed=seed).moves == ()
+
+
 @settings(deadline=None, max_examples=100)
 @given(states_of_swarm())
 def test_cells_that_come_and_go_below_the_lost_time_move_nothing(state):
