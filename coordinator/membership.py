@@ -18,6 +18,7 @@ from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
 from coordinator.policy.availability import Availability
 from coordinator.policy.health import (
+    SILENT,
     SURE,
     CellState,
     Departure,
@@ -34,11 +35,13 @@ from coordinator.store.rings import Ring
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The changes by a heartbeat. ``has_moved``: the cell is new, or elsewhere than it was."""
+    """The changes by a heartbeat. ``has_moved``: the cell is new, or elsewhere than it was.
+    ``was_silent``: it was not heard as it should be."""
 
     has_moved: bool
     has_new_facts: bool
     has_new_state: bool
+    was_silent: bool
 
 
 class Membership:
@@ -248,10 +251,12 @@ class Membership:
         is_new = cell.liveness is Liveness.NEW
         has_moved = is_new or (cell.address_host, cell.address_port) != (host, port)
         has_new_facts = facts != cell.facts
-        before = self.state(cell, now)
+        times = self.times
+        before = cell.state(now, times)
         cell.address_host, cell.address_port = host, port
-        cell.hears(facts, now, self.times.overdue_s)
-        return Heard(has_moved, has_new_facts, self.state(cell, now) is not before)
+        cell.hears(facts, now, times.overdue_s)
+        has_new_state = cell.state(now, times) is not before
+        return Heard(has_moved, has_new_facts, has_new_state, before in SILENT)
 
     def take_heard(self) -> list[Cell]:
         """Take the cells that this process has heard since they were last taken."""

@@ -31,7 +31,7 @@ from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
-from coordinator.policy.health import SILENT, Liveness
+from coordinator.policy.health import Liveness
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller
 from coordinator.store import cells, missing, settling
@@ -151,7 +151,6 @@ class CellHandlers:
         """Take in the facts of a living cell, and hand out its deletes."""
         cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
-        was_silent = self._membership.state(cell, now) in SILENT
         if request.facts.lost_shards > cell.facts.lost_shards:
             self._log.error(
                 "cell_lost_volumes",
@@ -167,11 +166,11 @@ class CellHandlers:
         )
         self._watch(caller, cell)
         self._placement.note_heard(heard, now)
-        if heard.has_moved or was_silent:
+        if heard.has_moved or heard.was_silent:
             self._log.info("cell_heard", cell=cell.cell_id.hex()[:12], host=cell.address_host)
         self._compare_clocks(cell, request.clock_ms)
         history = self._history
-        if was_silent:
+        if heard.was_silent:
             stored.told = -1
         work = await self._work(cell.cell, stored, request, heard.has_moved, now)
         is_behind = history.standing is Standing.BEHIND
