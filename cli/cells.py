@@ -13,6 +13,7 @@ import trio
 
 from cli.operators import access_options, connect
 from cli.report import human_duration, print_result
+from cli.status import describe_leaving
 from common import limits
 
 _CELL = click.argument("cell_id", metavar="CELL")
@@ -43,10 +44,11 @@ def drain(
     """Let a cell leave: its shards move to other cells, and none is lost.
 
     CELL is its id, or the first digits of it. It is read all the while, and gets no new shards.
-    Keep it running until `alveary status` says that it is empty; then remove it.
+    Keep it running until it is said to be empty, by this command given again or by `alveary
+    status`; then remove it.
     """
     cell = _ask(operator, data, cell_id, "drain", {"cancel": True} if cancel else {})
-    text = f"{_name(cell)} stays" if cancel else f"{_name(cell)} is leaving"
+    text = f"{_name(cell)} stays" if cancel else f"{_name(cell)}: {describe_leaving(cell)}"
     print_result(cell, as_json=as_json, text=text)
 
 

@@ -110,13 +110,26 @@ def _owners(answer: dict[str, Any]) -> list[str]:
     return [f"owners   heard for less than {target} of 30 days: {named}{more}"]
 
 
+def describe_leaving(cell: dict[str, Any]) -> str:
+    """Return how far a cell is that leaves, for people."""
+    left = cell.get("leaving")
+    if not left:
+        return "leaving"
+    if left["is_empty"]:
+        return "empty: it can be removed"
+    text = f"leaving: {left['shards']} shards to move"
+    if left["slots_without_place"]:
+        text += f", {left['slots_without_place']} SLOTS HAVE NO PLACE: more cells are needed"
+    return text
+
+
 def _remark(cell: dict[str, Any]) -> str:
     remarks = []
     silent_s = float(cell.get("last_seen_s", 0))
     if cell.get("state") in ("offline", "lost"):
         remarks.append(f"silent for {human_duration(silent_s)}")
-    if cell.get("draining") and cell.get("state") != "draining":
-        remarks.append("leaving")
+    if cell.get("draining"):
+        remarks.append(describe_leaving(cell))
     if cell.get("suspended"):
         remarks.append(f"suspended: {cell['suspended']}")
     if cell.get("maintenance_left_s"):

@@ -385,6 +385,8 @@ MAX_RINGS_SHOWN: Final = 1000
 """In one answer; ``rings_total`` says how many there are."""
 MAX_OWNERS_SHOWN: Final = 1000
 """In one answer, those whose cells were silent longest first."""
+MAX_DRAINS_SHOWN: Final = 100
+"""Cells of which one answer says what is left to move."""
 MAX_MAINTENANCE_S: Final = 7 * 86400
 """Announced at once: a cell that is not lost for so long leaves its segments with less margin."""
 MAX_SUSPENSION_CHARACTERS: Final = 500

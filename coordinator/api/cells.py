@@ -16,8 +16,10 @@ from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.placement import Placement
-from coordinator.policy.health import count_needing
+from coordinator.policy.health import SURE, count_needing
 from coordinator.store import cells
+from coordinator.store.departures import lacking_slots
+from coordinator.store.moves import hold_of
 
 
 class CellOperations:
@@ -56,23 +58,42 @@ class CellOperations:
             ApiRoute("GET", "/v1/status", "Cells, rings, space, what is missing.", self._tell, {}),
         )
 
-    def _check_removal(self, cell: cells.Cell) -> None:
-        """Check that what lies on the rings of a cell can be read without it.
+    async def _check_removal(self, cell: cells.Cell) -> None:
+        """Check that what lies on the rings of a cell can be read without it, and that no other
+        cell still copies shards from it.
 
         Raises:
-            Refused: ``cell_is_needed``, with ``rings``: how many of its rings cannot.
+            Refused: ``cell_is_needed``, with ``rings``: how many of its rings cannot be read
+                without it; or with ``shards``: how many are only copied yet.
         """
         members = self._membership
-        rings = ((ring.cells, ring.redundancy.k) for ring in members.rings.values())
-        needing = count_needing(cell.cell, rings, members.states(trio.current_time()))
+        lacking, hold = await self._store.read(
+            lambda sql: (lacking_slots(sql, cell.cell), hold_of(sql, cell.cell))
+        )
+        rings = (
+            (
+                [
+                    holder
+                    for slot, holder in enumerate(ring.cells)
+                    if holder == cell.cell or (ring.ring, slot) not in lacking
+                ],
+                ring.redundancy.k,
+            )
+            for ring in members.rings.values()
+            if cell.cell in ring.cells
+        )
+        states = members.states(trio.current_time())
+        needing = count_needing(cell.cell, rings, states)
         if needing:
             raise Refused(Refusal.CELL_IS_NEEDED, rings=needing)
+        if hold.missing and states[cell.cell] in SURE:
+            raise Refused(Refusal.CELL_IS_NEEDED, shards=hold.missing)
 
     async def _remove_cell(self, names: Mapping[str, str], body: Json) -> Json:
         cell = self._membership.find(names["cell_id"])
         if not cell.is_removed:
             if not body.get("even_if_needed", False):
-                self._check_removal(cell)
+                await self._check_removal(cell)
             now_ms = int(self._clock.now() * 1000)
             await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
             self._membership.removed(cell)

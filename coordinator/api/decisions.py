@@ -19,7 +19,7 @@ from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.placement import Placement
 from coordinator.store import cells
-from coordinator.store.cells import Cell, Decisions
+from coordinator.store.cells import Decisions
 
 
 class DecisionOperations:
@@ -99,16 +99,13 @@ class DecisionOperations:
             owner=cell.owner,
             **facts,
         )
-        return self._answer(cell)
-
-    def _answer(self, cell: Cell) -> Json:
-        return self._status.tell_cell(cell, trio.current_time())
+        return await self._status.tell_cell(cell)
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
 
     async def _tell(self, names: Mapping[str, str], body: Json) -> Json:
-        return self._answer(self._membership.find(names["cell_id"]))
+        return await self._status.tell_cell(self._membership.find(names["cell_id"]))
 
     async def _drain(self, names: Mapping[str, str], body: Json) -> Json:
         if body.get("cancel", False):

@@ -21,11 +21,19 @@ from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.placement import Placement
 from coordinator.policy.availability import TARGET, Availability, of_owners
-from coordinator.policy.health import SILENT, AdminState, CellState, classify, judge_ring
+from coordinator.policy.health import (
+    SILENT,
+    AdminState,
+    CellState,
+    classify,
+    count_without_place,
+    judge_ring,
+)
 from coordinator.policy.history import Standing
 from coordinator.store import schema
 from coordinator.store.cells import Cell
 from coordinator.store.counts import count
+from coordinator.store.departures import Left, left_of
 from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
 from coordinator.store.rings import Ring
@@ -104,12 +112,35 @@ class Status:
     def _lost_shards(self) -> int:
         return sum(cell.facts.lost_shards for cell in self._membership.cells.values())
 
-    def tell_cell(self, cell: Cell, now: float) -> dict[str, Any]:
+    async def tell_cell(self, cell: Cell) -> dict[str, Any]:
         """Return what is known of a cell, JSON-like."""
-        return self._cell(cell, self._membership.state(cell, now), now)
+        is_leaving = AdminState.DRAINING in cell.admin
+        left = await self._store.read(lambda sql: left_of(sql, cell.cell)) if is_leaving else None
+        now = trio.current_time()
+        states = self._membership.states(now)
+        return self._cell(cell, states, now, left)
 
-    def _cell(self, cell: Cell, state: CellState, now: float) -> dict[str, Any]:
+    def _leaving(
+        self, cell: Cell, states: Mapping[int, CellState], left: Left | None
+    ) -> dict[str, Any] | None:
+        """Return how far a cell is that leaves; None of any other."""
+        if left is None:
+            return None
+        rings = (ring.cells for ring in self._membership.rings.values())
+        return {
+            "held_slots": left.held_slots,
+            "moving_slots": left.moving_slots,
+            "slots_without_place": count_without_place(cell.cell, rings, states),
+            "shards": left.shards,
+            "deletes": left.deletes,
+            "is_empty": left.is_empty,
+        }
+
+    def _cell(
+        self, cell: Cell, states: Mapping[int, CellState], now: float, left: Left | None
+    ) -> dict[str, Any]:
         facts = cell.facts
+        state = states[cell.cell]
         window_s = max(0.0, cell.maintenance_until - now)
         address = Address(cell.address_host, cell.address_port) if cell.address_port else ""
         return {
@@ -126,6 +157,7 @@ class Status:
             "read_only_reason": facts.read_only_reason,
             "lost_shards": facts.lost_shards,
             "medium_free_bytes": facts.medium_free_bytes,
+            "leaving": self._leaving(cell, states, left),
             "draining": AdminState.DRAINING in cell.admin,
             "suspended": cell.decisions.suspended,
             "availability": _availability(self._membership.availability.get(cell.cell)),
@@ -159,12 +191,15 @@ class Status:
 
     async def tell(self) -> dict[str, Any]:
         """Everything, JSON-like."""
-        counts = await self._store.read(count)
+        known = self._membership.cells
+        drained = (number for number, each in known.items() if AdminState.DRAINING in each.admin)
+        shown = list(islice(drained, limits.MAX_DRAINS_SHOWN))
+        counts, left = await self._store.read(
+            lambda sql: (count(sql), {number: left_of(sql, number) for number in shown})
+        )
         now = trio.current_time()
         states = self._membership.states(now)
-        cells = [
-            self._cell(cell, states[number], now) for number, cell in self._membership.cells.items()
-        ]
+        cells = [self._cell(cell, states, now, left.get(number)) for number, cell in known.items()]
         return {
             "swarm": self._name,
             "store": self._history.tell(),

@@ -400,6 +400,25 @@ def judge_ring(slots: SlotClasses, *, k: int, quorum: int) -> RingVerdict:
     return RingVerdict.READABLE if len(slots.readable) >= k else RingVerdict.LOST
 
 
+def count_without_place(
+    cell: int, rings: Iterable[Collection[int]], states: Mapping[int, CellState]
+) -> int:
+    """Count the slots of a cell that no other cell could take: each that stays holds another slot
+    of the ring.
+
+    Args:
+        cell: its number.
+        rings: the cells of each ring.
+        states: by cell.
+    """
+    staying = {
+        number
+        for number, state in states.items()
+        if leaves(state) is None and state is not CellState.NEW
+    }
+    return sum(cell in cells and staying <= set(cells) for cells in rings)
+
+
 def count_needing(
     cell: int, rings: Iterable[tuple[Collection[int], int]], states: Mapping[int, CellState]
 ) -> int:

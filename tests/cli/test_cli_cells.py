@@ -40,7 +40,7 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> Coordinator:
 @pytest.mark.parametrize(
     ("words", "decision", "body", "told"),
     [
-        (["drain", "abab"], "drain", {}, "is leaving"),
+        (["drain", "abab"], "drain", {}, ": leaving"),
         (["drain", "abab", "--cancel"], "drain", {"cancel": True}, "stays"),
         (
             ["maintenance", "abab", "--hours", "1.5"],

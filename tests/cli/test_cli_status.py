@@ -18,6 +18,7 @@ CELL = {
     "free_bytes": 2,
     "shards": 3,
 }
+LEAVING = {"shards": 12, "slots_without_place": 2, "is_empty": False}
 WELL = {"swarm": "home", "writable": True, "cells": [CELL], "missing": {"shards": 0}}
 
 
@@ -70,6 +71,9 @@ def test_status_says_how_long_a_cell_is_away_and_what_was_decided_of_it() -> Non
     availability = {"watched_s": 86400, "silent_s": 52, "ratio": 0.999398, "below_target": True}
     cells = [
         {**CELL, "state": "offline", "last_seen_s": 3725.0, "draining": True},
+        {**CELL, "state": "draining", "draining": True, "leaving": LEAVING},
+        {**CELL, "draining": True, "leaving": {**LEAVING, "slots_without_place": 0}},
+        {**CELL, "draining": True, "leaving": {**LEAVING, "is_empty": True}},
         {**CELL, "state": "suspended", "suspended": "1 of 40 audits failed"},
         {**CELL, "state": "maintenance", "maintenance_left_s": 4800},
         {**CELL, "state": "alive", "availability": availability},
@@ -79,13 +83,16 @@ def test_status_says_how_long_a_cell_is_away_and_what_was_decided_of_it() -> Non
         lines,
         (
             "silent for 1 h 2 min, leaving",
+            "leaving: 12 shards to move, 2 SLOTS HAVE NO PLACE",
+            "leaving: 12 shards to move\n",
+            "empty: it can be removed",
             "suspended: 1 of 40 audits failed",
             "maintenance for 1 h 20 min more",
             "99.939 %",
         ),
         strict=True,
     ):
-        assert wanted in line
+        assert wanted in f"{line}\n"
 
 
 def test_status_names_the_owners_below_the_target_and_says_when_most_cells_are_offline() -> None:

@@ -189,6 +189,40 @@ async def test_nothing_is_decided_of_a_removed_cell_or_of_one_that_is_not_there(
         assert (await told(rig, cell))["state"] == "removed"
 
 
+async def test_a_cell_that_drains_tells_what_is_left_and_where_there_is_no_place(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        for name in (b"a", b"b", b"c"):
+            await gateway.put(name)
+        assert (await told(rig, rig.cells[0]))["leaving"] is None
+        left = (await decide(rig, rig.cells[0], "drain"))["leaving"]
+        slots = len((await rig.operate("GET", "/v1/status"))["rings"])
+        assert (left["held_slots"], left["moving_slots"], left["shards"]) == (slots, 0, 3)
+        assert left["slots_without_place"] == slots
+        assert not left["is_empty"]
+        assert (await told(rig, rig.cells[0]))["leaving"] == left
+
+
+async def test_shards_that_slots_lack_do_not_count_where_a_removal_is_judged(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        segments = [await gateway.segment(durable=0b111111 & ~(1 << slot)) for slot in (4, 5)]
+        for number, segment in enumerate(segments):
+            await gateway.call(gateway.commit_of(b"%d" % number, [segment]))
+        rig.cells[0].beating = False
+        await trio.sleep(20)
+        for cell in rig.cells[1:]:
+            answer = await rig.http("POST", f"/v1/cells/{cell.identity.peer_id.hex()}/remove", {})
+            assert (answer.status_code, answer.json()["error"]) == (409, "cell_is_needed")
+        assert (await decide(rig, rig.cells[0], "remove"))["cell_id"], "it cannot be read anyway"
+
+
 def test_the_time_until_a_cell_is_lost_is_not_shorter_than_until_it_is_offline() -> None:
     assert CoordinatorConfig.parse({"data": "x"}).lost_after_s == 900
     with pytest.raises(Exception, match="lost_after_s"):

@@ -30,6 +30,7 @@ from coordinator.policy.health import (
     cell_state,
     classify,
     count_needing,
+    count_without_place,
     decided,
     heartbeat_event,
     is_cut_off,
@@ -297,6 +298,14 @@ def test_status_and_placement_agree_on_which_rings_are_written(states: list[Cell
     chooser = Chooser([RingView(1, tuple(range(N)), QUORUM, True)], views, 1)
     assert bool(len(chooser)) is (verdict in {RingVerdict.WHOLE, RingVerdict.DEGRADED})
     assert (len(chooser) and chooser.complete) == (verdict is RingVerdict.WHOLE)
+
+
+def test_a_slot_has_no_place_where_every_cell_that_stays_is_in_its_ring() -> None:
+    states = dict.fromkeys(range(6), ALIVE) | {0: DRAINING}
+    assert count_without_place(0, [range(6), range(1, 7)], states) == 1
+    assert count_without_place(0, [range(6)], states | {6: OFFLINE}) == 0, "it may come back"
+    for state in (LOST, REMOVED, DRAINING, NEW):
+        assert count_without_place(0, [range(6)], states | {6: state}) == 1
 
 
 def test_a_cell_is_needed_by_rings_that_would_have_fewer_than_k_without_it() -> None:

@@ -27,6 +27,7 @@ from coordinator.store import (
     settling,
     tenants,
 )
+from coordinator.store.departures import Left, lacking_slots, left_of
 from coordinator.store.schema import migrate
 
 TENANT_ID = TenantId(bytes(16))
@@ -267,3 +268,24 @@ def test_what_a_cell_should_hold_comes_in_pages(sql: sqlite3.Connection) -> None
             break
     assert found == held
     assert lacking not in found
+
+
+def test_what_is_left_of_a_cell_that_leaves_is_counted_until_nothing_depends_on_it(
+    sql: sqlite3.Connection,
+) -> None:
+    first, second = commit(sql, 1), commit(sql, 2)
+    commit(sql, 3, durable=ALL & ~1)
+    assert left_of(sql, OLD) == Left(1, 0, 2, 0), "what it never had is not there to be moved"
+    assert lacking_slots(sql, OLD) == {(RING, 0)}
+    assert move(sql)
+    assert left_of(sql, OLD) == Left(0, 1, 3, 0)
+    assert lacking_slots(sql, OLD) == set(), "it is in no ring"
+    assert lacking_slots(sql, 2) == {(RING, 0)}
+    assert settle(sql, NEW, first) == settle(sql, NEW, second) == COMMITTED
+    assert left_of(sql, OLD) == Left(0, 1, 1, 2)
+    assert settle(sql, NEW, named(3)) == COMMITTED
+    assert not left_of(sql, OLD).is_empty
+    assert moves.finish(sql) == [RING]
+    assert left_of(sql, OLD) == Left(0, 0, 0, 3)
+    assert left_of(sql, OLD).is_empty
+    assert left_of(sql, NEW) == Left(1, 0, 3, 0)
