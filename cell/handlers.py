@@ -5,7 +5,7 @@ Source: docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -19,7 +19,7 @@ from cell.storage.room_policy import may_reserve
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
-from common.crypto.orders import Order, OrderAction, check, opened
+from common.crypto.orders import Order, OrderAction, check, claimed_action, opened
 from common.errors import NotFound, Refused, Unavailable
 from common.ids import PeerId
 from common.reasons import Absence, Outage, Refusal
@@ -86,6 +86,20 @@ class Handlers:
         with suppress(Refused):  # the handler says why
             opened(key, request.order, caller=caller.peer_id)
             caller.introduce(caller.peer_id)
+
+    def turn(self, caller: Caller, request: ShardRead) -> Awaitable[None] | None:
+        """Return what a read has to wait for before it is carried out: one for a rebuild, until
+        readers and writers leave time for it."""
+        if claimed_action(request.order) != OrderAction.REBUILD:
+            return None
+        return self._turn_of_rebuild(caller, request)
+
+    async def _turn_of_rebuild(self, caller: Caller, request: ShardRead) -> None:
+        _, key = self._check(caller, request.order, OrderAction.REBUILD)
+        entry = await self._store.index.find(key)
+        if entry is not None:
+            wanted = min(request.count * entry.unit_bytes, limits.MAX_UNITS_PER_READ_BYTES)
+            await self._background.turn_to_read(wanted)
 
     def _check(self, caller: Caller, order: bytes, *actions: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
@@ -173,22 +187,10 @@ class Handlers:
         return Done()
 
     async def read(self, caller: Caller, request: ShardRead, payload: memoryview) -> Answer:
-        """Read units; for a rebuild only when readers and writers leave time for it."""
+        """Read units."""
         order, key = self._check(caller, request.order, OrderAction.GET, OrderAction.REBUILD)
-        if order.action is OrderAction.REBUILD:
-            return await self._read_for_rebuild(key, request)
-        self._background.served()
-        entry, data, leaves = await self._store.read(
-            key, request.first, request.count, want_leaves=request.want_leaves
-        )
-        self._metrics.read(len(data))
-        return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
-
-    async def _read_for_rebuild(self, key: ShardKey, request: ShardRead) -> Answer:
-        entry = await self._store.index.find(key)
-        if entry is not None:
-            wanted = min(request.count * entry.unit_bytes, limits.MAX_UNITS_PER_READ_BYTES)
-            await self._background.turn_to_read(wanted)
+        if order.action is OrderAction.GET:
+            self._background.served()
         entry, data, leaves = await self._store.read(
             key, request.first, request.count, want_leaves=request.want_leaves
         )

@@ -239,6 +239,7 @@ def _server(world: World, parts: _Parts, handlers: Handlers) -> PeerServer[CellS
         end_session=handlers.end_session,
         recognise=handlers.recognise,
         reply_payload_bytes={ShardRead: limits.MAX_UNITS_PER_READ_BYTES},
+        turns={ShardRead: handlers.turn},
     )
 
 

@@ -429,9 +429,8 @@ MAX_REBUILD_BYTES: Final = 12 * MIB
 a page of small ones."""
 REBUILD_RUN_BYTES: Final = 2 * MIB
 """Units of all k slots that are fetched at a time for one shard."""
-MAX_BACKGROUND_READS: Final = 4
-"""Reads for rebuilds that a cell lets wait for their turn. Each holds the memory of its reply, of
-which there are twelve places for all readers."""
+MAX_BACKGROUND_READS: Final = 64
+"""Reads for rebuilds that a cell lets wait for their turn, for a second of its bandwidth in all."""
 MAX_PASSED_SHARDS: Final = MAX_DELETE_BATCH
 """Shards that a cell could not fill and leaves for later, so that others have their turn: as many
 as one request names."""

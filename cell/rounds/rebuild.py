@@ -36,6 +36,7 @@ from common.wire.messages.repair import MissingGet, MissingShard, MissingShards
 SHORT_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 60.0
 """Pauses while nothing can be filled: twice as long each time, unless there are others to try."""
+TELL_EVERY_S: Final = 60.0
 BEGIN_WITHIN_S: Final = 300.0
 """Age of orders at which no shard is begun any more: one of 64 MiB then has ten minutes."""
 SUSPECTS_AT_ONCE: Final = 16
@@ -73,6 +74,8 @@ class RebuildRound:
         self._settling_now = trio.Lock()
         self._owned: set[ShardKey] = set()
         """Those of the last reply that were settled: named again, they wait their turn."""
+        self._untold = 0
+        self._told_at = trio.current_time()
         self._are_others_waiting = False
         self._pause_s = SHORT_PAUSE_S
 
@@ -114,7 +117,16 @@ class RebuildRound:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_at, reply.suspects)
             await self._fill_page(reply, last, nursery)
+        self._tell(reply.waiting)
         return bool(self._owned or self._whole)
+
+    def _tell(self, waiting: int) -> None:
+        """Log what was filled: when nothing more waits, and now and then before."""
+        self._untold += len(self._owned)
+        is_due = not waiting or trio.current_time() - self._told_at >= TELL_EVERY_S
+        if self._untold and is_due:
+            self._log.info("shards_filled", shards=self._untold, waiting=waiting)
+            self._untold, self._told_at = 0, trio.current_time()
 
     async def _fill_page(
         self, reply: MissingShards, last: set[ShardKey], nursery: trio.Nursery

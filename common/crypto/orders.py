@@ -98,6 +98,12 @@ def claimed_slot(data: bytes) -> int:
     return data[2] if len(data) == ORDER_BYTES else limits.MAX_SLOTS
 
 
+def claimed_action(data: bytes) -> int:
+    """The action that an order permits, if it is one: to see what to check it for. 0 for what is
+    none."""
+    return data[1] if len(data) == ORDER_BYTES else 0
+
+
 def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
     """The order in ``data`` if it was given to this caller for the cell of this key, at whatever
     time: it shows who calls, and permits nothing.

@@ -20,7 +20,7 @@ from common.ports import Buffer, Entropy, Identity, Log
 from common.reasons import Outage, Refusal
 from common.rpc.admission import Memory
 from common.rpc.budget import Share
-from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S
+from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S, Turn
 from common.rpc.outbox import Outbox, Turnstile
 from common.rpc.protocol.connection import AnswererConnection
 from common.wire.messages.base import Reply, Request
@@ -41,6 +41,7 @@ class Service(Generic[S]):
     end_session: EndSession[S] | None
     recognise: Recognise[S] | None
     reply_payload_bytes: Mapping[type[Request], int]
+    turns: Mapping[type[Request], Turn[S]]
     memory: Memory
     entropy: Entropy
     log: Log
@@ -212,15 +213,20 @@ class Answering(Generic[S]):
     # --- one call ---------------------------------------------------------------------------
 
     async def _carry_out(self, call: InboundCall) -> None:
+        answer: Answer | AlvearyError | None = None
+        turn = self._service.turns.get(type(call.request))
         reserved = 0
         if self._caller.account is not None:  # a stranger's request comes to no payload
             reserved = self._service.reply_payload_bytes.get(type(call.request), 0)
         try:
-            if reserved:
-                if not call.replies.take_nowait(reserved):
-                    await call.replies.take(reserved, wait_s=math.inf)
-                call.reply_bytes = reserved
-            answer = await self._handle(call)
+            if turn is not None:
+                answer = await self._wait_turn(call, turn)
+            if answer is None:
+                if reserved:
+                    if not call.replies.take_nowait(reserved):
+                        await call.replies.take(reserved, wait_s=math.inf)
+                    call.reply_bytes = reserved
+                answer = await self._handle(call)
             call.requests.give(call.held_bytes)
             call.held_bytes = 0
             await self._answer(call, answer)
@@ -232,6 +238,18 @@ class Answering(Generic[S]):
                 call.replies.give(call.reply_bytes)
             del self._calls[call.call_id]
             self._on_answered()
+
+    async def _wait_turn(self, call: InboundCall, turn: Turn[S]) -> AlvearyError | None:
+        """Wait for the turn of a call; None: it has come."""
+        try:
+            waiting = turn(self._caller, call.request)
+            if waiting is not None:
+                await waiting
+        except AlvearyError as error:
+            return error
+        except Exception as error:
+            return self._bug(call, error)
+        return None
 
     async def _handle(self, call: InboundCall) -> Answer | AlvearyError:
         """Run the handler; whatever goes wrong in it becomes an error to answer with."""

@@ -49,4 +49,6 @@ class Caller(Generic[S]):
 Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]
 Handler: TypeAlias = Callable[[Caller[S], Any, memoryview], Awaitable[Answer]]
 Recognise: TypeAlias = Callable[[Caller[S], Request], None]
+Turn: TypeAlias = Callable[[Caller[S], Any], Awaitable[None] | None]
+"""Returns what a request has to wait for, which may raise as a handler; None: nothing."""
 EndSession: TypeAlias = Callable[[Caller[S]], Awaitable[None]]

@@ -17,7 +17,7 @@ from common.ports import Entropy, Identity, Listener, Log, Stream
 from common.reasons import Outage
 from common.rpc.admission import Memory
 from common.rpc.answering import Service
-from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S
+from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S, Turn
 from common.rpc.server_connection import ServerConnection
 from common.tasks import go_on, log_fault
 from common.wire.messages.base import Done, Ping, Request
@@ -53,6 +53,8 @@ class PeerServer(Generic[S]):
             is known. Handlers may do so, too. Without it, every caller that proved a key is known.
         reply_payload_bytes: the longest payload of the reply to a request, set aside before its
             handler runs; for requests not named here it is counted only once it is there.
+        turns: what requests wait for before memory is set aside for their replies, so that those
+            which wait for long take none from others.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class PeerServer(Generic[S]):
         end_session: EndSession[S] | None = None,
         recognise: Recognise[S] | None = None,
         reply_payload_bytes: Mapping[type[Request], int] | None = None,
+        turns: Mapping[type[Request], Turn[S]] | None = None,
     ) -> None:
         self.memory = Memory(buffer_budget_bytes)
         self._log = log
@@ -77,6 +80,7 @@ class PeerServer(Generic[S]):
             end_session=end_session,
             recognise=recognise,
             reply_payload_bytes=reply_payload_bytes or {},
+            turns=turns or {},
             memory=self.memory,
             entropy=entropy,
             log=log,

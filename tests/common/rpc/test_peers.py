@@ -591,6 +591,46 @@ async def test_failed_calls_give_their_reservation_back(
         assert it.server.memory.replies.free_bytes == 4 * MIB
 
 
+async def test_requests_that_wait_for_their_turn_hold_no_memory_for_replies(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    may_go = trio.Event()
+    answered: list[int] = []
+
+    async def wait(first: int) -> None:
+        if first == 2:
+            raise Unavailable(Outage.TOO_BUSY)
+        if first == 3:
+            raise LookupError("a bug")
+        await may_go.wait()
+
+    def turn(caller: Caller[None], request: ShardRead) -> Any:
+        return wait(request.first) if request.first else None
+
+    async def read(caller: Caller[None], request: ShardRead, payload: memoryview) -> Any:
+        answered.append(request.first)
+        return ShardUnits(1, 1), [bytes(MIB)]
+
+    async with bench(
+        {ShardRead: read}, reply_payload_bytes={ShardRead: MIB}, turns={ShardRead: turn}
+    ) as it:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):  # more than there is memory for
+                nursery.start_soon(it.call, ShardRead(b"", 1, 1, False))
+            await trio.sleep(1)
+            assert it.server.memory.replies.free_bytes == 4 * MIB
+            await it.call(ShardRead(b"", 0, 1, False))
+            with pytest.raises(Unavailable, match="too_busy"):
+                await it.call(ShardRead(b"", 2, 1, False))
+            with pytest.raises(Unavailable, match="internal_error"):
+                await it.call(ShardRead(b"", 3, 1, False))
+            assert answered == [0]
+            may_go.set()
+        assert answered == [0] + 20 * [1]
+        await trio.sleep(1)
+        assert it.server.memory.replies.free_bytes == 4 * MIB
+
+
 async def test_memory_is_given_back_when_connections_are_cut(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
