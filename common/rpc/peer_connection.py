@@ -164,7 +164,7 @@ class PeerConnection:
             if not self._core.calls_in_flight:
                 self._busy_since = now = trio.current_time()
                 due = min(deadline, now + limits.PROBE_AFTER_S)
-            if due < self._alarm.deadline:
+            if due < self._alarm.deadline:  # noqa: PLR1730  # setting it is what costs
                 self._alarm.deadline = due
             call_id, parts = self._core.call(request, payload)
             number = self._outbox.put(parts)
@@ -331,9 +331,8 @@ class PeerConnection:
                         if isinstance(event.error, PeerViolation):
                             raise event.error
                 self._gate.nudge()
-                if not core.calls_in_flight:
-                    if core.state is State.DRAINING:
-                        raise Unavailable(Outage.CONNECTION_LOST, cause="peer went away")
+                if core.state is State.DRAINING and not core.calls_in_flight:
+                    raise Unavailable(Outage.CONNECTION_LOST, cause="peer went away")
                 count = await stream.receive_into(core.get_buffer())
                 if not count:
                     core.end_of_stream()

@@ -6,8 +6,7 @@ Source: docs/protocol.md, "Connections of a pool".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from common import limits
 from common.limits import KIB
@@ -18,16 +17,14 @@ GATHER_BYTES: Final = 64 * KIB
 and comes in one piece costs both ends one system call and one wake-up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """The load of one open connection."""
 
     calls_in_flight: int
     unsent_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """``use``: index of the connection to use, None: wait for one. ``connect``: begin one more."""
 
     use: int | None
