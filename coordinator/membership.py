@@ -16,7 +16,7 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
-from coordinator.policy.availability import Availability
+from coordinator.policy.availability import Absences, Availability
 from coordinator.policy.health import (
     SILENT,
     SURE,
@@ -78,8 +78,8 @@ class Membership:
         self.departures: dict[int, Departure] = {}
         """The cells whose slots move to others, and why, as last concluded. Replaced as a whole
         when that changes."""
-        self.availability: dict[int, Availability] = {}
-        """Of each cell, as last counted. Replaced as a whole."""
+        self.absences = Absences()
+        """The silence of cells, as last counted. Replaced as a whole."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""
@@ -220,6 +220,10 @@ class Membership:
         """Return when some cell may be in another state unless it is heard before."""
         heard_at = min((cell.heard_at for cell in self._heard), default=math.inf)
         return min(self._changes_at, heard_at + self.times.overdue_s)
+
+    def availability(self, cell: Cell) -> Availability:
+        """Return for how much of the last days a cell was heard, as last counted."""
+        return self.absences.of(cell.cell, cell.joined_at_s)
 
     def was_cut_off_since(self, then: float) -> bool:
         """Return whether the coordinator was probably cut off at any time since."""

@@ -66,8 +66,7 @@ def space_of(facts: Iterable[CellFacts]) -> dict[str, int]:
     return {"capacity_bytes": capacity, "used_bytes": used, "free_bytes": free}
 
 
-def _availability(found: Availability | None) -> dict[str, Any]:
-    found = found or Availability(0, 0)
+def _availability(found: Availability) -> dict[str, Any]:
     return {
         "watched_s": found.watched_s,
         "silent_s": found.silent_s,
@@ -160,18 +159,18 @@ class Status:
             "leaving": self._leaving(cell, states, left),
             "draining": AdminState.DRAINING in cell.admin,
             "suspended": cell.decisions.suspended,
-            "availability": _availability(self._membership.availability.get(cell.cell)),
+            "availability": _availability(self._membership.availability(cell)),
             "maintenance_left_s": math.ceil(window_s),
             "last_seen_s": round(now - cell.heard_at, 1),
             "clock_ahead_s": round(cell.clock_ahead_s, 1),
         }
 
-    def _owners(self) -> dict[str, Availability]:
-        """The availability of all cells of each owner, the worst first."""
-        members = self._membership
-        return of_owners(
-            (members.cells[number].owner, found) for number, found in members.availability.items()
-        )
+    def _watched(self) -> list[Cell]:
+        return [cell for cell in self._membership.cells.values() if not cell.is_removed]
+
+    def _owners(self, cells: Iterable[Cell]) -> dict[str, Availability]:
+        """The availability of the owners of cells, the worst first."""
+        return of_owners((cell.owner, self._membership.availability(cell)) for cell in cells)
 
     def _clocks(self) -> dict[str, Any]:
         """Return how far the clocks of cells differ from this machine's."""
@@ -209,7 +208,9 @@ class Status:
             "availability_target": TARGET,
             "owners": [
                 {"owner": owner, **_availability(found)}
-                for owner, found in islice(self._owners().items(), limits.MAX_OWNERS_SHOWN)
+                for owner, found in islice(
+                    self._owners(self._watched()).items(), limits.MAX_OWNERS_SHOWN
+                )
             ],
             "rings": [
                 {
@@ -284,12 +285,7 @@ class Status:
             metrics.rings.labels(ring_state).set(number)
         for standing in Standing:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
-        availability = self._membership.availability.values()
-        metrics.cells_below_target.set(sum(each.is_below_target for each in availability))
-        metrics.owners_below_target.set(
-            sum(each.is_below_target for each in self._owners().values())
-        )
-        metrics.least_availability.set(min((each.ratio for each in availability), default=1.0))
+        self._measure_availability(metrics)
         metrics.most_cells_offline.set(self._membership.is_cut_off)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
@@ -311,3 +307,15 @@ class Status:
         metrics.objects.set(counts.objects)
         metrics.logical_bytes.set(counts.logical_bytes)
         metrics.store_bytes.set(counts.store_bytes)
+
+    def _measure_availability(self, metrics: CoordinatorMetrics) -> None:
+        """Only cells that were ever silent, and others of their owners, can be below the target."""
+        members = self._membership
+        watched = self._watched()
+        silent = [cell for cell in watched if cell.cell in members.absences.by_cell]
+        found = [members.availability(cell) for cell in silent]
+        concerned = {cell.owner for cell in silent}
+        owners = self._owners(cell for cell in watched if cell.owner in concerned)
+        metrics.cells_below_target.set(sum(each.is_below_target for each in found))
+        metrics.owners_below_target.set(sum(each.is_below_target for each in owners.values()))
+        metrics.least_availability.set(min((each.ratio for each in found), default=1.0))

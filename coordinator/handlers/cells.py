@@ -141,6 +141,7 @@ class CellHandlers:
                     facts=NO_FACTS,
                     heard_at=trio.current_time(),
                     liveness=Liveness.NEW,
+                    joined_at_s=self._membership.absences.watched_s,
                 )
             )
             self._log.info("cell_joined", cell=caller.peer_id.hex()[:12], site=site, owner=owner)

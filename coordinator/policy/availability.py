@@ -6,8 +6,8 @@ Pure. Source: docs/placement.md, "Availability".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 TARGET: Final = 0.9995
@@ -62,6 +62,23 @@ def of_cell(watched_s: int, joined_at_s: int, silent_s: int, excused_s: int) -> 
     begins_s = max(first_day(watched_s) * DAY_S, joined_at_s)
     own_s = max(0, watched_s - begins_s - excused_s)
     return Availability(own_s, min(silent_s, own_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Absences:
+    """The last DAYS of a swarm.
+
+    ``watched_s``: the time that coordinators of the swarm have watched it, ever. ``by_cell``: the
+    seconds in which cells were silent, and those that count neither way; a cell that is not there
+    was always heard.
+    """
+
+    watched_s: int = 0
+    by_cell: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def of(self, cell: int, joined_at_s: int) -> Availability:
+        """Return the availability of a cell. Args as of :func:`of_cell`."""
+        return of_cell(self.watched_s, joined_at_s, *self.by_cell.get(cell, (0, 0)))
 
 
 def together(cells: Iterable[Availability]) -> Availability:

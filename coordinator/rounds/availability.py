@@ -52,7 +52,7 @@ class AvailabilityRound:
             await self._forget_windows(trio.current_time())
         else:
             self._last = -math.inf
-        self._membership.availability = await self._store.read(availability.load)
+        self._membership.absences = await self._store.read(availability.load)
 
     async def _count(self, now: float) -> None:
         members = self._membership

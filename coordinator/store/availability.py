@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.ports import Sql
-from coordinator.policy.availability import Availability, day_of, first_day, of_cell
+from coordinator.policy.availability import Absences, day_of, first_day
 from coordinator.store.schema import counter_value
 
 WATCHED: Final = "watched_s"
@@ -46,16 +46,17 @@ def count(sql: Sql, elapsed_s: int, absences: Iterable[AwayTime]) -> None:
         sql.execute("DELETE FROM absences WHERE day < ?", (first_day(watched_s),))
 
 
-def load(sql: Sql) -> dict[int, Availability]:
-    """The availability of each cell that was not removed."""
+def load(sql: Sql) -> Absences:
+    """The absences of the last days."""
     watched_s = counter_value(sql, WATCHED)
-    return {
-        cell: of_cell(watched_s, joined_at_s, silent_s, excused_s)
-        for cell, joined_at_s, silent_s, excused_s in sql.execute(
-            "SELECT c.cell, c.joined_at_s, coalesce(sum(a.silent_s), 0),"
-            " coalesce(sum(a.excused_s), 0)"
-            " FROM cells c LEFT JOIN absences a ON a.cell = c.cell AND a.day >= ?"
-            " WHERE c.removed_ms = 0 GROUP BY c.cell, c.joined_at_s",
-            (first_day(watched_s),),
-        )
-    }
+    return Absences(
+        watched_s,
+        {
+            cell: (silent_s, excused_s)
+            for cell, silent_s, excused_s in sql.execute(
+                "SELECT cell, sum(silent_s), sum(excused_s) FROM absences WHERE day >= ?"
+                " GROUP BY cell",
+                (first_day(watched_s),),
+            )
+        },
+    )

@@ -90,6 +90,8 @@ class Cell:
     """The decisions that hold; :meth:`admin_at` knows whether its maintenance is over."""
     maintenance_until: float = -math.inf
     """The end of the window that was announced last."""
+    joined_at_s: int = 0
+    """Of watched time."""
     silent_before_s: float = 0.0
     """Silence before it was last heard or announced; see :meth:`silence_s`."""
     full: bool = False
@@ -279,6 +281,7 @@ def load(sql: Sql, now: float) -> list[Cell]:
     found = []
     for row in sql.execute(
         "SELECT cell, cell_id, site, owner, address_host, address_port, facts, heartbeats,"
+        f" joined_at_s,"
         f" {_DECISIONS} FROM cells"
     ):
         cell = Cell(
@@ -292,8 +295,9 @@ def load(sql: Sql, now: float) -> list[Cell]:
             heard_at=now,
             liveness=Liveness.UNHEARD if row[6] else Liveness.NEW,
             heartbeats=row[7],
+            joined_at_s=row[8],
         )
-        decisions = Decisions(*row[8:])
+        decisions = Decisions(*row[9:])
         if decisions != cell.decisions:
             cell.decide(decisions, now, math.inf)
         found.append(cell)

@@ -84,13 +84,13 @@ async def test_silence_of_more_than_30_days_ago_counts_no_more_and_leaves_no_row
         first, _, _ = cells.join(sql, b"1" * 32, b"secret", "", "", 0)
         availability.count(sql, DAY_S, [AwayTime(first, 50, 0)])
         cells.join(sql, b"2" * 32, b"secret", "", "", 0)
-        found = [availability.load(sql)[first]]
+        found = [availability.load(sql).of(first, 0)]
         for _ in range(DAYS):
             availability.count(sql, DAY_S, [AwayTime(first, 1, 2)])
             availability.count(sql, 0, [AwayTime(first, 1, 0)])
-            found.append(availability.load(sql)[first])
+            found.append(availability.load(sql).of(first, 0))
         rows = sql.execute("SELECT count(*) FROM absences").fetchone()[0]
-        return rows, [*found, availability.load(sql)[first + 1]]
+        return rows, [*found, availability.load(sql).of(first + 1, DAY_S)]
 
     rows, (begun, *later, other) = await store.transact(work)
     assert begun == Availability(DAY_S, 50)

@@ -133,6 +133,36 @@ async def test_cells_and_rings_of_one_are_known_to_the_other(autojump_clock: Moc
     assert second.states()[2] is CellState.REMOVED
 
 
+async def test_decisions_of_one_are_known_to_the_other(autojump_clock: MockClock) -> None:
+    first, second = await two_processes()
+    first.hear(1, 2)
+    second.hear(1, 2)
+
+    async def know() -> list[CellState]:
+        await second.shared.learn()
+        second.hear(1)
+        return second.states()
+
+    await first.store.transact(lambda sql: cells.drain(sql, 1, 1))
+    assert await know() == [CellState.DRAINING, CellState.ALIVE]
+    await first.store.transact(lambda sql: cells.suspend(sql, 1, "why"))
+    await first.store.transact(lambda sql: cells.cancel_drain(sql, 1))
+    assert await know() == [CellState.SUSPENDED, CellState.ALIVE]
+    await first.store.transact(lambda sql: cells.resume(sql, 1))
+    await first.store.transact(lambda sql: cells.announce_maintenance(sql, 2, 100, 1))
+    assert await know() == [CellState.ALIVE, CellState.ALIVE]
+    await trio.sleep(99)
+    assert await know() == [CellState.ALIVE, CellState.MAINTENANCE]
+    await first.store.transact(lambda sql: cells.announce_maintenance(sql, 2, 100, 2))
+    await know()
+    await trio.sleep(99)
+    assert await know() == [CellState.ALIVE, CellState.MAINTENANCE], "it was announced again"
+    await first.store.transact(lambda sql: cells.forget_windows(sql, [(2, 1)]))
+    assert await know() == [CellState.ALIVE, CellState.MAINTENANCE], "that was the first window"
+    await first.store.transact(lambda sql: cells.forget_windows(sql, [(2, 2)]))
+    assert await know() == [CellState.ALIVE, CellState.OFFLINE]
+
+
 async def test_a_heartbeat_that_could_not_be_counted_is_counted_later(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
