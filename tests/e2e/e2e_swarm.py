@@ -30,11 +30,14 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    """Processes outside are only seen by looking; the pause is between looks."""
+    """Processes outside are only seen by looking. The pause between two looks grows: some looks
+    are a process of their own."""
     deadline = time.monotonic() + timeout_s
+    pause_s = 0.05
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(0.5, 1.3 * pause_s)
 
 
 def clean_environment(home: Path) -> dict[str, str]:
