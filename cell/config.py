@@ -75,7 +75,7 @@ class CellConfig:
     repair_bandwidth: int = field(
         default=64 * limits.MIB,
         metadata=key(
-            config.size(limits.KIB, limits.MAX_REPAIR_BYTES_PER_S),
+            config.size(limits.MIN_REPAIR_BYTES_PER_S, limits.MAX_REPAIR_BYTES_PER_S),
             "The most that filling, checking and serving rebuilds may move in a second (64MiB).",
         ),
     )

@@ -434,6 +434,9 @@ MAX_BACKGROUND_READS: Final = 64
 MAX_PASSED_SHARDS: Final = MAX_DELETE_BATCH
 """Shards that a cell could not fill and leaves for later, so that others have their turn: as many
 as one request names."""
+MIN_REPAIR_BYTES_PER_S: Final = 1 * MIB
+"""Of a configuration: with less, the orders for four large shards would expire before they are
+read."""
 MAX_REPAIR_BYTES_PER_S: Final = 1 << 40
 """Of a configuration: no medium and no network has so much."""
 MAX_FAILED_VOLUMES: Final = 3

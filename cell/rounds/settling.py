@@ -48,11 +48,14 @@ class Settling:
         Raises:
             AlvearyError: no coordinator can be reached.
         """
+        marked_bad = self._store.index.marked_bad
         held = tuple(HeldShard(*row.key, row.root, row.shard_bytes) for row in rows)
         reply = await self._coordinators.call(Settle(held))
         assert isinstance(reply, SettleReply)
         if len(reply.verdicts) != len(rows):
             raise Refused(Refusal.BAD_SETTLE_REPLY, asked=len(rows), told=len(reply.verdicts))
+        if self._store.index.marked_bad != marked_bad:
+            await self._miss_bad(rows)
         garbage = {}
         for row, verdict in zip(rows, reply.verdicts, strict=True):
             if verdict == COMMITTED and not row.is_settled:
@@ -64,3 +67,14 @@ class Settling:
         gone = await self._store.delete(list(garbage), sequences=garbage)
         self._log.info("garbage_deleted", shards=len(gone), of=len(garbage))
         return SettleOutcome(reply.verdicts, len(gone), 0)
+
+    async def _miss_bad(self, rows: Sequence[HeldRow]) -> None:
+        """Report those again that were found bad while they were asked about: the answer may have
+        come after the report, and taken it back."""
+        keys = [row.key for row in rows]
+        entries = await self._store.index.find_many(keys)
+        bad = [
+            key for key, each in zip(keys, entries, strict=True) if each is not None and each.bad
+        ]
+        if bad:
+            self._store.index.miss(bad)

@@ -66,6 +66,8 @@ class Index:
         known: KnownSegments,
     ) -> None:
         self.volumes = volumes
+        self.marked_bad = 0
+        """The number of times that a shard was found bad."""
         self._store = store
         self._clock = clock
         self._log = log
@@ -199,6 +201,7 @@ class Index:
 
     def mark_bad(self, key: ShardKey, entry: Entry) -> None:
         """Mark a shard that failed a check: it is not served, and reported as lost."""
+        self.marked_bad += 1
         self._change(key, replace(entry, bad=True))
         self._batch.lost.add(key)
         self._batch.reported.discard(key)

@@ -272,6 +272,9 @@ class ShardStore:
                 await self.parts.quarantine(key, entry, error.reason)
                 raise
             return entry, data, leaves
+        # Its volume is gone, and compaction has not moved it.
+        assert entry is not None
+        await self.parts.quarantine(key, entry, "read_error")
         raise Corrupt(Damage.READ_ERROR)
 
     async def _read_checked(

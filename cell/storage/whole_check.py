@@ -56,6 +56,9 @@ async def check_whole(
                 continue
             await storage.quarantine(key, entry, error.reason)
             raise
+    # Its volume is gone, and compaction has not moved it.
+    assert entry is not None
+    await storage.quarantine(key, entry, "read_error")
     raise Corrupt(Damage.READ_ERROR)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -110,6 +110,8 @@ class RingRig:
         self.node = self.swarm.node("coordinator")
         self.identity = KeyPair.generate(self.node.world.entropy)
         self.writer = KeyPair.generate(self.swarm.node("writer").world.entropy)
+        self.bandwidth: int | None = config.pop("bandwidth", None)
+        """Of background work: less than a configuration may say."""
         self.config = config
         self.cells = [RingCell(self.swarm.node(f"cell-{number}")) for number in range(cells)]
         self.holders = list(range(N))
@@ -192,7 +194,10 @@ class RingRig:
             died = cell.node.died
             async with trio.open_nursery() as nursery:
                 cell.nursery = nursery
-                cell.running = await nursery.start(serve, cell.node.world, CellConfig.parse(given))
+                config = CellConfig.parse(given)
+                if self.bandwidth is not None:
+                    config = replace(config, repair_bandwidth=self.bandwidth)
+                cell.running = await nursery.start(serve, cell.node.world, config)
                 task_status.started()
                 await died.wait()
                 nursery.cancel_scope.cancel()

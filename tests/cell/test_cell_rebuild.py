@@ -235,6 +235,31 @@ async def test_more_missing_than_are_named_at_a_time_are_all_filled(
         assert settles < 2 * len(segments) + 10
 
 
+async def test_a_shard_that_rots_while_it_is_asked_about_is_reported_after_the_answer(
+    autojump_clock: MockClock,
+) -> None:
+    async with ring() as rig:
+
+        async def rot(number: int, request: Any) -> None:
+            if number != 3:
+                return
+            rig.settle_fault = None
+            index, key = rig.cells[3].store.index, (segment.segment_id, 3)
+            index.mark_bad(key, await index.find(key))
+            await rig.until(lambda: key in rig.lost)
+            rig.lost.clear()  # and this answer strikes the row that the report has made
+            answered.set()
+
+        answered = trio.Event()
+        await rig.until(lambda: rig.said(rig.cells[3], "compared"))
+        segment = await rig.write(1, SMALL, without=(3,))
+        rig.settle_fault = rot
+        await answered.wait()
+        await rig.until(lambda: (segment.segment_id, 3) in rig.lost, within_s=60)
+        await rig.until(nothing_missing(rig))
+        assert await rig.cells[3].holds(segment, 3)
+
+
 # --- suspects -----------------------------------------------------------------------------------
 
 
@@ -310,7 +335,7 @@ async def busy(rig: RingRig, number: int, key: Any) -> None:
 async def test_filling_keeps_to_the_bandwidth_and_gives_way_to_readers(
     is_busy: bool, least_s: float, most_s: float, autojump_clock: MockClock
 ) -> None:
-    async with ring(repair_bandwidth=250_000) as rig:
+    async with ring(bandwidth=250_000) as rig:
         first = await rig.write(1, SMALL)
         if is_busy:
             rig.nursery.start_soon(busy, rig, 3, (first.segment_id, 3))
@@ -322,7 +347,7 @@ async def test_filling_keeps_to_the_bandwidth_and_gives_way_to_readers(
 
 
 async def test_a_shard_without_a_spare_is_filled_at_full_speed(autojump_clock: MockClock) -> None:
-    async with ring(repair_bandwidth=250_000) as rig:
+    async with ring(bandwidth=250_000) as rig:
         first = await rig.write(1, SMALL)
         rig.nursery.start_soon(busy, rig, 3, (first.segment_id, 3))
         rig.action = OrderAction.GET  # the holders have the bandwidth of this test, too
@@ -338,7 +363,7 @@ async def test_a_shard_without_a_spare_is_filled_at_full_speed(autojump_clock: M
 async def test_reads_for_a_rebuild_wait_for_their_turn_and_those_of_readers_do_not(
     autojump_clock: MockClock,
 ) -> None:
-    async with ring(repair_bandwidth=100_000) as rig:
+    async with ring(bandwidth=100_000) as rig:
         segment = await rig.write(1, LARGE)
         cell, key = rig.cells[3], (segment.segment_id, 3)
         seconds = {}
@@ -361,7 +386,7 @@ async def test_reads_for_a_rebuild_wait_for_their_turn_and_those_of_readers_do_n
 
 
 async def test_busy_holders_delay_a_rebuild_and_do_not_end_it(autojump_clock: MockClock) -> None:
-    async with ring(repair_bandwidth=200_000) as rig:
+    async with ring(bandwidth=200_000) as rig:
         segments = [await rig.write(number, 4 * MIB, without=(3, 5)) for number in range(4)]
         await rig.until(nothing_missing(rig), within_s=3000)
         for segment in segments:

@@ -499,3 +499,22 @@ async def test_compaction_reports_a_shard_whose_header_is_rotten(autojump_clock)
         with pytest.raises(NotFound):
             await read_all(store, shard_key(2))
         assert await read_all(store, shard_key(4)) == shard_data(4, 3000)
+
+
+async def test_a_shard_whose_volume_is_gone_is_reported_as_lost(autojump_clock):
+    node = SimWorld(1).node("cell")
+    async with running(node) as store:
+        for number in (1, 2):
+            await put(store, shard_key(number), shard_data(number, 1000))
+        entry = await store.index.find(shard_key(1))
+        await store.volumes.close()
+        del node.platter.inodes[volume_path(entry.volume)]
+        with pytest.raises(Corrupt, match="read_error"):
+            await store.read(shard_key(1), 0, 1, want_leaves=False)
+        with pytest.raises(Corrupt, match="read_error"):
+            await store.check(shard_key(2), no_wait)
+        assert sorted(await store.index.lost(10)) == [shard_key(1), shard_key(2)]
+
+
+async def no_wait(size):
+    await trio.lowlevel.checkpoint()
