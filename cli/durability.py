@@ -35,6 +35,7 @@ from coordinator.policy.losses import (
     PlacedCell,
     PlacedRing,
 )
+from coordinator.policy.placement import Redundancy, default_quorum
 
 SHOWN_LINES: Final = 20
 """Sites, and boxes, of the text; ``--json`` has all."""
@@ -152,7 +153,7 @@ def _as_json(each: Recommendation) -> dict[str, Any]:
 def describe_table(rows: Sequence[Recommendation]) -> str:
     """Return the recommended classes for people."""
     headings = ["BOXES", "SITES", "CLASS", "QUORUM", "STORED"]
-    headings += ["READS SURVIVE", "WRITES SURVIVE"]
+    headings += ["READS SURVIVE", "WRITES SURVIVE", "WITH A FALLBACK"]
     return table(
         headings,
         [
@@ -164,6 +165,7 @@ def describe_table(rows: Sequence[Recommendation]) -> str:
                 f"x{each.stored:.2f}",
                 survives_text(each.survives.reads_boxes, each.survives.reads_sites),
                 survives_text(each.survives.writes_boxes, each.survives.writes_sites),
+                survives_text(each.survives.fallback_boxes, each.survives.fallback_sites),
             ]
             for each in rows
         ],
@@ -207,6 +209,8 @@ def describe_loss(loss: Loss, *, of: str) -> str:
     else:
         reads = f"nothing lost, margin {loss.margin}"
     writes = "writes go on" if loss.writable else "WRITES STOP"
+    if loss.fallback:
+        writes += f" in class {loss.fallback}"
     return f"if {of} fails now: {reads}; {writes}"
 
 
@@ -234,7 +238,9 @@ def swarm_now(status: dict[str, Any], assumed: Assumptions) -> tuple[dict[str, A
     """
     k, n = (int(part) for part in str(status["redundancy"]).split("/"))
     cells, rings = _snapshot(status)
-    losses = LossTable(cells, rings, n)
+    quorum = next((each.quorum for each in rings if (each.k, len(each.cells)) == (k, n)), None)
+    redundancy = Redundancy(k, n, default_quorum(k, n) if quorum is None else quorum)
+    losses = LossTable(cells, rings, redundancy)
     now, sites, boxes = losses.of_nothing(), losses.of_sites(), losses.of_boxes()
     missing = status.get("missing", {})
     at_risk = int(missing.get("segments_at_risk", 0))

@@ -160,6 +160,22 @@ def _missing(missing: dict[str, Any]) -> str:
     return line
 
 
+def _class(answer: dict[str, Any]) -> list[str]:
+    """Return what is written in another class than the configured one, for people."""
+    configured, written = answer.get("redundancy"), answer.get("written_as")
+    lines = []
+    if written and written != configured:
+        lines.append(
+            f"TOO FEW CELLS FOR CLASS {configured}: new objects take class {written}, which"
+            " tolerates as many losses and needs more space"
+        )
+    lines += [
+        f"{each['segments']} segments are in class {each['redundancy']}, not {configured}"
+        for each in answer.get("fallback_segments", [])
+    ]
+    return lines
+
+
 def describe(answer: dict[str, Any]) -> str:
     """The coordinator's status for people; what is wrong stands out."""
     rings = [
@@ -179,6 +195,7 @@ def describe(answer: dict[str, Any]) -> str:
             " coordinator that is cut off. Look at its network; `alveary cell remove` those that"
             " are really gone."
         )
+    parts += _class(answer)
     coordinator = answer.get("coordinator", {})
     if not coordinator.get("store_writable", True):
         parts.append(

@@ -381,6 +381,8 @@ MAX_CELLS: Final = 200_000
 """Of a swarm, in one coordinator's memory; HEARTBEATS_PER_S of them are heard."""
 MAX_LOST_RUNS: Final = 64
 """Runs that the store lacks and that are remembered: each is a start of a lost history."""
+MANY_FALLBACK_RINGS: Final = 1000
+"""With so many rings of a fallback class another is made only where none of them can be written."""
 MAX_RINGS_SHOWN: Final = 1000
 """In one answer; ``rings_total`` says how many there are."""
 MAX_OWNERS_SHOWN: Final = 1000

@@ -107,6 +107,17 @@ class CoordinatorMetrics:
             "Segments of which fewer shards are left than are needed to read them",
             registry=self.registry,
         )
+        self.class_fallen_back = Gauge(
+            "alveary_class_fallen_back",
+            "1 while new segments take another class, since too few cells are left for the"
+            " configured one",
+            registry=self.registry,
+        )
+        self.fallback_segments = Gauge(
+            "alveary_fallback_segments",
+            "Segments in classes that stand in for the configured one",
+            registry=self.registry,
+        )
         self.queued_deletes = Gauge(
             "alveary_queued_deletes", "Shards that cells have yet to delete", registry=self.registry
         )

@@ -245,10 +245,10 @@ class _Writer:
                 head.is_replayed = True
                 await self._pause(tries.pop(0))
                 grant = await line.take_again()
-                if (grant.k, grant.n) != (stage.grant.k, stage.grant.n):
-                    raise Unavailable(
-                        Outage.WRITE_QUORUM_LOST
-                    )  # its stripes would be cut otherwise
+                # The class may have changed: what was cut by the old one has to fit. The units of
+                # the new one take a little more or less room than was reserved.
+                if not Geometry.plan(grant.k, grant.n, length).is_cut_like(stage.geometry):
+                    raise Unavailable(Outage.WRITE_QUORUM_LOST)
                 stage = self._stage(grant, length)
                 upload = self._begin(stage, nursery)
                 for number, (plain, hold) in enumerate(head.stripes):

@@ -98,6 +98,11 @@ class Geometry:
         """Plaintext bytes of every stripe but the last."""
         return self.k * self.unit_bytes - limits.AEAD_TAG_BYTES
 
+    def is_cut_like(self, other: Geometry) -> bool:
+        """Return whether the stripes of both have the same plaintext, for segments of one size."""
+        assert self.segment_bytes == other.segment_bytes
+        return self.stripes == other.stripes and self.plain_bytes(0) == other.plain_bytes(0)
+
     def is_last(self, stripe: int) -> bool:
         """Return whether the stripe is the segment's last."""
         assert 0 <= stripe < self.stripes

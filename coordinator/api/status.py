@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from common import limits
-from common.ports import Address
+from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
@@ -32,7 +32,7 @@ from coordinator.policy.health import (
 from coordinator.policy.history import Standing
 from coordinator.store import schema
 from coordinator.store.cells import Cell
-from coordinator.store.counts import count
+from coordinator.store.counts import StoreCounts, count
 from coordinator.store.departures import Left, left_of
 from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
@@ -94,6 +94,9 @@ class Status:
         self._placement = placement
         self._leases = lease_book
         self._history = history
+
+    def _count(self, sql: Sql) -> StoreCounts:
+        return count(sql, self._placement.redundancy)
 
     def unwritable(self) -> str:
         """The reason why nothing can be written; empty when writing is possible."""
@@ -194,7 +197,7 @@ class Status:
         drained = (number for number, each in known.items() if AdminState.DRAINING in each.admin)
         shown = list(islice(drained, limits.MAX_DRAINS_SHOWN))
         counts, left = await self._store.read(
-            lambda sql: (count(sql), {number: left_of(sql, number) for number in shown})
+            lambda sql: (self._count(sql), {number: left_of(sql, number) for number in shown})
         )
         now = trio.current_time()
         states = self._membership.states(now)
@@ -202,7 +205,12 @@ class Status:
         return {
             "swarm": self._name,
             "store": self._history.tell(),
-            "redundancy": f"{self._placement.redundancy.k}/{self._placement.redundancy.n}",
+            "redundancy": str(self._placement.redundancy),
+            "written_as": str(self._placement.written),
+            "fallback_segments": [
+                {"redundancy": str(redundancy), "segments": segments}
+                for redundancy, segments in counts.fallback_segments.items()
+            ],
             "cells": cells,
             "most_cells_offline": self._membership.is_cut_off,
             "availability_target": TARGET,
@@ -273,7 +281,7 @@ class Status:
         metrics.store_writable.set(not self._store.read_only_reason)
         if self._store.damage:
             return
-        counts = await self._store.read(count)
+        counts = await self._store.read(self._count)
         now = trio.current_time()
         states = self._membership.states(now)
         by_state = Counter(states.values())
@@ -299,6 +307,8 @@ class Status:
         metrics.writable.set(not self.unwritable())
         metrics.store_free_bytes.set(self._store.free_bytes)
         metrics.lost_segments.set(counts.segments_lost)
+        metrics.class_fallen_back.set(self._placement.has_fallen_back)
+        metrics.fallback_segments.set(sum(counts.fallback_segments.values()))
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()
         metrics.clocks_off.set(clocks["cells_off"])

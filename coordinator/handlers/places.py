@@ -16,7 +16,6 @@ from common.wire.messages.base import Endpoint
 from common.wire.messages.writing import SegmentGrant, SegmentPlace
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
-from coordinator.policy.placement import Redundancy
 from coordinator.store.order_time import OrderTime
 from coordinator.store.rings import Ring
 from coordinator.store.segments import Stored
@@ -52,9 +51,7 @@ class ReplyPlaces:
             self._table.append(self._membership.endpoint(cell))
         return found
 
-    def grant(
-        self, segment: SegmentId, ring: Ring, redundancy: Redundancy, shard_bytes: int
-    ) -> SegmentGrant:
+    def grant(self, segment: SegmentId, ring: Ring, shard_bytes: int) -> SegmentGrant:
         """Grant the slots of a ring for a new segment.
 
         Args:
@@ -68,7 +65,7 @@ class ReplyPlaces:
             for slot, cell in enumerate(ring.cells)
         )
         rows = tuple(self._row(cell) for cell in ring.cells)
-        k, n, quorum = redundancy.k, redundancy.n, redundancy.quorum
+        k, n, quorum = ring.redundancy.k, ring.redundancy.n, ring.redundancy.quorum
         return SegmentGrant(segment, ring.ring, ring.revision, k, n, quorum, rows, orders)
 
     def stored(self, segment: Stored, action: OrderAction = OrderAction.GET) -> SegmentPlace:

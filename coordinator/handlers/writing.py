@@ -150,15 +150,15 @@ class WritingHandlers:
             raise Refused(Refusal.BAD_COUNT, count=request.count)
         if not 1 <= request.max_segment_bytes <= limits.SEGMENT_BYTES:
             raise Refused(Refusal.BAD_SEGMENT_SIZE, size=request.max_segment_bytes)
-        redundancy = self._placement.redundancy
-        geometry = Geometry.plan(redundancy.k, redundancy.n, request.max_segment_bytes)
         places = self._places.reply_to(caller.peer_id)
         grants = []
         for _number in range(request.count):
             ring = self._placement.choose(self._chance)
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
-            grants.append(places.grant(segment, ring, redundancy, geometry.shard_bytes))
+            k, n = ring.redundancy.k, ring.redundancy.n
+            geometry = Geometry.plan(k, n, request.max_segment_bytes)
+            grants.append(places.grant(segment, ring, geometry.shard_bytes))
         return Grants(places.endpoints, tuple(grants), limits.ORDER_LIFETIME_S)
 
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:

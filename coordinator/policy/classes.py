@@ -8,11 +8,12 @@ Source: docs/durability.md, "Redundancy classes".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
+from coordinator.policy.fallback import Spread, best_class
 from coordinator.policy.placement import Redundancy, default_quorum, spread_limit
 
 BOXES: Final = (3, 4, 5, 6, 9, 12)
@@ -57,12 +58,15 @@ def spreads(redundancy: Redundancy, sizes: Sequence[int]) -> Iterator[tuple[int,
 @dataclass(frozen=True, slots=True)
 class Survived:
     """The most losses that are survived wherever they happen: all data is read, and new data can
-    be written within seconds."""
+    be written within seconds: in the class, or (``fallback``) in it or one that stands in for it.
+    """
 
     reads_boxes: int
     writes_boxes: int
     reads_sites: int
     writes_sites: int
+    fallback_boxes: int
+    fallback_sites: int
 
 
 def survived(redundancy: Redundancy, sizes: Sequence[int]) -> Survived:
@@ -75,7 +79,7 @@ def survived(redundancy: Redundancy, sizes: Sequence[int]) -> Survived:
     rings = tuple(spreads(redundancy, sizes))
     boxes = sum(sizes)
     if not rings:
-        return Survived(0, 0, 0, 0)
+        return Survived(0, 0, 0, 0, 0, 0)
 
     def survive(lost: int, keep: int, left: int) -> bool:
         """Return whether rings keep so many slots, or so many cells are left, whichever sites
@@ -93,7 +97,56 @@ def survived(redundancy: Redundancy, sizes: Sequence[int]) -> Survived:
             lost += 1
         return lost
 
-    return Survived(n - k, max(n - quorum, boxes - n), most_sites(k, 0), most_sites(quorum, n))
+    writes_boxes, writes_sites = max(n - quorum, boxes - n), most_sites(quorum, n)
+    return Survived(
+        n - k,
+        writes_boxes,
+        most_sites(k, 0),
+        writes_sites,
+        _most_with_fallback(redundancy, sizes, writes_boxes, boxes_left),
+        _most_with_fallback(redundancy, sizes, writes_sites, sites_left),
+    )
+
+
+def boxes_left(sizes: Sequence[int], lost: int) -> set[tuple[int, ...]]:
+    """Return what may be left of each site when so many boxes are lost."""
+    left = {tuple(sizes)}
+    for _ in range(lost):
+        left = {
+            (*each[:site], each[site] - 1, *each[site + 1 :])
+            for each in left
+            for site in range(len(sizes))
+            if each[site]
+        }
+    return left
+
+
+def sites_left(sizes: Sequence[int], lost: int) -> set[tuple[int, ...]]:
+    """Return what may be left of each site when so many sites are lost."""
+    return {
+        tuple(0 if site in gone else size for site, size in enumerate(sizes))
+        for gone in combinations(range(len(sizes)), lost)
+    }
+
+
+def _most_with_fallback(
+    redundancy: Redundancy,
+    sizes: Sequence[int],
+    at_least: int,
+    left: Callable[[Sequence[int], int], set[tuple[int, ...]]],
+) -> int:
+    def goes_on(each: tuple[int, ...]) -> bool:
+        found = best_class(redundancy, _one_to_a_box(each), _one_to_a_box(sizes))
+        return found is not None
+
+    lost = at_least
+    while (after := left(sizes, lost + 1)) and all(goes_on(each) for each in after):
+        lost += 1
+    return lost
+
+
+def _one_to_a_box(sizes: Sequence[int]) -> Spread:
+    return Spread(tuple(size for size in sizes if size), (1,) * sum(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +176,11 @@ def candidates(boxes: int) -> Iterator[Redundancy]:
 def recommend(boxes: int, sites: int) -> Recommendation:
     """Return the class to take.
 
-    The goals, in this order: any one box may be lost for reads and for writes; any one site for
-    reads; any two boxes for reads; any one site for writes. Among those that reach the same goals
-    the one that takes least storage, where up to 1.5 times count the same; then the one with the
-    widest margin for reads, then for writes, then the one that takes least storage.
+    The goals, in this order: any one box may be lost for reads, and for writes in the class; any
+    one site for reads; any two boxes for reads; any one site for writes, in the class or a
+    fallback. Among those that reach the same goals the one that takes least storage, where up to
+    1.5 times count the same; then one in which writes go on without any one site; then the one with
+    the widest margin for reads, then for writes, then the one that takes least storage.
 
     Args:
         boxes: with one cell each.
@@ -140,8 +194,9 @@ def recommend(boxes: int, sites: int) -> Recommendation:
             of.reads_boxes >= 1 and of.writes_boxes >= 1,
             of.reads_sites >= 1,
             of.reads_boxes >= 2,
-            of.writes_sites >= 1,
+            of.fallback_sites >= 1,
             -max(each.stored, CHEAP_STORED),
+            of.writes_sites >= 1,
             of.reads_boxes,
             of.writes_boxes,
             -each.stored,
@@ -180,9 +235,19 @@ def weaknesses(redundancy: Redundancy, boxes: Sequence[int]) -> tuple[str, ...]:
             f"{n} shards, and {n - k} may be lost; what lies there cannot be read meanwhile"
         )
     if slots > n - quorum and cells - largest < n:
-        found.append(
-            f"with {cells} cells, class {k}/{n} cannot be written without one box: a write needs "
-            f"{quorum} durable shards (with {n + largest} cells or more, or with fewer data shards,"
-            " writes go on)"
+        left = list(sizes)
+        left.remove(largest)
+        fallback = best_class(
+            redundancy, Spread((sum(left),), tuple(left)), Spread((cells,), tuple(sizes))
         )
+        what = f"with {cells} cells, class {k}/{n} cannot be written without one box: "
+        enough = f"with {n + largest} cells or more, or with fewer data shards,"
+        if fallback is None:
+            found.append(f"{what}a write needs {quorum} durable shards ({enough} writes go on)")
+        else:
+            found.append(
+                f"{what}new objects take class {fallback} meanwhile, which keeps "
+                f"{fallback.n / fallback.k:.2f} bytes for each byte instead of {n / k:.2f} "
+                f"({enough} they do not)"
+            )
     return tuple(found)

@@ -11,7 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from coordinator.policy.fallback import Spread, best_class
 from coordinator.policy.health import SURE, WRITABLE, CellState
+from coordinator.policy.placement import Redundancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Loss:
 
     ``margin``: the least, over all rings, of the shards that may be lost beyond it; negative where
     a ring cannot be read any more. ``unreadable``: such rings. ``writable``: new segments can be
-    placed.
+    placed; ``fallback``: in this class, since too few cells are left for the configured one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Loss:
     margin: int
     unreadable: int
     writable: bool
+    fallback: str = ""
 
 
 class LossTable:
@@ -56,14 +59,17 @@ class LossTable:
     Args:
         cells: by id.
         rings: that hold or take segments.
-        least_cells: cells that a new ring needs, the n of the class.
+        redundancy: the class of new segments.
     """
 
     def __init__(
-        self, cells: Mapping[str, PlacedCell], rings: Sequence[PlacedRing], least_cells: int
+        self, cells: Mapping[str, PlacedCell], rings: Sequence[PlacedRing], redundancy: Redundancy
     ) -> None:
         self._cells = cells
-        self._least_cells = least_cells
+        self._redundancy = redundancy
+        self._all_cells = self._spread(
+            each for each, cell in cells.items() if cell.state is not CellState.REMOVED
+        )
         self._writable = {each for each, cell in cells.items() if cell.state in WRITABLE}
         readable = {each for each, cell in cells.items() if cell.state in SURE}
         self._readable = readable
@@ -112,14 +118,23 @@ class LossTable:
             0 <= self._spares[ring] < count for ring, count in lost_writable.items()
         )
         left = len(self._writable) - sum(each in self._writable for each in lost)
+        fallback = None
+        if not quorate and left < self._redundancy.n and self._margins:
+            here = self._spread(self._writable.difference(lost))
+            fallback = best_class(self._redundancy, here, self._all_cells)
         return Loss(
             name,
             len(lost),
             min([self._least_margin, *touched.values()]),
             sum(margin < 0 for margin in self._margins)
             + sum(margin < 0 <= self._margins[ring] for ring, margin in touched.items()),
-            quorate > 0 or left >= self._least_cells,
+            quorate > 0 or left >= self._redundancy.n or fallback is not None,
+            str(fallback or ""),
         )
+
+    def _spread(self, cells: Iterable[str]) -> Spread:
+        known = self._cells
+        return Spread.of((known[each].site, known[each].owner or f"\0{each}") for each in cells)
 
 
 def cells_on_boxes(owners: Iterable[str]) -> list[int]:

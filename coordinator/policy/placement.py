@@ -35,6 +35,9 @@ class Redundancy:
     n: int
     quorum: int
 
+    def __str__(self) -> str:
+        return f"{self.k}/{self.n}"
+
 
 def default_quorum(k: int, n: int) -> int:
     """The write quorum of a class: half of the parity, rounded up, beyond k.
@@ -109,8 +112,9 @@ def _weights(cells: Collection[CellView]) -> dict[int, float]:
     return {cell.cell: min(high, max(low, cell.capacity_bytes / median)) for cell in cells}
 
 
-def _domains(cell: CellView) -> tuple[str, str]:
-    # A cell that names no owner is taken to be an owner of its own; without a site, all are in one.
+def domains_of(cell: CellView) -> tuple[str, str]:
+    """Return the site and the owner of a cell. One that names no owner is taken to be an owner of
+    its own; without a site, all are on one."""
     return cell.site, cell.owner or f"\0{cell.cell}"
 
 
@@ -130,7 +134,7 @@ class _Builder:
         }
         self.memberships: Counter[int] = Counter()
         self.data_slots: Counter[int] = Counter()
-        domains = {cell.cell: _domains(cell) for cell in cells}
+        domains = {cell.cell: domains_of(cell) for cell in cells}
         self.domains = domains
         n, spare = redundancy.n, redundancy.n - redundancy.k
         self.site_limit = spread_limit(
@@ -215,6 +219,8 @@ def plan_rings(
     rings: Sequence[RingView],
     redundancy: Redundancy,
     chance: Chance,
+    *,
+    target: int = 0,
 ) -> RingPlan:
     """Return the rings to add, reopen and close so that these cells are all written to.
 
@@ -229,10 +235,11 @@ def plan_rings(
         rings: all of this class, open or not.
         redundancy: of the rings to build.
         chance: breaks ties, so that the same cells do not always meet.
+        target: open rings to have; 0: what ``ring_target`` says.
     """
     if len(cells) < redundancy.n:
         return RingPlan((), (), ())
-    target = ring_target(len(cells), redundancy.n)
+    target = target or ring_target(len(cells), redundancy.n)
     builder = _Builder(cells, redundancy, chance, target)
     whole = [ring for ring in rings if all(cell in builder.views for cell in ring.cells)]
     open_rings = [ring for ring in whole if ring.open]

@@ -43,6 +43,7 @@ class RingsRound:
         self._chance = chance
         self._log = log
         self._was_cut_off = False
+        self._logged_class = placement.redundancy
 
     async def run(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
@@ -53,6 +54,7 @@ class RingsRound:
                 await placement.changed.wait()
         placement.refresh(trio.current_time())
         self._log_conclusions()
+        self._log_class()
         if placement.is_plan_due and self._leadership.leads:
             await self._plan()
 
@@ -68,6 +70,18 @@ class RingsRound:
             self._log.info("most_cells_heard_again")
         self._was_cut_off = members.is_cut_off
 
+    def _log_class(self) -> None:
+        placement = self._placement
+        written = placement.written
+        if written == self._logged_class:
+            return
+        self._logged_class = written
+        facts = {"configured": str(placement.redundancy), "written": str(written)}
+        if placement.has_fallen_back:
+            self._log.warning("class_fell_back", **facts)
+        else:
+            self._log.info("class_returned", **facts)
+
     async def _plan(self) -> None:
         if self._history.standing is Standing.BEHIND:
             return  # rings that only an old copy of the store would know
@@ -76,7 +90,7 @@ class RingsRound:
         if not (plan.new or plan.reopen or plan.close):
             return
         now_ms = int(self._clock.now() * 1000)
-        redundancy = self._placement.redundancy
+        redundancy = self._placement.written
         try:
             await self._leadership.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
         except Exception:

@@ -5,21 +5,26 @@ Source: docs/operations.md, "Metrics and health".
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from common.ports import Sql
+from coordinator.policy.fallback import fallbacks
+from coordinator.policy.placement import Redundancy
 from coordinator.store import dialect
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
     """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
-    ``segments_lost``: those that lack so many that they can be read no more."""
+    ``segments_lost``: those that lack so many that they can be read no more;
+    ``fallback_segments``: those of each class that stands in for the configured one."""
 
     missing_shards: int
     segments_at_risk: int
     segments_lost: int
+    fallback_segments: Mapping[Redundancy, int]
     suspect_shards: int
     queued_deletes: int
     tenants: int
@@ -54,8 +59,24 @@ def _count_lost(sql: Sql) -> int:
     return int(lost)
 
 
-def count(sql: Sql) -> StoreCounts:
-    """Read the numbers."""
+def _count_fallback(sql: Sql, classes: Sequence[Redundancy]) -> dict[Redundancy, int]:
+    found = {
+        each: sql.execute(
+            "SELECT count(*) FROM rings r JOIN segments s ON s.ring = r.ring"
+            " WHERE r.k = ? AND r.n = ? AND r.quorum = ?",
+            (each.k, each.n, each.quorum),
+        ).fetchone()[0]
+        for each in classes
+    }
+    return {each: segments for each, segments in found.items() if segments}
+
+
+def count(sql: Sql, configured: Redundancy) -> StoreCounts:
+    """Read the numbers.
+
+    Args:
+        configured: the class of new segments while there are enough cells for it.
+    """
     missing, at_risk = sql.execute(
         "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
     ).fetchone()
@@ -68,6 +89,7 @@ def count(sql: Sql) -> StoreCounts:
         missing,
         at_risk,
         _count_lost(sql),
+        _count_fallback(sql, fallbacks(configured)),
         suspect,
         deletes,
         number,

@@ -20,6 +20,7 @@ from coordinator.policy.classes import (
     survived,
     weaknesses,
 )
+from coordinator.policy.fallback import Spread, best_class
 from coordinator.policy.placement import (
     CellView,
     Chooser,
@@ -102,6 +103,27 @@ def test_a_row_survives_what_it_claims_and_no_more(row: Recommendation) -> None:
     ):
         assert survives_writes(rings, redundancy, boxes, losses(writes))
         assert not survives_writes(rings, redundancy, boxes, losses(writes + 1))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=name)
+def test_a_row_goes_on_with_a_fallback_where_it_says_so_and_no_further(row: Recommendation) -> None:
+    sizes = sites_of(row.boxes, row.sites)
+    at = sites_by_cell(sizes)
+    every_box = Spread(sizes, (1,) * row.boxes)
+
+    def goes_on(lost: frozenset[int]) -> bool:
+        left = Counter(at[cell] for cell in range(row.boxes) if cell not in lost)
+        spread = Spread(tuple(left.values()), (1,) * left.total())
+        return best_class(row.redundancy, spread, every_box) is not None
+
+    of = row.survives
+    for most, by_class, losses in (
+        (of.fallback_boxes, of.writes_boxes, lambda count: box_losses(row.boxes, count)),
+        (of.fallback_sites, of.writes_sites, lambda count: site_losses(sizes, count)),
+    ):
+        for count in range(by_class + 1, most + 1):
+            assert all(goes_on(lost) for lost in losses(count))
+        assert not all(goes_on(lost) for lost in losses(most + 1))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=name)
@@ -191,6 +213,7 @@ def test_three_cells_at_two_of_three_are_warned_about() -> None:
     redundancy = Redundancy(2, 3, default_quorum(2, 3))
     (text,) = weaknesses(redundancy, [1, 1, 1])
     assert "with 3 cells, class 2/3 cannot be written without one box" in text
+    assert "new objects take class 1/2 meanwhile, which keeps 2.00 bytes" in text
     assert "4 cells or more" in text
     assert not weaknesses(redundancy, [1] * 4)
     # Before any cell has joined the class is judged by what it needs.

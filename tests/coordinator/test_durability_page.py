@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from durability_picture import CLASSES, apart, picture
 
-from coordinator.policy.classes import recommended, sites_of, survived
+from coordinator.policy.classes import Survived, recommended, sites_of, survived
 from coordinator.policy.durability import (
     DAYS_PER_YEAR,
     HOURS_PER_YEAR,
@@ -22,6 +22,7 @@ from coordinator.policy.durability import (
     nines,
     window_loss,
 )
+from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy, default_quorum
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -38,13 +39,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(value) for value in line) + " |" for line in lines)
 
 
-def losses(boxes: int, sites: int) -> str:
-    return f"{boxes or '-'} | {sites or '-'}"
+HEADINGS = ("boxes: reads", "writes", "fallback", "sites: reads", "writes", "fallback")
+
+
+def losses(of: Survived) -> str:
+    boxes = (of.reads_boxes, of.writes_boxes, of.fallback_boxes)
+    sites = (of.reads_sites, of.writes_sites, of.fallback_sites)
+    return " | ".join(str(each or "-") for each in (*boxes, *sites))
 
 
 def recommended_classes() -> str:
-    headings = ["boxes", "sites", "class", "w", "kept", "boxes: reads", "writes"]
-    headings += ["sites: reads", "writes"]
+    headings = ["boxes", "sites", "class", "w", "kept", *HEADINGS]
     return table(
         headings,
         [
@@ -54,8 +59,7 @@ def recommended_classes() -> str:
                 f"{row.redundancy.k}/{row.redundancy.n}",
                 row.redundancy.quorum,
                 f"{row.stored:.2f}",
-                losses(row.survives.reads_boxes, row.survives.writes_boxes),
-                losses(row.survives.reads_sites, row.survives.writes_sites),
+                losses(row.survives),
             ]
             for row in recommended()
         ],
@@ -68,9 +72,21 @@ def default_class() -> str:
     for boxes in (6, 9, 12):
         for sites in range(1, 6):
             of = survived(redundancy, sites_of(boxes, sites))
-            boxes_lost = losses(of.reads_boxes, of.writes_boxes)
-            rows.append([boxes, sites, boxes_lost, losses(of.reads_sites, of.writes_sites)])
-    headings = ["boxes", "sites", "boxes: reads", "writes", "sites: reads", "writes"]
+            rows.append([boxes, sites, losses(of)])
+    return table(["boxes", "sites", *HEADINGS], rows)
+
+
+def fallback_classes() -> str:
+    rows = []
+    for k, n in ((2, 3), (2, 4), (3, 5), (4, 6), (6, 9), (8, 12)):
+        redundancy = Redundancy(k, n, default_quorum(k, n))
+        for each in (redundancy, *fallbacks(redundancy)):
+            name = "" if each != redundancy else f"{k}/{n}"
+            beyond = each.quorum - each.k
+            rows.append(
+                [name, f"{each.n}", f"{each}", each.quorum, f"{each.n / each.k:.2f}", n - k, beyond]
+            )
+    headings = ["class", "cells left", "written", "w", "kept", "any lost, whole", "any lost, at w"]
     return table(headings, rows)
 
 
@@ -115,6 +131,7 @@ def traffic() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "recommended classes": recommended_classes,
     "default class": default_class,
+    "fallbacks": fallback_classes,
     "yearly loss, 1 year": lambda: yearly_loss(1),
     "yearly loss, 4 years": lambda: yearly_loss(4),
     "traffic": traffic,

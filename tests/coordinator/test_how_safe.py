@@ -49,7 +49,9 @@ async def test_status_says_what_the_loss_of_a_site_would_do(autojump_clock: Mock
         await trio.sleep(10)
         result, text = swarm_now(await rig.operate("GET", "/v1/status"), ASSUMED)
         assert "now: everything can be read, least margin 2" in text
-        assert "if site Bologna fails now: nothing lost, margin 0; WRITES STOP" in text
+        assert (
+            "if site Bologna fails now: nothing lost, margin 0; writes go on in class 2/4" in text
+        )
         assert "if box owner-0 fails now: nothing lost, margin 1; writes go on" in text
         assert [each["margin"] for each in result["sites"]] == [0, 0, 0]
         rig.cells[1].beating = False

@@ -145,6 +145,14 @@ class InProcessCoordinator:
             max_uploads_per_tenant=MAX_PER_TENANT,
         )
 
+    def change_class(self, redundancy: Redundancy, ring_cells: Iterable[Sequence[int]]) -> None:
+        """Write new segments in another class, on rings of these cells."""
+        numbers = [cell.cell for cell in cells.load(self.sql, 0)]
+        plan = RingPlan(tuple(tuple(numbers[cell] for cell in ring) for ring in ring_cells), (), ())
+        rings.apply(self.sql, plan, redundancy, 0)
+        self.redundancy = redundancy
+        self._start()
+
     def add_tenant(self, name: str, key: TenantKey) -> int:
         """Make a tenant; its number."""
         tenants.create(self.sql, name, key.tenant_id, key.proof_key(), 0)

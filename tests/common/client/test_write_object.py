@@ -23,6 +23,7 @@ from common.limits import MAX_SINGLE_PUT_BYTES, MIB, SEGMENT_BYTES
 from common.ports import Buffer
 from common.reasons import Outage
 from common.wire import messages as m
+from coordinator.policy.placement import Redundancy
 
 SIZES = [1, 100, 4096, 16 * 1024, 300_000, MIB - 17, MIB, MIB + 1, 2 * MIB, 5 * MIB + 3]
 
@@ -103,6 +104,32 @@ async def test_a_lost_ring_is_replaced_by_another(size: int, autojump_clock: Moc
         await trio.sleep(3)
         stored = {key[0] for cell in swarm.cells[:6] for key in cell.shards}
         assert stored <= swarm.coordinator.abandoned
+        assert swarm.open_uploads() == 0
+        assert swarm.client.budget.free_bytes == 32 << 20
+
+
+@pytest.mark.parametrize("size", [5000, 2 * MIB, 6 * MIB])
+async def test_a_lost_ring_is_replaced_by_one_of_another_class(
+    size: int, autojump_clock: MockClock
+) -> None:
+    """As when a site is lost: 4/6 on six cells, then 2/4 on those that are left."""
+    async with fake_swarm() as swarm:
+        for number in (0, 1):
+            swarm.kill(number)
+        coordinator = swarm.coordinator
+
+        async def fall_back(_: m.WriteStart) -> None:
+            if coordinator.count(m.WriteStart) == 2:
+                coordinator.change_class(Redundancy(2, 4, 3), [range(2, 6)])
+
+        coordinator.faults[m.WriteStart] = fall_back
+        data = content(size)
+        written = await swarm.write(data)
+        assert coordinator.count(m.WriteStart) >= 2
+        assert [len(segment.roots) for segment in written.segments] == [4 * 32]
+        assert [segment.durable for segment in written.segments] == [0b1111]
+        assert await swarm.read(await swarm.commit(written)) == data
+        await trio.sleep(3)
         assert swarm.open_uploads() == 0
         assert swarm.client.budget.free_bytes == 32 << 20
 

@@ -127,3 +127,11 @@ def test_a_segment_written_with_smaller_stripes_is_still_read():
     geometry = Geometry.of(4, 6, 1 << 20, 64 * 1024)
     hold(geometry)
     assert geometry.stripes == 5
+
+
+def test_classes_of_whole_stripes_cut_alike() -> None:
+    """So an upload that was begun in one goes on in the other."""
+    for size in (0, 5000, 1 << 20, (3 << 20) + 5):
+        assert Geometry.plan(2, 4, size).is_cut_like(Geometry.plan(4, 6, size))
+        assert Geometry.plan(1, 3, size).is_cut_like(Geometry.plan(4, 6, size))
+    assert not Geometry.plan(1, 3, 3 << 20).is_cut_like(Geometry.plan(3, 5, 3 << 20))
