@@ -454,6 +454,21 @@ MAX_DISK_THREADS: Final = 8
 MAX_DISK_PARTS_PER_CALL: Final = 1024
 """IOV_MAX of Linux."""
 
+MAX_SMART_BYTES: Final = 1 << 20
+"""Of smartctl's output that is read: a disk with full logs has some 60 KiB."""
+SMART_TIMEOUT_S: Final = 20.0
+"""Of one run of smartctl: a disk that has to try again to read its own log takes seconds."""
+MAX_SMART_ATTRIBUTES: Final = 256
+"""ATA has 30, with numbers of one byte."""
+DISKS_PER_TRANSACTION: Final = 500
+"""Cells whose disks' figures are kept at a time: some milliseconds."""
+MAX_REASONS_SHOWN: Final = 3
+"""Of the hazard of a cell, in its status."""
+MAX_DISK_FIGURES: Final = 32
+"""In a heartbeat; there are 11."""
+MAX_DISK_FIGURE: Final = (1 << 32) - 1
+"""A count of a disk above this means no more than this."""
+
 # --- configurations --------------------------------------------------------------------------
 MAX_CONFIG_CHARACTERS: Final = 4096
 """Of one string: PATH_MAX of Linux."""

@@ -1,0 +1,153 @@
+"""The hazard of a disk, in figures and in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from common.disk_facts import DiskFacts
+from coordinator.policy.hazard import (
+    BASE_PER_YEAR,
+    COUNTERS,
+    Advice,
+    DiskDay,
+    Hazard,
+    estimate_hazard,
+)
+
+GOOD = DiskFacts(
+    passed=1, reallocated=0, reported=0, timeouts=0, pending=0, uncorrectable=0, temperature=35
+)
+FLASH = DiskFacts(
+    passed=1, media_errors=0, percentage_used=10, spare=100, spare_threshold=10, temperature=40
+)
+
+
+def history(disk: DiskFacts, days: int = 31, **figures: float) -> list[DiskDay]:
+    return [DiskDay(day, disk, bad_shards=0, **figures) for day in range(days)]
+
+
+@pytest.mark.parametrize("days", [[], history(GOOD), history(FLASH), history(DiskFacts())])
+def test_a_disk_without_signs_has_the_hazard_of_any(days: list[DiskDay]) -> None:
+    hazard = estimate_hazard(days)
+    assert hazard == Hazard(BASE_PER_YEAR)
+    assert hazard.loss == pytest.approx(0.002, rel=0.05)
+    assert (hazard.advice, hazard.weight) == (Advice.NONE, 1.0)
+
+
+def test_a_count_that_rises_is_explained_in_words() -> None:
+    days = history(replace(GOOD, reallocated=2))
+    days[-1] = DiskDay(30, replace(GOOD, reallocated=31))
+    hazard = estimate_hazard(days)
+    assert hazard.reasons == ("reallocated sectors rose from 2 to 31 in a week",)
+    assert hazard.advice is Advice.FEWER
+
+
+def test_a_count_that_stands_still_is_less_of_a_sign_than_one_that_rises() -> None:
+    for name in ("reallocated", "pending", "uncorrectable", "reported"):
+        still = history(replace(GOOD, **{name: 2}))
+        fresh = [*history(GOOD, 30), DiskDay(30, replace(GOOD, **{name: 2}))]
+        old, new = estimate_hazard(still), estimate_hazard(fresh)
+        assert new.per_year >= old.per_year
+    still = history(replace(GOOD, reallocated=3))
+    assert estimate_hazard(still).advice is Advice.NONE
+    assert estimate_hazard(fresh).per_year == pytest.approx(39 * BASE_PER_YEAR)
+
+
+@pytest.mark.parametrize("counter", COUNTERS, ids=lambda counter: counter.name)
+def test_the_hazard_never_falls_while_a_count_rises(counter: object) -> None:
+    name = counter.name  # type: ignore[attr-defined]
+    rates = [
+        estimate_hazard(history(replace(GOOD, **{name: value}))).per_year for value in range(5000)
+    ]
+    assert rates == sorted(rates)
+    assert rates[0] == BASE_PER_YEAR < rates[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "per_year"),
+    [
+        ("reallocated", 0, 0.025),
+        ("reallocated", 3, 0.025),
+        ("reallocated", 40, 0.24),
+        ("reallocated", 2000, 1.5),
+        ("reported", 1, 0.3),
+        ("reported", 40, 1.4),
+        ("timeouts", 99, 0.025),
+        ("timeouts", 100, 0.1),
+        ("pending", 1, 0.34),
+        ("pending", 300, 3.3),
+        ("uncorrectable", 1, 0.8),
+    ],
+)
+def test_the_published_rates_are_the_table_s(name: str, value: int, per_year: float) -> None:
+    hazard = estimate_hazard(history(replace(GOOD, **{name: value})))
+    assert hazard.per_year == pytest.approx(per_year)
+
+
+def test_a_disk_that_reports_that_it_fails_is_drained() -> None:
+    hazard = estimate_hazard(history(replace(GOOD, passed=0)))
+    assert (hazard.advice, hazard.weight) == (Advice.DRAIN, 0.0)
+    assert hazard.reasons == ("the disk reports that it is failing",)
+
+
+def test_the_worst_sign_counts_and_stands_first() -> None:
+    bad = replace(GOOD, passed=0, pending=300, reallocated=20, temperature=70)
+    hazard = estimate_hazard(history(bad))
+    assert hazard.per_year == 4.0
+    assert [words.split()[0] for words in hazard.reasons] == ["the", "300", "20", "70"]
+
+
+def test_flash_that_is_worn_or_has_no_spare_is_a_sign() -> None:
+    assert estimate_hazard(history(replace(FLASH, percentage_used=100))).advice is Advice.FEWER
+    spare = estimate_hazard(history(replace(FLASH, spare=9)))
+    assert spare.advice is Advice.DRAIN
+    assert spare.reasons == ("9 % of spare blocks left, 10 % is the least",)
+    errors = [*history(FLASH, 20), DiskDay(20, replace(FLASH, media_errors=3))]
+    assert estimate_hazard(errors).reasons == ("media errors rose from 0 to 3 in 20 days",)
+
+
+def test_shards_that_rot_are_a_sign_without_any_figure_of_the_disk() -> None:
+    days = [*history(DiskFacts(), 10), DiskDay(10, bad_shards=4)]
+    hazard = estimate_hazard(days)
+    assert (hazard.advice, hazard.reasons) == (Advice.DRAIN, ("4 shards rotted in 10 days",))
+    old = [DiskDay(day, bad_shards=4) for day in range(31)]
+    assert estimate_hazard(old).advice is Advice.NONE
+
+
+def test_a_disk_that_became_slow_and_one_that_is_away_more_are_signs() -> None:
+    slow = [*history(GOOD, 24, latency_ms=12.0)]
+    slow += [DiskDay(day, GOOD, latency_ms=60.0) for day in range(24, 31)]
+    assert estimate_hazard(slow).reasons == ("reads take 60 ms, and took 12 ms",)
+    quick = [DiskDay(day.day, GOOD, latency_ms=day.latency_ms / 10) for day in slow]
+    assert estimate_hazard(quick).advice is Advice.NONE
+    away = [*history(GOOD, 24, up_percent=100.0)]
+    away += [DiskDay(day, GOOD, up_percent=40.0) for day in range(24, 31)]
+    assert estimate_hazard(away).reasons == ("it is up 40 % of the time, and was 100 %",)
+    at_night = history(GOOD, 31, up_percent=60.0)
+    assert estimate_hazard(at_night).advice is Advice.NONE
+
+
+def test_heat_is_said_and_moves_nothing() -> None:
+    hazard = estimate_hazard(history(replace(GOOD, temperature=65)))
+    assert (hazard.reasons, hazard.advice) == (("65 degrees Celsius",), Advice.NONE)
+
+
+def test_gaps_in_the_history_and_a_new_disk_are_no_signs() -> None:
+    worn = replace(GOOD, reallocated=3)
+    days = [DiskDay(0, GOOD), DiskDay(400, worn)]
+    assert "400 days" in estimate_hazard(days).reasons[0]
+    replaced = [DiskDay(0, replace(GOOD, reallocated=900)), DiskDay(1, GOOD)]
+    assert estimate_hazard(replaced) == Hazard(BASE_PER_YEAR)
+    unknown = [DiskDay(0, DiskFacts()), DiskDay(1, GOOD)]
+    assert estimate_hazard(unknown) == Hazard(BASE_PER_YEAR)
+
+
+def test_a_cell_with_a_bad_disk_offers_less_space_and_never_none() -> None:
+    least = 32 << 20
+    assert Hazard(0.025).offered_bytes(1 << 40, least) == 1 << 40
+    assert Hazard(0.5).offered_bytes(1 << 40, least) == 1 << 38
+    assert Hazard(4.0).offered_bytes(1 << 40, least) == least
+    assert Hazard(4.0).offered_bytes(5, least) == 5
+    assert Hazard(0.5).offered_bytes(0, least) == 0
