@@ -193,6 +193,7 @@ def _snapshot(status: dict[str, Any]) -> tuple[dict[str, PlacedCell], list[Place
             each["quorum"],
             tuple(each["cells"]),
             not str(each["state"]).startswith("closed"),
+            frozenset(each.get("missing_slots", ())),
         )
         for each in status["rings"]
     ]
@@ -226,6 +227,34 @@ def _name(kind: str, name: str) -> str:
     return f"{kind} {name[:12] if is_cell_id else name}" if name else f"the {kind} without a name"
 
 
+def _class_of(status: dict[str, Any], rings: Sequence[PlacedRing]) -> Redundancy:
+    """The class of new segments; with the quorum of its rings, where there are some."""
+    k, n = (int(part) for part in str(status["redundancy"]).split("/"))
+    quorum = next((each.quorum for each in rings if (each.k, len(each.cells)) == (k, n)), None)
+    return Redundancy(k, n, default_quorum(k, n) if quorum is None else quorum)
+
+
+def if_a_site_fails(status: dict[str, Any], most: int) -> list[str]:
+    """Return in words what the loss of each site would do now, the worst first.
+
+    Args:
+        status: the answer of ``/v1/status``.
+        most: sites to name.
+
+    Returns:
+        Nothing where there is no ring, or no second site.
+    """
+    cells, rings = _snapshot(status)
+    losses = LossTable(cells, rings, _class_of(status, rings))
+    sites = losses.of_sites() if rings else []
+    if len(sites) < 2:
+        return []
+    lines = [describe_loss(each, of=_name("site", each.name)) for each in sites[:most]]
+    if len(sites) > most:
+        lines.append(f"({len(sites) - most} more sites, none of them worse)")
+    return lines
+
+
 def swarm_now(status: dict[str, Any], assumed: Assumptions) -> tuple[dict[str, Any], str]:
     """Return how safe the data of a swarm is now, as JSON and for people.
 
@@ -236,10 +265,9 @@ def swarm_now(status: dict[str, Any], assumed: Assumptions) -> tuple[dict[str, A
     Raises:
         BadConfig: ``bad_redundancy``, or ``bad_flags``.
     """
-    k, n = (int(part) for part in str(status["redundancy"]).split("/"))
     cells, rings = _snapshot(status)
-    quorum = next((each.quorum for each in rings if (each.k, len(each.cells)) == (k, n)), None)
-    redundancy = Redundancy(k, n, default_quorum(k, n) if quorum is None else quorum)
+    redundancy = _class_of(status, rings)
+    k, n = redundancy.k, redundancy.n
     losses = LossTable(cells, rings, redundancy)
     now, sites, boxes = losses.of_nothing(), losses.of_sites(), losses.of_boxes()
     missing = status.get("missing", {})
@@ -258,7 +286,7 @@ def swarm_now(status: dict[str, Any], assumed: Assumptions) -> tuple[dict[str, A
     if total > len(rings):
         parts += ["", f"Only {len(rings)} of {total} rings were looked at."]
     if at_risk:
-        parts += ["", f"{at_risk} segments lack shards already: their margin is smaller than that."]
+        parts += ["", f"{at_risk} segments lack shards already: that is counted in."]
     result: dict[str, Any] = {
         "swarm": status.get("swarm", ""),
         "rings": len(rings),

@@ -28,12 +28,19 @@ class PlacedCell:
 
 @dataclass(frozen=True, slots=True)
 class PlacedRing:
-    """A ring: the cell of each slot. ``open``: it takes new segments."""
+    """A ring: the cell of each slot. ``open``: it takes new segments. ``lacks``: slots whose cells
+    lack the shard of some segment; taken as if one segment lacked them all."""
 
     k: int
     quorum: int
     cells: tuple[str, ...]
     open: bool
+    lacks: frozenset[int] = frozenset()
+
+    @property
+    def keepers(self) -> tuple[str, ...]:
+        """The cells of the slots whose shards are all there."""
+        return tuple(cell for slot, cell in enumerate(self.cells) if slot not in self.lacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class LossTable:
         self._writable = {each for each, cell in cells.items() if cell.state in WRITABLE}
         readable = {each for each, cell in cells.items() if cell.state in SURE}
         self._readable = readable
-        self._margins = [sum(each in readable for each in ring.cells) - ring.k for ring in rings]
+        self._margins = [sum(each in readable for each in ring.keepers) - ring.k for ring in rings]
         self._least_margin = min(self._margins, default=0)
         # What each open ring has beyond its write quorum; closed rings are not written to.
         self._spares = [
@@ -81,9 +88,12 @@ class LossTable:
             for ring in rings
         ]
         self._rings_of: dict[str, list[int]] = defaultdict(list)
+        self._kept_by: dict[str, list[int]] = defaultdict(list)
         for number, ring in enumerate(rings):
             for each in ring.cells:
                 self._rings_of[each].append(number)
+            for each in ring.keepers:
+                self._kept_by[each].append(number)
 
     def of_nothing(self) -> Loss:
         """Return the state of the swarm as it is."""
@@ -108,7 +118,7 @@ class LossTable:
 
     def _of(self, name: str, lost: Collection[str]) -> Loss:
         lost_readable = Counter(
-            ring for each in lost if each in self._readable for ring in self._rings_of[each]
+            ring for each in lost if each in self._readable for ring in self._kept_by[each]
         )
         lost_writable = Counter(
             ring for each in lost if each in self._writable for ring in self._rings_of[each]

@@ -8,7 +8,7 @@ Source: docs/decisions/0031-repair.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from common.ids import DIGEST_BYTES, SegmentId
@@ -192,6 +192,26 @@ def count_of_slot(sql: Sql, ring: int, slot: int) -> int:
     found: int = sql.execute(
         "SELECT count(*) FROM missing_shards WHERE ring = ? AND slot = ?", (ring, slot)
     ).fetchone()[0]
+    return found
+
+
+def slots_lacking(sql: Sql, rings: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Return the slots of which the holder lacks the shard of some segment, by ring; rings without
+    such slots are left out.
+
+    Args:
+        rings: few enough to look at each.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    for ring in rings:
+        slots = sql.execute(
+            "SELECT slot FROM ring_slots rs WHERE ring = ? AND EXISTS ("
+            "SELECT 1 FROM missing_shards m WHERE m.ring = rs.ring AND m.slot = rs.slot)"
+            " ORDER BY slot",
+            (ring,),
+        ).fetchall()
+        if slots:
+            found[ring] = tuple(row[0] for row in slots)
     return found
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cli.durability import Assumptions, describe_loss, survives_text, swarm_now
+from cli.durability import Assumptions, describe_loss, if_a_site_fails, survives_text, swarm_now
 from cli.main import main
 from cli.swarm_directory import Settings
 from cli.up import class_warnings
@@ -78,6 +78,25 @@ def test_losses_are_put_in_words() -> None:
     assert badly.endswith("WRITES STOP")
     assert survives_text(0, 0) == "none"
     assert survives_text(1, 2) == "any 1 box, any 2 sites"
+
+
+def test_status_names_the_worst_sites_and_counts_slots_that_lack_shards() -> None:
+    cells = [
+        {"cell_id": f"{number:064x}", "site": site, "owner": f"h{number}", "state": "alive"}
+        for number, site in enumerate(("Bologna", "Roma", "Torino", "Udine", "Bologna", "Roma"))
+    ]
+    ids = [each["cell_id"] for each in cells]
+    ring = {"k": 4, "quorum": 5, "cells": ids, "state": "whole", "missing_slots": [2]}
+    status = {"redundancy": "4/6", "cells": cells, "rings": [ring]}
+    lines = if_a_site_fails(status, 2)
+    assert lines[0].startswith("if site Bologna fails now: 1 ring CANNOT BE READ without it")
+    assert lines[2] == "(2 more sites, none of them worse)"
+    whole = {**status, "rings": [{**ring, "missing_slots": []}]}
+    assert if_a_site_fails(whole, 9)[-1] == (
+        "if site Udine fails now: nothing lost, margin 1; writes go on"
+    )
+    assert if_a_site_fails({**status, "rings": []}, 3) == []
+    assert if_a_site_fails({**status, "cells": cells[:1], "rings": []}, 3) == []
 
 
 def test_many_boxes_are_cut_and_what_was_not_seen_is_said() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from coordinator.policy.health import SURE, WRITABLE, CellState
-from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing, cells_on_boxes
+from coordinator.policy.losses import Loss, LossTable, PlacedCell, PlacedRing, cells_on_boxes
 from coordinator.policy.placement import Redundancy
 
 CLASS = Redundancy(4, 6, 5)
@@ -53,6 +53,20 @@ def test_a_read_only_cell_is_read_and_a_closed_ring_is_not_written() -> None:
     assert (now.margin, now.writable) == (2, False)
 
 
+def test_a_slot_that_lacks_shards_takes_margin_once_and_its_cell_no_more() -> None:
+    cells = swarm(6)
+    ring = PlacedRing(4, 5, tuple(cells), True, lacks=frozenset({0}))
+    losses = LossTable(cells, [ring], CLASS)
+    assert losses.of_nothing() == Loss("", 0, 1, 0, True)
+    by_name = {each.name: each.margin for each in losses.of_boxes()}
+    assert by_name == {"h0": 1, "h1": 0, "h2": 0, "h3": 0, "h4": 0, "h5": 0}
+    assert {each.name: each.margin for each in losses.of_sites()} == {
+        "Bologna": 0,
+        "Roma": -1,
+        "Torino": -1,
+    }
+
+
 def test_the_table_is_what_counting_each_loss_by_itself_gives() -> None:
     chance = random.Random(3)
     for _ in range(200):
@@ -68,12 +82,18 @@ def test_the_table_is_what_counting_each_loss_by_itself_gives() -> None:
             n = chance.randrange(1, 7)
             k = chance.randrange(1, n + 1)
             members = tuple(chance.sample(sorted(cells), n))
-            rings.append(PlacedRing(k, chance.randrange(k, n + 1), members, chance.random() < 0.7))
+            lacks = frozenset(slot for slot in range(n) if chance.random() < 0.2)
+            quorum = chance.randrange(k, n + 1)
+            rings.append(PlacedRing(k, quorum, members, chance.random() < 0.7, lacks))
         for each in LossTable(cells, rings, CLASS).of_sites():
             left = {c: cell for c, cell in cells.items() if cell.site != each.name}
             sure = {c for c, cell in left.items() if cell.state in SURE}
             writable = {c for c, cell in left.items() if cell.state in WRITABLE}
-            margins = [len(sure.intersection(ring.cells)) - ring.k for ring in rings]
+            margins = [
+                sum(c in sure for slot, c in enumerate(ring.cells) if slot not in ring.lacks)
+                - ring.k
+                for ring in rings
+            ]
             assert each.margin == min(margins, default=0)
             assert each.unreadable == sum(margin < 0 for margin in margins)
             by_class = each.writable and not each.fallback

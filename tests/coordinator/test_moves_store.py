@@ -136,6 +136,18 @@ def test_a_moved_slot_is_read_from_its_source_until_the_new_holder_has_it(
     assert moves.hold_of(sql, OLD).is_empty
 
 
+def test_slots_that_lack_the_shard_of_some_segment_are_named_by_ring(
+    sql: sqlite3.Connection,
+) -> None:
+    commit(sql, 1)
+    assert missing.slots_lacking(sql, [RING, 99]) == {}
+    commit(sql, 2, durable=ALL & ~0b10)
+    commit(sql, 3, durable=ALL & ~0b10)
+    commit(sql, 4, durable=ALL & ~0b100000)
+    assert missing.slots_lacking(sql, [RING, 99]) == {RING: (1, 5)}
+    assert missing.slots_lacking(sql, []) == {}
+
+
 def test_a_removed_source_is_asked_for_nothing(sql: sqlite3.Connection) -> None:
     segment = commit(sql, 1)
     assert move(sql, reason=MoveReason.LOST, gone=True)
