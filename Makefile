@@ -15,7 +15,7 @@ MINUTES ?= 10
 SCENARIO ?= everything
 SEEDS ?=
 
-.PHONY: run test thorough-test check bench sim sim-ci mutants lock client-test kill-test memory-test power-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -51,6 +51,13 @@ sim-ci: $(VENV)/.dev
 # Look for the first seed that finds each seeded bug, and write it down.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m sim.mutants tests/sim/mutants.toml docs/simulation.md
+
+# Fleets over years: against the exact chain with many runs, and the figures of docs/durability.md.
+fleet: $(VENV)/.dev
+	ALVEARY_FLEET_RUNS=96 $(BIN)/python -m pytest --timeout 3600 tests/sim/test_fleets.py -k exact
+	$(BIN)/python -m sim.fleets
+	$(BIN)/python -m sim.fleets.prediction
+	PYTHONPATH=tests/coordinator:. $(BIN)/python tests/coordinator/test_durability_page.py
 
 # Every S3 client through TLS and in the clear, those too that Go and npm install (tests/clients/run).
 client-test: $(VENV)/.dev

@@ -1,5 +1,5 @@
-"""The tables and the picture of docs/durability.md are made from the code: run this file as a
-program to write them again."""
+"""The tables and the pictures of docs/durability.md and docs/prediction.md are made from the code:
+run this file as a program to write them again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import fleet_picture
 import pytest
 from durability_picture import CLASSES, apart, picture
 
@@ -23,11 +24,16 @@ from coordinator.policy.durability import (
     window_loss,
 )
 from coordinator.policy.fallback import fallbacks
+from coordinator.policy.hazard import COUNTERS
 from coordinator.policy.placement import Redundancy, default_quorum
+from sim.fleets import figures, prediction
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE = DOCS / "durability.md"
-PICTURE = DOCS / "durability.svg"
+PAGES = (DOCS / "durability.md", DOCS / "prediction.md")
+PICTURES = {
+    DOCS / "durability.svg": picture,
+    DOCS / "fleets.svg": lambda: fleet_picture.picture(figures.read()),
+}
 HOURS = (6, 12, 24, 72)
 YEARS = (1, 4)
 LOSS_CLASSES = ((1, 2), (1, 3), (2, 4), (3, 5), (3, 6), (4, 6), (6, 9), (8, 12), (10, 16))
@@ -128,6 +134,55 @@ def traffic() -> str:
     return table(["class", *(f"{years} y: {name}" for years in YEARS for name in each)], rows)
 
 
+def fleets() -> str:
+    rows = []
+    for each in figures.read():
+        rows.append(
+            [
+                each.fleet,
+                f"{each.k}/{each.n}",
+                probability(each.exact),
+                probability(each.alone) if each.alone else "not seen",
+                f"{probability(each.shocked)} ± {each.shocked_error / each.shocked:.0%}",
+                f"{each.repair_h:.0f} h",
+                f"{each.longest_queue_h:.0f} h",
+                f"{each.moved_per_stored:.1f} TB",
+                f"{each.bits_per_s_of_cell / 1e6:.1f} Mbit/s",
+                f"{each.unavailability:.1e}" if each.unavailability > 0 else "0",
+            ]
+        )
+    headings = ["fleet", "class", "independent", "alone", "correlated", "repair", "longest"]
+    headings += ["moved", "each cell", "unreadable"]
+    return table(headings, rows)
+
+
+def rates() -> str:
+    rows = []
+    for counter in COUNTERS:
+        steps = zip(counter.at, counter.per_year, strict=True)
+        told = ", ".join(f"{rate:g} from {value}" for value, rate in steps)
+        rows.append([f"`{counter.name}`", told])
+    return table(["count", "failures a year"], rows)
+
+
+def predictions() -> str:
+    rows = [
+        [
+            population,
+            rule,
+            worth.drained,
+            f"{worth.precision:.2f}",
+            f"{worth.recall:.2f}",
+            f"{worth.saved:.2f}",
+            f"{worth.needless:.2f}",
+        ]
+        for population, rules in prediction.read().items()
+        for rule, worth in rules.items()
+    ]
+    headings = ["population", "rule", "drained", "precision", "recall", "saved", "needless"]
+    return table(headings, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "recommended classes": recommended_classes,
     "default class": default_class,
@@ -135,23 +190,28 @@ TABLES: dict[str, Callable[[], str]] = {
     "yearly loss, 1 year": lambda: yearly_loss(1),
     "yearly loss, 4 years": lambda: yearly_loss(4),
     "traffic": traffic,
+    "fleets": fleets,
+    "rates": rates,
+    "prediction": predictions,
 }
 
 
 def marked(name: str) -> re.Pattern[str]:
-    return re.compile(f"(<!-- table: {name} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+    return re.compile(f"(<!-- table: {name} -->\n)(.*?)\n?(<!-- end -->)", re.DOTALL)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_of_the_page_is_what_the_code_says(name: str) -> None:
-    found = marked(name).search(PAGE.read_text(encoding="utf-8"))
-    assert found is not None, f"docs/durability.md has no table {name!r}"
+    pages = [marked(name).search(page.read_text(encoding="utf-8")) for page in PAGES]
+    found = next((each for each in pages if each is not None), None)
+    assert found is not None, f"no page has a table {name!r}"
     assert found[2] == TABLES[name](), f"run {Path(__file__).name} as a program"
 
 
-def test_the_picture_is_what_the_code_draws() -> None:
-    drawn = PICTURE.read_text(encoding="utf-8")
-    assert drawn == picture(), f"run {Path(__file__).name} as a program"
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+def test_a_picture_is_what_the_code_draws(path: Path) -> None:
+    drawn = path.read_text(encoding="utf-8")
+    assert drawn == PICTURES[path](), f"run {Path(__file__).name} as a program"
 
 
 def test_the_picture_shows_classes_of_the_table() -> None:
@@ -165,15 +225,17 @@ def test_labels_of_the_picture_do_not_overlap() -> None:
     assert all(after - before >= 13 for before, after in pairwise(placed))
 
 
-def write_page() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        found = marked(name).search(text)
-        assert found is not None
-        text = text[: found.start(2)] + make() + text[found.end(2) :]
-    PAGE.write_text(text, encoding="utf-8")
-    PICTURE.write_text(picture(), encoding="utf-8")
+def write_pages() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name, make in TABLES.items():
+            found = marked(name).search(text)
+            if found is not None:
+                text = text[: found.start(2)] + make() + "\n" + text[found.start(3) :]
+        page.write_text(text, encoding="utf-8")
+    for path, draw in PICTURES.items():
+        path.write_text(draw(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(write_page())
+    sys.exit(write_pages())
