@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,13 @@ from common.ids import PeerId
 from common.ports import Address
 
 DEFAULT_LISTEN: Final = Address("0.0.0.0", 7420)  # noqa: S104  (a cell is there to be reached)
+
+
+class SmartUse(StrEnum):
+    """The use of smartctl."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,13 @@ class CellConfig:
         metadata=key(
             config.size(limits.MIN_VOLUME_BYTES, 1 << 40),
             "Size at which a new volume file is begun.",
+        ),
+    )
+    smart: SmartUse = field(
+        default=SmartUse.AUTO,
+        metadata=key(
+            config.one_of(SmartUse),
+            "Whether the disk's own reports are read with smartctl: auto (where it is), or off.",
         ),
     )
     log: str | None = field(

@@ -14,7 +14,8 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
-from cell.config import CellConfig
+from cell.config import CellConfig, SmartUse
+from cell.disk_watch import DISK_WATCH_S, DiskWatch
 from cell.handlers import Handlers
 from cell.health import CellHealth
 from cell.identity import load_identity
@@ -72,6 +73,7 @@ class _Parts:
     coordinators: Coordinators
     positions: Positions
     background: BackgroundTurns
+    disk_watch: DiskWatch
 
 
 async def serve(
@@ -144,7 +146,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     coordinators = coordinators_of(world, config, token, pool)
     positions = await Positions.load(world.disk, world.log)
     background = BackgroundTurns(config.repair_bandwidth)
-    return _Parts(identity, store, held, pool, coordinators, positions, background)
+    disk_watch = DiskWatch(world.disk_reports, is_used=config.smart is SmartUse.AUTO)
+    return _Parts(identity, store, held, pool, coordinators, positions, background, disk_watch)
 
 
 def _heartbeat(
@@ -156,6 +159,7 @@ def _heartbeat(
         parts.coordinators,
         parts.positions,
         parts.held,
+        parts.disk_watch,
         address=Address(advertised.host, advertised.port or listening.port),
         clock=world.clock,
         log=world.log,
@@ -210,6 +214,7 @@ def _rounds(
         Round("rebuild", rebuild.run, rebuild.pause_s),
         Round("compare", compare.run, every(COMPARE_RETRY_S)),
         Round("scrub", scrub.run, every(SCRUB_RETRY_S)),
+        Round("disk_watch", parts.disk_watch.run, every(DISK_WATCH_S)),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import trio
 
+from cli.durability import if_a_site_fails
 from cli.operators import DEFAULT_DATA, access_options, connect
 from cli.report import (
     exit_code_of,
@@ -25,6 +26,7 @@ from common.errors import AlvearyError
 from common.system.disk import LOCK_NAME
 
 SHOWN_OWNERS = 5
+SHOWN_SITES = 3
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""
 
@@ -123,6 +125,19 @@ def describe_leaving(cell: dict[str, Any]) -> str:
     return text
 
 
+def describe_hazard(cell: dict[str, Any]) -> str:
+    """Return in words how likely a cell's disk is to fail, why, and what to do about it."""
+    hazard = cell["hazard"]
+    reasons = ", ".join(hazard["reasons"])
+    if hazard["advice"] == "none":
+        return f"disk: {reasons}"
+    percent = f"{100 * float(hazard['loss']):.0f} % within {hazard['loss_within_days']} days"
+    text = f"DISK LIKELY TO FAIL ({percent}): {reasons}"
+    if hazard["advice"] == "drain" and not cell.get("draining"):
+        text += f"; alveary cell drain {cell['cell_id'][:12]}"
+    return text
+
+
 def _remark(cell: dict[str, Any]) -> str:
     remarks = []
     silent_s = float(cell.get("last_seen_s", 0))
@@ -130,6 +145,8 @@ def _remark(cell: dict[str, Any]) -> str:
         remarks.append(f"silent for {human_duration(silent_s)}")
     if cell.get("draining"):
         remarks.append(describe_leaving(cell))
+    if cell.get("hazard"):
+        remarks.append(describe_hazard(cell))
     if cell.get("suspended"):
         remarks.append(f"suspended: {cell['suspended']}")
     if cell.get("maintenance_left_s"):
@@ -224,6 +241,8 @@ def describe(answer: dict[str, Any]) -> str:
     parts += _owners(answer)
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))
+    if answer.get("rings"):
+        parts += if_a_site_fails(answer, SHOWN_SITES)
     return "\n".join(parts)
 
 

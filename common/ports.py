@@ -373,6 +373,14 @@ class Log(Protocol):
     def error(self, event: str, **fields: object) -> None: ...
 
 
+class DiskReports(Protocol):
+    """The reports that the disk under a daemon's data directory makes of itself."""
+
+    async def read(self) -> bytes:
+        """Return the output of ``smartctl --json``, at most ``MAX_SMART_BYTES`` of it, within
+        ``SMART_TIMEOUT_S``; empty where there is no smartctl, no such disk, or no permission."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """All ports of one daemon."""
@@ -386,3 +394,4 @@ class World:
     chance: Chance
     discovery: Discovery
     log: Log
+    disk_reports: DiskReports

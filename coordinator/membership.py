@@ -17,6 +17,7 @@ from common.ids import PeerId
 from common.reasons import Absence, Refusal
 from common.wire.messages.base import CellFacts, Endpoint
 from coordinator.policy.availability import Absences, Availability
+from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import (
     SILENT,
     SURE,
@@ -80,6 +81,9 @@ class Membership:
         when that changes."""
         self.absences = Absences()
         """The silence of cells, as last counted. Replaced as a whole."""
+        self.hazards: dict[int, Hazard] = {}
+        """The hazard of the disks of cells that have signs of one, as last estimated. Replaced as a
+        whole."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""

@@ -17,6 +17,7 @@ from common import limits
 from common.ports import Chance
 from coordinator.membership import Heard, Membership
 from coordinator.policy.fallback import Spread, WrittenClass, best_class
+from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import WRITABLE, CellState
 from coordinator.policy.placement import (
     CellView,
@@ -31,10 +32,13 @@ from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
 
 
-def view_of(cell: Cell, state: CellState) -> CellView:
+def view_of(cell: Cell, state: CellState, hazard: Hazard | None = None) -> CellView:
     """Return a cell as placement sees it. One that was not heard since the coordinator's start
-    counts as it last was."""
+    counts as it last was; one whose disk has signs of failing offers less of its free space."""
     facts = cell.facts
+    free_bytes = facts.free_bytes
+    if hazard is not None:
+        free_bytes = hazard.offered_bytes(free_bytes, limits.CELL_LEAST_FREE_BYTES)
     was_writable = not facts.read_only and facts.free_bytes >= limits.CELL_LEAST_FREE_BYTES
     is_hoped_for = state is CellState.UNHEARD and was_writable
     return CellView(
@@ -42,7 +46,7 @@ def view_of(cell: Cell, state: CellState) -> CellView:
         cell.site,
         cell.owner,
         facts.capacity_bytes,
-        facts.free_bytes,
+        free_bytes,
         state in WRITABLE or is_hoped_for,
         unheard=is_hoped_for,
     )
@@ -109,7 +113,10 @@ class Placement:
         self._pace.looked(now)
         members = self._membership
         states = members.conclude(now)
-        views = {number: view_of(cell, states[number]) for number, cell in members.cells.items()}
+        views = {
+            number: view_of(cell, states[number], members.hazards.get(number))
+            for number, cell in members.cells.items()
+        }
         has_other_rings = members.rings is not self._rings
         is_due = now >= self._written.decides_at
         if views == self._views and not has_other_rings and not is_due:

@@ -43,6 +43,7 @@ from coordinator.policy.classes import weaknesses
 from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
+from coordinator.rounds.disks import DISKS_S, DiskRound
 from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
@@ -230,6 +231,7 @@ def _rounds(
         delete_grace_s=config.delete_grace_s,
     )
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
+    disks = DiskRound(parts.store, leadership, parts.membership, parts.history)
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
@@ -242,6 +244,7 @@ def _rounds(
         Round("renewals", renewals.run, every(LEASE_RENEWALS_S)),
         Round("purge", purge.run, every(PURGE_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
+        Round("disks", disks.run, every(DISKS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]
 

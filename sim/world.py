@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 import common.errors
+from common import limits
 from common.ports import Address, Advertisement, Buffer, World
 from sim.disk import DEFAULT_CAPACITY_BYTES, Platter, SimDisk
 from sim.network import Internet, SimNetwork
@@ -65,6 +66,18 @@ class SimDiscovery:
         return [each for each in self._node.swarm.advertised if not swarm or each.swarm == swarm]
 
 
+class SimDiskReports:
+    """A ``ports.DiskReports`` of a node: what the test has set, empty at first."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    async def read(self) -> bytes:
+        """See the port."""
+        await trio.lowlevel.checkpoint()
+        return self._node.disk_report[: limits.MAX_SMART_BYTES]
+
+
 class SimLog:
     """The Log port: into the trace."""
 
@@ -95,6 +108,8 @@ class SimNode:
         self.clock_offset_s = 0.0
         self.clock_drift = 0.0
         self.steps = 0
+        self.disk_report = b""
+        """The output of smartctl on it."""
         self.is_rotten = False
         """Its medium has failed somewhere: what it acknowledged may be gone."""
         self.headless: set[tuple[bytes, int]] = set()
@@ -125,6 +140,7 @@ class SimNode:
             chance=self.chance,
             discovery=SimDiscovery(self),
             log=SimLog(self),
+            disk_reports=SimDiskReports(self),
         )
 
     @property

@@ -5,10 +5,12 @@ Source: docs/protocol.md, "Cells and coordinators".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import trio
 
+from cell.disk_watch import DiskWatch
 from cell.positions import Positions
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
@@ -41,6 +43,7 @@ class HeartbeatRound:
         coordinators: Coordinators,
         positions: Positions,
         held: Held,
+        disk_watch: DiskWatch,
         *,
         address: Address,
         clock: WallClock,
@@ -63,6 +66,7 @@ class HeartbeatRound:
         self._coordinators = coordinators
         self._positions = positions
         self._held = held
+        self._disk_watch = disk_watch
         self._address = address
         self._clock = clock
         self._log = log
@@ -126,7 +130,7 @@ class HeartbeatRound:
         await self._held.update(self._store)
         confirmed = sorted(self._deleted)[: limits.MAX_DELETE_BATCH]
         seen = self._positions.packed()
-        facts = await self._store.facts()
+        facts = replace(await self._store.facts(), disk=self._disk_watch.figures)
         request = Heartbeat(
             self._address.host,
             self._address.port,

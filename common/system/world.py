@@ -19,6 +19,7 @@ from common.system.disk import RealDisk
 from common.system.log import open_log
 from common.system.memory import keep_freed_memory
 from common.system.network import RealNetwork
+from common.system.smart import SmartctlReports
 from common.system.sqlite import SqliteStores
 from common.system.workers import ThreadWorkers, core_count
 
@@ -65,6 +66,7 @@ async def open_world(
             chance=system_chance(),
             discovery=ZeroconfDiscovery(),
             log=log,
+            disk_reports=SmartctlReports(data_directory),
         )
     finally:
         workers.close()

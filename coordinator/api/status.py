@@ -21,6 +21,7 @@ from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.placement import Placement
 from coordinator.policy.availability import TARGET, Availability, of_owners
+from coordinator.policy.hazard import HORIZON_DAYS, Hazard
 from coordinator.policy.health import (
     SILENT,
     AdminState,
@@ -36,6 +37,7 @@ from coordinator.store.counts import StoreCounts, count
 from coordinator.store.departures import Left, left_of
 from coordinator.store.history import StoreHistory
 from coordinator.store.leases import LeaseBook
+from coordinator.store.missing import slots_lacking
 from coordinator.store.rings import Ring
 from coordinator.store_health import WatchedStore
 
@@ -72,6 +74,18 @@ def _availability(found: Availability) -> dict[str, Any]:
         "silent_s": found.silent_s,
         "ratio": round(found.ratio, 6),
         "below_target": found.is_below_target,
+    }
+
+
+def _hazard(hazard: Hazard | None) -> dict[str, Any] | None:
+    """Return what is known of a disk that has signs of failing; None of any other."""
+    if hazard is None:
+        return None
+    return {
+        "loss_within_days": HORIZON_DAYS,
+        "loss": round(hazard.loss, 4),
+        "advice": hazard.advice.value,
+        "reasons": hazard.reasons[: limits.MAX_REASONS_SHOWN],
     }
 
 
@@ -160,6 +174,7 @@ class Status:
             "lost_shards": facts.lost_shards,
             "medium_free_bytes": facts.medium_free_bytes,
             "leaving": self._leaving(cell, states, left),
+            "hazard": _hazard(self._membership.hazards.get(cell.cell)),
             "draining": AdminState.DRAINING in cell.admin,
             "suspended": cell.decisions.suspended,
             "availability": _availability(self._membership.availability(cell)),
@@ -196,8 +211,13 @@ class Status:
         known = self._membership.cells
         drained = (number for number, each in known.items() if AdminState.DRAINING in each.admin)
         shown = list(islice(drained, limits.MAX_DRAINS_SHOWN))
-        counts, left = await self._store.read(
-            lambda sql: (self._count(sql), {number: left_of(sql, number) for number in shown})
+        rings = list(islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN))
+        counts, left, lacking = await self._store.read(
+            lambda sql: (
+                self._count(sql),
+                {number: left_of(sql, number) for number in shown},
+                slots_lacking(sql, [ring.ring for ring in rings]),
+            )
         )
         now = trio.current_time()
         states = self._membership.states(now)
@@ -228,8 +248,9 @@ class Status:
                     "quorum": ring.redundancy.quorum,
                     "cells": [self._membership.cells[cell].cell_id.hex() for cell in ring.cells],
                     "state": self._ring_state(ring, states),
+                    "missing_slots": lacking.get(ring.ring, ()),
                 }
-                for ring in islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN)
+                for ring in rings
             ],
             "rings_total": len(self._membership.rings),
             "gateways": self.gateways.tell(now),

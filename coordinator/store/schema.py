@@ -135,6 +135,10 @@ _VERSION_1: Final = (
     f"""CREATE TABLE absences (
         cell INTEGER NOT NULL, day INTEGER NOT NULL, silent_s INTEGER NOT NULL,
         excused_s INTEGER NOT NULL, PRIMARY KEY (cell, day)) {BY_KEY}""",
+    # By day of watched time: what the disk of a cell reported last. figures: as they are sent.
+    f"""CREATE TABLE disk_days (
+        cell INTEGER NOT NULL, day INTEGER NOT NULL, figures TEXT NOT NULL,
+        lost_shards INTEGER NOT NULL, PRIMARY KEY (cell, day)) {BY_KEY}""",
     # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,

@@ -9,6 +9,7 @@ import trio
 from cell_rig import open_store
 from trio.testing import MockClock
 
+from cell.disk_watch import DiskWatch
 from cell.positions import Positions
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.runner import run_rounds
@@ -44,6 +45,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),
         await Held.load(world.disk, world.log),
+        DiskWatch(world.disk_reports, is_used=True),
         address=Address("cell", 7000),
         clock=world.clock,
         log=world.log,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.status import describe, local_processes
+from cli.status import describe, describe_hazard, local_processes
 from common.system.disk import hold_directory
 
 CELL = {
@@ -112,3 +112,23 @@ def test_status_names_the_owners_below_the_target_and_says_when_most_cells_are_o
 def test_gateways_are_in_status() -> None:
     gateway = {"gateway_id": "cd" * 32, "state": "alive", "s3": "0.0.0.0:9000", "tenants": 0}
     assert "cdcdcdcdcdcd  alive  0.0.0.0:9000        0" in describe({**WELL, "gateways": [gateway]})
+
+
+def test_a_disk_that_is_likely_to_fail_is_explained_with_what_to_do() -> None:
+    hazard = {
+        "loss": 0.0793,
+        "loss_within_days": 30,
+        "advice": "drain",
+        "reasons": ["reallocated sectors rose from 2 to 31 in a week", "8 pending"],
+    }
+    cell = {**CELL, "hazard": hazard}
+    assert describe_hazard(cell) == (
+        "DISK LIKELY TO FAIL (8 % within 30 days): reallocated sectors rose from 2 to 31 in a week,"
+        " 8 pending; alveary cell drain abababababab"
+    )
+    assert "DISK LIKELY TO FAIL (8 % within 30 days)" in describe({**WELL, "cells": [cell]})
+    assert "drain" not in describe_hazard({**cell, "draining": True})
+    assert "drain" not in describe_hazard({**cell, "hazard": {**hazard, "advice": "fewer"}})
+    mild = {**hazard, "advice": "none", "reasons": ["65 degrees Celsius"]}
+    assert describe_hazard({**cell, "hazard": mild}) == "disk: 65 degrees Celsius"
+    assert "DISK" not in describe({**WELL, "cells": [{**CELL, "hazard": None}]})

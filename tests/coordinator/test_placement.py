@@ -11,6 +11,7 @@ from common.limits import CELL_LEAST_FREE_BYTES
 from common.wire.messages.base import CellFacts
 from coordinator.membership import Membership
 from coordinator.placement import Placement
+from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import Liveness
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.refresh import CELLS_LOOKED_AT_PER_S, RINGS_WEIGHED_PER_S, RefreshPace
@@ -159,3 +160,26 @@ def test_a_silent_cell_is_noticed_when_it_was_said_to_be_looked_for():
     assert not it.placement.is_plan_due
     it.placement.refresh(at + 0.1)
     assert it.placement.is_plan_due
+
+
+def test_a_ring_with_a_disk_that_is_likely_to_fail_is_chosen_only_where_there_is_no_other() -> None:
+    coordinator = Coordinator(cells=4)
+    members, placement = coordinator.members, coordinator.placement
+    members.set_rings([Ring(0, CLASS, (0, 1, 2), True), Ring(1, CLASS, (1, 2, 3), True)])
+    members.hazards = {0: Hazard(0.5, ("a reason",))}
+
+    def look(now: float) -> None:
+        for number in range(4):
+            coordinator.beat(number, now)
+        placement.refresh(now)
+
+    look(100.0)
+    chance = random.Random(1)
+    chosen = [placement.choose(chance).ring for _ in range(1000)]
+    assert 150 < chosen.count(0) < 250, "a quarter of the weight of the other"
+    members.hazards = {0: Hazard(4.0, ("a reason",))}
+    look(200.0)
+    assert [placement.choose(chance).ring for _ in range(1000)].count(0) < 30
+    members.set_rings([Ring(0, CLASS, (0, 1, 2), True)])
+    look(300.0)
+    assert placement.choose(chance).ring == 0

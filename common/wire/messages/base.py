@@ -167,6 +167,9 @@ class CellFacts(Reply):
     """Of the file system, the reserve that the cell leaves alone included."""
     lost_shards: int = 0
     """Held by volumes that were gone at a start, index and all; until an operator looked at it."""
+    disk: Annotated[tuple[int, ...], Max(limits.MAX_DISK_FIGURES)] = ()
+    """The reports of its disk, in the order of :class:`common.disk_facts.DiskFacts`, each figure
+    one more than it is; 0, and what is missing, is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,46 @@
+"""The cell's look at the reports of its disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cell.config import CellConfig, SmartUse
+from cell.disk_watch import DiskWatch
+from common.disk_facts import DiskFacts
+from common.errors import BadConfig
+from sim.world import SimWorld
+
+
+def report(**figures: int) -> bytes:
+    return json.dumps({"nvme_smart_health_information_log": figures}).encode()
+
+
+async def test_figures_are_read_and_stay_while_the_disk_is_asleep() -> None:
+    node = SimWorld(1).node("cell")
+    watch = DiskWatch(node.world.disk_reports, is_used=True)
+    await watch.run()
+    assert watch.figures == ()
+    node.disk_report = report(media_errors=2, percentage_used=7)
+    await watch.run()
+    read = DiskFacts(media_errors=2, percentage_used=7)
+    assert DiskFacts.unpack(watch.figures) == read
+    node.disk_report = b""
+    await watch.run()
+    assert DiskFacts.unpack(watch.figures) == read
+
+
+async def test_an_owner_can_forbid_it() -> None:
+    node = SimWorld(1).node("cell")
+    node.disk_report = report(media_errors=2)
+    watch = DiskWatch(node.world.disk_reports, is_used=False)
+    await watch.run()
+    assert watch.figures == ()
+
+
+def test_smart_is_auto_or_off() -> None:
+    assert CellConfig.parse({"data": "/d"}).smart is SmartUse.AUTO
+    assert CellConfig.parse({"data": "/d", "smart": "off"}).smart is SmartUse.OFF
+    with pytest.raises(BadConfig):
+        CellConfig.parse({"data": "/d", "smart": "maybe"})
