@@ -9,6 +9,7 @@ Source: docs/repair.md, "Comparison".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
@@ -31,11 +32,13 @@ from common.wire.messages.membership import HeldShard
 from common.wire.messages.repair import ExpectedGet, ExpectedShards
 
 COMPARE_RETRY_S: Final = 15.0
-SOON_S: Final = (5.0, 30.0)
-"""After a start, and after a long silence: not with the first answer, which all cells get at the
-same time."""
-PAGE_PAUSE_S: Final = 0.2
-"""Between two pages: a million shards take some minutes, and nobody notices."""
+SOON_INTERVALS: Final = (1.0, 6.0)
+"""Heartbeat intervals that pass after a start, and after a long silence: all cells of a swarm may
+have begun to wait at the same time, and the interval grows with their number."""
+PAGES_PER_INTERVAL: Final = 25
+PAUSE_FACTOR: Final = 10.0
+"""Between two pages a cell waits a share of the interval, and so many times longer than the answer
+took: comparisons take a small part of a coordinator's time, however many run."""
 SPARED_AGAIN_S: Final = 600.0
 """Time until the next comparison when garbage was spared for an older store."""
 NO_SHARD: Final[ShardKey] = (SegmentId(b""), -1)
@@ -77,8 +80,8 @@ class CompareRound:
         self._every_s = every_s
         self._chance = chance
         self._log = log
-        self._due_at = trio.current_time() + chance.uniform(*SOON_S)
-        self._returns = heartbeat.returns
+        self._due_at = math.inf
+        self._returns = 0
         self._step = _Step.WAIT
         self._ring_place = (0, NO_SEGMENT)
         self._after = NO_SHARD
@@ -96,12 +99,13 @@ class CompareRound:
             self._ring_place, self._after = (0, NO_SEGMENT), NO_SHARD
             self._counts = dict.fromkeys(self._counts, 0)
             self._step = _Step.EXPECTED
-        while self._step is _Step.EXPECTED:
-            await self._look_for_lost()
-            await self._pause()
-        while self._step is _Step.HELD:
-            await self._ask_about_held()
-            await self._pause()
+        while self._step is not _Step.WAIT:
+            begun = trio.current_time()
+            if self._step is _Step.EXPECTED:
+                await self._look_for_lost()
+            else:
+                await self._ask_about_held()
+            await self._pause(trio.current_time() - begun)
         self._log.info("compared", **self._counts)
         pause_s = self._every_s * self._chance.uniform(0.9, 1.1)
         if self._counts["spared"]:
@@ -109,18 +113,21 @@ class CompareRound:
         self._due_at = trio.current_time() + pause_s
         return True
 
+    def _soon_s(self) -> float:
+        return self._heartbeat.interval_s * self._chance.uniform(*SOON_INTERVALS)
+
     async def _wait_due(self) -> None:
         while (left_s := self._due_at - trio.current_time()) > 0:
             if self._heartbeat.returns != self._returns:
                 self._returns = self._heartbeat.returns
-                soon = trio.current_time() + self._chance.uniform(*SOON_S)
-                self._due_at = min(self._due_at, soon)
+                self._due_at = min(self._due_at, trio.current_time() + self._soon_s())
                 continue
             with trio.move_on_after(left_s):
                 await self._heartbeat.wait_return()
 
-    async def _pause(self) -> None:
-        await trio.sleep(PAGE_PAUSE_S * self._chance.uniform(0.5, 1.5))
+    async def _pause(self, took_s: float) -> None:
+        pause_s = max(self._heartbeat.interval_s / PAGES_PER_INTERVAL, PAUSE_FACTOR * took_s)
+        await trio.sleep(pause_s * self._chance.uniform(0.5, 1.5))
 
     async def _look_for_lost(self) -> None:
         """Compare a page of what this cell should hold with its index."""

@@ -57,7 +57,8 @@ class HeartbeatRound:
         """Seconds by which this machine's clock was ahead of the coordinator's at the last
         answer."""
         self.returns = 0
-        """The number of times that a coordinator answered after none had for long."""
+        """The number of times that a coordinator answered after none had for long, the first answer
+        among them."""
         self._returned = trio.Event()
         self._missing = trio.Event()
         self._order_time_s = 0
@@ -83,12 +84,18 @@ class HeartbeatRound:
             return max(FIRST_INTERVAL_S, self._interval_s / TRIES_PER_INTERVAL)
         return self._interval_s
 
+    @property
+    def interval_s(self) -> float:
+        """The seconds between two heartbeats, as a coordinator last said; they grow with the
+        swarm."""
+        return self._interval_s
+
     async def wait_missing(self) -> None:
         """Wait until a coordinator says that shards of this cell are missing, or suspected."""
         await self._missing.wait()
 
     async def wait_return(self) -> None:
-        """Wait until a coordinator answers after none had for long."""
+        """Wait until :attr:`returns` grows."""
         await self._returned.wait()
 
     def order_time(self) -> float:
@@ -109,10 +116,11 @@ class HeartbeatRound:
 
     def _note_work(self, reply: HeartbeatReply, now: float) -> None:
         """Wake those who wait for work that an answer brings."""
-        if self.last_heartbeat is not None and now - self.last_heartbeat > LONG_SILENCE_S:
+        if self.last_heartbeat is None or now - self.last_heartbeat > LONG_SILENCE_S:
             self.returns += 1
             self._returned.set()
             self._returned = trio.Event()
+        self.last_heartbeat = now
         if reply.has_missing:
             self._missing.set()
         elif self._missing.is_set():
@@ -154,11 +162,10 @@ class HeartbeatRound:
         if self.order_key is None:
             self._log.info("heartbeat_answered", interval_s=reply.interval_s)
         self.order_key = reply.order_key
-        self._note_work(reply, now)
-        self.last_heartbeat = now
         self._interval_s = min(
             max(reply.interval_s, FIRST_INTERVAL_S), limits.MAX_HEARTBEAT_INTERVAL_S
         )
+        self._note_work(reply, now)
         is_trusted = await self._positions.heard(seen, reply, trio.current_time())
         if not reply.deletes or not is_trusted:
             self._hurries = False

@@ -150,14 +150,19 @@ async def test_an_older_store_deletes_nothing(autojump_clock: MockClock) -> None
 async def test_garbage_that_was_spared_goes_once_the_store_is_trusted(
     autojump_clock: MockClock,
 ) -> None:
-    async with ring() as rig:
+    async with ring(compare_every_s=3600) as rig:
         segment = await rig.write(1, SMALL)
+        rig.interval_s = 30
         rig.history = {"run_id": bytes([1]) * 16, "position": position(1, 100)}
-        await trio.sleep(10)
+        await compared(rig, 3)
+        await trio.sleep(60)
         rig.history = {"run_id": bytes([2]) * 16}
         rig.last_transaction = 50
         rig.delete(segment)
-        await compared(rig, 3)
+        await rig.until(
+            lambda: any("spared=1" in each for each in rig.facts(rig.cells[3], "compared")),
+            within_s=4200,
+        )
         rig.last_transaction = 100
         await rig.until(lambda: rig.said(rig.cells[3], "garbage_deleted"), within_s=700)
         assert not await has(rig, 3, segment, 3)
