@@ -5,9 +5,7 @@ Source: docs/crypto.md, "Orders".
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from common.crypto.orders import Order, OrderAction, cell_order_key, claimed_slot, issue, opened
+from common.crypto.orders import Order, OrderAction, cell_order_key, issue, opened
 from common.errors import Refused
 from common.ids import PeerId, SegmentId
 from common.reasons import Refusal
@@ -25,14 +23,16 @@ class CellOrders:
     def __init__(self, membership: Membership, swarm_secret: bytes) -> None:
         self._membership = membership
         self._secret = swarm_secret
-        self._keys: dict[int, bytes] = {}
+        self._keys: dict[PeerId, bytes] = {}
 
     def key_of(self, cell: int) -> bytes:
         """Return the key under which orders for this cell are made."""
-        key = self._keys.get(cell)
+        return self._key_for(self._membership.cells[cell].cell_id)
+
+    def _key_for(self, cell_id: PeerId) -> bytes:
+        key = self._keys.get(cell_id)
         if key is None:
-            cell_id = self._membership.cells[cell].cell_id
-            key = self._keys[cell] = cell_order_key(self._secret, cell_id)
+            key = self._keys[cell_id] = cell_order_key(self._secret, cell_id)
         return key
 
     def issue(self, cell: int, order: Order) -> bytes:
@@ -41,29 +41,27 @@ class CellOrders:
             return b""
         return issue(self.key_of(cell), order)
 
-    def check_granted(self, segment: SegmentId, ring: int, order: bytes, caller: PeerId) -> None:
-        """Check that a segment was granted to a caller on a ring: grants are not remembered, but
-        nobody else can have made an order to write one of its shards.
+    def check_granted(
+        self, segment: SegmentId, ring: int, order: bytes, cell: PeerId, caller: PeerId
+    ) -> None:
+        """Check that a segment was granted to a caller: grants are not remembered, but nobody else
+        can have made an order to write one of its shards.
 
         Args:
             segment: its id.
             ring: its ring.
             order: for any slot; it may have expired.
-            caller: the one it names.
+            cell: the cell that the order is for, whether it holds that slot now or not.
+            caller: the one that the order names.
 
         Raises:
             Refused: ``not_granted``.
         """
-        known = self._membership.rings.get(ring)
-        slot = claimed_slot(order)
-        if known is None or slot >= len(known.cells):
+        if ring not in self._membership.rings or not self._membership.knows(cell):
             raise Refused(Refusal.NOT_GRANTED)
-        holders = [known.cells[slot]]
-        if slot in known.sources:  # it may have been the holder when this was granted
-            holders.append(known.sources[slot].cell)
-        for holder in holders:
-            with suppress(Refused):
-                granted = opened(self.key_of(holder), order, caller=caller)
-                if granted.action is OrderAction.PUT and granted.segment_id == segment:
-                    return
-        raise Refused(Refusal.NOT_GRANTED)
+        try:
+            granted = opened(self._key_for(cell), order, caller=caller)
+        except Refused as error:
+            raise Refused(Refusal.NOT_GRANTED) from error
+        if granted.action is not OrderAction.PUT or granted.segment_id != segment:
+            raise Refused(Refusal.NOT_GRANTED)

@@ -260,7 +260,7 @@ class Intruder:
         if self._chance.random() < 0.5:
             await self._ask(
                 "abandoning another's segment",
-                WriteAbandon(self._tenant, (segment,), (1,), (bytes(100),)),
+                WriteAbandon(self._tenant, (segment,), (1,), (bytes(100),), (found[1],)),
             )
             return
         try:

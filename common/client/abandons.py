@@ -14,7 +14,7 @@ import trio
 from common import limits
 from common.client.coordinators import CoordinatorClient
 from common.errors import AlvearyError, Refused
-from common.ids import SegmentId, TenantId, lease_of
+from common.ids import PeerId, SegmentId, TenantId, lease_of
 from common.ports import Log
 from common.wire.messages.writing import WriteAbandon
 
@@ -28,6 +28,8 @@ class Granted(NamedTuple):
     ring: int
     order: bytes
     """For one of its slots."""
+    cell: PeerId
+    """The cell that the order is for."""
 
 
 class Abandons:
@@ -85,6 +87,7 @@ class Abandons:
                         tuple(batch),
                         tuple(each.ring for each in batch.values()),
                         tuple(each.order for each in batch.values()),
+                        tuple(each.cell for each in batch.values()),
                     )
                 )
             except Refused as error:  # also when the lease has ended: then they are garbage anyway

@@ -49,7 +49,8 @@ class Grant:
     @property
     def granted(self) -> Granted:
         """Return the proof to abandon it with."""
-        return Granted(self.segment_id, self.ring, next(filter(None, self.orders), b""))
+        slot = next((slot for slot, order in enumerate(self.orders) if order), 0)
+        return Granted(self.segment_id, self.ring, self.orders[slot], self.cells[slot])
 
 
 class GrantedIds:

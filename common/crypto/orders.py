@@ -92,12 +92,6 @@ def issue(order_key: bytes, order: Order) -> bytes:
     return body + _mac(order_key, body)
 
 
-def claimed_slot(data: bytes) -> int:
-    """The slot that an order is for, if it is one: to find the key to check it with. MAX_SLOTS for
-    what is none."""
-    return data[2] if len(data) == ORDER_BYTES else limits.MAX_SLOTS
-
-
 def claimed_action(data: bytes) -> int:
     """The action that an order permits, if it is one: to see what to check it for. 0 for what is
     none."""

@@ -164,14 +164,15 @@ class WritingHandlers:
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:
         """Delete what cells have of segments that will not be committed."""
         self._tenant_store.tenant(caller, request)
-        if not len(request.segments) == len(request.rings) == len(request.orders):
+        proofs = request.rings, request.orders, request.cells
+        if any(len(each) != len(request.segments) for each in proofs):
             raise Refused(Refusal.BAD_RINGS)
         for lease in {lease_of(segment) for segment in request.segments}:
             await self._learn(lease)
         self._leases.check_segments(request.segments, caller.peer_id)
         named = list(zip(request.segments, request.rings, strict=True))
-        for (segment, ring), order in zip(named, request.orders, strict=True):
-            self._orders.check_granted(segment, ring, order, caller.peer_id)
+        for segment, ring, order, cell in zip(request.segments, *proofs, strict=True):
+            self._orders.check_granted(segment, ring, order, cell, caller.peer_id)
         await self._tenant_store.grow(
             self._tenant_store.deletes, lambda sql: segments.abandon(sql, named)
         )

@@ -107,6 +107,7 @@ class Gateway(Peer):
         self.chance = chance
         self.lease = 0
         self.granted: dict[SegmentId, m.SegmentGrant] = {}
+        self.cells_of: dict[SegmentId, tuple[PeerId, ...]] = {}
 
     async def open(self, seen: tuple[bytes, ...] = ()) -> None:
         await self.prove(self.key, seen=seen)
@@ -142,8 +143,12 @@ class Gateway(Peer):
 
     async def segment(self, size: int = 100, durable: int | None = None) -> m.NewSegment:
         """A written segment, ready to be committed."""
-        grant = (await self.grant(size)).grants[0]
+        reply = await self.grant(size)
+        grant = reply.grants[0]
         self.granted[grant.segment_id] = grant
+        self.cells_of[grant.segment_id] = tuple(
+            reply.endpoints[each].cell_id for each in grant.cells
+        )
         return written(grant, size, self.chance, durable)
 
     def abandon_of(self, *segments: SegmentId, **fields: Any) -> m.WriteAbandon:
@@ -153,6 +158,7 @@ class Gateway(Peer):
             "segments": tuple(segments),
             "rings": tuple(each.ring for each in grants),
             "orders": tuple(each.orders[0] for each in grants),
+            "cells": tuple(self.cells_of[each][0] for each in segments),
             **fields,
         }
         return m.WriteAbandon(**given)

@@ -195,12 +195,16 @@ async def test_only_what_was_granted_under_a_lease_can_be_abandoned(autojump_clo
             gateway.abandon_of(first, orders=(b"",)),
             gateway.abandon_of(first, orders=(orders[0][:-1] + b"x",)),
             gateway.abandon_of(first, second, orders=(orders[0], orders[1])),
+            gateway.abandon_of(first, cells=(gateway.cells_of[first][1],)),
+            gateway.abandon_of(first, cells=(PeerId(bytes(32)),)),
         ):
             with pytest.raises(Refused, match="not_granted"):
                 await gateway.call(wrong)
         assert rig.one("SELECT count(*) FROM deletes") == 0
         assert rig.one("SELECT count(*) FROM abandoned") == 0
-        await gateway.call(gateway.abandon_of(first, orders=(orders[3],)))
+        await gateway.call(
+            gateway.abandon_of(first, orders=(orders[3],), cells=(gateway.cells_of[first][3],))
+        )
         assert rig.sql("SELECT segment_id FROM abandoned") == [(first,)]
 
 

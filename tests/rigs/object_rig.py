@@ -194,7 +194,7 @@ class MemorySwarm:
         if not size:
             return Written(0, (), (), upload_key)
         commitment = commitment_of(upload_key)
-        grant = await self._grant(tenant, size)
+        grant, cell = await self._grant(tenant, size)
         self.segments[grant.segment_id] = (commitment, bytes(data))
         geometry = Geometry.plan(grant.k, grant.n, size)
         segment = m.NewSegment(
@@ -208,21 +208,22 @@ class MemorySwarm:
             (1 << grant.n) - 1,
         )
         extent = m.Extent(grant.segment_id, 0, size, commitment, 0)
-        granted = Granted(grant.segment_id, grant.ring, grant.orders[0])
+        granted = Granted(grant.segment_id, grant.ring, grant.orders[0], cell)
         return Written(size, (m.Page((extent,)),), (segment,), upload_key, (granted,))
 
-    async def _grant(self, tenant: TenantKey, size: int) -> m.SegmentGrant:
+    async def _grant(self, tenant: TenantKey, size: int) -> tuple[m.SegmentGrant, PeerId]:
         lease = self.coordinators.lease
         if not lease.number:
             lease.number = (await self.coordinators.ask(m.LeaseRenew(0))).lease
         asked = m.WriteStart(tenant.tenant_id, lease.number, 1, size)
-        (grant,) = (await self.coordinators.ask(asked)).grants
-        assert isinstance(grant, m.SegmentGrant)
-        return grant
+        reply = await self.coordinators.ask(asked)
+        assert isinstance(reply, m.Grants)
+        (grant,) = reply.grants
+        return grant, reply.endpoints[grant.cells[0]].cell_id
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
         for each in written.granted:
-            proof = (each.segment_id,), (each.ring,), (each.order,)
+            proof = (each.segment_id,), (each.ring,), (each.order,), (each.cell,)
             try:
                 await self.coordinators.ask(m.WriteAbandon(tenant.tenant_id, *proof))
             except Refused as error:

@@ -16,6 +16,7 @@ from common.wire.messages.base import (
     Idempotency,
     Label,
     OrderBytes,
+    Peer,
     PositionBytes,
     Positions,
     Reply,
@@ -143,6 +144,8 @@ class WriteAbandon(TenantRequest):
     """The ring of each, as granted: coordinators do not remember grants."""
     orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_DELETE_BATCH)] = ()
     """An order of each grant, for any slot: it shows that the segment was granted."""
+    cells: Annotated[tuple[Peer, ...], Max(limits.MAX_DELETE_BATCH)] = ()
+    """The cell that each order is for: its slot may have moved to another since."""
     code: ClassVar[int] = 52
     reply: ClassVar[type[Reply]] = Done
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
