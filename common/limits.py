@@ -212,6 +212,8 @@ MAX_TRANSACTIONS_QUEUED: Final = 8192
 MAX_BUCKETS_LISTED: Final = 10_000
 """In one answer (S3: the same)."""
 MAX_SETTLE_BATCH: Final = 1000
+MAX_MOVES_PER_ROUND: Final = 32
+"""Slots that a coordinator moves between two looks at its cells."""
 MAX_SEGMENTS_PER_GRANT: Final = 32
 MAX_PARTS: Final = 10_000
 MIN_PART_BYTES: Final = 5 * MIB

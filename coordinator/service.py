@@ -48,6 +48,7 @@ from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
 from coordinator.rounds.purge import PURGE_S, PurgeRound
+from coordinator.rounds.repair import REPAIR_S, RepairRound
 from coordinator.rounds.rings import REFRESH_S, RingsRound
 from coordinator.rounds.runner import run_rounds
 from coordinator.secrets import Keys, load_keys, write_operator_file
@@ -230,6 +231,17 @@ def _rounds(
         parts.queues,
         delete_grace_s=config.delete_grace_s,
     )
+    repair = RepairRound(
+        parts.store,
+        leadership,
+        parts.membership,
+        parts.placement,
+        parts.history,
+        parts.queues,
+        world.clock,
+        world.chance,
+        world.log,
+    )
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
     disks = DiskRound(parts.store, leadership, parts.membership, parts.history)
     order_time = OrderTimeRound(parts.store, parts.order_time)
@@ -243,6 +255,7 @@ def _rounds(
         Round("leases", lease_ends.run, every(LEASE_ENDS_S)),
         Round("renewals", renewals.run, every(LEASE_RENEWALS_S)),
         Round("purge", purge.run, every(PURGE_S)),
+        Round("repair", repair.run, every(REPAIR_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),

@@ -90,3 +90,14 @@ def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list
         )
         added.append(Ring(number, redundancy, cells, True))
     return added
+
+
+def segments_of(sql: Sql, ring: int) -> int:
+    """The number of segments on a ring."""
+    found: int = sql.execute("SELECT count(*) FROM segments WHERE ring = ?", (ring,)).fetchone()[0]
+    return found
+
+
+def slot_bytes(sql: Sql) -> dict[int, int]:
+    """The size of the shards of one slot, by ring. Looks at all segments."""
+    return dict(sql.execute("SELECT ring, sum(shard_bytes) FROM segments GROUP BY ring").fetchall())

@@ -1,0 +1,209 @@
+"""Slots move away from cells that are lost or drained, and back to those that return."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from coordinator_rig import FakeCell, Rig, facts, running
+
+from common.ids import SegmentId
+from common.wire import messages as m
+from common.wire.messages.membership import COMMITTED, GARBAGE
+
+
+def root_of(segment: m.NewSegment, slot: int) -> bytes:
+    return segment.roots[32 * slot : 32 * (slot + 1)]
+
+
+LOST_AFTER_S = 60
+MOVED_S = LOST_AFTER_S + 20
+"""After so long a silent cell is lost, and its slots have moved."""
+
+
+@asynccontextmanager
+async def swarm_of(cells: int, **config: Any):
+    async with running(cells=cells, lost_after_s=LOST_AFTER_S, **config) as rig:
+        yield rig
+
+
+def cell_number(rig: Rig, cell: FakeCell) -> int:
+    number: int = rig.one("SELECT cell FROM cells WHERE cell_id = ?", cell.identity.peer_id)
+    return number
+
+
+def slots_of(rig: Rig, cell: FakeCell) -> int:
+    count: int = rig.one("SELECT count(*) FROM ring_slots WHERE cell = ?", cell_number(rig, cell))
+    return count
+
+
+def missing(rig: Rig) -> list[tuple[SegmentId, int]]:
+    return rig.sql("SELECT segment_id, slot FROM missing_shards ORDER BY segment_id, slot")
+
+
+async def fill(rig: Rig, segments: dict[SegmentId, m.NewSegment]) -> int:
+    """Have every cell say that it has the shards that it misses, as if it had rebuilt them."""
+    filled = 0
+    for cell in rig.cells:
+        if not cell.beating:
+            continue
+        while True:
+            reply: m.MissingShards = await cell.call(m.MissingGet(32))
+            for each in reply.shards:
+                segment = segments[each.place.segment_id]
+                root = root_of(segment, each.slot)
+                verdicts = await cell.settle((segment.segment_id, each.slot, root))
+                assert verdicts == [COMMITTED]
+                filled += 1
+            if not reply.shards:
+                break
+    return filled
+
+
+async def put_some(rig: Rig, count: int = 12) -> tuple[Any, dict[SegmentId, m.NewSegment]]:
+    gateway = await rig.add_gateway()
+    await gateway.make_bucket()
+    segments = {}
+    for number in range(count):
+        request, _ = await gateway.put(b"name-%d" % number)
+        segments[request.segments[0].segment_id] = request.segments[0]
+    return gateway, segments
+
+
+async def test_a_lost_cells_slots_move_and_are_filled(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        lost = rig.cells[0]
+        held = slots_of(rig, lost)
+        assert held
+        lost.beating = False
+        await trio.sleep(MOVED_S)
+        assert slots_of(rig, lost) == 0
+        sources = rig.sql("SELECT DISTINCT reason FROM sources")
+        assert sources in ([("lost",)], [])
+        waiting = len(missing(rig))
+        assert await fill(rig, segments) == waiting
+        await trio.sleep(10)
+        assert missing(rig) == []
+        assert rig.sql("SELECT * FROM sources") == []
+
+
+async def test_a_cell_that_is_back_in_time_moves_nothing(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        await put_some(rig)
+        for _ in range(5):
+            rig.cells[0].beating = False
+            await trio.sleep(LOST_AFTER_S - 10)
+            rig.cells[0].beating = True
+            await trio.sleep(20)
+        assert rig.one("SELECT sum(revision) FROM rings") == 0
+        assert missing(rig) == []
+
+
+async def test_a_cell_that_comes_back_gets_its_slots_back(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        cell = rig.cells[0]
+        number = cell_number(rig, cell)
+        with_data = (
+            "SELECT ring, slot FROM ring_slots WHERE cell = ? AND ring IN"
+            " (SELECT ring FROM segments) ORDER BY ring"
+        )
+        held = rig.sql(with_data, number)
+        assert held
+        cell.beating = False
+        await trio.sleep(MOVED_S)
+        assert rig.sql(with_data, number) == []
+        cell.beating = True
+        await trio.sleep(20)
+        assert rig.sql(with_data, number) == held
+        # Nothing was filled meanwhile, and what it held is there.
+        assert missing(rig) == []
+        assert not await fill(rig, segments)
+
+
+async def test_a_drained_cell_is_copied_from_and_ends_up_empty(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        gateway, segments = await put_some(rig)
+        cell = rig.cells[0]
+        name = cell.identity.peer_id
+        mine = [
+            (SegmentId(segment), slot)
+            for segment, slot in rig.sql(
+                "SELECT s.segment_id, r.slot FROM segments s JOIN ring_slots r ON r.ring = s.ring"
+                " WHERE r.cell = ?",
+                cell_number(rig, cell),
+            )
+        ]
+        assert mine
+        await rig.operate("POST", f"/v1/cells/{name.hex()}/drain")
+        await trio.sleep(20)
+        assert slots_of(rig, cell) == 0
+        segment, slot = mine[0]
+        assert await cell.settle((segment, slot, root_of(segments[segment], slot))) == [COMMITTED]
+        # Readers are sent to the cell that leaves, as long as nobody else has the shard.
+        for number in range(len(segments)):
+            record = await gateway.get(b"name-%d" % number)
+            assert all(record.places[0].orders)
+        await fill(rig, segments)
+        await trio.sleep(10)
+        assert await cell.settle((segment, slot, root_of(segments[segment], slot))) == [GARBAGE]
+        assert rig.sql("SELECT * FROM sources") == []
+
+
+async def test_a_coordinator_that_dies_amid_it_goes_on(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        rig.cells[0].beating = False
+        await trio.sleep(LOST_AFTER_S + 1)
+        for _ in range(4):
+            for cell in rig.cells[1:]:
+                cell.beating = False
+            await trio.sleep(1)
+            await rig.restart()
+            for cell in rig.cells[1:]:
+                cell.beating = True
+            await trio.sleep(4)
+        await trio.sleep(MOVED_S + 30)
+        assert slots_of(rig, rig.cells[0]) == 0
+        await fill(rig, segments)
+        await trio.sleep(10)
+        assert missing(rig) == []
+
+
+async def test_slots_that_have_nowhere_to_go_stay(autojump_clock: object) -> None:
+    async with swarm_of(6) as rig:
+        await put_some(rig)
+        rig.cells[0].beating = False
+        await trio.sleep(MOVED_S)
+        assert slots_of(rig, rig.cells[0]) > 0
+        new = await rig.add_cell()
+        rig.nursery.start_soon(new.keep_beating)
+        await trio.sleep(20)
+        assert slots_of(rig, rig.cells[0]) == 0
+
+
+async def test_what_a_cell_misses_is_told_with_its_heartbeat(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        segment = await gateway.segment(durable=0b011111)
+        await gateway.call(gateway.commit_of(b"name", [segment]))
+        holder = rig.holders(segment.segment_id)[5]
+        assert (await holder.beat()).has_missing
+        others = [cell for cell in rig.cells if cell is not holder]
+        assert not any([(await cell.beat()).has_missing for cell in others])
+        reply: m.MissingShards = await holder.call(m.MissingGet(32))
+        (named,) = reply.shards
+        assert (named.place.segment_id, named.slot) == (segment.segment_id, 5)
+        assert [bool(order) for order in named.place.orders] == [True] * 5 + [False]
+        passed = m.ShardName(segment.segment_id, 5)
+        assert not (await holder.call(m.MissingGet(32, (passed,)))).shards
+        holder.facts = facts(read_only=True)
+        await holder.beat()
+        assert not (await holder.call(m.MissingGet(32))).shards
+        holder.facts = facts()
+        await holder.beat()
+        await holder.settle((segment.segment_id, 5, root_of(segment, 5)))
+        assert not (await holder.beat()).has_missing
