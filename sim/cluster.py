@@ -72,6 +72,12 @@ class SimDaemon:
         self._serve = serve
         self.config = config
         self.is_up = False
+        self.is_gone = False
+        """Destroyed, with its disk: it has no further life."""
+        self.is_draining = False
+        """Its operator wants it to leave."""
+        self.down_until_s = 0.0
+        """It has no life before that time."""
         self.serving: Any = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -112,6 +118,18 @@ class SimDaemon:
         self.is_up = False
         self.node.crash(power=power)
 
+    @property
+    def leaves(self) -> bool:
+        """Return whether it is not to stay in the swarm."""
+        return self.is_gone or self.is_draining
+
+    def destroy(self) -> None:
+        """End its last life, and everything on its disk."""
+        self.is_gone = True
+        self.crash(power=True)
+        self.node.platter.wipe()
+        self.node.databases.clear()
+
     async def keep(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run life after life, each after a pause, as an operator's supervisor does."""
         pauses = self.node.swarm.random(f"{self.node.name}/restarts")
@@ -123,6 +141,8 @@ class SimDaemon:
                     task_status.started()
                     started = True
             await trio.sleep(pauses.uniform(*DOWN_S))
+            while self.is_gone or trio.current_time() < self.down_until_s:  # noqa: ASYNC110
+                await trio.sleep(1)  # it may be called back early
 
     async def _one_life(self, *, task_status: trio.TaskStatus[None]) -> None:
         is_told = False
@@ -193,8 +213,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         return await self._nursery_manager.__aexit__(kind, error, traceback)
 
     async def wait_all_up(self) -> None:
-        """Wait until every daemon serves."""
-        while not all(daemon.is_up for daemon in self.daemons):  # noqa: ASYNC110
+        """Wait until every daemon serves that is not gone for good."""
+        while not all(daemon.is_up or daemon.is_gone for daemon in self.daemons):  # noqa: ASYNC110
             await trio.sleep(1)  # lives begin and end; a poll in virtual time costs nothing
 
     def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:

@@ -146,6 +146,10 @@ class Platter:
             else:
                 self._durable[path] = inode
 
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.inodes, self._durable, self._changes = {}, {}, []
+
     def power_cut(self) -> None:
         """Lose what was not synced."""
         survive = self.chance.randrange(len(self._changes) + 1)

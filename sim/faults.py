@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +10,6 @@ from typing import Final
 import httpx
 import trio
 
-from cell.storage.volumes import volume_number
-from common.errors import Corrupt
-from common.format.volume import (
-    HEADER_BYTES,
-    VOLUME_HEAD_BYTES,
-    RecordKind,
-    unpack_head,
-    unpack_record,
-)
 from sim.cluster import Cluster, SimDaemon
 from sim.network import LinkModel
 from sim.pace import Pulse, draw_log_uniform
@@ -37,8 +27,8 @@ class FaultPlan:
     aimed: float
     """Share of the faults that wait for a client's operation: a fault in idle time finds little."""
     rotten_cells: int
-    """Cells whose disks may rot or fail to read, or that lie: nothing repairs them yet, and a
-    segment may have been acknowledged by its quorum only, so it is at most quorum - k."""
+    """Cells whose disks may rot or fail to read, or that lie: at most quorum - k, since a segment
+    may have been acknowledged by its quorum only, and rots before anybody has read it."""
 
 
 KINDS: Final = (
@@ -97,21 +87,6 @@ def draw_calm_link(chance: random.Random) -> LinkModel:
         latency_s=chance.choice((0.0005, 0.01, 0.05)),
         bytes_per_s=chance.choice((0.0, 300_000.0, 5_000_000.0)),
     )
-
-
-def _shard_headed_at(path: str, content: bytearray, offset: int) -> list[tuple[bytes, int]]:
-    """The shard whose record header has this byte of a cell's file, if it is one."""
-    volume = volume_number(posixpath.basename(path))
-    if volume is None or offset < VOLUME_HEAD_BYTES:
-        return []
-    start = offset - offset % HEADER_BYTES
-    try:
-        key = unpack_head(content[:VOLUME_HEAD_BYTES], volume=volume)
-        sector = content[start : start + HEADER_BYTES]
-        header = unpack_record(key, sector, volume=volume, offset=start)
-    except Corrupt:
-        return []
-    return [(header.segment_id, header.slot)] if header.kind is RecordKind.SHARD else []
 
 
 class Nemesis:
@@ -337,9 +312,6 @@ class Nemesis:
         if paths:
             path = self._chance.choice(paths)
             offset = self._chance.randrange(len(platter.inodes[path].content))
-            daemon.node.headless.update(
-                _shard_headed_at(path, platter.inodes[path].content, offset)
-            )
             platter.rot(path, offset)
             self._note(daemon, "rot", path=path, offset=offset)
 

@@ -31,12 +31,14 @@ CI_SEEDS: Final[Mapping[str, range]] = {
     "liars": range(1, 9),
     "greedy": range(1, 5),
     "older-store": range(1, 6),
+    "churn-small": range(1, 16),
+    "flapping": range(1, 4),
 }
-"""The seeds that ``make sim-ci`` simulates: 227, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 245, short, because bugs show in the first minutes or
 are rare."""
 SAMPLED: Final = 5
 """``make test`` simulates the first of so many of them, of each scenario."""
-WHOLE_IN_CI: Final = frozenset({"liars", "greedy", "older-store"})
+WHOLE_IN_CI: Final = frozenset({"liars", "greedy", "older-store", "churn-small", "flapping"})
 """Scenarios in which something takes its time: not cut short."""
 
 

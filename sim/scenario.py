@@ -13,15 +13,18 @@ from typing import Final
 import trio
 
 from common.limits import MIB
+from coordinator.service import STORE_NAME
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
 from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
-from sim.checkers.ownership import MOST_SHOWN, check_ownership
+from sim.checkers.ownership import MOST_SHOWN, check_ownership, rows
 from sim.checkers.sealing import SealWatch
 from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
+from sim.departures import FLAPPING, Departures
+from sim.departures import KINDS as DEPARTURES
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.greedy import Glutton
 from sim.history import OperationHistory
@@ -67,6 +70,10 @@ class Scenario:
     """Share of the runs with a greedy caller (:mod:`sim.greedy`)."""
     older_store: float = 0.0
     """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
+    departures: float = 0.0
+    """Share of the runs in which cells go (:mod:`sim.departures`)."""
+    is_flapping: bool = False
+    """Cells that go come back before they are lost, and nothing may be moved."""
 
 
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
@@ -94,7 +101,7 @@ def _small(name: str, kinds: tuple[str, ...], pause_s: float = 0.0) -> Scenario:
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
-        Scenario("everything", liar=0.2),
+        Scenario("everything", liar=0.2, departures=0.5),
         Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=CRASH_KINDS),
@@ -111,6 +118,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         replace(_small("liars", ()), minutes=1, liar=1.0),
         replace(_small("greedy", ()), minutes=1, greedy=1.0),
         replace(_small("older-store", ()), minutes=2, older_store=1.0),
+        replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
+        replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
+        replace(_small("flapping", ()), minutes=5, cells=9, departures=1.0, is_flapping=True),
     )
 }
 
@@ -183,7 +193,7 @@ def _draw_plan(scenario: Scenario, swarm: SimWorld) -> FaultPlan | None:
 
 class _Guests:
     """The guests of a run beside its faults: a coordinator that lies, a greedy caller, an older
-    store. At most one of them, drawn from the seed."""
+    store. At most one of them, drawn from the seed. And cells that go, which is drawn apart."""
 
     def __init__(self, scenario: Scenario, swarm: SimWorld, options: Options) -> None:
         draw = swarm.random("guests").random()
@@ -201,6 +211,34 @@ class _Guests:
         if self._is_greedy:
             options.overrides["gateway"] = {"buffer_budget_bytes": GREEDY_BUDGET_BYTES}
         self._lease_ttl_s = options.overrides["coordinator"]["write_lease_ttl_s"]
+        self.departures: Departures | None = None
+        chance = swarm.random("repair")
+        self._has_departures = chance.random() < scenario.departures
+        timeout_s = options.overrides["coordinator"]["cell_timeout_s"]
+        self._lost_after_s = timeout_s + (
+            120 if scenario.is_flapping else chance.choice((5, 30, 120))
+        )
+        options.overrides["coordinator"]["lost_after_s"] = self._lost_after_s
+        options.overrides["cell"]["compare_every_s"] = chance.choice((60, 120, 300))
+
+    def depart(self, scenario: Scenario, cluster: Cluster, plan: FaultPlan | None) -> None:
+        """Have cells go, if they do in this run."""
+        if not self._has_departures:
+            return
+        k, n = (int(part) for part in scenario.redundancy.split("/"))
+        is_rotten = plan is not None and plan.rotten_cells > 0
+        if scenario.is_flapping:
+            kinds: tuple[str, ...] = FLAPPING
+        else:
+            kinds = tuple(kind for kind in DEPARTURES if kind != "destroyed" or not is_rotten)
+        self.departures = Departures(
+            self._swarm,
+            cluster,
+            slots=n,
+            needed=k,
+            kinds=kinds,
+            longest_s=self._lost_after_s * (0.5 if scenario.is_flapping else 3.0),
+        )
 
     @contextmanager
     def around_the_swarm(self) -> Iterator[None]:
@@ -219,6 +257,11 @@ class _Guests:
         if self._has_older:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
+    @property
+    def only_watch(self) -> bool:
+        """Return whether no guest makes a request fail."""
+        return self.liar is None and self.older is None and self.departures is None
+
     def findings(self) -> list[str]:
         """Return the forbidden actions of other nodes toward the guests."""
         return self.liar.findings[:MOST_SHOWN] if self.liar is not None else []
@@ -232,6 +275,8 @@ class _Guests:
             counts |= {f"greed: {what}": n for what, n in sorted(self.glutton.taken.items())}
         if self.older is not None:
             counts["an older store in charge"] = len(self.older.reigns)
+        if self.departures is not None:
+            counts |= dict(sorted(self.departures.counts.items()))
         return counts
 
     def excused(
@@ -280,6 +325,8 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 cluster.start_soon(watch)
                 await _trouble(scenario, swarm, cluster, workloads, pulse, report, guests)
                 await _converge(cluster, workloads, report, guests)
+                if scenario.is_flapping:
+                    report.violations += _moved(cluster)
                 report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
         report.violations += [*seals.violations, *guests.findings()]
         _judge(history, report, guests)
@@ -330,6 +377,7 @@ async def _trouble(
     plan = _draw_plan(scenario, swarm)
     if plan is None:
         swarm.internet.model = draw_calm_link(swarm.random("link"))
+    guests.depart(scenario, cluster, plan)
     intruder = Intruder(swarm, cluster)
     await intruder.prepare()
     async with trio.open_nursery() as faults:
@@ -340,6 +388,8 @@ async def _trouble(
         if plan is not None:
             nemesis = Nemesis(swarm, cluster, plan, pulse)
             faults.start_soon(nemesis.run)
+        if guests.departures is not None:
+            faults.start_soon(guests.departures.run)
         if scenario.clients:
             async with trio.open_nursery() as nursery:
                 for workload in workloads:
@@ -352,9 +402,11 @@ async def _trouble(
                     await guests.glutton.run(third_s)
         else:
             await trio.sleep_until(until_s)
-        if plan is None and guests.liar is None and guests.older is None:
+        if plan is None and guests.only_watch:
             report.violations += workloads[0].unknowns()
         faults.cancel_scope.cancel()
+    if guests.departures is not None:
+        guests.departures.heal()
     report.violations += intruder.findings
     if plan is not None:
         await nemesis.heal()
@@ -395,6 +447,12 @@ async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
         *await check_ownership(cluster, had_older_store=had_older_store),
     ]
     return problems or check_media(cluster)
+
+
+def _moved(cluster: Cluster) -> list[str]:
+    """Return that slots were moved, where no cell was away for long enough to be lost."""
+    moved = rows(cluster.store_node, STORE_NAME, "SELECT coalesce(sum(revision), 0) FROM rings")
+    return [f"{moved[0][0]} slots were moved for nothing"] if moved[0][0] else []
 
 
 def _judge(history: OperationHistory, report: Report, guests: _Guests) -> None:

@@ -112,9 +112,6 @@ class SimNode:
         """The output of smartctl on it."""
         self.is_rotten = False
         """Its medium has failed somewhere: what it acknowledged may be gone."""
-        self.headless: set[tuple[bytes, int]] = set()
-        """Shards whose headers have rotted: should the index forget them too, the cell cannot know
-        of them any more."""
         self.lies = 0.0
         """Probability that a payload which it serves is not what it should be."""
         self.cut_at_step: int | None = None

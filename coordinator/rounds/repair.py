@@ -1,8 +1,8 @@
 """Moves of slots: away from cells that are lost or leave, back to those that return, and from
 fuller cells to emptier ones.
 
-Nothing of it is remembered here: what is to be done follows from the states of cells and from the
-rings, each time anew.
+Nothing of it is remembered here: each look begins with the states of cells and the rings as they
+are.
 
 Source: docs/repair.md, "What moves where"; docs/decisions/0031-repair.md.
 """
@@ -42,8 +42,8 @@ from coordinator.store.history import StoreHistory
 from coordinator.store.leadership import Leadership
 
 REPAIR_S: Final = 2.0
-EVEN_EVERY_S: Final = 60.0
-"""Pause between looks at how evenly cells are used, which read a figure for each ring."""
+EVEN_EVERY_S: Final = 600.0
+"""Pause between looks at how evenly cells are used, which read all segments."""
 
 
 def view_of(cell: Cell, state: CellState) -> PlaceView:
@@ -203,7 +203,7 @@ class RepairRound:
                 )
 
     async def _changed(self, numbers: Iterable[int]) -> None:
-        """Take in that rings have changed in the store, and tell the cells."""
+        """Take in that rings have changed in the store, and wake the holders of what is missing."""
         changed = await self._store.read(partial(rings.load_some, numbers=sorted(numbers)))
         self._membership.change_rings(changed)
         self._placement.refresh(trio.current_time())

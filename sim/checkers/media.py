@@ -32,7 +32,9 @@ class MediaWatch:
         """Look at the cells that are up in a life that was not looked at yet."""
         for daemon in self._cluster.cells:
             node = daemon.node
-            if daemon.is_up and self._lives.get(node.name, 0) != node.life:
+            if not daemon.is_up or daemon.serving.store.writer.read_only_reason:
+                continue  # it may know of losses that it cannot write into its index yet
+            if self._lives.get(node.name, 0) != node.life:
                 self._lives[node.name] = node.life
                 self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
 

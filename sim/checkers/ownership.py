@@ -7,6 +7,7 @@ evidence.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Final
 
 from cell.storage.index_tables import BAD
@@ -28,6 +29,9 @@ LEFTOVERS: Final = {
     "parts without their upload": "parts WHERE upload NOT IN (SELECT upload FROM uploads)",
     "shards missing of segments that are none": "missing_shards WHERE segment_id NOT IN"
     " (SELECT segment_id FROM segments)",
+    "shards missing that nobody has filled": "missing_shards WHERE segment_id IN"
+    " (SELECT segment_id FROM segments)",
+    "slots with a source that they do not need": "sources",
 }
 
 Held = dict[tuple[bytes, int], tuple[bytes, int]]
@@ -68,7 +72,8 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
     node = cluster.store_node
     return [
         *_some(_compare(node, held, nodes, _last_lease(node) if had_older_store else None)),
-        *_some(_leftovers(node)),
+        *_some(_leftovers(node, held.keys())),
+        *_some(_staying(cluster, node)),
         *_some(_accounts(node)),
     ]
 
@@ -94,6 +99,7 @@ def _compare(
 ) -> list[str]:
     missing = set(rows(node, STORE_NAME, "SELECT segment_id, slot FROM missing_shards"))
     owned: dict[bytes, dict[tuple[bytes, int], bytes]] = {cell_id: {} for cell_id in held}
+    problems = []
     for segment, roots, slot, cell_id in rows(
         node,
         STORE_NAME,
@@ -101,8 +107,10 @@ def _compare(
         " JOIN ring_slots r ON r.ring = s.ring JOIN cells c ON c.cell = r.cell",
     ):
         root = roots[DIGEST_BYTES * slot : DIGEST_BYTES * (slot + 1)]
-        owned[cell_id][segment, slot] = root
-    problems = []
+        if cell_id in owned:
+            owned[cell_id][segment, slot] = root
+        else:
+            problems.append(f"slot {slot} of {segment.hex()} is held by a cell that is gone")
     for cell_id, shards in held.items():
         for (segment, slot), (root, _) in shards.items():
             where = f"{nodes[cell_id].name} holds slot {slot} of {segment.hex()}"
@@ -114,8 +122,6 @@ def _compare(
                 problems.append(f"shard with another root than committed: {where}")
         for segment, slot in owned[cell_id]:
             has = shards.get((segment, slot))
-            if has is None and (segment, slot) in nodes[cell_id].headless:
-                continue  # its header has rotted, and the index has forgotten it in a power cut
             if (has is None or has[1] == BAD) and (segment, slot) not in missing:
                 problems.append(
                     f"owner without a shard: {nodes[cell_id].name} lacks slot {slot} of"
@@ -124,17 +130,45 @@ def _compare(
     return problems
 
 
-def _leftovers(node: SimNode) -> list[str]:
-    """Return the leftovers: queues that were not drained, and rows that no name leads to."""
+def _staying(cluster: Cluster, node: SimNode) -> list[str]:
+    """Return which cells that should have left still hold slots."""
+    problems = []
+    for daemon in cluster.cells:
+        if not daemon.is_draining or daemon.is_gone:
+            continue
+        held = rows(
+            node,
+            STORE_NAME,
+            "SELECT count(*) FROM ring_slots r JOIN cells c ON c.cell = r.cell"
+            f" WHERE c.cell_id = x'{cell_id_of(daemon).hex()}'",
+        )[0][0]
+        if held:
+            problems.append(f"{daemon.node.name} is drained and holds {held} slots")
+    return problems
+
+
+def _leftovers(node: SimNode, living: Collection[bytes]) -> list[str]:
+    """Return the leftovers: queues that were not drained, and rows that no name leads to.
+
+    Args:
+        living: ids of the cells that are not gone, whose deletes are carried out.
+    """
     problems = []
     for what, sql in LEFTOVERS.items():
         count = rows(node, STORE_NAME, f"SELECT count(*) FROM {sql}")[0][0]
         if count:
             problems.append(f"{count} {what}")
-    for table in ("dropped", "deletes"):
-        count = rows(node, STORE_NAME, f"SELECT count(*) FROM {table}")[0][0]
-        if count:
-            problems.append(f"{count} rows are left in {table}")
+    dropped = rows(node, STORE_NAME, "SELECT count(*) FROM dropped")[0][0]
+    if dropped:
+        problems.append(f"{dropped} rows are left in dropped")
+    deletes = rows(
+        node,
+        STORE_NAME,
+        "SELECT c.cell_id FROM deletes d JOIN cells c ON c.cell = d.cell",
+    )
+    waiting = sum(cell_id in living for (cell_id,) in deletes)
+    if waiting:
+        problems.append(f"{waiting} rows are left in deletes")
     return problems
 
 

@@ -2,8 +2,8 @@
 
 The swarm survives the loss of some shards and the cells report them, so a cell that acknowledges
 too early does little harm to any one object. The witness looks at the coordinator's store all the
-time: a slot that was durable, when its segment was committed or since, and is missing later has
-been lost.
+time: a slot that was durable, when its segment was committed or since, and is missing later with
+the same holder has been lost. A slot that moves is missing at its new holder until that has it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class Witness:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._missed: dict[bytes, set[int]] = {}
+        self._holders: dict[int, tuple[int, ...]] = {}
+        """The cells of each ring, as last looked at."""
         self._changes = -1
         self._lost: dict[tuple[bytes, int], str] = {}
 
@@ -36,12 +38,24 @@ class Witness:
         missing: dict[bytes, set[int]] = {}
         for segment, slot in rows(node, STORE_NAME, "SELECT segment_id, slot FROM missing_shards"):
             missing.setdefault(segment, set()).add(slot)
-        for (segment,) in rows(node, STORE_NAME, "SELECT segment_id FROM segments"):
+        before, self._holders = self._holders, self._look_at_rings()
+        for segment, ring in rows(node, STORE_NAME, "SELECT segment_id, ring FROM segments"):
             now = missing.get(segment, set())
             for slot in sorted(now - self._missed.get(segment, now)):
-                self._judge(segment, slot)
+                if ring in before and before[ring][slot] == self._holders[ring][slot]:
+                    self._judge(segment, slot)
             # A slot that is there again was acknowledged again.
             self._missed[segment] = now
+
+    def _look_at_rings(self) -> dict[int, tuple[int, ...]]:
+        holders: dict[int, list[int]] = {}
+        for ring, cell in rows(
+            self._cluster.store_node,
+            STORE_NAME,
+            "SELECT ring, cell FROM ring_slots ORDER BY ring, slot",
+        ):
+            holders.setdefault(ring, []).append(cell)
+        return {ring: tuple(cells) for ring, cells in holders.items()}
 
     def _judge(self, segment: bytes, slot: int) -> None:
         if (segment, slot) in self._lost:
