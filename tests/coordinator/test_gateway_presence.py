@@ -58,7 +58,7 @@ async def test_a_gateway_knows_that_the_swarm_cannot_be_written(autojump_clock):
         await start_gateway(rig, has_tenant=True)
         ready = await ask(rig, "/readyz")
         assert (ready.status_code, ready.json()["writable"]) == (200, True)
-        for cell in rig.cells[:2]:
+        for cell in rig.cells[:4]:
             cell.facts = facts(free=1000)
         await trio.sleep(7)
         ready = await ask(rig, "/readyz")
