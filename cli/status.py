@@ -120,6 +120,8 @@ def describe_leaving(cell: dict[str, Any]) -> str:
     if left["is_empty"]:
         return "empty: it can be removed"
     text = f"leaving: {left['shards']} shards to move"
+    if left.get("left_s") is not None:
+        text += f", about {human_duration(left['left_s'])} to go"
     if left["slots_without_place"]:
         text += f", {left['slots_without_place']} SLOTS HAVE NO PLACE: more cells are needed"
     return text

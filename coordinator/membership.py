@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from common import limits
@@ -21,6 +21,7 @@ from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import (
     SILENT,
     SURE,
+    AdminState,
     CellState,
     Departure,
     Liveness,
@@ -30,6 +31,7 @@ from coordinator.policy.health import (
     leaves,
     silence_times,
 )
+from coordinator.policy.pace import Pace
 from coordinator.store.cells import Cell, Decisions
 from coordinator.store.rings import Ring
 
@@ -84,6 +86,8 @@ class Membership:
         self.hazards: dict[int, Hazard] = {}
         """The hazard of the disks of cells that have signs of one, as last estimated. Replaced as a
         whole."""
+        self.drain_paces: dict[int, Pace] = {}
+        """The pace at which cells that leave get empty. Replaced as a whole."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""
@@ -224,6 +228,12 @@ class Membership:
         """Return when some cell may be in another state unless it is heard before."""
         heard_at = min((cell.heard_at for cell in self._heard), default=math.inf)
         return min(self._changes_at, heard_at + self.times.overdue_s)
+
+    def draining(self) -> Iterator[int]:
+        """Yield the cells that leave."""
+        for number, cell in self.cells.items():
+            if AdminState.DRAINING in cell.admin and not cell.is_removed:
+                yield number
 
     def availability(self, cell: Cell) -> Availability:
         """Return for how much of the last days a cell was heard, as last counted."""

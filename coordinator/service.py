@@ -44,6 +44,7 @@ from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
 from coordinator.rounds.disks import DISKS_S, DiskRound
+from coordinator.rounds.drains import DRAINS_S, DrainsRound
 from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
@@ -258,6 +259,7 @@ def _rounds(
         Round("repair", repair.run, every(REPAIR_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),
+        Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]
 

@@ -143,11 +143,14 @@ class Status:
         if left is None:
             return None
         rings = (ring.cells for ring in self._membership.rings.values())
+        pace = self._membership.drain_paces.get(cell.cell)
+        left_s = None if pace is None else pace.left_s()
         return {
             "held_slots": left.held_slots,
             "moving_slots": left.moving_slots,
             "slots_without_place": count_without_place(cell.cell, rings, states),
             "shards": left.shards,
+            "left_s": None if left_s is None else round(left_s),
             "deletes": left.deletes,
             "is_empty": left.is_empty,
         }
@@ -209,8 +212,7 @@ class Status:
     async def tell(self) -> dict[str, Any]:
         """Everything, JSON-like."""
         known = self._membership.cells
-        drained = (number for number, each in known.items() if AdminState.DRAINING in each.admin)
-        shown = list(islice(drained, limits.MAX_DRAINS_SHOWN))
+        shown = list(islice(self._membership.draining(), limits.MAX_DRAINS_SHOWN))
         rings = list(islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN))
         counts, left, lacking = await self._store.read(
             lambda sql: (

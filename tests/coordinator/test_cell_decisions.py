@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from common import limits
 from coordinator.config import CoordinatorConfig
+from coordinator.policy.pace import SAMPLES, Pace
 
 REASON = "1 of 40 audits failed"
 
@@ -204,6 +205,41 @@ async def test_a_cell_that_drains_tells_what_is_left_and_where_there_is_no_place
         assert left["slots_without_place"] == slots
         assert not left["is_empty"]
         assert (await told(rig, rig.cells[0]))["leaving"] == left
+
+
+async def test_a_cell_that_drains_tells_when_it_will_be_empty_at_the_pace_it_has(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(cells=6) as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        for number in range(12):
+            await gateway.put(b"%d" % number)
+        await decide(rig, rig.cells[0], "drain")
+        await trio.sleep(90)
+        assert (await told(rig, rig.cells[0]))["leaving"]["left_s"] is None, "nothing has moved"
+        await gateway.open()
+        await gateway.delete(b"0", b"1", b"2")  # as good as moved: it is not there to be moved
+        await trio.sleep(150)
+        left = (await told(rig, rig.cells[0]))["leaving"]
+        assert left["shards"] == 9
+        assert 300 <= left["left_s"] <= 700
+        await decide(rig, rig.cells[0], "drain", cancel=True)
+        assert (await told(rig, rig.cells[0]))["leaving"] is None
+
+
+def test_a_pace_is_that_of_what_was_seen_lately() -> None:
+    pace = Pace()
+    assert pace.left_s() is None
+    pace.note(0.0, 1000)
+    assert pace.left_s() is None
+    pace.note(60.0, 1000)
+    assert pace.left_s() is None, "nothing gets less"
+    pace.note(120.0, 1200)
+    assert pace.left_s() is None, "it grows"
+    for minute in range(1, SAMPLES + 1):
+        pace.note(120.0 + 60 * minute, 1200 - 10 * minute)
+    assert pace.left_s() == (1200 - 10 * SAMPLES) * 6
 
 
 async def test_shards_that_slots_lack_do_not_count_where_a_removal_is_judged(
