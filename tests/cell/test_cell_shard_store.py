@@ -518,3 +518,17 @@ async def test_a_shard_whose_volume_is_gone_is_reported_as_lost(autojump_clock):
 
 async def no_wait(size):
     await trio.lowlevel.checkpoint()
+
+
+async def test_only_the_record_that_was_meant_is_deleted(autojump_clock):
+    node = SimWorld(1).node("cell")
+    async with running(node) as store:
+        for number in (1, 2):
+            await put(store, shard_key(number), shard_data(number, 1000))
+        old = {key: (await store.index.find(key)).sequence for key in map(shard_key, (1, 2))}
+        # The first is found bad, and written again.
+        store.index.mark_bad(shard_key(1), await store.index.find(shard_key(1)))
+        await put(store, shard_key(1), shard_data(1, 1000))
+        assert await store.delete(list(old), sequences=old) == [shard_key(2)]
+        assert await read_all(store, shard_key(1)) == shard_data(1, 1000)
+        assert await store.index.find(shard_key(2)) is None

@@ -154,3 +154,81 @@ async def test_a_place_that_cannot_be_is_not_fetched_from(
         with pytest.raises(PeerViolation, match="bad_place"):
             ShardFetcher(repairer.context, place, repairer.endpoints[:5])
         await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_units_of_one_slot_are_fetched_and_checked(
+    size: int, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, size)
+        repairer = Repairer(swarm)
+        fetcher = ShardFetcher(repairer.context, place, repairer.endpoints)
+        geometry = fetcher.geometry
+        data = b"".join(
+            [bytes(await fetcher.fetch_slot(4, first, 1)) for first in range(geometry.stripes)]
+        )
+        assert ShardDigests.of(geometry.unit_bytes, geometry.shard_bytes, data).root == root_of(
+            place, 4
+        )
+        assert [sum(isinstance(each, m.ShardRead) for each in c.requests) for c in swarm.cells] == [
+            geometry.stripes if number == 4 else 0 for number in range(6)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("size", "lie", "reason"),
+    [
+        (3000, flip, "leaf_mismatch"),
+        (3 * MIB, flip, "leaf_mismatch"),
+        (3 * MIB, one_leaf_more, "root_mismatch"),
+    ],
+)
+async def test_one_slot_that_lies_is_reported_and_not_asked_again(
+    size: int, lie: Any, reason: str, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, size)
+        swarm.cells[1].on_read = lie
+        repairer = Repairer(swarm)
+        fetcher = ShardFetcher(repairer.context, place, repairer.endpoints)
+        with pytest.raises(Corrupt, match=reason):
+            await fetcher.fetch_slot(1, 0, 1)
+        assert repairer.reported == [(1, reason)]
+        before = len(swarm.cells[1].requests)
+        await fetcher.fetch(0, 1, len)
+        assert len(swarm.cells[1].requests) == before
+
+
+async def test_a_slot_that_is_left_out_is_asked_for_nothing(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, 3000)
+        repairer = Repairer(swarm)
+        fetcher = ShardFetcher(repairer.context, place, repairer.endpoints)
+        fetcher.leave_out(0)
+        await fetcher.fetch(0, 1, len)
+        assert not any(isinstance(each, m.ShardRead) for each in swarm.cells[0].requests)
+        assert not repairer.reported
+        for slot in (1, 2):
+            fetcher.leave_out(slot)
+        with pytest.raises(Unavailable, match="too_few_shards"):
+            await fetcher.fetch(0, 1, len)
+
+
+@pytest.mark.parametrize(("patience_s", "reads"), [(0.0, 5), (5.0, 4)])
+async def test_who_is_in_no_hurry_waits_for_a_slow_cell(
+    patience_s: float, reads: int, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        place = await placed(swarm, 3000)
+        repairer = Repairer(swarm)
+
+        async def slowly(request: m.Request) -> None:
+            await trio.sleep(3)
+
+        swarm.cells[2].faults[m.ShardRead] = slowly
+        context = replace(repairer.context, least_patience_s=patience_s)
+        fetcher = ShardFetcher(context, place, repairer.endpoints)
+        await fetcher.fetch(0, 1, len)
+        asked = [each for c in swarm.cells for each in c.requests if isinstance(each, m.ShardRead)]
+        assert len(asked) == reads
