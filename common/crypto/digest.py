@@ -6,8 +6,7 @@ Source: docs/crypto.md, "Digests".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from blake3 import blake3
 
@@ -40,8 +39,7 @@ def shard_root(unit_bytes: int, shard_bytes: int, leaves: bytes) -> bytes:
     return blake3(head + leaves, derive_key_context=_ROOT_CONTEXT).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class ShardDigests:
+class ShardDigests(NamedTuple):
     """The digests that the units of one shard must match.
 
     ``unit_bytes``: of every unit but the last. ``shard_bytes``: of all units. ``leaves``: one for

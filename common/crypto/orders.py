@@ -11,9 +11,8 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -43,8 +42,7 @@ class OrderAction(IntEnum):
 _ACTIONS: Final = {action.value: action for action in OrderAction}
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """One permission. ``shard_bytes``: the most a PUT may store; else 0. ``expires``: order
     time in seconds."""
 

@@ -1,7 +1,5 @@
 """Orders: good for one action, shard, caller, cell and time."""
 
-import dataclasses
-
 import pytest
 from blake3 import blake3
 from hypothesis import given, settings
@@ -71,7 +69,7 @@ def test_an_order_is_no_good_in_other_hands():
 
 
 def test_an_order_to_read_is_none_to_write():
-    reading = issue(KEY, dataclasses.replace(ORDER, action=OrderAction.GET))
+    reading = issue(KEY, ORDER._replace(action=OrderAction.GET))
     assert refused(reading, action=OrderAction.PUT) == "order_wrong_action"
     assert refused(DATA, action=OrderAction.GET) == "order_wrong_action"
 
