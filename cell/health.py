@@ -75,6 +75,8 @@ class CellHealth:
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
             "medium_free_bytes": facts.medium_free_bytes,
+            "trust": heartbeat.trust,
+            "trust_reason": heartbeat.trust_reason,
             "seconds_since_heartbeat": round(since, 1),
             "clock_ahead_s": round(heartbeat.clock_ahead_s, 1),
         }

@@ -71,6 +71,7 @@ class CellMetrics:
         self._suspects_lost = self._counter("suspects_lost", "Suspects that were bad or not here.")
         self._compare_pages = self._counter("compare_pages", "Pages compared with a coordinator.")
         self._compare_lost = self._counter("compare_lost", "Shards that a comparison missed.")
+        self._audits = self._counter("audits", "Audits answered, by what they found.", "finding")
         self._compare_garbage = self._counter("compare_garbage", "Shards a comparison deleted.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -81,6 +82,10 @@ class CellMetrics:
         self._filled_shards.inc()
         self._filled_bytes.labels("copied").inc(copied_bytes)
         self._filled_bytes.labels("computed").inc(computed_bytes)
+
+    def audited(self, finding: str) -> None:
+        """Count an audit that was answered."""
+        self._audits.labels(finding).inc()
 
     def scrubbed(self, size: int, *, is_bad: bool) -> None:
         """Count a shard that was read whole."""

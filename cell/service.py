@@ -22,6 +22,7 @@ from cell.identity import load_identity
 from cell.joining import coordinators_of, join
 from cell.metrics import CellMetrics
 from cell.positions import Positions
+from cell.rounds.audit import AUDIT_RETRY_S, AuditRound
 from cell.rounds.compare import COMPARE_RETRY_S, CompareRound
 from cell.rounds.filling import ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
@@ -207,6 +208,7 @@ def _rounds(
         world.chance,
         world.log,
     )
+    audits = AuditRound(store, coordinators, heartbeat, metrics, world.log)
     return [
         Round("heartbeat", heartbeat.run, heartbeat.pause_s),
         Round("settle", settle.run, every(SETTLE_EVERY_S)),
@@ -215,6 +217,7 @@ def _rounds(
         Round("compare", compare.run, every(COMPARE_RETRY_S)),
         Round("scrub", scrub.run, every(SCRUB_RETRY_S)),
         Round("disk_watch", parts.disk_watch.run, every(DISK_WATCH_S)),
+        Round("audits", audits.run, every(AUDIT_RETRY_S)),
     ]
 
 

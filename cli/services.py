@@ -54,6 +54,7 @@ class CellGroup(CellCommand, SubcommandGroup):
         "drain": ("cli.cells", "drain"),
         "maintenance": ("cli.cells", "maintenance"),
         "suspend": ("cli.cells", "suspend"),
+        "audits": ("cli.audits", "audits"),
         "resume": ("cli.cells", "resume"),
         "remove": ("cli.admin", "remove_cell"),
     }

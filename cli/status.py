@@ -151,6 +151,8 @@ def _remark(cell: dict[str, Any]) -> str:
         remarks.append(describe_hazard(cell))
     if cell.get("suspended"):
         remarks.append(f"suspended: {cell['suspended']}")
+    elif cell.get("trust") == "warned":
+        remarks.append(f"warned: {cell.get('trust_reason')}")
     if cell.get("maintenance_left_s"):
         remarks.append(f"maintenance for {human_duration(cell['maintenance_left_s'])} more")
     if cell.get("lost_shards"):

@@ -401,6 +401,36 @@ COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
 """With less on its file system a coordinator says that it is not ready: a transaction of 128 large
 manifests, its write-ahead log and the checkpoint of that take some MiB each."""
 
+# --- audits ----------------------------------------------------------------------------------
+AUDITS_PER_S: Final = 20
+"""Of one coordinator: 5 MB/s of units, and 20 small transactions."""
+AUDIT_OPENED_BYTES: Final = 256 * KIB
+"""Units that are opened of a shard, unless one alone is longer: what is opened is the traffic."""
+MAX_AUDIT_UNITS: Final = 4
+"""Opened of a shard. More of the same shard say less than some of another one."""
+AUDIT_MESSAGES_BYTES: Final = 2 * KIB
+"""Headers of the three requests and replies of an audit, and what TLS and TCP add to them."""
+AUDIT_ANSWER_S: Final = 10.0
+"""A disk that rests needs so long to turn again."""
+AUDIT_READ_BYTES_PER_S: Final = 8 * MIB
+"""A cell that is busy reads so fast from the slowest disk that is of use. k shards of 16 MiB come
+in that time over a line of 50 Mbit/s and more: docs/decisions/0033-audit.md."""
+AUDIT_TRIES: Final = 3
+"""Challenges about one shard that a cell may leave unanswered before that is its answer."""
+AUDIT_PATIENCE_S: Final = 120.0
+"""A cell whose heartbeats are answered so long with an audit being due has left it unanswered:
+at least one heartbeat is in it."""
+AUDIT_PLAN_AGE_S: Final = 86_400.0
+"""Shards that were written since take part in the audits after that."""
+AUDIT_SAMPLES: Final = 32
+"""Shards of a cell that are drawn in one pass over all of its shards."""
+MAX_AUDIT_PAGE: Final = 1000
+"""Segments looked at in one transaction of such a pass."""
+AUDIT_EVIDENCE_KEPT: Final = 60
+"""Of a cell: the audits that its reputation rests on."""
+MAX_EVIDENCE_BYTES: Final = 16 * KIB
+"""Leaves and fresh leaves of MAX_STRIPES_PER_SEGMENT units, and a kilobyte of other facts."""
+
 # --- uploads to a cell -----------------------------------------------------------------------
 MAX_UPLOADS: Final = 1024
 """Open at a time: each keeps up to 4 KiB of leaves and holds back its volume's watermark."""
@@ -487,6 +517,9 @@ MAX_COMMON_NAME_CHARACTERS: Final = 64
 
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
+assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < AUDIT_PATIENCE_S
+assert AUDIT_OPENED_BYTES <= MAX_UNITS_PER_READ_BYTES
+assert 2 * 32 * MAX_STRIPES_PER_SEGMENT + KIB <= MAX_EVIDENCE_BYTES
 assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
 assert FAILOVER_S < COORDINATOR_PATIENCE_S < CALL_TIMEOUT_S

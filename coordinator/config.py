@@ -12,6 +12,7 @@ from common import config, limits
 from common.config import bad_value, key
 from common.ports import Address
 from coordinator.policy.placement import Redundancy, default_quorum
+from coordinator.policy.reputation import WINDOW, Thresholds
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere
@@ -118,6 +119,34 @@ class CoordinatorConfig:
             config.whole_number(1, 10_000_000), "Uploads in progress that each tenant may have."
         ),
     )
+    audit_interval_s: int = field(
+        default=600,
+        metadata=key(
+            config.whole_number(1, 30 * 86400), "Seconds at least between two audits of a cell."
+        ),
+    )
+    audit_traffic_ppm: int = field(
+        default=500,
+        metadata=key(
+            config.whole_number(0, 1_000_000_000),
+            "Millionths of what a cell should hold that its audits may move in a day; 0: no"
+            " audits.",
+        ),
+    )
+    audit_suspend_failures: int = field(
+        default=3,
+        metadata=key(
+            config.whole_number(2, WINDOW),
+            "Failures among a cell's last 60 audits that suspend it; before, it is warned.",
+        ),
+    )
+    audit_recover_passes: int = field(
+        default=30,
+        metadata=key(
+            config.whole_number(1, WINDOW),
+            "Audits in a row that a cell passes to be trusted again.",
+        ),
+    )
     discovery: bool = field(
         default=True,
         metadata=key(config.boolean, "true or false: announce the coordinator on the LAN (true)."),
@@ -144,6 +173,10 @@ class CoordinatorConfig:
             bad_value("lost_after_s", "at least cell_timeout_s")
         parsed.redundancy_class()
         return parsed
+
+    def audit_rules(self) -> Thresholds:
+        """Return what follows from audits."""
+        return Thresholds(self.audit_suspend_failures, self.audit_recover_passes)
 
     def redundancy_class(self) -> Redundancy:
         """k, n and the write quorum.

@@ -32,6 +32,7 @@ from coordinator.policy.health import (
     silence_times,
 )
 from coordinator.policy.pace import Pace
+from coordinator.policy.reputation import Trust, TrustRecord
 from coordinator.store.cells import Cell, Decisions
 from coordinator.store.rings import Ring
 
@@ -88,6 +89,8 @@ class Membership:
         whole."""
         self.drain_paces: dict[int, Pace] = {}
         """The pace at which cells that leave get empty. Replaced as a whole."""
+        self.reputations: dict[int, TrustRecord] = {}
+        """Of each cell that was audited, as this process last knew it."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""
@@ -246,6 +249,15 @@ class Membership:
     def silence_s(self, cell: int, now: float) -> float:
         """Return for how long a cell has been silent unannounced since this process began."""
         return self.cells[cell].silence_s(now, self.times.overdue_s)
+
+    def trust(self, cell: Cell) -> tuple[Trust, str]:
+        """Return how far a cell is trusted, and why not more, for its owner."""
+        if cell.decisions.suspended:
+            return Trust.SUSPENDED, cell.decisions.suspended
+        known = self.reputations.get(cell.cell)
+        if known is None or not known.reason:
+            return Trust.GOOD, ""
+        return Trust.WARNED, known.reason
 
     def take_newly_lost(self) -> list[Cell]:
         """Take the cells that were concluded to be lost since they were last taken."""

@@ -145,6 +145,18 @@ class CoordinatorMetrics:
         self.store_bytes = Gauge(
             "alveary_coordinator_store_bytes", "Size of the database", registry=self.registry
         )
+        self._audits = Counter(
+            "alveary_coordinator_audits",
+            "Audits of cells, by what they found; void: the shard was no longer the cell's",
+            ("finding",),
+            registry=self.registry,
+        )
+        self.cells_by_trust = Gauge(
+            "alveary_cells_by_trust",
+            "Cells of the swarm, by trust: good, warned, suspended",
+            ("trust",),
+            registry=self.registry,
+        )
         self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
 
     def count(self, request: type[Request], outcome: str, seconds: float) -> None:
@@ -156,3 +168,7 @@ class CoordinatorMetrics:
             self._children[request, outcome] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def audited(self, finding: str) -> None:
+        """Count an audit."""
+        self._audits.labels(finding).inc()

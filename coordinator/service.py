@@ -22,6 +22,7 @@ from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, log_fault
 from coordinator.api.addresses import advertised_url, is_wildcard
 from coordinator.api.app import Api
+from coordinator.api.audits import AuditOperations
 from coordinator.api.cells import CellOperations
 from coordinator.api.decisions import DecisionOperations
 from coordinator.api.invites import InviteOperations
@@ -29,7 +30,9 @@ from coordinator.api.routes import ApiRoute
 from coordinator.api.status import Status
 from coordinator.api.store import StoreOperations
 from coordinator.api.tenants import TenantOperations
+from coordinator.audits import Auditor
 from coordinator.config import CoordinatorConfig
+from coordinator.handlers.audit import AuditHandlers
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.guards import guarded
 from coordinator.handlers.of_gateways import gateway_handlers
@@ -39,9 +42,11 @@ from coordinator.handlers.requests import check_complete, merged
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
+from coordinator.policy.audit_book import AuditBook
 from coordinator.policy.classes import weaknesses
 from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
+from coordinator.rounds.audits import AUDITS_S, AuditsRound
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
 from coordinator.rounds.disks import DISKS_S, DiskRound
 from coordinator.rounds.drains import DRAINS_S, DrainsRound
@@ -120,11 +125,13 @@ async def _serve(
         parts.lease_book,
         parts.history,
     )
-    server = _server(world, config, parts, status, metrics)
+    auditor = _auditor(world, config, parts, metrics)
+    await auditor.load()
+    server = _server(world, config, parts, status, metrics, auditor)
     lease_ends = LeaseEndsRound(
         parts.store, parts.leadership, parts.lease_book, parts.history, world.log
     )
-    rounds = _rounds(world, config, parts, lease_ends)
+    rounds = _rounds(world, config, parts, lease_ends, auditor)
     routes = _routes(world, config, parts, status, lease_ends, advertised)
     api = Api(routes, parts.history, keys.operator_token, world.log)
     app = _app(metrics, status, api)
@@ -144,12 +151,30 @@ async def _serve(
         )
 
 
+def _auditor(
+    world: World, config: CoordinatorConfig, parts: CoordinatorParts, metrics: CoordinatorMetrics
+) -> Auditor:
+    return Auditor(
+        world,
+        parts.store,
+        parts.keys.identity,
+        parts.membership,
+        parts.placement,
+        parts.queues,
+        metrics,
+        parts.history,
+        AuditBook(traffic_ppm=config.audit_traffic_ppm, least_s=config.audit_interval_s),
+        config.audit_rules(),
+    )
+
+
 def _server(
     world: World,
     config: CoordinatorConfig,
     parts: CoordinatorParts,
     status: Status,
     metrics: CoordinatorMetrics,
+    auditor: Auditor,
 ) -> PeerServer[CoordinatorSession]:
     of_cells = CellHandlers(
         parts.store,
@@ -159,6 +184,7 @@ def _server(
         parts.history,
         parts.queues,
         parts.order_time,
+        auditor,
         world.clock,
         world.log,
         swarm_name=config.swarm,
@@ -172,6 +198,7 @@ def _server(
     handlers = merged(
         of_cells.by_request(),
         of_repair.by_request(),
+        AuditHandlers(auditor, parts.membership, world.entropy).by_request(),
         status.gateways.by_request(),
         _of_gateways(world, config, parts),
     )
@@ -209,7 +236,11 @@ def _of_gateways(world: World, config: CoordinatorConfig, parts: CoordinatorPart
 
 
 def _rounds(
-    world: World, config: CoordinatorConfig, parts: CoordinatorParts, lease_ends: LeaseEndsRound
+    world: World,
+    config: CoordinatorConfig,
+    parts: CoordinatorParts,
+    lease_ends: LeaseEndsRound,
+    auditor: Auditor,
 ) -> list[Round]:
     leadership = parts.leadership
     rings = RingsRound(
@@ -257,6 +288,7 @@ def _rounds(
         Round("renewals", renewals.run, every(LEASE_RENEWALS_S)),
         Round("purge", purge.run, every(PURGE_S)),
         Round("repair", repair.run, every(REPAIR_S)),
+        Round("audits", AuditsRound(auditor).run, every(AUDITS_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),
         Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),
@@ -287,6 +319,7 @@ def _routes(
         *invites.routes(),
         *CellOperations(*of_cells).routes(),
         *DecisionOperations(*of_cells).routes(),
+        *AuditOperations(parts.store, parts.membership, parts.keys.identity).routes(),
         *TenantOperations(parts.store, clock, log).routes(),
         *StoreOperations(parts.store, parts.history, lease_ends.end_all).routes(),
     )

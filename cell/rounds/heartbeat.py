@@ -61,6 +61,11 @@ class HeartbeatRound:
         among them."""
         self._returned = trio.Event()
         self._missing = trio.Event()
+        self._audit_due = trio.Event()
+        self.trust = ""
+        """By a coordinator's last answer: good, warned or suspended; empty: none has answered."""
+        self.trust_reason = ""
+        """In words, for the owner of the cell."""
         self._order_time_s = 0
         self._order_time_at = 0.0
         self._store = store
@@ -94,6 +99,11 @@ class HeartbeatRound:
         """Wait until a coordinator says that shards of this cell are missing, or suspected."""
         await self._missing.wait()
 
+    async def wait_audit_due(self) -> None:
+        """Wait until a coordinator says that an audit is due."""
+        await self._audit_due.wait()
+        self._audit_due = trio.Event()  # one question for each answer that says so
+
     async def wait_return(self) -> None:
         """Wait until :attr:`returns` grows."""
         await self._returned.wait()
@@ -121,6 +131,12 @@ class HeartbeatRound:
             self._returned.set()
             self._returned = trio.Event()
         self.last_heartbeat = now
+        if reply.trust and reply.trust != self.trust and (self.trust or reply.trust_reason):
+            log = self._log.info if reply.trust == "good" else self._log.warning
+            log("trust_changed", trust=reply.trust, reason=reply.trust_reason)
+        self.trust, self.trust_reason = reply.trust, reply.trust_reason
+        if reply.is_audit_due:
+            self._audit_due.set()
         if reply.has_missing:
             self._missing.set()
         elif self._missing.is_set():

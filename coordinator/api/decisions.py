@@ -18,7 +18,8 @@ from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.placement import Placement
-from coordinator.store import cells
+from coordinator.policy.reputation import Trust
+from coordinator.store import audits, cells
 from coordinator.store.cells import Decisions
 
 
@@ -139,4 +140,11 @@ class DecisionOperations:
         )
 
     async def _resume(self, names: Mapping[str, str], body: Json) -> Json:
-        return await self._decide(names, cells.resume, "resume")
+        def resume(sql: Sql, cell: int) -> Decisions:
+            audits.forgive(sql, cell)
+            return cells.resume(sql, cell)
+
+        cell = self._membership.find(names["cell_id"])
+        answer = await self._decide(names, resume, "resume")
+        self._membership.reputations.pop(cell.cell, None)
+        return answer | {"trust": Trust.GOOD.value, "trust_reason": ""}

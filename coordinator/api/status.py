@@ -31,6 +31,7 @@ from coordinator.policy.health import (
     judge_ring,
 )
 from coordinator.policy.history import Standing
+from coordinator.policy.reputation import Trust
 from coordinator.store import schema
 from coordinator.store.cells import Cell
 from coordinator.store.counts import StoreCounts, count
@@ -160,6 +161,7 @@ class Status:
     ) -> dict[str, Any]:
         facts = cell.facts
         state = states[cell.cell]
+        trust, trust_reason = self._membership.trust(cell)
         window_s = max(0.0, cell.maintenance_until - now)
         address = Address(cell.address_host, cell.address_port) if cell.address_port else ""
         return {
@@ -181,6 +183,8 @@ class Status:
             "draining": AdminState.DRAINING in cell.admin,
             "suspended": cell.decisions.suspended,
             "availability": _availability(self._membership.availability(cell)),
+            "trust": trust.value,
+            "trust_reason": trust_reason,
             "maintenance_left_s": math.ceil(window_s),
             "last_seen_s": round(now - cell.heard_at, 1),
             "clock_ahead_s": round(cell.clock_ahead_s, 1),
@@ -310,6 +314,13 @@ class Status:
         by_state = Counter(states.values())
         for state in CellState:
             metrics.cells.labels(state.value).set(by_state[state])
+        by_trust = Counter(
+            self._membership.trust(cell)[0]
+            for cell in self._membership.cells.values()
+            if not cell.is_removed
+        )
+        for trust in Trust:
+            metrics.cells_by_trust.labels(trust.value).set(by_trust[trust])
         rings = Counter(self._ring_state(ring, states) for ring in self._membership.rings.values())
         metrics.rings.clear()
         for ring_state, number in rings.items():

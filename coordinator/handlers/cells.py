@@ -27,6 +27,7 @@ from common.wire.messages.membership import (
     SettleReply,
     ShardsLost,
 )
+from coordinator.audits import Auditor
 from coordinator.hints import LOOK_AGAIN_S, Queues
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
@@ -84,6 +85,7 @@ class CellHandlers:
         history: StoreHistory,
         queues: Queues,
         order_time: OrderTime,
+        auditor: Auditor,
         clock: WallClock,
         log: Log,
         *,
@@ -97,6 +99,7 @@ class CellHandlers:
         self._history = history
         self._queues = queues
         self._order_time = order_time
+        self._auditor = auditor
         self._clock = clock
         self._log = log
         self._name = swarm_name
@@ -175,6 +178,7 @@ class CellHandlers:
             stored.told = -1
         work = await self._work(cell.cell, stored, request, heard.has_moved, now)
         is_behind = history.standing is Standing.BEHIND
+        trust, trust_reason = self._membership.trust(cell)
         return HeartbeatReply(
             self._orders.key_of(cell.cell),
             self._membership.heartbeat_interval_s,
@@ -186,6 +190,9 @@ class CellHandlers:
             run_id=history.run_id,
             withdrawn=is_behind and not history.has_acknowledged,
             has_missing=work.has_missing and not is_behind,
+            is_audit_due=self._auditor.heard(cell.cell, now),
+            trust=trust.value,
+            trust_reason=trust_reason[: limits.MAX_LABEL_CHARACTERS],
         )
 
     def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:

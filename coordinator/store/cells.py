@@ -361,6 +361,12 @@ def suspend(sql: Sql, cell: int, reason: str) -> Decisions:
     return _decide(sql, cell, "suspended = ?", reason)
 
 
+def suspension_of(sql: Sql, cell: int) -> str:
+    """The reason why a cell is suspended; empty: it is not."""
+    row = sql.execute("SELECT suspended FROM cells WHERE cell = ?", (cell,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
 def resume(sql: Sql, cell: int) -> Decisions:
     """Trust a cell with new shards again.
 

@@ -139,6 +139,14 @@ _VERSION_1: Final = (
     f"""CREATE TABLE disk_days (
         cell INTEGER NOT NULL, day INTEGER NOT NULL, figures TEXT NOT NULL,
         lost_shards INTEGER NOT NULL, PRIMARY KEY (cell, day)) {BY_KEY}""",
+    # recent: one bit for each of the latest audits, the latest the lowest; 1: failed.
+    f"""CREATE TABLE reputations (
+        cell INTEGER PRIMARY KEY, trust TEXT NOT NULL, recent INTEGER NOT NULL,
+        audits INTEGER NOT NULL, reason TEXT NOT NULL) {BY_KEY}""",
+    f"""CREATE TABLE audit_evidence (
+        number {NUMBERED}, cell INTEGER NOT NULL, evidence BLOB NOT NULL,
+        signature BLOB NOT NULL)""",
+    "CREATE INDEX evidence_by_cell ON audit_evidence (cell, number)",
     # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,

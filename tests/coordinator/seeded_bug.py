@@ -7,11 +7,12 @@ from pathlib import Path
 from sim.mutation import Change, Mutant, install
 
 LISTING = Path(__file__).parent / "moves_mutants.toml"
+AUDITS = Path(__file__).parent / "audit_mutants.toml"
 
 
-def load():
-    """The seeded bugs by name."""
-    with LISTING.open("rb") as file:
+def load(listing=LISTING):
+    """The seeded bugs of a listing by name."""
+    with listing.open("rb") as file:
         entries = tomllib.load(file)["mutant"]
     return {
         each["name"]: Mutant(
@@ -26,4 +27,4 @@ def load():
 
 
 if "SEEDED_BUG" in os.environ:
-    install(load()[os.environ["SEEDED_BUG"]])
+    install((load() | load(AUDITS))[os.environ["SEEDED_BUG"]])

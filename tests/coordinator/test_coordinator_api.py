@@ -42,6 +42,7 @@ async def test_the_description_names_every_route_and_every_route_is_there(
             ("DELETE", "/v1/invites/{invite_id}"),
             ("GET", "/v1/gateway-token"),
             ("GET", "/v1/cells/{cell_id}"),
+            ("GET", "/v1/cells/{cell_id}/audits"),
             ("POST", "/v1/cells/{cell_id}/drain"),
             ("POST", "/v1/cells/{cell_id}/maintenance"),
             ("POST", "/v1/cells/{cell_id}/remove"),

@@ -11,6 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from common.wire.messages.audit import (
+    AuditChallenge,
+    AuditCommit,
+    AuditGet,
+    AuditOpen,
+    AuditQuestion,
+    AuditUnits,
+    AuditVerdict,
+)
 from common.wire.messages.base import (
     Bucket,
     CellFacts,
@@ -145,6 +154,13 @@ COORDINATOR_REQUESTS: Final = frozenset(
 __all__ = [
     "AccessKey",
     "AccessKeyGet",
+    "AuditChallenge",
+    "AuditCommit",
+    "AuditGet",
+    "AuditOpen",
+    "AuditQuestion",
+    "AuditUnits",
+    "AuditVerdict",
     "BadShard",
     "Bucket",
     "BucketCreate",

@@ -76,6 +76,12 @@ class HeartbeatReply(Reply):
     """The store is behind and acknowledged nothing in this run: forget the run."""
     has_missing: bool = False
     """Shards that the cell should hold are missing, or suspected: see ``MissingGet``."""
+    is_audit_due: bool = False
+    """See ``AuditGet``."""
+    trust: Label = ""
+    """By the cell's audits, or an operator: good, warned or suspended; empty: not known."""
+    trust_reason: Label = ""
+    """In words, for the owner; empty: nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 
 from common.crypto import keys as keytree
 from common.crypto.digest import leaf, page_digest, shard_root
+from common.crypto.freshness import FreshDigests
 from common.crypto.identity import KeyPair
 from common.crypto.orders import Order, OrderAction, cell_order_key, check, issue
 from common.crypto.stream import StripeCipher
@@ -171,3 +172,12 @@ def test_parity(make):
         units = [data[at : at + unit_bytes] for at in range(0, len(data), unit_bytes)] + parity
         code.decode(dict(list(enumerate(units))[row["n"] - row["k"] :]), unit_bytes, out)
         assert out == data
+
+
+def test_fresh_digests():
+    v = load("digests.json")["fresh"]
+    fresh = FreshDigests(unhex(v["nonce"]))
+    leaves = [fresh.leaf(unhex(unit)) for unit in v["units"]]
+    assert [each.hex() for each in leaves] == v["leaves"]
+    args = (unhex(v["segment_id"]), v["slot"], v["unit_bytes"], v["shard_bytes"])
+    assert fresh.root(*args, b"".join(leaves)).hex() == v["root"]

@@ -1,0 +1,80 @@
+"""``alveary cell audits``: what audits of a cell have found, with the evidence verified here.
+
+Source: docs/repair.md, "Evidence".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from cli.operators import access_options, connect
+from cli.report import print_result, table
+from common.errors import Corrupt
+from common.format.evidence import AuditEvidence, read_evidence
+from common.ids import PeerId
+from common.reasons import Damage
+
+
+def verified(answer: dict[str, Any]) -> list[AuditEvidence]:
+    """Return the evidence of an answer, each record verified.
+
+    Raises:
+        Corrupt: ``evidence_not_authentic``, also of a record about another cell;
+            ``evidence_not_understood``.
+    """
+    found = []
+    for each in answer["evidence"]:
+        evidence = read_evidence(
+            bytes.fromhex(each["record"]),
+            bytes.fromhex(each["signature"]),
+            public_key=bytes.fromhex(answer["coordinator_public_key"]),
+            coordinator=PeerId(bytes.fromhex(answer["coordinator_id"])),
+        )
+        if evidence.cell_id.hex() != answer["cell_id"]:
+            raise Corrupt(Damage.EVIDENCE_NOT_AUTHENTIC)
+        found.append(evidence)
+    return found
+
+
+def describe(answer: dict[str, Any], evidence: list[AuditEvidence]) -> str:
+    """Return what audits of a cell have found, for people."""
+    trust = f"trust    {answer['trust']}"
+    if answer["trust_reason"]:
+        trust += f": {answer['trust_reason']}"
+    counts = f"audits   {answer['audits']} remembered, {answer['failures']} failed"
+    rows = [
+        [
+            datetime.fromtimestamp(each.audited_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            each.finding,
+            f"{each.segment_id.hex()}/{each.slot}",
+            " ".join(map(str, each.units)),
+        ]
+        for each in evidence
+    ]
+    shown = table(["AUDITED (UTC)", "FINDING", "SHARD", "UNITS"], rows) if rows else ""
+    return "\n".join(
+        part for part in (f"cell {answer['cell_id'][:12]}", trust, counts, shown) if part
+    )
+
+
+@click.command()
+@click.argument("cell_id", metavar="CELL")
+@access_options
+def audits(cell_id: str, operator: Path | None, data: Path | None, as_json: bool) -> None:
+    """Show what audits of a cell have found; each record's signature is verified.
+
+    CELL is its id, or the first digits of it.
+    """
+
+    async def ask() -> dict[str, Any]:
+        async with connect(operator, data) as api:
+            return await api.call("GET", f"/v1/cells/{cell_id}/audits")
+
+    answer = trio.run(ask)
+    evidence = verified(answer)
+    print_result(answer, as_json=as_json, text=describe(answer, evidence))
