@@ -386,6 +386,20 @@ class Index:
             if entry is not None and entry.volume == volume
         ]
 
+    async def lose_volume(self, number: int) -> int:
+        """Note the shards that should lie in a volume that is gone as lost, in memory.
+
+        Returns:
+            How many there were: compaction may have moved others before it removed the volume.
+        """
+        shards = await self.shards_in(number)
+        for key, _ in shards:
+            self._drop(key)
+        self.volumes.pop(number, None)
+        if shards:
+            self.miss([key for key, _ in shards])
+        return len(shards)
+
     async def needed_tombstones(self, keys: Sequence[ShardKey], volume: int) -> dict[ShardKey, int]:
         """Return the tombstones of a volume that still bury a record of another, with their
         sequence numbers; after :meth:`flush`."""

@@ -1,8 +1,9 @@
 """The start of a cell whose medium cannot be written: what lies there stays readable.
 
 Nothing is mended and no table is changed. What the volumes have above their watermarks is taken
-into the index's memory, where it goes before the tables, as what is written while a cell runs. It
-reaches them once they can be written; the watermarks stay, so the next start looks again.
+into the index's memory, where it goes before the tables, as what is written while a cell runs; so
+is the loss of shards whose volumes are gone. It reaches the tables once they can be written; the
+watermarks stay, so the next start looks again.
 
 Source: docs/shard-format.md, "Start".
 """
@@ -44,9 +45,12 @@ async def recover_to_read(
     for number in numbers:
         if number not in facts or not facts[number].is_closed:
             await reader.take_in(number)
+    highest = max([0, *numbers, *facts])
     for number in sorted(set(facts) - set(numbers)):
-        log.error("volume_missing", volume=number, shards=facts[number].shards)
-    return index, Volumes(disk, entropy, log, facts, max([0, *numbers, *facts]))
+        lost = await index.lose_volume(number)
+        if lost:
+            log.error("volume_missing", volume=number, shards=lost)
+    return index, Volumes(disk, entropy, log, facts, highest)
 
 
 class _Reader:

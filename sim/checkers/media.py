@@ -36,6 +36,8 @@ class MediaWatch:
                 continue  # it may know of losses that it cannot write into its index yet
             if self._lives.get(node.name, 0) != node.life:
                 self._lives[node.name] = node.life
+                if daemon.serving.store.writer.read_only_reason:
+                    continue  # it could not write its index, and knows better in memory
                 self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
 
 

@@ -4,6 +4,7 @@ import pytest
 import trio
 from cell_rig import put, read_all, root_of, running, shard_data, shard_key
 
+from cell.storage.volumes import volume_path
 from cell.storage.writer import FIRST_PROBATION_S
 from common.errors import NotFound, Unavailable
 from sim.world import SimWorld
@@ -96,3 +97,31 @@ async def test_an_unfinished_upload_is_not_taken_for_a_shard_at_a_read_only_star
         await trio.sleep(4 * FIRST_PROBATION_S)
         await store.put(shard_key(7), SIZE, root_of(data, SIZE), memoryview(data))
         assert await read_all(store, shard_key(7)) == data
+
+
+@pytest.mark.fault("F10", "F2")
+async def test_a_volume_that_is_gone_is_missed_at_a_read_only_start_too(autojump_clock):
+    node = SimWorld(1).node("cell")
+    async with running(node) as store:
+        await fill(store, range(40))
+        await store.index.flush()
+        entries = {number: await store.index.find(shard_key(number)) for number in range(40)}
+        volumes = sorted({each.volume for each in entries.values()})
+        assert len(volumes) > 1
+    lost = [number for number, each in entries.items() if each.volume == volumes[0]]
+    held = [number for number in entries if number not in lost]
+    node.crash(power=False)
+    del node.platter.inodes[volume_path(volumes[0])]
+    node.platter.faults.refuses = "write_error"
+    async with running(node) as store:
+        assert (await store.facts()).shards == len(held)
+        await assert_holds(store, held, gone=lost)
+        node.platter.faults.refuses = ""
+        await trio.sleep(2 * FIRST_PROBATION_S)
+        await put(store, shard_key(99), shard_data(99, SIZE))
+        assert sorted(await store.index.lost(100)) == [shard_key(number) for number in lost]
+        await assert_holds(store, [*held, 99], gone=lost)
+    node.crash(power=False)
+    async with running(node) as store:
+        assert sorted(await store.index.lost(100)) == [shard_key(number) for number in lost]
+        await assert_holds(store, [*held, 99], gone=lost)
