@@ -69,6 +69,13 @@ class CoordinatorConfig:
             "Durable shards that a write waits for, K to N.",
         ),
     )
+    drain_failing_disks: bool = field(
+        default=False,
+        metadata=key(
+            config.boolean,
+            "Drain cells whose disks are likely to fail, one at a time, without being asked.",
+        ),
+    )
     heartbeat_interval_s: int = field(
         default=5,
         metadata=key(config.whole_number(1, 30), "Seconds between two heartbeats of a cell."),

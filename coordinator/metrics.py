@@ -71,6 +71,19 @@ class CoordinatorMetrics:
             "Shards on cells that are suspect, offline, lost or in maintenance",
             registry=self.registry,
         )
+        self.loss_margin = Gauge(
+            "alveary_loss_margin",
+            "Shards that every segment can lose beyond the loss of nothing, of the worst box, of "
+            "the worst site; negative: something cannot be read then",
+            ("after",),
+            registry=self.registry,
+        )
+        self.failing_disks = Gauge(
+            "alveary_failing_disks",
+            "Cells whose disks have signs of failing, by what is advised",
+            ("advice",),
+            registry=self.registry,
+        )
         self.lost_shards = Gauge(
             "alveary_lost_shards",
             "Shards that cells held in volumes that were gone at their start",

@@ -275,7 +275,15 @@ def _rounds(
         world.log,
     )
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
-    disks = DiskRound(parts.store, leadership, parts.membership, parts.history)
+    disks = DiskRound(
+        parts.store,
+        leadership,
+        parts.membership,
+        parts.history,
+        world.clock,
+        world.log,
+        drains=config.drain_failing_disks,
+    )
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,7 @@ from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.placement import Placement
 from coordinator.policy.availability import TARGET, Availability, of_owners
-from coordinator.policy.hazard import HORIZON_DAYS, Hazard
+from coordinator.policy.hazard import HORIZON_DAYS, Advice, Hazard
 from coordinator.policy.health import (
     SILENT,
     AdminState,
@@ -31,6 +31,7 @@ from coordinator.policy.health import (
     judge_ring,
 )
 from coordinator.policy.history import Standing
+from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing
 from coordinator.policy.reputation import Trust
 from coordinator.store import schema
 from coordinator.store.cells import Cell
@@ -206,6 +207,9 @@ class Status:
             "most_behind_s": round(-min((c.clock_ahead_s for c in known), default=0.0), 1),
         }
 
+    def _shown_rings(self) -> list[Ring]:
+        return list(islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN))
+
     def _ring_state(self, ring: Ring, states: Mapping[int, CellState]) -> str:
         """The verdict on a ring, with ``closed`` before it where no new segment is placed on it."""
         redundancy = ring.redundancy
@@ -217,7 +221,7 @@ class Status:
         """Everything, JSON-like."""
         known = self._membership.cells
         shown = list(islice(self._membership.draining(), limits.MAX_DRAINS_SHOWN))
-        rings = list(islice(self._membership.rings.values(), limits.MAX_RINGS_SHOWN))
+        rings = self._shown_rings()
         counts, left, lacking = await self._store.read(
             lambda sql: (
                 self._count(sql),
@@ -285,6 +289,42 @@ class Status:
             "tenants": counts.tenants,
         }
 
+    def _measure_losses(
+        self,
+        metrics: CoordinatorMetrics,
+        states: Mapping[int, CellState],
+        lacking: Mapping[int, Collection[int]],
+    ) -> None:
+        """Set what would be left after a loss, of the rings that status shows and their cells."""
+        members = self._membership
+        rings = [
+            PlacedRing(
+                ring.redundancy.k,
+                ring.redundancy.quorum,
+                tuple(map(str, ring.cells)),
+                ring.open,
+                frozenset(lacking.get(ring.ring, ())),
+            )
+            for ring in self._shown_rings()
+        ]
+        named = {cell for ring in self._shown_rings() for cell in ring.cells}
+        placed = {
+            str(number): PlacedCell(cell.site, cell.owner, states[number])
+            for number in named
+            for cell in (members.cells[number],)
+        }
+        metrics.loss_margin.clear()
+        if not rings:
+            return
+        losses = LossTable(placed, rings, self._placement.redundancy)
+        for after, found in (
+            ("nothing", [losses.of_nothing()]),
+            ("box", losses.of_boxes()),
+            ("site", losses.of_sites()),
+        ):
+            least = min((each.margin for each in found), default=losses.of_nothing().margin)
+            metrics.loss_margin.labels(after).set(least)
+
     async def health(self) -> dict[str, Any]:
         """Return the coordinator's health in a few numbers."""
         if not self._store.damage:
@@ -308,7 +348,10 @@ class Status:
         metrics.store_writable.set(not self._store.read_only_reason)
         if self._store.damage:
             return
-        counts = await self._store.read(self._count)
+        shown = [ring.ring for ring in self._shown_rings()]
+        counts, lacking = await self._store.read(
+            lambda sql: (self._count(sql), slots_lacking(sql, shown))
+        )
         now = trio.current_time()
         states = self._membership.states(now)
         by_state = Counter(states.values())
@@ -329,6 +372,10 @@ class Status:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         self._measure_availability(metrics)
         metrics.most_cells_offline.set(self._membership.is_cut_off)
+        self._measure_losses(metrics, states, lacking)
+        advised = Counter(hazard.advice for hazard in self._membership.hazards.values())
+        for advice in Advice:
+            metrics.failing_disks.labels(advice.value).set(advised[advice])
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
         metrics.silent_shards.set(self._silent_shards(states))

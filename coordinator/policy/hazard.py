@@ -10,7 +10,7 @@ Source: docs/prediction.md; Backblaze, "Hard Drive SMART Stats" (2014); Pinheiro
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import expm1
@@ -112,6 +112,27 @@ class Hazard:
             least_bytes: with less a cell counts as full.
         """
         return max(min(free_bytes, least_bytes), int(free_bytes * self.weight))
+
+
+def next_drain(
+    hazards: Mapping[int, Hazard], draining: Collection[int], able: Collection[int]
+) -> int | None:
+    """Return the cell to drain without being asked, or None.
+
+    One at a time: what looks like many failing disks is more likely a mistake, and moving them all
+    at once would take the bandwidth that each needs. The most likely to fail goes first.
+
+    Args:
+        hazards: by cell.
+        draining: cells that leave already.
+        able: cells whose shards can be read now, and that nothing else was decided of.
+    """
+    if draining:
+        return None
+    failing = {cell for cell, hazard in hazards.items() if hazard.advice is Advice.DRAIN}
+    return max(
+        sorted(failing.intersection(able)), key=lambda cell: hazards[cell].loss, default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from coordinator.policy.hazard import (
     DiskDay,
     Hazard,
     estimate_hazard,
+    next_drain,
 )
 
 GOOD = DiskFacts(
@@ -151,3 +152,12 @@ def test_a_cell_with_a_bad_disk_offers_less_space_and_never_none() -> None:
     assert Hazard(4.0).offered_bytes(1 << 40, least) == least
     assert Hazard(4.0).offered_bytes(5, least) == 5
     assert Hazard(0.5).offered_bytes(0, least) == 0
+
+
+def test_one_cell_at_a_time_is_drained_the_most_likely_to_fail_first() -> None:
+    hazards = {1: Hazard(1.0), 2: Hazard(4.0), 3: Hazard(0.5), 4: Hazard(4.0)}
+    assert next_drain(hazards, (), (1, 2, 3, 4)) == 2
+    assert next_drain(hazards, (), (1, 3)) == 1
+    assert next_drain(hazards, (), (3,)) is None
+    assert next_drain(hazards, (9,), (1, 2, 3, 4)) is None
+    assert next_drain({}, (), (1,)) is None
