@@ -39,9 +39,10 @@ from coordinator.policy.placement import Redundancy, default_quorum
 
 SHOWN_LINES: Final = 20
 """Sites, and boxes, of the text; ``--json`` has all."""
-NOT_BUILT: Final = (
-    "Repair is not built yet: the time to repair is an assumption. Until it is, a margin that is\n"
-    "lost stays lost: without any repair a year loses {loss:.2g} of the data ({nines:.1f} nines)."
+ASSUMED: Final = (
+    "The time to repair is an assumption. Where slots of a lost cell have no other to go to, a\n"
+    "margin that is lost stays lost: without any repair a year loses {loss:.2g} of the data\n"
+    "({nines:.1f} nines)."
 )
 
 
@@ -109,7 +110,7 @@ class Calculated:
                 f"bandwidth  {self.bandwidth_bits_per_s / 1e6:.2g} Mbit/s, in and out, for a cell "
                 f"that keeps {assumed.cell_tb:g} TB",
                 "",
-                NOT_BUILT.format(loss=self.unrepaired_loss, nines=nines(self.unrepaired_loss)),
+                ASSUMED.format(loss=self.unrepaired_loss, nines=nines(self.unrepaired_loss)),
             ]
         )
 

@@ -22,6 +22,7 @@ from coordinator.hints import Queues
 from coordinator.membership import Membership
 from coordinator.placement import Placement
 from coordinator.policy.evening import even_limit, plan_even
+from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import READABLE, WRITABLE, CellState, leaves
 from coordinator.policy.history import Standing
 from coordinator.policy.moves import (
@@ -46,15 +47,21 @@ EVEN_EVERY_S: Final = 600.0
 """Pause between looks at how evenly cells are used, which read all segments."""
 
 
-def view_of(cell: Cell, state: CellState) -> PlaceView:
-    """Return a cell as moves see it."""
+SHARE_OF_FAILING_DISKS: Final = 1 / 16
+"""Of the free space of a cell that should be drained: its disk is better than no place."""
+
+
+def view_of(cell: Cell, state: CellState, hazard: Hazard | None) -> PlaceView:
+    """Return a cell as moves see it. One whose disk has signs of failing offers less of its free
+    space."""
     departure = leaves(state)
+    share = 1.0 if hazard is None else max(hazard.weight, SHARE_OF_FAILING_DISKS)
     return PlaceView(
         cell.cell,
         cell.site,
         cell.owner,
         cell.facts.capacity_bytes,
-        cell.facts.free_bytes,
+        int(share * cell.facts.free_bytes),
         writable=state in WRITABLE,
         readable=state in READABLE,
         leaves=None if departure is None else MoveReason(departure.value),
@@ -103,7 +110,10 @@ class RepairRound:
         if has_sources:
             await self._finish()
         states = members.conclude(now)
-        cells = {number: view_of(cell, states[number]) for number, cell in members.cells.items()}
+        cells = {
+            number: view_of(cell, states[number], members.hazards.get(number))
+            for number, cell in members.cells.items()
+        }
         await self._give_back(cells)
         has_more = await self._leave(cells, states)
         if not has_more:

@@ -32,7 +32,7 @@ def test_a_threshold_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "repair begins below 14 live shards" in text
     assert "8.3 nines" in text
-    assert "Repair is not built yet" in text
+    assert "The time to repair is an assumption" in text
 
 
 @pytest.mark.parametrize(

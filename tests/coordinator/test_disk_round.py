@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 import trio
-from coordinator_rig import Rig, running
+from coordinator_rig import Rig, facts, running
 from trio.testing import MockClock
 
 from common.disk_facts import DiskFacts
+from common.ids import PeerId
+from coordinator.policy.hazard import Hazard
+from coordinator.policy.health import CellState, Liveness
 from coordinator.rounds.disks import DISKS_S
+from coordinator.rounds.repair import view_of
+from coordinator.store.cells import Cell
 
 ROUND_S = 30.0
 
@@ -21,6 +26,16 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour of heartbeats is much to simulate."""
     assert DISKS_S == 3600
     monkeypatch.setattr("coordinator.service.DISKS_S", ROUND_S)
+
+
+def test_slots_that_move_are_offered_less_of_the_space_of_a_failing_disk() -> None:
+    free = 1 << 40
+    cell = Cell(1, PeerId(bytes(32)), "", "", "", 0, facts(free), 0.0, Liveness.ALIVE)
+    offered = [
+        view_of(cell, CellState.ALIVE, hazard).free_bytes
+        for hazard in (None, Hazard(0.03), Hazard(0.5), Hazard(4.0))
+    ]
+    assert offered == [free, free, free // 4, free // 16]
 
 
 async def hazards(rig: Rig) -> dict[str, Any]:
