@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ import trio
 
 from common.limits import MIB
 from coordinator.service import STORE_NAME
+from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
 from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
@@ -28,6 +29,7 @@ from sim.departures import KINDS as DEPARTURES
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.greedy import Glutton
 from sim.history import OperationHistory
+from sim.hollow import HollowCell
 from sim.hostile import Intruder
 from sim.liar import Liar, lying
 from sim.older_store import OlderStore
@@ -72,6 +74,8 @@ class Scenario:
     """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
     departures: float = 0.0
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
+    has_hollow: bool = False
+    """A cell answers audits that has not what it is asked about (:mod:`sim.hollow`)."""
     is_flapping: bool = False
     """Cells that go come back before they are lost, and nothing may be moved."""
 
@@ -120,6 +124,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         replace(_small("older-store", ()), minutes=2, older_store=1.0),
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
+        replace(_small("hollow", ()), minutes=2, has_hollow=True),
         replace(_small("flapping", ()), minutes=5, cells=9, departures=1.0, is_flapping=True),
     )
 }
@@ -211,6 +216,9 @@ class _Guests:
         if self._is_greedy:
             options.overrides["gateway"] = {"buffer_budget_bytes": GREEDY_BUDGET_BYTES}
         self._lease_ttl_s = options.overrides["coordinator"]["write_lease_ttl_s"]
+        self.hollow: HollowCell | None = None
+        if scenario.has_hollow:
+            self.hollow = HollowCell(swarm.random("hollow"), options)
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures
@@ -243,17 +251,20 @@ class _Guests:
     @contextmanager
     def around_the_swarm(self) -> Iterator[None]:
         """Run the swarm inside what must exist before it does."""
-        if self.liar is None:
+        with ExitStack() as stack:
+            if self.liar is not None:
+                stack.enter_context(lying(self.liar))
+            if self.hollow is not None:
+                stack.enter_context(self.hollow.committing())
             yield
-        else:
-            with lying(self.liar):
-                yield
 
     async def prepare(self, cluster: Cluster) -> None:
         """Come to the swarm."""
         if self._is_greedy:
             self.glutton = Glutton(self._swarm, cluster)
             await self.glutton.prepare()
+        if self.hollow is not None:
+            self.hollow.choose(cluster)
         if self._has_older:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
@@ -327,6 +338,8 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 await _converge(cluster, workloads, report, guests)
                 if scenario.is_flapping:
                     report.violations += _moved(cluster)
+                if guests.hollow is not None:
+                    report.violations += check_audits(cluster, guests.hollow.cell_id)[:MOST_SHOWN]
                 report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
         report.violations += [*seals.violations, *guests.findings()]
         _judge(history, report, guests)
