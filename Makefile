@@ -14,8 +14,9 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-
 MINUTES ?= 10
 SCENARIO ?= everything
 SEEDS ?=
+MIB ?= 256
 
-.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -77,6 +78,12 @@ power-test: $(VENV)/.dev
 		tests/e2e/test_power_cuts.py tests/e2e/test_power_cuts_store.py \
 		tests/e2e/test_injected_io_errors.py \
 		tests/e2e/test_injected_store_errors.py
+
+# Whole sites that go, in network namespaces (root only), and a cell of MIB that is wiped while
+# clients go on: how fast it is rebuilt, and what the clients notice.
+repair-test: $(VENV)/.dev
+	ALVEARY_REPAIR_TEST_MIB=$(MIB) $(BIN)/python -m pytest -s -m 'slow or not slow' \
+		tests/e2e/test_sites.py tests/e2e/test_repair.py tests/e2e/test_rebuild.py
 
 # Choose the newest versions (docs/hacking.md, "Dependencies").
 lock: $(VENV)/.dev
