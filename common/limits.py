@@ -383,6 +383,8 @@ MAX_CELLS: Final = 200_000
 """Of a swarm, in one coordinator's memory; HEARTBEATS_PER_S of them are heard."""
 MAX_LOST_RUNS: Final = 64
 """Runs that the store lacks and that are remembered: each is a start of a lost history."""
+MAX_SEGMENTS_GOING_HOME: Final = 256
+"""Under way at a time from a fallback to their home class: some GiB at the most."""
 MANY_FALLBACK_RINGS: Final = 1000
 """With so many rings of a fallback class another is made only where none of them can be written."""
 MAX_RINGS_SHOWN: Final = 1000

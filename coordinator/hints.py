@@ -45,8 +45,10 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Queues:
     """``dropped``: versions and parts to be purged; ``deletes``: shards for cells to delete;
-    ``missing``: shards that cells should hold and lack, or may lack."""
+    ``missing``: shards that cells should hold and lack, or may lack; ``homes``: segments that are
+    not in their home class."""
 
     dropped: Queue = field(default_factory=Queue)
     deletes: Queue = field(default_factory=Queue)
     missing: Queue = field(default_factory=Queue)
+    homes: Queue = field(default_factory=Queue)

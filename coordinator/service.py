@@ -50,6 +50,7 @@ from coordinator.rounds.audits import AUDITS_S, AuditsRound
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
 from coordinator.rounds.disks import DISKS_S, DiskRound
 from coordinator.rounds.drains import DRAINS_S, DrainsRound
+from coordinator.rounds.homes import HOMES_S, HomesRound
 from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
@@ -284,6 +285,17 @@ def _rounds(
         world.log,
         drains=config.drain_failing_disks,
     )
+    returning = HomesRound(
+        parts.store,
+        leadership,
+        parts.membership,
+        parts.placement,
+        parts.history,
+        parts.queues,
+        world.clock,
+        world.chance,
+        world.log,
+    )
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
@@ -297,6 +309,7 @@ def _rounds(
         Round("purge", purge.run, every(PURGE_S)),
         Round("repair", repair.run, every(REPAIR_S)),
         Round("audits", AuditsRound(auditor).run, every(AUDITS_S)),
+        Round("homes", returning.run, every(HOMES_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),
         Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),

@@ -297,7 +297,7 @@ class Liar:
         segment: SegmentId,
     ) -> SegmentGrant:
         """The grant with another id, and orders that its cells obey."""
-        size = Geometry.plan(grant.k, grant.n, request.max_segment_bytes).shard_bytes
+        size = Geometry.plan(grant.k, grant.n, request.max_segment_bytes, grant.home_k).shard_bytes
         orders = tuple(
             self._order(OrderAction.PUT, segment, slot, caller, endpoints[place].cell_id, size)
             for slot, place in enumerate(grant.cells)

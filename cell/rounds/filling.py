@@ -6,7 +6,7 @@ Source: docs/repair.md, "Filling"; docs/decisions/0031-repair.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from common.client.fetch_units import FetchContext, ShardFetcher, Stripe
 from common.client.policy.get_plan import group_stripes
 from common.erasure.code import Code, make_code
 from common.erasure.geometry import Geometry
+from common.erasure.stripe import home_unit
 from common.errors import AlvearyError, PeerViolation, Unavailable
 from common.format.volume import record_bytes_of
 from common.ids import DIGEST_BYTES
@@ -78,11 +79,17 @@ class ShardFiller:
         fetcher = ShardFetcher(self._context, missing.place, endpoints)
         if missing.slot >= missing.place.n:
             raise PeerViolation(Violation.BAD_PLACE)
+        source: _Source | _HomeSource
+        if missing.former:
+            former = ShardFetcher(self._context, missing.former[0], endpoints)
+            source = _HomeSource(former, fetcher.geometry, missing, self._chance)
+        else:
+            source = _Source(fetcher, missing, self._chance, self._log)
         filling = Filling(
             self._store,
             self._background,
             self._memory,
-            _Source(fetcher, missing, self._chance, self._log),
+            source,
             is_urgent=missing.spare <= 0,
         )
         await self._memory.take(filling.held_bytes)
@@ -97,7 +104,7 @@ class Filling:
         store: ShardStore,
         background: BackgroundTurns,
         memory: ByteBudget,
-        source: _Source,
+        source: _Source | _HomeSource,
         *,
         is_urgent: bool,
     ) -> None:
@@ -114,8 +121,7 @@ class Filling:
             geometry.k * geometry.unit_bytes,
             limits.REBUILD_RUN_BYTES,
         )
-        self.held_bytes: Final = self._at_once * geometry.unit_bytes * (geometry.k + 2)
-        """Units of k slots, of a spare that answers too, and what is made of them."""
+        self.held_bytes: Final = self._at_once * geometry.unit_bytes * source.held_units
 
     async def run(self) -> FilledShard:
         """Bring the shard here; it is durable on return.
@@ -183,6 +189,8 @@ class _Source:
         self.key: Final[ShardKey] = (place.segment_id, slot)
         self.root: Final = place.roots[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]
         self.geometry: Final = fetcher.geometry
+        self.held_units: Final = place.k + 2
+        """Of each stripe: units of k slots, of a spare that answers too, what is made of them."""
         self.copied_bytes = 0
         self.computed_bytes = 0
         self._slot = slot
@@ -213,17 +221,73 @@ class _Source:
                 self.copied_bytes += len(data)
                 return _cut(self.geometry, data)
         work = partial(_rebuild, self._code, self.geometry, self._slot, first)
-        units = await self._fetch(first, count, work)
+        units = await _fetch(self._fetcher, first, count, work, self._chance)
         self.computed_bytes += sum(map(len, units))
         return units
 
-    async def _fetch(self, first: int, count: int, work: partial[list[Buffer]]) -> list[Buffer]:
-        for _ in range(FETCH_TRIES - 1):
-            try:
-                return await self._fetcher.fetch(first, count, work)
-            except Unavailable:
-                await trio.sleep(FETCH_PAUSE_S * self._chance.uniform(0.75, 1.25))
-        return await self._fetcher.fetch(first, count, work)
+
+class _HomeSource:
+    """The source of a shard's units in the home class of a segment that is in another: k units of
+    that, put together and cut again."""
+
+    def __init__(
+        self, fetcher: ShardFetcher, geometry: Geometry, missing: MissingShard, chance: Chance
+    ) -> None:
+        place, slot = missing.place, missing.slot
+        former = fetcher.geometry
+        if (
+            place.segment_id != missing.former[0].segment_id
+            or geometry.k % former.k
+            or geometry.stripes != former.stripes
+            or geometry.k * geometry.unit_bytes != former.k * former.unit_bytes
+            or geometry.k * geometry.shard_bytes != former.k * former.shard_bytes
+        ):
+            raise PeerViolation(Violation.BAD_PLACE)
+        self.key: Final[ShardKey] = (place.segment_id, slot)
+        self.root: Final = place.roots[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]
+        self.geometry: Final = geometry
+        self.held_units: Final = 3 * place.k + 1
+        """Of each stripe: what is fetched, with a spare; it put together; what is made of that."""
+        self.copied_bytes = 0
+        self.computed_bytes = 0
+        self._slot = slot
+        self._fetcher = fetcher
+        self._code = make_code(former.k, former.n)
+        self._home = make_code(place.k, place.n)
+        self._chance = chance
+
+    async def units(self, first: int, count: int) -> Sequence[Buffer]:
+        """Return units of the shard, made of units that are what was committed.
+
+        Raises:
+            AlvearyError: they cannot be had now.
+        """
+
+        def work(stripes: Sequence[Stripe]) -> list[Buffer]:
+            former = self._fetcher.geometry
+            return [
+                home_unit(self._code, stripe, former.unit_bytes_of(number), self._home, self._slot)
+                for number, stripe in enumerate(stripes, first)
+            ]
+
+        units = await _fetch(self._fetcher, first, count, work, self._chance)
+        self.computed_bytes += sum(map(len, units))
+        return units
+
+
+async def _fetch(
+    fetcher: ShardFetcher,
+    first: int,
+    count: int,
+    work: Callable[[Sequence[Stripe]], list[Buffer]],
+    chance: Chance,
+) -> list[Buffer]:
+    for _ in range(FETCH_TRIES - 1):
+        try:
+            return await fetcher.fetch(first, count, work)
+        except Unavailable:
+            await trio.sleep(FETCH_PAUSE_S * chance.uniform(0.75, 1.25))
+    return await fetcher.fetch(first, count, work)
 
 
 def _rebuild(

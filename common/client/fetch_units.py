@@ -79,10 +79,11 @@ class ShardFetcher:
     def __init__(
         self, context: FetchContext, place: SegmentPlace, endpoints: Sequence[Endpoint]
     ) -> None:
-        geometry = Geometry.of(place.k, place.n, place.segment_bytes, place.unit_bytes)
+        geometry = Geometry.of(
+            place.k, place.n, place.segment_bytes, place.unit_bytes, place.shard_bytes
+        )
         if (
-            geometry.shard_bytes != place.shard_bytes
-            or len(place.roots) != place.n * DIGEST_BYTES
+            len(place.roots) != place.n * DIGEST_BYTES
             or len(place.cells) != place.n
             or len(place.orders) != place.n
             or max(place.cells) >= len(endpoints)

@@ -18,6 +18,8 @@ from common.client.coordinators import CoordinatorClient
 from common.client.policy.put_plan import best_grant
 from common.client.policy.slot_health import SlotHealth
 from common.client.resources import Background
+from common.crypto.digest import shard_root
+from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of
 from common.ports import Address, Log
@@ -40,17 +42,50 @@ class Grant:
     k: int
     n: int
     quorum: int
+    home_k: int
+    home_n: int
     cells: tuple[PeerId, ...]
     addresses: tuple[Address, ...]
     orders: tuple[bytes, ...]
     good_until: float
     """Monotonic: from then on its orders are too old to begin with."""
 
+    def geometry(self, segment_bytes: int) -> Geometry:
+        """Return the cut of a segment of so many bytes: its stripes are those of its home class."""
+        return Geometry.plan(self.k, self.n, segment_bytes, self.home_k)
+
+    @property
+    def is_at_home(self) -> bool:
+        """Return whether the segment is written in its home class."""
+        return (self.home_k, self.home_n) == (self.k, self.n)
+
+    def home(self, segment_bytes: int) -> Geometry:
+        """Return the cut of a segment of so many bytes in its home class."""
+        return Geometry.plan(self.home_k, self.home_n, segment_bytes)
+
     @property
     def granted(self) -> Granted:
         """Return the proof to abandon it with."""
         slot = next((slot for slot, order in enumerate(self.orders) if order), 0)
         return Granted(self.segment_id, self.ring, self.orders[slot], self.cells[slot])
+
+
+def home_roots(
+    grant: Grant, segment_bytes: int, leaves: Sequence[Sequence[bytes]]
+) -> tuple[int, bytes]:
+    """Return what a commit says of a segment's home class: its k, and the roots of its shards.
+
+    Args:
+        leaves: of each stripe's units in the home class; not used where the segment is in it.
+    """
+    if grant.is_at_home:
+        return 0, b""
+    home = grant.home(segment_bytes)
+    roots = [
+        shard_root(home.unit_bytes, home.shard_bytes, b"".join([each[slot] for each in leaves]))
+        for slot in range(home.n)
+    ]
+    return home.k, b"".join(roots)
 
 
 class GrantedIds:
@@ -102,6 +137,8 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
         places = each.cells
         if (
             not 1 <= each.k <= each.quorum <= each.n <= limits.MAX_SLOTS
+            or not each.k <= each.home_k <= each.home_n <= limits.MAX_SLOTS
+            or each.home_k % each.k
             or len(places) != each.n
             or len(set(places)) != each.n
             or len(each.orders) != each.n
@@ -117,6 +154,8 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
                 each.k,
                 each.n,
                 each.quorum,
+                each.home_k,
+                each.home_n,
                 tuple([cells[place] for place in places]),
                 tuple([addresses[place] for place in places]),
                 each.orders,

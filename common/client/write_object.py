@@ -22,7 +22,6 @@ from common.client.write_segment_stream import SegmentUpload
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
 from common.erasure.code import make_code
-from common.erasure.geometry import Geometry
 from common.erasure.stripe import EncodedStripe, encode_stripe
 from common.errors import Unavailable
 from common.format.extents import pages_of_extents, segment_sizes
@@ -89,8 +88,9 @@ class _Stage:
     ) -> None:
         self.grant = grant
         self.number = number
-        self.geometry = Geometry.plan(grant.k, grant.n, size)
+        self.geometry = grant.geometry(size)
         self.code = make_code(grant.k, grant.n)
+        self.home = None if grant.is_at_home else make_code(grant.home_k, grant.home_n)
         key = segment_key(upload_key, grant.segment_id, number)
         self.cipher = StripeCipher(key, tenant_id, grant.segment_id)
 
@@ -98,6 +98,10 @@ class _Stage:
         """Bytes of the stripe's plaintext, and of all its units."""
         geometry = self.geometry
         return geometry.plain_bytes(stripe), geometry.n * geometry.unit_bytes_of(stripe)
+
+    def encode(self, stripe: int, plain: Buffer) -> EncodedStripe:
+        """Return a stripe as it goes to the cells."""
+        return encode_stripe(self.cipher, self.code, self.geometry, stripe, plain, self.home)
 
 
 class _Writer:
@@ -151,10 +155,8 @@ class _Writer:
 
     async def _encode(self, stage: _Stage, stripe: int, plain: Buffer) -> EncodedStripe:
         if len(plain) <= limits.INLINE_STRIPE_BYTES:
-            return encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
-        return await self._resources.workers.run(
-            lambda: encode_stripe(stage.cipher, stage.code, stage.geometry, stripe, plain)
-        )
+            return stage.encode(stripe, plain)
+        return await self._resources.workers.run(lambda: stage.encode(stripe, plain))
 
     async def _pause(self, about_s: float) -> None:
         await trio.sleep(about_s * self._resources.chance.uniform(0.5, 1.5))
@@ -165,7 +167,7 @@ class _Writer:
         budget = self._budget
         await self._source.gather(size)
         grant = await self._grant_pool.take_small(self._tenant_id)
-        held = size + grant.n * Geometry.plan(grant.k, grant.n, size).shard_bytes
+        held = size + grant.n * grant.geometry(size).shard_bytes
         await budget.take(held)
         try:
             plain = await self._source.take(size)
@@ -247,7 +249,7 @@ class _Writer:
                 grant = await line.take_again()
                 # The class may have changed: what was cut by the old one has to fit. The units of
                 # the new one take a little more or less room than was reserved.
-                if not Geometry.plan(grant.k, grant.n, length).is_cut_like(stage.geometry):
+                if not grant.geometry(length).is_cut_like(stage.geometry):
                     raise Unavailable(Outage.WRITE_QUORUM_LOST)
                 stage = self._stage(grant, length)
                 upload = self._begin(stage, nursery)

@@ -12,7 +12,7 @@ import outcome
 import trio
 
 from common import limits
-from common.client.grants import Grant
+from common.client.grants import Grant, home_roots
 from common.client.policy.put_plan import PutQuorum, Verdict
 from common.client.resources import Resources
 from common.crypto.digest import shard_root
@@ -92,6 +92,7 @@ class WholeWrite:
             geometry.shard_bytes,
             b"".join(self._roots),
             quorum.durable_mask(),
+            *home_roots(grant, geometry.segment_bytes, [e.home_leaves for e in self._encoded]),
         )
 
     def _put(self, slot: int) -> None:

@@ -5,14 +5,14 @@ Source: docs/data-path.md, "Writing".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import trio
 
 from common import limits
-from common.client.grants import Grant
+from common.client.grants import Grant, home_roots
 from common.client.policy.put_plan import PutQuorum, Verdict, holding_back, stall_allowance_s
 from common.client.resources import Resources, StripeHold
 from common.crypto.digest import shard_root
@@ -55,6 +55,8 @@ class SegmentUpload:
         self._resources = resources
         self._quorum = PutQuorum(grant.n, grant.quorum, suspects=suspects)
         self._leaves: list[list[bytes]] = [[] for _ in range(grant.n)]
+        self._home_leaves: list[Sequence[bytes]] = []
+        """Of each stripe."""
         self._window: dict[int, _Stripe] = {}
         self._sent = [0] * grant.n
         self._open_slots = 0
@@ -114,6 +116,7 @@ class SegmentUpload:
                 await self._room.park()
         for leaves, leaf in zip(self._leaves, encoded.leaves, strict=True):
             leaves.append(leaf)
+        self._home_leaves.append(encoded.home_leaves)
         stripe = len(self._leaves[0]) - 1
         live = self._quorum.live()
         if self._ended or not live:
@@ -278,6 +281,7 @@ class SegmentUpload:
             geometry.shard_bytes,
             b"".join([self._root(slot) for slot in range(geometry.n)]),
             self._quorum.durable_mask(),
+            *home_roots(self.grant, geometry.segment_bytes, self._home_leaves),
         )
 
 

@@ -9,7 +9,7 @@ Source: docs/manifest-format.md, "Geometry".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from common import limits
@@ -41,28 +41,33 @@ class Geometry:
     shard_bytes: int
 
     @classmethod
-    def plan(cls, k: int, n: int, segment_bytes: int) -> Self:
+    def plan(cls, k: int, n: int, segment_bytes: int, cut: int = 0) -> Self:
         """The geometry for a new segment of ``segment_bytes`` plaintext bytes.
 
         Args:
             k: data units per stripe, 1 <= k <= n <= MAX_SLOTS.
             n: all units per stripe.
             segment_bytes: 0..SEGMENT_BYTES.
+            cut: the sealed stripes shall be those of a class of so many data units, a multiple of
+                k; 0: of this one.
         """
+        cut = cut or k
         assert 1 <= k <= n <= limits.MAX_SLOTS
+        assert cut <= limits.MAX_SLOTS
+        assert cut % k == 0
         assert 0 <= segment_bytes <= limits.SEGMENT_BYTES
         full = (
             limits.STRIPE_SEALED_BYTES
-            // k
+            // cut
             // limits.UNIT_ALIGNMENT_BYTES
             * limits.UNIT_ALIGNMENT_BYTES
         )
-        if segment_bytes <= k * full - limits.AEAD_TAG_BYTES:
-            full = _ceil_div(segment_bytes + limits.AEAD_TAG_BYTES, k)
-        return cls._cut(k, n, segment_bytes, full)
+        if segment_bytes <= cut * full - limits.AEAD_TAG_BYTES:
+            full = _ceil_div(segment_bytes + limits.AEAD_TAG_BYTES, cut)
+        return cls._cut(k, n, segment_bytes, full * (cut // k), cut)
 
     @classmethod
-    def of(cls, k: int, n: int, segment_bytes: int, unit_bytes: int) -> Self:
+    def of(cls, k: int, n: int, segment_bytes: int, unit_bytes: int, shard_bytes: int) -> Self:
         """The geometry of a stored segment, from foreign figures.
 
         Raises:
@@ -75,21 +80,31 @@ class Geometry:
         if not limits.AEAD_TAG_BYTES <= k * unit_bytes <= limits.STRIPE_SEALED_BYTES:
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
         if segment_bytes <= k * unit_bytes - limits.AEAD_TAG_BYTES:
-            if unit_bytes != _ceil_div(segment_bytes + limits.AEAD_TAG_BYTES, k):
-                raise _bad("unit_bytes", unit_bytes=unit_bytes)
+            last = unit_bytes
         elif k * unit_bytes == limits.AEAD_TAG_BYTES or unit_bytes % limits.UNIT_ALIGNMENT_BYTES:
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
+        else:
+            stripes = _ceil_div(segment_bytes, k * unit_bytes - limits.AEAD_TAG_BYTES)
+            last = shard_bytes - (stripes - 1) * unit_bytes
+        # The last stripe is padded to units of this class, or of one with a multiple of its k.
         geometry = cls._cut(k, n, segment_bytes, unit_bytes)
         if geometry.stripes > limits.MAX_STRIPES_PER_SEGMENT:
             raise _bad("stripes", stripes=geometry.stripes)
+        padding = k * (last - geometry.unit_bytes_of(geometry.stripes - 1))
+        if not 0 <= padding < limits.MAX_SLOTS or last > unit_bytes:
+            raise _bad("shard_bytes", shard_bytes=shard_bytes)
+        geometry = replace(geometry, shard_bytes=(geometry.stripes - 1) * unit_bytes + last)
+        if geometry.shard_bytes != shard_bytes:
+            raise _bad("shard_bytes", shard_bytes=shard_bytes)
         return geometry
 
     @classmethod
-    def _cut(cls, k: int, n: int, segment_bytes: int, unit_bytes: int) -> Self:
+    def _cut(cls, k: int, n: int, segment_bytes: int, unit_bytes: int, cut: int = 0) -> Self:
+        cut = cut or k
         plain = k * unit_bytes - limits.AEAD_TAG_BYTES
         stripes = max(1, _ceil_div(segment_bytes, plain)) if plain else 1
         rest = segment_bytes - (stripes - 1) * plain
-        last_unit = _ceil_div(rest + limits.AEAD_TAG_BYTES, k)
+        last_unit = _ceil_div(rest + limits.AEAD_TAG_BYTES, cut) * (cut // k)
         shard_bytes = (stripes - 1) * unit_bytes + last_unit
         return cls(k, n, segment_bytes, unit_bytes, stripes, shard_bytes)
 

@@ -70,6 +70,8 @@ class MultipartHandlers:
         )
         if not content.is_whole:
             self._store.missing.tell()
+        if content.has_homes:
+            self._store.homes.tell()
         return done
 
     async def list_parts(self, caller: Caller, request: PartsList, _: memoryview) -> Answer:

@@ -48,6 +48,8 @@ class ObjectHandlers:
         )
         if not content.is_whole:
             self._store.missing.tell()
+        if content.has_homes:
+            self._store.homes.tell()
         return committed
 
     async def get(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:

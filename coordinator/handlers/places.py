@@ -16,6 +16,7 @@ from common.wire.messages.base import Endpoint
 from common.wire.messages.writing import SegmentGrant, SegmentPlace
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
+from coordinator.policy.placement import Redundancy
 from coordinator.store.order_time import OrderTime
 from coordinator.store.rings import Ring
 from coordinator.store.segments import Stored
@@ -51,10 +52,13 @@ class ReplyPlaces:
             self._table.append(self._membership.endpoint(cell))
         return found
 
-    def grant(self, segment: SegmentId, ring: Ring, shard_bytes: int) -> SegmentGrant:
+    def grant(
+        self, segment: SegmentId, ring: Ring, home: Redundancy, shard_bytes: int
+    ) -> SegmentGrant:
         """Grant the slots of a ring for a new segment.
 
         Args:
+            home: the home class of the segment.
             shard_bytes: the most that each cell may be sent.
         """
         orders = tuple(
@@ -66,7 +70,9 @@ class ReplyPlaces:
         )
         rows = tuple(self._row(cell) for cell in ring.cells)
         k, n, quorum = ring.redundancy.k, ring.redundancy.n, ring.redundancy.quorum
-        return SegmentGrant(segment, ring.ring, ring.revision, k, n, quorum, rows, orders)
+        return SegmentGrant(
+            segment, ring.ring, ring.revision, k, n, quorum, home.k, home.n, rows, orders
+        )
 
     def stored(self, segment: Stored, action: OrderAction = OrderAction.GET) -> SegmentPlace:
         """Return where a segment is, with orders to read all shards that somebody has: those that a
@@ -95,6 +101,27 @@ class ReplyPlaces:
                 for holder, cell in zip(holders, ring.cells, strict=True)
             ),
             orders,
+        )
+
+    def at_home(self, segment: Stored, former: Ring, ring: Ring, roots: bytes) -> SegmentPlace:
+        """Return where a segment is going to be, in its home class: nothing can be read there yet.
+
+        Args:
+            former: the ring where it is.
+            ring: the ring where it is going to be.
+            roots: of its shards there.
+        """
+        times = ring.redundancy.k // former.redundancy.k
+        return SegmentPlace(
+            segment.segment_id,
+            ring.redundancy.k,
+            ring.redundancy.n,
+            segment.segment_bytes,
+            segment.unit_bytes // times,
+            segment.shard_bytes // times,
+            roots,
+            tuple(self._row(cell) for cell in ring.cells),
+            (b"",) * len(ring.cells),
         )
 
 

@@ -5,7 +5,7 @@ Source: docs/decisions/0031-repair.md; docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,12 +23,13 @@ from common.wire.messages.repair import (
     MissingShard,
     MissingShards,
 )
-from coordinator.handlers.places import Places
+from coordinator.handlers.places import Places, ReplyPlaces
 from coordinator.membership import Membership
 from coordinator.policy.health import READABLE, WRITABLE, CellState
 from coordinator.policy.repair_order import Candidate, bits, rank
 from coordinator.session import ByRequest, Caller
-from coordinator.store import missing, segments
+from coordinator.store import homes, missing, segments
+from coordinator.store.homes import HomeShard
 from coordinator.store.missing import MissingRow
 from coordinator.store.segments import Stored
 
@@ -101,7 +102,31 @@ class RepairHandlers:
                 spare = self._spare(stored, states)
                 place = places.stored(stored, OrderAction.REBUILD)
                 shards.append(MissingShard(place, row.slot, spare))
+        if takes and not listed.rows:
+            shards += await self._going_home(cell.cell, places, passed, limit - len(shards))
         return MissingShards(places.endpoints, tuple(shards), tuple(suspects), len(listed.rows))
+
+    async def _going_home(
+        self, cell: int, places: ReplyPlaces, passed: Set[tuple[SegmentId, int]], limit: int
+    ) -> list[MissingShard]:
+        """Name shards that a cell is to make of segments that return to their home class."""
+
+        def look(sql: Sql) -> list[tuple[HomeShard, Stored]]:
+            wanted = homes.wanted_of(sql, cell, limits.MAX_SEGMENTS_GOING_HOME)
+            chosen = [each for each in wanted if (each.segment_id, each.slot) not in passed]
+            chosen = chosen[: max(0, limit)]
+            found = segments.stored(sql, [each.segment_id for each in chosen])
+            return list(zip(chosen, found, strict=True))
+
+        rings = self._membership.rings
+        shards = []
+        for wanted, stored in await self._store.read(look):
+            if wanted.ring not in rings or stored.ring not in rings:
+                continue  # another process made it just now
+            place = places.at_home(stored, rings[stored.ring], rings[wanted.ring], wanted.roots)
+            former = places.stored(stored, OrderAction.REBUILD)
+            shards.append(MissingShard(place, wanted.slot, 1, (former,)))
+        return shards
 
     def _list(
         self, sql: Sql, slots: tuple[tuple[int, int], ...], states: Mapping[int, CellState]

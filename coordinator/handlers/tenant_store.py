@@ -32,6 +32,7 @@ class TenantStore:
         self.dropped = queues.dropped
         self.deletes = queues.deletes
         self.missing = queues.missing
+        self.homes = queues.homes
 
     def now_ms(self) -> int:
         """Return the wall clock's time, for what is stored."""

@@ -156,9 +156,9 @@ class WritingHandlers:
             ring = self._placement.choose(self._chance)
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
-            k, n = ring.redundancy.k, ring.redundancy.n
-            geometry = Geometry.plan(k, n, request.max_segment_bytes)
-            grants.append(places.grant(segment, ring, geometry.shard_bytes))
+            k, n, home = ring.redundancy.k, ring.redundancy.n, self._placement.redundancy
+            geometry = Geometry.plan(k, n, request.max_segment_bytes, home.k)
+            grants.append(places.grant(segment, ring, home, geometry.shard_bytes))
         return Grants(places.endpoints, tuple(grants), limits.ORDER_LIFETIME_S)
 
     async def abandon(self, caller: Caller, request: WriteAbandon, _: memoryview) -> Answer:

@@ -84,6 +84,10 @@ def lost(sql: Sql, cell: int, shards: Sequence[ShardName], now_ms: int) -> int:
     """
     noted = 0
     for shard in shards:
+        sql.execute(
+            "DELETE FROM home_shards WHERE segment_id = ? AND slot = ? AND cell = ?",
+            (shard.segment_id, shard.slot, cell),
+        )
         row = sql.execute(
             "SELECT s.ring, r.cell, q.cell FROM segments s"
             " LEFT JOIN ring_slots r ON r.ring = s.ring AND r.slot = ?"
@@ -140,7 +144,8 @@ def absolve_of(sql: Sql, cell: int, shards: Sequence[ShardName]) -> None:
 
 
 def waits_for(sql: Sql, cell: int) -> bool:
-    """Return whether a cell has missing or suspected shards to look after."""
+    """Return whether a cell has missing or suspected shards to look after, or shards to make for
+    segments that return to their home class."""
     for table in ("missing_shards", "suspect_shards"):
         row = sql.execute(
             f"SELECT 1 FROM ring_slots r JOIN {table} m ON m.ring = r.ring AND m.slot = r.slot"
@@ -149,7 +154,13 @@ def waits_for(sql: Sql, cell: int) -> bool:
         ).fetchone()
         if row is not None:
             return True
-    return False
+    row = sql.execute(
+        "SELECT 1 FROM ring_slots r JOIN homes h ON h.ring = r.ring WHERE r.cell = ?"
+        " AND NOT EXISTS (SELECT 1 FROM home_shards m WHERE m.segment_id = h.segment_id"
+        " AND m.slot = r.slot AND m.cell = r.cell) LIMIT 1",
+        (cell,),
+    ).fetchone()
+    return row is not None
 
 
 @dataclass(frozen=True, slots=True)

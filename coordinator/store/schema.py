@@ -87,6 +87,17 @@ _VERSION_1: Final = (
         segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
         shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) {BY_KEY}""",
     "CREATE INDEX segments_by_ring ON segments (ring, segment_id)",
+    # Segments that are not in their home class: its roots. ring: of that class, where the segment
+    # is to go, or 0; revision: of that ring when it was chosen.
+    f"""CREATE TABLE homes (
+        segment_id BLOB PRIMARY KEY, k INTEGER NOT NULL, n INTEGER NOT NULL, roots BLOB NOT NULL,
+        ring INTEGER NOT NULL DEFAULT 0, revision INTEGER NOT NULL DEFAULT 0,
+        tries INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
+    "CREATE INDEX homes_by_ring ON homes (ring, tries, segment_id)",
+    # Shards of the home class that cells have made.
+    f"""CREATE TABLE home_shards (
+        segment_id BLOB NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
+        PRIMARY KEY (segment_id, slot, cell)) {BY_KEY}""",
     # What the holder of a slot lacks. source_lacks: 0 = the slot's source may have it.
     f"""CREATE TABLE missing_shards (
         segment_id BLOB NOT NULL, slot INTEGER NOT NULL, ring INTEGER NOT NULL,

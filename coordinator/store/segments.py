@@ -20,7 +20,7 @@ from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
 from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.writing import NewSegment, Page
-from coordinator.store import leases, missing
+from coordinator.store import homes, leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class Content:
         return all(
             each.durable.bit_count() * DIGEST_BYTES == len(each.roots) for each in self.segments
         )
+
+    @property
+    def has_homes(self) -> bool:
+        """Return whether any of its new segments is not in its home class."""
+        return any(each.home_roots for each in self.segments)
 
 
 def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], size: int) -> Content:
@@ -111,6 +116,8 @@ def register(
         moved, at_sources = _moved_since(sql, segment.ring, segment.revision, ring.revision)
         _check_segment(segment, ring, moved & ~at_sources)
         _insert_segment(sql, tenant, segment, content.uses[segment.segment_id])
+        if segment.home_roots:
+            homes.note(sql, segment.segment_id, segment.home_k, segment.home_roots)
         _note_missing(sql, segment, ring.n, moved, at_sources, now_ms)
         new.add(segment.segment_id)
     for segment_id, uses in content.uses.items():
@@ -173,16 +180,32 @@ def _moved_since(sql: Sql, ring: int, granted: int, revision: int) -> tuple[int,
 
 def _check_segment(segment: NewSegment, ring: _RingNow, out_of_reach: int) -> None:
     try:
-        geometry = Geometry.of(ring.k, ring.n, segment.segment_bytes, segment.unit_bytes)
+        Geometry.of(ring.k, ring.n, segment.segment_bytes, segment.unit_bytes, segment.shard_bytes)
     except PeerViolation as error:
         raise Refused(Refusal.BAD_SEGMENT, **error.fields) from error
-    if geometry.shard_bytes != segment.shard_bytes:
-        raise Refused(Refusal.BAD_SEGMENT, what="shard_bytes")
+    if segment.home_roots or segment.home_k:
+        _check_home(segment, ring)
     if len(segment.roots) != DIGEST_BYTES * ring.n or segment.durable >> ring.n:
         raise Refused(Refusal.BAD_SEGMENT, what="roots or slots")
     durable = (segment.durable & ~out_of_reach).bit_count()
     if durable < ring.quorum:
         raise Refused(Refusal.BELOW_QUORUM, durable=durable, quorum=ring.quorum)
+
+
+def _check_home(segment: NewSegment, ring: _RingNow) -> None:
+    """Check that a segment can be brought into its home class, with the same margin."""
+    k, rest = segment.home_k, len(segment.home_roots) % DIGEST_BYTES
+    n = len(segment.home_roots) // DIGEST_BYTES
+    if rest or k <= ring.k or k % ring.k or n - k != ring.n - ring.k:
+        raise Refused(Refusal.BAD_SEGMENT, what="home")
+    unit_bytes, unit_rest = divmod(ring.k * segment.unit_bytes, k)
+    shard_bytes, shard_rest = divmod(ring.k * segment.shard_bytes, k)
+    if unit_rest or shard_rest:
+        raise Refused(Refusal.BAD_SEGMENT, what="home")
+    try:
+        Geometry.of(k, n, segment.segment_bytes, unit_bytes, shard_bytes)
+    except PeerViolation as error:
+        raise Refused(Refusal.BAD_SEGMENT, **error.fields) from error
 
 
 def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> None:
@@ -258,6 +281,7 @@ def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
         if refs == 0:
             sql.execute("DELETE FROM segments WHERE segment_id = ?", (segment_id,))
             missing.forget(sql, segment_id)
+            homes.forget(sql, segment_id)
             bury(sql, segment_id, ring)
             deleted += 1
     return deleted

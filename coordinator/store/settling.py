@@ -15,7 +15,7 @@ from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING, HeldShard
-from coordinator.store import leases, missing
+from coordinator.store import homes, leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,18 @@ def settle(
                 has_deletes |= _filled(sql, shard, cell, source)
             else:
                 has_missing = True
+                homes.lose(sql, cell, shard)
                 missing.note(sql, ring, [(shard.segment_id, shard.slot)], now_ms)
         else:
             is_needed = source == cell and is_whole and missing.has(sql, shard)
-            verdicts.append(COMMITTED if is_needed else GARBAGE)
+            is_of_home, is_its_own, has_arrived = (
+                (False, False, False) if is_needed else homes.settle(sql, cell, shard)
+            )
+            has_deletes |= has_arrived
+            if is_needed or is_its_own:
+                verdicts.append(COMMITTED)
+            else:
+                verdicts.append(PENDING if is_of_home else GARBAGE)
     told = bytes(verdicts)
     if not may_destroy:
         told = told.replace(bytes([GARBAGE]), bytes([PENDING]))

@@ -253,7 +253,8 @@ def page(*extents: tuple[bytes, int, int]) -> m.Page:
 def written(
     grant: m.SegmentGrant, size: int, chance: random.Random, durable: int | None = None
 ) -> m.NewSegment:
-    geometry = Geometry.plan(grant.k, grant.n, size)
+    geometry = Geometry.plan(grant.k, grant.n, size, grant.home_k)
+    is_at_home = (grant.home_k, grant.home_n) == (grant.k, grant.n)
     return m.NewSegment(
         grant.segment_id,
         grant.ring,
@@ -263,6 +264,8 @@ def written(
         geometry.shard_bytes,
         chance.randbytes(32 * grant.n),
         (1 << grant.n) - 1 if durable is None else durable,
+        0 if is_at_home else grant.home_k,
+        b"" if is_at_home else chance.randbytes(32 * grant.home_n),
     )
 
 

@@ -31,11 +31,14 @@ class MissingShard(Record):
     ``place``: the segment, with orders to read it. The order for ``slot`` itself, where it is not
     empty, is one for the slot's former holder, which may still have the shard.
     ``spare``: shards of the segment that can be read now, beyond k.
+    ``former``: where the segment is to be read, in the class that it was written in, when ``place``
+    is in its home class, where it is not yet; else nothing.
     """
 
     place: SegmentPlace
     slot: int
     spare: int
+    former: Annotated[tuple[SegmentPlace, ...], Max(1)] = ()
 
 
 @dataclass(frozen=True, slots=True)

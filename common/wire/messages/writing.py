@@ -104,6 +104,9 @@ class SegmentGrant(Record):
     k: int
     n: int
     quorum: int
+    home_k: int
+    """Of the segment's home class. A multiple of k: it is k while there are enough cells."""
+    home_n: int
     cells: Annotated[tuple[int, ...], Max(limits.MAX_SLOTS)]
     orders: Annotated[tuple[OrderBytes, ...], Max(limits.MAX_SLOTS)]
 
@@ -187,6 +190,10 @@ class NewSegment(Record):
     roots: Annotated[bytes, Max(32 * limits.MAX_SLOTS)]
     """n roots of 32 bytes, slot order; also of the slots that are not durable."""
     durable: int
+    home_k: int = 0
+    """Of the home class, where that is not the class that it was written in."""
+    home_roots: Annotated[bytes, Max(32 * limits.MAX_SLOTS)] = b""
+    """The roots of the shards that it will have in its home class."""
 
 
 NewSegments: TypeAlias = Annotated[tuple[NewSegment, ...], Max(8192)]

@@ -219,7 +219,7 @@ async def test_grants_that_do_not_answer_the_question_are_refused(
 
 def grants_of(numbers: range) -> list[m.SegmentGrant]:
     return [
-        m.SegmentGrant(segment_id(1, number.to_bytes(10, "big")), 0, 0, 1, 1, 1, (0,), (b"",))
+        m.SegmentGrant(segment_id(1, number.to_bytes(10, "big")), 0, 0, 1, 1, 1, 1, 1, (0,), (b"",))
         for number in numbers
     ]
 

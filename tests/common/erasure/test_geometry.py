@@ -30,7 +30,7 @@ def interesting_sizes(k):
     return sorted({size for size in near if 0 <= size <= SEGMENT_BYTES})
 
 
-def hold(geometry):
+def hold(geometry, cut=0):
     """What must be true of every geometry."""
     k, stripes = geometry.k, range(geometry.stripes)
     assert 1 <= geometry.stripes <= MAX_STRIPES_PER_SEGMENT
@@ -38,7 +38,7 @@ def hold(geometry):
     assert sum(map(geometry.unit_bytes_of, stripes)) == geometry.shard_bytes
     for stripe in stripes:
         padding = k * geometry.unit_bytes_of(stripe) - AEAD_TAG_BYTES - geometry.plain_bytes(stripe)
-        assert 0 <= padding < k
+        assert 0 <= padding < (cut or k)
         assert padding == 0 or geometry.is_last(stripe)
         assert k * geometry.unit_bytes_of(stripe) <= STRIPE_SEALED_BYTES
         assert geometry.unit_bytes_of(stripe) >= 1
@@ -46,8 +46,8 @@ def hold(geometry):
         if geometry.plain_bytes(stripe):
             assert geometry.stripe_at(start) == stripe
             assert geometry.stripe_at(start + geometry.plain_bytes(stripe) - 1) == stripe
-    again = Geometry.of(k, geometry.n, geometry.segment_bytes, geometry.unit_bytes)
-    assert again == geometry
+    figures = (geometry.segment_bytes, geometry.unit_bytes, geometry.shard_bytes)
+    assert Geometry.of(k, geometry.n, *figures) == geometry
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 8, 10, 13, 40, 64])
@@ -87,11 +87,11 @@ def test_a_full_segment_has_full_stripes_and_a_small_last_one():
         (4, 6, -1, 1028),
         (4, 6, SEGMENT_BYTES + 1, 262144),
         (4, 6, 4096, 1027),
-        (4, 6, 4096, 1029),
+        (4, 6, 4096, 1028 + MAX_SLOTS // 4),
         (4, 6, 4096, 0),
         (4, 6, 4096, -1028),
         (4, 6, 0, 3),
-        (4, 6, 0, 5),
+        (4, 6, 0, 20),
         (16, 20, 1, 1),
         (4, 6, 4096, 4),
         (4, 6, 1 << 20, 262144 + 64),
@@ -101,8 +101,20 @@ def test_a_full_segment_has_full_stripes_and_a_small_last_one():
     ],
 )
 def test_figures_that_no_writer_makes_are_a_violation(figures):
-    with pytest.raises(PeerViolation, match="bad_geometry"):
-        Geometry.of(*figures)
+    _, _, _, unit = figures
+    for shard in (unit, unit + 4, 1028, 0, -1, 2 * unit):
+        with pytest.raises(PeerViolation, match="bad_geometry"):
+            Geometry.of(*figures, shard)
+
+
+@pytest.mark.parametrize("size", [4096, 3 << 20])
+def test_a_shard_is_as_long_as_its_units(size):
+    geometry = Geometry.plan(4, 6, size)
+    figures = (4, 6, size, geometry.unit_bytes)
+    assert Geometry.of(*figures, geometry.shard_bytes) == geometry
+    for off in (-geometry.unit_bytes, -1, MAX_SLOTS // 4, geometry.unit_bytes, 1 << 62):
+        with pytest.raises(PeerViolation, match="bad_geometry"):
+            Geometry.of(*figures, geometry.shard_bytes + off)
 
 
 @settings(max_examples=300, deadline=None)
@@ -111,27 +123,33 @@ def test_figures_that_no_writer_makes_are_a_violation(figures):
     st.integers(-2, 70),
     st.integers(-10, 2**63),
     st.integers(-10, 2**63),
+    st.integers(-10, 2**63),
 )
-def test_any_foreign_figures_are_a_sound_geometry_or_a_violation(k, n, segment, unit):
+def test_any_foreign_figures_are_a_sound_geometry_or_a_violation(k, n, segment, unit, shard):
     for figures in itertools.product(
-        (k, 4), (n, 6), (segment, 4096), (unit, 1028, unit // 64 * 64)
+        (k, 4), (n, 6), (segment, 4096), (unit, 1028, unit // 64 * 64), (shard, 1028, unit)
     ):
         try:
             geometry = Geometry.of(*figures)
         except PeerViolation:
             continue
-        hold(geometry)
+        hold(geometry, MAX_SLOTS)
 
 
 def test_a_segment_written_with_smaller_stripes_is_still_read():
-    geometry = Geometry.of(4, 6, 1 << 20, 64 * 1024)
+    geometry = Geometry.of(4, 6, 1 << 20, 64 * 1024, 4 * 64 * 1024 + 20)
     hold(geometry)
     assert geometry.stripes == 5
 
 
-def test_classes_of_whole_stripes_cut_alike() -> None:
-    """So an upload that was begun in one goes on in the other."""
-    for size in (0, 5000, 1 << 20, (3 << 20) + 5):
-        assert Geometry.plan(2, 4, size).is_cut_like(Geometry.plan(4, 6, size))
-        assert Geometry.plan(1, 3, size).is_cut_like(Geometry.plan(4, 6, size))
-    assert not Geometry.plan(1, 3, 3 << 20).is_cut_like(Geometry.plan(3, 5, 3 << 20))
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 8), st.integers(0, 4), st.integers(0, SEGMENT_BYTES))
+def test_what_stands_in_for_a_class_is_cut_into_its_units(k, times, spare, size):
+    """Its sealed stripes are those of the class, so its units can be put together to the class's:
+    and an upload that was begun in one goes on in the other."""
+    of_class = Geometry.plan(k * times, k * times + spare, size)
+    geometry = Geometry.plan(k, k + spare, size, k * times)
+    hold(geometry, k * times)
+    assert geometry.is_cut_like(of_class)
+    for stripe in range(of_class.stripes):
+        assert geometry.unit_bytes_of(stripe) == times * of_class.unit_bytes_of(stripe)

@@ -9,7 +9,7 @@ from common.crypto.digest import leaf
 from common.crypto.stream import StripeCipher
 from common.erasure.code import ZfecCode, make_code
 from common.erasure.geometry import Geometry
-from common.erasure.stripe import decode_stripe, encode_stripe
+from common.erasure.stripe import decode_stripe, encode_stripe, home_unit
 from common.errors import Corrupt
 
 CIPHER = StripeCipher(b"k" * 32, b"T" * 16, b"S" * 16)
@@ -89,3 +89,25 @@ def test_a_plaintext_of_another_length_is_our_bug():
     for length in (999, 1001):
         with pytest.raises(AssertionError):
             encode_stripe(CIPHER, code, geometry, 0, bytes(length))
+
+
+@pytest.mark.parametrize("size", sizes())
+@pytest.mark.parametrize(("k", "home_k"), [(2, 4), (1, 4), (3, 6), (2, 6), (1, 3)])
+def test_units_of_the_home_class_are_made_of_any_k_of_a_fallback(size, k, home_k):
+    home = Geometry.plan(home_k, home_k + 2, size)
+    geometry = Geometry.plan(k, k + 2, size, home_k)
+    code, home_code = make_code(k, k + 2), make_code(home_k, home_k + 2)
+    for stripe in range(geometry.stripes):
+        plaintext = plaintext_of(geometry, stripe)
+        encoded = encode_stripe(CIPHER, code, geometry, stripe, plaintext, home_code)
+        # What the class itself would have written under this key, to the byte.
+        at_home = encode_stripe(CIPHER, home_code, home, stripe, plaintext)
+        assert list(encoded.home_leaves) == at_home.leaves
+        assert not at_home.home_leaves
+        units = dict(enumerate(encoded.units))
+        for have in (units, dict(list(units.items())[2:])):
+            unit_bytes = geometry.unit_bytes_of(stripe)
+            for slot in range(home.n):
+                unit = home_unit(code, have, unit_bytes, home_code, slot)
+                assert bytes(unit) == bytes(at_home.units[slot])
+        assert decode_stripe(CIPHER, code, geometry, stripe, units) == plaintext

@@ -1,0 +1,50 @@
+"""The ring that a segment goes to when it returns to its home class.
+
+Pure. Source: docs/decisions/0032-fewer-cells.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+
+from common.ports import Chance
+
+
+def is_clear(former: Sequence[int], ring: Sequence[int]) -> bool:
+    """Return whether no cell has the same slot in both rings: it cannot
+    hold two shards of one name.
+
+    Args:
+        former: the cell of each slot where the segment is.
+        ring: the cell of each slot where it would be.
+    """
+    return all(before != after for before, after in zip(former, ring, strict=False))
+
+
+def choose_ring(
+    former: Sequence[int],
+    made: Mapping[int, Set[int]],
+    rings: Mapping[int, tuple[int, ...]],
+    chance: Chance,
+) -> int | None:
+    """Return the ring that a segment goes to: where most of its shards are made already, by chance
+    among equals; None if none fits.
+
+    Args:
+        former: the cell of each slot where the segment is.
+        made: by slot, the cells that have made its shard of the home class.
+        rings: of the home class, by number, whose cells can all be written to.
+    """
+    fitting = [
+        (sum(cell in made.get(slot, ()) for slot, cell in enumerate(cells)), chance.random(), ring)
+        for ring, cells in sorted(rings.items())
+        if is_clear(former, cells)
+    ]
+    return max(fitting)[2] if fitting else None
+
+
+def rotated(former: Sequence[int], ring: Sequence[int]) -> tuple[int, ...]:
+    """Return the cells of a ring in an order that fits; there is one, as ``former`` has fewer."""
+    assert len(former) < len(ring)
+    turned = (tuple(ring[by:]) + tuple(ring[:by]) for by in range(len(ring)))
+    return next(cells for cells in turned if is_clear(former, cells))

@@ -1,0 +1,179 @@
+"""Segments that were written in a fallback go back to their home class.
+
+Source: docs/placement.md, "Return to the home class".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import trio
+
+from common import limits
+from common.ids import SegmentId
+from common.ports import Chance, Log, Sql, Store, WallClock
+from coordinator.hints import Queues
+from coordinator.membership import Membership
+from coordinator.placement import Placement
+from coordinator.policy.health import WRITABLE
+from coordinator.policy.history import Standing
+from coordinator.policy.homes import choose_ring, rotated
+from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.store import homes, rings
+from coordinator.store.history import StoreHistory
+from coordinator.store.homes import Homing
+from coordinator.store.leadership import Leadership
+
+HOMES_S: Final = 5.0
+LOOK_AGAIN_S: Final = 600.0
+"""Time after which it is looked for segments that other processes on the store took in."""
+GIVEN_UP_AFTER_S: Final = 600.0
+"""A segment that is not at home after so long is tried again after the others."""
+
+
+class HomesRound:
+    """Chooses rings for segments that can go home, a bounded number at a time.
+
+    Args:
+        queues: notified when cells have shards to make.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        leadership: Leadership,
+        membership: Membership,
+        placement: Placement,
+        history: StoreHistory,
+        queues: Queues,
+        clock: WallClock,
+        chance: Chance,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._membership = membership
+        self._placement = placement
+        self._history = history
+        self._queues = queues
+        self._clock = clock
+        self._chance = chance
+        self._log = log
+        self._since: dict[tuple[SegmentId, int], float] = {}
+        """The time at which a segment was first seen on its way to a ring."""
+
+    async def run(self) -> None:
+        """Give up ways that lead nowhere, and choose rings for others."""
+        await self._leadership.wait()
+        await self._queues.homes.wait(trio.current_time() + LOOK_AGAIN_S)
+        if self._placement.has_fallen_back or self._history.standing is not Standing.CURRENT:
+            self._queues.homes.tell()
+            return
+        most = limits.MAX_SEGMENTS_GOING_HOME
+        going, waiting = await self._store.read(
+            lambda sql: (
+                homes.of_ring(sql, chosen=True, limit=most),
+                homes.of_ring(sql, chosen=False, limit=most),
+            )
+        )
+        if not (going or waiting):
+            self._since.clear()
+            return
+        self._queues.homes.tell()
+        whole = self._whole_rings()
+        await self._take_in([each for each in going if self._is_made(each)])
+        await self._give_up([each for each in going if self._is_lost(each, whole)])
+        await self._choose(waiting[: most - len(going)], whole)
+
+    def _whole_rings(self) -> dict[tuple[int, int], dict[int, tuple[int, ...]]]:
+        """The rings whose cells can all be written to, by k and n."""
+        states = self._membership.states(trio.current_time())
+        found: dict[tuple[int, int], dict[int, tuple[int, ...]]] = defaultdict(dict)
+        for ring in self._membership.rings.values():
+            if all(states[cell] in WRITABLE for cell in ring.cells):
+                found[ring.redundancy.k, ring.redundancy.n][ring.ring] = ring.cells
+        return found
+
+    def _is_made(self, homing: Homing) -> bool:
+        ring = self._membership.rings.get(homing.ring)
+        return ring is not None and all(
+            cell in homing.made.get(slot, ()) for slot, cell in enumerate(ring.cells)
+        )
+
+    async def _take_in(self, made: list[Homing]) -> None:
+        """Bring home what was made whole without anybody's notice: by two cells at the same time,
+        or before its ring was chosen."""
+        if not made:
+            return
+
+        def take_in(sql: Sql) -> int:
+            return sum(homes.arrive(sql, each.segment_id) for each in made)
+
+        if await self._leadership.transact(take_in):
+            self._queues.deletes.tell()
+
+    def _is_lost(
+        self, homing: Homing, whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]
+    ) -> bool:
+        now = trio.current_time()
+        since = self._since.setdefault((homing.segment_id, homing.ring), now)
+        ring = self._membership.rings.get(homing.ring)
+        return (
+            ring is None
+            or homing.ring not in whole[homing.k, homing.n]
+            or ring.revision != homing.revision
+            or now - since > GIVEN_UP_AFTER_S
+        )
+
+    async def _give_up(self, lost: list[Homing]) -> None:
+        if not lost:
+            return
+
+        def give_up(sql: Sql) -> None:
+            for each in lost:
+                homes.give_up(sql, each.segment_id)
+
+        await self._leadership.transact(give_up)
+        for each in lost:
+            self._since.pop((each.segment_id, each.ring), None)
+
+    async def _choose(
+        self, waiting: list[Homing], whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]
+    ) -> None:
+        chosen: list[tuple[SegmentId, int]] = []
+        for each in waiting:
+            fitting = whole[each.k, each.n]
+            former = self._membership.rings.get(each.former)
+            if not fitting or former is None:
+                continue
+            ring = choose_ring(former.cells, each.made, fitting, self._chance)
+            if ring is None:
+                cells = rotated(former.cells, next(iter(fitting.values())))
+                redundancy = self._membership.rings[next(iter(fitting))].redundancy
+                ring = await self._add_ring(cells, redundancy)
+                fitting[ring] = cells
+            chosen.append((each.segment_id, ring))
+        if not chosen:
+            return
+
+        def choose(sql: Sql) -> int:
+            return sum(
+                homes.choose(sql, segment_id, ring) and not homes.arrive(sql, segment_id)
+                for segment_id, ring in chosen
+            )
+
+        if await self._leadership.transact(choose):
+            self._queues.missing.tell()
+        self._queues.deletes.tell()
+
+    async def _add_ring(self, cells: tuple[int, ...], redundancy: Redundancy) -> int:
+        """Make a ring of the cells of another in another order."""
+        now_ms = int(self._clock.now() * 1000)
+        plan = RingPlan((cells,), (), ())
+        (added,) = await self._leadership.transact(
+            lambda sql: rings.apply(sql, plan, redundancy, now_ms)
+        )
+        self._membership.change_rings([added])
+        self._log.info("rings_changed", new=1, reopened=0, closed=0)
+        return added.ring
