@@ -95,6 +95,8 @@ class RepairRound:
         self._chance = chance
         self._log = log
         self._even_at = -math.inf
+        self._settled: object = None
+        """The rings, departures and cells with room of the last plan, where that moved nothing."""
 
     async def run(self) -> bool:
         """Look once. Returns whether there is more to move at once."""
@@ -165,8 +167,25 @@ class RepairRound:
 
     async def _leave(self, cells: Mapping[int, PlaceView], states: Mapping[int, CellState]) -> bool:
         """Move slots away from cells that are lost or leave. Returns whether there is more."""
+        members = self._membership
+        if not members.departures:
+            self.nowhere = ()
+            return False
+        places = frozenset(
+            number
+            for number, cell in cells.items()
+            if cell.writable and cell.free_bytes >= limits.CELL_LEAST_FREE_BYTES
+        )
+        seen = (members.rings, members.departures, places)
+        if self._settled == seen:
+            return False  # what had no place has none now
         limit = limits.MAX_MOVES_PER_ROUND
-        plan = plan_moves(self._held(), cells, self._chance, limit=limit)
+        held = self._held()
+        leaving = members.departures.keys()
+        due = [ring.ring for ring in held if not leaving.isdisjoint(ring.cells)]
+        slot_bytes = await self._store.read(partial(rings.slot_bytes_of, numbers=due))
+        plan = plan_moves(held, cells, self._chance, limit=limit, slot_bytes=slot_bytes)
+        self._settled = None if plan.moves else seen
         if len(plan.nowhere) != len(self.nowhere) and plan.nowhere:
             self._log.warning("slots_nowhere", slots=len(plan.nowhere))
         self.nowhere = plan.nowhere

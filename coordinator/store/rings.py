@@ -101,3 +101,13 @@ def segments_of(sql: Sql, ring: int) -> int:
 def slot_bytes(sql: Sql) -> dict[int, int]:
     """The size of the shards of one slot, by ring. Looks at all segments."""
     return dict(sql.execute("SELECT ring, sum(shard_bytes) FROM segments GROUP BY ring").fetchall())
+
+
+def slot_bytes_of(sql: Sql, numbers: Iterable[int]) -> dict[int, int]:
+    """The size of the shards of one slot, of some rings."""
+    return {
+        number: sql.execute(
+            "SELECT coalesce(sum(shard_bytes), 0) FROM segments WHERE ring = ?", (number,)
+        ).fetchone()[0]
+        for number in numbers
+    }
