@@ -12,9 +12,10 @@ import click
 import trio
 
 from cli.operators import access_options, connect
-from cli.report import human_duration, print_result
+from cli.report import print_result
 from cli.status import describe_leaving
 from common import limits
+from common.words import human_duration
 
 _CELL = click.argument("cell_id", metavar="CELL")
 _LONGEST_HOURS = limits.MAX_MAINTENANCE_S / 3600

@@ -136,16 +136,3 @@ def human_bytes(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("unreachable")
-
-
-def human_duration(seconds: float) -> str:
-    """A time for people, by its two greatest units: ``3 h 20 min``."""
-    left = max(0, round(seconds))
-    parts: list[str] = []
-    for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size_s)
-        if count or parts:
-            parts.append(f"{count} {unit}" if count else "")
-        if len(parts) == 2:
-            break
-    return " ".join(part for part in parts if part) or "0 s"

@@ -16,7 +16,6 @@ from cli.report import (
     exit_code_of,
     explain,
     human_bytes,
-    human_duration,
     print_error,
     print_result,
     table,
@@ -24,6 +23,7 @@ from cli.report import (
 from common import limits
 from common.errors import AlvearyError
 from common.system.disk import LOCK_NAME
+from common.words import human_duration
 
 SHOWN_OWNERS = 5
 SHOWN_SITES = 3
@@ -197,6 +197,18 @@ def _class(answer: dict[str, Any]) -> list[str]:
     return lines
 
 
+def describe_outlook(outlook: dict[str, Any] | None) -> list[str]:
+    """Return what is wrong, what is done about it and when it is done, for people: one line, and
+    one for each concern."""
+    if outlook is None:
+        return []
+    lines = [outlook["headline"]]
+    for each in outlook["concerns"]:
+        text = " ".join(filter(None, (each["what"], each["doing"], each["when"])))
+        lines.append(f"  {each['gravity']:<8}  {text}")
+    return [*lines, ""]
+
+
 def describe(answer: dict[str, Any]) -> str:
     """The coordinator's status for people; what is wrong stands out."""
     rings = [
@@ -207,7 +219,8 @@ def describe(answer: dict[str, Any]) -> str:
         [each["gateway_id"][:12], each["state"], each["s3"], each["tenants"]]
         for each in answer.get("gateways", [])
     ]
-    parts = [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
+    parts = describe_outlook(answer.get("outlook"))
+    parts += [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
     if not answer.get("writable", True):
         parts.append(f"NOT WRITABLE: {answer.get('reason')}")
     if answer.get("most_cells_offline"):
@@ -281,7 +294,10 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
         )
         print_error(explain(error))
         return exit_code_of(error)
-    result = {**answer, "processes": processes} if processes else answer
+    sites = if_a_site_fails(answer, SHOWN_SITES) if answer.get("rings") else []
+    result = {**answer, "if_a_site_fails": sites}
+    if processes:
+        result["processes"] = processes
     text = describe(answer)
     if processes:
         text += "\n\n" + describe_processes(processes)

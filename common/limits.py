@@ -393,6 +393,10 @@ MAX_OWNERS_SHOWN: Final = 1000
 """In one answer, those whose cells were silent longest first."""
 MAX_DRAINS_SHOWN: Final = 100
 """Cells of which one answer says what is left to move."""
+MAX_NAMED: Final = 5
+"""Cells of one kind that the words of `alveary status` name; the others are counted."""
+MAX_LACKING_KINDS: Final = 100_000
+"""Kinds of lacking segments (ring and slots) that one look reads, those that lack most first."""
 MAX_MAINTENANCE_S: Final = 7 * 86400
 """Announced at once: a cell that is not lost for so long leaves its segments with less margin."""
 MAX_SUSPENSION_CHARACTERS: Final = 500

@@ -31,6 +31,7 @@ from coordinator.policy.health import (
     leaves,
     silence_times,
 )
+from coordinator.policy.outlook import Look
 from coordinator.policy.pace import Pace
 from coordinator.policy.reputation import Trust, TrustRecord
 from coordinator.store.cells import Cell, Decisions
@@ -91,6 +92,8 @@ class Membership:
         """The pace at which cells that leave get empty. Replaced as a whole."""
         self.reputations: dict[int, TrustRecord] = {}
         """Of each cell that was audited, as this process last knew it."""
+        self.look: Look | None = None
+        """Margins and the pace of repair, as last looked. Replaced as a whole."""
         self._newly_lost: list[Cell] = []
         self._heard: list[Cell] = []
         """Those that were heard lately, as last concluded."""

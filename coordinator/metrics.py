@@ -5,6 +5,7 @@ Source: docs/operations.md, "Metrics and health".
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -129,6 +130,61 @@ class CoordinatorMetrics:
         self.fallback_segments = Gauge(
             "alveary_fallback_segments",
             "Segments in classes that stand in for the configured one",
+            registry=self.registry,
+        )
+        self.least_margin = Gauge(
+            "alveary_least_margin",
+            "Shards that the segment with the fewest spares can lose now; negative: it cannot be"
+            " read; NaN before the first look, and without data",
+            registry=self.registry,
+        )
+        self.least_margin.set(math.nan)
+        self.bare_segments = Gauge(
+            "alveary_segments_without_margin",
+            "Segments with missing shards that can be read, and not after one more loss",
+            registry=self.registry,
+        )
+        self.unreadable_segments = Gauge(
+            "alveary_segments_unreadable",
+            "Segments with missing shards that cannot be read now; lost ones included",
+            registry=self.registry,
+        )
+        self.slots_nowhere = Gauge(
+            "alveary_slots_nowhere",
+            "Slots of lost or leaving cells that have no cell to go to",
+            registry=self.registry,
+        )
+        self.moving_slots = Gauge(
+            "alveary_moving_slots",
+            "Slots that have moved, and whose new holders still fill",
+            registry=self.registry,
+        )
+        self.repair_pace = Gauge(
+            "alveary_repair_shards_per_second",
+            "Missing shards that were filled in a second, lately; 0 while none is, or not known",
+            registry=self.registry,
+        )
+        self.repair_left_s = Gauge(
+            "alveary_repair_left_seconds",
+            "Time until no shard is missing, at the pace of the last quarter of an hour; -1: not"
+            " known",
+            registry=self.registry,
+        )
+        self.repair_stuck = Gauge(
+            "alveary_repair_stuck",
+            "1 while shards are missing and none was filled for a quarter of an hour",
+            registry=self.registry,
+        )
+        self.drains_stuck = Gauge(
+            "alveary_drains_stuck",
+            "Cells that leave, and have had no shard moved for a quarter of an hour, or have slots"
+            " without a place",
+            registry=self.registry,
+        )
+        self.concerns = Gauge(
+            "alveary_concerns",
+            "Concerns of alveary status, by gravity",
+            ("gravity",),
             registry=self.registry,
         )
         self.queued_deletes = Gauge(

@@ -54,6 +54,7 @@ from coordinator.rounds.homes import HOMES_S, HomesRound
 from coordinator.rounds.lease_ends import LEASE_ENDS_S, LeaseEndsRound
 from coordinator.rounds.lease_renewals import LEASE_RENEWALS_S, LeaseRenewalsRound
 from coordinator.rounds.order_time import OrderTimeRound
+from coordinator.rounds.outlook import OutlookRound
 from coordinator.rounds.purge import PURGE_S, PurgeRound
 from coordinator.rounds.repair import REPAIR_S, RepairRound
 from coordinator.rounds.rings import REFRESH_S, RingsRound
@@ -275,6 +276,7 @@ def _rounds(
         world.chance,
         world.log,
     )
+    outlook = OutlookRound(parts.store, parts.membership, repair)
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
     disks = DiskRound(
         parts.store,
@@ -312,6 +314,7 @@ def _rounds(
         Round("homes", returning.run, every(HOMES_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),
+        Round("outlook", outlook.run, outlook.pause_s),
         Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]

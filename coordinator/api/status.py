@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ import trio
 from common import limits
 from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
+from coordinator.api.outlook import measure_outlook, seen_of, tell_look, tell_outlook
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -32,6 +34,7 @@ from coordinator.policy.health import (
 )
 from coordinator.policy.history import Standing
 from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing
+from coordinator.policy.outlook import Outlook, outlook_of
 from coordinator.policy.reputation import Trust
 from coordinator.store import schema
 from coordinator.store.cells import Cell
@@ -217,6 +220,26 @@ class Status:
         verdict = judge_ring(slots, k=redundancy.k, quorum=redundancy.quorum).value
         return verdict if ring.open else f"closed, {verdict}"
 
+    def _outlook(self, states: Mapping[int, CellState], counts: StoreCounts, now: float) -> Outlook:
+        """Return what is wrong, in words."""
+        has_fallen_back = self._placement.has_fallen_back
+        seen = seen_of(self._membership, states, now)
+        return outlook_of(
+            replace(
+                seen,
+                is_behind=self._history.standing is Standing.BEHIND,
+                standing=self._history.tell().get("what_to_do", ""),
+                store_fault=self._store.read_only_reason,
+                unwritable=self.unwritable(),
+                lost_segments=counts.segments_lost,
+                lost_shards=self._lost_shards(),
+                suspects=counts.suspect_shards,
+                configured=str(self._placement.redundancy),
+                fallback=str(self._placement.written) if has_fallen_back else "",
+                fallback_segments=sum(counts.fallback_segments.values()),
+            )
+        )
+
     async def tell(self) -> dict[str, Any]:
         """Everything, JSON-like."""
         known = self._membership.cells
@@ -234,6 +257,8 @@ class Status:
         cells = [self._cell(cell, states, now, left.get(number)) for number, cell in known.items()]
         return {
             "swarm": self._name,
+            "outlook": tell_outlook(self._outlook(states, counts, now)),
+            **tell_look(self._membership.look),
             "store": self._history.tell(),
             "redundancy": str(self._placement.redundancy),
             "written_as": str(self._placement.written),
@@ -376,6 +401,7 @@ class Status:
         advised = Counter(hazard.advice for hazard in self._membership.hazards.values())
         for advice in Advice:
             metrics.failing_disks.labels(advice.value).set(advised[advice])
+        measure_outlook(metrics, self._outlook(states, counts, now), self._membership)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
         metrics.silent_shards.set(self._silent_shards(states))

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from common import limits
 from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import HeldShard
+from coordinator.policy.margins import LackingKind
 
 
 def note(
@@ -224,6 +226,34 @@ def slots_lacking(sql: Sql, rings: Collection[int]) -> dict[int, tuple[int, ...]
         if slots:
             found[ring] = tuple(row[0] for row in slots)
     return found
+
+
+def count_all(sql: Sql) -> int:
+    """The number of shards that all slots miss."""
+    found: int = sql.execute("SELECT count(*) FROM missing_shards").fetchone()[0]
+    return found
+
+
+def lacking_kinds(sql: Sql, limit: int) -> list[LackingKind]:
+    """Return the segments that lack shards, together by ring and by the slots that lack them;
+    those that lack most first. Looks at all missing shards, once.
+
+    Args:
+        limit: how many kinds at most.
+    """
+    bits = (1 << limits.MAX_SLOTS) - 1
+    return [
+        LackingKind(ring, gone & bits, elsewhere & bits, segments)
+        for ring, gone, elsewhere, segments in sql.execute(
+            "SELECT ring, gone, elsewhere, count(*) FROM ("
+            "SELECT max(ring) AS ring, count(*) AS slots,"
+            " sum(source_lacks * (CAST(1 AS BIGINT) << slot)) AS gone,"
+            " sum((1 - source_lacks) * (CAST(1 AS BIGINT) << slot)) AS elsewhere"
+            " FROM missing_shards GROUP BY segment_id) AS lacking"
+            " GROUP BY ring, gone, elsewhere ORDER BY max(slots) DESC LIMIT ?",
+            (limit,),
+        )
+    ]
 
 
 def suspects_of(sql: Sql, cell: int, limit: int) -> list[ShardName]:

@@ -98,6 +98,16 @@ def segments_of(sql: Sql, ring: int) -> int:
     return found
 
 
+def used(sql: Sql) -> set[int]:
+    """The rings that hold a segment."""
+    return {
+        ring
+        for (ring,) in sql.execute(
+            "SELECT ring FROM rings r WHERE EXISTS (SELECT 1 FROM segments s WHERE s.ring = r.ring)"
+        )
+    }
+
+
 def slot_bytes(sql: Sql) -> dict[int, int]:
     """The size of the shards of one slot, by ring. Looks at all segments."""
     return dict(sql.execute("SELECT ring, sum(shard_bytes) FROM segments GROUP BY ring").fetchall())
