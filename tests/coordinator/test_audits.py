@@ -22,6 +22,8 @@ from common.format.evidence import AuditEvidence, read_evidence
 from common.ids import PeerId, SegmentId
 from common.reasons import Absence, Refusal
 from common.wire import messages as m
+from coordinator.service import STORE_NAME
+from coordinator.store import audits
 
 MIB = 1 << 20
 ShardName = tuple[SegmentId, int]
@@ -475,6 +477,31 @@ async def test_evidence_is_kept_of_the_latest_audits_only(autojump_clock: MockCl
         evidence = await swarm.evidence(cell)
         assert len(evidence) == limits.AUDIT_EVIDENCE_KEPT
         assert sorted(evidence, key=lambda each: each.audited_ms, reverse=True) == evidence
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+async def test_a_pass_sees_every_shard_of_every_slot_once(
+    autojump_clock: MockClock, limit: int
+) -> None:
+    async with auditing(objects=5) as swarm:
+        cell = swarm.rig.cells[0]
+        slots = swarm.rig.sql(
+            "SELECT r.ring, r.slot FROM ring_slots r JOIN cells c ON c.cell = r.cell"
+            " WHERE c.cell_id = ? ORDER BY r.ring",
+            cell.identity.peer_id,
+        )
+        held = {(segment, swarm.rig.holders(segment).index(cell)) for segment in swarm.objects}
+        assert len(held) == 5
+        lost = min(held)
+        await cell.call(m.ShardsLost((m.ShardName(*lost),)))
+        connection = swarm.rig.node.databases[STORE_NAME].connection
+        seen = []
+        start: audits.Start | None = audits.FIRST
+        while start is not None:
+            page, start = audits.page(connection, slots, start, limit)
+            assert len(page) <= limit
+            seen += [(each.segment_id, each.slot) for each in page]
+        assert sorted(seen) == sorted(held - {lost})
 
 
 async def test_audits_can_be_turned_off(autojump_clock: MockClock) -> None:
