@@ -5,6 +5,7 @@ Source: docs/repair.md, "Budget".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -17,6 +18,8 @@ from common.reasons import Outage
 READ_WAIT_S: Final = 10.0
 """Time that a read for a rebuild waits for its turn: below the caller's patience, so that the
 caller hears that the cell is busy instead of nothing."""
+QUIET_LOOK_S: Final = 60.0
+"""Pause between looks whether the quiet hours are over: the clock may have been set."""
 
 
 class BackgroundTurns:
@@ -24,10 +27,12 @@ class BackgroundTurns:
 
     Args:
         bytes_per_s: the most that all of it may read or write.
+        check_quiet: raises Unavailable ``quiet_hours`` while no work may be done.
     """
 
-    def __init__(self, bytes_per_s: int) -> None:
+    def __init__(self, bytes_per_s: int, check_quiet: Callable[[], None] = lambda: None) -> None:
         self._pace = BackgroundPace(bytes_per_s)
+        self._check_quiet = check_quiet
         self._line = trio.Lock()
         self._reads = 0
 
@@ -40,6 +45,9 @@ class BackgroundTurns:
 
         Args:
             is_urgent: more is at stake than the speed of readers and writers.
+
+        Raises:
+            Unavailable: ``quiet_hours``: also for urgent work.
         """
         if is_urgent:
             await self._wait(size, is_urgent=True)
@@ -49,6 +57,7 @@ class BackgroundTurns:
 
     async def _wait(self, size: int, *, is_urgent: bool) -> None:
         while True:
+            self._check_quiet()
             now = trio.current_time()
             wait_s = self._pace.wait_s(now, is_urgent=is_urgent)
             if not wait_s:
@@ -56,11 +65,22 @@ class BackgroundTurns:
             await trio.sleep(wait_s)
         self._pace.began(size, now)
 
+    async def patient_turn(self, size: int) -> None:
+        """Wait as :meth:`turn`, and until quiet hours are over: for work that holds nothing."""
+        while True:
+            try:
+                await self.turn(size)
+            except Unavailable:
+                await trio.sleep(QUIET_LOOK_S)
+            else:
+                return
+
     async def turn_to_read(self, size: int) -> None:
         """Wait until a read for the rebuild of another cell may be served.
 
         Raises:
-            Unavailable: ``too_busy``: the caller had better ask elsewhere, or later.
+            Unavailable: ``too_busy``, ``quiet_hours``: the caller had better ask elsewhere, or
+                later.
         """
         if self._reads >= limits.MAX_BACKGROUND_READS:
             raise Unavailable(Outage.TOO_BUSY)

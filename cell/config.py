@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from cell.host_rules_policy import QuietHours, quiet_hours
 from common import config, limits
 from common.config import key
 from common.ids import PeerId
@@ -85,6 +86,34 @@ class CellConfig:
         metadata=key(
             config.size(limits.MIN_REPAIR_BYTES_PER_S, limits.MAX_REPAIR_BYTES_PER_S),
             "The most that filling, checking and serving rebuilds may move in a second (64MiB).",
+        ),
+    )
+    bandwidth_up: int | None = field(
+        default=None,
+        metadata=key(
+            config.size(limits.MIN_BANDWIDTH_UP_BYTES_PER_S, limits.MAX_REPAIR_BYTES_PER_S),
+            "The most of shards that the cell sends in a second, readers included (no limit).",
+        ),
+    )
+    bandwidth_down: int | None = field(
+        default=None,
+        metadata=key(
+            config.size(limits.MIN_BANDWIDTH_DOWN_BYTES_PER_S, limits.MAX_REPAIR_BYTES_PER_S),
+            "The most of shards that the cell receives in a second, writers included (no limit).",
+        ),
+    )
+    monthly_transit: int | None = field(
+        default=None,
+        metadata=key(
+            config.size(limits.MIN_MONTHLY_TRANSIT_BYTES, limits.MAX_CELL_BYTES),
+            "The most of shards to be moved in any 30 days, both ways, such as 2TB (no limit).",
+        ),
+    )
+    quiet_hours: QuietHours = field(
+        default=QuietHours(),
+        metadata=key(
+            quiet_hours,
+            "Times of day without repair and new shards, such as 22:00-06:00, local time (none).",
         ),
     )
     compare_every_s: int = field(

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
+from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
 from cell.session import Caller, Handler
 from cell.storage.incoming import IncomingShard
@@ -47,6 +48,7 @@ class Handlers:
         order_time: seconds, by which orders expire.
         order_key: the key of orders; None as long as the coordinator has not sent it.
         background: hears of readers and writers, and lets reads for rebuilds wait.
+        host_rules: hear of all bytes of shards, and let callers wait for the line.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Handlers:
         order_key: Callable[[], bytes | None],
         metrics: CellMetrics,
         background: BackgroundTurns,
+        host_rules: HostRules,
     ) -> None:
         self._store = store
         self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
         self._background = background
+        self._host_rules = host_rules
         self._all: dict[IncomingShard, tuple[dict[int, IncomingShard], int, PeerId]] = {}
         self._of_caller: dict[PeerId, dict[IncomingShard, None]] = {}
         self._begun = trio.Event()
@@ -88,18 +92,29 @@ class Handlers:
             caller.introduce(caller.peer_id)
 
     def turn(self, caller: Caller, request: ShardRead) -> Awaitable[None] | None:
-        """Return what a read has to wait for before it is carried out: one for a rebuild, until
-        readers and writers leave time for it."""
-        if claimed_action(request.order) != OrderAction.REBUILD:
+        """Return what a read has to wait for before it is carried out: each, until the line is
+        free, where that is limited; one for a rebuild, until readers and writers leave time for it.
+        """
+        is_for_rebuild = claimed_action(request.order) == OrderAction.REBUILD
+        if not (is_for_rebuild or self._host_rules.limits_up):
             return None
-        return self._turn_of_rebuild(caller, request)
+        return self._turn_to_read(caller, request, is_for_rebuild=is_for_rebuild)
 
-    async def _turn_of_rebuild(self, caller: Caller, request: ShardRead) -> None:
-        _, key = self._check(caller, request.order, OrderAction.REBUILD)
+    async def _turn_to_read(
+        self, caller: Caller, request: ShardRead, *, is_for_rebuild: bool
+    ) -> None:
+        action = OrderAction.REBUILD if is_for_rebuild else OrderAction.GET
+        _, key = self._check(caller, request.order, action)
+        if is_for_rebuild:
+            self._host_rules.check_repair()
         entry = await self._store.index.find(key)
-        if entry is not None:
-            wanted = min(request.count * entry.unit_bytes, limits.MAX_UNITS_PER_READ_BYTES)
+        if entry is None:
+            return
+        at_most = min(request.count * entry.unit_bytes, limits.MAX_UNITS_PER_READ_BYTES)
+        wanted = min(at_most, entry.shard_bytes)
+        if is_for_rebuild:
             await self._background.turn_to_read(wanted)
+        await self._host_rules.wait_up(wanted)
 
     def _check(self, caller: Caller, order: bytes, *actions: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
@@ -115,6 +130,7 @@ class Handlers:
         if len(payload) > order.shard_bytes:
             raise Refused(Refusal.ORDER_EXCEEDED, most=order.shard_bytes)
         self._background.served()
+        await self._take(payload)
         await self._store.put(key, request.unit_bytes, request.root, payload)
         self._metrics.wrote(len(payload))
         return Done()
@@ -162,6 +178,7 @@ class Handlers:
         self._background.served()
         is_taken = False
         try:
+            await self._take(payload)
             await upload.append(request.unit, payload)
             is_taken = True
         finally:
@@ -195,12 +212,22 @@ class Handlers:
             key, request.first, request.count, want_leaves=request.want_leaves
         )
         self._metrics.read(len(data))
+        self._host_rules.moved(len(data) + len(leaves))
         return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
 
     async def facts(self, caller: Caller, request: CellFactsGet, payload: memoryview) -> Answer:
         """Return the cell's facts. They are not secret, so any caller that has proved a key may
         ask."""
-        return await self._store.facts()
+        return self._host_rules.tell(await self._store.facts())
+
+    async def _take(self, payload: memoryview) -> None:
+        """Count bytes that a writer has sent, and let the line have its time for them.
+
+        Raises:
+            Unavailable: ``too_busy``.
+        """
+        self._host_rules.moved(len(payload))
+        await self._host_rules.wait_down(len(payload))
 
     def _upload(self, caller: Caller, number: int) -> IncomingShard:
         upload = caller.session.uploads.get(number)

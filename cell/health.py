@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from cell.handlers import Handlers
+from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.storage.shard_store import ShardStore
@@ -27,11 +28,13 @@ class CellHealth:
         store: ShardStore,
         heartbeat: HeartbeatRound,
         handlers: Handlers,
+        host_rules: HostRules,
         metrics: CellMetrics,
     ) -> None:
         self._store = store
         self._heartbeat = heartbeat
         self._handlers = handlers
+        self._host_rules = host_rules
         self._metrics = metrics
 
     def app(self) -> Handler:
@@ -49,6 +52,7 @@ class CellHealth:
         """Bring the metrics up to date, and return the cell's health in brief."""
         heartbeat = self._heartbeat
         facts = await self._store.facts()
+        rest = self._host_rules.rest
         since = -1.0
         if heartbeat.last_heartbeat is not None:
             since = trio.current_time() - heartbeat.last_heartbeat
@@ -58,6 +62,8 @@ class CellHealth:
             volumes_removed=self._store.compaction.removed,
             seconds_since_heartbeat=since,
             clock_ahead_seconds=heartbeat.clock_ahead_s,
+            rests=rest is not None,
+            transit_bytes=self._host_rules.transit_used,
         )
         reason = facts.read_only_reason
         if not reason and facts.free_bytes < limits.CELL_LEAST_FREE_BYTES:
@@ -67,13 +73,14 @@ class CellHealth:
         return {
             "ok": not reason,
             "role": "cell",
-            "writable": not reason,
-            "reason": reason,
+            "writable": not reason and rest is None,
+            "reason": reason or rest or "",
             "read_only": facts.read_only,
             "shards": facts.shards,
             "lost_shards": facts.lost_shards,
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
+            "transit_bytes": self._host_rules.transit_used,
             "medium_free_bytes": facts.medium_free_bytes,
             "trust": heartbeat.trust,
             "trust_reason": heartbeat.trust_reason,

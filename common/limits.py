@@ -479,6 +479,14 @@ MIN_REPAIR_BYTES_PER_S: Final = 1 * MIB
 read."""
 MAX_REPAIR_BYTES_PER_S: Final = 1 << 40
 """Of a configuration: no medium and no network has so much."""
+MIN_BANDWIDTH_UP_BYTES_PER_S: Final = 128 * KIB
+"""Of a configuration: a reply of 1 MiB takes 8 s of it, within the patience of the next reader."""
+MIN_BANDWIDTH_DOWN_BYTES_PER_S: Final = 1 * MIB
+"""Of a configuration: with less, orders for large shards would expire before those are filled."""
+MIN_MONTHLY_TRANSIT_BYTES: Final = 1000 * MIB
+"""Of a configuration: less is used up by one rebuild."""
+MIN_AWAKE_HOURS: Final = 4
+"""Of a day, outside of a cell's quiet hours: one that never works never repairs anything."""
 MAX_FAILED_VOLUMES: Final = 3
 """In a row, before the disk counts as broken and rests for a while."""
 MAX_UNFLUSHED_CHANGES: Final = 8192

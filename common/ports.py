@@ -334,6 +334,9 @@ class WallClock(Protocol):
     def now(self) -> float:
         """Seconds since 1970-01-01 UTC. May step back and forth."""
 
+    def utc_offset_s(self) -> int:
+        """Seconds by which the machine's local time is ahead of UTC now; negative: behind."""
+
 
 Entropy: TypeAlias = Callable[[int], bytes]
 """``entropy(n)``: n unpredictable bytes for keys, nonces and ids."""

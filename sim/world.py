@@ -45,6 +45,9 @@ class SimClock:
         virtual = trio.current_time() - self._node.swarm.start_s
         return EPOCH_S + virtual * (1 + self._node.clock_drift) + self._node.clock_offset_s
 
+    def utc_offset_s(self) -> int:
+        return 0
+
 
 class SimDiscovery:
     """The Discovery port: every advertised node is found."""

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
+from cell.host_rules import HostRules
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
@@ -59,12 +60,14 @@ class ShardFiller:
         store: ShardStore,
         context: FetchContext,
         background: BackgroundTurns,
+        host_rules: HostRules,
         chance: Chance,
         log: Log,
     ) -> None:
         self._store = store
         self._context = context
         self._background = background
+        self._host_rules = host_rules
         self._chance = chance
         self._log = log
         self._memory = ByteBudget(limits.MAX_REBUILD_BYTES)
@@ -82,9 +85,9 @@ class ShardFiller:
         source: _Source | _HomeSource
         if missing.former:
             former = ShardFetcher(self._context, missing.former[0], endpoints)
-            source = _HomeSource(former, fetcher.geometry, missing, self._chance)
+            source = _HomeSource(former, fetcher.geometry, missing, self._host_rules, self._chance)
         else:
-            source = _Source(fetcher, missing, self._chance, self._log)
+            source = _Source(fetcher, missing, self._host_rules, self._chance, self._log)
         filling = Filling(
             self._store,
             self._background,
@@ -183,7 +186,12 @@ class _Source:
     """The source of one missing shard's units: its former holder, or k others."""
 
     def __init__(
-        self, fetcher: ShardFetcher, missing: MissingShard, chance: Chance, log: Log
+        self,
+        fetcher: ShardFetcher,
+        missing: MissingShard,
+        host_rules: HostRules,
+        chance: Chance,
+        log: Log,
     ) -> None:
         place, slot = missing.place, missing.slot
         self.key: Final[ShardKey] = (place.segment_id, slot)
@@ -197,6 +205,8 @@ class _Source:
         self._fetcher = fetcher
         self._code = make_code(place.k, place.n)
         self._copies = bool(place.orders[slot])
+        self._is_urgent = missing.spare <= 0
+        self._host_rules = host_rules
         self._chance = chance
         self._log = log
 
@@ -207,9 +217,12 @@ class _Source:
             AlvearyError: they cannot be had now.
         """
         if self._copies:
+            await self._host_rules.wait_to_fetch(count * self.geometry.unit_bytes)
             try:
                 data = await self._fetcher.fetch_slot(self._slot, first, count)
             except AlvearyError as error:
+                if error.reason == Outage.QUIET_HOURS and not self._is_urgent:
+                    raise  # by the end of its quiet hours there is one shard to move, not k
                 # From here on it is computed. The former holder is not one of the k then: what it
                 # has is this very shard, and it has just failed to give it.
                 self._copies = False
@@ -219,9 +232,10 @@ class _Source:
                 )
             else:
                 self.copied_bytes += len(data)
+                self._host_rules.moved(len(data))
                 return _cut(self.geometry, data)
         work = partial(_rebuild, self._code, self.geometry, self._slot, first)
-        units = await _fetch(self._fetcher, first, count, work, self._chance)
+        units = await _fetch(self._fetcher, self._host_rules, first, count, work, self._chance)
         self.computed_bytes += sum(map(len, units))
         return units
 
@@ -231,7 +245,12 @@ class _HomeSource:
     that, put together and cut again."""
 
     def __init__(
-        self, fetcher: ShardFetcher, geometry: Geometry, missing: MissingShard, chance: Chance
+        self,
+        fetcher: ShardFetcher,
+        geometry: Geometry,
+        missing: MissingShard,
+        host_rules: HostRules,
+        chance: Chance,
     ) -> None:
         place, slot = missing.place, missing.slot
         former = fetcher.geometry
@@ -254,6 +273,7 @@ class _HomeSource:
         self._fetcher = fetcher
         self._code = make_code(former.k, former.n)
         self._home = make_code(place.k, place.n)
+        self._host_rules = host_rules
         self._chance = chance
 
     async def units(self, first: int, count: int) -> Sequence[Buffer]:
@@ -270,24 +290,35 @@ class _HomeSource:
                 for number, stripe in enumerate(stripes, first)
             ]
 
-        units = await _fetch(self._fetcher, first, count, work, self._chance)
+        units = await _fetch(self._fetcher, self._host_rules, first, count, work, self._chance)
         self.computed_bytes += sum(map(len, units))
         return units
 
 
 async def _fetch(
     fetcher: ShardFetcher,
+    host_rules: HostRules,
     first: int,
     count: int,
     work: Callable[[Sequence[Stripe]], list[Buffer]],
     chance: Chance,
 ) -> list[Buffer]:
+    geometry = fetcher.geometry
+    end = min((first + count) * geometry.unit_bytes, geometry.shard_bytes)
+    size = geometry.k * (end - first * geometry.unit_bytes)
     for _ in range(FETCH_TRIES - 1):
+        await host_rules.wait_to_fetch(size)
         try:
-            return await fetcher.fetch(first, count, work)
+            made = await fetcher.fetch(first, count, work)
         except Unavailable:
             await trio.sleep(FETCH_PAUSE_S * chance.uniform(0.75, 1.25))
-    return await fetcher.fetch(first, count, work)
+        else:
+            break
+    else:
+        await host_rules.wait_to_fetch(size)
+        made = await fetcher.fetch(first, count, work)
+    host_rules.moved(size)
+    return made
 
 
 def _rebuild(

@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
+from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
 from cell.rounds.filling import FilledShard, Filling, ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
@@ -54,6 +55,7 @@ class RebuildRound:
         settling: Settling,
         filler: ShardFiller,
         background: BackgroundTurns,
+        host_rules: HostRules,
         metrics: CellMetrics,
         chance: Chance,
         log: Log,
@@ -64,6 +66,7 @@ class RebuildRound:
         self._settling = settling
         self._filler = filler
         self._background = background
+        self._host_rules = host_rules
         self._metrics = metrics
         self._log = log
         self._passed = PassedShards(chance)
@@ -95,7 +98,8 @@ class RebuildRound:
         await self._heartbeat.wait_missing()
         self._are_others_waiting = False
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        has_progressed = not self._store.writer.read_only_reason and await self._fill_some()
+        can_fill = not self._store.writer.read_only_reason and self._host_rules.rest is None
+        has_progressed = can_fill and await self._fill_some()
         if has_progressed or self._are_others_waiting:
             self._pause_s = SHORT_PAUSE_S
         return has_progressed

@@ -98,7 +98,7 @@ class ScrubRound:
 
     async def _is_bad(self, row: HeldRow) -> bool:
         try:
-            await self._store.check(row.key, self._background.turn)
+            await self._store.check(row.key, self._background.patient_turn)
         except NotFound:
             return False  # deleted since the page was read
         except Corrupt:

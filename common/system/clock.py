@@ -16,6 +16,10 @@ class SystemClock:
         """Seconds since 1970-01-01 UTC."""
         return time.time()
 
+    def utc_offset_s(self) -> int:
+        """Seconds by which local time is ahead of UTC, summer time included."""
+        return time.localtime().tm_gmtoff
+
 
 def system_entropy(count: int) -> bytes:
     """``count`` unpredictable bytes of the kernel (a ``ports.Entropy``)."""

@@ -124,6 +124,8 @@ class RingRig:
         self.lost: list[Key] = []
         self.settled: list[Key] = []
         self.asked: list[m.MissingGet] = []
+        self.reported: dict[int, m.CellFacts] = {}
+        """The facts of the last heartbeat, by the cell's number."""
         self.is_silent = False
         self.interval_s = 5
         self.intercept: dict[str, Any] = {}
@@ -306,6 +308,7 @@ class RingRig:
         return m.CellJoined("sim", b"i" * 16)
 
     async def _heartbeat(self, number: int, caller: Any, request: Any) -> m.Reply:
+        self.reported[number] = request.facts
         key = cell_order_key(SECRET, caller.peer_id)
         has_missing = bool(self._due(number)) or bool(self._suspects_of(number))
         return m.HeartbeatReply(

@@ -29,6 +29,10 @@ def test_every_key_is_taken() -> None:
             "owner": "h",
             "settle_after_s": 0,
             "volume_bytes": "64MiB",
+            "bandwidth_up": "1.5MB",
+            "bandwidth_down": "2MiB",
+            "monthly_transit": "2TB",
+            "quiet_hours": "22:00-06:00",
         }
     )
     assert config.http == Address("::1", 80)
@@ -36,6 +40,9 @@ def test_every_key_is_taken() -> None:
     assert config.coordinator_id == b"\xab" * 32
     assert config.capacity == 1_500_000_000_000
     assert config.volume_bytes == 64 << 20
+    assert (config.bandwidth_up, config.bandwidth_down) == (1_500_000, 2 << 20)
+    assert config.monthly_transit == 2 * 10**12
+    assert config.quiet_hours.spans == ((22 * 60, 6 * 60),)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +75,10 @@ def test_sizes_are_texts_or_numbers(text: str, size: int) -> None:
         ("site", "x" * 256),
         ("settle_after_s", 1.5),
         ("volume_bytes", 1),
+        ("bandwidth_up", 1000),
+        ("bandwidth_down", 1000),
+        ("monthly_transit", 1000),
+        ("quiet_hours", "22"),
     ],
 )
 def test_a_bad_value_names_its_key(key: str, value: object) -> None:

@@ -39,6 +39,11 @@ async def test_a_clock_tells_a_time_of_this_century(clock: WallClock) -> None:
     assert 1_600_000_000 < clock.now() < 4_200_000_000
 
 
+async def test_local_time_is_within_a_day_of_utc_by_whole_quarters(clock: WallClock) -> None:
+    assert abs(clock.utc_offset_s()) <= 14 * 3600
+    assert clock.utc_offset_s() % 900 == 0
+
+
 async def test_a_clock_goes_on_with_the_time_of_the_run(clock: WallClock) -> None:
     before = clock.now()
     await trio.sleep(0.05)

@@ -225,6 +225,29 @@ async def test_a_read_only_or_full_cell_is_read_and_not_written(autojump_clock):
             assert rig.cells[1].identity.peer_id not in {each.cell_id for each in table}
 
 
+@pytest.mark.parametrize("reason", ["quiet_hours", "transit_used"])
+async def test_a_cell_that_rests_by_its_owners_rules_gets_nothing_new_and_no_penalty(
+    reason, autojump_clock
+):
+    async with running(cells=7) as rig:
+        cell = rig.cells[0]
+        cell.facts = dataclasses.replace(facts(), read_only=True, read_only_reason=reason)
+        await trio.sleep(600)
+        gateway = await rig.add_gateway()
+        for _ in range(20):
+            table = (await gateway.grant()).endpoints
+            assert cell.identity.peer_id not in {each.cell_id for each in table}
+        listed = (await rig.operate("GET", "/v1/status"))["cells"]
+        found = next(each for each in listed if each["read_only"])
+        assert (found["state"], found["read_only_reason"]) == ("read_only", reason)
+        assert found["availability"]["silent_s"] == 0
+        assert found["trust"] == "good"
+        assert found["hazard"] == listed[1]["hazard"]
+        cell.facts = facts()
+        await trio.sleep(7)
+        assert await states(rig) == ["alive"] * 7
+
+
 @pytest.mark.fault("F7")
 async def test_a_full_cell_is_full_until_it_has_room_for_long(autojump_clock):
     async with running(cells=7) as rig:
