@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from common import limits
+from common.reasons import Outage
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.availability import of_owners
@@ -22,6 +23,8 @@ from coordinator.policy.reputation import Trust
 from coordinator.store.cells import Cell
 
 _SHOWN_ID = 12
+_HOST_RULES: Final = frozenset({Outage.QUIET_HOURS.value, Outage.TRANSIT_USED.value})
+"""Reasons of cells that are read-only because their hosts want it so."""
 
 
 def seen_of(members: Membership, states: Mapping[int, CellState], now: float) -> Seen:
@@ -84,7 +87,14 @@ def seen_of(members: Membership, states: Mapping[int, CellState], now: float) ->
             if trust is Trust.WARNED
         ],
         read_only=[
-            seen(cell, remark=cell.facts.read_only_reason) for cell in by_state[CellState.READ_ONLY]
+            seen(cell, remark=cell.facts.read_only_reason)
+            for cell in by_state[CellState.READ_ONLY]
+            if cell.facts.read_only_reason not in _HOST_RULES
+        ],
+        host_rests=[
+            seen(cell, remark=cell.facts.read_only_reason)
+            for cell in by_state[CellState.READ_ONLY]
+            if cell.facts.read_only_reason in _HOST_RULES
         ],
         full=[seen(cell) for cell in by_state[CellState.FULL]],
         failing=[

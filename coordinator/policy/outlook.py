@@ -135,6 +135,8 @@ class Seen:
     suspended: Sequence[SeenCell] = ()
     warned: Sequence[SeenCell] = ()
     read_only: Sequence[SeenCell] = ()
+    host_rests: Sequence[SeenCell] = ()
+    """Read-only by the rules of their hosts, for now."""
     full: Sequence[SeenCell] = ()
     failing: Sequence[SeenCell] = ()
 
@@ -401,6 +403,13 @@ def _of_rest(seen: Seen) -> Iterator[Concern]:
     ):
         if cells:
             yield Concern(name, Gravity.WARNING, f"{what}: {_list(cells)}.", doing)
+    if seen.host_rests:
+        yield Concern(
+            "host_rests",
+            Gravity.NOTICE,
+            f"Resting by the rules of their hosts: {_list(seen.host_rests)}.",
+            "They are read; new data goes to the others, and what they lack is filled afterwards.",
+        )
     if seen.lost_shards:
         yield Concern(
             "volumes_lost",

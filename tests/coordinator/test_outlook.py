@@ -112,6 +112,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         ({"fallback": "2/4", "configured": "4/6"}, "class_fallen_back", "take class 2/4"),
         ({"fallback_segments": 3, "configured": "4/6"}, "class_fallen_back", "3 segments"),
         ({"read_only": [cell]}, "cell_read_only", "owner ada): why"),
+        ({"host_rests": [cell]}, "host_rests", "owner ada): why"),
         ({"full": [cell]}, "cell_full", "Full: Cell 3f2a"),
         ({"failing": [cell]}, "disk_failing", "Drain"),
         ({"suspended": [cell]}, "cell_suspended", "why"),
@@ -245,6 +246,18 @@ async def test_a_repair_that_stands_still_is_said_to(autojump_clock: object) -> 
         assert told["repair"]["is_stuck"]
         assert any("last quarter" in each["when"] for each in told["outlook"]["concerns"])
         assert "alveary_repair_stuck 1.0" in (await rig.http("GET", "/metrics")).text
+
+
+@pytest.mark.parametrize("reason", ["quiet_hours", "transit_used"])
+async def test_cells_that_rest_by_the_rules_of_their_hosts_are_a_notice(
+    reason: str, autojump_clock: object
+) -> None:
+    async with running(cells=7) as rig:
+        rig.cells[0].facts = replace(facts(read_only=True), read_only_reason=reason)
+        await trio.sleep(20)
+        (found,) = (await outlook(rig))["outlook"]["concerns"]
+        assert (found["name"], found["gravity"]) == ("host_rests", "notice")
+        assert reason in found["what"]
 
 
 async def test_cells_that_cannot_be_written_are_named(autojump_clock: object) -> None:
