@@ -16,7 +16,7 @@ import trio
 from cell.storage.index_tables import BAD
 from cell.storage.recovery import INDEX_NAME
 from coordinator.service import STORE_NAME
-from sim.checkers.ownership import cell_id_of, rows
+from sim.checkers.ownership import cell_id_of, has_index, rows
 from sim.cluster import Cluster, SimDaemon
 from sim.pace import draw_log_uniform
 from sim.world import SimWorld
@@ -24,6 +24,7 @@ from sim.world import SimWorld
 KINDS: Final = ("away", "destroyed", "drained")
 FLAPPING: Final = ("away",)
 PAUSE_S: Final = (10.0, 120.0)
+SHORT_PAUSE_S: Final = (2.0, 20.0)
 BETWEEN_LOSSES_S: Final = 180.0
 """Longer than a write that is under way, with all its retries."""
 FEWEST_SHORT_OF: Final = 2
@@ -38,6 +39,7 @@ class Departures:
         needed: k of it.
         kinds: of departure.
         longest_s: of an absence.
+        pause_s: between two departures, from and to.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Departures:
         needed: int,
         kinds: tuple[str, ...] = KINDS,
         longest_s: float,
+        pause_s: tuple[float, float] = PAUSE_S,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
@@ -56,6 +59,7 @@ class Departures:
         self._needed = needed
         self._kinds = kinds
         self._longest_s = longest_s
+        self._pause_s = pause_s
         self._chance = swarm.random("departures")
         self._last_loss_s = -BETWEEN_LOSSES_S
 
@@ -63,7 +67,7 @@ class Departures:
         """Let cells go, one after another."""
         chance = self._chance
         while True:
-            await trio.sleep(draw_log_uniform(chance, *PAUSE_S))
+            await trio.sleep(draw_log_uniform(chance, *self._pause_s))
             kind = chance.choice(self._kinds)
             staying = [each for each in self._cluster.cells if each.is_up and not each.leaves]
             if len(staying) < self._slots + FEWEST_SHORT_OF:
@@ -104,7 +108,7 @@ class Departures:
         good: Counter[bytes] = Counter()
         for each in self._cluster.cells:
             node = each.node
-            if each is daemon or node.is_rotten or INDEX_NAME not in node.databases:
+            if each is daemon or node.is_rotten or not has_index(node):
                 continue
             cell_id = cell_id_of(each)
             held = set(

@@ -32,15 +32,26 @@ CI_SEEDS: Final[Mapping[str, range]] = {
     "greedy": range(1, 5),
     "older-store": range(1, 6),
     "churn-small": range(1, 16),
+    "moves": range(1, 11),
+    "moves-lies": range(1, 6),
     "flapping": range(1, 4),
     "hollow": range(1, 4),
 }
-"""The seeds that ``make sim-ci`` simulates: 248, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 263, short, because bugs show in the first minutes or
 are rare."""
 SAMPLED: Final = 5
 """``make test`` simulates the first of so many of them, of each scenario."""
 WHOLE_IN_CI: Final = frozenset(
-    {"liars", "greedy", "older-store", "churn-small", "flapping", "hollow"}
+    {
+        "liars",
+        "greedy",
+        "older-store",
+        "churn-small",
+        "moves",
+        "moves-lies",
+        "flapping",
+        "hollow",
+    }
 )
 """Scenarios in which something takes its time: not cut short."""
 

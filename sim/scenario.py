@@ -17,6 +17,7 @@ from coordinator.service import STORE_NAME
 from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
+from sim.checkers.filling import FillWatch
 from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
 from sim.checkers.ownership import MOST_SHOWN, check_ownership, rows
@@ -24,7 +25,7 @@ from sim.checkers.sealing import SealWatch
 from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
-from sim.departures import FLAPPING, Departures
+from sim.departures import FLAPPING, PAUSE_S, SHORT_PAUSE_S, Departures
 from sim.departures import KINDS as DEPARTURES
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.greedy import Glutton
@@ -78,6 +79,8 @@ class Scenario:
     """A cell answers audits that has not what it is asked about (:mod:`sim.hollow`)."""
     is_flapping: bool = False
     """Cells that go come back before they are lost, and nothing may be moved."""
+    is_restless: bool = False
+    """Cells go one soon after the other, and are lost soon."""
 
 
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
@@ -125,6 +128,17 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
         replace(_small("hollow", ()), minutes=2, has_hollow=True),
+        replace(
+            _small("moves", ()), minutes=2, cells=10, clients=2, departures=1.0, is_restless=True
+        ),
+        replace(
+            _small("moves-lies", ("lies",), 5.0),
+            minutes=2,
+            cells=10,
+            clients=2,
+            departures=1.0,
+            is_restless=True,
+        ),
         replace(_small("flapping", ()), minutes=5, cells=9, departures=1.0, is_flapping=True),
     )
 }
@@ -223,9 +237,10 @@ class _Guests:
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures
         timeout_s = options.overrides["coordinator"]["cell_timeout_s"]
-        self._lost_after_s = timeout_s + (
-            120 if scenario.is_flapping else chance.choice((5, 30, 120))
-        )
+        lost_after_s = chance.choice((5, 30, 120))
+        if scenario.is_flapping or scenario.is_restless:
+            lost_after_s = 120 if scenario.is_flapping else 5
+        self._lost_after_s = timeout_s + lost_after_s
         options.overrides["coordinator"]["lost_after_s"] = self._lost_after_s
         options.overrides["cell"]["compare_every_s"] = chance.choice((60, 120, 300))
 
@@ -246,6 +261,7 @@ class _Guests:
             needed=k,
             kinds=kinds,
             longest_s=self._lost_after_s * (0.5 if scenario.is_flapping else 3.0),
+            pause_s=SHORT_PAUSE_S if scenario.is_restless else PAUSE_S,
         )
 
     @contextmanager
@@ -318,16 +334,20 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     seals = SealWatch()
     guests = _Guests(scenario, swarm, options)
     try:
-        with seals.watching(), guests.around_the_swarm():
+        with seals.watching(), guests.around_the_swarm(), ExitStack() as stack:
             async with Cluster(swarm, shape) as cluster:
                 workloads = _workloads(scenario, seed, cluster, history, options, pulse, guests)
                 await guests.prepare(cluster)
                 witness, media = Witness(cluster), MediaWatch(cluster)
+                fills = FillWatch(cluster, is_calm=not scenario.kinds)
+                stack.enter_context(fills.watching())
 
                 async def watch() -> None:
                     while True:
                         if guests.older is None or not guests.older.is_in_charge:
                             witness.look()
+                            if guests.departures is not None:
+                                fills.look()
                         media.look()
                         await trio.sleep(LOOK_EVERY_S)
 
@@ -340,7 +360,11 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                     report.violations += _moved(cluster)
                 if guests.hollow is not None:
                     report.violations += check_audits(cluster, guests.hollow.cell_id)[:MOST_SHOWN]
-                report.violations += [*witness.violations(), *media.violations[:MOST_SHOWN]]
+                report.violations += [
+                    *witness.violations(),
+                    *media.violations[:MOST_SHOWN],
+                    *fills.violations(),
+                ]
         report.violations += [*seals.violations, *guests.findings()]
         _judge(history, report, guests)
     finally:

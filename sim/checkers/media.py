@@ -14,7 +14,7 @@ from cell.storage.volumes import volume_path
 from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, RecordKind, unpack_head, unpack_record
-from sim.checkers.ownership import MOST_SHOWN, rows
+from sim.checkers.ownership import MOST_SHOWN, has_index, rows
 from sim.cluster import Cluster
 from sim.world import SimNode
 
@@ -36,8 +36,6 @@ class MediaWatch:
                 continue  # it may know of losses that it cannot write into its index yet
             if self._lives.get(node.name, 0) != node.life:
                 self._lives[node.name] = node.life
-                if daemon.serving.store.writer.read_only_reason:
-                    continue  # it could not write its index, and knows better in memory
                 self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
 
 
@@ -47,7 +45,7 @@ def check_media(cluster: Cluster) -> list[str]:
 
 
 def _missing(node: SimNode) -> list[str]:
-    if node.is_rotten or INDEX_NAME not in node.databases:
+    if node.is_rotten or not has_index(node):
         return []
     return [
         f"{node.name} has no good bytes of slot {slot} of {segment.hex()}"

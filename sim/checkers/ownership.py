@@ -42,6 +42,13 @@ def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
     return node.databases[store].connection.execute(sql).fetchall()
 
 
+def has_index(node: SimNode) -> bool:
+    """Return whether a cell has an index: not before its first start has made one durably."""
+    return INDEX_NAME in node.databases and bool(
+        rows(node, INDEX_NAME, "SELECT 1 FROM sqlite_master WHERE name = 'shards'")
+    )
+
+
 def _some(problems: list[str]) -> list[str]:
     if len(problems) <= MOST_SHOWN:
         return problems
@@ -59,7 +66,7 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
     held: dict[bytes, Held] = {}
     nodes: dict[bytes, SimNode] = {}
     for daemon in cluster.cells:
-        if INDEX_NAME not in daemon.node.databases:
+        if not has_index(daemon.node):
             continue  # it has not come to life yet
         cell_id = cell_id_of(daemon)
         nodes[cell_id] = daemon.node
