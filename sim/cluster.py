@@ -20,6 +20,8 @@ import coordinator.config
 import coordinator.service
 import gateway_s3.config
 import gateway_s3.service
+from cell.storage.recovery import INDEX_NAME
+from cell.storage.volumes import DIRECTORY
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
@@ -76,6 +78,8 @@ class SimDaemon:
         """Destroyed, with its disk: it has no further life."""
         self.is_draining = False
         """Its operator wants it to leave."""
+        self.is_emptied = False
+        """It has lost its shards once, and does not know it."""
         self.down_until_s = 0.0
         """It has no life before that time."""
         self.serving: Any = None
@@ -129,6 +133,13 @@ class SimDaemon:
         self.crash(power=True)
         self.node.platter.wipe()
         self.node.databases.clear()
+
+    def empty(self) -> None:
+        """End its life, and lose its shards and its index; it is the same cell in the next."""
+        self.crash(power=True)
+        self.node.platter.wipe_directory(DIRECTORY)
+        self.node.databases.pop(INDEX_NAME, None)
+        self.is_emptied = True
 
     async def keep(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run life after life, each after a pause, as an operator's supervisor does."""

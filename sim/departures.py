@@ -1,4 +1,5 @@
-"""Cells that go: for a while, for good with all that they hold, or because they are drained.
+"""Cells that go: for a while, for good with all that they hold, or because they are drained; and
+cells that come back without what they held.
 
 The faults of the nemesis all end; what goes here for good has to be rebuilt by the swarm. So a cell
 is destroyed only while every committed segment has k good shards elsewhere, and not soon after
@@ -23,6 +24,8 @@ from sim.world import SimWorld
 
 KINDS: Final = ("away", "destroyed", "drained")
 FLAPPING: Final = ("away",)
+LOSSES: Final = frozenset({"destroyed", "emptied"})
+RESTLESS: Final = ("away", "away", "drained", "destroyed", "emptied", "emptied")
 PAUSE_S: Final = (10.0, 120.0)
 SHORT_PAUSE_S: Final = (2.0, 20.0)
 BETWEEN_LOSSES_S: Final = 180.0
@@ -40,6 +43,7 @@ class Departures:
         kinds: of departure.
         longest_s: of an absence.
         pause_s: between two departures, from and to.
+        first_loss_s: no shards are lost for good before that time.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Departures:
         kinds: tuple[str, ...] = KINDS,
         longest_s: float,
         pause_s: tuple[float, float] = PAUSE_S,
+        first_loss_s: float = 0.0,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
@@ -61,7 +66,7 @@ class Departures:
         self._longest_s = longest_s
         self._pause_s = pause_s
         self._chance = swarm.random("departures")
-        self._last_loss_s = -BETWEEN_LOSSES_S
+        self._last_loss_s = first_loss_s - BETWEEN_LOSSES_S
 
     async def run(self) -> None:
         """Let cells go, one after another."""
@@ -75,8 +80,8 @@ class Departures:
             daemon = chance.choice(staying)
             if kind == "away":
                 self._away(daemon)
-            elif kind == "destroyed":
-                self._destroy(daemon)
+            elif kind in LOSSES:
+                self._lose(kind, daemon)
             else:
                 await self._drain(daemon)
 
@@ -95,13 +100,16 @@ class Departures:
         daemon.down_until_s = trio.current_time() + seconds
         daemon.crash(power=self._chance.random() < 0.5)
 
-    def _destroy(self, daemon: SimDaemon) -> None:
+    def _lose(self, kind: str, daemon: SimDaemon) -> None:
         now = trio.current_time()
         if now - self._last_loss_s < BETWEEN_LOSSES_S or not self._can_lose(daemon):
             return
         self._last_loss_s = now
-        self._count("destroyed", daemon)
-        daemon.destroy()
+        self._count(kind, daemon)
+        if kind == "destroyed":
+            daemon.destroy()
+        else:
+            daemon.empty()
 
     def _can_lose(self, daemon: SimDaemon) -> bool:
         """Return whether every segment has k good shards on other cells that are whole."""

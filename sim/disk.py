@@ -150,6 +150,12 @@ class Platter:
         """Lose everything."""
         self.inodes, self._durable, self._changes = {}, {}, []
 
+    def wipe_directory(self, directory: str) -> None:
+        """Lose every file of a directory, after a power cut."""
+        for names in (self.inodes, self._durable):
+            for path in [each for each in names if each.startswith(f"{directory}/")]:
+                del names[path]
+
     def power_cut(self) -> None:
         """Lose what was not synced."""
         survive = self.chance.randrange(len(self._changes) + 1)

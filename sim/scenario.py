@@ -18,6 +18,7 @@ from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
 from sim.checkers.filling import FillWatch
+from sim.checkers.gone import GoneWatch
 from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
 from sim.checkers.ownership import MOST_SHOWN, check_ownership, rows
@@ -25,7 +26,7 @@ from sim.checkers.sealing import SealWatch
 from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
-from sim.departures import FLAPPING, PAUSE_S, SHORT_PAUSE_S, Departures
+from sim.departures import FLAPPING, LOSSES, PAUSE_S, RESTLESS, SHORT_PAUSE_S, Departures
 from sim.departures import KINDS as DEPARTURES
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.greedy import Glutton
@@ -80,7 +81,7 @@ class Scenario:
     is_flapping: bool = False
     """Cells that go come back before they are lost, and nothing may be moved."""
     is_restless: bool = False
-    """Cells go one soon after the other, and are lost soon."""
+    """Cells go one soon after the other, and are lost soon, unless they are flapping."""
 
 
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
@@ -139,7 +140,14 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             departures=1.0,
             is_restless=True,
         ),
-        replace(_small("flapping", ()), minutes=5, cells=9, departures=1.0, is_flapping=True),
+        replace(
+            _small("flapping", ()),
+            minutes=5,
+            cells=9,
+            departures=1.0,
+            is_flapping=True,
+            is_restless=True,
+        ),
     )
 }
 
@@ -253,7 +261,11 @@ class _Guests:
         if scenario.is_flapping:
             kinds: tuple[str, ...] = FLAPPING
         else:
-            kinds = tuple(kind for kind in DEPARTURES if kind != "destroyed" or not is_rotten)
+            every = RESTLESS if scenario.is_restless else DEPARTURES
+            kinds = tuple(kind for kind in every if kind not in LOSSES or not is_rotten)
+        # Not always the first departure, when little is stored that lasts.
+        span_s = scenario.minutes * 60 if scenario.is_restless else 0.0
+        first_loss_s = self._swarm.random("losses").uniform(0.0, span_s)
         self.departures = Departures(
             self._swarm,
             cluster,
@@ -262,6 +274,7 @@ class _Guests:
             kinds=kinds,
             longest_s=self._lost_after_s * (0.5 if scenario.is_flapping else 3.0),
             pause_s=SHORT_PAUSE_S if scenario.is_restless else PAUSE_S,
+            first_loss_s=first_loss_s,
         )
 
     @contextmanager
@@ -339,6 +352,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 workloads = _workloads(scenario, seed, cluster, history, options, pulse, guests)
                 await guests.prepare(cluster)
                 witness, media = Witness(cluster), MediaWatch(cluster)
+                gone = GoneWatch(cluster)
                 fills = FillWatch(cluster, is_calm=not scenario.kinds)
                 stack.enter_context(fills.watching())
 
@@ -346,6 +360,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                     while True:
                         if guests.older is None or not guests.older.is_in_charge:
                             witness.look()
+                            gone.look()
                             if guests.departures is not None:
                                 fills.look()
                         media.look()
@@ -364,6 +379,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                     *witness.violations(),
                     *media.violations[:MOST_SHOWN],
                     *fills.violations(),
+                    *gone.violations(),
                 ]
         report.violations += [*seals.violations, *guests.findings()]
         _judge(history, report, guests)

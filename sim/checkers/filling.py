@@ -1,11 +1,11 @@
-"""What the coordinator believes of a slot is so, all the time, and not only at rest.
+"""The coordinator's beliefs about slots hold all the time, and not only at rest.
 
 A slot that is not known to miss its shard has it, with the root that was committed; a source has
-what its successor still misses, and is neither forgotten nor told to delete it before. The swarm
+what its successor still misses, and is neither forgotten nor made to delete it before. The swarm
 would get over each of these by comparisons and rebuilding, until one loss too many.
 
-Cells whose disks rot are not judged, nor those that cannot write; only where no faults are drawn is
-it demanded that a shard is there.
+Cells whose disks rot or were emptied are not judged, nor those that cannot write; only where no
+faults are drawn is it demanded that a shard is there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from sim.replacing import replaced
 MOST_SHOWN: Final = 5
 DOUBT_S: Final = 9.0
 """An index has in its tables what is durable within 5 s, and a write of it takes its time."""
+SURELY_HEARD_S: Final = 20.0
+"""A cell that has been up for so long is one that a coordinator knows can be read."""
 SOURCES_EVERY_S: Final = 5.0
 FEWEST_COMPUTED: Final = 5
 
@@ -69,11 +71,18 @@ class FillWatch:
         self._doubts: dict[Shard, float] = {}
         """Shards that should be at their holders, and since when that could have been seen."""
         self._source_doubts: dict[Shard, float] = {}
+        self._at_sources: set[tuple[int, bytes, int]] = set()
+        self._up_since: dict[str, tuple[int, float]] = {}
+        """Of cells, by name: the life, and when it was seen first."""
         self._sources_at = 0.0
         self._found: dict[str, None] = {}
 
     def look(self) -> None:
         """Look at what has changed, and at what is still in doubt."""
+        for daemon in self._cluster.cells:
+            name, life = daemon.node.name, daemon.node.life
+            if daemon.is_up and self._up_since.get(name, (-1, 0.0))[0] != life:
+                self._up_since[name] = life, trio.current_time()
         connection = self._cluster.store_node.databases[STORE_NAME].connection
         if connection.total_changes != self._changes:
             self._changes = connection.total_changes
@@ -81,6 +90,7 @@ class FillWatch:
             if self._is_calm:
                 self._find("is missing where it moved to, and its source is forgotten", FORGOTTEN)
                 self._find("is to be deleted by its source, and still missing", DELETED_EARLY)
+                self._look_for_dropped_sources()
         for shard, since in list(self._doubts.items()):
             if self._is_settled(shard, since):
                 del self._doubts[shard]
@@ -160,7 +170,7 @@ class FillWatch:
             return True
         ring, roots = self._segments[segment]
         daemon = self._daemon(self._holders[ring][slot])
-        if daemon is None or daemon.is_gone or daemon.node.is_rotten:
+        if daemon is None or daemon.is_gone or daemon.is_emptied or daemon.node.is_rotten:
             return True
         if not self._is_writing(daemon):
             self._doubts[shard] = trio.current_time()
@@ -192,7 +202,7 @@ class FillWatch:
         before, self._source_doubts = self._source_doubts, {}
         for cell, shards in wanted.items():
             daemon = self._daemon(cell)
-            if daemon is None or not self._is_writing(daemon):
+            if daemon is None or daemon.is_emptied or not self._is_writing(daemon):
                 continue
             held = set(rows(daemon.node, INDEX_NAME, "SELECT segment_id, slot FROM shards"))
             for shard in shards - held:
@@ -200,6 +210,24 @@ class FillWatch:
                 if now - since >= DOUBT_S:
                     text = f"{daemon.node.name} deleted slot {shard[1]} of {shard[0].hex()}"
                     self._found[f"{text}, which is not where it moved to yet"] = None
+
+    def _look_for_dropped_sources(self) -> None:
+        """Look whether a source that could be read was replaced by a worse one."""
+        before, self._at_sources = self._at_sources, set(self._rows(AT_SOURCES))
+        for cell, segment, slot in before - self._at_sources:
+            daemon = self._daemon(cell)
+            if (segment, slot) not in self._missing or daemon is None or daemon.is_emptied:
+                continue
+            life, since = self._up_since.get(daemon.node.name, (-1, 0.0))
+            is_readable = (
+                daemon.is_up
+                and daemon.node.life == life
+                and trio.current_time() - since >= SURELY_HEARD_S
+            )
+            holder = self._holders[self._segments[segment][0]][slot]
+            if is_readable and holder != cell:
+                text = f"{daemon.node.name} was dropped as the source of slot {slot}"
+                self._found[f"{text} of {segment.hex()}, which is still missing"] = None
 
     @staticmethod
     def _is_writing(daemon: SimDaemon) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from functools import cache
 from typing import Any, Final
 
 from cell.storage.index_tables import BAD
@@ -91,6 +92,11 @@ def cell_id_of(daemon: SimDaemon) -> bytes:
     text = b"" if inode is None else bytes(inode.content)
     if not text:
         return b""
+    return _peer_id(text)
+
+
+@cache
+def _peer_id(text: bytes) -> bytes:
     return KeyPair.from_private(bytes.fromhex(text.decode().strip())).peer_id
 
 

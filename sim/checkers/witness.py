@@ -71,7 +71,8 @@ class Witness:
         for daemon in self._cluster.cells:
             cell_id = cell_id_of(daemon)
             if (cell_id,) in holder:
-                self._lost[segment, slot] = "" if daemon.node.is_rotten else daemon.node.name
+                is_healthy = not (daemon.node.is_rotten or daemon.is_emptied)
+                self._lost[segment, slot] = daemon.node.name if is_healthy else ""
 
     def violations(self) -> list[str]:
         """Return the losses of healthy cells, as readable text."""
