@@ -20,6 +20,7 @@ from bench import machine
 from bench.client import S3Connection
 from bench.floor import OBJECT_BYTES, Floor, measure, median_floor
 from bench.load import LoadJob
+from bench.rebuild import measure_rebuild
 from bench.report import Large, Small, render, write_page
 from bench.signing import UNSIGNED, Signer
 from bench.swarm import RunningSwarm, running_swarm
@@ -41,6 +42,7 @@ class BenchPlan:
     rounds: int
     large_operations: int
     small_seconds: float
+    rebuild_objects: int
 
 
 class Bench:
@@ -172,6 +174,8 @@ def run_all(data: Path, plan: BenchPlan, redundancy: str, cells: int) -> str:
                     small.append(bench.small(kind, connections))
                     _say(str(small[-1]))
         loaded = bench.memory()
+    _say("rebuild")
+    rebuild = measure_rebuild(data / "rebuild", k, n, n + 1, plan.rebuild_objects)
     return render(
         where=machine.describe(),
         redundancy=redundancy,
@@ -182,6 +186,7 @@ def run_all(data: Path, plan: BenchPlan, redundancy: str, cells: int) -> str:
         small=small,
         idle=idle,
         loaded=loaded,
+        rebuild=rebuild,
     )
 
 
@@ -194,7 +199,7 @@ def main() -> int:
     parser.add_argument("--cells", type=int, default=6)
     parser.add_argument("--redundancy", default="4/6")
     options = parser.parse_args()
-    plan = BenchPlan(1, 4, 3.0) if options.quick else BenchPlan(3, 16, 5.0)
+    plan = BenchPlan(1, 4, 3.0, 4) if options.quick else BenchPlan(3, 16, 5.0, 16)
     data = (options.data or Path(".bench") / f"{time.time_ns()}").absolute()
     data.mkdir(parents=True, exist_ok=True)
     try:

@@ -54,7 +54,8 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _loopback(total: int) -> float:
+def loopback(total: int) -> float:
+    """Seconds for so many bytes over plain TCP."""
     listener = socket.create_server(("127.0.0.1", 0))
     payload = memoryview(bytes(CHUNK_BYTES))
     target = memoryview(bytearray(CHUNK_BYTES))
@@ -80,7 +81,8 @@ def _loopback(total: int) -> float:
     return elapsed
 
 
-def _write_and_sync(path: Path, total: int) -> float:
+def write_and_sync(path: Path, total: int) -> float:
+    """Seconds for writing so many bytes to a new file and syncing it."""
     data = os.urandom(MIB)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -93,7 +95,8 @@ def _write_and_sync(path: Path, total: int) -> float:
         os.close(handle)
 
 
-def _read(path: Path, total: int) -> float:
+def read(path: Path, total: int) -> float:
+    """Seconds for reading so many bytes of a file."""
     handle = os.open(path, os.O_RDONLY)
     target = bytearray(CHUNK_BYTES)
     try:
@@ -152,16 +155,16 @@ def measure(k: int, n: int, directory: Path) -> Floor:
             "encode": _timed(encode),
             "BLAKE3, gateway": _timed(lambda: hash_units(n)),
             "BLAKE3, cells": _timed(lambda: hash_units(n)),
-            "loopback, client to gateway": _loopback(OBJECT_BYTES),
-            "loopback, gateway to cells": _loopback(stored),
-            "write and fsync": _write_and_sync(path, stored),
+            "loopback, client to gateway": loopback(OBJECT_BYTES),
+            "loopback, gateway to cells": loopback(stored),
+            "write and fsync": write_and_sync(path, stored),
         }
         get = {
-            "read from the page cache": _read(path, OBJECT_BYTES),
-            "loopback, cells to gateway": _loopback(OBJECT_BYTES),
+            "read from the page cache": read(path, OBJECT_BYTES),
+            "loopback, cells to gateway": loopback(OBJECT_BYTES),
             "BLAKE3, gateway": _timed(lambda: hash_units(k)),
             "open": _timed(open_all),
-            "loopback, gateway to client": _loopback(OBJECT_BYTES),
+            "loopback, gateway to client": loopback(OBJECT_BYTES),
         }
     finally:
         path.unlink(missing_ok=True)

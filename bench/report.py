@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.floor import OBJECT_BYTES, Floor
-from common.limits import MIB
+from bench.rebuild import FLOOR_BYTES, Rebuild
+from common.limits import GIB, MIB
 
 BEGIN: Final = "<!-- make bench: begin -->"
 END: Final = "<!-- make bench: end -->"
@@ -107,6 +108,19 @@ def _floor_rows(steps: Mapping[str, float]) -> list[list[str]]:
     return [*rows, [f"sum ({speed:.0f} MiB/s)", f"{total * 1000:.0f}"]]
 
 
+def _rebuild_lines(rebuild: Rebuild) -> list[str]:
+    per_gib = GIB / FLOOR_BYTES
+    rows = [[name, f"{seconds * per_gib:.2f}"] for name, seconds in rebuild.floor.items()]
+    rows.append(["sum", f"{rebuild.floor_s_per_gib:.2f}"])
+    size = rebuild.shard_bytes / MIB
+    return [
+        f"Rebuild of a lost cell's shards ({size:.0f} MiB at {size / rebuild.elapsed_s:.0f} MiB/s):"
+        f" {rebuild.cpu_s_per_gib:.1f} CPU-s per GiB, all daemons together. Floor, CPU-s per GiB:",
+        "",
+        *_table(["", "CPU-s/GiB"], rows),
+    ]
+
+
 def render(
     *,
     where: str,
@@ -118,6 +132,7 @@ def render(
     small: Sequence[Small],
     idle: Mapping[str, tuple[float, float]],
     loaded: Mapping[str, tuple[float, float]],
+    rebuild: Rebuild,
 ) -> str:
     """The whole report as Markdown; every figure is the median of the rounds."""
     memory = [
@@ -150,6 +165,8 @@ def render(
         "Floor of a 64 MiB GET, ms:",
         "",
         *_table(["", "ms"], _floor_rows(floor.get)),
+        "",
+        *_rebuild_lines(rebuild),
     ]
     return "\n".join(lines)
 
