@@ -55,7 +55,7 @@ def margins_of(
         rings: by number.
         used: the rings that hold segments.
         lacking: the segments that lack shards.
-        readable: the cells that can surely be read.
+        readable: the cells that a reader may expect an answer from.
     """
     spares = {
         number: sum(cell in readable for cell in rings[number].cells) - rings[number].k

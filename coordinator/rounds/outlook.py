@@ -15,7 +15,7 @@ import trio
 from common import limits
 from common.ports import Sql, Store
 from coordinator.membership import Membership
-from coordinator.policy.health import SURE, CellState
+from coordinator.policy.health import READABLE, CellState
 from coordinator.policy.margins import LackingKind, margins_of
 from coordinator.policy.outlook import Look, Work
 from coordinator.policy.pace import WATCHED_S, Pace
@@ -64,7 +64,7 @@ class OutlookRound:
         for number, pace in self._lost.items():
             pace.note(now, left[number])
         held = {number: ring.held() for number, ring in members.rings.items()}
-        readable = {number for number, state in states.items() if state in SURE}
+        readable = {number for number, state in states.items() if state in READABLE}
         members.look = Look(
             margins_of(held, used, kinds, readable),
             _work(self._missing, count),

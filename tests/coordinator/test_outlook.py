@@ -201,6 +201,16 @@ async def test_a_loss_is_told_from_the_silence_to_the_full_margin(autojump_clock
         assert 'alveary_concerns{gravity="warning"} 0.0' in text
 
 
+async def test_a_coordinator_that_has_just_started_raises_no_alarm(autojump_clock: object) -> None:
+    async with swarm_of(6) as rig:
+        await put_some(rig, 2)
+        await rig.restart()
+        told = await outlook(rig)
+        assert told["outlook"]["healthy"], told["outlook"]
+        await trio.sleep(1)
+        assert (await outlook(rig))["margin"]["least"] == 2
+
+
 async def test_the_pace_of_repair_gives_its_time(autojump_clock: object) -> None:
     async with swarm_of(9) as rig:
         await put_some(rig, 30)
