@@ -57,6 +57,10 @@ class CellMetrics:
                 ("clock_ahead_seconds", "How far the clock is ahead of the coordinator's."),
                 ("waiting_to_fill", "Missing shards, as a coordinator last counted them."),
                 ("scrub_part", "Part of the shards that this pass of the scrub has read."),
+                (
+                    "scrub_began_seconds",
+                    "When this pass of the scrub began, Unix time; 0: none has yet.",
+                ),
                 ("seconds_since_heartbeat", "Since a coordinator last answered; -1: never."),
             )
         }
@@ -65,6 +69,8 @@ class CellMetrics:
         """Missing shards of this cell, as a coordinator last counted them."""
         self.scrub_part = 0.0
         """The part of the shards that this pass of the scrub has read."""
+        self.scrub_began_s = 0.0
+        """The Unix time at which this pass of the scrub began."""
         self._scrubbed_bytes = self._counter("scrubbed_bytes", "Bytes of shards read whole.")
         self._scrub_bad = self._counter("scrub_bad", "Shards that a scrub found bad.")
         self._filled_bytes = self._counter("filled_bytes", "Bytes of missing shards filled.", "how")
@@ -132,6 +138,7 @@ class CellMetrics:
             self._gauges[name].set(getattr(facts, name))
         self._gauges["waiting_to_fill"].set(self.waiting_to_fill)
         self._gauges["scrub_part"].set(self.scrub_part)
+        self._gauges["scrub_began_seconds"].set(self.scrub_began_s)
         self._gauges["read_only"].set(facts.read_only)
         for name, value in gauges.items():
             self._gauges[name].set(value)

@@ -44,6 +44,8 @@ class Presence:
         self._log = log
         self._s3 = s3
         self._last = ""
+        self.is_writable = False
+        """True if objects could be written when a coordinator was last asked."""
 
     async def run(self) -> None:
         """Report at an interval, until cancelled; log what has changed."""
@@ -69,11 +71,12 @@ class Presence:
         if not tenants:  # whatever else is wrong: nobody can be served, and only a person can help
             reason = "no_tenants"
         self._say(reason)
+        self.is_writable = state is not None and state.writable and tenants > 0
         return {
             "ok": is_reachable and tenants > 0,
             "role": "gateway",
             "tenants": tenants,
-            "writable": state is not None and state.writable and tenants > 0,
+            "writable": self.is_writable,
             "reason": reason,
         }
 

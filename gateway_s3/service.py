@@ -204,6 +204,11 @@ async def serve(
             world.log,
             str(s3.address),
         )
+        metrics.watch(
+            "alveary_gateway_writable",
+            "1 if objects could be written when a coordinator was last asked",
+            lambda: presence.is_writable,
+        )
         nursery.start_soon(presence.run)
 
         async def facts() -> Mapping[str, Any]:

@@ -65,6 +65,7 @@ class ScrubRound:
         """
         if self._pass is None:
             self._pass = await self._load()
+        self._metrics.scrub_began_s = self._pass.began
         page = await self._store.index.held(after=self._pass.after, limit=PAGE_SHARDS)
         if not page:
             await self._rest(self._pass)

@@ -87,7 +87,11 @@ async def test_a_pass_reads_every_shard_and_takes_its_period(autojump_clock: Moc
     node = SimWorld(1).node("cell")
     async with scrubbing(node) as scrubbed:
         await fill(scrubbed.store)
-        await trio.sleep(1.2 * DAY_S)
+        began_s = node.world.clock.now()
+        await trio.sleep(0.5 * DAY_S)
+        assert scrubbed.metrics.scrub_began_s == pytest.approx(began_s, abs=4000)
+        await trio.sleep(0.7 * DAY_S)
+        assert scrubbed.metrics.scrub_began_s == pytest.approx(began_s + DAY_S, abs=4000)
         first = scrubbed.read[:SHARDS]
         assert {key for key, _ in first} == {shard_key(number) for number in range(SHARDS)}
         gaps = [later - earlier for (_, earlier), (_, later) in pairwise(first)]

@@ -58,12 +58,14 @@ async def test_a_gateway_knows_that_the_swarm_cannot_be_written(autojump_clock):
         await start_gateway(rig, has_tenant=True)
         ready = await ask(rig, "/readyz")
         assert (ready.status_code, ready.json()["writable"]) == (200, True)
+        assert "alveary_gateway_writable 1.0" in (await ask(rig, "/metrics")).text
         for cell in rig.cells[:4]:
             cell.facts = facts(free=1000)
         await trio.sleep(7)
         ready = await ask(rig, "/readyz")
         assert (ready.status_code, ready.json()["writable"]) == (200, False)
         assert ready.json()["reason"] == "no_ring"
+        assert "alveary_gateway_writable 0.0" in (await ask(rig, "/metrics")).text
         rig.scope.cancel()
         ready = await ask(rig, "/readyz")
         assert (ready.status_code, ready.json()["writable"]) == (503, False)
