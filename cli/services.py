@@ -50,6 +50,7 @@ class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
 class CellGroup(CellCommand, SubcommandGroup):
     subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
         "join": ("cli.join", "join_cell"),
+        "status": ("cli.cell_status", "cell_status"),
         "trust": ("cli.join", "trust_cell"),
         "drain": ("cli.cells", "drain"),
         "maintenance": ("cli.cells", "maintenance"),
