@@ -181,6 +181,11 @@ class CoordinatorMetrics:
             " without a place",
             registry=self.registry,
         )
+        self.cells_resting = Gauge(
+            "alveary_cells_resting",
+            "Cells that are read-only for now by the rules of their hosts",
+            registry=self.registry,
+        )
         self.concerns = Gauge(
             "alveary_concerns",
             "Concerns of alveary status, by gravity",

@@ -164,8 +164,20 @@ def tell_look(look: Look | None) -> dict[str, Any]:
     }
 
 
-def measure_outlook(metrics: CoordinatorMetrics, outlook: Outlook, members: Membership) -> None:
+def measure_outlook(
+    metrics: CoordinatorMetrics,
+    outlook: Outlook,
+    members: Membership,
+    states: Mapping[int, CellState],
+) -> None:
     """Bring the gauges of margins, repair and concerns up to date."""
+    metrics.cells_resting.set(
+        sum(
+            state is CellState.READ_ONLY
+            and members.cells[number].facts.read_only_reason in _HOST_RULES
+            for number, state in states.items()
+        )
+    )
     for gravity in Gravity:
         metrics.concerns.labels(gravity.value).set(outlook.count(gravity))
     look = members.look

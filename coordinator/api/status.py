@@ -401,7 +401,7 @@ class Status:
         advised = Counter(hazard.advice for hazard in self._membership.hazards.values())
         for advice in Advice:
             metrics.failing_disks.labels(advice.value).set(advised[advice])
-        measure_outlook(metrics, self._outlook(states, counts, now), self._membership)
+        measure_outlook(metrics, self._outlook(states, counts, now), self._membership, states)
         metrics.missing_shards.set(counts.missing_shards)
         metrics.suspect_shards.set(counts.suspect_shards)
         metrics.silent_shards.set(self._silent_shards(states))

@@ -106,6 +106,10 @@ def test_the_command_shows_it_with_the_limits(data: Path) -> None:
     assert done.exit_code == 0, done.output
     for wanted in ("2,400,000", "total, as du counts", "capacity 1.9 GiB", "not known: no `http`"):
         assert wanted in done.output
+    with (data / "config.toml").open("a") as config:
+        config.write('bandwidth_up = "2MiB"\nmonthly_transit = "3TB"\n')
+    capped = CliRunner().invoke(alveary, ["cell", "status", "--data", str(data)])
+    assert "network  at most up 2.0 MiB a second, in 30 days 2.7 TiB" in capped.output
     told = json.loads(
         CliRunner().invoke(alveary, ["cell", "status", "--data", str(data), "--json"]).output
     )

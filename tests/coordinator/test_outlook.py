@@ -277,3 +277,8 @@ async def test_cells_that_cannot_be_written_are_named(autojump_clock: object) ->
         found = (await outlook(rig))["outlook"]["concerns"]
         assert [each["name"] for each in found] == ["cell_read_only"]
         assert "no_space" in found[0]["what"]
+        rig.cells[1].facts = replace(facts(read_only=True), read_only_reason="quiet_hours")
+        await trio.sleep(20)
+        text = (await rig.http("GET", "/metrics")).text
+        assert 'alveary_cells{state="read_only"} 2.0' in text
+        assert "alveary_cells_resting 1.0" in text
