@@ -248,7 +248,7 @@ def reissue(order: bytes, caller: PeerId, given: PeerId, wanted: PeerId, **chang
         changes: of the fields of :class:`common.crypto.orders.Order`.
     """
     known = opened(cell_order_key(SWARM_SECRET, given), order, caller=caller)
-    return issue(cell_order_key(SWARM_SECRET, wanted), replace(known, **changes))
+    return issue(cell_order_key(SWARM_SECRET, wanted), known._replace(**changes))
 
 
 async def until_death(node: SimNode, server: PeerServer[Any], listener: Listener) -> None:

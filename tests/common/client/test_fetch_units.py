@@ -149,7 +149,7 @@ async def test_a_place_that_cannot_be_is_not_fetched_from(
     async with fake_swarm() as swarm:
         place = await placed(swarm, 3000)
         repairer = Repairer(swarm)
-        with pytest.raises(PeerViolation, match="bad_place"):
+        with pytest.raises(PeerViolation, match=r"bad_place|bad_geometry"):
             ShardFetcher(repairer.context, replace(place, **wrong), repairer.endpoints)
         with pytest.raises(PeerViolation, match="bad_place"):
             ShardFetcher(repairer.context, place, repairer.endpoints[:5])
