@@ -138,11 +138,14 @@ UNAVAILABLE: Final[Mapping[str, ErrorCode | _Answer]] = {
 
 NOT_THE_CLIENTS: Final[frozenset[Reason]] = frozenset(
     {
+        Absence.NO_SUCH_AUDIT,
         Absence.NO_SUCH_CELL,
         Absence.NO_SUCH_FILE,
         Absence.NO_SUCH_INVITE,
         Absence.NO_SUCH_KEY,
         Absence.NO_SUCH_SHARD,
+        Refusal.AUDIT_ANSWERED,
+        Refusal.AUDIT_LATE,
         Refusal.ACCESS_KEY_EXISTS,
         Refusal.AMBIGUOUS_CELL,
         Refusal.BAD_COUNT,

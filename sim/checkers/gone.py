@@ -9,6 +9,7 @@ from typing import Final
 
 from cell.storage.recovery import INDEX_NAME
 from coordinator.service import STORE_NAME
+from sim.checkers.media import began_read_only
 from sim.checkers.ownership import cell_id_of, has_index, rows
 from sim.cluster import Cluster, SimDaemon
 
@@ -37,7 +38,7 @@ class GoneWatch:
             node = daemon.node
             if self._lives.get(node.name, 0) != node.life and has_index(node):
                 self._lives[node.name] = node.life
-                if not node.is_rotten:
+                if not node.is_rotten and not began_read_only(daemon):
                     for segment, slot in sorted(self._gone.get(cell_id, set()) & _held(daemon)):
                         what = f"slot {slot} of {segment.hex()}"
                         self._found[f"{what} is on {node.name} again, which had deleted it"] = None

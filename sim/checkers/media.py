@@ -15,7 +15,7 @@ from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, RecordKind, unpack_head, unpack_record
 from sim.checkers.ownership import MOST_SHOWN, has_index, rows
-from sim.cluster import Cluster
+from sim.cluster import Cluster, SimDaemon
 from sim.world import SimNode
 
 
@@ -32,11 +32,16 @@ class MediaWatch:
         """Look at the cells that are up in a life that was not looked at yet."""
         for daemon in self._cluster.cells:
             node = daemon.node
-            if not daemon.is_up or daemon.serving.store.writer.read_only_reason:
-                continue  # it may know of losses that it cannot write into its index yet
-            if self._lives.get(node.name, 0) != node.life:
+            if daemon.is_up and self._lives.get(node.name, 0) != node.life:
                 self._lives[node.name] = node.life
-                self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
+                if not began_read_only(daemon):
+                    self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
+
+
+def began_read_only(daemon: SimDaemon) -> bool:
+    """Return whether a cell that has just started cannot write: what it found then is in memory,
+    and not in the tables of its index."""
+    return bool(daemon.serving.store.writer.read_only_reason)
 
 
 def check_media(cluster: Cluster) -> list[str]:
