@@ -34,6 +34,10 @@ class BackgroundTurns:
         self._pace = BackgroundPace(bytes_per_s)
         self._check_quiet = check_quiet
         self._line = trio.Lock()
+        self._urgent = 0
+        """Urgent turns that are waited for; the others let them go first."""
+        self._none_urgent = trio.Event()
+        self._none_urgent.set()
         self._reads = 0
 
     def served(self) -> None:
@@ -49,14 +53,24 @@ class BackgroundTurns:
         Raises:
             Unavailable: ``quiet_hours``: also for urgent work.
         """
-        if is_urgent:
-            await self._wait(size, is_urgent=True)
+        if not is_urgent:
+            async with self._line:
+                await self._wait(size, is_urgent=False)
             return
-        async with self._line:
-            await self._wait(size, is_urgent=False)
+        if not self._urgent:
+            self._none_urgent = trio.Event()
+        self._urgent += 1
+        try:
+            await self._wait(size, is_urgent=True)
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._none_urgent.set()
 
     async def _wait(self, size: int, *, is_urgent: bool) -> None:
         while True:
+            if not is_urgent:
+                await self._none_urgent.wait()
             self._check_quiet()
             now = trio.current_time()
             wait_s = self._pace.wait_s(now, is_urgent=is_urgent)
