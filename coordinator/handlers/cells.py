@@ -35,7 +35,7 @@ from coordinator.placement import Placement
 from coordinator.policy.health import Liveness
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller
-from coordinator.store import cells, missing, settling
+from coordinator.store import cells, deletes, missing, settling
 from coordinator.store.cells import NO_FACTS, Cell
 from coordinator.store.history import StoreHistory
 from coordinator.store.order_time import OrderTime
@@ -218,13 +218,13 @@ class CellHandlers:
         told = self._queues.deletes.told + self._queues.missing.told
 
         def look(sql: Sql) -> _Work:
-            deletes = settling.queued_deletes(sql, number, limits.MAX_DELETE_BATCH)
-            return _Work(deletes, missing.waits_for(sql, number))
+            queued = deletes.queued(sql, number, limits.MAX_DELETE_BATCH)
+            return _Work(queued, missing.waits_for(sql, number))
 
         def note(sql: Sql) -> _Work:
             if is_due:
                 cells.save(sql, number, request.address_host, request.address_port, facts)
-            settling.strike_deletes(sql, number, request.deleted)
+            deletes.strike(sql, number, request.deleted)
             return look(sql)
 
         if is_due or request.deleted:

@@ -36,6 +36,7 @@ from coordinator.policy.health import (
     heartbeat_event,
     liveness_now,
 )
+from coordinator.store import deletes
 from coordinator.store.schema import counter_value
 
 NO_FACTS: Final = CellFacts(0, 0, 0, 0, 0, False)
@@ -382,8 +383,7 @@ def resume(sql: Sql, cell: int) -> Decisions:
 def remove(sql: Sql, cell: int, now_ms: int) -> None:
     """Remove a cell for good. Its number and its slots stay: its shards count as missing."""
     sql.execute("UPDATE cells SET removed_ms = ? WHERE cell = ?", (now_ms, cell))
-    # The deletes that it will never confirm.
-    sql.execute("DELETE FROM deletes WHERE cell = ?", (cell,))
+    deletes.forget_cell(sql, cell)
     sql.execute("DELETE FROM absences WHERE cell = ?", (cell,))
 
 

@@ -18,7 +18,7 @@ from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import HeldShard
-from coordinator.store import missing
+from coordinator.store import deletes, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +191,7 @@ def arrive(sql: Sql, segment_id: SegmentId) -> bool:
         (ring, former_k * unit_bytes // k, former_k * shard_bytes // k, roots, segment_id),
     )
     missing.forget(sql, segment_id)
-    for holders in ("ring_slots", "sources"):
-        sql.execute(
-            "INSERT INTO deletes (cell, segment_id, slot)"
-            f" SELECT cell, ?, slot FROM {holders} WHERE ring = ? ON CONFLICT DO NOTHING",
-            (segment_id, former),
-        )
+    deletes.queue_on_ring(sql, segment_id, former)
     forget(sql, segment_id, ring)
     return True
 
@@ -212,11 +207,6 @@ def lose(sql: Sql, cell: int, shard: HeldShard | ShardName) -> None:
 def forget(sql: Sql, segment_id: SegmentId, ring: int = 0) -> None:
     """Forget the way of a segment that has arrived, or is deleted; delete what was made for it on
     other cells than those of its ring."""
-    sql.execute(
-        "INSERT INTO deletes (cell, segment_id, slot) SELECT m.cell, m.segment_id, m.slot"
-        " FROM home_shards m WHERE m.segment_id = ? AND NOT EXISTS (SELECT 1 FROM ring_slots r"
-        " WHERE r.ring = ? AND r.slot = m.slot AND r.cell = m.cell) ON CONFLICT DO NOTHING",
-        (segment_id, ring),
-    )
+    deletes.queue_made(sql, segment_id, ring)
     sql.execute("DELETE FROM home_shards WHERE segment_id = ?", (segment_id,))
     sql.execute("DELETE FROM homes WHERE segment_id = ?", (segment_id,))

@@ -20,7 +20,7 @@ from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
 from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.writing import NewSegment, Page
-from coordinator.store import homes, leases, missing
+from coordinator.store import deletes, homes, leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,12 +294,7 @@ def bury(sql: Sql, segment_id: SegmentId, ring: int) -> None:
         sql.execute(
             "INSERT INTO abandoned (segment_id) VALUES (?) ON CONFLICT DO NOTHING", (segment_id,)
         )
-    for holders in ("ring_slots", "sources"):
-        sql.execute(
-            "INSERT INTO deletes (cell, segment_id, slot)"
-            f" SELECT cell, ?, slot FROM {holders} WHERE ring = ? ON CONFLICT DO NOTHING",
-            (segment_id, ring),
-        )
+    deletes.queue_on_ring(sql, segment_id, ring)
 
 
 def abandon(sql: Sql, grants: Sequence[tuple[SegmentId, int]]) -> None:

@@ -15,7 +15,7 @@ from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING, HeldShard
-from coordinator.store import homes, leases, missing
+from coordinator.store import deletes, homes, leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +105,9 @@ def _filled(sql: Sql, shard: HeldShard, holder: int, source: int | None) -> bool
     """
     if not missing.strike(sql, shard):
         return False
-    key = (shard.segment_id, shard.slot)
+    name = ShardName(shard.segment_id, shard.slot)
     # Queued when it was another's: the slot has come back to this cell since.
-    strike_deletes(sql, holder, [ShardName(*key)])
+    deletes.strike(sql, holder, [name])
     if source is not None:
-        sql.execute(
-            "INSERT INTO deletes (cell, segment_id, slot) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (source, *key),
-        )
+        deletes.queue(sql, source, name)
     return source is not None
-
-
-def strike_deletes(sql: Sql, cell: int, confirmed: Sequence[ShardName]) -> None:
-    """Strike what a cell has deleted from its queue."""
-    sql.executemany(
-        "DELETE FROM deletes WHERE cell = ? AND segment_id = ? AND slot = ?",
-        [(cell, shard.segment_id, shard.slot) for shard in confirmed],
-    )
-
-
-def queued_deletes(sql: Sql, cell: int, limit: int) -> list[ShardName]:
-    """The first ``limit`` shards that a cell shall delete."""
-    return [
-        ShardName(SegmentId(segment_id), slot)
-        for segment_id, slot in sql.execute(
-            "SELECT segment_id, slot FROM deletes WHERE cell = ? LIMIT ?", (cell, limit)
-        )
-    ]

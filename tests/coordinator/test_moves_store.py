@@ -18,6 +18,7 @@ from coordinator.policy.moves import Move, MoveReason
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import (
     buckets,
+    cells,
     leases,
     missing,
     moves,
@@ -27,6 +28,7 @@ from coordinator.store import (
     settling,
     tenants,
 )
+from coordinator.store import deletes as queue
 from coordinator.store.departures import Left, lacking_slots, left_of
 from coordinator.store.schema import migrate
 
@@ -116,7 +118,7 @@ def settle(sql: sqlite3.Connection, cell: int, segment: SegmentId, slot: int = 0
 
 
 def deletes(sql: sqlite3.Connection, cell: int) -> list[SegmentId]:
-    return [each.segment_id for each in settling.queued_deletes(sql, cell, 100)]
+    return [each.segment_id for each in queue.queued(sql, cell, 100)]
 
 
 def test_a_moved_slot_is_read_from_its_source_until_the_new_holder_has_it(
@@ -231,6 +233,21 @@ def test_a_deleted_segment_is_deleted_at_holders_and_sources(sql: sqlite3.Connec
     assert deletes(sql, OLD) == deletes(sql, NEW) == [segment]
     assert not missing.waits_for(sql, NEW)
     assert moves.finish(sql) == [RING]
+
+
+def test_nothing_is_queued_for_a_removed_cell(sql: sqlite3.Connection) -> None:
+    segment, other = commit(sql, 1), commit(sql, 2)
+    assert move(sql, reason=MoveReason.LOST)
+    sql.execute(
+        "INSERT INTO cells (cell, cell_id, site, owner, joined_ms, joined_at_s, facts)"
+        " VALUES (?, x'01', '', '', 0, 0, x'')",
+        (OLD,),
+    )
+    cells.remove(sql, OLD, 1)
+    assert settle(sql, NEW, segment) == COMMITTED
+    segments.release(sql, {other: 1})
+    assert deletes(sql, OLD) == []
+    assert deletes(sql, NEW) == [other]
 
 
 def test_a_source_that_loses_its_shard_is_not_asked_for_it(sql: sqlite3.Connection) -> None:

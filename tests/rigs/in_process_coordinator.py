@@ -32,7 +32,7 @@ from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.readers import Readers
 from coordinator.service import STORE_NAME
 from coordinator.session import Caller, CoordinatorSession
-from coordinator.store import cells, leases, order_time, rings, settling, tenants
+from coordinator.store import cells, deletes, leases, order_time, rings, tenants
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
@@ -203,7 +203,7 @@ class InProcessCoordinator:
         return {
             shard.segment_id
             for cell in cells.load(self.sql, 0)
-            for shard in settling.queued_deletes(self.sql, cell.cell, 1 << 30)
+            for shard in deletes.queued(self.sql, cell.cell, 1 << 30)
         }
 
     @property
