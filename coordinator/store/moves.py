@@ -31,7 +31,7 @@ def begin(sql: Sql, move: Move, now_ms: int, *, is_source_gone: bool, keeps_sour
     if held.get(slot) != move.source or move.target in held.values():
         return False
     keeps_source = keeps_source and _source(sql, ring, slot) is not None
-    since = _hand_over(sql, ring, slot, move.target)
+    reign = _hand_over(sql, ring, slot, move.target)
     if not keeps_source:
         # What only the source of an earlier move has is found no more.
         sql.execute(
@@ -39,10 +39,7 @@ def begin(sql: Sql, move: Move, now_ms: int, *, is_source_gone: bool, keeps_sour
         )
         sql.execute("DELETE FROM sources WHERE ring = ? AND slot = ?", (ring, slot))
         if not is_source_gone:
-            sql.execute(
-                "INSERT INTO sources (ring, slot, cell, since, reason) VALUES (?, ?, ?, ?, ?)",
-                (ring, slot, move.source, since, move.reason),
-            )
+            _add_source(sql, ring, slot, FormerHolder(move.source, move.reason), reign)
     sql.execute(
         "INSERT INTO missing_shards (segment_id, slot, ring, source_lacks, since_ms)"
         " SELECT segment_id, ?, ring, ?, ? FROM segments WHERE ring = ? ON CONFLICT DO NOTHING",
@@ -52,8 +49,9 @@ def begin(sql: Sql, move: Move, now_ms: int, *, is_source_gone: bool, keeps_sour
     return True
 
 
-def _hand_over(sql: Sql, ring: int, slot: int, cell: int) -> int:
-    """Make a cell the holder of a slot, and return since which revision the former one was."""
+def _hand_over(sql: Sql, ring: int, slot: int, cell: int) -> tuple[int, int]:
+    """Make a cell the holder of a slot, and return the revisions from which and up to which the
+    former one was."""
     next_number(sql, "plans")
     revision: int = sql.execute(
         "UPDATE rings SET revision = revision + 1 WHERE ring = ? RETURNING revision", (ring,)
@@ -65,7 +63,16 @@ def _hand_over(sql: Sql, ring: int, slot: int, cell: int) -> int:
         "UPDATE ring_slots SET cell = ?, since = ? WHERE ring = ? AND slot = ?",
         (cell, revision, ring, slot),
     )
-    return since
+    return since, revision
+
+
+def _add_source(
+    sql: Sql, ring: int, slot: int, source: FormerHolder, reign: tuple[int, int]
+) -> None:
+    sql.execute(
+        "INSERT INTO sources (ring, slot, cell, since, until, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        (ring, slot, source.cell, *reign, source.reason),
+    )
 
 
 def _source(sql: Sql, ring: int, slot: int) -> FormerHolder | None:
@@ -90,12 +97,9 @@ def give_back(sql: Sql, ring: int, slot: int, now_ms: int) -> bool:
     holder = sql.execute(
         "SELECT cell FROM ring_slots WHERE ring = ? AND slot = ?", (ring, slot)
     ).fetchone()[0]
-    since = _hand_over(sql, ring, slot, source.cell)
+    reign = _hand_over(sql, ring, slot, source.cell)
     sql.execute("DELETE FROM sources WHERE ring = ? AND slot = ?", (ring, slot))
-    sql.execute(
-        "INSERT INTO sources (ring, slot, cell, since, reason) VALUES (?, ?, ?, ?, ?)",
-        (ring, slot, holder, since, MoveReason.EVEN),
-    )
+    _add_source(sql, ring, slot, FormerHolder(holder, MoveReason.EVEN), reign)
     sql.execute(
         "INSERT INTO missing_shards (segment_id, slot, ring, source_lacks, since_ms)"
         " SELECT segment_id, ?, ring, 2, ? FROM segments WHERE ring = ? ON CONFLICT DO NOTHING",

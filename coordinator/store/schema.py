@@ -168,10 +168,12 @@ _VERSION_1: Final = (
         ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
         since INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (ring, slot)) {BY_KEY}""",
     "CREATE INDEX ring_slots_by_cell ON ring_slots (cell, ring)",
-    # The former holder of a slot, while the holder still lacks shards. since: as it was there.
+    # A former holder of a slot, while the holder still lacks shards. It held the slot from the
+    # ring's revision since to the one before until.
     f"""CREATE TABLE sources (
         ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,
-        since INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (ring, slot)) {BY_KEY}""",
+        since INTEGER NOT NULL, until INTEGER NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (ring, slot)) {BY_KEY}""",
 )
 
 MIGRATIONS: Final = (_VERSION_1,)

@@ -166,14 +166,14 @@ def _moved_since(sql: Sql, ring: int, granted: int, revision: int) -> tuple[int,
     if granted > revision:
         raise Refused(Refusal.BAD_SEGMENT, what="revision")
     moved = at_sources = 0
-    for slot, since in sql.execute(
-        "SELECT r.slot, s.since FROM ring_slots r"
+    for slot, was_holder in sql.execute(
+        "SELECT r.slot, s.since <= ? AND ? < s.until FROM ring_slots r"
         " LEFT JOIN sources s ON s.ring = r.ring AND s.slot = r.slot"
         " WHERE r.ring = ? AND r.since > ?",
-        (ring, granted),
+        (granted, granted, ring, granted),
     ):
         moved |= 1 << slot
-        if since is not None and since <= granted:
+        if was_holder:
             at_sources |= 1 << slot
     return moved, at_sources
 

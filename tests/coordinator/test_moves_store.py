@@ -195,6 +195,12 @@ def test_a_holder_that_is_lost_amid_its_move_leaves_the_source(sql: sqlite3.Conn
     assert missing_of(sql, first) == {0: None}
     assert missing_of(sql, second) == {0: OLD}
     assert settle(sql, NEW, first) == GARBAGE
+    # What was granted while the lost cell held the slot is with that cell, not at the source.
+    assert missing_of(sql, commit(sql, 3, revision=0)) == {0: OLD}
+    assert missing_of(sql, commit(sql, 4, revision=1)) == {0: None}
+    with pytest.raises(Refused) as refused:
+        commit(sql, 5, durable=ALL & ~2, revision=1)
+    assert refused.value.reason == Refusal.BELOW_QUORUM
 
 
 def test_a_source_that_is_replaced_is_found_no_more(sql: sqlite3.Connection) -> None:
