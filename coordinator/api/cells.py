@@ -10,16 +10,16 @@ from collections.abc import Mapping
 import trio
 
 from common.errors import Refused
-from common.ports import Log, Store, WallClock
+from common.ports import Log, Sql, Store, WallClock
 from common.reasons import Refusal
 from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.api.status import Status
 from coordinator.membership import Membership
 from coordinator.placement import Placement
 from coordinator.policy.health import SURE, count_needing
-from coordinator.store import cells
+from coordinator.store import cells, moves, rings
 from coordinator.store.departures import lacking_slots
-from coordinator.store.moves import hold_of
+from coordinator.store.rings import Ring
 
 
 class CellOperations:
@@ -68,9 +68,9 @@ class CellOperations:
         """
         members = self._membership
         lacking, hold = await self._store.read(
-            lambda sql: (lacking_slots(sql, cell.cell), hold_of(sql, cell.cell))
+            lambda sql: (lacking_slots(sql, cell.cell), moves.hold_of(sql, cell.cell))
         )
-        rings = (
+        left = (
             (
                 [
                     holder
@@ -83,7 +83,7 @@ class CellOperations:
             if cell.cell in ring.cells
         )
         states = members.states(trio.current_time())
-        needing = count_needing(cell.cell, rings, states)
+        needing = count_needing(cell.cell, left, states)
         if needing:
             raise Refused(Refusal.CELL_IS_NEEDED, rings=needing)
         if hold.missing and states[cell.cell] in SURE:
@@ -95,8 +95,15 @@ class CellOperations:
             if not body.get("even_if_needed", False):
                 await self._check_removal(cell)
             now_ms = int(self._clock.now() * 1000)
-            await self._store.transact(lambda sql: cells.remove(sql, cell.cell, now_ms))
+
+            def remove(sql: Sql) -> list[Ring]:
+                cells.remove(sql, cell.cell, now_ms)
+                return rings.load_some(sql, moves.forget_source(sql, cell.cell))
+
+            changed = await self._store.transact(remove)
             self._membership.removed(cell)
+            if changed:
+                self._membership.change_rings(changed)
             self._placement.refresh(trio.current_time())
             self._log.warning(
                 "cell_removed", cell=cell.cell_id.hex()[:12], site=cell.site, owner=cell.owner

@@ -157,6 +157,21 @@ def finish(sql: Sql) -> list[int]:
     return sorted({ring for (ring,) in rows})
 
 
+def forget_source(sql: Sql, cell: int) -> list[int]:
+    """Take in that a cell is removed: what it is the source of is found there no more.
+
+    Returns:
+        The rings that it was a source in.
+    """
+    slots = sql.execute(
+        "DELETE FROM sources WHERE cell = ? RETURNING ring, slot", (cell,)
+    ).fetchall()
+    sql.executemany("UPDATE missing_shards SET source_lacks = 1 WHERE ring = ? AND slot = ?", slots)
+    if slots:
+        next_number(sql, "plans")
+    return sorted({ring for ring, _ in slots})
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """The uses of a cell: slots that it holds, slots that it is the source of, shards that these

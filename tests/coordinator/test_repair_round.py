@@ -123,6 +123,22 @@ async def test_a_cell_that_comes_back_gets_its_slots_back(autojump_clock: object
         assert not await fill(rig, segments)
 
 
+async def test_a_lost_cell_that_is_removed_is_waited_for_no_more(autojump_clock: object) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        cell = rig.cells[0]
+        cell.beating = False
+        await trio.sleep(MOVED_S)
+        assert rig.one("SELECT count(*) FROM sources") > 0
+        await rig.operate("POST", f"/v1/cells/{cell.identity.peer_id.hex()}/remove", {})
+        assert rig.sql("SELECT * FROM sources") == []
+        assert rig.one("SELECT count(*) FROM missing_shards WHERE source_lacks = 0") == 0
+        assert await fill(rig, segments) > 0
+        await trio.sleep(10)
+        assert missing(rig) == []
+        assert rig.sql("SELECT * FROM deletes") == []
+
+
 async def test_a_drained_cell_is_copied_from_and_ends_up_empty(autojump_clock: object) -> None:
     async with swarm_of(9) as rig:
         gateway, segments = await put_some(rig)
