@@ -98,8 +98,9 @@ class RebuildRound:
         await self._heartbeat.wait_missing()
         self._are_others_waiting = False
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        can_fill = not self._store.writer.read_only_reason and self._host_rules.rest is None
-        has_progressed = can_fill and await self._fill_some()
+        # A cell that has nearly used its transit fills nothing and looks at suspects all the same.
+        can_work = not (self._store.writer.read_only_reason or self._host_rules.is_quiet)
+        has_progressed = can_work and await self._fill_some()
         if has_progressed or self._are_others_waiting:
             self._pause_s = SHORT_PAUSE_S
         return has_progressed
@@ -108,7 +109,7 @@ class RebuildRound:
         whole = self._whole[: limits.MAX_DELETE_BATCH]
         reply = await self._coordinators.call(
             MissingGet(
-                limits.MAX_SEGMENTS_PER_GRANT,
+                0 if self._host_rules.rest else limits.MAX_SEGMENTS_PER_GRANT,
                 tuple(ShardName(*key) for key in self._passed.names(trio.current_time())),
                 tuple(ShardName(*key) for key in whole),
             )

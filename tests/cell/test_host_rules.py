@@ -182,6 +182,25 @@ async def test_a_cell_that_has_nearly_used_its_transit_serves_readers_and_nobody
         assert await cell.holds(other, 1)
 
 
+async def test_a_cell_that_has_nearly_used_its_transit_looks_at_suspects(
+    autojump_clock: MockClock,
+) -> None:
+    async with ring() as rig:
+        cell = rig.cells[1]
+        whole, bad = await rig.write(1, SMALL), await rig.write(2, SMALL)
+        await use(cell, 1900 * MIB)
+        await restart(rig, cell, monthly_transit="2000MiB")
+        await rig.until(lambda: rig.reported[1].read_only_reason == "transit_used")
+        entry = await cell.store.index.find((bad.segment_id, 1))
+        path = f"volumes/{entry.volume:08d}.vol"
+        cell.node.platter.rot(path, entry.data_offset + entry.shard_bytes - 1)
+        rig.suspects |= {(whole.segment_id, 1), (bad.segment_id, 1)}
+        await rig.until(lambda: not rig.suspects)
+        assert rig.lost == [(bad.segment_id, 1)]
+        await trio.sleep(10 * MINUTE_S)
+        assert not await cell.holds(bad, 1)
+
+
 async def test_what_readers_and_repair_move_is_counted_and_survives_a_crash(
     autojump_clock: MockClock,
 ) -> None:
