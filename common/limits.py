@@ -504,6 +504,8 @@ MAX_SMART_BYTES: Final = 1 << 20
 """Of smartctl's output that is read: a disk with full logs has some 60 KiB."""
 SMART_TIMEOUT_S: Final = 20.0
 """Of one run of smartctl: a disk that has to try again to read its own log takes seconds."""
+SMART_END_S: Final = 5.0
+"""Time for a killed smartctl to end: it does at once, unless the kernel waits for the disk."""
 MAX_SMART_ATTRIBUTES: Final = 256
 """ATA has 30, with numbers of one byte."""
 DISKS_PER_TRANSACTION: Final = 500

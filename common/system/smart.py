@@ -65,6 +65,8 @@ class SmartctlReports:
     def __init__(self, directory: Path, command: Sequence[str] = ()) -> None:
         self._directory = directory
         self._command = tuple(command)
+        self._stuck: trio.Process | None = None
+        """One that was killed and did not end."""
 
     def _find(self) -> tuple[str, ...]:
         if self._command:
@@ -76,8 +78,9 @@ class SmartctlReports:
         return (program, *ARGUMENTS, device)
 
     async def read(self) -> bytes:
-        """See the port."""
-        command = self._find()
+        """See the port. While an earlier run hangs in the kernel no other is begun."""
+        is_stuck = self._stuck is not None and self._stuck.returncode is None
+        command = () if is_stuck else self._find()
         if not command:
             await trio.lowlevel.checkpoint()
             return b""
@@ -96,7 +99,7 @@ class SmartctlReports:
                 found = await _receive(process)
                 await process.wait()
         finally:
-            await _end(process)
+            self._stuck = None if await _end(process) else process
         return b"" if scope.cancelled_caught else found
 
 
@@ -120,10 +123,14 @@ async def _receive(process: trio.Process) -> bytes:
     return bytes(found[: limits.MAX_SMART_BYTES])
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(process: trio.Process) -> bool:
+    """End a process. Return whether it ended: one that waits for a broken disk in the kernel does
+    not, whatever signal it gets, and the daemon must not wait for that."""
     with trio.CancelScope(shield=True):
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        with trio.move_on_after(limits.SMART_END_S):
+            await process.wait()
         if process.stdout is not None:
             await process.stdout.aclose()
+    return process.returncode is not None

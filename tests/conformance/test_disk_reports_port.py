@@ -66,3 +66,29 @@ async def test_a_program_that_hangs_is_ended(
     reports = SmartctlReports(tmp_path, [sys.executable, "-c", program])
     with trio.fail_after(30):
         assert await reports.read() == b""
+
+
+async def test_a_program_that_cannot_be_ended_is_left_and_not_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits in the kernel for a broken disk."""
+    monkeypatch.setattr(limits, "SMART_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "SMART_END_S", 0.05)
+    begun: list[trio.Process] = []
+
+    def outlive(process: trio.Process) -> None:
+        begun.append(process)
+
+    monkeypatch.setattr(trio.Process, "kill", outlive)
+    program = "import time\nprint('{', flush=True)\ntime.sleep(3600)"
+    reports = SmartctlReports(tmp_path, [sys.executable, "-c", program])
+    with trio.fail_after(30):
+        assert await reports.read() == b""
+        assert await reports.read() == b""
+        (process,) = begun
+        process.terminate()
+        await process.wait()
+        assert await reports.read() == b""
+        process = begun[1]
+        process.terminate()
+        await process.wait()
