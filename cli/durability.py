@@ -79,7 +79,6 @@ class Calculated:
             "repairs_per_year": repair.repairs_per_year,
             "moved_tb_per_stored_tb_year": repair.moved_per_stored,
             "bandwidth_per_cell_bits_per_s": self.bandwidth_bits_per_s,
-            "repair_is_built": False,
         }
 
     @property

@@ -24,7 +24,6 @@ def test_a_class_is_calculated_without_a_swarm(capsys: pytest.CaptureFixture[str
     assert answer["moved_tb_per_stored_tb_year"] == pytest.approx(
         answer["repairs_per_year"] * 5 / 4
     )
-    assert answer["repair_is_built"] is False
 
 
 def test_a_threshold_is_named(capsys: pytest.CaptureFixture[str]) -> None:
