@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
-import trio
 
-from cli.operators import access_options, connect
+from cli.operators import access_options, ask
 from cli.report import print_result, table
 from common.errors import BadConfig
 from common.format.token import PREFIX, ROLE_CELL, decode_token, invite_id_of
@@ -58,14 +56,10 @@ def invite(
         raise BadConfig(
             ConfigFault.BAD_FLAGS, message="a gateway's token has no site, owner, uses or lifetime"
         )
-
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
-            if gateway:
-                return await api.call("GET", "/v1/gateway-token")
-            return await api.call("POST", "/v1/invites", body)
-
-    answer = trio.run(ask)
+    if gateway:
+        answer = ask(operator, data, "GET", "/v1/gateway-token")
+    else:
+        answer = ask(operator, data, "POST", "/v1/invites", body)
     print_result(answer, as_json=as_json, text=str(answer["token"]))
 
 
@@ -73,12 +67,7 @@ def invite(
 @access_options
 def list_invites(operator: Path | None, data: Path | None, as_json: bool) -> None:
     """List the invitations that are still open."""
-
-    async def ask() -> list[dict[str, Any]]:
-        async with connect(operator, data) as api:
-            return list((await api.call("GET", "/v1/invites"))["invites"])
-
-    invites = trio.run(ask)
+    invites = ask(operator, data, "GET", "/v1/invites")["invites"]
     rows = [
         [
             each["invite_id"],
@@ -110,12 +99,7 @@ def withdraw_invite(
     invite_id = name = invite_or_token.strip().lower()
     if name.startswith(PREFIX):
         invite_id = invite_id_of(decode_token(name, ROLE_CELL).secret)
-
-    async def ask() -> None:
-        async with connect(operator, data) as api:
-            await api.call("DELETE", f"/v1/invites/{invite_id}")
-
-    trio.run(ask)
+    ask(operator, data, "DELETE", f"/v1/invites/{invite_id}")
     print_result({"withdrawn": invite_id}, as_json=as_json, text=f"withdrawn: {invite_id}")
 
 
@@ -136,11 +120,6 @@ def remove_cell(
     no orders for it, and counts its shards as missing. There is no way back: a cell with a new key
     can join on the same machine.
     """
-
-    async def ask() -> dict[str, Any]:
-        body = {"even_if_needed": True} if even_if_needed else {}
-        async with connect(operator, data) as api:
-            return await api.call("POST", f"/v1/cells/{cell_id}/remove", body)
-
-    removed = trio.run(ask)
+    body = {"even_if_needed": True} if even_if_needed else {}
+    removed = ask(operator, data, "POST", f"/v1/cells/{cell_id}/remove", body)
     print_result(removed, as_json=as_json, text=f"removed: cell {removed['cell_id'][:12]}")

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
-from cli.operators import access_options, connect
+from cli.operators import access_options, ask
 from cli.report import print_result, table
 from common.errors import Corrupt
 from common.format.evidence import AuditEvidence, read_evidence
@@ -70,11 +69,6 @@ def audits(cell_id: str, operator: Path | None, data: Path | None, as_json: bool
 
     CELL is its id, or the first digits of it.
     """
-
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
-            return await api.call("GET", f"/v1/cells/{cell_id}/audits")
-
-    answer = trio.run(ask)
+    answer = ask(operator, data, "GET", f"/v1/cells/{cell_id}/audits")
     evidence = verified(answer)
     print_result(answer, as_json=as_json, text=describe(answer, evidence))

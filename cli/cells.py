@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
-from cli.operators import access_options, connect
+from cli.operators import access_options, ask
 from cli.report import print_result
 from cli.status import describe_leaving
 from common import limits
@@ -19,16 +18,6 @@ from common.words import human_duration
 
 _CELL = click.argument("cell_id", metavar="CELL")
 _LONGEST_HOURS = limits.MAX_MAINTENANCE_S / 3600
-
-
-def _ask(
-    operator: Path | None, data: Path | None, cell_id: str, decision: str, body: dict[str, object]
-) -> dict[str, Any]:
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
-            return await api.call("POST", f"/v1/cells/{cell_id}/{decision}", body)
-
-    return trio.run(ask)
 
 
 def _name(cell: dict[str, Any]) -> str:
@@ -48,7 +37,9 @@ def drain(
     Keep it running until it is said to be empty, by this command given again or by `alveary
     status`; then remove it.
     """
-    cell = _ask(operator, data, cell_id, "drain", {"cancel": True} if cancel else {})
+    cell = ask(
+        operator, data, "POST", f"/v1/cells/{cell_id}/drain", {"cancel": True} if cancel else {}
+    )
     text = f"{_name(cell)} stays" if cancel else f"{_name(cell)}: {describe_leaving(cell)}"
     print_result(cell, as_json=as_json, text=text)
 
@@ -80,7 +71,7 @@ def maintenance(
     body: dict[str, object] = {"cancel": True}
     if hours is not None:
         body = {"window_s": max(1, round(hours * 3600))}
-    cell = _ask(operator, data, cell_id, "maintenance", body)
+    cell = ask(operator, data, "POST", f"/v1/cells/{cell_id}/maintenance", body)
     text = f"{_name(cell)}: no maintenance"
     if hours is not None:
         text = f"{_name(cell)} may be silent for {human_duration(cell['maintenance_left_s'])}"
@@ -98,7 +89,7 @@ def suspend(
 
     CELL is its id, or the first digits of it. `alveary cell resume` takes it back.
     """
-    cell = _ask(operator, data, cell_id, "suspend", {"reason": reason})
+    cell = ask(operator, data, "POST", f"/v1/cells/{cell_id}/suspend", {"reason": reason})
     print_result(cell, as_json=as_json, text=f"{_name(cell)} is suspended")
 
 
@@ -110,5 +101,5 @@ def resume(cell_id: str, operator: Path | None, data: Path | None, as_json: bool
 
     CELL is its id, or the first digits of it.
     """
-    cell = _ask(operator, data, cell_id, "resume", {})
+    cell = ask(operator, data, "POST", f"/v1/cells/{cell_id}/resume", {})
     print_result(cell, as_json=as_json, text=f"{_name(cell)} is trusted again")

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import trio
 
-from cli.operators import access_options, connect
+from cli.operators import access_options, ask
 from cli.report import print_result, table
 from cli.swarm_directory import parse_redundancy
 from common.errors import BadConfig
@@ -355,10 +354,5 @@ def durability(
         calculated = calculate(*parse_redundancy(redundancy), assumed)
         print_result(calculated.as_json(), as_json=as_json, text=calculated.describe())
         return
-
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
-            return await api.call("GET", "/v1/status")
-
-    result, text = swarm_now(trio.run(ask), assumed)
+    result, text = swarm_now(ask(operator, data, "GET", "/v1/status"), assumed)
     print_result(result, as_json=as_json, text=text)

@@ -163,6 +163,29 @@ def connect(
     return OperatorApi(url, token, timeout_s=timeout_s)
 
 
+def ask(
+    operator: Path | None,
+    data: Path | None,
+    method: str,
+    path: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    timeout_s: float = API_TIMEOUT_S,
+) -> dict[str, Any]:
+    """Make one call of the coordinator whose operator.json is found; return the answer.
+
+    Raises:
+        BadConfig: as :func:`find_operator_file` and :func:`read_operator_file`.
+        AlvearyError: as :meth:`OperatorApi.call`.
+    """
+
+    async def call() -> dict[str, Any]:
+        async with connect(operator, data, timeout_s=timeout_s) as api:
+            return await api.call(method, path, body)
+
+    return trio.run(call)
+
+
 def access_options(command: C) -> C:
     """The flags of every operator's command: ``--operator``, ``--data``, ``--json``."""
     for option in (

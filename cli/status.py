@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
 from cli.durability import if_a_site_fails
-from cli.operators import DEFAULT_DATA, access_options, connect
+from cli.operators import DEFAULT_DATA, access_options, ask
 from cli.report import (
     exit_code_of,
     explain,
@@ -276,13 +275,8 @@ def describe_processes(processes: list[dict[str, Any]]) -> str:
 def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
     """Show cells, rings, space, and what is missing."""
     processes = local_processes(DEFAULT_DATA if data is None else data) if not operator else []
-
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data, timeout_s=STATUS_TIMEOUT_S) as api:
-            return await api.call("GET", "/v1/status")
-
     try:
-        answer = trio.run(ask)
+        answer = ask(operator, data, "GET", "/v1/status", timeout_s=STATUS_TIMEOUT_S)
     except AlvearyError as error:
         if not processes:
             raise

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import trio
 
 from cli.files import make_private_directory
-from cli.operators import access_options, connect
+from cli.operators import access_options, ask
 from cli.report import human_bytes, print_result
 from common.errors import BadConfig
 from common.reasons import ConfigFault
@@ -88,12 +87,7 @@ def accept_store(yes: bool, operator: Path | None, data: Path | None, as_json: b
         click.confirm(
             "Abandon everything that the newer store has and this one has not?", abort=True
         )
-
-    async def ask() -> dict[str, Any]:
-        async with connect(operator, data) as api:
-            return await api.call("POST", "/v1/store/accept")
-
-    answer = trio.run(ask)
+    answer = ask(operator, data, "POST", "/v1/store/accept")
     print_result(
         answer,
         as_json=as_json,

@@ -24,7 +24,7 @@ from cli.credentials import (
     tenant_body,
     write_tenant,
 )
-from cli.operators import DEFAULT_DATA, OperatorApi, access_options, connect
+from cli.operators import DEFAULT_DATA, OperatorApi, access_options, ask, connect
 from cli.report import print_result, table
 from common.errors import NotFound
 from common.reasons import Absence
@@ -63,13 +63,8 @@ def create_tenant(
     # The key is on disk before the coordinator knows the tenant: a crash between leaves a key file
     # that owns nothing, not a tenant that nobody can open.
     path = write_tenant(directory, name, made)
-
-    async def ask() -> None:
-        async with connect(operator, data) as api:
-            await api.call("POST", "/v1/tenants", tenant_body(name, made))
-
     try:
-        trio.run(ask)
+        ask(operator, data, "POST", "/v1/tenants", tenant_body(name, made))
     except BaseException:
         path.unlink()
         raise
@@ -84,12 +79,7 @@ def create_tenant(
 @access_options
 def list_tenants(operator: Path | None, data: Path | None, as_json: bool) -> None:
     """List the tenants."""
-
-    async def ask() -> list[dict[str, Any]]:
-        async with connect(operator, data) as api:
-            return list((await api.call("GET", "/v1/tenants"))["tenants"])
-
-    tenants = trio.run(ask)
+    tenants = ask(operator, data, "GET", "/v1/tenants")["tenants"]
     rows = [[each["name"], each["tenant_id"]] for each in tenants]
     print_result(tenants, as_json=as_json, text=table(["NAME", "TENANT ID"], rows))
 
@@ -102,12 +92,7 @@ def remove_tenant(name: str, operator: Path | None, data: Path | None, as_json: 
 
     Its key file stays where it is.
     """
-
-    async def ask() -> None:
-        async with connect(operator, data) as api:
-            await api.call("DELETE", f"/v1/tenants/{name}")
-
-    trio.run(ask)
+    ask(operator, data, "DELETE", f"/v1/tenants/{name}")
     print_result({"removed": name}, as_json=as_json, text=f"removed: tenant {name}")
 
 
@@ -127,12 +112,7 @@ def create_key(
     owner = read_tenant(_tenant_directory(tenants, data) / f"{name}.json")
     access_key, secret_key = make_access_key()
     body = seal_key(owner, access_key, secret_key, created_ms=int(time.time() * 1000))
-
-    async def ask() -> None:
-        async with connect(operator, data) as api:
-            await api.call("POST", f"/v1/tenants/{name}/keys", body)
-
-    trio.run(ask)
+    ask(operator, data, "POST", f"/v1/tenants/{name}/keys", body)
     print_result(
         {"tenant": name, "access_key": access_key, "secret_key": secret_key},
         as_json=as_json,
@@ -158,11 +138,11 @@ async def _keys_of(api: OperatorApi, name: str | None) -> list[dict[str, str]]:
 def list_keys(name: str | None, operator: Path | None, data: Path | None, as_json: bool) -> None:
     """List the access keys (never the secrets)."""
 
-    async def ask() -> list[dict[str, str]]:
+    async def find() -> list[dict[str, str]]:
         async with connect(operator, data) as api:
             return await _keys_of(api, name)
 
-    keys = trio.run(ask)
+    keys = trio.run(find)
     rows = [[each["tenant"], each["access_key"]] for each in keys]
     print_result(keys, as_json=as_json, text=table(["TENANT", "ACCESS KEY"], rows))
 
@@ -176,7 +156,7 @@ def revoke_key(
 ) -> None:
     """Revoke ACCESS_KEY: gateways refuse it within a minute."""
 
-    async def ask() -> str:
+    async def revoke() -> str:
         async with connect(operator, data) as api:
             owners = [
                 each["tenant"]
@@ -188,7 +168,7 @@ def revoke_key(
             await api.call("DELETE", f"/v1/tenants/{owners[0]}/keys/{access_key}")
             return owners[0]
 
-    owner = trio.run(ask)
+    owner = trio.run(revoke)
     print_result(
         {"tenant": owner, "access_key": access_key, "revoked": True},
         as_json=as_json,

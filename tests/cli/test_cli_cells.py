@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-import cli.cells
+import cli.operators
 from cli.main import main
 from cli.operators import OperatorApi
 
@@ -22,7 +22,7 @@ class Coordinator:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
 
-    def connect(self, operator: Path | None, data: Path | None) -> OperatorApi:
+    def connect(self, operator: Path | None, data: Path | None, *, timeout_s: float) -> OperatorApi:
         def answer(request: httpx.Request) -> httpx.Response:
             self.asked.append((request.url.path, json.loads(request.content)))
             return httpx.Response(200, json={"cell_id": ID, "maintenance_left_s": 5400})
@@ -33,7 +33,7 @@ class Coordinator:
 @pytest.fixture
 def coordinator(monkeypatch: pytest.MonkeyPatch) -> Coordinator:
     found = Coordinator()
-    monkeypatch.setattr(cli.cells, "connect", found.connect)
+    monkeypatch.setattr(cli.operators, "connect", found.connect)
     return found
 
 
