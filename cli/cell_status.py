@@ -151,13 +151,13 @@ def _ask(http: Address | None) -> dict[str, Any]:
     try:
         with httpx.Client(base_url=f"http://{http}", timeout=ASK_TIMEOUT_S) as client:
             answer = client.get("/healthz").json()
-            metrics = client.get("/metrics").text
+            families = list(text_string_to_metric_families(client.get("/metrics").text))
     except (httpx.HTTPError, ValueError):
         return {}
     if not isinstance(answer, dict):
         return {}
     work = dict.fromkeys(_WORK.values(), 0)
-    for family in text_string_to_metric_families(metrics):
+    for family in families:
         for sample in family.samples:
             if sample.name in _WORK:
                 work[_WORK[sample.name]] += int(sample.value)

@@ -158,6 +158,25 @@ def test_what_the_daemon_says_is_shown(data: Path) -> None:
     assert "standing not known: it does not answer" in silent.output
 
 
+class OtherDaemon(Daemon):
+    """What another program may say under the same address."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"metrics": none}' if self.path == "/metrics" else b'{"ok": true}')
+
+
+def test_another_program_at_the_address_is_not_asked_further(data: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherDaemon) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with (data / "config.toml").open("a") as config:
+            config.write(f'http = "127.0.0.1:{server.server_port}"\n')
+        shown = CliRunner().invoke(alveary, ["cell", "status", "--data", str(data)])
+        server.shutdown()
+    assert "standing not known: it does not answer" in shown.output
+
+
 def test_another_directory_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(alveary, ["cell", "status", "--data", str(tmp_path)])
     assert done.exit_code != 0
