@@ -84,7 +84,7 @@ class ScrubPass:
                 raise ValueError("began")
             if len(made.after[0]) not in {0, SEGMENT_ID_BYTES}:
                 raise ValueError("after_segment")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Corrupt(Damage.BAD_SCRUB_FILE) from error
         return made
 

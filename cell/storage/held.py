@@ -54,7 +54,7 @@ class Marker:
             if content.pop("version") != VERSION:
                 raise ValueError("version")
             marker = cls(**content)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Corrupt(Damage.BAD_HELD_FILE) from error
         if any(type(each) is not int or each < 0 for each in asdict(marker).values()):
             raise Corrupt(Damage.BAD_HELD_FILE)

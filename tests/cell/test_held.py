@@ -74,4 +74,6 @@ def test_a_marker_reads_back_and_anything_else_is_refused():
     for data in (b"", b"[]", b"{}", b'{"version": 2}', b'{"version": 1, "shards": -1}', b"\xff"):
         with pytest.raises(Corrupt):
             Marker.unpack(data)
+    with pytest.raises(Corrupt):
+        Marker.unpack(b"[" * 4096)
     assert NAME == "held"

@@ -59,7 +59,7 @@ def test_a_damaged_file_is_refused(changed: dict[str, object]) -> None:
         ScrubPass.unpack(json.dumps(content).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"\xff", b"[" * 4096])
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(Corrupt, match="bad_scrub_file"):
         ScrubPass.unpack(data)
