@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from cell.storage.index import Index
 from cell.storage.locks import ShardLocks
@@ -14,7 +15,7 @@ from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Writer
 from common import limits
 from common.crypto.digest import ShardDigests
-from common.errors import AlvearyError, Refused
+from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.volume import (
     NO_DIGEST,
     RecordHeader,
@@ -25,8 +26,11 @@ from common.format.volume import (
 )
 from common.ids import DIGEST_BYTES
 from common.ports import Buffer, Log
-from common.reasons import Refusal
+from common.reasons import Absence, Damage, Refusal
 
+T = TypeVar("T")
+MOVE_TRIES: Final = 3
+"""Compaction moves a shard while it is read: not often twice."""
 _ZEROS: Final = bytes(limits.RECORD_ALIGNMENT_BYTES)
 
 
@@ -52,6 +56,35 @@ class StorageParts:
             raise Refused(Refusal.SHARD_EXISTS)
         return entry
 
+    async def read_where_it_lies(self, key: ShardKey, read: Callable[[Entry], Awaitable[T]]) -> T:
+        """Read a shard: once more where compaction moved it meanwhile. What fails is quarantined.
+
+        Raises:
+            NotFound: ``no_such_shard``: it was deleted, too, while it was read.
+            Corrupt: ``leaf_mismatch``, ``read_error``: it is bad, and will be reported as lost.
+            AlvearyError: what else ``read`` raises.
+        """
+        for _ in range(MOVE_TRIES):
+            entry = await self.index.find(key)
+            if entry is None:
+                raise NotFound(Absence.NO_SUCH_SHARD)
+            if entry.bad:
+                raise Corrupt(Damage.LEAF_MISMATCH)
+            try:
+                return await read(entry)
+            except NotFound:
+                continue
+            except Corrupt as error:
+                now = await self.index.find(key)
+                if now is not None and (now.volume, now.offset) != (entry.volume, entry.offset):
+                    continue
+                await self.quarantine(key, entry, error.reason)
+                raise
+        # Its volume is gone, and compaction has not moved it.
+        assert entry is not None
+        await self.quarantine(key, entry, "read_error")
+        raise Corrupt(Damage.READ_ERROR)
+
     async def quarantine(self, key: ShardKey, entry: Entry, reason: str) -> None:
         """Serve a shard that failed its check no more, and have it reported, unless it was
         replaced or deleted meanwhile."""
@@ -62,6 +95,13 @@ class StorageParts:
                 self.index.mark_bad(key, entry)
         finally:
             self.holds.give_back(key)
+
+
+async def read_twice(read: Callable[[], Awaitable[T]]) -> T:
+    """Read; once more where the first time gave something else than was written."""
+    with suppress(Corrupt):
+        return await read()
+    return await read()
 
 
 class FinishedShard:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
 
 import trio
 
@@ -16,7 +15,7 @@ from cell.storage.incoming import IncomingShard
 from cell.storage.index import Index
 from cell.storage.leaf_cache import LeafCache
 from cell.storage.locks import ShardLocks
-from cell.storage.parts import FinishedShard, StorageParts
+from cell.storage.parts import FinishedShard, StorageParts, read_twice
 from cell.storage.recovery import Recovered, recover
 from cell.storage.shards import Entry, ShardKey
 from cell.storage.space import SpaceKeeper
@@ -25,7 +24,7 @@ from cell.storage.whole_check import check_whole
 from cell.storage.writer import WriteJob, Writer
 from common import limits
 from common.crypto.digest import ShardDigests
-from common.errors import AlvearyError, Corrupt, NotFound, Refused
+from common.errors import AlvearyError, Corrupt, Refused
 from common.format.volume import (
     HEADER_BYTES,
     RecordHeader,
@@ -36,12 +35,9 @@ from common.format.volume import (
     shape_is_valid,
 )
 from common.ports import Buffer, Log, World
-from common.reasons import Absence, Damage, Refusal
+from common.reasons import Damage, Refusal
 from common.tasks import go_on
 from common.wire.messages.base import CellFacts
-
-READ_TRIES: Final = 2
-"""A unit that fails its leaf is read once more before its shard counts as bad."""
 
 
 class ShardStore:
@@ -258,24 +254,14 @@ class ShardStore:
             Refused: ``bad_range``: no unit there, or more than fit one reply.
             Corrupt: ``leaf_mismatch``, ``read_error``: the shard is not served any more.
         """
-        for _ in range(3):
-            entry = await self.index.find(key)
-            if entry is None:
-                raise NotFound(Absence.NO_SUCH_SHARD)
-            if entry.bad:
-                raise Corrupt(Damage.LEAF_MISMATCH)
-            try:
-                data, leaves = await self._read_checked(key, entry, first, count, want_leaves)
-            except NotFound:
-                continue  # compaction moved it meanwhile
-            except Corrupt as error:
-                await self.parts.quarantine(key, entry, error.reason)
-                raise
+
+        async def read(entry: Entry) -> tuple[Entry, bytes, bytes]:
+            data, leaves = await read_twice(
+                partial(self._read_checked, key, entry, first, count, want_leaves)
+            )
             return entry, data, leaves
-        # Its volume is gone, and compaction has not moved it.
-        assert entry is not None
-        await self.parts.quarantine(key, entry, "read_error")
-        raise Corrupt(Damage.READ_ERROR)
+
+        return await self.parts.read_where_it_lies(key, read)
 
     async def _read_checked(
         self, key: ShardKey, entry: Entry, first: int, count: int, want_leaves: bool
@@ -285,26 +271,19 @@ class ShardStore:
         end = min(start + count * unit_bytes, shard_bytes)
         if not 0 < end - start <= limits.MAX_UNITS_PER_READ_BYTES:
             raise Refused(Refusal.BAD_RANGE, first=first, count=count)
-        for attempt in range(READ_TRIES):
-            try:
-                async with self.volumes.opened(entry.volume) as file:
-                    digests = self._leaves.get(key, entry)
-                    if digests is None and (size := leaves_bytes(unit_bytes, shard_bytes)):
-                        leaves = await file.read(entry.leaves_offset, size)
-                        digests = ShardDigests(unit_bytes, shard_bytes, leaves)
-                        self._check_root(key, entry, digests)
-                    data = await file.read(entry.data_offset + start, end - start)
-                if digests is None:
-                    digests = ShardDigests.of(unit_bytes, shard_bytes, data)
-                    self._check_root(key, entry, digests)
-                elif not digests.hold(first, count, data):
-                    raise Corrupt(Damage.LEAF_MISMATCH)
-            except Corrupt:
-                if attempt + 1 == READ_TRIES:
-                    raise
-                continue
-            return data, digests.leaves if want_leaves else b""
-        raise AssertionError("unreachable")
+        async with self.volumes.opened(entry.volume) as file:
+            digests = self._leaves.get(key, entry)
+            if digests is None and (size := leaves_bytes(unit_bytes, shard_bytes)):
+                leaves = await file.read(entry.leaves_offset, size)
+                digests = ShardDigests(unit_bytes, shard_bytes, leaves)
+                self._check_root(key, entry, digests)
+            data = await file.read(entry.data_offset + start, end - start)
+        if digests is None:
+            digests = ShardDigests.of(unit_bytes, shard_bytes, data)
+            self._check_root(key, entry, digests)
+        elif not digests.hold(first, count, data):
+            raise Corrupt(Damage.LEAF_MISMATCH)
+        return data, digests.leaves if want_leaves else b""
 
     def _check_root(self, key: ShardKey, entry: Entry, digests: ShardDigests) -> None:
         if not digests.belong_to(entry.root):
@@ -312,9 +291,9 @@ class ShardStore:
         if digests.units > 1:
             self._leaves.remember(key, entry, digests)
 
-    async def check(self, key: ShardKey, wait: Callable[[int], Awaitable[None]]) -> int:
+    async def check(self, key: ShardKey, wait: Callable[[int], Awaitable[None]]) -> None:
         """See :func:`cell.storage.whole_check.check_whole`."""
-        return await check_whole(self.parts, key, wait)
+        await check_whole(self.parts, key, wait)
 
     # --- facts ---------------------------------------------------------------------------------
 
