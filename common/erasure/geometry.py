@@ -79,24 +79,21 @@ class Geometry:
             raise _bad("segment_bytes", segment_bytes=segment_bytes)
         if not limits.AEAD_TAG_BYTES <= k * unit_bytes <= limits.STRIPE_SEALED_BYTES:
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
-        if segment_bytes <= k * unit_bytes - limits.AEAD_TAG_BYTES:
-            last = unit_bytes
-        elif k * unit_bytes == limits.AEAD_TAG_BYTES or unit_bytes % limits.UNIT_ALIGNMENT_BYTES:
+        is_single = segment_bytes <= k * unit_bytes - limits.AEAD_TAG_BYTES
+        if not is_single and (
+            k * unit_bytes == limits.AEAD_TAG_BYTES or unit_bytes % limits.UNIT_ALIGNMENT_BYTES
+        ):
             raise _bad("unit_bytes", unit_bytes=unit_bytes)
-        else:
-            stripes = _ceil_div(segment_bytes, k * unit_bytes - limits.AEAD_TAG_BYTES)
-            last = shard_bytes - (stripes - 1) * unit_bytes
-        # The last stripe is padded to units of this class, or of one with a multiple of its k.
         geometry = cls._cut(k, n, segment_bytes, unit_bytes)
         if geometry.stripes > limits.MAX_STRIPES_PER_SEGMENT:
             raise _bad("stripes", stripes=geometry.stripes)
+        # The last stripe is padded to units of this class, or of one with a multiple of its k.
+        last = shard_bytes - (geometry.stripes - 1) * unit_bytes
         padding = k * (last - geometry.unit_bytes_of(geometry.stripes - 1))
-        if not 0 <= padding < limits.MAX_SLOTS or last > unit_bytes:
+        least = unit_bytes if is_single else 0
+        if not 0 <= padding < limits.MAX_SLOTS or not least <= last <= unit_bytes:
             raise _bad("shard_bytes", shard_bytes=shard_bytes)
-        geometry = replace(geometry, shard_bytes=(geometry.stripes - 1) * unit_bytes + last)
-        if geometry.shard_bytes != shard_bytes:
-            raise _bad("shard_bytes", shard_bytes=shard_bytes)
-        return geometry
+        return replace(geometry, shard_bytes=shard_bytes)
 
     @classmethod
     def _cut(cls, k: int, n: int, segment_bytes: int, unit_bytes: int, cut: int = 0) -> Self:
