@@ -306,19 +306,19 @@ async def _fetch(
     geometry = fetcher.geometry
     end = min((first + count) * geometry.unit_bytes, geometry.shard_bytes)
     size = geometry.k * (end - first * geometry.unit_bytes)
-    for _ in range(FETCH_TRIES - 1):
+    tries = FETCH_TRIES
+    while True:
         await host_rules.wait_to_fetch(size)
         try:
             made = await fetcher.fetch(first, count, work)
         except Unavailable:
+            tries -= 1
+            if not tries:
+                raise
             await trio.sleep(FETCH_PAUSE_S * chance.uniform(0.75, 1.25))
         else:
-            break
-    else:
-        await host_rules.wait_to_fetch(size)
-        made = await fetcher.fetch(first, count, work)
-    host_rules.moved(size)
-    return made
+            host_rules.moved(size)
+            return made
 
 
 def _rebuild(

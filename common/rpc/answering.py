@@ -231,7 +231,7 @@ class Answering(Generic[S]):
             call.held_bytes = 0
             await self._answer(call, answer)
         finally:
-            # Nearly always given back by now: giving nothing to four budgets costs, too.
+            # Nearly always given back by now: giving nothing costs, too.
             if call.held_bytes:
                 call.requests.give(call.held_bytes)
             if call.reply_bytes:
