@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from bench import machine
@@ -111,9 +112,7 @@ def measure(count: int, ring_count: int, sites: int, owners: int) -> None:
         after = lose(cells, gone)
         timed(
             what,
-            lambda after=after: plan_moves(  # type: ignore[misc]
-                rings, after, chance, limit=1000, slot_bytes=slot_bytes
-            ),
+            partial(plan_moves, rings, after, chance, limit=1000, slot_bytes=slot_bytes),
         )
     joined = cells | {
         number: replace(cells[0], cell=number, free_bytes=cells[0].capacity_bytes)

@@ -98,6 +98,7 @@ class _Connection(aiosqlite.Connection):
 async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
     failure: sqlite3.Error | None = None
     with trio.CancelScope(shield=True):
+        # trio_asyncio has no types, and does not say what it exports.
         async with trio_asyncio.open_loop():  # type: ignore[attr-defined]
             try:
                 await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]

@@ -166,7 +166,7 @@ def _compile(record: type[Record]) -> tuple[Writer, Reader]:
 
 def _missing(record: type[Record], values: list[Any]) -> list[Any]:
     """As many values as the record has fields: defaults filled in, surplus ones cut."""
-    fields = dataclasses.fields(record)  # type: ignore[arg-type]
+    fields = dataclasses.fields(record)  # type: ignore[arg-type]  # as above
     for field in fields[len(values) :]:
         if field.default is dataclasses.MISSING:
             raise _bad(f"{record.__name__}.{field.name}")
@@ -187,7 +187,8 @@ def _write_lines(shape: _Shape, value: str, label: str, names: dict[str, Any]) -
         assert shape.item is not None
         lines.append(f"assert len({value}) <= {shape.most}, {f'too many: {label}'!r}")
         if inner := _write_lines(shape.item, "item", label, names):
-            assert len(inner) == 1 and inner[0].startswith("item = ")  # noqa: PT018
+            assert len(inner) == 1
+            assert inner[0].startswith("item = ")
             lines.append(f"{value} = [{inner[0].removeprefix('item = ')} for item in {value}]")
     elif isinstance(shape.kind, type) and issubclass(shape.kind, Record):
         lines.append(f"{value} = {value}.to_fields()")

@@ -55,8 +55,8 @@ def of_ring(sql: Sql, *, chosen: bool, limit: int) -> list[Homing]:
         (limit,),
     ).fetchall()
     return [
-        Homing(SegmentId(row[0]), *row[1:], made=_made(sql, row[0]))  # type: ignore[misc]
-        for row in rows
+        Homing(SegmentId(segment), k, n, former, ring, revision, tries, _made(sql, segment))
+        for segment, k, n, former, ring, revision, tries in rows
     ]
 
 
