@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from cell.host_rules_policy import QuietHours, quiet_hours
+from cell.owner_rules_policy import QuietHours, quiet_hours
 from common import config, limits
 from common.config import key
 from common.ids import PeerId

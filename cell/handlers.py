@@ -12,8 +12,8 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
-from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
+from cell.owner_rules import OwnerRules
 from cell.session import Caller, Handler
 from cell.storage.incoming import IncomingShard
 from cell.storage.room_policy import may_reserve
@@ -48,7 +48,7 @@ class Handlers:
         order_time: seconds, by which orders expire.
         order_key: the key of orders; None as long as the coordinator has not sent it.
         background: hears of readers and writers, and lets reads for rebuilds wait.
-        host_rules: hear of all bytes of shards, and let callers wait for the line.
+        owner_rules: hear of all bytes of shards, and let callers wait for the line.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Handlers:
         order_key: Callable[[], bytes | None],
         metrics: CellMetrics,
         background: BackgroundTurns,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
     ) -> None:
         self._store = store
         self._order_time = order_time
         self._order_key = order_key
         self._metrics = metrics
         self._background = background
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._all: dict[IncomingShard, tuple[dict[int, IncomingShard], int, PeerId]] = {}
         self._of_caller: dict[PeerId, dict[IncomingShard, None]] = {}
         self._begun = trio.Event()
@@ -96,7 +96,7 @@ class Handlers:
         free, where that is limited; one for a rebuild, until readers and writers leave time for it.
         """
         is_for_rebuild = claimed_action(request.order) == OrderAction.REBUILD
-        if not (is_for_rebuild or self._host_rules.limits_up):
+        if not (is_for_rebuild or self._owner_rules.limits_up):
             return None
         return self._turn_to_read(caller, request, is_for_rebuild=is_for_rebuild)
 
@@ -106,7 +106,7 @@ class Handlers:
         action = OrderAction.REBUILD if is_for_rebuild else OrderAction.GET
         _, key = self._check(caller, request.order, action)
         if is_for_rebuild:
-            self._host_rules.check_repair()
+            self._owner_rules.check_repair()
         entry = await self._store.index.find(key)
         if entry is None:
             return
@@ -114,7 +114,7 @@ class Handlers:
         wanted = min(at_most, entry.shard_bytes)
         if is_for_rebuild:
             await self._background.turn_to_read(wanted)
-        await self._host_rules.wait_up(wanted)
+        await self._owner_rules.wait_up(wanted)
 
     def _check(self, caller: Caller, order: bytes, *actions: OrderAction) -> tuple[Order, ShardKey]:
         key = self._order_key()
@@ -212,13 +212,13 @@ class Handlers:
             key, request.first, request.count, want_leaves=request.want_leaves
         )
         self._metrics.read(len(data))
-        self._host_rules.moved(len(data) + len(leaves))
+        self._owner_rules.moved(len(data) + len(leaves))
         return ShardUnits(entry.shard_bytes, entry.unit_bytes, leaves), [data]
 
     async def facts(self, caller: Caller, request: CellFactsGet, payload: memoryview) -> Answer:
         """Return the cell's facts. They are not secret, so any caller that has proved a key may
         ask."""
-        return self._host_rules.tell(await self._store.facts())
+        return self._owner_rules.tell(await self._store.facts())
 
     async def _take(self, payload: memoryview) -> None:
         """Count bytes that a writer has sent, and let the line have its time for them.
@@ -226,8 +226,8 @@ class Handlers:
         Raises:
             Unavailable: ``too_busy``.
         """
-        self._host_rules.moved(len(payload))
-        await self._host_rules.wait_down(len(payload))
+        self._owner_rules.moved(len(payload))
+        await self._owner_rules.wait_down(len(payload))
 
     def _upload(self, caller: Caller, number: int) -> IncomingShard:
         upload = caller.session.uploads.get(number)

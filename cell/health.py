@@ -11,8 +11,8 @@ from typing import Any
 import trio
 
 from cell.handlers import Handlers
-from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
+from cell.owner_rules import OwnerRules
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.storage.shard_store import ShardStore
 from common import limits
@@ -28,13 +28,13 @@ class CellHealth:
         store: ShardStore,
         heartbeat: HeartbeatRound,
         handlers: Handlers,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         metrics: CellMetrics,
     ) -> None:
         self._store = store
         self._heartbeat = heartbeat
         self._handlers = handlers
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._metrics = metrics
 
     def app(self) -> Handler:
@@ -52,7 +52,7 @@ class CellHealth:
         """Bring the metrics up to date, and return the cell's health in brief."""
         heartbeat = self._heartbeat
         facts = await self._store.facts()
-        rest = self._host_rules.rest
+        rest = self._owner_rules.rest
         since = -1.0
         if heartbeat.last_heartbeat is not None:
             since = trio.current_time() - heartbeat.last_heartbeat
@@ -63,7 +63,7 @@ class CellHealth:
             seconds_since_heartbeat=since,
             clock_ahead_seconds=heartbeat.clock_ahead_s,
             rests=rest is not None,
-            transit_bytes=self._host_rules.transit_used,
+            transit_bytes=self._owner_rules.transit_used,
         )
         reason = facts.read_only_reason
         if not reason and facts.free_bytes < limits.CELL_LEAST_FREE_BYTES:
@@ -80,7 +80,7 @@ class CellHealth:
             "lost_shards": facts.lost_shards,
             "used_bytes": facts.used_bytes,
             "free_bytes": facts.free_bytes,
-            "transit_bytes": self._host_rules.transit_used,
+            "transit_bytes": self._owner_rules.transit_used,
             "medium_free_bytes": facts.medium_free_bytes,
             "trust": heartbeat.trust,
             "trust_reason": heartbeat.trust_reason,

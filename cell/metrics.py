@@ -50,7 +50,7 @@ class CellMetrics:
                 ("lost_shards", "Shards of volumes that were gone at a start, index and all."),
                 ("live_bytes", "Bytes of shards held."),
                 ("read_only", "1 if nothing can be written."),
-                ("rests", "1 while the host's rules allow neither new shards nor repair."),
+                ("rests", "1 while the owner's rules allow neither new shards nor repair."),
                 ("transit_bytes", "Bytes of shards sent and received in the last 30 days."),
                 ("open_uploads", "Uploads in progress."),
                 ("volumes_removed", "Volumes that compaction removed since the start."),

@@ -18,10 +18,10 @@ from cell.config import CellConfig, SmartUse
 from cell.disk_watch import DISK_WATCH_S, DiskWatch
 from cell.handlers import Handlers
 from cell.health import CellHealth
-from cell.host_rules import HOST_RULES_S, HostRules
 from cell.identity import load_identity
 from cell.joining import coordinators_of, join
 from cell.metrics import CellMetrics
+from cell.owner_rules import OWNER_RULES_S, OwnerRules
 from cell.positions import Positions
 from cell.rounds.audit import AUDIT_RETRY_S, AuditRound
 from cell.rounds.compare import COMPARE_RETRY_S, CompareRound
@@ -75,7 +75,7 @@ class _Parts:
     coordinators: Coordinators
     positions: Positions
     background: BackgroundTurns
-    host_rules: HostRules
+    owner_rules: OwnerRules
     disk_watch: DiskWatch
 
 
@@ -105,10 +105,10 @@ async def serve(
         lambda: heartbeat.order_key,
         metrics,
         parts.background,
-        parts.host_rules,
+        parts.owner_rules,
     )
     server = _server(world, parts, handlers)
-    app = CellHealth(parts.store, heartbeat, handlers, parts.host_rules, metrics).app()
+    app = CellHealth(parts.store, heartbeat, handlers, parts.owner_rules, metrics).app()
     http = None
     if config.http is not None:
         http = await world.network.listen(config.http, identity=None)
@@ -149,8 +149,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     )
     coordinators = coordinators_of(world, config, token, pool)
     positions = await Positions.load(world.disk, world.log)
-    host_rules = await HostRules.load(config, disk=world.disk, clock=world.clock, log=world.log)
-    background = BackgroundTurns(config.repair_bandwidth, host_rules.check_quiet)
+    owner_rules = await OwnerRules.load(config, disk=world.disk, clock=world.clock, log=world.log)
+    background = BackgroundTurns(config.repair_bandwidth, owner_rules.check_quiet)
     disk_watch = DiskWatch(world.disk_reports, is_used=config.smart is SmartUse.AUTO)
     return _Parts(
         identity,
@@ -160,7 +160,7 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         coordinators,
         positions,
         background,
-        host_rules,
+        owner_rules,
         disk_watch,
     )
 
@@ -175,7 +175,7 @@ def _heartbeat(
         parts.positions,
         parts.held,
         parts.disk_watch,
-        parts.host_rules,
+        parts.owner_rules,
         address=Address(advertised.host, advertised.port or listening.port),
         clock=world.clock,
         log=world.log,
@@ -219,7 +219,7 @@ def _rounds(
         settling,
         _filler(world, parts),
         parts.background,
-        parts.host_rules,
+        parts.owner_rules,
         metrics,
         world.chance,
         world.log,
@@ -233,7 +233,7 @@ def _rounds(
         Round("compare", compare.run, every(COMPARE_RETRY_S)),
         Round("scrub", scrub.run, every(SCRUB_RETRY_S)),
         Round("disk_watch", parts.disk_watch.run, every(DISK_WATCH_S)),
-        Round("host_rules", parts.host_rules.run, every(HOST_RULES_S)),
+        Round("owner_rules", parts.owner_rules.run, every(OWNER_RULES_S)),
         Round("audits", audits.run, every(AUDIT_RETRY_S)),
     ]
 
@@ -251,7 +251,7 @@ def _filler(world: World, parts: _Parts) -> ShardFiller:
         least_patience_s=FETCH_PATIENCE_S,
     )
     return ShardFiller(
-        parts.store, context, parts.background, parts.host_rules, world.chance, world.log
+        parts.store, context, parts.background, parts.owner_rules, world.chance, world.log
     )
 
 

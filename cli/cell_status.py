@@ -188,7 +188,7 @@ def _lines(data: Path, use: DiskUse, config: CellConfig, answer: dict[str, Any])
         "",
         f"limits   capacity {capacity}, reserve {human_bytes(config.reserve_bytes)};"
         f" the file system has {human_bytes(free)} free",
-        *_host_rules(config),
+        *_owner_rules(config),
         f"repair   at most {human_bytes(config.repair_bandwidth)} a second"
         + (
             f"; since the start {human_bytes(answer['filled_bytes'])} were rebuilt and"
@@ -200,7 +200,7 @@ def _lines(data: Path, use: DiskUse, config: CellConfig, answer: dict[str, Any])
     return [*lines, *_standing(config, answer)]
 
 
-def _host_rules(config: CellConfig) -> list[str]:
+def _owner_rules(config: CellConfig) -> list[str]:
     limits = [
         f"{what} {human_bytes(size)}{per}"
         for what, size, per in (

@@ -457,7 +457,7 @@ CELL_FREE_AGAIN_BYTES: Final = 2 * CELL_LEAST_FREE_BYTES
 CELL_RESERVE_BYTES: Final = 64 * MIB
 """Free space of the file system that a cell never touches, so that deletes and the index work."""
 MIN_CELL_CAPACITY_BYTES: Final = 1 * MIB
-"""For tests; a host gives gigabytes."""
+"""For tests; an owner gives gigabytes."""
 MAX_CELL_BYTES: Final = 1 << 60
 """Largest size in a cell's configuration: sums of them fit a signed 64-bit column of SQL."""
 MIN_VOLUME_BYTES: Final = 64 * KIB

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
-from cell.host_rules import HostRules
+from cell.owner_rules import OwnerRules
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
@@ -60,14 +60,14 @@ class ShardFiller:
         store: ShardStore,
         context: FetchContext,
         background: BackgroundTurns,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         chance: Chance,
         log: Log,
     ) -> None:
         self._store = store
         self._context = context
         self._background = background
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._chance = chance
         self._log = log
         self._memory = ByteBudget(limits.MAX_REBUILD_BYTES)
@@ -85,9 +85,9 @@ class ShardFiller:
         source: _Source | _HomeSource
         if missing.former:
             former = ShardFetcher(self._context, missing.former[0], endpoints)
-            source = _HomeSource(former, fetcher.geometry, missing, self._host_rules, self._chance)
+            source = _HomeSource(former, fetcher.geometry, missing, self._owner_rules, self._chance)
         else:
-            source = _Source(fetcher, missing, self._host_rules, self._chance, self._log)
+            source = _Source(fetcher, missing, self._owner_rules, self._chance, self._log)
         filling = Filling(
             self._store,
             self._background,
@@ -189,7 +189,7 @@ class _Source:
         self,
         fetcher: ShardFetcher,
         missing: MissingShard,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         chance: Chance,
         log: Log,
     ) -> None:
@@ -206,7 +206,7 @@ class _Source:
         self._code = make_code(place.k, place.n)
         self._copies = bool(place.orders[slot])
         self._is_urgent = missing.spare <= 0
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._chance = chance
         self._log = log
 
@@ -217,7 +217,7 @@ class _Source:
             AlvearyError: they cannot be had now.
         """
         if self._copies:
-            await self._host_rules.wait_to_fetch(count * self.geometry.unit_bytes)
+            await self._owner_rules.wait_to_fetch(count * self.geometry.unit_bytes)
             try:
                 data = await self._fetcher.fetch_slot(self._slot, first, count)
             except AlvearyError as error:
@@ -232,10 +232,10 @@ class _Source:
                 )
             else:
                 self.copied_bytes += len(data)
-                self._host_rules.moved(len(data))
+                self._owner_rules.moved(len(data))
                 return _cut(self.geometry, data)
         work = partial(_rebuild, self._code, self.geometry, self._slot, first)
-        units = await _fetch(self._fetcher, self._host_rules, first, count, work, self._chance)
+        units = await _fetch(self._fetcher, self._owner_rules, first, count, work, self._chance)
         self.computed_bytes += sum(map(len, units))
         return units
 
@@ -249,7 +249,7 @@ class _HomeSource:
         fetcher: ShardFetcher,
         geometry: Geometry,
         missing: MissingShard,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         chance: Chance,
     ) -> None:
         place, slot = missing.place, missing.slot
@@ -273,7 +273,7 @@ class _HomeSource:
         self._fetcher = fetcher
         self._code = make_code(former.k, former.n)
         self._home = make_code(place.k, place.n)
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._chance = chance
 
     async def units(self, first: int, count: int) -> Sequence[Buffer]:
@@ -290,14 +290,14 @@ class _HomeSource:
                 for number, stripe in enumerate(stripes, first)
             ]
 
-        units = await _fetch(self._fetcher, self._host_rules, first, count, work, self._chance)
+        units = await _fetch(self._fetcher, self._owner_rules, first, count, work, self._chance)
         self.computed_bytes += sum(map(len, units))
         return units
 
 
 async def _fetch(
     fetcher: ShardFetcher,
-    host_rules: HostRules,
+    owner_rules: OwnerRules,
     first: int,
     count: int,
     work: Callable[[Sequence[Stripe]], list[Buffer]],
@@ -308,7 +308,7 @@ async def _fetch(
     size = geometry.k * (end - first * geometry.unit_bytes)
     tries = FETCH_TRIES
     while True:
-        await host_rules.wait_to_fetch(size)
+        await owner_rules.wait_to_fetch(size)
         try:
             made = await fetcher.fetch(first, count, work)
         except Unavailable:
@@ -317,7 +317,7 @@ async def _fetch(
                 raise
             await trio.sleep(FETCH_PAUSE_S * chance.uniform(0.75, 1.25))
         else:
-            host_rules.moved(size)
+            owner_rules.moved(size)
             return made
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from cell.disk_watch import DiskWatch
-from cell.host_rules import HostRules
+from cell.owner_rules import OwnerRules
 from cell.positions import Positions
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
@@ -45,7 +45,7 @@ class HeartbeatRound:
         positions: Positions,
         held: Held,
         disk_watch: DiskWatch,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         *,
         address: Address,
         clock: WallClock,
@@ -75,7 +75,7 @@ class HeartbeatRound:
         self._positions = positions
         self._held = held
         self._disk_watch = disk_watch
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._address = address
         self._clock = clock
         self._log = log
@@ -158,7 +158,7 @@ class HeartbeatRound:
         confirmed = sorted(self._deleted)[: limits.MAX_DELETE_BATCH]
         seen = self._positions.packed()
         facts = replace(await self._store.facts(), disk=self._disk_watch.figures)
-        facts = self._host_rules.tell(facts)
+        facts = self._owner_rules.tell(facts)
         request = Heartbeat(
             self._address.host,
             self._address.port,

@@ -15,8 +15,8 @@ from typing import Final
 import trio
 
 from cell.background_turns import BackgroundTurns
-from cell.host_rules import HostRules
 from cell.metrics import CellMetrics
+from cell.owner_rules import OwnerRules
 from cell.rounds.filling import FilledShard, Filling, ShardFiller
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.passed_shards import PassedShards
@@ -55,7 +55,7 @@ class RebuildRound:
         settling: Settling,
         filler: ShardFiller,
         background: BackgroundTurns,
-        host_rules: HostRules,
+        owner_rules: OwnerRules,
         metrics: CellMetrics,
         chance: Chance,
         log: Log,
@@ -66,7 +66,7 @@ class RebuildRound:
         self._settling = settling
         self._filler = filler
         self._background = background
-        self._host_rules = host_rules
+        self._owner_rules = owner_rules
         self._metrics = metrics
         self._log = log
         self._passed = PassedShards(chance)
@@ -99,7 +99,7 @@ class RebuildRound:
         self._are_others_waiting = False
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         # A cell that has nearly used its transit fills nothing and looks at suspects all the same.
-        can_work = not (self._store.writer.read_only_reason or self._host_rules.is_quiet)
+        can_work = not (self._store.writer.read_only_reason or self._owner_rules.is_quiet)
         has_progressed = can_work and await self._fill_some()
         if has_progressed or self._are_others_waiting:
             self._pause_s = SHORT_PAUSE_S
@@ -109,7 +109,7 @@ class RebuildRound:
         whole = self._whole[: limits.MAX_DELETE_BATCH]
         reply = await self._coordinators.call(
             MissingGet(
-                0 if self._host_rules.rest else limits.MAX_SEGMENTS_PER_GRANT,
+                0 if self._owner_rules.rest else limits.MAX_SEGMENTS_PER_GRANT,
                 tuple(ShardName(*key) for key in self._passed.names(trio.current_time())),
                 tuple(ShardName(*key) for key in whole),
             )

@@ -23,7 +23,7 @@ from coordinator.policy.reputation import Trust
 from coordinator.store.cells import Cell
 
 _SHOWN_ID = 12
-_HOST_RULES: Final = frozenset({Outage.QUIET_HOURS.value, Outage.TRANSIT_USED.value})
+_OWNER_RULES: Final = frozenset({Outage.QUIET_HOURS.value, Outage.TRANSIT_USED.value})
 """Reasons of cells that are read-only because their hosts want it so."""
 
 
@@ -89,12 +89,12 @@ def seen_of(members: Membership, states: Mapping[int, CellState], now: float) ->
         read_only=[
             seen(cell, remark=cell.facts.read_only_reason)
             for cell in by_state[CellState.READ_ONLY]
-            if cell.facts.read_only_reason not in _HOST_RULES
+            if cell.facts.read_only_reason not in _OWNER_RULES
         ],
         host_rests=[
             seen(cell, remark=cell.facts.read_only_reason)
             for cell in by_state[CellState.READ_ONLY]
-            if cell.facts.read_only_reason in _HOST_RULES
+            if cell.facts.read_only_reason in _OWNER_RULES
         ],
         full=[seen(cell) for cell in by_state[CellState.FULL]],
         failing=[
@@ -174,7 +174,7 @@ def measure_outlook(
     metrics.cells_resting.set(
         sum(
             state is CellState.READ_ONLY
-            and members.cells[number].facts.read_only_reason in _HOST_RULES
+            and members.cells[number].facts.read_only_reason in _OWNER_RULES
             for number, state in states.items()
         )
     )

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from cell.config import CellConfig
 from cell.disk_watch import DiskWatch
-from cell.host_rules import HostRules
+from cell.owner_rules import OwnerRules
 from cell.positions import Positions
 from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.runner import run_rounds
@@ -48,7 +48,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         await Positions.load(world.disk, world.log),
         await Held.load(world.disk, world.log),
         DiskWatch(world.disk_reports, is_used=True),
-        await HostRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),
+        await OwnerRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),
         address=Address("cell", 7000),
         clock=world.clock,
         log=world.log,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cell.host_rules_policy import (
+from cell.owner_rules_policy import (
     DAY_S,
     TRANSIT_DAYS,
     QuietHours,

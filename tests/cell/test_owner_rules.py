@@ -15,8 +15,8 @@ from ring_rig import SECRET, N, RingCell, RingRig, Segment, root_of, segment_id
 from trio.testing import MockClock
 
 from cell.config import CellConfig
-from cell.host_rules import LONGEST_WAIT_S, NAME, HostRules
-from cell.host_rules_policy import DAY_S, TransitLedger
+from cell.owner_rules import LONGEST_WAIT_S, NAME, OwnerRules
+from cell.owner_rules_policy import DAY_S, TransitLedger
 from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.errors import Unavailable
 from common.limits import KIB, MIB
@@ -231,7 +231,9 @@ async def test_a_damaged_ledger_is_reported_and_begun_again(autojump_clock: Mock
 
 async def test_a_ledger_is_written_rarely(autojump_clock: MockClock) -> None:
     world = SimWorld(1).node("cell").world
-    rules = await HostRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log)
+    rules = await OwnerRules.load(
+        CellConfig("."), disk=world.disk, clock=world.clock, log=world.log
+    )
     kept = []
     for _ in range(60):
         rules.moved(1)

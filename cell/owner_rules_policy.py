@@ -1,7 +1,7 @@
 """The rules that the owner of a cell sets: bandwidth, bytes in 30 days, hours of rest. Pure: times
 are arguments.
 
-Source: docs/repair.md, "The host's rules".
+Source: docs/repair.md, "The owner's rules".
 """
 
 from __future__ import annotations

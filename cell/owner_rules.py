@@ -1,6 +1,6 @@
 """The rules of the owner of a cell, kept in one place: what shards are moved, and when.
 
-Source: docs/repair.md, "The host's rules".
+Source: docs/repair.md, "The owner's rules".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from cell.config import CellConfig
-from cell.host_rules_policy import Rest, TokenBucket, TransitLedger, rest_of
+from cell.owner_rules_policy import Rest, TokenBucket, TransitLedger, rest_of
 from common.errors import AlvearyError, Corrupt, Unavailable
 from common.ports import Disk, Log, WallClock
 from common.reasons import Outage
@@ -19,7 +19,7 @@ from common.state_files import read_whole, write_whole
 from common.wire.messages.base import CellFacts
 
 NAME: Final = "transit"
-HOST_RULES_S: Final = 60.0
+OWNER_RULES_S: Final = 60.0
 SAVE_EVERY_S: Final = 600.0
 """The most that a crash makes the ledger forget."""
 LONGEST_WAIT_S: Final = 10.0
@@ -31,7 +31,7 @@ _REASONS: Final = {
 }
 
 
-class HostRules:
+class OwnerRules:
     """The rules of one cell, and what was moved under them.
 
     Args:
@@ -57,7 +57,9 @@ class HostRules:
         self._is_over = False
 
     @classmethod
-    async def load(cls, config: CellConfig, *, disk: Disk, clock: WallClock, log: Log) -> HostRules:
+    async def load(
+        cls, config: CellConfig, *, disk: Disk, clock: WallClock, log: Log
+    ) -> OwnerRules:
         """Take up the ledger of earlier lives. A damaged one is reported and begun again."""
         ledger = TransitLedger()
         try:
