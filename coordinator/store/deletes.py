@@ -51,10 +51,19 @@ def queue_made(sql: Sql, segment_id: SegmentId, ring: int) -> None:
 
 
 def strike(sql: Sql, cell: int, shards: Sequence[ShardName]) -> None:
-    """Strike what a cell has deleted, or is to keep, from its queue."""
+    """Strike what a cell has deleted from its queue."""
     sql.executemany(
         "DELETE FROM deletes WHERE cell = ? AND segment_id = ? AND slot = ?",
         [(cell, shard.segment_id, shard.slot) for shard in shards],
+    )
+
+
+def strike_slot(sql: Sql, cell: int, ring: int, slot: int) -> None:
+    """Strike the shards of a slot from the queue of a cell, which is to hold them now."""
+    sql.execute(
+        "DELETE FROM deletes WHERE cell = ? AND slot = ?"
+        " AND segment_id IN (SELECT segment_id FROM segments WHERE ring = ?)",
+        (cell, slot, ring),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from common.ports import Sql
 from coordinator.policy.moves import FormerHolder, Move, MoveReason
+from coordinator.store import deletes
 from coordinator.store.schema import next_number
 
 
@@ -51,7 +52,11 @@ def begin(sql: Sql, move: Move, now_ms: int, *, is_source_gone: bool, keeps_sour
 
 def _hand_over(sql: Sql, ring: int, slot: int, cell: int) -> tuple[int, int]:
     """Make a cell the holder of a slot, and return the revisions from which and up to which the
-    former one was."""
+    former one was.
+
+    The cell keeps what it still has of the slot from an earlier time: it might else delete a shard
+    that it has just said it holds.
+    """
     next_number(sql, "plans")
     revision: int = sql.execute(
         "UPDATE rings SET revision = revision + 1 WHERE ring = ? RETURNING revision", (ring,)
@@ -63,6 +68,7 @@ def _hand_over(sql: Sql, ring: int, slot: int, cell: int) -> tuple[int, int]:
         "UPDATE ring_slots SET cell = ?, since = ? WHERE ring = ? AND slot = ?",
         (cell, revision, ring, slot),
     )
+    deletes.strike_slot(sql, cell, ring, slot)
     return since, revision
 
 

@@ -62,7 +62,7 @@ def settle(
         if holder == cell:
             verdicts.append(COMMITTED if is_whole else GARBAGE)
             if is_whole:
-                has_deletes |= _filled(sql, shard, cell, source)
+                has_deletes |= _filled(sql, shard, source)
             else:
                 has_missing = True
                 homes.lose(sql, cell, shard)
@@ -97,7 +97,7 @@ def _uncommitted(sql: Sql, segment_id: SegmentId, alive: dict[int, bool], kept_l
     return GARBAGE if gone.fetchone() is not None else PENDING
 
 
-def _filled(sql: Sql, shard: HeldShard, holder: int, source: int | None) -> bool:
+def _filled(sql: Sql, shard: HeldShard, source: int | None) -> bool:
     """Take in that a slot's holder has its shard: the source's is not needed any more.
 
     Returns:
@@ -105,9 +105,6 @@ def _filled(sql: Sql, shard: HeldShard, holder: int, source: int | None) -> bool
     """
     if not missing.strike(sql, shard):
         return False
-    name = ShardName(shard.segment_id, shard.slot)
-    # Queued when it was another's: the slot has come back to this cell since.
-    deletes.strike(sql, holder, [name])
     if source is not None:
-        deletes.queue(sql, source, name)
+        deletes.queue(sql, source, ShardName(shard.segment_id, shard.slot))
     return source is not None

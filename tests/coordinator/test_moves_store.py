@@ -232,6 +232,27 @@ def test_a_slot_that_is_given_back_misses_what_it_was_away_for(sql: sqlite3.Conn
     assert not moves.give_back(sql, 2, 0, 0)
 
 
+def test_a_cell_that_gets_a_slot_again_is_not_told_to_delete_what_it_has_of_it(
+    sql: sqlite3.Connection,
+) -> None:
+    """The reply that names a delete may say as well that shards are missing: the cell would say
+    that it has the shard, and delete it then."""
+    back, again, gone = commit(sql, 1), commit(sql, 2), commit(sql, 3)
+    assert move(sql)
+    assert [settle(sql, NEW, each) for each in (back, gone)] == [COMMITTED] * 2
+    segments.release(sql, {gone: 1})
+    assert deletes(sql, OLD) == [back, gone]
+    assert moves.give_back(sql, RING, 0, 0)
+    assert deletes(sql, OLD) == [gone]
+    assert settle(sql, OLD, back) == COMMITTED
+    assert moves.finish(sql) == [RING]
+    assert move(sql, OLD, THIRD)
+    assert settle(sql, THIRD, again) == COMMITTED
+    assert deletes(sql, OLD) == [again, gone]
+    assert move(sql, THIRD, OLD, MoveReason.EVEN)
+    assert deletes(sql, OLD) == [gone]
+
+
 def test_a_deleted_segment_is_deleted_at_holders_and_sources(sql: sqlite3.Connection) -> None:
     segment = commit(sql, 1)
     assert move(sql)
