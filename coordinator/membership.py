@@ -74,6 +74,7 @@ class Membership:
         self._by_id: dict[PeerId, Cell] = {}
         self._heard_here: set[int] = set()
         self._slots: dict[int, tuple[tuple[int, int], ...]] | None = None
+        """The slots that each cell holds; None until somebody asks."""
         self._interval_s = heartbeat_interval_s
         self._timeout_s = cell_timeout_s
         self._lost_after_s = lost_after_s
@@ -115,7 +116,16 @@ class Membership:
 
     def change_rings(self, changed: Iterable[Ring]) -> None:
         """Take in that some rings are these now."""
-        self.set_rings((self.rings | {ring.ring: ring for ring in changed}).values())
+        rings = {ring.ring: ring for ring in changed}
+        slots = self._slots
+        if slots is not None:
+            for number, ring in rings.items():
+                before = self.rings[number].cells if number in self.rings else ()
+                for slot, cell in enumerate(before):
+                    slots[cell] = tuple(each for each in slots[cell] if each != (number, slot))
+                for slot, cell in enumerate(ring.cells):
+                    slots[cell] = (*slots.get(cell, ()), (number, slot))
+        self.rings = self.rings | rings
 
     def slots_of(self, cell: int) -> tuple[tuple[int, int], ...]:
         """The slots that a cell holds: ring and slot."""

@@ -8,9 +8,12 @@ from coordinator_rig import facts
 from common.ids import PeerId
 from coordinator.membership import Membership
 from coordinator.policy.health import CellState, Departure, Liveness
+from coordinator.policy.placement import Redundancy
 from coordinator.store.cells import NO_FACTS, Cell, Decisions
+from coordinator.store.rings import Ring
 
 INTERVAL_S, TIMEOUT_S, LOST_AFTER_S = 5, 15.0, 900.0
+CLASS = Redundancy(2, 3, 2)
 ALIVE, OFFLINE, LOST = CellState.ALIVE, CellState.OFFLINE, CellState.LOST
 
 
@@ -51,6 +54,27 @@ class Swarm:
             states = list(self.members.conclude(self.now).values())
             if self.now >= until:
                 return states
+
+
+def test_the_slots_of_cells_follow_the_rings_that_change() -> None:
+    members = Swarm(8).members
+    rings = [Ring(1, CLASS, (0, 1, 2), True), Ring(2, CLASS, (1, 2, 3), True)]
+    members.set_rings(rings)
+    taken = members.slots_of(1)
+    assert taken == ((1, 1), (2, 0))
+    snapshot = members.rings
+    changed = [Ring(1, CLASS, (0, 7, 2), True), Ring(3, CLASS, (7, 0, 1), True)]
+    members.change_rings(changed)
+    assert {ring: each.cells for ring, each in members.rings.items()} == {
+        1: (0, 7, 2),
+        2: (1, 2, 3),
+        3: (7, 0, 1),
+    }
+    followed = {cell: sorted(members.slots_of(cell)) for cell in range(8)}
+    members.set_rings(members.rings.values())
+    assert followed == {cell: sorted(members.slots_of(cell)) for cell in range(8)}
+    assert followed[1] == [(2, 0), (3, 2)]
+    assert (taken, len(snapshot)) == (((1, 1), (2, 0)), 2), "whoever has the old ones keeps them"
 
 
 def test_a_silent_cell_is_suspect_then_offline_then_lost_and_alive_when_it_is_heard() -> None:
