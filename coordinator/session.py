@@ -13,16 +13,27 @@ import common.rpc.caller as rpc
 from common.ids import TenantId
 from common.wire.messages.base import Request
 from coordinator.store.cells import Cell
+from coordinator.store.missing import MissingRow
+
+
+@dataclass(slots=True)
+class Listed:
+    """Missing shards of a cell, the most urgent last, as the store had them at a time."""
+
+    rows: list[MissingRow] = field(default_factory=list)
+    until: float = 0.0
 
 
 @dataclass(slots=True)
 class CoordinatorSession:
-    """The tenants that the caller may act for, and the cell whose heartbeats it sent."""
+    """The tenants that the caller may act for, the cell whose heartbeats it sent, and what is to be
+    named of the shards that it misses."""
 
     tenants: dict[TenantId, int] = field(default_factory=dict)
     """The tenants that the connection is open for, and their numbers in the store."""
     heartbeats_of: Cell | None = None
     """The cell whose heartbeats came on it."""
+    listed: Listed = field(default_factory=Listed)
 
 
 Caller: TypeAlias = rpc.Caller[CoordinatorSession]

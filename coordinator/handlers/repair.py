@@ -6,7 +6,6 @@ Source: docs/decisions/0031-repair.md; docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -35,16 +34,11 @@ from coordinator.store.segments import Stored
 
 LISTED: Final = 1024
 """Missing shards of a slot that are looked at at a time, those of segments that miss most first."""
+LISTED_OF_CELL: Final = LISTED + limits.MAX_PASSED_SHARDS
+"""Missing shards of a cell that are kept, the most urgent of all its slots: as many as of one slot,
+and those that it passes over."""
 LISTED_FOR_S: Final = 10.0
 """Time for which a list of missing shards is used up before the store is asked again."""
-
-
-@dataclass(slots=True)
-class _Listed:
-    """Missing shards of a cell, the most urgent last, as the store had them at a time."""
-
-    rows: list[MissingRow] = field(default_factory=list)
-    until: float = 0.0
 
 
 class RepairHandlers:
@@ -54,7 +48,6 @@ class RepairHandlers:
         self._store = store
         self._membership = membership
         self._places = places
-        self._listed: dict[int, _Listed] = {}
 
     def by_request(self) -> ByRequest:
         """Return the handler of each request."""
@@ -70,7 +63,7 @@ class RepairHandlers:
             await self._store.transact(
                 lambda sql: missing.absolve_of(sql, cell.cell, request.whole)
             )
-        listed = self._listed.setdefault(cell.cell, _Listed())
+        listed = caller.session.listed
         slots = self._membership.slots_of(cell.cell) if takes else ()
         if not takes:
             listed.rows = []
@@ -144,7 +137,7 @@ class RepairHandlers:
                 spare = holders.bit_count() - row.lacking - ring.redundancy.k
                 has_source = not row.source_lacks and bool(sources >> slot & 1)
                 candidates.append(Candidate(row, spare, has_source))
-        return rank(candidates)
+        return rank(candidates)[-LISTED_OF_CELL:]
 
     def _spare(self, stored: Stored, states: Mapping[int, CellState]) -> int:
         ring = self._membership.rings[stored.ring]

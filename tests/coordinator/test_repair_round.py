@@ -11,6 +11,7 @@ from coordinator_rig import FakeCell, Rig, facts, running
 from common.ids import SegmentId
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE
+from coordinator.handlers.repair import LISTED, LISTED_OF_CELL
 
 
 def root_of(segment: m.NewSegment, slot: int) -> bytes:
@@ -223,3 +224,22 @@ async def test_what_a_cell_misses_is_told_with_its_heartbeat(autojump_clock: obj
         await holder.beat()
         await holder.settle((segment.segment_id, 5, root_of(segment, 5)))
         assert not (await holder.beat()).has_missing
+
+
+async def test_a_list_of_what_a_cell_misses_is_bounded_however_many_slots_it_holds(autojump_clock):
+    async with running() as rig:
+        cell = rig.cells[0]
+        rig.sql(
+            "INSERT INTO missing_shards (segment_id, slot, ring, source_lacks, since_ms)"
+            " WITH RECURSIVE numbers (number) AS ("
+            "SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?)"
+            " SELECT CAST(printf('%08d%08d', ring, number) AS BLOB), slot, ring, 1, 0"
+            " FROM ring_slots JOIN numbers WHERE cell = ?",
+            LISTED,
+            cell_number(rig, cell),
+        )
+        slots = slots_of(rig, cell)
+        assert slots * LISTED > LISTED_OF_CELL
+        assert rig.one("SELECT count(*) FROM missing_shards") == slots * LISTED
+        reply: m.MissingShards = await cell.call(m.MissingGet(32))
+        assert reply.waiting == LISTED_OF_CELL - 32
