@@ -78,7 +78,8 @@ def count(sql: Sql, configured: Redundancy) -> StoreCounts:
         configured: the class of new segments while there are enough cells for it.
     """
     missing, at_risk = sql.execute(
-        "SELECT count(*), count(DISTINCT segment_id) FROM missing_shards"
+        "SELECT coalesce(sum(shards), 0), count(*) FROM"
+        " (SELECT count(*) AS shards FROM missing_shards GROUP BY segment_id) AS lacking"
     ).fetchone()
     suspect = sql.execute("SELECT count(*) FROM suspect_shards").fetchone()[0]
     deletes = sql.execute("SELECT count(*) FROM deletes").fetchone()[0]
