@@ -203,7 +203,7 @@ class Status:
 
     def _clocks(self) -> dict[str, Any]:
         """Return how far the clocks of cells differ from this machine's."""
-        known = [cell for cell in self._membership.cells.values() if not cell.is_removed]
+        known = self._watched()
         return {
             "cells_off": sum(cell.clock_is_off for cell in known),
             "most_ahead_s": round(max((c.clock_ahead_s for c in known), default=0.0), 1),
@@ -382,11 +382,7 @@ class Status:
         by_state = Counter(states.values())
         for state in CellState:
             metrics.cells.labels(state.value).set(by_state[state])
-        by_trust = Counter(
-            self._membership.trust(cell)[0]
-            for cell in self._membership.cells.values()
-            if not cell.is_removed
-        )
+        by_trust = Counter(self._membership.trust(cell)[0] for cell in self._watched())
         for trust in Trust:
             metrics.cells_by_trust.labels(trust.value).set(by_trust[trust])
         rings = Counter(self._ring_state(ring, states) for ring in self._membership.rings.values())

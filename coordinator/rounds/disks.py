@@ -14,7 +14,7 @@ from common import limits
 from common.ports import Log, Store, WallClock
 from coordinator.membership import Membership
 from coordinator.policy.hazard import Hazard, estimate_hazard, next_drain
-from coordinator.policy.health import SURE, AdminState
+from coordinator.policy.health import SURE
 from coordinator.policy.history import Standing
 from coordinator.store import cells, disk_days
 from coordinator.store.disk_days import DiskFigures
@@ -73,11 +73,7 @@ class DiskRound:
         """Let the cell leave whose disk is most likely to fail, if no other leaves."""
         members, now = self._membership, trio.current_time()
         states = members.states(now)
-        leaving = {
-            number
-            for number, cell in members.cells.items()
-            if AdminState.DRAINING in cell.admin and not cell.is_removed
-        }
+        leaving = set(members.draining())
         able = [number for number, state in states.items() if state in SURE]
         number = next_drain(members.hazards, leaving, able)
         if number is None:
