@@ -245,16 +245,7 @@ def _rounds(
     auditor: Auditor,
 ) -> list[Round]:
     leadership = parts.leadership
-    rings = RingsRound(
-        parts.store,
-        leadership,
-        parts.membership,
-        parts.placement,
-        parts.history,
-        world.clock,
-        world.chance,
-        world.log,
-    )
+    rings = RingsRound(parts, world)
     shared_cells = SharedCells(parts.store, parts.membership, parts.placement)
     renewals = LeaseRenewalsRound(parts.store, parts.lease_book)
     purge = PurgeRound(
@@ -265,17 +256,7 @@ def _rounds(
         parts.queues,
         delete_grace_s=config.delete_grace_s,
     )
-    repair = RepairRound(
-        parts.store,
-        leadership,
-        parts.membership,
-        parts.placement,
-        parts.history,
-        parts.queues,
-        world.clock,
-        world.chance,
-        world.log,
-    )
+    repair = RepairRound(parts, world)
     outlook = OutlookRound(parts.store, parts.membership, repair)
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
     disks = DiskRound(
@@ -287,17 +268,7 @@ def _rounds(
         world.log,
         drains=config.drain_failing_disks,
     )
-    returning = HomesRound(
-        parts.store,
-        leadership,
-        parts.membership,
-        parts.placement,
-        parts.history,
-        parts.queues,
-        world.clock,
-        world.chance,
-        world.log,
-    )
+    returning = HomesRound(parts, world)
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
@@ -338,11 +309,10 @@ def _routes(
         swarm_name=config.swarm,
         advertised=None if is_wildcard(advertised) else advertised,
     )
-    of_cells = (parts.store, parts.membership, parts.placement, status, clock, log)
     return (
         *invites.routes(),
-        *CellOperations(*of_cells).routes(),
-        *DecisionOperations(*of_cells).routes(),
+        *CellOperations(parts, world, status).routes(),
+        *DecisionOperations(parts, world, status).routes(),
         *AuditOperations(parts.store, parts.membership, parts.keys.identity).routes(),
         *TenantOperations(parts.store, clock, log).routes(),
         *StoreOperations(parts.store, parts.history, lease_ends.end_all).routes(),

@@ -12,12 +12,11 @@ import trio
 
 from common import limits
 from common.errors import Refused
-from common.ports import Log, Sql, Store, WallClock
+from common.ports import Sql, World
 from common.reasons import Refusal
 from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.api.status import Status
-from coordinator.membership import Membership
-from coordinator.placement import Placement
+from coordinator.parts import CoordinatorParts
 from coordinator.policy.reputation import Trust
 from coordinator.store import audits, cells
 from coordinator.store.cells import Decisions
@@ -26,21 +25,13 @@ from coordinator.store.cells import Decisions
 class DecisionOperations:
     """Drains and suspends cells, and announces their maintenance."""
 
-    def __init__(
-        self,
-        store: Store,
-        membership: Membership,
-        placement: Placement,
-        status: Status,
-        clock: WallClock,
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._membership = membership
-        self._placement = placement
+    def __init__(self, parts: CoordinatorParts, world: World, status: Status) -> None:
+        self._store = parts.store
+        self._membership = parts.membership
+        self._placement = parts.placement
         self._status = status
-        self._clock = clock
-        self._log = log
+        self._clock = world.clock
+        self._log = world.log
 
     def routes(self) -> tuple[ApiRoute, ...]:
         """Return the table of these operations."""

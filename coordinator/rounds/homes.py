@@ -12,18 +12,14 @@ import trio
 
 from common import limits
 from common.ids import SegmentId
-from common.ports import Chance, Log, Sql, Store, WallClock
-from coordinator.hints import Queues
-from coordinator.membership import Membership
-from coordinator.placement import Placement
+from common.ports import Sql, World
+from coordinator.parts import CoordinatorParts
 from coordinator.policy.health import WRITABLE
 from coordinator.policy.history import Standing
 from coordinator.policy.homes import choose_ring, rotated
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import homes, rings
-from coordinator.store.history import StoreHistory
 from coordinator.store.homes import Homing
-from coordinator.store.leadership import Leadership
 
 HOMES_S: Final = 5.0
 LOOK_AGAIN_S: Final = 600.0
@@ -33,33 +29,19 @@ GIVEN_UP_AFTER_S: Final = 600.0
 
 
 class HomesRound:
-    """Chooses rings for segments that can go home, a bounded number at a time.
+    """Chooses rings for segments that can go home, a bounded number at a time, and notifies the
+    queue of what is missing when cells have shards to make."""
 
-    Args:
-        queues: notified when cells have shards to make.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        leadership: Leadership,
-        membership: Membership,
-        placement: Placement,
-        history: StoreHistory,
-        queues: Queues,
-        clock: WallClock,
-        chance: Chance,
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._leadership = leadership
-        self._membership = membership
-        self._placement = placement
-        self._history = history
-        self._queues = queues
-        self._clock = clock
-        self._chance = chance
-        self._log = log
+    def __init__(self, parts: CoordinatorParts, world: World) -> None:
+        self._store = parts.store
+        self._leadership = parts.leadership
+        self._membership = parts.membership
+        self._placement = parts.placement
+        self._history = parts.history
+        self._queues = parts.queues
+        self._clock = world.clock
+        self._chance = world.chance
+        self._log = world.log
         self._since: dict[tuple[SegmentId, int], float] = {}
         """The time at which a segment was first seen on its way to a ring."""
 

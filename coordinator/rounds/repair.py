@@ -17,10 +17,8 @@ from typing import Final
 import trio
 
 from common import limits
-from common.ports import Chance, Log, Sql, Store, WallClock
-from coordinator.hints import Queues
-from coordinator.membership import Membership
-from coordinator.placement import Placement
+from common.ports import Sql, World
+from coordinator.parts import CoordinatorParts
 from coordinator.policy.evening import even_limit, plan_even
 from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import READABLE, WRITABLE, CellState, leaves
@@ -39,8 +37,6 @@ from coordinator.policy.moves import (
 )
 from coordinator.store import missing, moves, rings
 from coordinator.store.cells import Cell
-from coordinator.store.history import StoreHistory
-from coordinator.store.leadership import Leadership
 
 REPAIR_S: Final = 2.0
 EVEN_EVERY_S: Final = 600.0
@@ -71,29 +67,18 @@ def view_of(cell: Cell, state: CellState, hazard: Hazard | None) -> PlaceView:
 class RepairRound:
     """Plans moves of slots and carries them out, a bounded number in a transaction."""
 
-    def __init__(
-        self,
-        store: Store,
-        leadership: Leadership,
-        membership: Membership,
-        placement: Placement,
-        history: StoreHistory,
-        queues: Queues,
-        clock: WallClock,
-        chance: Chance,
-        log: Log,
-    ) -> None:
+    def __init__(self, parts: CoordinatorParts, world: World) -> None:
         self.nowhere: tuple[RingSlot, ...] = ()
         """Slots that should move and have no cell to go to, as last planned."""
-        self._store = store
-        self._leadership = leadership
-        self._membership = membership
-        self._placement = placement
-        self._history = history
-        self._queues = queues
-        self._clock = clock
-        self._chance = chance
-        self._log = log
+        self._store = parts.store
+        self._leadership = parts.leadership
+        self._membership = parts.membership
+        self._placement = parts.placement
+        self._history = parts.history
+        self._queues = parts.queues
+        self._clock = world.clock
+        self._chance = world.chance
+        self._log = world.log
         self._even_at = -math.inf
         self._settled: object = None
         """The rings, departures and cells with room of the last plan, where that moved nothing."""

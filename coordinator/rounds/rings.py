@@ -9,13 +9,10 @@ from typing import Final
 
 import trio
 
-from common.ports import Chance, Log, Store, WallClock
-from coordinator.membership import Membership
-from coordinator.placement import Placement
+from common.ports import World
+from coordinator.parts import CoordinatorParts
 from coordinator.policy.history import Standing
 from coordinator.store import rings
-from coordinator.store.history import StoreHistory
-from coordinator.store.leadership import Leadership
 
 REFRESH_S: Final = 1.0
 
@@ -23,27 +20,17 @@ REFRESH_S: Final = 1.0
 class RingsRound:
     """Looks at the cells, and plans rings."""
 
-    def __init__(
-        self,
-        store: Store,
-        leadership: Leadership,
-        membership: Membership,
-        placement: Placement,
-        history: StoreHistory,
-        clock: WallClock,
-        chance: Chance,
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._leadership = leadership
-        self._membership = membership
-        self._placement = placement
-        self._history = history
-        self._clock = clock
-        self._chance = chance
-        self._log = log
+    def __init__(self, parts: CoordinatorParts, world: World) -> None:
+        self._store = parts.store
+        self._leadership = parts.leadership
+        self._membership = parts.membership
+        self._placement = parts.placement
+        self._history = parts.history
+        self._clock = world.clock
+        self._chance = world.chance
+        self._log = world.log
         self._was_cut_off = False
-        self._logged_class = placement.redundancy
+        self._logged_class = parts.placement.redundancy
 
     async def run(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
