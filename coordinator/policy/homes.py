@@ -5,8 +5,9 @@ Pure. Source: docs/decisions/0032-fewer-cells.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
+from common.ids import SegmentId
 from common.ports import Chance
 
 
@@ -48,3 +49,16 @@ def rotated(former: Sequence[int], ring: Sequence[int]) -> tuple[int, ...]:
     assert len(former) < len(ring)
     turned = (tuple(ring[by:]) + tuple(ring[:by]) for by in range(len(ring)))
     return next(cells for cells in turned if is_clear(former, cells))
+
+
+def seen_since(
+    known: Mapping[tuple[SegmentId, int], float], going: Iterable[tuple[SegmentId, int]], now: float
+) -> dict[tuple[SegmentId, int], float]:
+    """Return when each of the segments that are on their way was first seen on it.
+
+    Args:
+        known: the same of an earlier look; those that have arrived since are forgotten.
+        going: segments, each with the ring that it goes to.
+        now: the time of this look.
+    """
+    return {each: known.get(each, now) for each in going}

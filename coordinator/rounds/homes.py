@@ -16,7 +16,7 @@ from common.ports import Sql, World
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.health import WRITABLE
 from coordinator.policy.history import Standing
-from coordinator.policy.homes import choose_ring, rotated
+from coordinator.policy.homes import choose_ring, rotated, seen_since
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import homes, rings
 from coordinator.store.homes import Homing
@@ -43,7 +43,7 @@ class HomesRound:
         self._chance = world.chance
         self._log = world.log
         self._since: dict[tuple[SegmentId, int], float] = {}
-        """The time at which a segment was first seen on its way to a ring."""
+        """The time at which each segment that is on its way to a ring was first seen on it."""
 
     async def run(self) -> None:
         """Give up ways that lead nowhere, and choose rings for others."""
@@ -59,8 +59,9 @@ class HomesRound:
                 homes.of_ring(sql, chosen=False, limit=most),
             )
         )
+        now = trio.current_time()
+        self._since = seen_since(self._since, ((each.segment_id, each.ring) for each in going), now)
         if not (going or waiting):
-            self._since.clear()
             return
         self._queues.homes.tell()
         whole = self._whole_rings()
@@ -98,14 +99,13 @@ class HomesRound:
     def _is_lost(
         self, homing: Homing, whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]
     ) -> bool:
-        now = trio.current_time()
-        since = self._since.setdefault((homing.segment_id, homing.ring), now)
+        since = self._since[homing.segment_id, homing.ring]
         ring = self._membership.rings.get(homing.ring)
         return (
             ring is None
             or homing.ring not in whole[homing.k, homing.n]
             or ring.revision != homing.revision
-            or now - since > GIVEN_UP_AFTER_S
+            or trio.current_time() - since > GIVEN_UP_AFTER_S
         )
 
     async def _give_up(self, lost: list[Homing]) -> None:
@@ -117,8 +117,6 @@ class HomesRound:
                 homes.give_up(sql, each.segment_id)
 
         await self._leadership.transact(give_up)
-        for each in lost:
-            self._since.pop((each.segment_id, each.ring), None)
 
     async def _choose(
         self, waiting: list[Homing], whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]

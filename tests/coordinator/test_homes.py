@@ -17,7 +17,7 @@ from common.errors import Refused
 from common.ids import BucketId, PeerId, TenantId, VersionId, segment_id
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING
-from coordinator.policy.homes import choose_ring, is_clear, rotated
+from coordinator.policy.homes import choose_ring, is_clear, rotated, seen_since
 from coordinator.policy.moves import Move, MoveReason
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import (
@@ -260,6 +260,15 @@ def test_a_home_that_cannot_be_or_has_another_margin_is_refused(
 ) -> None:
     with pytest.raises(Refused, match="bad_segment"):
         commit(sql, replace(NEW, **change))
+
+
+def test_a_segment_is_on_its_way_since_it_was_first_seen_and_forgotten_when_it_is_there() -> None:
+    first, second = (SEGMENT, HOME), (segment_id(1, bytes([1] * 10)), HOME)
+    seen = seen_since({}, [first], 10.0)
+    seen = seen_since(seen, [first, second], 20.0)
+    assert seen == {first: 10.0, second: 20.0}
+    assert seen_since(seen, [second], 30.0) == {second: 20.0}
+    assert seen_since(seen, [(SEGMENT, OTHER)], 30.0) == {(SEGMENT, OTHER): 30.0}
 
 
 # --- which ring ---------------------------------------------------------------------------------
