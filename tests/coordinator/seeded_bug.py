@@ -1,13 +1,16 @@
 """A plugin of pytest: the bug that SEEDED_BUG names is in the product that the tests import."""
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 from sim.mutation import Change, Mutant, install
 
-LISTING = Path(__file__).parent / "moves_mutants.toml"
-AUDITS = Path(__file__).parent / "audit_mutants.toml"
+HERE = Path(__file__).parent
+LISTING = HERE / "moves_mutants.toml"
+AUDITS = HERE / "audit_mutants.toml"
 
 
 def load(listing=LISTING):
@@ -24,6 +27,25 @@ def load(listing=LISTING):
         )
         for each in entries
     }
+
+
+def compile_all(mutants):
+    """Apply each seeded bug to the source of the product, and run nothing of it."""
+    for mutant in mutants.values():
+        for module in mutant.modules:
+            compile(mutant.source(module), mutant.name, "exec")
+
+
+def run_tests(name, tests):
+    """Run tests in a process with a seeded bug, up to the first that fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "seeded_bug", *tests],
+        cwd=HERE.parent.parent,
+        env={**os.environ, "SEEDED_BUG": name, "PYTHONPATH": f"{HERE}:."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 if "SEEDED_BUG" in os.environ:

@@ -3,16 +3,12 @@
 ``python -m pytest -m slow tests/coordinator/test_audit_mutants.py`` tries all, some seconds each.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from seeded_bug import AUDITS, load
+from seeded_bug import AUDITS, compile_all, load, run_tests
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 MUTANTS = load(AUDITS)
 TESTS = [
     HERE / "test_audit_policy.py",
@@ -25,21 +21,12 @@ TESTS = [
 
 def test_each_seeded_bug_of_audits_applies():
     assert len(MUTANTS) == AUDITS.read_text().count("[[mutant]]")
-    for mutant in MUTANTS.values():
-        for module in mutant.modules:
-            compile(mutant.source(module), mutant.name, "exec")
+    compile_all(MUTANTS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_seeded_bug_of_audits_is_found(name):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "seeded_bug", *TESTS],
-        cwd=ROOT,
-        env={**os.environ, "SEEDED_BUG": name, "PYTHONPATH": f"{HERE}:."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_tests(name, TESTS)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-2000:] + done.stderr

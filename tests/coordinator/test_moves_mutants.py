@@ -3,13 +3,10 @@
 ``python -m pytest -m slow tests/coordinator/test_moves_mutants.py`` tries all, some seconds each.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from seeded_bug import LISTING, load
+from seeded_bug import LISTING, compile_all, load, run_tests
 
 HERE = Path(__file__).parent
 MUTANTS = load()
@@ -18,21 +15,12 @@ TESTS = [HERE / f"test_{name}.py" for name in ("targets", "moves", "evening")]
 
 def test_each_seeded_bug_applies():
     assert len(MUTANTS) == LISTING.read_text().count("[[mutant]]")
-    for mutant in MUTANTS.values():
-        for module in mutant.modules:
-            compile(mutant.source(module), mutant.name, "exec")
+    compile_all(MUTANTS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_seeded_bug_is_found(name):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "seeded_bug", *TESTS],
-        cwd=HERE.parent.parent,
-        env={**os.environ, "SEEDED_BUG": name, "PYTHONPATH": f"{HERE}:."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_tests(name, TESTS)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-2000:] + done.stderr
