@@ -14,16 +14,16 @@ from typing import Final
 
 import click
 
-from sim.fleet import (
-    FleetJob,
+from sim.picture import draw
+from sim.scenario import SCENARIOS, Report
+from sim.seeds import (
+    SeedJob,
     ci_jobs,
     default_processes,
     failed_seeds,
     how_to_replay,
-    run_fleet,
+    run_seeds,
 )
-from sim.picture import draw
-from sim.scenario import SCENARIOS, Report
 
 TIMELINE_EVENTS: Final = 60
 
@@ -102,7 +102,7 @@ def main(
     if minutes is not None:
         scenario = dataclasses.replace(scenario, minutes=minutes)
     until_s = None if real_minutes is None else time.monotonic() + real_minutes * 60
-    jobs: Iterable[FleetJob]
+    jobs: Iterable[SeedJob]
     total: int | None
     if replay:
         jobs = failed_seeds()
@@ -111,15 +111,15 @@ def main(
         jobs = ci_jobs()
         total = len(jobs)
     elif seed is not None:
-        jobs, total = [FleetJob(scenario, seed, keeps_events=pictures is not None)], 1
+        jobs, total = [SeedJob(scenario, seed, keeps_events=pictures is not None)], 1
     elif real_minutes is not None and seeds is None:
         start = time.time_ns() // 1000 % 10**9
-        jobs, total = (FleetJob(scenario, number) for number in itertools.count(start)), None
+        jobs, total = (SeedJob(scenario, number) for number in itertools.count(start)), None
     else:
         chosen = _seeds(seeds or "1..20")
-        jobs, total = [FleetJob(scenario, number) for number in chosen], len(chosen)
+        jobs, total = [SeedJob(scenario, number) for number in chosen], len(chosen)
     count = min(processes or default_processes(), total or 10**9) or 1
-    _report(run_fleet(jobs, count, until_s=until_s), total, seed is not None, pictures, as_json)
+    _report(run_seeds(jobs, count, until_s=until_s), total, seed is not None, pictures, as_json)
 
 
 def _report(

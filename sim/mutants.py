@@ -16,8 +16,8 @@ from typing import Final
 
 import click
 
-from sim.fleet import default_processes
 from sim.mutation import MOST_SEEDS, Mutant, load_mutants
+from sim.seeds import default_processes
 
 BEGIN: Final = "<!-- mutants: made by `make mutants` -->"
 END: Final = "<!-- end of mutants -->"

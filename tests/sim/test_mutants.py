@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from thoroughness import quick_or
 
-from sim.fleet import FleetJob, default_processes, run_fleet
 from sim.mutants import with_table
 from sim.mutation import MOST_SEEDS, Mutant, load_mutants
 from sim.scenario import SCENARIOS
+from sim.seeds import SeedJob, default_processes, run_seeds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -73,11 +73,11 @@ def test_every_mutant_is_found() -> None:
 def test_the_product_itself_passes_the_seeds_that_find_the_mutants() -> None:
     chosen = sorted({(each.scenario, each.minutes, each.seed) for each in CHOSEN})
     jobs = [
-        FleetJob(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen
+        SeedJob(replace(SCENARIOS[name], minutes=minutes), seed) for name, minutes, seed in chosen
     ]
     failed = [
         f"{report.scenario} {report.minutes:g} {report.seed}: {report.violations[:2]}"
-        for report in run_fleet(jobs, default_processes())
+        for report in run_seeds(jobs, default_processes())
         if not report.holds
     ]
     assert not failed, "\n".join(failed)

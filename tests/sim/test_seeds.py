@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from thoroughness import IS_THOROUGH
 
-from sim.fleet import FleetJob, ci_jobs, default_processes, failed_seeds, how_to_replay, run_fleet
 from sim.scenario import SCENARIOS
+from sim.seeds import SeedJob, ci_jobs, default_processes, failed_seeds, how_to_replay, run_seeds
 
 PROCESSES = int(os.environ.get("ALVEARY_SIM_PROCESSES", "0")) or default_processes()
 
 
-def failures(jobs: Sequence[FleetJob]) -> list[str]:
+def failures(jobs: Sequence[SeedJob]) -> list[str]:
     """Readable accounts of the runs in which something did not hold."""
     return [
         f"{report.scenario}, seed {report.seed}: {'; '.join(report.violations[:3])}\n"
         f"  operations {report.counts}\n  faults {report.faults}\n"
         f"  again: {how_to_replay(report)}"
-        for report in run_fleet(jobs, PROCESSES)
+        for report in run_seeds(jobs, PROCESSES)
         if not report.holds
     ]
 
@@ -39,6 +39,6 @@ def test_what_once_failed_holds() -> None:
 
 
 def test_an_idle_swarm_is_cheap_and_quiet() -> None:
-    reports = list(run_fleet([FleetJob(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
+    reports = list(run_seeds([SeedJob(replace(SCENARIOS["idle"], minutes=5), 1)], 1))
     assert [each.violations for each in reports] == [[]]
     assert reports[0].virtual_s > 300

@@ -57,7 +57,7 @@ WHOLE_IN_CI: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class FleetJob:
+class SeedJob:
     """One seed of one scenario. ``keeps_events``: also those of a run in which all held."""
 
     scenario: Scenario
@@ -65,15 +65,15 @@ class FleetJob:
     keeps_events: bool = False
 
 
-def _run(job: FleetJob) -> Report:
+def _run(job: SeedJob) -> Report:
     report = run_scenario(job.scenario, job.seed)
     if report.holds and not job.keeps_events:
         report.events = []
     return report
 
 
-def run_fleet(
-    jobs: Iterable[FleetJob], processes: int, *, until_s: float | None = None
+def run_seeds(
+    jobs: Iterable[SeedJob], processes: int, *, until_s: float | None = None
 ) -> Iterator[Report]:
     """Run jobs in worker processes; reports come as they finish.
 
@@ -113,7 +113,7 @@ def run_fleet(
                 yield future.result()
 
 
-def failed_seeds(*, is_sample: bool = False) -> list[FleetJob]:
+def failed_seeds(*, is_sample: bool = False) -> list[SeedJob]:
     """The jobs of the file of failed seeds; of a sample those alone that every test run replays."""
     if not FAILED_SEEDS.exists():
         return []
@@ -122,14 +122,14 @@ def failed_seeds(*, is_sample: bool = False) -> list[FleetJob]:
         if is_sample and not entry["every_run"]:
             continue
         scenario = replace(SCENARIOS[entry["scenario"]], minutes=float(entry["minutes"]))
-        jobs.append(FleetJob(scenario, int(entry["seed"])))
+        jobs.append(SeedJob(scenario, int(entry["seed"])))
     return jobs
 
 
-def ci_jobs(*, is_sample: bool = False) -> list[FleetJob]:
+def ci_jobs(*, is_sample: bool = False) -> list[SeedJob]:
     """The jobs of :data:`CI_SEEDS`; of a sample one in :data:`SAMPLED` of each scenario."""
     return [
-        FleetJob(
+        SeedJob(
             SCENARIOS[name]
             if name in WHOLE_IN_CI
             else replace(SCENARIOS[name], minutes=CI_MINUTES),
