@@ -15,9 +15,7 @@ import httpx
 import trio
 
 from cell.storage.index_tables import BAD
-from cell.storage.recovery import INDEX_NAME
-from coordinator.service import STORE_NAME
-from sim.checkers.ownership import cell_id_of, has_index, rows
+from sim.checkers.tables import cell_id_of, has_index, index_rows, store_rows
 from sim.cluster import Cluster, SimDaemon
 from sim.pace import draw_log_uniform
 from sim.world import SimWorld
@@ -120,21 +118,20 @@ class Departures:
                 continue
             cell_id = cell_id_of(each)
             held = set(
-                rows(node, INDEX_NAME, f"SELECT segment_id, slot FROM shards WHERE state <> {BAD}")
+                index_rows(node, f"SELECT segment_id, slot FROM shards WHERE state <> {BAD}")
             )
             for table in ("ring_slots", "sources"):
                 good.update(
                     segment
-                    for segment, slot in rows(
-                        self._cluster.store_node,
-                        STORE_NAME,
+                    for segment, slot in store_rows(
+                        self._cluster,
                         f"SELECT s.segment_id, r.slot FROM segments s JOIN {table} r"
                         " ON r.ring = s.ring JOIN cells c ON c.cell = r.cell"
                         f" WHERE c.cell_id = x'{cell_id.hex()}'",
                     )
                     if (segment, slot) in held
                 )
-        segments = rows(self._cluster.store_node, STORE_NAME, "SELECT segment_id FROM segments")
+        segments = store_rows(self._cluster, "SELECT segment_id FROM segments")
         return all(good[segment] >= self._needed for (segment,) in segments)
 
     async def _drain(self, daemon: SimDaemon) -> None:

@@ -13,7 +13,6 @@ from typing import Final
 import trio
 
 from common.limits import MIB
-from coordinator.service import STORE_NAME
 from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
 from sim.checkers.excuses import without_reigns, without_rollbacks
@@ -21,8 +20,9 @@ from sim.checkers.filling import FillWatch
 from sim.checkers.gone import GoneWatch
 from sim.checkers.linearizability import RegisterOperation, SearchTooLarge, is_linearizable, shrink
 from sim.checkers.media import MediaWatch, check_media
-from sim.checkers.ownership import MOST_SHOWN, check_ownership, rows
+from sim.checkers.ownership import check_ownership
 from sim.checkers.sealing import SealWatch
+from sim.checkers.tables import MOST_SHOWN, store_rows
 from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
 from sim.cluster import Cluster, Shape
@@ -504,7 +504,7 @@ async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
 
 def _moved(cluster: Cluster) -> list[str]:
     """Return that slots were moved, where no cell was away for long enough to be lost."""
-    moved = rows(cluster.store_node, STORE_NAME, "SELECT coalesce(sum(revision), 0) FROM rings")
+    moved = store_rows(cluster, "SELECT coalesce(sum(revision), 0) FROM rings")
     return [f"{moved[0][0]} slots were moved for nothing"] if moved[0][0] else []
 
 

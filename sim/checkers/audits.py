@@ -8,8 +8,7 @@ from typing import Final
 from common.format.evidence import AuditEvidence
 from common.ids import PeerId
 from coordinator.policy.audit import Finding
-from coordinator.service import STORE_NAME
-from sim.checkers.ownership import rows
+from sim.checkers.tables import store_rows
 from sim.cluster import Cluster
 
 _HONEST: Final = frozenset({Finding.PASSED, Finding.LACKS, Finding.UNANSWERED})
@@ -24,7 +23,7 @@ def check_audits(cluster: Cluster, hollow: PeerId) -> list[str]:
     """
     found = [
         AuditEvidence.unpack(data)
-        for (data,) in rows(cluster.store_node, STORE_NAME, "SELECT evidence FROM audit_evidence")
+        for (data,) in store_rows(cluster, "SELECT evidence FROM audit_evidence")
     ]
     of_hollow = Counter(each.finding for each in found if each.cell_id == hollow)
     violations = []

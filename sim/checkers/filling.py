@@ -18,22 +18,28 @@ import trio
 
 from cell.rounds.filling import FilledShard, Filling
 from cell.storage.index_tables import BAD
-from cell.storage.recovery import INDEX_NAME
 from common.ids import DIGEST_BYTES
-from coordinator.service import STORE_NAME
-from sim.checkers.ownership import cell_id_of, has_index, rows
+from sim.checkers.tables import (
+    MOST_SHOWN,
+    Shard,
+    StoreChanges,
+    cell_id_of,
+    has_index,
+    held_shards,
+    index_rows,
+    is_read_only,
+    ring_holders,
+    store_rows,
+)
 from sim.cluster import Cluster, SimDaemon
 from sim.replacing import replaced
 
-MOST_SHOWN: Final = 5
 DOUBT_S: Final = 9.0
 """An index has in its tables what is durable within 5 s, and a write of it takes its time."""
 SURELY_HEARD_S: Final = 20.0
 """A cell that has been up for so long is one that a coordinator knows can be read."""
 SOURCES_EVERY_S: Final = 5.0
 FEWEST_COMPUTED: Final = 5
-
-Shard = tuple[bytes, int]
 
 FORGOTTEN: Final = (
     "SELECT m.segment_id, m.slot FROM missing_shards m WHERE m.source_lacks = 0 AND NOT EXISTS"
@@ -63,7 +69,7 @@ class FillWatch:
         """Though the source was up and said to have the shard."""
         self._cluster = cluster
         self._is_calm = is_calm
-        self._changes = -1
+        self._changes = StoreChanges(cluster)
         self._missing: set[Shard] = set()
         self._segments: dict[bytes, tuple[int, bytes]] = {}
         self._holders: dict[int, tuple[int, ...]] = {}
@@ -83,9 +89,7 @@ class FillWatch:
             name, life = daemon.node.name, daemon.node.life
             if daemon.is_up and self._up_since.get(name, (-1, 0.0))[0] != life:
                 self._up_since[name] = life, trio.current_time()
-        connection = self._cluster.store_node.databases[STORE_NAME].connection
-        if connection.total_changes != self._changes:
-            self._changes = connection.total_changes
+        if self._changes.are_new():
             self._take_in()
             if self._is_calm:
                 self._find("is missing where it moved to, and its source is forgotten", FORGOTTEN)
@@ -124,7 +128,7 @@ class FillWatch:
     # --- the store -----------------------------------------------------------------------------
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return rows(self._cluster.store_node, STORE_NAME, sql)
+        return store_rows(self._cluster, sql)
 
     def _find(self, what: str, sql: str) -> None:
         for segment, slot in self._rows(sql):
@@ -138,10 +142,7 @@ class FillWatch:
             segment: (ring, roots)
             for segment, ring, roots in self._rows("SELECT segment_id, ring, roots FROM segments")
         }
-        rings: dict[int, list[int]] = {}
-        for ring, cell in self._rows("SELECT ring, cell FROM ring_slots ORDER BY ring, slot"):
-            rings.setdefault(ring, []).append(cell)
-        holders = {ring: tuple(cells) for ring, cells in rings.items()}
+        holders = ring_holders(self._cluster)
         moved = {ring for ring, cells in holders.items() if self._holders.get(ring, cells) != cells}
         for segment, (ring, _) in segments.items():
             if segment in self._segments and ring not in moved:
@@ -175,9 +176,8 @@ class FillWatch:
         if not self._is_writing(daemon):
             self._doubts[shard] = trio.current_time()
             return False
-        found = rows(
+        found = index_rows(
             daemon.node,
-            INDEX_NAME,
             f"SELECT root, state FROM shards WHERE segment_id = x'{segment.hex()}'"
             f" AND slot = {int(slot)}",
         )
@@ -204,8 +204,7 @@ class FillWatch:
             daemon = self._daemon(cell)
             if daemon is None or daemon.is_emptied or not self._is_writing(daemon):
                 continue
-            held = set(rows(daemon.node, INDEX_NAME, "SELECT segment_id, slot FROM shards"))
-            for shard in shards - held:
+            for shard in shards - held_shards(daemon.node):
                 since = self._source_doubts[shard] = before.get(shard, now)
                 if now - since >= DOUBT_S:
                     text = f"{daemon.node.name} deleted slot {shard[1]} of {shard[0].hex()}"
@@ -231,8 +230,7 @@ class FillWatch:
 
     @staticmethod
     def _is_writing(daemon: SimDaemon) -> bool:
-        is_up = daemon.is_up and has_index(daemon.node)
-        return is_up and not daemon.serving.store.writer.read_only_reason
+        return daemon.is_up and has_index(daemon.node) and not is_read_only(daemon)
 
     def _could_be_copied(self, shard: Shard) -> bool:
         segment, slot = shard

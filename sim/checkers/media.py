@@ -8,14 +8,13 @@ and after convergence.
 from __future__ import annotations
 
 from cell.storage.index_tables import BAD
-from cell.storage.recovery import INDEX_NAME
 from cell.storage.shards import Entry
 from cell.storage.volumes import volume_path
 from common.crypto.digest import ShardDigests
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, RecordKind, unpack_head, unpack_record
-from sim.checkers.ownership import MOST_SHOWN, has_index, rows
-from sim.cluster import Cluster, SimDaemon
+from sim.checkers.tables import MOST_SHOWN, NewLives, has_index, index_rows, is_read_only
+from sim.cluster import Cluster
 from sim.world import SimNode
 
 
@@ -24,24 +23,15 @@ class MediaWatch:
     volumes, never ahead of them."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._lives: dict[str, int] = {}
+        self._lives = NewLives(cluster)
         self.violations: list[str] = []
 
     def look(self) -> None:
         """Look at the cells that are up in a life that was not looked at yet."""
-        for daemon in self._cluster.cells:
-            node = daemon.node
-            if daemon.is_up and self._lives.get(node.name, 0) != node.life:
-                self._lives[node.name] = node.life
-                if not began_read_only(daemon):
-                    self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
-
-
-def began_read_only(daemon: SimDaemon) -> bool:
-    """Return whether a cell that has just started cannot write: what it found then is in memory,
-    and not in the tables of its index."""
-    return bool(daemon.serving.store.writer.read_only_reason)
+        for daemon in self._lives:
+            if not is_read_only(daemon):
+                node = daemon.node
+                self.violations += [f"in life {node.life} {each}" for each in _missing(node)]
 
 
 def check_media(cluster: Cluster) -> list[str]:
@@ -54,9 +44,8 @@ def _missing(node: SimNode) -> list[str]:
         return []
     return [
         f"{node.name} has no good bytes of slot {slot} of {segment.hex()}"
-        for segment, slot, *facts in rows(
+        for segment, slot, *facts in index_rows(
             node,
-            INDEX_NAME,
             "SELECT segment_id, slot, volume, offset, sequence, unit_bytes, shard_bytes, root"
             f" FROM shards WHERE state <> {BAD}",
         )

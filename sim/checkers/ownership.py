@@ -1,27 +1,20 @@
-"""After convergence every shard has an owner, every owner its shard, and the accounts are right.
-
-It looks at the stores of the nodes directly: what the services would say of themselves is not
-evidence.
-"""
+"""After convergence every shard has an owner, every owner its shard, and the accounts are right."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from cell.storage.index_tables import BAD
-from cell.storage.recovery import INDEX_NAME
-from common.crypto.identity import KeyPair
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.wire.messages.writing import Page
 from coordinator.service import STORE_NAME
 from coordinator.store.schema import counter_value
-from sim.cluster import Cluster, SimDaemon
+from sim.checkers.tables import MOST_SHOWN, cell_id_of, has_index, index_rows, rows
+from sim.cluster import Cluster
 from sim.world import SimNode
 
-MOST_SHOWN: Final = 5
 LEFTOVERS: Final = {
     "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
     " AND owner NOT IN (SELECT sequence FROM parts)",
@@ -36,18 +29,6 @@ LEFTOVERS: Final = {
 }
 
 Held = dict[tuple[bytes, int], tuple[bytes, int]]
-
-
-def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
-    """Run a query on a node's store directly, without going through the node."""
-    return node.databases[store].connection.execute(sql).fetchall()
-
-
-def has_index(node: SimNode) -> bool:
-    """Return whether a cell has an index: not before its first start has made one durably."""
-    return INDEX_NAME in node.databases and bool(
-        rows(node, INDEX_NAME, "SELECT 1 FROM sqlite_master WHERE name = 'shards'")
-    )
 
 
 def _some(problems: list[str]) -> list[str]:
@@ -73,8 +54,8 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
         nodes[cell_id] = daemon.node
         held[cell_id] = {
             (segment, slot): (root, state)
-            for segment, slot, root, state in rows(
-                daemon.node, INDEX_NAME, "SELECT segment_id, slot, root, state FROM shards"
+            for segment, slot, root, state in index_rows(
+                daemon.node, "SELECT segment_id, slot, root, state FROM shards"
             )
         }
     node = cluster.store_node
@@ -84,20 +65,6 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
         *_some(_staying(cluster, node)),
         *_some(_accounts(node)),
     ]
-
-
-def cell_id_of(daemon: SimDaemon) -> bytes:
-    """The id of a cell, from its disk; empty when it has none yet."""
-    inode = daemon.node.platter.inodes.get("identity.key")
-    text = b"" if inode is None else bytes(inode.content)
-    if not text:
-        return b""
-    return _peer_id(text)
-
-
-@cache
-def _peer_id(text: bytes) -> bytes:
-    return KeyPair.from_private(bytes.fromhex(text.decode().strip())).peer_id
 
 
 def _last_lease(node: SimNode) -> int:

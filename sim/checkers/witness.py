@@ -8,13 +8,8 @@ the same holder has been lost. A slot that moves is missing at its new holder un
 
 from __future__ import annotations
 
-from typing import Final
-
-from coordinator.service import STORE_NAME
-from sim.checkers.ownership import cell_id_of, rows
+from sim.checkers.tables import MOST_SHOWN, StoreChanges, cell_id_of, ring_holders, store_rows
 from sim.cluster import Cluster
-
-MOST_SHOWN: Final = 5
 
 
 class Witness:
@@ -25,21 +20,19 @@ class Witness:
         self._missed: dict[bytes, set[int]] = {}
         self._holders: dict[int, tuple[int, ...]] = {}
         """The cells of each ring, as last looked at."""
-        self._changes = -1
+        self._changes = StoreChanges(cluster)
         self._lost: dict[tuple[bytes, int], str] = {}
 
     def look(self) -> None:
         """Compare what is missing now with what was missing when last looked at."""
-        node = self._cluster.store_node
-        changes = node.databases[STORE_NAME].connection.total_changes
-        if changes == self._changes:
+        if not self._changes.are_new():
             return
-        self._changes = changes
+        cluster = self._cluster
         missing: dict[bytes, set[int]] = {}
-        for segment, slot in rows(node, STORE_NAME, "SELECT segment_id, slot FROM missing_shards"):
+        for segment, slot in store_rows(cluster, "SELECT segment_id, slot FROM missing_shards"):
             missing.setdefault(segment, set()).add(slot)
-        before, self._holders = self._holders, self._look_at_rings()
-        for segment, ring in rows(node, STORE_NAME, "SELECT segment_id, ring FROM segments"):
+        before, self._holders = self._holders, ring_holders(cluster)
+        for segment, ring in store_rows(cluster, "SELECT segment_id, ring FROM segments"):
             now = missing.get(segment, set())
             for slot in sorted(now - self._missed.get(segment, now)):
                 if ring in before and before[ring][slot] == self._holders[ring][slot]:
@@ -47,23 +40,11 @@ class Witness:
             # A slot that is there again was acknowledged again.
             self._missed[segment] = now
 
-    def _look_at_rings(self) -> dict[int, tuple[int, ...]]:
-        holders: dict[int, list[int]] = {}
-        for ring, cell in rows(
-            self._cluster.store_node,
-            STORE_NAME,
-            "SELECT ring, cell FROM ring_slots ORDER BY ring, slot",
-        ):
-            holders.setdefault(ring, []).append(cell)
-        return {ring: tuple(cells) for ring, cells in holders.items()}
-
     def _judge(self, segment: bytes, slot: int) -> None:
         if (segment, slot) in self._lost:
             return
-        node = self._cluster.store_node
-        holder = rows(
-            node,
-            STORE_NAME,
+        holder = store_rows(
+            self._cluster,
             "SELECT c.cell_id FROM segments s JOIN ring_slots r ON r.ring = s.ring"
             f" AND r.slot = {int(slot)} JOIN cells c ON c.cell = r.cell"
             f" WHERE s.segment_id = x'{segment.hex()}'",

@@ -1,0 +1,106 @@
+"""What the stores of nodes hold, read past the nodes: what the services would say of themselves is
+not evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from cell.storage.recovery import INDEX_NAME
+from common.crypto.identity import KeyPair
+from coordinator.service import STORE_NAME
+from sim.cluster import Cluster, SimDaemon
+from sim.world import SimNode
+
+MOST_SHOWN: Final = 5
+"""Violations of one kind that a report shows."""
+
+Shard = tuple[bytes, int]
+"""A segment and a slot."""
+
+
+def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
+    """Run a query on a node's store directly, without going through the node."""
+    return node.databases[store].connection.execute(sql).fetchall()
+
+
+def store_rows(cluster: Cluster, sql: str) -> list[tuple[Any, ...]]:
+    """Run a query on the coordinators' store."""
+    return rows(cluster.store_node, STORE_NAME, sql)
+
+
+def index_rows(node: SimNode, sql: str) -> list[tuple[Any, ...]]:
+    """Run a query on the index of a cell that has one (:func:`has_index`)."""
+    return rows(node, INDEX_NAME, sql)
+
+
+def has_index(node: SimNode) -> bool:
+    """Return whether a cell has an index: not before its first start has made one durably."""
+    return INDEX_NAME in node.databases and bool(
+        index_rows(node, "SELECT 1 FROM sqlite_master WHERE name = 'shards'")
+    )
+
+
+def held_shards(node: SimNode) -> set[Shard]:
+    """Return the shards in the index of a cell, good and bad."""
+    return set(index_rows(node, "SELECT segment_id, slot FROM shards"))
+
+
+def ring_holders(cluster: Cluster) -> dict[int, tuple[int, ...]]:
+    """Return the cells of each ring, by slot, as the coordinators number them."""
+    rings: dict[int, list[int]] = {}
+    for ring, cell in store_rows(cluster, "SELECT ring, cell FROM ring_slots ORDER BY ring, slot"):
+        rings.setdefault(ring, []).append(cell)
+    return {ring: tuple(cells) for ring, cells in rings.items()}
+
+
+def cell_id_of(daemon: SimDaemon) -> bytes:
+    """The id of a cell, from its disk; empty when it has none yet."""
+    inode = daemon.node.platter.inodes.get("identity.key")
+    text = b"" if inode is None else bytes(inode.content)
+    if not text:
+        return b""
+    return _peer_id(text)
+
+
+@cache
+def _peer_id(text: bytes) -> bytes:
+    return KeyPair.from_private(bytes.fromhex(text.decode().strip())).peer_id
+
+
+def is_read_only(daemon: SimDaemon) -> bool:
+    """Return whether a cell that is up cannot write: what it finds is in memory then, and not in
+    the tables of its index."""
+    return bool(daemon.serving.store.writer.read_only_reason)
+
+
+class StoreChanges:
+    """Says whether the coordinators' store was written since it was last asked."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen: tuple[object, int] = (None, 0)
+
+    def are_new(self) -> bool:
+        """Return whether there is something to look at, which counts as looked at from now on."""
+        # A store that was put in place of another has a connection of its own.
+        connection = self._cluster.store_node.databases[STORE_NAME].connection
+        before, self._seen = self._seen, (connection, connection.total_changes)
+        return self._seen != before
+
+
+class NewLives:
+    """Finds cells that have come to life since they were last looked at."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[SimDaemon]:
+        for daemon in self._cluster.cells:
+            node = daemon.node
+            if daemon.is_up and self._seen.get(node.name, 0) != node.life and has_index(node):
+                self._seen[node.name] = node.life
+                yield daemon
