@@ -15,7 +15,8 @@ from typing import Final
 import click
 
 from sim.picture import draw
-from sim.scenario import SCENARIOS, Report
+from sim.run import Report
+from sim.scenario import SCENARIOS
 from sim.seeds import (
     SeedJob,
     ci_jobs,

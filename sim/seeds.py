@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sim.scenario import SCENARIOS, Report, Scenario, run_scenario
+from sim.run import Report, run_scenario
+from sim.scenario import SCENARIOS, Scenario
 
 FAILED_SEEDS: Final = Path(__file__).parent / "failed_seeds.json"
 """Seeds that found a bug of the product, replayed by ``make sim-ci``. A list of objects:

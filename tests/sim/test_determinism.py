@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sim.scenario import SCENARIOS, run_scenario
+from sim.run import run_scenario
+from sim.scenario import SCENARIOS
 
 ROOT = Path(__file__).parent.parent.parent
 RUN = """
 import dataclasses, json, sys
-from sim.scenario import SCENARIOS, run_scenario
+from sim.run import run_scenario
+from sim.scenario import SCENARIOS
 
 for name, seed in json.loads(sys.argv[1]):
     report = run_scenario(dataclasses.replace(SCENARIOS[name], minutes=0.5), seed)
