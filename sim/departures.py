@@ -127,7 +127,8 @@ class Departures:
                         self._cluster,
                         f"SELECT s.segment_id, r.slot FROM segments s JOIN {table} r"
                         " ON r.ring = s.ring JOIN cells c ON c.cell = r.cell"
-                        f" WHERE c.cell_id = x'{cell_id.hex()}'",
+                        " WHERE c.cell_id = ?",
+                        cell_id,
                     )
                     if (segment, slot) in held
                 )

@@ -127,8 +127,8 @@ class FillWatch:
 
     # --- the store -----------------------------------------------------------------------------
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return store_rows(self._cluster, sql)
+    def _rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return store_rows(self._cluster, sql, *parameters)
 
     def _find(self, what: str, sql: str) -> None:
         for segment, slot in self._rows(sql):
@@ -158,7 +158,7 @@ class FillWatch:
 
     def _daemon(self, cell: int) -> SimDaemon | None:
         if cell not in self._daemons:
-            (cell_id,) = self._rows(f"SELECT cell_id FROM cells WHERE cell = {int(cell)}")[0]
+            (cell_id,) = self._rows("SELECT cell_id FROM cells WHERE cell = ?", cell)[0]
             for each in self._cluster.cells:
                 if cell_id_of(each) == cell_id:
                     self._daemons[cell] = each
@@ -178,8 +178,9 @@ class FillWatch:
             return False
         found = index_rows(
             daemon.node,
-            f"SELECT root, state FROM shards WHERE segment_id = x'{segment.hex()}'"
-            f" AND slot = {int(slot)}",
+            "SELECT root, state FROM shards WHERE segment_id = ? AND slot = ?",
+            segment,
+            slot,
         )
         where = f"slot {slot} of {segment.hex()}"
         if found:
@@ -235,7 +236,7 @@ class FillWatch:
     def _could_be_copied(self, shard: Shard) -> bool:
         segment, slot = shard
         for cell, *_ in self._rows(
-            f"{AT_SOURCES} WHERE m.segment_id = x'{segment.hex()}' AND m.slot = {int(slot)}"
+            f"{AT_SOURCES} WHERE m.segment_id = ? AND m.slot = ?", segment, slot
         ):
             daemon = self._daemon(cell)
             return daemon is not None and daemon.is_up

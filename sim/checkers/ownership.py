@@ -123,8 +123,8 @@ def _staying(cluster: Cluster, node: SimNode) -> list[str]:
         held = rows(
             node,
             STORE_NAME,
-            "SELECT count(*) FROM ring_slots r JOIN cells c ON c.cell = r.cell"
-            f" WHERE c.cell_id = x'{cell_id_of(daemon).hex()}'",
+            "SELECT count(*) FROM ring_slots r JOIN cells c ON c.cell = r.cell WHERE c.cell_id = ?",
+            cell_id_of(daemon),
         )[0][0]
         if held:
             problems.append(f"{daemon.node.name} is drained and holds {held} slots")
@@ -172,7 +172,8 @@ def _accounts(node: SimNode) -> list[str]:
             STORE_NAME,
             "SELECT count(*), coalesce(sum(v.size), 0) FROM current c"
             " JOIN versions v ON v.sequence = c.sequence"
-            f" JOIN buckets b ON b.bucket = c.bucket WHERE b.tenant = {int(tenant)}",
+            " JOIN buckets b ON b.bucket = c.bucket WHERE b.tenant = ?",
+            tenant,
         )[0]
         if used != (objects, size):
             problems.append(f"accounted {(objects, size)} objects and bytes, used {used}")
@@ -180,7 +181,8 @@ def _accounts(node: SimNode) -> list[str]:
             node,
             STORE_NAME,
             "SELECT count(*) FROM uploads u JOIN buckets b ON b.bucket = u.bucket"
-            f" WHERE b.tenant = {int(tenant)}",
+            " WHERE b.tenant = ?",
+            tenant,
         )[0][0]
         if begun != uploads:
             problems.append(f"accounted {uploads} uploads in progress, there are {begun}")

@@ -21,19 +21,19 @@ Shard = tuple[bytes, int]
 """A segment and a slot."""
 
 
-def rows(node: SimNode, store: str, sql: str) -> list[tuple[Any, ...]]:
+def rows(node: SimNode, store: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Run a query on a node's store directly, without going through the node."""
-    return node.databases[store].connection.execute(sql).fetchall()
+    return node.databases[store].connection.execute(sql, parameters).fetchall()
 
 
-def store_rows(cluster: Cluster, sql: str) -> list[tuple[Any, ...]]:
+def store_rows(cluster: Cluster, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Run a query on the coordinators' store."""
-    return rows(cluster.store_node, STORE_NAME, sql)
+    return rows(cluster.store_node, STORE_NAME, sql, *parameters)
 
 
-def index_rows(node: SimNode, sql: str) -> list[tuple[Any, ...]]:
+def index_rows(node: SimNode, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Run a query on the index of a cell that has one (:func:`has_index`)."""
-    return rows(node, INDEX_NAME, sql)
+    return rows(node, INDEX_NAME, sql, *parameters)
 
 
 def has_index(node: SimNode) -> bool:

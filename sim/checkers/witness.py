@@ -46,8 +46,9 @@ class Witness:
         holder = store_rows(
             self._cluster,
             "SELECT c.cell_id FROM segments s JOIN ring_slots r ON r.ring = s.ring"
-            f" AND r.slot = {int(slot)} JOIN cells c ON c.cell = r.cell"
-            f" WHERE s.segment_id = x'{segment.hex()}'",
+            " AND r.slot = ? JOIN cells c ON c.cell = r.cell WHERE s.segment_id = ?",
+            slot,
+            segment,
         )
         for daemon in self._cluster.cells:
             cell_id = cell_id_of(daemon)
