@@ -43,6 +43,7 @@ class Happening(IntEnum):
     SITE_DARK = 10
     SITE_LIT = 11
     BATCH_FAILS = 12
+    BEGINS = 13
 
 
 class Fleet:
@@ -118,6 +119,7 @@ class Fleet:
             Happening.SITE_DARK: self._site_dark,
             Happening.SITE_LIT: self._site_lit,
             Happening.BATCH_FAILS: self._batch_fails,
+            Happening.BEGINS: self._begins,
         }
         by_kind = [handlers[kind] for kind in Happening]
         events, shards = self._events, self.shards
@@ -126,8 +128,8 @@ class Fleet:
                 at, kind, subject, token = heappop(events)
                 shards.now = at
                 by_kind[kind](subject, token)
-                if shards.lost_rings:
-                    self._begin_again()
+                while shards.lost_rings:
+                    self._loses(shards.lost_rings.pop())
             if end_h < self._end_h:
                 shards.begin(end_h)
         shards.finish(self._end_h)
@@ -304,7 +306,7 @@ class Fleet:
 
     def _expects(self, cells: Iterable[int], dies: float) -> None:
         """Count the rings that are expected to be lost if each of these cells dies with this
-        probability."""
+        probability; those that are lost already wait to begin again."""
         shards = self.shards
         touched: Counter[int] = Counter()
         for cell in cells:
@@ -313,6 +315,8 @@ class Fleet:
                 if keeper == cell and shards.there[slot]:
                     touched[slot // shards.n] += 1
         for ring, count in touched.items():
+            if shards.there_of[ring] < shards.k:
+                continue
             least = shards.there_of[ring] - shards.k + 1
             self.report.expected_lost += sum(
                 comb(count, died) * dies**died * (1 - dies) ** (count - died)
@@ -470,30 +474,36 @@ class Fleet:
         if not queue:
             self._queues.pop(cell, None)
 
-    def _begin_again(self) -> None:
-        """Count lost rings, and begin each again with new segments on cells that live."""
-        shards, report = self.shards, self.report
-        while shards.lost_rings:
-            ring = shards.lost_rings.pop()
-            report.rings_lost += 1
-            report.segments_lost += self._segments[ring]
-            self._mending.pop(ring, None)
-            slots = range(ring * shards.n, (ring + 1) * shards.n)
-            dead = {slot for slot in slots if not shards.alive[shards.holder[slot]]}
-            # The planner moves slots of lost cells only; these are about to be declared so.
-            early = {shards.holder[slot] for slot in dead}
-            early = {cell for cell in early if not self._declared[cell]}
-            for cell in early:
-                self._declared[cell] = 1
-            for slot in slots:
-                self._forget(shards.holder[slot], slot)
-            for slot, target in self._planner.moves(dead) if dead else ():
-                shards.move(slot, target)
-            for cell in early:
-                self._declared[cell] = 0
-            for slot in slots:
-                if shards.alive[shards.holder[slot]]:
-                    shards.filled(slot)
+    def _loses(self, ring: int) -> None:
+        """Count a lost ring, and begin it again."""
+        self.report.rings_lost += 1
+        self.report.segments_lost += self._segments[ring]
+        self._mending.pop(ring, None)
+        self._begins(ring, 0)
+
+    def _begins(self, ring: int, _token: int) -> None:
+        """Begin a lost ring again, with new segments on the cells that live, once k of them do."""
+        shards = self.shards
+        if shards.there_of[ring] >= shards.k:
+            return
+        slots = range(ring * shards.n, (ring + 1) * shards.n)
+        dead = {slot for slot in slots if not shards.alive[shards.holder[slot]]}
+        # The planner moves slots of lost cells only; these are about to be declared so.
+        early = {shards.holder[slot] for slot in dead}
+        early = {cell for cell in early if not self._declared[cell]}
+        for cell in early:
+            self._declared[cell] = 1
+        for slot in slots:
+            self._forget(shards.holder[slot], slot)
+        for slot, target in self._planner.moves(dead, is_lost=True) if dead else ():
+            shards.move(slot, target)
+        for cell in early:
+            self._declared[cell] = 0
+        for slot in slots:
+            if shards.alive[shards.holder[slot]]:
+                shards.filled(slot)
+        if shards.there_of[ring] < shards.k:
+            self._at(RETRY_H, Happening.BEGINS, ring)
 
 
 def simulate(options: FleetOptions, seed: int) -> FleetReport:

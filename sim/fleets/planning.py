@@ -116,15 +116,17 @@ class Planner:
                 self.cells[position] = last
                 self._position[last] = position
 
-    def moves(self, slots: Collection[int]) -> list[tuple[int, int]]:
+    def moves(self, slots: Collection[int], *, is_lost: bool = False) -> list[tuple[int, int]]:
         """Return slots of lost cells, each with the cell that it goes to; those that have nowhere
         to go are left out.
 
         Args:
             slots: of cells that are declared lost.
+            is_lost: their rings begin again: nothing of them is to be read.
         """
         n = self._shards.n
-        rings = [self._ring(ring) for ring in sorted({slot // n for slot in slots})]
+        needed = 0 if is_lost else self._shards.k
+        rings = [self._ring(ring, needed) for ring in sorted({slot // n for slot in slots})]
         candidates = self._candidates(2 * len(slots))
         cells = self._views(rings, candidates)
         # What candidates hold in other rings counts, too: as one ring of each.
@@ -139,7 +141,7 @@ class Planner:
             return set(cells)
         return set(self._chance.sample(cells, wanted))
 
-    def _ring(self, ring: int) -> HeldRing:
+    def _ring(self, ring: int, needed: int) -> HeldRing:
         shards = self._shards
         first = ring * shards.n
         sources = {}
@@ -150,7 +152,7 @@ class Planner:
                 cell = source if source >= 0 else shards.holder[first + slot]
                 sources[slot] = FormerHolder(cell, MoveReason.LOST)
         cells = tuple(shards.holder[first : first + shards.n])
-        return HeldRing(ring, shards.k, cells, sources)
+        return HeldRing(ring, needed, cells, sources)
 
     def _other_slots(self, cell: int, here: int) -> HeldRing:
         shards = self._shards
@@ -203,7 +205,7 @@ class Planner:
             RingSlot(slot // n, slot % n): Filled(round(PARTS * (1 - share)), PARTS)
             for slot, share in slots
         }
-        rings = [self._ring(each.ring) for each in filled]
+        rings = [self._ring(each.ring, self._shards.k) for each in filled]
         cells = self._views(rings, ())
         return [move.ring * n + move.slot for move in plan_returns(rings, cells, filled).back]
 
@@ -212,7 +214,7 @@ class DrawnTargets(Planner):
     """The same by chance alone, without a thought for sites or free space: for comparison with
     formulas that know neither, where a million plans are made."""
 
-    def moves(self, slots: Collection[int]) -> list[tuple[int, int]]:
+    def moves(self, slots: Collection[int], *, is_lost: bool = False) -> list[tuple[int, int]]:
         """Return slots of lost cells, each with a cell that holds no other slot of its ring."""
         shards, cells, chance = self._shards, self.cells, self._chance.random
         count = len(cells)

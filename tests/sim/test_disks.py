@@ -12,6 +12,7 @@ from sim.fleets.disks import (
     FIELDS,
     GOOGLE,
     RULES,
+    DiskPopulation,
     DiskTrace,
     any_count,
     by_hazard,
@@ -25,17 +26,15 @@ DISKS = 20_000
 
 
 @pytest.mark.parametrize("population", [BACKBLAZE, GOOGLE], ids=["Backblaze", "Google"])
-def test_traces_have_the_published_margins(population: object) -> None:
-    assert population in (BACKBLAZE, GOOGLE)
-    margins = BACKBLAZE if population == BACKBLAZE else GOOGLE
-    traces = list(disk_traces(margins, DISKS, 1))
+def test_traces_have_the_published_margins(population: DiskPopulation) -> None:
+    traces = list(disk_traces(population, DISKS, 1))
     failed = [trace for trace in traces if trace.fails_on is not None]
     lived = [trace for trace in traces if trace.fails_on is None]
-    assert len(failed) / DISKS == pytest.approx(margins.fails, rel=0.15)
+    assert len(failed) / DISKS == pytest.approx(population.fails, rel=0.15)
     shown = sum(bool(trace.changes) for trace in failed) / len(failed)
-    assert shown == pytest.approx(margins.shows, rel=0.1)
+    assert shown == pytest.approx(population.shows, rel=0.1)
     marked = sum(bool(trace.changes) for trace in lived) / len(lived)
-    assert marked == pytest.approx(margins.marked, rel=0.2)
+    assert marked == pytest.approx(population.marked, rel=0.2)
 
 
 def test_counts_of_a_trace_never_fall_and_end_before_the_disk() -> None:

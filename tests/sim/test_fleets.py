@@ -81,6 +81,7 @@ def test_the_planner_s_choice_of_cells_changes_nothing_where_failures_are_indepe
     options = replace(chain.options(), draws_targets=False, cells=60, years=0.3)
     lost = estimate([simulate(options, seed).expected_per_ring_year for seed in range(8)])
     assert abs(lost.mean - chain.exact().loss_per_year) <= SIGMAS * lost.error
+    assert lost.mean == pytest.approx(chain.exact().loss_per_year, rel=0.1)
 
 
 SERVERS = FleetOptions(4, 6, 60, 5, 1, HOURS_PER_YEAR, replace_h=24, outages=4, outage_h=0.5)
@@ -174,6 +175,22 @@ def test_rings_are_expected_to_be_lost_by_a_bad_batch_as_often_as_they_are() -> 
     assert sum(run.rings_lost for run in runs) > 100
     difference = estimate([run.rings_lost - run.expected_lost for run in runs])
     assert abs(difference.mean) <= SIGMAS * difference.error
+    lost = sum(run.rings_lost for run in runs)
+    assert lost == pytest.approx(sum(run.expected_lost for run in runs), rel=0.1)
+
+
+def test_a_ring_that_lost_most_of_its_cells_begins_again_and_counts_once() -> None:
+    shocks = Shocks(batches=3, batch_fails=4, batch_dies=0.7)
+    crowded = replace(SERVERS, cells=20, mttf_h=1e9, outages=0, replace_h=200, shocks=shocks)
+    runs = [Fleet(crowded, seed) for seed in range(20)]
+    reports = [fleet.run() for fleet in runs]
+    assert sum(report.rings_lost for report in reports) > 100
+    difference = estimate([report.rings_lost - report.expected_lost for report in reports])
+    assert abs(difference.mean) <= SIGMAS * difference.error
+    for fleet in runs:
+        shards = fleet.shards
+        living = sum(shards.alive)
+        assert living < 6 or min(shards.there_of) >= shards.k
 
 
 def test_boxes_that_are_off_at_night_make_data_unreadable_as_often_as_chance_says() -> None:
