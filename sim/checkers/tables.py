@@ -1,5 +1,5 @@
-"""What the stores of nodes hold, read past the nodes: what the services would say of themselves is
-not evidence.
+"""Readings of the stores of nodes, past the nodes: what services would say of themselves is not
+evidence.
 """
 
 from __future__ import annotations
