@@ -211,7 +211,10 @@ async def _commit_or_abandon(
         return await commit()
     except BaseException as error:
         if written.segments:
-            if isinstance(error, Refused) and error.reason == Refusal.LEASE_ENDED:
+            reason = error.reason if isinstance(error, Refused) else None
+            if reason == Refusal.LEASE_ENDED:
                 service.coordinators.lease.has_ended(lease_of(written.segments[0].segment_id))
+            elif reason == Refusal.BELOW_QUORUM:
+                service.swarm.forget_places(owner)
             await service.swarm.abandon(owner, written)
         raise

@@ -207,7 +207,7 @@ class GrantPool:
         if held is None:
             held = self._tenants[tenant_id] = _TenantGrants()
         if fresh:
-            held.grants.clear()
+            self.drop(tenant_id)
         asked = 0
         while True:
             self._tidy(held.grants)
@@ -222,6 +222,13 @@ class GrantPool:
                 await held.refilled.wait()
                 if held.error is not None:
                     raise held.error.again()
+
+    def drop(self, tenant_id: TenantId) -> None:
+        """Drop a tenant's stock: rings changed since its grants were given, so that what is written
+        with them cannot be committed."""
+        held = self._tenants.get(tenant_id)
+        if held is not None:
+            held.grants.clear()
 
     async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
         """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments

@@ -153,6 +153,12 @@ class SwarmClient:
         self._abandons.add(tenant.tenant_id, written.granted)
         await trio.lowlevel.checkpoint_if_cancelled()
 
+    def forget_places(self, tenant: TenantKey) -> None:
+        """Forget the places granted for the tenant's next small objects: a commit was refused with
+        ``below_quorum``, since slots of its rings moved after the grant, and others in stock are as
+        old."""
+        self._grant_pool.drop(tenant.tenant_id)
+
     def read(
         self,
         tenant: TenantKey,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from e2e_swarm import QUICK, Swarm
 
 
@@ -44,6 +45,10 @@ def test_data_is_there_after_new_keys_and_after_a_cell_was_removed(swarm: Swarm)
         stolen = swarm.status()["cells"][0]["cell_id"]
         swarm.alveary("cell", "remove", stolen[:16], f"--data={swarm.root}")
         assert [each["state"] for each in swarm.status()["cells"]].count("removed") == 1
+        # Places that the gateway had in stock name the cell that is gone: what was written there is
+        # not committed. The first refusal drops them all, and clients try again by themselves.
+        with suppress(ClientError):
+            s3.put_object(Bucket="kept", Key="c", Body=body)
         s3.put_object(Bucket="kept", Key="c", Body=body)
         for key in "abc":
             assert s3.get_object(Bucket="kept", Key=key)["Body"].read() == body

@@ -10,7 +10,7 @@ from object_service_rig import ServiceRig, etag_of
 
 from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
 from common.limits import MAX_COMMIT_TRIES
-from common.reasons import Outage
+from common.reasons import Outage, Refusal
 from common.wire import messages as m
 from gateway.conditions import WriteCondition
 
@@ -105,3 +105,15 @@ async def test_a_lease_that_ended_is_not_written_under_again(rig: ServiceRig) ->
     await rig.put(rig.one, b"third")
     assert rig.coordinators.lease.number > ended
     assert (await rig.found()).metadata.etag == etag_of(b"third")
+
+
+async def test_places_from_before_a_move_are_not_written_to_again(rig: ServiceRig) -> None:
+    rig.fail_the_next(m.ObjectCommit, Unavailable(Outage.STORE_FAILED))
+    with pytest.raises(Unavailable):
+        await rig.put(rig.one, b"first")
+    assert rig.swarm.forgotten == []
+    rig.fail_the_next(m.ObjectCommit, Refused(Refusal.BELOW_QUORUM))
+    with pytest.raises(Refused, match="below_quorum"):
+        await rig.put(rig.one, b"second")
+    assert rig.swarm.forgotten == [rig.tenant.tenant_id]
+    assert len(rig.swarm.abandoned) == 2

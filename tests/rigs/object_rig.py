@@ -178,6 +178,8 @@ class MemorySwarm:
         self.segments: dict[bytes, tuple[bytes, bytes]] = {}
         """The commitment and the bytes of each."""
         self.abandoned: list[bytes] = []
+        self.forgotten: list[TenantId] = []
+        """Whose places in stock were forgotten."""
         self.open_reads = 0
         self.piece_bytes = 65536
 
@@ -220,6 +222,9 @@ class MemorySwarm:
         assert isinstance(reply, m.Grants)
         (grant,) = reply.grants
         return grant, reply.endpoints[grant.cells[0]].cell_id
+
+    def forget_places(self, tenant: TenantKey) -> None:
+        self.forgotten.append(tenant.tenant_id)
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:
         for each in written.granted:

@@ -320,6 +320,16 @@ async def test_small_objects_cost_no_round_trip_of_their_own(autojump_clock: Moc
         assert swarm.coordinator.count(m.WriteStart) <= 8
 
 
+async def test_places_that_are_forgotten_are_not_written_to(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        await swarm.write(content(100))
+        await trio.sleep(1)
+        stocked = set(swarm.coordinator.granted)
+        assert (await swarm.write(content(100))).segments[0].segment_id in stocked
+        swarm.client.forget_places(TENANT)
+        assert (await swarm.write(content(100))).segments[0].segment_id not in stocked
+
+
 async def written_under_two_leases(swarm: FakeSwarm) -> tuple[Written, Written]:
     """Two writes; the lease of the first has ended before the second."""
     first = await swarm.write(content(100))
