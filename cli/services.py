@@ -43,6 +43,7 @@ class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
     subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
         "new-keys": ("cli.coordinator_keys", "new_keys"),
         "backup": ("cli.store", "backup"),
+        "restore": ("cli.restore", "restore"),
         "accept-store": ("cli.store", "accept_store"),
     }
 

@@ -71,7 +71,11 @@ def describe_store(store: dict[str, Any]) -> list[str]:
     """Return what is wrong with the coordinator's store, for people; nothing when nothing is."""
     if "what_to_do" not in store:
         return []
-    return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}"]
+    lacks = int(store.get("lacks_transactions", 0))
+    missing = (
+        f" At least {lacks:,} transactions that its swarm has seen are not in it." if lacks else ""
+    )
+    return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}.{missing}"]
 
 
 def _cells(cells: list[dict[str, Any]]) -> str:

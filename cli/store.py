@@ -5,7 +5,6 @@ Source: docs/operations.md, "The coordinator's store".
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from cli.operators import access_options, ask
 from cli.report import human_bytes, print_result
 from common.errors import BadConfig
 from common.reasons import ConfigFault
-from common.system.sqlite_backup import back_up, sync_file
+from common.system.sqlite_backup import back_up, sync_directory, sync_file
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from coordinator.service import STORE_NAME
 
@@ -55,22 +54,14 @@ def backup(data: Path, target: Path, as_json: bool) -> None:
     for name in (IDENTITY_NAME, SECRET_NAME):
         shutil.copy2(source / name, unfinished / name)
         sync_file(unfinished / name)
-    _sync_directory(unfinished)
+    sync_directory(unfinished)
     unfinished.rename(target)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     print_result(
         {"target": str(target), "store_bytes": size},
         as_json=as_json,
         text=f"{target}: a checked copy of {human_bytes(size)}",
     )
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @click.command()

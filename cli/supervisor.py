@@ -250,6 +250,8 @@ class LocalSwarm:
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
                 status = await api.call("GET", "/v1/status")
+                if not _serves(status):
+                    return
                 heard = [cell for cell in status["cells"] if cell["state"] in HEARD_STATES]
                 if (
                     len(heard) >= max(slots, len(self._cells))
@@ -269,6 +271,16 @@ class LocalSwarm:
             rings=len(status.get("rings", [])),
             log=str(self._coordinator.log_path),
         )
+
+
+def _serves(status: dict[str, Any]) -> bool:
+    """Return whether the coordinator serves at all; where not, say what its operator can do: the
+    daemons must run for that."""
+    store = status["store"]
+    if store["standing"] != "behind":
+        return True
+    print_error(f"warning: nothing is served: {store['what_to_do']}")
+    return False
 
 
 def _cannot_be_written(status: dict[str, Any]) -> bool:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
-from common.errors import Corrupt, Unavailable
+from common.errors import AlvearyError, Corrupt, Unavailable
+from common.ports import Sql
 from common.reasons import Damage, Outage
+
+T = TypeVar("T")
 
 
 def back_up(source: Path, target: Path) -> int:
@@ -38,19 +43,56 @@ def back_up(source: Path, target: Path) -> int:
         ):
             opened.backup(copy, pages=-1)
             copy.execute("PRAGMA journal_mode=DELETE")
-            (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
+            _check(copy)
         return sync_file(target)
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-        ):
-            raise Corrupt(Damage.STORE_CORRUPT, detail=str(error)) from error
-        raise Unavailable(Outage.BACKUP_FAILED, error=str(error)) from error
+        raise _mapped(error, Outage.BACKUP_FAILED) from error
     except OSError as error:
         raise Unavailable(Outage.BACKUP_FAILED, error=str(error)) from error
+
+
+def look_into(copy: Path, look: Callable[[Sql], T]) -> T:
+    """Check a copy that :func:`back_up` made as a whole, and read something of it.
+
+    Returns:
+        What ``look`` returns.
+
+    Raises:
+        Corrupt: ``store_corrupt``: the copy is damaged, or no database.
+        Unavailable: ``store_failed``: it cannot be read.
+    """
+    # Immutable: nothing is made beside a copy that may lie on a medium that can only be read.
+    address = f"{copy.absolute().as_uri()}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as opened:
+            _check(opened)
+            return look(opened)
+    except sqlite3.Error as error:
+        raise _mapped(error, Outage.STORE_FAILED) from error
+
+
+def _check(copy: sqlite3.Connection) -> None:
+    (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise Corrupt(Damage.STORE_CORRUPT, detail=verdict)
+
+
+def _mapped(error: sqlite3.Error, otherwise: Outage) -> AlvearyError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    ):
+        return Corrupt(Damage.STORE_CORRUPT, detail=str(error))
+    return Unavailable(otherwise, error=str(error))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_file(path: Path) -> int:

@@ -99,3 +99,22 @@ def judge(past: Past, commit: int, told: Collection[Position]) -> Standing:
     ours = (past.begun(first.run, commit), commit)
     theirs = (first.begun, max(each.commit for each in missing))
     return Standing.FORKED if ours > theirs else Standing.BEHIND
+
+
+def lacking(past: Past, commit: int, told: Collection[Position]) -> int:
+    """Count the transactions that a store's swarm has seen and the store lacks: at least so many.
+
+    Args:
+        past: the store's history.
+        commit: its last durable transaction.
+        told: positions that peers have reported, genuine ones.
+
+    Returns:
+        Their number; 0 where the store is current.
+    """
+    missing = [each for each in told if not past.has(each, commit)]
+    if not missing:
+        return 0
+    first = min(missing, key=lambda each: each.run)
+    parted = past.end(first.run_id, commit) or min(first.begun, past.begun(first.run, commit)) - 1
+    return max(each.commit for each in missing) - parted

@@ -19,7 +19,7 @@ from common import limits
 from common.crypto import positions
 from common.crypto.positions import Position
 from common.ports import Log, Sql, Store, WallClock
-from coordinator.policy.history import CoordinatorRun, Past, Standing, judge
+from coordinator.policy.history import CoordinatorRun, Past, Standing, judge, lacking
 from coordinator.store.schema import counter_value, next_number
 
 T = TypeVar("T")
@@ -216,6 +216,8 @@ class StoreHistory:
             "deletes": self.may_destroy(trio.current_time()),
         }
         if self.standing is not Standing.CURRENT:
+            seen = [positions.read(each) for each in self._told.values()]
+            told["lacks_transactions"] = lacking(self._past, self.commit, seen)
             told["what_to_do"] = WHAT_TO_DO[self.standing]
         return told
 

@@ -8,7 +8,7 @@ from common.crypto.positions import Position, issue, position_key, read
 from common.errors import Unavailable
 from common.wire import messages as m
 from common.wire.messages.membership import GARBAGE, PENDING
-from coordinator.policy.history import CoordinatorRun, Past, Standing, judge
+from coordinator.policy.history import CoordinatorRun, Past, Standing, judge, lacking
 
 A, B, C = (letter * 16 for letter in (b"a", b"b", b"c"))
 
@@ -42,6 +42,22 @@ def past(*runs, accepted=()):
 )
 def test_a_store_is_judged_by_what_its_swarm_has_seen(history, commit, told, standing):
     assert judge(history, commit, told) is standing
+
+
+@pytest.mark.parametrize(
+    ("history", "commit", "told", "number"),
+    [
+        (past((A, 1)), 10, [], 0),
+        (past((A, 1)), 10, [Position(1, A, 1, 10)], 0),
+        (past((A, 1)), 10, [Position(1, A, 1, 17)], 7),
+        (past((A, 1), (B, 11)), 50, [Position(1, A, 1, 90)], 80),
+        (past((A, 1)), 10, [Position(2, C, 11, 30)], 20),
+        (past((A, 1), (B, 11)), 50, [Position(2, C, 9, 90)], 82),
+        (past((A, 1)), 10, [Position(1, A, 1, 12), Position(2, C, 13, 99)], 89),
+    ],
+)
+def test_transactions_that_a_store_lacks_are_counted(history, commit, told, number):
+    assert lacking(history, commit, told) == number
 
 
 @pytest.mark.fault("M1", "F4")
