@@ -226,6 +226,33 @@ MAX_UPLOAD_RECORD_BYTES: Final = 16 * KIB
 """The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, and some around."""
 MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
 """The sealed settings of a bucket. S3 has CORS rules of 64 KiB and a policy of 20 KiB."""
+MAX_TAG_KEY_UNITS: Final = 128
+"""A tag's key, in units of UTF-16 (S3: the same)."""
+MAX_TAG_VALUE_UNITS: Final = 256
+"""A tag's value, likewise."""
+MAX_OBJECT_TAGS: Final = 10
+"""Of one version (S3: the same)."""
+MAX_BUCKET_TAGS: Final = 50
+"""Of one bucket (S3: the same)."""
+MAX_CORS_RULES: Final = 100
+"""Of one bucket (S3: the same)."""
+MAX_CORS_ELEMENTS: Final = 1000
+"""All elements of one rule."""
+MAX_CORS_BYTES: Final = 64 * KIB
+"""The document with the rules (S3: the same)."""
+MAX_CORS_TEXT_BYTES: Final = 1024
+"""One element of a rule."""
+MAX_CORS_ID_CHARACTERS: Final = 255
+"""S3: the same."""
+MAX_CORS_AGE_S: Final = 2**31 - 1
+"""Browsers keep it as a signed number of 32 bits."""
+MAX_TAG_ELEMENTS: Final = 3000
+"""Of a document of tags: that there are too many tags has an error of its own."""
+MAX_BUCKET_DOCUMENTS: Final = 32
+"""Kinds of configurations that a bucket can have (S3 has some 20)."""
+MAX_BUCKET_DOCUMENT_BYTES: Final = 128 * KIB
+"""One configuration of a bucket, packed: S3's CORS rules have up to 64 KiB, its lifecycle rules are
+bounded by their number."""
 
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
@@ -298,6 +325,10 @@ MAX_COMMIT_TRIES: Final = 5
 """Comparisons of a conditional write before it fails as a conflict."""
 MAX_BUCKETS_REMEMBERED: Final = 4096
 """Names whose buckets a gateway remembers for some seconds: about 1 MiB."""
+MAX_OWNER_LOOKUPS: Final = 64
+"""Names whose owners a gateway looks up at once for callers that proved nothing."""
+MAX_REMEMBERED_BUCKET_BYTES: Final = 16 * MIB
+"""Those buckets with their documents: a few dozen with all that S3 allows, all with usual ones."""
 MAX_DRAIN_NOTICE_S: Final = 600
 """Longer notice of a gateway's shutdown would delay an upgrade."""
 

@@ -2,7 +2,8 @@
 
 A remembered bucket may have been deleted and created again meanwhile. That is safe: commits name
 the id that their records are bound to, and are refused when it is no longer the bucket's. Its
-settings are as old as its revision says: answers confirm the id, not the settings.
+settings are never older than REMEMBERED_S: only an answer that names their revision lets them be
+remembered on, from the moment at which its question was asked.
 
 Source: docs/crypto.md, "Answers and questions"; docs/decisions/0021-authorization.md.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -31,8 +33,21 @@ from gateway.names import is_bucket_name
 from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
 
 BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList
-"""Requests about a bucket's content; their replies have a ``bucket_id``."""
+"""Requests about a bucket's content; their replies have a ``bucket_id`` and the revision of its
+settings."""
+_BUCKET_BYTES: Final = 512
+"""Memory of a remembered bucket without documents, about."""
 REMEMBERED_S: Final = 10.0
+"""The age that remembered settings have at most: what one gateway sets, all others obey by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A remembered bucket. ``until``: it may be used, by the monotonic clock."""
+
+    bucket: Bucket
+    until: float
+    bytes: int
 
 
 class BucketCache:
@@ -44,7 +59,8 @@ class BucketCache:
 
     def __init__(self, call: Callable[[Request], Awaitable[Any]]) -> None:
         self._call = call
-        self._known: OrderedDict[tuple[TenantId, str], tuple[Bucket, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[TenantId, str], _Known] = OrderedDict()
+        self._bytes = 0
 
     async def seen_by(
         self, principal: Principal, name: str, *, fresh: bool = False
@@ -79,8 +95,8 @@ class BucketCache:
             Corrupt: ``record_not_authentic``: the coordinator's answer is of another bucket.
         """
         known = self._known.get((owner.tenant_id, name))
-        if known is not None and trio.current_time() < known[1]:
-            return known[0]
+        if known is not None and trio.current_time() < known.until:
+            return known.bucket
         return await self.read(owner, name)
 
     async def read(self, owner: TenantKey, name: str) -> Bucket:
@@ -91,9 +107,10 @@ class BucketCache:
         self.forget(owner, name)
         if not is_bucket_name(name):
             raise NotFound(Absence.NO_SUCH_BUCKET)
+        asked = trio.current_time()
         record: BucketRecord = await self._call(BucketGet(owner.tenant_id, name))
         bucket = _opened(owner, record)
-        self.remember(bucket)
+        self.remember(bucket, asked)
         return bucket
 
     async def set_settings(
@@ -110,17 +127,19 @@ class BucketCache:
             owner, bucket_id, name, bucket.revision + 1, settings.pack(), entropy
         )
         self.forget(owner, name)
+        asked = trio.current_time()
         record: BucketRecord = await self._call(
             BucketSettingsSet(owner.tenant_id, name, bucket_id, bucket.revision, sealed)
         )
         changed = _opened(owner, record)
-        self.remember(changed)
+        self.remember(changed, asked)
         return changed
 
     async def ask(self, bucket: Bucket, request: BucketQuestion) -> Any:
         """Ask about what is in a bucket, and refuse the answer of another bucket.
 
-        A remembered id costs no call, and each answer that fits it lets it be remembered on.
+        A remembered id costs no call, and each answer that fits it and the revision of its settings
+        lets it be remembered on.
 
         Args:
             request: names the bucket and its owner.
@@ -134,6 +153,7 @@ class BucketCache:
         """
         owner, name = bucket.owner, bucket.name
         known = await self.find(owner, name)
+        asked = trio.current_time()
         try:
             reply = await self._call(request)
         except NotFound as error:
@@ -145,24 +165,61 @@ class BucketCache:
             known = await self.read(owner, name)
             if reply.bucket_id != known.bucket_id:
                 raise Corrupt(Damage.ANSWER_OF_ANOTHER_BUCKET, bucket=name)
-        self.remember(known)
+        self.confirm(known, reply.bucket_revision, asked)
         return reply
 
-    def remember(self, bucket: Bucket) -> None:
-        """Keep a bucket whose settings were just opened, or whose id an answer or a commit just
-        confirmed."""
+    def remember(self, bucket: Bucket, asked: float) -> None:
+        """Keep a bucket whose settings were just opened.
+
+        Args:
+            asked: when they were asked for, by the monotonic clock: they were right after that.
+        """
         place = (bucket.owner.tenant_id, bucket.name)
-        held = self._known.get(place, (bucket, 0.0))[0]
-        if held.bucket_id == bucket.bucket_id and held.revision > bucket.revision:
-            bucket = held  # It was set while an answer was under way that confirms the id.
-        self._known[place] = (bucket, trio.current_time() + REMEMBERED_S)
-        self._known.move_to_end(place)
-        if len(self._known) > limits.MAX_BUCKETS_REMEMBERED:
-            self._known.popitem(last=False)
+        held = self._known.get(place)
+        if (
+            held is not None
+            and held.bucket.bucket_id == bucket.bucket_id
+            and held.bucket.revision > bucket.revision
+        ):
+            return  # It was set while the answer was under way.
+        self._drop(place)
+        size = _BUCKET_BYTES + sum(len(each.body) for each in bucket.settings.documents)
+        self._known[place] = _Known(bucket, asked + REMEMBERED_S, size)
+        self._bytes += size
+        while len(self._known) > limits.MAX_BUCKETS_REMEMBERED or (
+            self._bytes > limits.MAX_REMEMBERED_BUCKET_BYTES and len(self._known) > 1
+        ):
+            self._drop(next(iter(self._known)))
+
+    def confirm(self, bucket: Bucket, revision: int, asked: float) -> None:
+        """Remember a bucket on whose id an answer or a commit fits, if its settings are still those
+        that the store has.
+
+        Args:
+            revision: of the store's settings, as the answer says; 0: it does not say.
+            asked: when the answer was asked for, by the monotonic clock.
+        """
+        place = (bucket.owner.tenant_id, bucket.name)
+        held = self._known.get(place)
+        if held is None:
+            if revision == bucket.revision:
+                self.remember(bucket, asked)
+        elif held.bucket.bucket_id != bucket.bucket_id or revision > held.bucket.revision:
+            self._drop(place)
+        elif revision == held.bucket.revision:
+            self._known[place] = replace(held, until=max(held.until, asked + REMEMBERED_S))
+            self._known.move_to_end(place)
 
     def forget(self, owner: TenantKey, name: str) -> bool:
         """Drop what is remembered of a bucket; whether there was something."""
-        return self._known.pop((owner.tenant_id, name), None) is not None
+        return self._drop((owner.tenant_id, name))
+
+    def _drop(self, place: tuple[TenantId, str]) -> bool:
+        held = self._known.pop(place, None)
+        if held is None:
+            return False
+        self._bytes -= held.bytes
+        return True
 
 
 def _opened(owner: TenantKey, record: BucketRecord) -> Bucket:

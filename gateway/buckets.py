@@ -46,13 +46,15 @@ async def create_bucket(service: ObjectService, owner: TenantKey, name: str) -> 
     sealed = seal_bucket_settings(
         owner, bucket_id, name, FIRST_REVISION, settings.pack(), service.entropy
     )
+    asked = trio.current_time()
     try:
         await service.coordinators.call(BucketCreate(owner.tenant_id, bucket_id, name, sealed))
     except OutcomeUnknown:
         # It may be there by now; that it is, is all that was asked for.
         await service.buckets.read(owner, name)
     else:
-        service.buckets.remember(Bucket(name, owner, bucket_id, settings, FIRST_REVISION))
+        made = Bucket(name, owner, bucket_id, settings, FIRST_REVISION)
+        service.buckets.remember(made, asked)
 
 
 async def delete_bucket(service: ObjectService, bucket: Bucket) -> None:

@@ -52,11 +52,12 @@ async def create_upload(
     """
     upload_id = service.new_upload()
 
-    async def on(bucket_id: BucketId) -> None:
+    async def on(bucket_id: BucketId) -> tuple[None, int]:
         sealed = seal_upload(bucket.owner, bucket_id, name, upload_id, info.pack(), service.entropy)
-        await service.coordinators.call(
+        begun: UploadRecord = await service.coordinators.call(
             UploadCreate(bucket.owner.tenant_id, bucket.name, name, upload_id, sealed, bucket_id)
         )
+        return None, begun.bucket_revision
 
     await in_bucket(service, bucket, on)
     return upload_id

@@ -13,6 +13,7 @@ from common.ids import BucketId, VersionId
 from common.ports import Entropy, Log, WallClock, Workers
 from common.rpc.budget import ByteBudget
 from gateway.bucket_cache import BucketCache
+from gateway.bucket_owners import BucketOwners
 from gateway.ingest import HashBacklog
 from gateway.names import NameCodec
 
@@ -28,6 +29,7 @@ class ObjectService:
     coordinators: CoordinatorClient
     swarm: SwarmClient
     buckets: BucketCache
+    owners: BucketOwners
     names: NameCodec
     workers: Workers
     entropy: Entropy

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import trio
+
 from common import limits
 from common.client.object_client import Written
 from common.crypto.digest import page_digest
@@ -125,7 +127,7 @@ async def commit_object(
     summary = summary_of(new.metadata, new.size).pack()
 
     async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
-        async def on(bucket_id: BucketId) -> tuple[VersionId, Committed]:
+        async def on(bucket_id: BucketId) -> tuple[tuple[VersionId, Committed], int]:
             # A fresh id for each try: the last one was refused for certain.
             version_id = service.new_version()
             committed: Committed = await service.coordinators.call(
@@ -143,7 +145,7 @@ async def commit_object(
                     bucket_id,
                 )
             )
-            return version_id, committed
+            return (version_id, committed), committed.bucket_revision
 
         return await in_bucket(service, bucket, on)
 
@@ -153,24 +155,29 @@ async def commit_object(
 async def in_bucket(
     service: ObjectService,
     bucket: Bucket,
-    attempt: Callable[[BucketId], Awaitable[C]],
+    attempt: Callable[[BucketId], Awaitable[tuple[C, int]]],
 ) -> C:
     """Run ``attempt`` with the bucket's id; retry once if the cached id is stale.
+
+    Args:
+        attempt: returns its result, and the revision of the bucket's settings that the answer says.
 
     Raises:
         NotFound: ``no_such_bucket``; and what ``attempt`` raises.
     """
     found = await service.buckets.find(bucket.owner, bucket.name)
+    asked = trio.current_time()
     try:
-        result = await attempt(found.bucket_id)
+        result, revision = await attempt(found.bucket_id)
     except NotFound as error:
         if error.reason != Absence.NO_SUCH_BUCKET or not service.buckets.forget(
             bucket.owner, bucket.name
         ):
             raise
         found = await service.buckets.find(bucket.owner, bucket.name)
-        result = await attempt(found.bucket_id)
-    service.buckets.remember(found)
+        asked = trio.current_time()
+        result, revision = await attempt(found.bucket_id)
+    service.buckets.confirm(found, revision, asked)
     return result
 
 

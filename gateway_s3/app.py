@@ -23,8 +23,18 @@ from gateway_s3.auth.authentication import authenticate
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
-from gateway_s3.handlers import buckets, copy, listing, multipart, objects, reads, unset
-from gateway_s3.request.operations import OPERATIONS
+from gateway_s3.handlers import (
+    buckets,
+    configurations,
+    copy,
+    cross_origin,
+    listing,
+    multipart,
+    objects,
+    reads,
+    unset,
+)
+from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.translation import from_error
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
@@ -57,6 +67,12 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "CompleteMultipartUpload": multipart.complete_upload,
     "AbortMultipartUpload": multipart.abort_upload,
     "ListParts": multipart.list_parts,
+    "GetBucketTagging": configurations.get_tagging,
+    "PutBucketTagging": configurations.put_tagging,
+    "DeleteBucketTagging": configurations.delete_tagging,
+    "GetBucketCors": configurations.get_cors,
+    "PutBucketCors": configurations.put_cors,
+    "DeleteBucketCors": configurations.delete_cors,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
@@ -134,11 +150,20 @@ class App:
         operation = _NO_OPERATION
         self._running += 1
         streams = False
+        bucket: Bucket | None = None
         try:
-            routed = route(request, self._domains)
-            operation = routed.operation.name
-            call = await self._prove(request, routed, request_id)
-            response = await self._handlers[operation](backend, call)
+            if request.method == "OPTIONS":
+                resource = locate(request, self._domains)
+                operation = PREFLIGHT_OF[resource.scope]
+                response = await cross_origin.answer_preflight(
+                    backend, request, resource.bucket, resource.scope
+                )
+            else:
+                routed = route(request, self._domains)
+                operation = routed.operation.name
+                call = await self._prove(request, routed, request_id)
+                bucket = call.about
+                response = await self._handlers[operation](backend, call)
             if operation in _ENCRYPTED and response.status < 300:
                 response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
@@ -161,6 +186,8 @@ class App:
         finally:
             if not streams:
                 self._ended()
+        if request.header(b"origin") is not None and request.method != "OPTIONS":
+            response.headers += await self._cross_origin(request, bucket)
         response.headers.append((b"x-amz-request-id", request_id.encode("ascii")))
         response.headers.append((b"x-amz-id-2", self._host_id))
         backend.metrics.count(operation, response.status, trio.current_time() - started)
@@ -197,6 +224,13 @@ class App:
             backend.names.encode(routed.key),
             request_id,
         )
+
+    async def _cross_origin(self, request: HttpRequest, bucket: Bucket | None) -> Headers:
+        """The headers by which a browser hands the answer to a page of another origin."""
+        resource = self._resource(request)
+        if resource is None or not resource.bucket:
+            return []
+        return await cross_origin.answer_headers(self._backend, request, resource.bucket, bucket)
 
     def _ended(self) -> None:
         self._running -= 1

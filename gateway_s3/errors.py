@@ -38,6 +38,7 @@ INVALID_ACCESS_KEY_ID: Final = _row(
     403,
     "The AWS Access Key Id you provided does not exist in our records.",
 )
+ACCESS_FORBIDDEN: Final = _row("AccessForbidden", 403, "Access Forbidden")
 INVALID_TOKEN: Final = _row(
     "InvalidToken", 400, "The provided token is malformed or otherwise not valid."
 )
@@ -62,6 +63,7 @@ CONTENT_SHA256_MISMATCH: Final = _row(
 )
 
 # --- what is asked ---------------------------------------------------------------------------
+BAD_REQUEST: Final = _row("BadRequest", 400, "Bad Request")
 BAD_DIGEST: Final = _row(
     "BadDigest",
     400,
@@ -122,6 +124,7 @@ INVALID_REQUEST: Final = _row("InvalidRequest", 400, "Invalid Request")
 INVALID_STORAGE_CLASS: Final = _row(
     "InvalidStorageClass", 400, "The storage class you specified is not valid."
 )
+INVALID_TAG: Final = _row("InvalidTag", 400, "The tag provided was not a valid tag.")
 INVALID_URI: Final = _row("InvalidURI", 400, "Couldn't parse the specified URI.")
 KEY_TOO_LONG: Final = _row("KeyTooLongError", 400, "Your key is too long")
 MALFORMED_TRAILER: Final = _row(

@@ -21,6 +21,7 @@ from common.ports import Address, CertificateSource, Disk, World
 from common.tasks import CountedLog
 from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway.bucket_cache import BucketCache
+from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
@@ -112,10 +113,12 @@ async def serve(
         budget_bytes=config.buffer_budget_bytes,
     )
     coordinators, swarm = connections.coordinators, connections.swarm
+    buckets = BucketCache(coordinators.call)
     backend = Backend(
         coordinators=coordinators,
         swarm=swarm,
-        buckets=BucketCache(coordinators.call),
+        buckets=buckets,
+        owners=BucketOwners(coordinators.call, buckets, tenants.keys.get),
         names=IdentityNames(),
         workers=world.workers,
         entropy=world.entropy,

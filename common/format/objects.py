@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 from common import limits
@@ -91,12 +91,36 @@ class PartMetadata(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class BucketDocument(Record):
+    """A configuration of a bucket. ``kind``: one of its protocol's; ``body``: as the module of that
+    kind packs it."""
+
+    kind: Annotated[str, Max(32)]
+    body: Annotated[bytes, Max(limits.MAX_BUCKET_DOCUMENT_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
 class BucketSettings(Record):
     """Settings of a bucket. ``created_ms``: when a gateway made it, by its clock, unix
-    milliseconds."""
+    milliseconds. ``documents``: at most one of a kind, in the order of their kinds."""
 
     version: int
     created_ms: int
+    documents: Annotated[tuple[BucketDocument, ...], Max(limits.MAX_BUCKET_DOCUMENTS)] = ()
+
+    def document(self, kind: str) -> bytes | None:
+        """Return the body of the document of a kind; None if there is none."""
+        for each in self.documents:
+            if each.kind == kind:
+                return each.body
+        return None
+
+    def with_document(self, kind: str, body: bytes | None) -> BucketSettings:
+        """Return these settings with the document of a kind set, or without it (None)."""
+        kept = [each for each in self.documents if each.kind != kind]
+        if body is not None:
+            kept.append(BucketDocument(kind, body))
+        return replace(self, documents=tuple(sorted(kept, key=lambda each: each.kind)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from functools import partial
 
+from common.errors import NotFound
 from common.ports import Sql
+from common.reasons import Absence
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done
 from common.wire.messages.buckets import (
     BucketCreate,
     BucketDelete,
     BucketGet,
+    BucketOwner,
+    BucketOwnerGet,
     BucketSettingsSet,
     BucketsList,
 )
@@ -34,6 +38,7 @@ class BucketHandlers:
         return {
             BucketCreate: self.create,
             BucketGet: self.get,
+            BucketOwnerGet: self.owner,
             BucketSettingsSet: self.set_settings,
             BucketDelete: self.delete,
             BucketsList: self.list_buckets,
@@ -48,6 +53,13 @@ class BucketHandlers:
         return await self._store.read(
             caller, request, lambda sql, tenant, asked: buckets.get(sql, tenant, asked.name)
         )
+
+    async def owner(self, caller: Caller, request: BucketOwnerGet, _: memoryview) -> Answer:
+        """The tenant that owns a bucket, if it is open here."""
+        tenant_id = await self._store.look(lambda sql: buckets.owner(sql, request.name))
+        if tenant_id not in caller.session.tenants:
+            raise NotFound(Absence.NO_SUCH_BUCKET)
+        return BucketOwner(tenant_id)
 
     async def set_settings(
         self, caller: Caller, request: BucketSettingsSet, _: memoryview

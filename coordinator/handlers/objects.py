@@ -66,6 +66,7 @@ class ObjectHandlers:
             found.pages,
             places,
             endpoints,
+            found.bucket_revision,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:

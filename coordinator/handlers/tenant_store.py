@@ -56,6 +56,10 @@ class TenantStore:
         tenant = self.tenant(caller, request)
         return await self._store.read(lambda sql: work(sql, tenant, request))
 
+    async def look(self, work: Callable[[Sql], T]) -> T:
+        """Run ``work(sql)``, which changes nothing and is on behalf of no one tenant."""
+        return await self._store.read(work)
+
     async def transact(
         self,
         caller: Caller,

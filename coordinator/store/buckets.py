@@ -7,7 +7,7 @@ from typing import Final
 
 from common import limits
 from common.errors import NotFound, Refused
-from common.ids import BucketId
+from common.ids import BucketId, TenantId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
 from common.wire.messages.buckets import (
@@ -29,6 +29,8 @@ class StoredBucket:
 
     bucket: int
     bucket_id: BucketId
+    revision: int
+    """Of its settings."""
 
 
 def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> StoredBucket:
@@ -42,7 +44,7 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         Refused: ``not_owner``: it is another tenant's.
     """
     row = sql.execute(
-        "SELECT bucket, bucket_id, tenant FROM buckets WHERE name = ?", (name,)
+        "SELECT bucket, bucket_id, tenant, revision FROM buckets WHERE name = ?", (name,)
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_BUCKET)
@@ -50,7 +52,18 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         raise Refused(Refusal.NOT_OWNER)
     if expected is not None and row[1] != expected:
         raise NotFound(Absence.NO_SUCH_BUCKET)
-    return StoredBucket(row[0], BucketId(row[1]))
+    return StoredBucket(row[0], BucketId(row[1]), row[3])
+
+
+def owner(sql: Sql, name: str) -> TenantId:
+    """The tenant that owns the bucket of a name. Raises NotFound ``no_such_bucket``."""
+    row = sql.execute(
+        "SELECT t.tenant_id FROM buckets b JOIN tenants t ON t.tenant = b.tenant WHERE b.name = ?",
+        (name,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(Absence.NO_SUCH_BUCKET)
+    return TenantId(row[0])
 
 
 def create(
@@ -161,17 +174,17 @@ def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> 
     limit = min(limit, limits.MAX_LIST_ENTRIES)
     if limit == 0:
         return Buckets((), False)
-    rows = sql.execute(
+    found: list[BucketRow] = []
+    room = limits.MAX_LIST_REPLY_BYTES
+    # Row by row: all that are asked for may have a quarter GiB of settings.
+    for bucket_id, name, created_ms, settings, revision in sql.execute(
         "SELECT bucket_id, name, created_ms, settings, revision FROM buckets"
         " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, ?) = ?"
         " ORDER BY name LIMIT ?",
         (tenant, after, prefix, len(prefix), prefix, limit + 1),
-    ).fetchall()
-    found: list[BucketRow] = []
-    room = limits.MAX_LIST_REPLY_BYTES
-    for bucket_id, name, created_ms, settings, revision in rows[:limit]:
+    ):
         room -= len(name) + len(settings) + ROW_OVERHEAD_BYTES
-        if found and room < 0:
-            break
+        if len(found) == limit or (found and room < 0):
+            return Buckets(tuple(found), True)
         found.append(BucketRow(BucketId(bucket_id), name, created_ms, settings, revision))
-    return Buckets(tuple(found), len(rows) > len(found))
+    return Buckets(tuple(found), False)

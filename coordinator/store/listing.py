@@ -117,7 +117,7 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
     bucket = buckets.find(sql, tenant, request.bucket)
     page = _Page[ListedObject](min(request.limit, limits.MAX_LIST_ENTRIES), last=request.after)
     if page.limit == 0:
-        return Listing(bucket.bucket_id, (), (), False, request.after)
+        return Listing(bucket.bucket_id, (), (), False, request.after, bucket.revision)
 
     def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, ListedObject]]:
         within, parameters = _range(request.prefix, inclusive)
@@ -135,7 +135,14 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
             )
 
     truncated = _fill(page, scan, request.prefix, request.delimiter, request.after, False)
-    return Listing(bucket.bucket_id, tuple(page.rows), tuple(page.prefixes), truncated, page.last)
+    return Listing(
+        bucket.bucket_id,
+        tuple(page.rows),
+        tuple(page.prefixes),
+        truncated,
+        page.last,
+        bucket.revision,
+    )
 
 
 def list_uploads(sql: Sql, tenant: int, request: UploadsList) -> Uploads:

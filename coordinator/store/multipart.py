@@ -61,7 +61,7 @@ def create(
     if row is not None:
         if (row[0], row[1]) != (bucket.bucket, request.name):
             raise Refused(Refusal.UPLOAD_EXISTS)
-        return UploadRecord(bucket.bucket_id, request.upload_id, row[2], row[3])
+        return UploadRecord(bucket.bucket_id, request.upload_id, row[2], row[3], bucket.revision)
     if objects.is_taken(sql, request.upload_id):
         raise Refused(Refusal.UPLOAD_EXISTS)
     begun = sql.execute("SELECT uploads FROM tenants WHERE tenant = ?", (tenant,)).fetchone()[0]
@@ -80,7 +80,9 @@ def create(
             request.sealed,
         ),
     )
-    return UploadRecord(bucket.bucket_id, request.upload_id, now_ms, request.sealed)
+    return UploadRecord(
+        bucket.bucket_id, request.upload_id, now_ms, request.sealed, bucket.revision
+    )
 
 
 def _find(sql: Sql, bucket: int, name: bytes, upload_id: bytes) -> int:
@@ -101,7 +103,7 @@ def get(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes) 
     created_ms, sealed = sql.execute(
         "SELECT created_ms, sealed FROM uploads WHERE upload = ?", (upload,)
     ).fetchone()
-    return UploadRecord(bucket.bucket_id, VersionId(upload_id), created_ms, sealed)
+    return UploadRecord(bucket.bucket_id, VersionId(upload_id), created_ms, sealed, bucket.revision)
 
 
 def check_part(request: PartCommit) -> None:
@@ -122,15 +124,15 @@ def commit_part(
         NotFound: ``no_such_bucket``, ``no_such_upload``, ``no_such_segment``.
         Refused: ``not_owner`` and what :func:`coordinator.store.segments.register` refuses.
     """
-    bucket = buckets.find(sql, tenant, request.bucket).bucket
-    upload = _find(sql, bucket, request.name, request.upload_id)
+    bucket = buckets.find(sql, tenant, request.bucket)
+    upload = _find(sql, bucket.bucket, request.name, request.upload_id)
     row = sql.execute(
         "SELECT part_id, sequence, created_ms FROM parts WHERE upload = ? AND part_number = ?",
         (upload, request.part_number),
     ).fetchone()
     if row is not None:
         if row[0] == request.part_id:
-            return Committed(row[1], row[2])
+            return Committed(row[1], row[2], bucket_revision=bucket.revision)
         _drop(sql, row[1])
     sequence = next_number(sql, "sequence")
     segments.register(sql, tenant, writer, sequence, content, now_ms)
@@ -151,7 +153,7 @@ def commit_part(
             request.sealed,
         ),
     )
-    return Committed(sequence, now_ms)
+    return Committed(sequence, now_ms, bucket_revision=bucket.revision)
 
 
 def _drop(sql: Sql, sequence: int) -> None:
@@ -164,7 +166,7 @@ def list_parts(sql: Sql, tenant: int, request: PartsList) -> Parts:
     upload = _find(sql, bucket.bucket, request.name, request.upload_id)
     limit = min(request.limit, limits.MAX_LIST_ENTRIES)
     if limit == 0:
-        return Parts(bucket.bucket_id, (), False)
+        return Parts(bucket.bucket_id, (), False, bucket.revision)
     rows: list[PartRow] = []
     room = limits.MAX_LIST_REPLY_BYTES
     for number, part_id, size, created_ms, sealed in sql.execute(
@@ -174,9 +176,9 @@ def list_parts(sql: Sql, tenant: int, request: PartsList) -> Parts:
     ):
         room -= len(sealed) + ROW_OVERHEAD_BYTES
         if len(rows) == limit or (room < 0 and rows):
-            return Parts(bucket.bucket_id, tuple(rows), True)
+            return Parts(bucket.bucket_id, tuple(rows), True, bucket.revision)
         rows.append(PartRow(number, VersionId(part_id), size, created_ms, sealed))
-    return Parts(bucket.bucket_id, tuple(rows), False)
+    return Parts(bucket.bucket_id, tuple(rows), False, bucket.revision)
 
 
 def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Committed:
@@ -187,8 +189,9 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         Refused: ``not_owner``, ``condition_failed``, ``bad_pages`` (sizes do not add up),
             ``version_exists``: another request completed it; look what of.
     """
-    bucket = buckets.find(sql, tenant, request.bucket).bucket
-    before = objects.committed_before(sql, bucket, request.name, request.upload_id, request.sealed)
+    found = buckets.find(sql, tenant, request.bucket)
+    bucket = found.bucket
+    before = objects.committed_before(sql, found, request.name, request.upload_id, request.sealed)
     if before is not None:
         return before
     upload = _find(sql, bucket, request.name, request.upload_id)
@@ -226,7 +229,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         now_ms=now_ms,
         replaced=replaced,
     )
-    return Committed(sequence, now_ms)
+    return Committed(sequence, now_ms, bucket_revision=found.revision)
 
 
 def _moves(

@@ -25,6 +25,7 @@ from common.wire.messages.objects import (
 )
 from common.wire.messages.writing import Page
 from coordinator.store import buckets, segments
+from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content, Stored
 
@@ -61,7 +62,7 @@ def holds(condition: Condition, found: Current | None) -> bool:
 
 
 def committed_before(
-    sql: Sql, bucket: int, name: bytes, version_id: bytes, sealed: bytes
+    sql: Sql, bucket: StoredBucket, name: bytes, version_id: bytes, sealed: bytes
 ) -> Committed | None:
     """The answer that this very commit got, if it was carried out before.
 
@@ -78,9 +79,9 @@ def committed_before(
     ).fetchone()
     if row is None:
         return None
-    if row[2] != bucket or row[3] != name or row[4] != sealed:
+    if row[2] != bucket.bucket or row[3] != name or row[4] != sealed:
         raise Refused(Refusal.VERSION_EXISTS)
-    return Committed(row[0], row[1])
+    return Committed(row[0], row[1], bucket_revision=bucket.revision)
 
 
 def is_taken(sql: Sql, version_id: bytes) -> bool:
@@ -111,8 +112,9 @@ def commit(
         Refused: ``not_owner``, ``condition_failed``, ``version_exists``, and what
             :func:`coordinator.store.segments.register` refuses.
     """
-    bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id).bucket
-    before = committed_before(sql, bucket, request.name, request.version_id, request.sealed)
+    found = buckets.find(sql, tenant, request.bucket, request.bucket_id)
+    bucket = found.bucket
+    before = committed_before(sql, found, request.name, request.version_id, request.sealed)
     if before is not None:
         return before
     replaced = current(sql, bucket, request.name)
@@ -133,7 +135,7 @@ def commit(
         now_ms=now_ms,
         replaced=replaced,
     )
-    return Committed(sequence, now_ms)
+    return Committed(sequence, now_ms, bucket_revision=found.revision)
 
 
 def insert_version(
@@ -221,6 +223,7 @@ class FoundVersion:
     created_ms: int
     size: int
     sealed: bytes
+    bucket_revision: int
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
 
@@ -266,6 +269,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         created_ms,
         size,
         sealed,
+        bucket.revision,
         pages,
         stored,
     )

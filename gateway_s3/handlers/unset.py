@@ -1,6 +1,6 @@
 """Configurations that were never set: read, deleted, and set to what they are.
 
-Nothing here can be configured yet, but clients ask what is configured: aws-cli reads an object's
+These cannot be configured yet, but clients ask what is configured: aws-cli reads an object's
 tags before it copies it in parts, and consoles read everything. The answer is what S3 says of a
 bucket or object where nobody ever set it. A write is carried out only where it asks for exactly
 what is so already; any other is 501 NotImplemented.
@@ -76,7 +76,6 @@ _DOCUMENTS: Final[Mapping[str, Tree]] = {
 
 _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
-    "GetBucketCors": errors.NO_SUCH_CORS_CONFIGURATION,
     "GetBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketLifecycle": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
@@ -85,7 +84,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketPolicy": errors.NO_SUCH_BUCKET_POLICY,
     "GetBucketPolicyStatus": errors.NO_SUCH_BUCKET_POLICY,
     "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
-    "GetBucketTagging": errors.NO_SUCH_TAG_SET,
     "GetBucketWebsite": errors.NO_SUCH_WEBSITE_CONFIGURATION,
     "GetObjectLockConfiguration": errors.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
     "DeleteBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
@@ -96,12 +94,10 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
 """The errors of operations whose setting has no default."""
 
 _DELETIONS: Final = (
-    "DeleteBucketCors",
     "DeleteBucketEncryption",
     "DeleteBucketLifecycle",
     "DeleteBucketPolicy",
     "DeleteBucketReplication",
-    "DeleteBucketTagging",
     "DeleteBucketWebsite",
     "DeleteObjectTagging",
 )

@@ -54,6 +54,12 @@ class Operation:
         return self.action is not None
 
     @property
+    def is_preflight(self) -> bool:
+        """Return whether it is a browser's question about a request that is still to come: it
+        proves nothing and has no handler."""
+        return self.method == "OPTIONS"
+
+    @property
     def weight(self) -> int:
         """The specificity of the row: of rows that fit, the heaviest is meant."""
         return len(self.selectors) + (self.header is not None) + len(self.required)
@@ -83,6 +89,10 @@ def _yes(
         note,
         frozenset(required.split()),
     )
+
+
+def _preflight(name: str, scope: Scope) -> Operation:
+    return Operation(name, scope, "OPTIONS", answer=200, note="not signed; see Tags and CORS")
 
 
 def _no(name: str, scope: Scope, method: str, *selectors: str, note: str = "") -> Operation:
@@ -245,12 +255,20 @@ _OBJECT_SETTINGS = (
     ("ObjectTorrent", "torrent", "G"),
 )
 _METHODS = {"G": ("Get", "GET"), "P": ("Put", "PUT"), "D": ("Delete", "DELETE")}
+_CONFIGURED: Mapping[str, tuple[int, str]] = {
+    "DeleteBucketCors": (204, ""),
+    "DeleteBucketTagging": (204, ""),
+    "GetBucketCors": (200, ""),
+    "GetBucketTagging": (200, ""),
+    "PutBucketCors": (200, ""),
+    "PutBucketTagging": (204, ""),
+}
+"""Status and note of operations on configurations that can be set."""
 _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetBucketAbac": (200, "always: `Disabled`"),
     "GetBucketAccelerateConfiguration": (200, "always: empty"),
     "GetBucketAcl": (200, "always: the owner, FULL_CONTROL"),
     "GetBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
-    "GetBucketCors": (404, "always: NoSuchCORSConfiguration"),
     "GetBucketEncryption": (200, "always: AES256"),
     "GetBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
     "GetBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
@@ -265,7 +283,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetBucketPolicyStatus": (404, "always: NoSuchBucketPolicy"),
     "GetBucketReplication": (404, "always: ReplicationConfigurationNotFoundError"),
     "GetBucketRequestPayment": (200, "always: BucketOwner"),
-    "GetBucketTagging": (404, "always: NoSuchTagSet"),
     "GetBucketWebsite": (404, "always: NoSuchWebsiteConfiguration"),
     "GetObjectAcl": (200, "always: the owner, FULL_CONTROL"),
     "GetObjectLegalHold": (400, "always: InvalidRequest, the bucket has no object lock"),
@@ -274,7 +291,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetObjectTagging": (200, "always: no tags"),
     "GetPublicAccessBlock": (200, "always: all four are true"),
     "DeleteBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
-    "DeleteBucketCors": (204, "there is none"),
     "DeleteBucketEncryption": (204, "stays AES256"),
     "DeleteBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
@@ -282,7 +298,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketPolicy": (204, "there is none"),
     "DeleteBucketReplication": (204, "there is none"),
-    "DeleteBucketTagging": (204, "there are none"),
     "DeleteBucketWebsite": (204, "there is none"),
     "DeleteObjectTagging": (204, "there are none"),
     "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
@@ -325,9 +340,9 @@ def _settings(scope: Scope, rows: tuple[tuple[str, str, str], ...]) -> tuple[Ope
 
 
 def _setting(name: str, scope: Scope, method: str, selector: str) -> Operation:
-    if name not in _NEVER_SET:
+    answer, note = _CONFIGURED.get(name) or _NEVER_SET.get(name) or (501, "")
+    if answer == 501:
         return _no(name, scope, method, selector)
-    answer, note = _NEVER_SET[name]
     return _yes(
         name,
         scope,
@@ -386,12 +401,21 @@ _NOT_IMPLEMENTED = (
     _no("UpdateObjectEncryption", _OBJECT, "PUT", "encryption"),
     _no("ListDirectoryBuckets", _SERVICE, "GET", "x-id=ListDirectoryBuckets"),
     _no("WriteGetObjectResponse", _SERVICE, "POST", "x-id=WriteGetObjectResponse"),
-    _no("CorsPreflightService", _SERVICE, "OPTIONS"),
-    _no("CorsPreflightBucket", _BUCKET, "OPTIONS"),
-    _no("CorsPreflightObject", _OBJECT, "OPTIONS"),
 )
+_PREFLIGHTS = (
+    _preflight("CorsPreflightService", _SERVICE),
+    _preflight("CorsPreflightBucket", _BUCKET),
+    _preflight("CorsPreflightObject", _OBJECT),
+)
+PREFLIGHT_OF: Final[Mapping[Scope, str]] = {each.scope: each.name for each in _PREFLIGHTS}
+"""The operation of a preflight request about a kind of resource."""
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*_IMPLEMENTED, *_SETTINGS, *_NOT_IMPLEMENTED)
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *_IMPLEMENTED,
+    *_SETTINGS,
+    *_PREFLIGHTS,
+    *_NOT_IMPLEMENTED,
+)
 BY_NAME: Final[Mapping[str, Operation]] = {each.name: each for each in OPERATIONS}
 assert len(BY_NAME) == len(OPERATIONS), "two rows have one name"
 

@@ -99,6 +99,29 @@ def parse_configuration(data: bytes, root: str) -> Tree:
     return _tree(whole)
 
 
+def parse_children(data: bytes, root: str, most_children: int, most_elements: int) -> list[Tree]:
+    """The children of a configuration's root, in the order of the document, and what is in them in
+    its order, too.
+
+    Args:
+        most_children: of the root.
+        most_elements: of a child of the root, itself included.
+
+    Raises:
+        S3Error: MalformedXML: also when there is no document.
+    """
+    found: list[Tree] = []
+    if _parse(
+        data, root, most_children, most_elements, lambda each: found.append(_kept(each))
+    ).strip():
+        _malformed()
+    return found
+
+
+def _kept(element: _Element) -> Tree:
+    return Tree(element.name, element.text, tuple(map(_kept, element.children)))
+
+
 def _tree(element: _Element) -> Tree:
     children = [_tree(child) for child in element.children if child.name != "DisplayName"]
     children.sort(key=lambda each: (each.name, each.text))

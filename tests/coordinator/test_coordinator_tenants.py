@@ -8,7 +8,7 @@ from coordinator_rig import BUCKET, NATIVE, Gateway, page, running
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
-from common.ids import BucketId, TenantId
+from common.ids import BucketId, TenantId, VersionId
 from common.wire import messages as m
 from common.wire.control import tenant_message
 
@@ -275,3 +275,36 @@ async def test_a_removed_tenants_key_is_good_for_nothing(autojump_clock):
         await other.make_bucket("c")
         with pytest.raises(Refused, match="not_owner"):
             await gateway.call(m.BucketDelete(gateway.tenant_id, "c"))
+
+
+async def test_the_owner_of_a_bucket_is_said_among_the_tenants_of_the_connection(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway("tenant")
+        other = await rig.add_gateway("other")
+        await gateway.make_bucket()
+        owner = await gateway.call(m.BucketOwnerGet(BUCKET))
+        assert owner.tenant_id == gateway.tenant_id
+        for asking, name in ((other, BUCKET), (gateway, "nothing")):
+            with pytest.raises(NotFound, match="no_such_bucket"):
+                await asking.call(m.BucketOwnerGet(name))
+
+
+async def test_answers_about_a_bucket_name_the_revision_of_its_settings(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway("tenant")
+        made = await gateway.make_bucket()
+        await gateway.put(b"name", 5)
+        await gateway.call(settings_of(gateway, made, 1, b"set"))
+        place = (gateway.tenant_id, BUCKET)
+        upload_id = VersionId(b"u" * 16)
+        begun = await gateway.call(m.UploadCreate(*place, b"new", upload_id, b"sealed"))
+        for answer in (
+            (await gateway.put(b"other", 5))[1],
+            await gateway.call(m.ObjectGet(*place, b"name", None, True, 0, 4)),
+            await gateway.call(m.ObjectsList(*place, b"", b"", b"", 10)),
+            await gateway.call(m.ObjectsList(*place, b"", b"", b"", 0)),
+            begun,
+            await gateway.call(m.UploadGet(*place, b"new", upload_id)),
+            await gateway.call(m.PartsList(*place, b"new", upload_id, 0, 10)),
+        ):
+            assert answer.bucket_revision == 2, answer

@@ -26,6 +26,8 @@ from gateway_s3.request.listing_params import (
 from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route, route
+from gateway_s3.request.tags import bucket_tags, parse_tagging_header
+from gateway_s3.xml.configurations import parse_cors, parse_tagging
 from gateway_s3.xml.read import parse_complete_upload, parse_create_bucket, parse_delete
 
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"])
@@ -165,6 +167,7 @@ def test_any_headers_and_parameters_are_read_or_refused(
         lambda: user_metadata(request),
         lambda: content_headers(request),
         lambda: parse_copy_source(text),
+        lambda: parse_tagging_header(text),
         lambda: list_objects_params(Query(text)),
         lambda: list_objects_v2_params(Query(text)),
         lambda: list_uploads_params(Query(text)),
@@ -234,6 +237,16 @@ XML_PIECES = st.sampled_from(
         b"</Part>",
         b"<PartNumber>1</PartNumber>",
         b"<ETag>e</ETag>",
+        b"<Tagging><TagSet>",
+        b"</TagSet></Tagging>",
+        b"<Tag><Key>a</Key><Value>b</Value></Tag>",
+        b"<CORSConfiguration>",
+        b"</CORSConfiguration>",
+        b"<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin>",
+        b"<ExposeHeader>",
+        b"</ExposeHeader>",
+        b"<MaxAgeSeconds>1</MaxAgeSeconds>",
+        b"</CORSRule>",
         b"<!DOCTYPE a>",
         b"&amp;",
         b"&x;",
@@ -250,7 +263,13 @@ XML_PIECES = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(XML_PIECES | st.binary(max_size=5), max_size=30).map(b"".join))
 def test_any_document_is_read_or_refused(data: bytes) -> None:
-    for parse in (parse_delete, parse_complete_upload, parse_create_bucket):
+    for parse in (
+        parse_delete,
+        parse_complete_upload,
+        parse_create_bucket,
+        lambda document: bucket_tags(parse_tagging(document)).pack(),
+        lambda document: parse_cors(document).pack(),
+    ):
         try:
             parse(data)  # type: ignore[operator]
         except S3Error as error:

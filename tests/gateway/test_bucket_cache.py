@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 from object_rig import ObjectRig
 
+from common import limits
 from common.errors import NotFound, Refused
 from common.format.manifest import seal_bucket_settings
 from common.format.objects import METADATA_VERSION, BucketSettings
@@ -15,7 +17,7 @@ from common.ids import BucketId
 from common.wire.messages.base import Request
 from common.wire.messages.buckets import FIRST_REVISION, BucketCreate, BucketDelete
 from common.wire.messages.objects import ObjectsList
-from gateway.bucket_cache import BucketCache
+from gateway.bucket_cache import REMEMBERED_S, BucketCache
 from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder
 
 CREATED = BucketSettings(METADATA_VERSION, 7)
@@ -47,7 +49,7 @@ class Gateways(ObjectRig):
 
 
 @pytest.fixture
-async def rig(autojump_clock: object) -> Gateways:
+async def rig() -> Gateways:
     made = Gateways()
     await made.make(BucketId(b"b" * 16))
     return made
@@ -125,3 +127,82 @@ async def test_an_answer_that_was_under_way_brings_no_older_settings_back(rig: G
     in_between.append(lambda: cache.set_settings(read, settings(8), rig.entropy))
     await cache.ask(read, ObjectsList(rig.ours.tenant_id, "ours", b"", b"", b"", 0))
     assert (await cache.find(rig.ours, "ours")).revision == 2
+
+
+def listing(rig: Gateways) -> ObjectsList:
+    return ObjectsList(rig.ours.tenant_id, "ours", b"", b"", b"", 0)
+
+
+async def test_answers_that_name_the_revision_let_settings_be_remembered_for_any_time(
+    rig: Gateways, autojump_clock: object
+) -> None:
+    cache = rig.cache()
+    for _ in range(20):
+        bucket = await cache.find(rig.ours, "ours")
+        await cache.ask(bucket, listing(rig))
+        await trio.sleep(REMEMBERED_S * 0.9)
+    assert rig.calls.count("BucketGet") == 1
+
+
+async def test_an_answer_with_a_newer_revision_has_the_settings_read_again(rig: Gateways) -> None:
+    one, two = rig.cache(), rig.cache()
+    read = await two.find(rig.ours, "ours")
+    await one.set_settings(await one.find(rig.ours, "ours"), settings(8), rig.entropy)
+    assert await two.find(rig.ours, "ours") == read
+    await two.ask(read, listing(rig))
+    assert (await two.find(rig.ours, "ours")).settings == settings(8)
+
+
+async def test_without_answers_settings_are_read_again_after_their_time(
+    rig: Gateways, autojump_clock: object
+) -> None:
+    one, two = rig.cache(), rig.cache()
+    await two.find(rig.ours, "ours")
+    await one.set_settings(await one.find(rig.ours, "ours"), settings(8), rig.entropy)
+    await trio.sleep(REMEMBERED_S)
+    assert (await two.find(rig.ours, "ours")).settings == settings(8)
+
+
+async def test_an_answer_counts_from_the_moment_of_its_question(
+    rig: Gateways, autojump_clock: object
+) -> None:
+    async def call(request: Request) -> Any:
+        reply = await rig.coordinators.call(request)
+        await trio.sleep(REMEMBERED_S)
+        return reply
+
+    cache = BucketCache(call)
+    bucket = await cache.find(rig.ours, "ours")
+    await cache.ask(bucket, listing(rig))
+    rig.coordinators.requests.clear()
+    await cache.find(rig.ours, "ours")
+    assert rig.calls == ["BucketGet"], "the answer was as old as it may be when it came"
+
+
+async def test_answers_that_do_not_name_a_revision_confirm_nothing(
+    rig: Gateways, autojump_clock: object
+) -> None:
+    cache = rig.cache()
+    bucket = await cache.find(rig.ours, "ours")
+    await trio.sleep(REMEMBERED_S / 2)
+    cache.confirm(bucket, 0, trio.current_time())
+    await trio.sleep(REMEMBERED_S / 2)
+    rig.coordinators.requests.clear()
+    await cache.find(rig.ours, "ours")
+    assert rig.calls == ["BucketGet"]
+
+
+async def test_remembered_buckets_are_bounded_by_the_bytes_of_their_documents(
+    rig: Gateways,
+) -> None:
+    cache = rig.cache()
+    document = bytes(limits.MAX_BUCKET_DOCUMENT_BYTES)
+    large = CREATED.with_document("a", document).with_document("b", document)
+    room = limits.MAX_REMEMBERED_BUCKET_BYTES // (2 * len(document))
+    for number in range(2 * room):
+        named = Bucket(f"bucket-{number:03}", rig.ours, BucketId(b"b" * 16), large, 1)
+        cache.remember(named, trio.current_time())
+    kept = [number for number in range(2 * room) if cache.forget(rig.ours, f"bucket-{number:03}")]
+    assert 0 < len(kept) <= room
+    assert kept[-1] == 2 * room - 1, "the latest are kept"
+    assert cache.forget(rig.ours, "bucket-000") is False

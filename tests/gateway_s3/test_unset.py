@@ -31,13 +31,11 @@ async def get(rig: Rig, path: str, query: str) -> Answer:
 @pytest.mark.parametrize(
     ("path", "query", "status", "code"),
     [
-        ("/bucket", "cors", 404, "NoSuchCORSConfiguration"),
         ("/bucket", "lifecycle", 404, "NoSuchLifecycleConfiguration"),
         ("/bucket", "object-lock", 404, "ObjectLockConfigurationNotFoundError"),
         ("/bucket", "policy", 404, "NoSuchBucketPolicy"),
         ("/bucket", "policyStatus", 404, "NoSuchBucketPolicy"),
         ("/bucket", "replication", 404, "ReplicationConfigurationNotFoundError"),
-        ("/bucket", "tagging", 404, "NoSuchTagSet"),
         ("/bucket", "website", 404, "NoSuchWebsiteConfiguration"),
         ("/bucket", "id=x&metrics", 404, "NoSuchConfiguration"),
         ("/bucket", "id=x&analytics", 404, "NoSuchConfiguration"),

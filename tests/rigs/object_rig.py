@@ -33,6 +33,7 @@ from common.wire import messages as m
 from coordinator.policy.placement import Redundancy
 from coordinator.store import buckets, listing, multipart, objects, tenants
 from gateway.bucket_cache import BucketCache
+from gateway.bucket_owners import BucketOwners
 from gateway.names import IdentityNames
 from gateway.object_service import ObjectService
 from sim.world import SimNode, SimWorld
@@ -340,10 +341,12 @@ class ObjectRig:
     def service_parts(self) -> dict[str, Any]:
         """The arguments of :class:`gateway.object_service.ObjectService`."""
         world = self.node.world
+        buckets = BucketCache(self._call)
         return {
             "coordinators": self.coordinators,
             "swarm": self.swarm,
-            "buckets": BucketCache(self._call),
+            "buckets": buckets,
+            "owners": BucketOwners(self._call, buckets, self.tenants.get),
             "names": IdentityNames(),
             "workers": world.workers,
             "entropy": world.entropy,

@@ -52,6 +52,11 @@ Positions: TypeAlias = Annotated[tuple[PositionBytes, ...], Max(limits.MAX_POSIT
 """The furthest that the caller was sent, for each run that it remembers."""
 
 
+Revision: TypeAlias = int
+"""Of a bucket's settings, as the store has them now; 0: not said. A gateway that remembers settings
+of another revision reads them again."""
+
+
 class Reply(Record):
     """Base of replies."""
 

@@ -15,8 +15,11 @@ from common.wire.messages.base import (
     Idempotency,
     Label,
     Reply,
+    Request,
     Sealed,
+    Tenant,
     TenantRequest,
+    TenantScope,
 )
 from common.wire.records import Max, Record
 
@@ -56,6 +59,25 @@ class BucketGet(TenantRequest):
     code: ClassVar[int] = 58
     reply: ClassVar[type[Reply]] = BucketRecord
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+
+
+@dataclass(frozen=True, slots=True)
+class BucketOwner(Reply):
+    """The tenant that owns a bucket."""
+
+    tenant_id: Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class BucketOwnerGet(Request):
+    """Name the owner of a bucket, one of the tenants that the connection is open for: a caller that
+    proved nothing names no tenant. NotFound ``no_such_bucket``, also when it is another's."""
+
+    name: Label
+    code: ClassVar[int] = 80
+    reply: ClassVar[type[Reply]] = BucketOwner
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.ALL
 
 
 @dataclass(frozen=True, slots=True)

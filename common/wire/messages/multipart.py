@@ -16,6 +16,7 @@ from common.wire.messages.base import (
     Label,
     Name,
     Reply,
+    Revision,
     Sealed,
     Summary,
     TenantRequest,
@@ -34,6 +35,7 @@ class UploadRecord(Reply):
     upload_id: Version
     created_ms: int
     sealed: Sealed
+    bucket_revision: Revision = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Parts(Reply):
     bucket_id: Bucket
     parts: Annotated[tuple[PartRow, ...], Max(limits.MAX_LIST_ENTRIES)]
     truncated: bool
+    bucket_revision: Revision = 0
 
 
 @dataclass(frozen=True, slots=True)

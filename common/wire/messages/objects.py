@@ -19,6 +19,7 @@ from common.wire.messages.base import (
     PositionBytes,
     Reply,
     Request,
+    Revision,
     Sealed,
     Summary,
     TenantRequest,
@@ -46,6 +47,7 @@ class Committed(Reply):
     created_ms: int
     position: PositionBytes = b""
     """Of a store that has this commit."""
+    bucket_revision: Revision = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class ObjectRecord(Reply):
     pages: Annotated[tuple[PlacedPage, ...], Max(4)] = ()
     places: Annotated[tuple[SegmentPlace, ...], Max(limits.MAX_SEGMENTS_PER_GRANT)] = ()
     endpoints: Annotated[tuple[Endpoint, ...], Max(4096)] = ()
+    bucket_revision: Revision = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class Listing(Reply):
     prefixes: Annotated[tuple[Name, ...], Max(limits.MAX_LIST_ENTRIES)]
     truncated: bool
     last: Name
+    bucket_revision: Revision = 0
 
 
 @dataclass(frozen=True, slots=True)

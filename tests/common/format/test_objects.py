@@ -1,4 +1,4 @@
-"""Frozen bytes of what a gateway seals inside manifests, summaries, uploads and bucket settings."""
+"""Frozen bytes of what a gateway seals: in manifests, summaries, uploads, settings and tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from common import limits
 from common.errors import Corrupt
-from common.format import objects
+from common.format import configurations, objects
 from common.format.manifest import SUMMARY_PLAINTEXT_BYTES
 from common.limits import MAX_OBJECT_BYTES
 
@@ -20,6 +20,8 @@ UNPACK = {
     "UploadInfo": objects.unpack_upload,
     "PartMetadata": objects.unpack_part,
     "BucketSettings": objects.unpack_bucket,
+    "Tags": configurations.unpack_tags,
+    "OriginRules": configurations.unpack_origin_rules,
 }
 
 
@@ -29,7 +31,8 @@ def test_a_frozen_record_is_read_and_written_alike(vector: dict[str, str]) -> No
     unpack = UNPACK[vector["record"].partition("(")[0]]
     record = unpack(data)
     assert repr(record) == vector["record"]
-    assert record.pack() == data
+    if "older" not in vector:  # of a writer that did not know the last fields
+        assert record.pack() == data
     for wrong in (*(data[:length] for length in range(len(data))), data + b"\0"):
         with pytest.raises(Corrupt, match="bad_metadata"):
             unpack(wrong)

@@ -1,0 +1,85 @@
+"""Configurations of buckets and tags of objects: records that are sealed, so that no coordinator or
+cell ever reads them.
+
+Source: docs/object-format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias, TypeVar
+
+from common import limits
+from common.errors import Corrupt, PeerViolation
+from common.reasons import Damage
+from common.wire.records import Max, Record
+
+CONFIGURATION_VERSION: Final = 1
+Text: TypeAlias = Annotated[str, Max(limits.MAX_CORS_TEXT_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag(Record):
+    """A tag: its key and its value."""
+
+    key: Annotated[str, Max(4 * limits.MAX_TAG_KEY_UNITS)]
+    value: Annotated[str, Max(4 * limits.MAX_TAG_VALUE_UNITS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tags(Record):
+    """The tags of a bucket or of a version, in the order in which they were given; no key twice."""
+
+    version: int
+    tags: Annotated[tuple[Tag, ...], Max(limits.MAX_BUCKET_TAGS)]
+
+    def as_mapping(self) -> Mapping[str, str]:
+        """Return the values by their keys."""
+        return {tag.key: tag.value for tag in self.tags}
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRule(Record):
+    """A rule for requests that pages of other origins make (CORS). ``rule_id``: or empty.
+    ``headers``: that such a request may have; ``exposed``: of answers, that pages may read.
+    ``max_age_s``: how long a browser may remember the rule; None: not said. In ``origins`` and
+    ``headers`` one ``*`` stands for any characters."""
+
+    rule_id: Text
+    methods: Annotated[tuple[Text, ...], Max(5)]
+    origins: Annotated[tuple[Text, ...], Max(limits.MAX_CORS_ELEMENTS)]
+    headers: Annotated[tuple[Text, ...], Max(limits.MAX_CORS_ELEMENTS)]
+    exposed: Annotated[tuple[Text, ...], Max(limits.MAX_CORS_ELEMENTS)]
+    max_age_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRules(Record):
+    """The rules of a bucket, the first that fits counts."""
+
+    version: int
+    rules: Annotated[tuple[OriginRule, ...], Max(limits.MAX_CORS_RULES)]
+
+
+V = TypeVar("V", Tags, OriginRules)
+
+
+def _unpack(record: type[V], what: str, data: bytes) -> V:
+    try:
+        unpacked = record.unpack(data)
+    except PeerViolation as error:
+        raise Corrupt(Damage.BAD_METADATA, what=what) from error
+    if unpacked.version != CONFIGURATION_VERSION:
+        raise Corrupt(Damage.BAD_METADATA, what=what, version=unpacked.version)
+    return unpacked
+
+
+def unpack_tags(data: bytes) -> Tags:
+    """Read tags. Raises Corrupt ``bad_metadata``: authentic bytes that this version cannot read."""
+    return _unpack(Tags, "tags", data)
+
+
+def unpack_origin_rules(data: bytes) -> OriginRules:
+    """Read the rules for other origins. Raises Corrupt ``bad_metadata``."""
+    return _unpack(OriginRules, "origin rules", data)

@@ -1,0 +1,83 @@
+"""Features of S3 beyond plain objects, used by real clients: boto3 and aws-cli, and a browser's
+requests by an HTTP client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from e2e_swarm import Swarm
+
+BUCKET = "features"
+
+
+@pytest.fixture(scope="module")
+def swarm(make_swarm: Callable[..., Swarm]) -> Iterator[Swarm]:
+    made = make_swarm(cells=3, redundancy="2/3")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def bucket(s3: Any) -> None:
+    s3.create_bucket(Bucket=BUCKET)
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        yield client
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    with pytest.raises(ClientError) as caught:
+        call()
+    code: str = caught.value.response["Error"]["Code"]
+    return code
+
+
+def test_boto3_tags_a_bucket(s3: Any) -> None:
+    tags = [{"Key": "team", "Value": "bees + wasps"}, {"Key": "empty", "Value": ""}]
+    assert code_of(lambda: s3.get_bucket_tagging(Bucket=BUCKET)) == "NoSuchTagSet"
+    s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": tags})
+    assert s3.get_bucket_tagging(Bucket=BUCKET)["TagSet"] == tags
+    s3.delete_bucket_tagging(Bucket=BUCKET)
+    assert code_of(lambda: s3.get_bucket_tagging(Bucket=BUCKET)) == "NoSuchTagSet"
+
+
+def test_a_page_puts_and_gets_by_presigned_urls_where_aws_cli_allowed_its_origin(
+    swarm: Swarm, s3: Any, http: httpx.Client
+) -> None:
+    rule = {
+        "AllowedMethods": ["GET", "PUT"],
+        "AllowedOrigins": ["https://*.example.org"],
+        "AllowedHeaders": ["content-type", "x-amz-*"],
+        "ExposeHeaders": ["ETag"],
+        "MaxAgeSeconds": 60,
+    }
+    configuration = json.dumps({"CORSRules": [rule]})
+    swarm.aws("s3api", "put-bucket-cors", "--bucket", BUCKET, "--cors-configuration", configuration)
+    assert s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"] == [rule]
+    url = s3.generate_presigned_url("put_object", {"Bucket": BUCKET, "Key": "page"})
+    origin = {"origin": "https://app.example.org"}
+    asked = {"access-control-request-method": "PUT", "access-control-request-headers": "x-amz-a"}
+    allowed = http.options(url, headers={**origin, **asked})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example.org"
+    assert allowed.headers["access-control-allow-headers"] == "x-amz-a"
+    put = http.put(url, content=b"from a page", headers=origin)
+    assert put.status_code == 200
+    assert put.headers["access-control-expose-headers"] == "ETag"
+    refused = http.options(url, headers={"origin": "https://evil.example", **asked})
+    assert refused.status_code == 403
+    get = http.get(
+        s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "page"}), headers=origin
+    )
+    assert (get.content, get.headers["vary"].split(",")[0]) == (b"from a page", "Origin")
+    swarm.aws("s3api", "delete-bucket-cors", "--bucket", BUCKET)
+    assert http.options(url, headers={**origin, **asked}).status_code == 403

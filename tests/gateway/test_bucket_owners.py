@@ -1,0 +1,89 @@
+"""Whose bucket a name is, for callers that proved nothing."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from object_service_rig import ServiceRig
+
+from common import limits
+from common.errors import Unavailable
+from common.ids import BucketId
+from common.wire import messages as m
+from gateway.bucket_owners import OWNER_REMEMBERED_S
+from gateway.buckets import create_bucket, delete_bucket
+
+
+@pytest.fixture
+async def rig() -> ServiceRig:
+    made = ServiceRig()
+    await made.make_bucket()
+    return made
+
+
+async def test_a_bucket_of_any_tenant_is_found_and_remembered(rig: ServiceRig) -> None:
+    other = next(key for key in rig.tenants.values() if key != rig.tenant)
+    await create_bucket(rig.other, other, "theirs")
+    rig.coordinators.requests.clear()
+    for _ in range(3):
+        for name, owner in (("bucket", rig.tenant), ("theirs", other)):
+            found = await rig.one.owners.find(name)
+            assert found is not None
+            assert found.owner == owner
+    assert sorted(rig.coordinators.calls) == ["BucketGet", "BucketOwnerGet", "BucketOwnerGet"]
+
+
+async def test_what_is_no_bucket_costs_one_call_for_some_time_and_an_impossible_name_none(
+    rig: ServiceRig, autojump_clock: object
+) -> None:
+    rig.coordinators.requests.clear()
+    for _ in range(3):
+        assert await rig.one.owners.find("nothing") is None
+        assert await rig.one.owners.find("No bucket's name") is None
+    assert rig.coordinators.calls == ["BucketOwnerGet"]
+    await create_bucket(rig.other, rig.tenant, "nothing")
+    await trio.sleep(OWNER_REMEMBERED_S)
+    assert await rig.one.owners.find("nothing") is not None
+
+
+async def test_a_bucket_that_went_to_another_tenant_is_that_tenants(rig: ServiceRig) -> None:
+    assert await rig.one.owners.find("bucket") is not None
+    await delete_bucket(rig.one, rig.bucket)
+    other = next(key for key in rig.tenants.values() if key != rig.tenant)
+    await create_bucket(rig.other, other, "bucket")
+    found = await rig.one.owners.find("bucket")
+    assert found is not None
+    assert found.owner == other
+
+
+async def test_a_bucket_of_a_tenant_that_is_not_served_here_is_none(rig: ServiceRig) -> None:
+    number, tenant_id = 99, b"t" * 16
+    rig.coordinators.sql.execute(
+        "INSERT INTO tenants (tenant, tenant_id, name, proof_key, created_ms)"
+        " VALUES (?, ?, 'elsewhere', ?, 0)",
+        (number, tenant_id, bytes(32)),
+    )
+    rig.coordinators.sql.execute(
+        "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings)"
+        " VALUES (?, 'elsewhere', ?, 0, ?)",
+        (BucketId(b"e" * 16), number, b""),
+    )
+    assert await rig.one.owners.find("elsewhere") is None
+
+
+async def test_only_so_many_names_are_looked_up_at_once(rig: ServiceRig) -> None:
+    waiting = trio.Event()
+
+    async def wait(request: m.Request) -> None:
+        await waiting.wait()
+
+    rig.coordinators.faults[m.BucketOwnerGet] = wait
+    async with trio.open_nursery() as nursery:
+        for number in range(limits.MAX_OWNER_LOOKUPS):
+            nursery.start_soon(rig.one.owners.find, f"name-{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Unavailable, match="too_busy"):
+            await rig.one.owners.find("one-more")
+        waiting.set()
+    assert await rig.one.owners.find("one-more") is None
