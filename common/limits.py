@@ -495,11 +495,12 @@ MIN_VOLUME_BYTES: Final = 64 * KIB
 """Smaller volumes would be mostly heads and seals."""
 MAX_OPEN_VOLUMES: Final = 128
 """Open files: a daemon may have 1,024, and connections need most of them."""
-MAX_REBUILD_BYTES: Final = 12 * MIB
+MAX_REBUILD_BYTES: Final = 6 * MIB
 """Units of shards that a cell is filling, all together: four shards of full segments at a time, or
 a page of small ones."""
-REBUILD_RUN_BYTES: Final = 2 * MIB
-"""Units of all k slots that are fetched at a time for one shard."""
+REBUILD_RUN_BYTES: Final = 1 * MIB
+"""Units of all k slots that are fetched at a time for one shard: one stripe, since readers and
+writers of the cells wait while it is read, sent, checked and decoded."""
 MAX_BACKGROUND_READS: Final = 64
 """Reads for rebuilds that a cell lets wait for their turn, for a second of its bandwidth in all."""
 MAX_PASSED_SHARDS: Final = MAX_DELETE_BATCH

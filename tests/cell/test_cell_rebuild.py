@@ -331,7 +331,7 @@ async def busy(rig: RingRig, number: int, key: Any) -> None:
         await trio.sleep(0.2)
 
 
-@pytest.mark.parametrize(("is_busy", "least_s", "most_s"), [(False, 25, 45), (True, 100, 160)])
+@pytest.mark.parametrize(("is_busy", "least_s", "most_s"), [(False, 25, 45), (True, 200, 320)])
 async def test_filling_keeps_to_the_bandwidth_and_gives_way_to_readers(
     is_busy: bool, least_s: float, most_s: float, autojump_clock: MockClock
 ) -> None:
