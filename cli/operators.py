@@ -17,8 +17,15 @@ import click
 import httpx
 import trio
 
-from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
-from common.reasons import ConfigFault, Outage, Refusal
+from common.errors import (
+    AlvearyError,
+    BadConfig,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
+from common.reasons import ConfigFault, Outage, Refusal, Uncertainty
 
 API_TIMEOUT_S: Final = 30.0
 OPERATOR_VARIABLE: Final = "ALVEARY_OPERATOR"
@@ -74,6 +81,8 @@ class OperatorApi:
 
         Raises:
             Unavailable: ``coordinator_unreachable``, or what a 5xx answer names.
+            OutcomeUnknown: ``connection_lost``, ``call_timeout``: a call that changes something was
+                sent, and no answer came; look whether it was carried out.
             NotFound: what a 404 answer names.
             Refused: what any other answer of 4xx names; ``unauthorized`` for 401 and 403.
         """
@@ -82,12 +91,24 @@ class OperatorApi:
             with trio.move_on_after(self._timeout_s):  # httpx limits each step by itself
                 response = await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
+            if method != "GET" and not isinstance(error, httpx.ConnectError):
+                raise OutcomeUnknown(
+                    Uncertainty.CONNECTION_LOST,
+                    message=f"the coordinator at {self.url} may have done it: it did not answer",
+                    error=type(error).__name__,
+                ) from error
             raise Unavailable(
                 Outage.COORDINATOR_UNREACHABLE,
                 message=f"no answer from the coordinator at {self.url}",
                 error=type(error).__name__,
             ) from error
         if response is None:
+            if method != "GET":
+                raise OutcomeUnknown(
+                    Uncertainty.CALL_TIMEOUT,
+                    message=f"the coordinator at {self.url} may have done it: no answer came in"
+                    f" {self._timeout_s:g} s",
+                )
             raise Unavailable(
                 Outage.COORDINATOR_UNREACHABLE,
                 message=f"no answer from the coordinator at {self.url} in {self._timeout_s:g} s",

@@ -25,8 +25,8 @@ from cli.credentials import (
     write_tenant,
 )
 from cli.operators import DEFAULT_DATA, OperatorApi, access_options, ask, connect
-from cli.report import print_result, table
-from common.errors import NotFound
+from cli.report import print_error, print_result, table
+from common.errors import AlvearyError, NotFound, OutcomeUnknown
 from common.reasons import Absence
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -60,12 +60,18 @@ def create_tenant(
     keep a copy of it: without it the tenant's objects cannot be read."""
     directory = _tenant_directory(tenants, data)
     made = make_tenant()
-    # The key is on disk before the coordinator knows the tenant: a crash between leaves a key file
-    # that owns nothing, not a tenant that nobody can open.
+    # The key is on disk before the coordinator knows the tenant, and stays where it may know it: at
+    # worst a key file is left that owns nothing, never a tenant that nobody can open.
     path = write_tenant(directory, name, made)
     try:
         ask(operator, data, "POST", "/v1/tenants", tenant_body(name, made))
-    except BaseException:
+    except OutcomeUnknown:
+        print_error(
+            f"The key of tenant {name} stays in {path}. If `alveary tenant list` does not show"
+            f" {made.tenant_id.hex()}, remove that file and create the tenant again."
+        )
+        raise
+    except AlvearyError:
         path.unlink()
         raise
     print_result(

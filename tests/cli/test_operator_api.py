@@ -5,9 +5,18 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from click.testing import CliRunner
 
 from cli.operators import OperatorApi, find_operator_file, read_operator_file
-from common.errors import AlvearyError, BadConfig, NotFound, Refused, Unavailable
+from cli.tenants import tenant
+from common.errors import (
+    AlvearyError,
+    BadConfig,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 
 
 def api(answer: httpx.Response | Exception) -> OperatorApi:
@@ -40,6 +49,46 @@ async def test_a_coordinator_that_hangs_is_said_to_be_unreachable_within_the_tim
             await coordinator.call("GET", "/v1/status")
     assert "http://c in 5 s" in str(caught.value)
     assert trio.current_time() - began < 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.ConnectError("refused"), Unavailable),
+        (httpx.ReadError("reset"), OutcomeUnknown),
+        (httpx.ReadTimeout("late"), OutcomeUnknown),
+    ],
+)
+async def test_a_change_that_was_sent_and_not_answered_may_have_been_made(
+    answer: Exception, kind: type[AlvearyError]
+) -> None:
+    async with api(answer) as coordinator:
+        with pytest.raises(kind):
+            await coordinator.call("POST", "/v1/tenants", {})
+        with pytest.raises(Unavailable):
+            await coordinator.call("GET", "/v1/tenants")
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        (httpx.ConnectError("refused"), 0),
+        (httpx.Response(409, json={"error": "tenant_exists"}), 0),
+        (httpx.ReadTimeout("late"), 1),
+    ],
+)
+def test_the_key_of_a_tenant_that_may_exist_stays(
+    answer: httpx.Response | Exception,
+    left: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cli.operators.connect", lambda *_, **__: api(answer))
+    command = ["create", "keeper", "--tenants", str(tmp_path)]
+    result = CliRunner().invoke(tenant, command)
+    assert isinstance(result.exception, AlvearyError)
+    assert len(list(tmp_path.iterdir())) == left
+    assert (f"stays in {tmp_path}" in result.stderr) == bool(left)
 
 
 async def test_an_answer_without_a_body_is_an_empty_object() -> None:
