@@ -63,6 +63,11 @@ _ADVICE: Final[Mapping[str, str]] = {
     Outage.DAEMON_FAILED: "The end of its log is above; the whole of it is in the file named.",
     ConfigFault.REDUNDANCY_DIFFERS: "Omit --redundancy, or make a new swarm in another --data.",
     ConfigFault.CELLS_DIFFER: "Omit --cells, or give a greater number.",
+    Absence.NO_SUCH_CLASS: (
+        "`alveary class list` shows the classes; `alveary class create` makes one."
+    ),
+    Refusal.CLASS_EXISTS: "A class is never changed: make another one under another name.",
+    Refusal.CLASS_IN_USE: "Give its buckets another class first: `alveary bucket list` shows them.",
     Refusal.TENANT_NOT_EMPTY: "Delete its buckets first.",
     ConfigFault.TENANT_EXISTS: "Choose another name; `alveary tenant list` shows the tenants.",
     Refusal.NO_SUCH_TENANT: (

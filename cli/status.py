@@ -193,11 +193,38 @@ def _class(answer: dict[str, Any]) -> list[str]:
             f"TOO FEW CELLS FOR CLASS {configured}: new objects take class {written}, which"
             " tolerates as many losses and needs more space"
         )
+    own = {each["name"]: each["redundancy"] for each in answer.get("classes", [])}
     lines += [
-        f"{each['segments']} segments are in class {each['redundancy']}, not {configured}"
+        f"{each['segments']} segments are in class {each['redundancy']}, not"
+        f" {own.get(each.get('storage_class'), configured)}"
         for each in answer.get("fallback_segments", [])
     ]
     return lines
+
+
+def _classes(classes: list[dict[str, Any]]) -> list[str]:
+    """Return the storage classes for people, where there is more than one."""
+    if len(classes) < 2:
+        return []
+    rows = [
+        [
+            each["name"],
+            each["redundancy"],
+            ", ".join(each["sites"]) or "all",
+            each["buckets"],
+            f"{each['cells']} of {each['cells_needed']}",
+            _class_remark(each),
+        ]
+        for each in classes
+    ]
+    return [table(["CLASS", "REDUNDANCY", "SITES", "BUCKETS", "CELLS", ""], rows), ""]
+
+
+def _class_remark(each: dict[str, Any]) -> str:
+    if not each["writable"]:
+        return "NOT WRITABLE: too few cells on its sites"
+    written = each["written_as"]
+    return "" if written == each["redundancy"] else f"written as {written}"
 
 
 def describe_outlook(outlook: dict[str, Any] | None) -> list[str]:
@@ -240,6 +267,7 @@ def describe(answer: dict[str, Any]) -> str:
             f"{human_bytes(int(coordinator.get('free_bytes', 0)))} free"
         )
     parts += ["", _cells(answer.get("cells", [])), ""]
+    parts += _classes(answer.get("classes", []))
     parts += [table(["RING", "CLASS", "QUORUM", "STATE"], rings), ""]
     parts += [table(["GATEWAY", "STATE", "S3", "TENANTS"], gateways), ""]
     space = answer.get("space", {})

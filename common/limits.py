@@ -170,6 +170,9 @@ MAX_INVITE_LIFETIME_S: Final = 365 * 86400
 MAX_INVITE_USES: Final = 10_000
 """A token that is put into an image for many machines; one that leaks must not work forever."""
 MAX_TENANTS: Final = 100_000
+MAX_STORAGE_CLASSES: Final = 32
+"""Beside the configured one: each has rings of its own, weighed again when free space changes."""
+MAX_FENCE_SITES: Final = 1000
 """Of a swarm."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
 MAX_SEALED_ACCESS_KEY_BYTES: Final = 4096

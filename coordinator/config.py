@@ -11,8 +11,9 @@ from typing import Any, Final
 from common import config, limits
 from common.config import bad_value, key
 from common.ports import Address
-from coordinator.policy.placement import Redundancy, default_quorum
+from coordinator.policy.placement import Redundancy
 from coordinator.policy.reputation import WINDOW, Thresholds
+from coordinator.policy.storage_classes import redundancy_of
 
 _SWARM: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN: Final = Address("0.0.0.0", 7400)  # noqa: S104  # cells and gateways are elsewhere
@@ -191,11 +192,10 @@ class CoordinatorConfig:
         Raises:
             BadConfig: ``bad_value``.
         """
-        match = _REDUNDANCY.fullmatch(self.redundancy)
-        k, n = (int(match[1]), int(match[2])) if match is not None else (0, 0)
-        if not 1 <= k <= n <= limits.MAX_SLOTS:
+        usual = redundancy_of(self.redundancy)
+        if usual is None:
             bad_value("redundancy", _REDUNDANCY_WANTED)
-        quorum = default_quorum(k, n) if self.write_quorum is None else self.write_quorum
-        if not k <= quorum <= n:
-            bad_value("write_quorum", f"{k} to {n}")
-        return Redundancy(k, n, quorum)
+        found = redundancy_of(self.redundancy, self.write_quorum)
+        if found is None:
+            bad_value("write_quorum", f"{usual.k} to {usual.n}")
+        return found

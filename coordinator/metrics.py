@@ -123,8 +123,13 @@ class CoordinatorMetrics:
         )
         self.class_fallen_back = Gauge(
             "alveary_class_fallen_back",
-            "1 while new segments take another class, since too few cells are left for the"
-            " configured one",
+            "1 while new segments of a storage class take another redundancy, since too few cells"
+            " are left for its own",
+            registry=self.registry,
+        )
+        self.classes_not_writable = Gauge(
+            "alveary_classes_not_writable",
+            "Storage classes of buckets in which nothing new can be written: too few cells",
             registry=self.registry,
         )
         self.fallback_segments = Gauge(

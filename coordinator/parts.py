@@ -19,7 +19,7 @@ from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.readers import Readers
 from coordinator.secrets import Keys, check_store_is_there, note_store_begun
-from coordinator.store import cells, dialect, leases, order_time, rings
+from coordinator.store import cells, classes, dialect, leases, order_time, rings
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leadership import Leadership
 from coordinator.store.leases import LeaseBook
@@ -78,7 +78,8 @@ async def load_parts(
         config.cell_timeout_s,
         config.lost_after_s,
     )
-    placement = Placement(membership, config.redundancy_class())
+    made = await watched.read(classes.load)
+    placement = Placement(membership, config.redundancy_class(), made)
     placement.refresh(now)
     wall_s = world.clock.now()
     started_s = await watched.read(lambda sql: order_time.start(sql, wall_s))

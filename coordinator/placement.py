@@ -1,33 +1,29 @@
 """Placement: the plan of rings, and the choice of one for each new segment.
 
-Carries out ``coordinator/policy/placement.py`` on what ``membership.py`` knows.
+Carries out ``coordinator/policy/placement.py`` on what ``membership.py`` knows, for each storage
+class (``class_placement.py``).
 
 Source: docs/placement.md, "Choosing a ring".
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 
 import trio
 
 from common import limits
+from common.errors import Unavailable
 from common.ports import Chance
+from common.reasons import Outage
+from common.wire.messages.base import STANDARD_CLASS
+from coordinator.class_placement import ClassPlacement, PlannedRings
 from coordinator.membership import Heard, Membership
-from coordinator.policy.fallback import Spread, WrittenClass, best_class
 from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import WRITABLE, CellState
-from coordinator.policy.placement import (
-    CellView,
-    Chooser,
-    Redundancy,
-    RingPlan,
-    domains_of,
-    plan_rings,
-)
+from coordinator.policy.placement import CellView, Redundancy
 from coordinator.policy.refresh import RefreshPace
+from coordinator.policy.storage_classes import STANDARD, StorageClass, standard
 from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
 
@@ -57,10 +53,16 @@ class Placement:
 
     Args:
         membership: the cells and rings.
-        redundancy: the class of new segments, as long as there are enough cells for it.
+        redundancy: of the configured class, as long as there are enough cells for it.
+        classes: the other storage classes.
     """
 
-    def __init__(self, membership: Membership, redundancy: Redundancy) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        redundancy: Redundancy,
+        classes: Iterable[StorageClass] = (),
+    ) -> None:
         self.redundancy = redundancy
         self.changed = trio.Event()
         """Set once a cell's state has changed since it was last looked at."""
@@ -71,21 +73,45 @@ class Placement:
         self._views: dict[int, CellView] = {}
         self._writable: set[int] = set()
         self._rings: dict[int, Ring] = {}
-        """Those that the chooser knows."""
-        self._written = WrittenClass(
-            redundancy, {ring.redundancy for ring in membership.rings.values() if ring.open}
-        )
-        self._chooser = Chooser((), {}, limits.CELL_LEAST_FREE_BYTES)
+        """Those that the choosers know."""
+        self._standard = ClassPlacement(standard(redundancy), membership)
+        self._classes = {STANDARD: self._standard}
+        self._numbers = {STANDARD_CLASS: STANDARD}
+        self._has_other_classes = False
+        self.set_classes(classes)
+
+    def set_classes(self, classes: Iterable[StorageClass]) -> None:
+        """Take in that there are these storage classes beside the configured one."""
+        wanted = {each.number: each for each in classes}
+        if wanted.keys() == self._classes.keys() - {STANDARD}:
+            return
+        members = self._membership
+        self._classes = {STANDARD: self._standard} | {
+            number: self._classes.get(number) or ClassPlacement(each, members)
+            for number, each in wanted.items()
+        }
+        self._numbers = {each.storage_class.name: n for n, each in self._classes.items()}
+        self._has_other_classes = True
+        self.changed.set()
+
+    @property
+    def classes(self) -> tuple[ClassPlacement, ...]:
+        """The placement of each storage class, that of the configured one first."""
+        return tuple(self._classes.values())
+
+    def of_class(self, number: int) -> ClassPlacement | None:
+        """Return the placement of a storage class; None where it is not known (any more)."""
+        return self._classes.get(number)
 
     @property
     def written(self) -> Redundancy:
-        """The class of new segments now, as last looked at."""
-        return self._written.now
+        """The redundancy of new segments of the configured class now, as last looked at."""
+        return self._standard.written
 
     @property
     def has_fallen_back(self) -> bool:
         """Return whether too few cells are left for the configured class."""
-        return self._written.has_fallen
+        return self._standard.has_fallen_back
 
     def note_heard(self, heard: Heard, now: float) -> None:
         """Take in what a heartbeat changed."""
@@ -118,12 +144,14 @@ class Placement:
             for number, cell in members.cells.items()
         }
         has_other_rings = members.rings is not self._rings
-        is_due = now >= self._written.decides_at
+        is_due = any(now >= each.decides_at for each in self._classes.values())
+        has_other_rings |= self._has_other_classes
         if views == self._views and not has_other_rings and not is_due:
             self._pace.unchanged()
             return
-        has_other_class = self._decide_class(views, now)
-        if has_other_class:
+        decided = [each.decide(views, now) for each in self._classes.values()]
+        has_other_class = any(decided)
+        if has_other_class or self._has_other_classes:
             self.is_plan_due = True
             self.changed.set()
         writable = {number for number, view in views.items() if view.writable}
@@ -139,95 +167,35 @@ class Placement:
         self._views = views
         self._rings = members.rings
         self._pace.weighed(now)
-        self._chooser = self._choose_from(views)
+        self._has_other_classes = False
+        for each in self._classes.values():
+            each.weigh(views)
 
     def next_refresh(self) -> float:
         """Return when to look again unless something changes before: a cell may be in another
         state then, or the chooser has to follow the free space."""
         members = self._membership
         next_look = self._pace.next_look(members.changes_at(), len(members.rings))
-        return min(next_look, self._written.decides_at)
+        return min([next_look, *(each.decides_at for each in self._classes.values())])
 
-    def _rings_of(self, redundancy: Redundancy) -> list[Ring]:
-        """The rings of a class."""
-        rings = self._membership.rings.values()
-        return [ring for ring in rings if ring.redundancy == redundancy]
+    def plan(self, chance: Chance) -> list[PlannedRings]:
+        """Return which rings of each class to add, reopen and close for the cells as last looked
+        at."""
+        return [each.plan(self._views, chance) for each in self._classes.values()]
 
-    def _decide_class(self, views: Mapping[int, CellView], now: float) -> bool:
-        """Decide what class new segments are written in. Return whether it is another now."""
-        hoped = [view for view in views.values() if view.writable]
-        heard = [view for view in hoped if not view.unheard]
-        if self._written.has_fallen or len(hoped) < self.redundancy.n:
-            return self._written.decide(self._best_class(heard), self._best_class(hoped), now)
-        return self._written.decide(None, self.redundancy, now)
+    def choose(self, chance: Chance, storage_class: str = STANDARD_CLASS) -> Ring:
+        """Return a ring for a new segment.
 
-    def _best_class(self, cells: Collection[CellView]) -> Redundancy | None:
-        """The best class that can be written on these cells. A swarm that never had enough cells
-        for its class waits for them."""
-        if len(cells) >= self.redundancy.n:
-            return self.redundancy
-        here = {view.cell for view in cells}
-        rings: dict[Redundancy, list[Ring]] = defaultdict(list)
-        for ring in self._membership.rings.values():
-            rings[ring.redundancy].append(ring)
-        if rings.keys().isdisjoint(self._written.classes):
-            return None
-
-        def is_quorate(redundancy: Redundancy) -> bool:
-            return any(
-                ring.open and sum(cell in here for cell in ring.cells) >= redundancy.quorum
-                for ring in rings[redundancy]
-            )
-
-        members = self._membership.cells.values()
-        known = [view_of(cell, CellState.ALIVE) for cell in members if not cell.is_removed]
-        return best_class(
-            self.redundancy,
-            Spread.of(domains_of(view) for view in cells),
-            Spread.of(domains_of(view) for view in known),
-            is_quorate,
-        )
-
-    def _choose_from(self, views: Mapping[int, CellView]) -> Chooser:
-        """Choose among the rings of the class that is written; where that has none yet, among those
-        of the next best."""
-        classes, now = self._written.classes, self._written.classes.index(self._written.now)
-        chooser = Chooser((), views, limits.CELL_LEAST_FREE_BYTES)
-        for redundancy in (*classes[now:], *reversed(classes[:now])):
-            rings = [ring.view() for ring in self._rings_of(redundancy)]
-            chooser = Chooser(rings, views, limits.CELL_LEAST_FREE_BYTES)
-            if len(chooser):
-                break
-        return chooser
-
-    def plan(self, chance: Chance) -> RingPlan:
-        """Return which rings of the class that is written to add, reopen and close for the cells as
-        last looked at.
-
-        Those of other fallbacks are closed, and found again the next time. Of a fallback there are
-        as many rings as cells; where flapping has made very many, only one where there is none.
+        Raises:
+            Unavailable: ``no_ring``: the class has too few cells, or is not known (yet).
         """
-        written = self._written.now
-        cells = [view for view in self._views.values() if view.writable]
-        rings = [ring.view() for ring in self._rings_of(written)]
-        target = 0
-        if self.has_fallen_back:
-            target = len(cells) if len(rings) < limits.MANY_FALLBACK_RINGS else 1
-        plan = plan_rings(cells, rings, written, chance, target=target)
-        idle = [
-            ring.ring
-            for redundancy in self._written.classes[1:]
-            if redundancy != written
-            for ring in self._rings_of(redundancy)
-            if ring.open
-        ]
-        return replace(plan, close=(*plan.close, *idle))
-
-    def choose(self, chance: Chance) -> Ring:
-        """Return a ring for a new segment. Raises Unavailable ``no_ring``."""
-        return self._rings[self._chooser.choose(chance.random, self.written.n)]
+        number = self._numbers.get(storage_class)
+        if number is None:
+            raise Unavailable(Outage.NO_RING, storage_class=storage_class)
+        return self._rings[self._classes[number].choose(chance)]
 
     @property
     def can_be_written(self) -> bool:
-        """Return whether there is a ring for new segments, as last looked at."""
-        return len(self._chooser) > 0
+        """Return whether there is a ring for new segments of the configured class, as last looked
+        at."""
+        return self._standard.can_be_written

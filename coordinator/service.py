@@ -24,6 +24,7 @@ from coordinator.api.addresses import advertised_url, is_wildcard
 from coordinator.api.app import Api
 from coordinator.api.audits import AuditOperations
 from coordinator.api.cells import CellOperations
+from coordinator.api.classes import ClassOperations
 from coordinator.api.decisions import DecisionOperations
 from coordinator.api.invites import InviteOperations
 from coordinator.api.routes import ApiRoute
@@ -314,6 +315,7 @@ def _routes(
         *CellOperations(parts, world, status).routes(),
         *DecisionOperations(parts, world, status).routes(),
         *AuditOperations(parts.store, parts.membership, parts.keys.identity).routes(),
+        *ClassOperations(parts, log).routes(),
         *TenantOperations(parts.store, clock, log).routes(),
         *StoreOperations(parts.store, parts.history, lease_ends.end_all).routes(),
     )

@@ -20,7 +20,8 @@ from common import limits
 from common.ports import Sql, Store
 from coordinator.membership import Membership
 from coordinator.placement import Placement
-from coordinator.store import cells, rings
+from coordinator.policy.storage_classes import StorageClass
+from coordinator.store import cells, classes, rings
 from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
 from coordinator.store.schema import counter_value
@@ -62,15 +63,18 @@ class SharedCells:
         now = trio.current_time()
         plans = self._plans
 
-        def look(sql: Sql) -> tuple[list[Cell], int, list[Ring] | None]:
+        def look(sql: Sql) -> tuple[list[Cell], int, tuple[list[Ring], list[StorageClass]] | None]:
             found = counter_value(sql, "plans")
-            return cells.load(sql, now), found, None if found == plans else rings.load(sql)
+            planned = None if found == plans else (rings.load(sql), classes.load(sql))
+            return cells.load(sql, now), found, planned
 
         stored, self._plans, planned = await self._store.read(look)
         for cell in stored:
             self._compare(cell, now)
         if planned is not None:
-            self._membership.set_rings(planned)
+            known, made = planned
+            self._membership.set_rings(known)
+            self._placement.set_classes(made)
             self._placement.refresh(now)
 
     def _compare(self, stored: Cell, now: float) -> None:

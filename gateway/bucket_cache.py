@@ -39,14 +39,19 @@ _BUCKET_BYTES: Final = 512
 """Memory of a remembered bucket without documents, about."""
 REMEMBERED_S: Final = 10.0
 """The age that remembered settings have at most: what one gateway sets, all others obey by then."""
+CLASS_REMEMBERED_S: Final = 60.0
+"""The age that a remembered storage class has at most: operators change it, and no revision counts
+that. What is written in the former class meanwhile follows later."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A remembered bucket. ``until``: it may be used, by the monotonic clock."""
+    """A remembered bucket. ``until``: it may be used, by the monotonic clock; ``at_most_until``:
+    the same however often its settings are confirmed."""
 
     bucket: Bucket
     until: float
+    at_most_until: float
     bytes: int
 
 
@@ -184,7 +189,7 @@ class BucketCache:
             return  # It was set while the answer was under way.
         self._drop(place)
         size = _BUCKET_BYTES + sum(len(each.body) for each in bucket.settings.documents)
-        self._known[place] = _Known(bucket, asked + REMEMBERED_S, size)
+        self._known[place] = _Known(bucket, asked + REMEMBERED_S, asked + CLASS_REMEMBERED_S, size)
         self._bytes += size
         while len(self._known) > limits.MAX_BUCKETS_REMEMBERED or (
             self._bytes > limits.MAX_REMEMBERED_BUCKET_BYTES and len(self._known) > 1
@@ -207,7 +212,8 @@ class BucketCache:
         elif held.bucket.bucket_id != bucket.bucket_id or revision > held.bucket.revision:
             self._drop(place)
         elif revision == held.bucket.revision:
-            self._known[place] = replace(held, until=max(held.until, asked + REMEMBERED_S))
+            confirmed = min(asked + REMEMBERED_S, held.at_most_until)
+            self._known[place] = replace(held, until=max(held.until, confirmed))
             self._known.move_to_end(place)
 
     def forget(self, owner: TenantKey, name: str) -> bool:
@@ -227,4 +233,11 @@ def _opened(owner: TenantKey, record: BucketRecord) -> Bucket:
     settings = open_bucket_settings(
         owner, record.bucket_id, record.name, record.revision, record.settings
     )
-    return Bucket(record.name, owner, record.bucket_id, unpack_bucket(settings), record.revision)
+    return Bucket(
+        record.name,
+        owner,
+        record.bucket_id,
+        unpack_bucket(settings),
+        record.revision,
+        record.storage_class,
+    )

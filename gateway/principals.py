@@ -12,6 +12,7 @@ from typing import TypeAlias
 from common.crypto.keys import TenantKey
 from common.format.objects import BucketSettings
 from common.ids import BucketId
+from common.wire.messages.base import STANDARD_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,15 @@ Principal: TypeAlias = KeyHolder | Anonymous
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs."""
+    """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
+    ``storage_class``: the name of the class that new objects are written in."""
 
     name: str
     owner: TenantKey
     bucket_id: BucketId
     settings: BucketSettings
     revision: int
+    storage_class: str = STANDARD_CLASS
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ async def in_bucket(
 
 async def store(
     service: ObjectService,
-    owner: TenantKey,
+    bucket: Bucket,
     body: Ingest,
     size: int,
     commit: Callable[[Written], Awaitable[C]],
@@ -192,6 +192,7 @@ async def store(
     cells drop it.
 
     Args:
+        bucket: that the version or part is of: its storage class is taken.
         body: of ``size`` bytes.
         commit: makes a version or a part of what was written.
 
@@ -202,11 +203,14 @@ async def store(
         AlvearyError: as :meth:`common.client.object_client.SwarmClient.write`, as the body can be
             wrong, and what ``commit`` raises.
     """
-    written = await body.through(lambda receive: service.swarm.write(owner, receive, size))
-    return await _commit_or_abandon(service, owner, written, lambda: commit(written))
+    owner = bucket.owner
+    written = await body.through(
+        lambda receive: service.swarm.write(owner, receive, size, bucket.storage_class)
+    )
+    return await commit_or_abandon(service, owner, written, lambda: commit(written))
 
 
-async def _commit_or_abandon(
+async def commit_or_abandon(
     service: ObjectService, owner: TenantKey, written: Written, commit: Callable[[], Awaitable[C]]
 ) -> C:
     """Run ``commit``; when it does not end well, have the cells drop what was written.

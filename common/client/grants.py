@@ -24,6 +24,7 @@ from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of
 from common.ports import Address, Log
 from common.reasons import Outage, Refusal, Violation
+from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.writing import Grants, SegmentGrant, WriteStart
 
 LOOKS_AHEAD: Final = 8
@@ -166,7 +167,7 @@ def checked_grants(reply: Grants, asked: WriteStart, now: float) -> list[Grant]:
 
 
 class GrantPool:
-    """Grants for small objects of each tenant, refilled in the background.
+    """Grants for small objects of each tenant in each storage class, refilled in the background.
 
     Args:
         coordinators: asked for grants, and for whether their lease lives.
@@ -178,7 +179,8 @@ class GrantPool:
         self._coordinators = coordinators
         self._health = health
         self._log = log
-        self._tenants: dict[TenantId, _TenantGrants] = {}
+        self._stocks: dict[tuple[TenantId, str], _Stock] = {}
+        """By tenant and storage class."""
         self._granted = GrantedIds()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -191,11 +193,14 @@ class GrantPool:
             finally:
                 self._background.close()
 
-    async def take_small(self, tenant_id: TenantId, *, fresh: bool = False) -> Grant:
+    async def take_small(
+        self, tenant_id: TenantId, storage_class: str = STANDARD_CLASS, *, fresh: bool = False
+    ) -> Grant:
         """A grant for an object of up to SMALL_OBJECT_BYTES, nearly always without waiting.
 
         Args:
             tenant_id: the writer.
+            storage_class: of the object, by its name.
             fresh: take none that is in stock, and drop those: one of them was of no use, perhaps
                 because its orders count as expired.
 
@@ -203,18 +208,19 @@ class GrantPool:
             Unavailable: no coordinator, or ``no_ring``.
             PeerViolation: as :meth:`fetch`.
         """
-        held = self._tenants.get(tenant_id)
+        stock = tenant_id, storage_class
+        held = self._stocks.get(stock)
         if held is None:
-            held = self._tenants[tenant_id] = _TenantGrants()
+            held = self._stocks[stock] = _Stock()
         if fresh:
-            self.drop(tenant_id)
+            held.grants.clear()
         asked = 0
         while True:
             self._tidy(held.grants)
             had = bool(held.grants)
             grant = self._choose(held.grants, anything=asked >= ASKS_AGAIN)
             if len(held.grants) < limits.MAX_STOCKED_GRANTS // 2 and held.refilled is None:
-                self._begin_refill(tenant_id, held)
+                self._begin_refill(stock, held)
             if grant is not None:
                 return grant
             asked += had
@@ -226,13 +232,19 @@ class GrantPool:
     def drop(self, tenant_id: TenantId) -> None:
         """Drop a tenant's stock: rings changed since its grants were given, so that what is written
         with them cannot be committed."""
-        held = self._tenants.get(tenant_id)
-        if held is not None:
-            held.grants.clear()
+        for (owner, _), held in self._stocks.items():
+            if owner == tenant_id:
+                held.grants.clear()
 
-    async def fetch(self, tenant_id: TenantId, count: int, segment_bytes: int) -> list[Grant]:
+    async def fetch(
+        self,
+        tenant_id: TenantId,
+        count: int,
+        segment_bytes: int,
+        storage_class: str = STANDARD_CLASS,
+    ) -> list[Grant]:
         """Ask a coordinator for ``count`` grants (it may give fewer, but gives one) for segments
-        of up to ``segment_bytes`` plaintext bytes.
+        of up to ``segment_bytes`` plaintext bytes in a storage class.
 
         Raises:
             Unavailable: no coordinator, or ``no_ring``.
@@ -242,13 +254,15 @@ class GrantPool:
         assert 1 <= count <= limits.MAX_SEGMENTS_PER_GRANT
         lease = await self._coordinators.lease.number()
         try:
-            return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
+            return await self._ask(
+                WriteStart(tenant_id, lease, count, segment_bytes, storage_class)
+            )
         except Refused as error:
             if error.reason != Refusal.LEASE_ENDED:
                 raise
         self._coordinators.lease.has_ended(lease)
         lease = await self._coordinators.lease.number()
-        return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes))
+        return await self._ask(WriteStart(tenant_id, lease, count, segment_bytes, storage_class))
 
     async def _ask(self, request: WriteStart) -> list[Grant]:
         asked_at = trio.current_time()
@@ -262,21 +276,26 @@ class GrantPool:
         await self._coordinators.call(request, check=check)
         return grants
 
-    def queue(self, tenant_id: TenantId, sizes: Sequence[int]) -> GrantQueue:
+    def queue(
+        self, tenant_id: TenantId, sizes: Sequence[int], storage_class: str = STANDARD_CLASS
+    ) -> GrantQueue:
         """The grants of one large object, for segments of these sizes in bytes."""
-        return GrantQueue(self, tenant_id, sizes)
+        return GrantQueue(self, tenant_id, sizes, storage_class)
 
-    def _begin_refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
-        if not self._background.start(self._refill, tenant_id, held):
+    def _begin_refill(self, stock: tuple[TenantId, str], held: _Stock) -> None:
+        if not self._background.start(self._refill, stock, held):
             raise Unavailable(Outage.CLIENT_STOPS)
         held.refilled = trio.Event()
 
-    async def _refill(self, tenant_id: TenantId, held: _TenantGrants) -> None:
+    async def _refill(self, stock: tuple[TenantId, str], held: _Stock) -> None:
         assert held.refilled is not None
         held.error = None
         try:
             count = min(limits.MAX_SEGMENTS_PER_GRANT, limits.MAX_STOCKED_GRANTS - len(held.grants))
-            held.grants += await self.fetch(tenant_id, count, limits.SMALL_OBJECT_BYTES)
+            tenant_id, storage_class = stock
+            held.grants += await self.fetch(
+                tenant_id, count, limits.SMALL_OBJECT_BYTES, storage_class
+            )
         except AlvearyError as error:
             held.error = error
             self._log.warning("no_grants", error=str(error))
@@ -321,8 +340,8 @@ class GrantPool:
         return None
 
 
-class _TenantGrants:
-    """The grants held for one tenant."""
+class _Stock:
+    """The grants held for one tenant in one storage class."""
 
     def __init__(self) -> None:
         self.grants: deque[Grant] = deque()
@@ -333,9 +352,12 @@ class _TenantGrants:
 class GrantQueue:
     """The grants of one large object, some segments ahead. Made by :meth:`GrantPool.queue`."""
 
-    def __init__(self, pool: GrantPool, tenant_id: TenantId, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, pool: GrantPool, tenant_id: TenantId, sizes: Sequence[int], storage_class: str
+    ) -> None:
         self._pool = pool
         self._tenant_id = tenant_id
+        self._storage_class = storage_class
         self._sizes = sizes
         self._taken = 0
         self._grants: deque[Grant] = deque()
@@ -358,8 +380,11 @@ class GrantQueue:
             pool._tidy(self._grants)
             if not self._grants:
                 count = min(limits.GRANTS_AHEAD, len(ahead))
-                self._grants += await pool.fetch(self._tenant_id, count, max(ahead[:count]))
+                self._grants += await self._fetch(count, max(ahead[:count]))
             grant = pool._choose(self._grants, anything=asked == ASKS_AGAIN)
             if grant is not None:
                 return grant
-        return (await pool.fetch(self._tenant_id, 1, max(ahead[:1])))[0]
+        return (await self._fetch(1, max(ahead[:1])))[0]
+
+    async def _fetch(self, count: int, segment_bytes: int) -> list[Grant]:
+        return await self._pool.fetch(self._tenant_id, count, segment_bytes, self._storage_class)

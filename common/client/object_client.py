@@ -27,6 +27,7 @@ from common.ports import Buffer, Chance, Entropy, Log, Workers
 from common.rpc.budget import ByteBudget
 from common.rpc.peers import PeerPool
 from common.tasks import go_on
+from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.objects import ObjectRecord
 from common.wire.messages.writing import Page, SegmentPlace
 
@@ -115,6 +116,7 @@ class SwarmClient:
         tenant: TenantKey,
         receive: Callable[[], Awaitable[Buffer]],
         size: int,
+        storage_class: str = STANDARD_CLASS,
     ) -> Written:
         """Write ``size`` bytes to rings; every segment is durable at its quorum on return.
 
@@ -123,6 +125,7 @@ class SwarmClient:
             receive: gives the next chunk, empty at the end. Chunks are given away: they must not
                 be changed later. Exactly ``size`` bytes are taken and nothing is asked beyond.
             size: 0..MAX_SINGLE_PUT_BYTES.
+            storage_class: the name of the class of their segments.
 
         Returns:
             What to commit, or to :meth:`abandon`. Its upload key was drawn for this write.
@@ -145,6 +148,7 @@ class SwarmClient:
             receive,
             size,
             upload_key,
+            storage_class,
         )
 
     async def abandon(self, tenant: TenantKey, written: Written) -> None:

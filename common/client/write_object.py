@@ -63,14 +63,16 @@ async def write_object(
     receive: Receive,
     size: int,
     upload_key: bytes,
+    storage_class: str,
 ) -> Written:
     """Write ``size`` bytes; see :meth:`common.client.object_client.SwarmClient.write`.
 
     Args:
         upload_key: 32 random bytes, drawn for this call: its tries are numbered from 0.
+        storage_class: the name of the class of its segments.
     """
     source = Source(receive, resources.gathered.share(tenant.tenant_id))
-    writer = _Writer(resources, coordinators, grant_pool, tenant, source, upload_key)
+    writer = _Writer(resources, coordinators, grant_pool, tenant, source, upload_key, storage_class)
     try:
         return await writer.write(size)
     except BaseException:
@@ -115,7 +117,9 @@ class _Writer:
         tenant: TenantKey,
         source: Source,
         upload_key: bytes,
+        storage_class: str,
     ) -> None:
+        self._storage_class = storage_class
         self._resources = resources
         self._budget = resources.writes_of(tenant.tenant_id)
         self._coordinators = coordinators
@@ -166,7 +170,7 @@ class _Writer:
     async def _write_small(self, size: int) -> None:
         budget = self._budget
         await self._source.gather(size)
-        grant = await self._grant_pool.take_small(self._tenant_id)
+        grant = await self._take_small()
         held = size + grant.n * grant.geometry(size).shard_bytes
         await budget.take(held)
         try:
@@ -175,15 +179,18 @@ class _Writer:
         finally:
             budget.give(held)
 
+    async def _take_small(self, *, fresh: bool = False) -> Grant:
+        return await self._grant_pool.take_small(self._tenant_id, self._storage_class, fresh=fresh)
+
     async def _try_small(self, grant: Grant, plain: Buffer) -> None:
         for pause_s in (0.0, *TRY_AGAIN_S):
             if pause_s:
                 await self._pause(pause_s)
-                grant = await self._grant_pool.take_small(self._tenant_id, fresh=True)
+                grant = await self._take_small(fresh=True)
             elif not self._grant_pool.is_good(grant):
                 # The client was slow. Should the redundancy have changed meanwhile, then what is
                 # held differs a little from what was reserved for it.
-                grant = await self._grant_pool.take_small(self._tenant_id)
+                grant = await self._take_small()
             stage = self._stage(grant, len(plain))
             encoded = await self._encode_all(stage, plain)
             segment = await WholeWrite(self._resources, grant, stage.geometry, encoded).run()
@@ -221,7 +228,7 @@ class _Writer:
 
     async def _write_segments(self, size: int, nursery: trio.Nursery) -> None:
         sizes = segment_sizes(size)
-        line = self._grant_pool.queue(self._tenant_id, sizes)
+        line = self._grant_pool.queue(self._tenant_id, sizes, self._storage_class)
         ending: _Ending | None = None
         for length in sizes:
             written = await self._write_segment(length, line, nursery)

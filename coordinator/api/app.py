@@ -24,7 +24,12 @@ from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.policy.history import Standing
 from coordinator.store.history import WHAT_TO_DO, StoreHistory
 
-_KINDS: Final[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool}
+_KINDS: Final[Mapping[str, type]] = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "array": list,
+}
 _BAD_REQUEST: Final = frozenset(
     {Refusal.BAD_VALUE, Refusal.BAD_JSON, Refusal.BODY_TOO_LARGE, Refusal.BODY_TOO_SHORT}
 )

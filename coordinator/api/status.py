@@ -18,6 +18,7 @@ from common import limits
 from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
 from coordinator.api.outlook import measure_outlook, seen_of, tell_look, tell_outlook
+from coordinator.api.written import seen_classes, tell_classes
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -36,6 +37,7 @@ from coordinator.policy.history import Standing
 from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing
 from coordinator.policy.outlook import Outlook, outlook_of
 from coordinator.policy.reputation import Trust
+from coordinator.policy.storage_classes import STANDARD
 from coordinator.store import schema
 from coordinator.store.cells import Cell
 from coordinator.store.counts import StoreCounts, count
@@ -115,7 +117,7 @@ class Status:
         self._history = history
 
     def _count(self, sql: Sql) -> StoreCounts:
-        return count(sql, self._placement.redundancy)
+        return count(sql, [each.storage_class for each in self._placement.classes])
 
     def unwritable(self) -> str:
         """The reason why nothing can be written; empty when writing is possible."""
@@ -237,6 +239,7 @@ class Status:
                 configured=str(self._placement.redundancy),
                 fallback=str(self._placement.written) if has_fallen_back else "",
                 fallback_segments=sum(counts.fallback_segments.values()),
+                classes=seen_classes(self._placement, counts.buckets),
             )
         )
 
@@ -263,9 +266,10 @@ class Status:
             "redundancy": str(self._placement.redundancy),
             "written_as": str(self._placement.written),
             "fallback_segments": [
-                {"redundancy": str(redundancy), "segments": segments}
-                for redundancy, segments in counts.fallback_segments.items()
+                {"storage_class": name, "redundancy": str(redundancy), "segments": segments}
+                for (name, redundancy), segments in counts.fallback_segments.items()
             ],
+            "classes": tell_classes(self._placement, counts.buckets),
             "cells": cells,
             "most_cells_offline": self._membership.is_cut_off,
             "availability_target": TARGET,
@@ -410,7 +414,15 @@ class Status:
         metrics.writable.set(not self.unwritable())
         metrics.store_free_bytes.set(self._store.free_bytes)
         metrics.lost_segments.set(counts.segments_lost)
-        metrics.class_fallen_back.set(self._placement.has_fallen_back)
+        placed = self._placement.classes
+        metrics.class_fallen_back.set(any(each.has_fallen_back for each in placed))
+        metrics.classes_not_writable.set(
+            sum(
+                not each.can_be_written
+                for each in placed
+                if each.storage_class.number in {STANDARD, *counts.buckets}
+            )
+        )
         metrics.fallback_segments.set(sum(counts.fallback_segments.values()))
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()

@@ -153,10 +153,12 @@ class WritingHandlers:
         places = self._places.reply_to(caller.peer_id)
         grants = []
         for _number in range(request.count):
-            ring = self._placement.choose(self._chance)
+            ring = self._placement.choose(self._chance, request.storage_class)
             chance = self._entropy(SEGMENT_ID_BYTES - LEASE_ID_BYTES)
             segment = segment_id(request.lease, chance)
-            k, n, home = ring.redundancy.k, ring.redundancy.n, self._placement.redundancy
+            written_by = self._placement.of_class(ring.storage_class)
+            assert written_by is not None, "a ring of it was chosen"
+            k, n, home = ring.redundancy.k, ring.redundancy.n, written_by.redundancy
             geometry = Geometry.plan(k, n, request.max_segment_bytes, home.k)
             grants.append(places.grant(segment, ring, home, geometry.shard_bytes))
         return Grants(places.endpoints, tuple(grants), limits.ORDER_LIFETIME_S)

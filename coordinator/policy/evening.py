@@ -16,6 +16,7 @@ from typing import Final
 
 from common import limits
 from common.ports import Chance
+from coordinator.policy.fence import Fence, admits
 from coordinator.policy.moves import (
     Cells,
     HeldRing,
@@ -65,8 +66,9 @@ def plan_even(
 
     First rings of which a site, or an owner, has more slots than the cells of today make
     necessary. Then cells whose use is off the mean by more than ``BAND``: those above give slots to
-    those most below. A move brings both nearer to the mean, and makes no ring more crowded. No cell
-    gets more than one slot, or gives more than one, at a time; a ring is moved one slot at a time.
+    those most below. A move brings both nearer to the mean, makes no ring more crowded, and leaves
+    no fence. No cell gets more than one slot, or gives more than one, at a time; a ring is moved
+    one slot at a time.
 
     Args:
         rings: all rings that have segments or take them.
@@ -126,7 +128,7 @@ class _Swarm:
     moved: set[int] = field(default_factory=set)
     """Rings of the moves."""
     work: int = 0
-    _limits: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    _limits: dict[tuple[int, int, Fence], tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         staying = {number: cell for number, cell in self.cells.items() if cell.leaves is None}
@@ -151,15 +153,16 @@ class _Swarm:
 
     def limits_of(self, ring: HeldRing) -> tuple[int, int]:
         """Slots of a ring that a site, and an owner, needs to have at most."""
-        key = len(ring.cells), ring.k
+        key = len(ring.cells), ring.k, ring.fence
         if key not in self._limits:
-            n, k = key
+            n, k, fence = key
             sites: Counter[str] = Counter()
             owners: Counter[str] = Counter()
             for number in self.excess:
                 cell = self.cells[number]
-                sites[cell.site] += 1
-                owners[cell.owner or f"\0{number}"] += 1
+                if admits(fence, cell.site):
+                    sites[cell.site] += 1
+                    owners[cell.owner or f"\0{number}"] += 1
             self._limits[key] = (
                 spread_limit(sites.values(), n, n - k),
                 spread_limit(owners.values(), n, n - k),
@@ -246,11 +249,11 @@ def _spread_ring(
     for slot in slots:
         others = ring.cells[:slot] + ring.cells[slot + 1 :]
         places = [(state.cells[cell].site, state.cells[cell].owner) for cell in others]
-        around = Surroundings(places, ring.cells, site_limit, owner_limit)
+        around = Surroundings(places, ring.cells, site_limit, owner_limit, ring.fence)
         target = targets.choose(around, slot_bytes)
         if target is None:
             continue
-        after = HeldRing(ring.ring, ring.k, (*others, target))
+        after = HeldRing(ring.ring, ring.k, (*others, target), fence=ring.fence)
         if state.crowding(after) < crowding:
             state.move(ring, slot, target)
             targets.withdraw(target)
@@ -364,6 +367,7 @@ def _best_slot(
                                     below + min(below, OVERSHOOT * gets.capacity_bytes))
             or gets.free_bytes - slot_bytes < limits.CELL_LEAST_FREE_BYTES
             or taker in ring.cells
+            or not admits(ring.fence, gets.site)
         ):  # fmt: skip
             continue
         off = max(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.placement import Redundancy, spread_limit
 
 FALL_AFTER_S: Final = 2.0
@@ -30,9 +31,9 @@ class Spread:
     owners: tuple[int, ...]
 
     @classmethod
-    def of(cls, domains: Iterable[tuple[str, str]]) -> Spread:
-        """Return the spread of cells whose (site, owner) these are."""
-        found = list(domains)
+    def of(cls, domains: Iterable[tuple[str, str]], fence: Fence = EVERYWHERE) -> Spread:
+        """Return the spread of cells whose (site, owner) these are; of those within a fence."""
+        found = [each for each in domains if admits(fence, each[0])]
         sites, owners = (Counter(each[which] for each in found).values() for which in (0, 1))
         return cls(tuple(sites), tuple(owners))
 

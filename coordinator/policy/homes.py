@@ -5,10 +5,44 @@ Pure. Source: docs/decisions/0032-fewer-cells.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from common.ids import SegmentId
 from common.ports import Chance
+
+
+@dataclass(frozen=True, slots=True)
+class HomeClass:
+    """The class that a segment is to be in: its storage class, by number, and k and n of that."""
+
+    storage_class: int
+    k: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRing:
+    """A ring, with the cell of each slot."""
+
+    ring: int
+    home: HomeClass
+    cells: tuple[int, ...]
+
+
+def whole_rings(
+    rings: Iterable[HomeRing], writable: Collection[int]
+) -> dict[HomeClass, dict[int, tuple[int, ...]]]:
+    """Return the rings that segments may go to, by their class: all their cells can be written to.
+
+    Those of one storage class are within its fence, and so is what goes to them.
+    """
+    found: dict[HomeClass, dict[int, tuple[int, ...]]] = defaultdict(dict)
+    for ring in rings:
+        if all(cell in writable for cell in ring.cells):
+            found[ring.home][ring.ring] = ring.cells
+    return found
 
 
 def is_clear(former: Sequence[int], ring: Sequence[int]) -> bool:

@@ -16,6 +16,7 @@ from itertools import chain
 
 from common import limits
 from common.ports import Chance
+from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.targets import Surroundings, TargetCell, Targets
 
 
@@ -52,12 +53,13 @@ class FormerHolder:
 @dataclass(frozen=True, slots=True)
 class HeldRing:
     """A ring as moves see it: the holder of each slot, and by slot the source of a move that is
-    not finished."""
+    not finished. ``fence``: the sites that its slots are kept on."""
 
     ring: int
     k: int
     cells: tuple[int, ...]
     sources: Mapping[int, FormerHolder] = field(default_factory=dict)
+    fence: Fence = EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,16 @@ def can_be_filled(ring: HeldRing, cells: Cells) -> bool:
 
 
 def may_return(ring: HeldRing, slot: int, cells: Cells) -> bool:
-    """Return whether the former holder of a slot could hold it again: it takes shards, does not
-    leave, and either it was lost or leaving when the slot was moved, or the holder leaves now."""
+    """Return whether the former holder of a slot could hold it again: it takes shards within the
+    ring's fence, does not leave, and either it was lost or leaving when the slot was moved, or the
+    holder leaves now."""
     source = ring.sources.get(slot)
     if source is None:
         return False
     former = cells[source.cell]
     if former.leaves is not None or not (former.readable and former.writable):
+        return False
+    if not admits(ring.fence, former.site):
         return False
     return source.reason is not MoveReason.EVEN or cells[ring.cells[slot]].leaves is not None
 
@@ -190,7 +195,8 @@ def plan_moves(
     Rings with the least spare go first; of one ring, slots of lost holders before those of draining
     ones. Two slots of a ring are never on one cell, nor is a slot moved to an unfinished source of
     its ring. At most n - k slots of a ring get onto one site, and to one owner, where any cell for
-    the slot allows that. A swarm in which no cell is lost or draining gets no moves.
+    the slot allows that. No slot leaves the fence of its ring. A swarm in which no cell is lost or
+    draining gets no moves.
 
     Args:
         rings: all rings that have segments or take them; read once.
@@ -278,7 +284,7 @@ def _plan_ring(
             places.append((place.site, place.owner))
     spread = len(ring.cells) - ring.k
     for slot, reason in due:
-        around = Surroundings(places, taken, spread, spread)
+        around = Surroundings(places, taken, spread, spread, ring.fence)
         target = targets.choose(around, ring_bytes)
         if target is None:
             nowhere.append(RingSlot(ring.ring, slot))

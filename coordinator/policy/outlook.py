@@ -104,6 +104,25 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenClass:
+    """A storage class beside the configured one that buckets have. ``written``: the redundancy that
+    new objects take; ``have``: the cells on its sites that can be written to."""
+
+    name: str
+    redundancy: str
+    written: str
+    have: int
+    need: int
+    sites: Sequence[str] = ()
+    is_writable: bool = True
+
+    @property
+    def place(self) -> str:
+        """Its sites, in words."""
+        return f" on its sites ({', '.join(self.sites)})" if self.sites else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A snapshot of a swarm.
 
@@ -126,6 +145,7 @@ class Seen:
     configured: str = ""
     fallback: str = ""
     fallback_segments: int = 0
+    classes: Sequence[SeenClass] = ()
     clocks_off: int = 0
     owners_below: Sequence[str] = ()
     lost: Sequence[SeenCell] = ()
@@ -378,7 +398,27 @@ def _leaving(cell: SeenCell) -> Concern:
     return Concern("cell_leaves", Gravity.NOTICE, what, doing, when)
 
 
+def _of_classes(seen: Seen) -> Iterator[Concern]:
+    for each in seen.classes:
+        if not each.is_writable:
+            yield Concern(
+                "class_not_writable",
+                Gravity.CRITICAL,
+                f"Nothing can be written in storage class {each.name}: it takes {each.need} cells,"
+                f" and {each.have} can be written to{each.place}.",
+            )
+        elif each.written != each.redundancy:
+            yield Concern(
+                "class_fallen_back",
+                Gravity.WARNING,
+                f"Too few cells are left for storage class {each.name}{each.place}.",
+                f"New objects are written as {each.written}, which tolerates as many losses as"
+                f" {each.redundancy} and needs more space, until enough cells are back.",
+            )
+
+
 def _of_rest(seen: Seen) -> Iterator[Concern]:
+    yield from _of_classes(seen)
     if seen.fallback:
         yield Concern(
             "class_fallen_back",

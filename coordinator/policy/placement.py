@@ -18,6 +18,7 @@ from typing import Final
 from common.errors import Unavailable
 from common.ports import Chance
 from common.reasons import Outage
+from coordinator.policy.fence import EVERYWHERE, Fence, admits, within
 
 RINGS_PER_CELL: Final = 2
 """Open rings per cell: few sets of cells whose joint loss destroys data, yet enough peers of each
@@ -221,6 +222,7 @@ def plan_rings(
     chance: Chance,
     *,
     target: int = 0,
+    fence: Fence = EVERYWHERE,
 ) -> RingPlan:
     """Return the rings to add, reopen and close so that these cells are all written to.
 
@@ -236,7 +238,9 @@ def plan_rings(
         redundancy: of the rings to build.
         chance: breaks ties, so that the same cells do not always meet.
         target: open rings to have; 0: what ``ring_target`` says.
+        fence: sites that the rings are kept on; other cells do not count.
     """
+    cells = within(fence, cells)
     if len(cells) < redundancy.n:
         return RingPlan((), (), ())
     target = target or ring_target(len(cells), redundancy.n)
@@ -287,16 +291,21 @@ class Chooser:
         rings: to choose from; closed ones are left out.
         cells: by cell number.
         least_free_bytes: a cell with less free space counts as not writable.
+        fence: sites that may hold the segments; other cells count as not writable.
     """
 
     def __init__(
-        self, rings: Iterable[RingView], cells: Mapping[int, CellView], least_free_bytes: int
+        self,
+        rings: Iterable[RingView],
+        cells: Mapping[int, CellView],
+        least_free_bytes: int,
+        fence: Fence = EVERYWHERE,
     ) -> None:
         open_rings = [ring for ring in rings if ring.open]
         hoped_for = {
             number: cell.free_bytes
             for number, cell in cells.items()
-            if cell.writable and cell.free_bytes >= least_free_bytes
+            if cell.writable and cell.free_bytes >= least_free_bytes and admits(fence, cell.site)
         }
         heard = {number: free for number, free in hoped_for.items() if not cells[number].unheard}
         self._writable = len(hoped_for)

@@ -16,6 +16,7 @@ from itertools import accumulate, islice
 from typing import Final
 
 from common.ports import Chance
+from coordinator.policy.fence import EVERYWHERE, Fence
 from coordinator.policy.placement import CAPACITY_RATIO
 
 CHOICES: Final = 16
@@ -58,6 +59,7 @@ class Surroundings:
         taken: cells that cannot get the slot.
         site_limit: slots that one site should have at most.
         owner_limit: likewise, one owner.
+        fence: sites that the ring is kept on.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Surroundings:
         taken: Collection[int],
         site_limit: int,
         owner_limit: int,
+        fence: Fence = EVERYWHERE,
     ) -> None:
+        self.fence = fence
         self.taken = frozenset(taken)
         self.site_limit = max(1, site_limit)
         self.owner_limit = max(1, owner_limit)
@@ -103,6 +107,17 @@ def _levels(counts: Counter[str], limit: int) -> Iterator[tuple[Set[str] | None,
     yield None, crowded
     for level in sorted({counts[name] for name in crowded}):
         yield {name for name in crowded if counts[name] == level}, set()
+
+
+def _fenced(
+    fence: Fence, levels: Iterable[tuple[Set[str] | None, Set[str]]]
+) -> Iterator[tuple[Set[str] | None, Set[str]]]:
+    """The levels of sites, of those within a fence only."""
+    for sites, without in levels:
+        if not fence:
+            yield sites, without
+        else:
+            yield (fence - without if sites is None else fence & sites), set()
 
 
 class Targets:
@@ -149,10 +164,10 @@ class Targets:
     def choose(self, around: Surroundings, slot_bytes: int) -> int | None:
         """Return the cell for a slot, or None where there is none.
 
-        A cell in ``around.taken`` or without room is never chosen. Of the others: those on sites
-        that stay within the limit, else on the sites exceeding it least; of these, those of owners
-        that stay within it, else exceeding it least; of these, the one with the fewest slots for
-        its free space among some that chance draws.
+        A cell in ``around.taken``, outside of its fence, or without room is never chosen. Of the
+        others: those on sites that stay within the limit, else on the sites exceeding it least; of
+        these, those of owners that stay within it, else exceeding it least; of these, the one with
+        the fewest slots for its free space among some that chance draws.
 
         Args:
             around: the other slots.
@@ -175,7 +190,7 @@ class Targets:
         self._free[cell] = -1
 
     def _tiers(self, around: Surroundings) -> Iterator[_Tier]:
-        for sites, without_sites in _levels(around.sites, around.site_limit):
+        for sites, without_sites in _fenced(around.fence, _levels(around.sites, around.site_limit)):
             for owners, without_owners in _levels(around.owners, around.owner_limit):
                 yield _Tier(sites, owners, without_sites, without_owners)
 

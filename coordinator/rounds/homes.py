@@ -5,7 +5,7 @@ Source: docs/placement.md, "Return to the home class".
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -16,10 +16,11 @@ from common.ports import Sql, World
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.health import WRITABLE
 from coordinator.policy.history import Standing
-from coordinator.policy.homes import choose_ring, rotated, seen_since
-from coordinator.policy.placement import Redundancy, RingPlan
+from coordinator.policy.homes import HomeClass, choose_ring, rotated, seen_since, whole_rings
+from coordinator.policy.placement import RingPlan
 from coordinator.store import homes, rings
 from coordinator.store.homes import Homing
+from coordinator.store.rings import Ring
 
 HOMES_S: Final = 5.0
 LOOK_AGAIN_S: Final = 600.0
@@ -49,14 +50,19 @@ class HomesRound:
         """Give up ways that lead nowhere, and choose rings for others."""
         await self._leadership.wait()
         await self._queues.homes.wait(trio.current_time() + LOOK_AGAIN_S)
-        if self._placement.has_fallen_back or self._history.standing is not Standing.CURRENT:
+        if self._history.standing is not Standing.CURRENT:
             self._queues.homes.tell()
             return
         most = limits.MAX_SEGMENTS_GOING_HOME
+        fallen = {
+            each.storage_class.number for each in self._placement.classes if each.has_fallen_back
+        }
+        if fallen:
+            self._queues.homes.tell()  # looked at again when their cells may be back
         going, waiting = await self._store.read(
             lambda sql: (
-                homes.of_ring(sql, chosen=True, limit=most),
-                homes.of_ring(sql, chosen=False, limit=most),
+                homes.of_ring(sql, chosen=True, limit=most, without=fallen),
+                homes.of_ring(sql, chosen=False, limit=most, without=fallen),
             )
         )
         now = trio.current_time()
@@ -69,14 +75,16 @@ class HomesRound:
         await self._give_up([each for each in going if self._is_lost(each, whole)])
         await self._choose(waiting[: most - len(going)], whole)
 
-    def _whole_rings(self) -> dict[tuple[int, int], dict[int, tuple[int, ...]]]:
-        """The rings whose cells can all be written to, by k and n."""
+    def _whole_rings(self) -> dict[HomeClass, dict[int, tuple[int, ...]]]:
+        """The rings whose cells can all be written to, by class."""
         states = self._membership.states(trio.current_time())
-        found: dict[tuple[int, int], dict[int, tuple[int, ...]]] = defaultdict(dict)
-        for ring in self._membership.rings.values():
-            if all(states[cell] in WRITABLE for cell in ring.cells):
-                found[ring.redundancy.k, ring.redundancy.n][ring.ring] = ring.cells
-        return found
+        writable = {cell for cell, state in states.items() if state in WRITABLE}
+        return whole_rings((ring.home() for ring in self._membership.rings.values()), writable)
+
+    def _home_of(self, homing: Homing) -> HomeClass | None:
+        """The class that a segment goes to; None where its ring is not known yet."""
+        former = self._membership.rings.get(homing.former)
+        return None if former is None else HomeClass(former.storage_class, homing.k, homing.n)
 
     def _is_made(self, homing: Homing) -> bool:
         ring = self._membership.rings.get(homing.ring)
@@ -97,13 +105,14 @@ class HomesRound:
             self._queues.deletes.tell()
 
     def _is_lost(
-        self, homing: Homing, whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]
+        self, homing: Homing, whole: Mapping[HomeClass, Mapping[int, tuple[int, ...]]]
     ) -> bool:
         since = self._since[homing.segment_id, homing.ring]
-        ring = self._membership.rings.get(homing.ring)
+        ring, home = self._membership.rings.get(homing.ring), self._home_of(homing)
         return (
             ring is None
-            or homing.ring not in whole[homing.k, homing.n]
+            or home is None
+            or homing.ring not in whole.get(home, ())
             or ring.revision != homing.revision
             or trio.current_time() - since > GIVEN_UP_AFTER_S
         )
@@ -119,19 +128,19 @@ class HomesRound:
         await self._leadership.transact(give_up)
 
     async def _choose(
-        self, waiting: list[Homing], whole: dict[tuple[int, int], dict[int, tuple[int, ...]]]
+        self, waiting: list[Homing], whole: dict[HomeClass, dict[int, tuple[int, ...]]]
     ) -> None:
         chosen: list[tuple[SegmentId, int]] = []
         for each in waiting:
-            fitting = whole[each.k, each.n]
+            home = self._home_of(each)
+            fitting = None if home is None else whole.get(home)
             former = self._membership.rings.get(each.former)
             if not fitting or former is None:
                 continue
             ring = choose_ring(former.cells, each.made, fitting, self._chance)
             if ring is None:
                 cells = rotated(former.cells, next(iter(fitting.values())))
-                redundancy = self._membership.rings[next(iter(fitting))].redundancy
-                ring = await self._add_ring(cells, redundancy)
+                ring = await self._add_ring(cells, self._membership.rings[next(iter(fitting))])
                 fitting[ring] = cells
             chosen.append((each.segment_id, ring))
         if not chosen:
@@ -147,12 +156,12 @@ class HomesRound:
             self._queues.missing.tell()
         self._queues.deletes.tell()
 
-    async def _add_ring(self, cells: tuple[int, ...], redundancy: Redundancy) -> int:
+    async def _add_ring(self, cells: tuple[int, ...], like: Ring) -> int:
         """Make a ring of the cells of another in another order."""
         now_ms = int(self._clock.now() * 1000)
         plan = RingPlan((cells,), (), ())
         (added,) = await self._leadership.transact(
-            lambda sql: rings.apply(sql, plan, redundancy, now_ms)
+            lambda sql: rings.apply(sql, plan, like.redundancy, now_ms, like.storage_class)
         )
         self._membership.change_rings([added])
         self._log.info("rings_changed", new=1, reopened=0, closed=0)

@@ -9,9 +9,11 @@ from typing import Final
 
 import trio
 
-from common.ports import World
+from common.ports import Sql, World
+from coordinator.class_placement import PlannedRings
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.history import Standing
+from coordinator.policy.storage_classes import STANDARD
 from coordinator.store import rings
 
 REFRESH_S: Final = 1.0
@@ -30,7 +32,8 @@ class RingsRound:
         self._chance = world.chance
         self._log = world.log
         self._was_cut_off = False
-        self._logged_class = parts.placement.redundancy
+        self._logged = {STANDARD: parts.placement.redundancy}
+        """Of each storage class: the redundancy that new segments take, as last logged."""
 
     async def run(self) -> None:
         """Wait until a cell has changed or may be silent; look at the cells, and plan rings when
@@ -58,33 +61,50 @@ class RingsRound:
         self._was_cut_off = members.is_cut_off
 
     def _log_class(self) -> None:
-        placement = self._placement
-        written = placement.written
-        if written == self._logged_class:
-            return
-        self._logged_class = written
-        facts = {"configured": str(placement.redundancy), "written": str(written)}
-        if placement.has_fallen_back:
-            self._log.warning("class_fell_back", **facts)
-        else:
-            self._log.info("class_returned", **facts)
+        for each in self._placement.classes:
+            number, written = each.storage_class.number, each.written
+            if written == self._logged.get(number, each.redundancy):
+                continue
+            self._logged[number] = written
+            facts = {
+                "storage_class": each.storage_class.name,
+                "configured": str(each.redundancy),
+                "written": str(written),
+            }
+            if each.has_fallen_back:
+                self._log.warning("class_fell_back", **facts)
+            else:
+                self._log.info("class_returned", **facts)
 
     async def _plan(self) -> None:
         if self._history.standing is Standing.BEHIND:
             return  # rings that only an old copy of the store would know
         self._placement.is_plan_due = False
-        plan = self._placement.plan(self._chance)
-        if not (plan.new or plan.reopen or plan.close):
+        planned = [
+            each
+            for each in self._placement.plan(self._chance)
+            if each.plan.new or each.plan.reopen or each.plan.close
+        ]
+        if not planned:
             return
         now_ms = int(self._clock.now() * 1000)
-        redundancy = self._placement.written
+
+        def carry_out(sql: Sql) -> None:
+            for each in planned:
+                rings.apply(sql, each.plan, each.redundancy, now_ms, each.storage_class)
+
         try:
-            await self._leadership.transact(lambda sql: rings.apply(sql, plan, redundancy, now_ms))
+            await self._leadership.transact(carry_out)
         except Exception:
             self._placement.is_plan_due = True
             raise
         self._membership.set_rings(await self._store.read(rings.load))
         self._placement.refresh(trio.current_time())
+        for each in planned:
+            self._log_plan(each)
+
+    def _log_plan(self, planned: PlannedRings) -> None:
+        plan = planned.plan
         self._log.info(
             "rings_changed", new=len(plan.new), reopened=len(plan.reopen), closed=len(plan.close)
         )

@@ -10,6 +10,7 @@ from common.errors import NotFound, Refused
 from common.ids import BucketId, TenantId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
+from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.buckets import (
     FIRST_REVISION,
     BucketCreate,
@@ -18,6 +19,7 @@ from common.wire.messages.buckets import (
     Buckets,
     BucketSettingsSet,
 )
+from coordinator.store import classes
 
 ROW_OVERHEAD_BYTES: Final = 64
 """Size of a row on the wire beside its name and settings, at most."""
@@ -83,16 +85,18 @@ def create(
         raise Refused(Refusal.BAD_NAME)
     _check_settings(request.settings)
     row = sql.execute(
-        "SELECT tenant, bucket_id, created_ms, settings, revision FROM buckets WHERE name = ?",
+        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class FROM buckets"
+        " WHERE name = ?",
         (request.name,),
     ).fetchone()
     if row is not None:
-        owner, bucket_id, created_ms, settings, revision = row
+        owner, bucket_id, created_ms, settings, revision, number = row
         if owner != tenant:
             raise Refused(Refusal.BUCKET_EXISTS)
         if bucket_id != request.bucket_id:
             raise Refused(Refusal.BUCKET_OWNED)
-        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings, revision)
+        name = classes.name_of(sql, number)
+        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings, revision, name)
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused(Refusal.BUCKET_EXISTS)
@@ -120,10 +124,12 @@ def _check_settings(settings: bytes) -> None:
 def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
     """The tenant's bucket of a name, whole. Raises as :func:`find`."""
     bucket = find(sql, tenant, name)
-    created_ms, settings, revision = sql.execute(
-        "SELECT created_ms, settings, revision FROM buckets WHERE bucket = ?", (bucket.bucket,)
+    created_ms, settings, revision, number = sql.execute(
+        "SELECT created_ms, settings, revision, storage_class FROM buckets WHERE bucket = ?",
+        (bucket.bucket,),
     ).fetchone()
-    return BucketRecord(bucket.bucket_id, name, created_ms, settings, revision)
+    storage_class = classes.name_of(sql, number)
+    return BucketRecord(bucket.bucket_id, name, created_ms, settings, revision, storage_class)
 
 
 def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
@@ -149,6 +155,40 @@ def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRec
         (request.settings, revision, bucket),
     )
     return replace(found, settings=request.settings, revision=revision)
+
+
+def with_classes(sql: Sql, limit: int) -> list[tuple[str, str]]:
+    """The names of buckets of all tenants, each with the name of its storage class."""
+    return [
+        (name, its_class or STANDARD_CLASS)
+        for name, its_class in sql.execute(
+            "SELECT b.name, c.name FROM buckets b LEFT JOIN storage_classes c"
+            " ON c.storage_class = b.storage_class ORDER BY b.name LIMIT ?",
+            (limit,),
+        )
+    ]
+
+
+def set_class(sql: Sql, name: str, storage_class: str) -> bool:
+    """Give a bucket another storage class, for an operator: what is written from now on takes it.
+
+    Returns:
+        Whether it had another one before.
+
+    Raises:
+        NotFound: ``no_such_bucket``, ``no_such_class``.
+    """
+    number = classes.find(sql, storage_class)
+    row = sql.execute(
+        "SELECT bucket, storage_class FROM buckets WHERE name = ?", (name,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(Absence.NO_SUCH_BUCKET)
+    bucket, before = row
+    if before == number:
+        return False
+    sql.execute("UPDATE buckets SET storage_class = ? WHERE bucket = ?", (number, bucket))
+    return True
 
 
 def delete(sql: Sql, tenant: int, name: str) -> None:

@@ -12,19 +12,23 @@ from typing import Final
 from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
+from coordinator.policy.storage_classes import StorageClass
 from coordinator.store import dialect
+from coordinator.store.classes import buckets_of
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
     """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
     ``segments_lost``: those that lack so many that they can be read no more;
-    ``fallback_segments``: those of each class that stands in for the configured one."""
+    ``fallback_segments``: by the name of a storage class, and the redundancy that stands in for its
+    own; ``buckets``: by the number of a storage class, how many have it."""
 
     missing_shards: int
     segments_at_risk: int
     segments_lost: int
-    fallback_segments: Mapping[Redundancy, int]
+    fallback_segments: Mapping[tuple[str, Redundancy], int]
+    buckets: Mapping[int, int]
     suspect_shards: int
     queued_deletes: int
     tenants: int
@@ -59,23 +63,24 @@ def _count_lost(sql: Sql) -> int:
     return int(lost)
 
 
-def _count_fallback(sql: Sql, classes: Sequence[Redundancy]) -> dict[Redundancy, int]:
+def _count_fallback(sql: Sql, classes: Sequence[StorageClass]) -> dict[tuple[str, Redundancy], int]:
     found = {
-        each: sql.execute(
+        (of.name, each): sql.execute(
             "SELECT count(*) FROM rings r JOIN segments s ON s.ring = r.ring"
-            " WHERE r.k = ? AND r.n = ? AND r.quorum = ?",
-            (each.k, each.n, each.quorum),
+            " WHERE r.storage_class = ? AND r.k = ? AND r.n = ? AND r.quorum = ?",
+            (of.number, each.k, each.n, each.quorum),
         ).fetchone()[0]
-        for each in classes
+        for of in classes
+        for each in fallbacks(of.redundancy)
     }
     return {each: segments for each, segments in found.items() if segments}
 
 
-def count(sql: Sql, configured: Redundancy) -> StoreCounts:
+def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
     """Read the numbers.
 
     Args:
-        configured: the class of new segments while there are enough cells for it.
+        classes: the storage classes.
     """
     missing, at_risk = sql.execute(
         "SELECT coalesce(sum(shards), 0), count(*) FROM"
@@ -90,7 +95,8 @@ def count(sql: Sql, configured: Redundancy) -> StoreCounts:
         missing,
         at_risk,
         _count_lost(sql),
-        _count_fallback(sql, fallbacks(configured)),
+        _count_fallback(sql, classes),
+        buckets_of(sql),
         suspect,
         deletes,
         number,

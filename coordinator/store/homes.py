@@ -11,7 +11,7 @@ Source: docs/decisions/0032-fewer-cells.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from common.ids import DIGEST_BYTES, SegmentId
@@ -45,12 +45,18 @@ def note(sql: Sql, segment_id: SegmentId, home_k: int, home_roots: bytes) -> Non
     )
 
 
-def of_ring(sql: Sql, *, chosen: bool, limit: int) -> list[Homing]:
+def of_ring(sql: Sql, *, chosen: bool, limit: int, without: Collection[int] = ()) -> list[Homing]:
     """The segments that are on their way home, or those that are still to go, those first that
-    were tried least."""
+    were tried least.
+
+    Args:
+        without: storage classes, by number, whose segments have to wait.
+    """
+    waiting = ", ".join(str(int(number)) for number in without)
     rows = sql.execute(
         "SELECT h.segment_id, h.k, h.n, s.ring, h.ring, h.revision, h.tries FROM homes h"
-        f" JOIN segments s ON s.segment_id = h.segment_id WHERE h.ring {'>' if chosen else '='} 0"
+        " JOIN segments s ON s.segment_id = h.segment_id JOIN rings r ON r.ring = s.ring"
+        f" WHERE h.ring {'>' if chosen else '='} 0 AND r.storage_class NOT IN ({waiting})"
         " ORDER BY h.tries, h.segment_id LIMIT ?",
         (limit,),
     ).fetchall()

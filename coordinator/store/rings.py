@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from common.ports import Sql
+from coordinator.policy.fence import EVERYWHERE, Fence
+from coordinator.policy.homes import HomeClass, HomeRing
 from coordinator.policy.moves import FormerHolder, HeldRing, MoveReason
 from coordinator.policy.placement import Redundancy, RingPlan, RingView
+from coordinator.policy.storage_classes import STANDARD
+from coordinator.store import classes
 from coordinator.store.schema import next_number
 
 _NONE: Final[Mapping[int, FormerHolder]] = {}
@@ -18,7 +22,8 @@ _NONE: Final[Mapping[int, FormerHolder]] = {}
 @dataclass(frozen=True, slots=True)
 class Ring:
     """A ring: which cell holds each slot. ``revision`` counts the slots that were moved;
-    ``sources``: by slot, the former holder that the holder still takes shards from."""
+    ``sources``: by slot, the former holder that the holder still takes shards from.
+    ``storage_class``: by number; ``fence``: of that class."""
 
     ring: int
     redundancy: Redundancy
@@ -26,6 +31,8 @@ class Ring:
     open: bool
     revision: int = 0
     sources: Mapping[int, FormerHolder] = field(default_factory=dict)
+    storage_class: int = STANDARD
+    fence: Fence = EVERYWHERE
 
     def view(self) -> RingView:
         """The ring as placement sees it."""
@@ -33,7 +40,12 @@ class Ring:
 
     def held(self) -> HeldRing:
         """The ring as moves see it."""
-        return HeldRing(self.ring, self.redundancy.k, self.cells, self.sources)
+        return HeldRing(self.ring, self.redundancy.k, self.cells, self.sources, self.fence)
+
+    def home(self) -> HomeRing:
+        """The ring as segments see it that return to their home class."""
+        home = HomeClass(self.storage_class, self.redundancy.k, self.redundancy.n)
+        return HomeRing(self.ring, home, self.cells)
 
 
 def load(sql: Sql) -> list[Ring]:
@@ -55,6 +67,7 @@ def _load(sql: Sql, where: str) -> list[Ring]:
         f"SELECT ring, slot, cell, reason FROM sources {where}"
     ):
         sources[ring][slot] = FormerHolder(cell, MoveReason(reason))
+    fences = classes.fences(sql)
     return [
         Ring(
             ring,
@@ -63,15 +76,24 @@ def _load(sql: Sql, where: str) -> list[Ring]:
             bool(is_open),
             revision,
             sources.get(ring, _NONE),
+            storage_class,
+            fences.get(storage_class, EVERYWHERE),
         )
-        for ring, k, n, quorum, is_open, revision in sql.execute(
-            f"SELECT ring, k, n, quorum, is_open, revision FROM rings {where} ORDER BY ring"
+        for ring, k, n, quorum, is_open, revision, storage_class in sql.execute(
+            "SELECT ring, k, n, quorum, is_open, revision, storage_class FROM rings"
+            f" {where} ORDER BY ring"
         )
     ]
 
 
-def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list[Ring]:
-    """Carry out a plan and return the rings it added."""
+def apply(
+    sql: Sql,
+    plan: RingPlan,
+    redundancy: Redundancy,
+    now_ms: int,
+    storage_class: int = STANDARD,
+) -> list[Ring]:
+    """Carry out a plan for a storage class and return the rings it added."""
     next_number(sql, "plans")
     for is_open, numbers in ((1, plan.reopen), (0, plan.close)):
         sql.executemany(
@@ -80,15 +102,18 @@ def apply(sql: Sql, plan: RingPlan, redundancy: Redundancy, now_ms: int) -> list
     added = []
     for cells in plan.new:
         number = sql.execute(
-            "INSERT INTO rings (k, n, quorum, is_open, created_ms) VALUES (?, ?, ?, 1, ?)"
-            " RETURNING ring",
-            (redundancy.k, redundancy.n, redundancy.quorum, now_ms),
+            "INSERT INTO rings (k, n, quorum, is_open, created_ms, storage_class)"
+            " VALUES (?, ?, ?, 1, ?, ?) RETURNING ring",
+            (redundancy.k, redundancy.n, redundancy.quorum, now_ms, storage_class),
         ).fetchone()[0]
         sql.executemany(
             "INSERT INTO ring_slots (ring, slot, cell) VALUES (?, ?, ?)",
             [(number, slot, cell) for slot, cell in enumerate(cells)],
         )
-        added.append(Ring(number, redundancy, cells, True))
+        fence = classes.fences(sql).get(storage_class, EVERYWHERE)
+        added.append(
+            Ring(number, redundancy, cells, True, storage_class=storage_class, fence=fence)
+        )
     return added
 
 

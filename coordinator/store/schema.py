@@ -53,8 +53,9 @@ _VERSION_1: Final = (
         bucket {NUMBERED}, bucket_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL,
-        revision INTEGER NOT NULL DEFAULT 1)""",
+        revision INTEGER NOT NULL DEFAULT 1, storage_class INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
+    "CREATE INDEX buckets_by_class ON buckets (storage_class)",
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
     """CREATE TABLE versions (
         sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
@@ -158,11 +159,20 @@ _VERSION_1: Final = (
         number {NUMBERED}, cell INTEGER NOT NULL, evidence BLOB NOT NULL,
         signature BLOB NOT NULL)""",
     "CREATE INDEX evidence_by_cell ON audit_evidence (cell, number)",
+    # Beside the configured one, whose number is 0. removed: 1 = it has no open rings any more.
+    # class_sites: the only ones that may hold it.
+    f"""CREATE TABLE storage_classes (
+        storage_class {NUMBERED}, name TEXT NOT NULL UNIQUE, k INTEGER NOT NULL,
+        n INTEGER NOT NULL, quorum INTEGER NOT NULL, removed INTEGER NOT NULL DEFAULT 0)""",
+    f"""CREATE TABLE class_sites (
+        storage_class INTEGER NOT NULL, site TEXT NOT NULL,
+        PRIMARY KEY (storage_class, site)) {BY_KEY}""",
     # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,
         quorum INTEGER NOT NULL, is_open INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-        revision INTEGER NOT NULL DEFAULT 0)""",
+        revision INTEGER NOT NULL DEFAULT 0, storage_class INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX rings_by_class ON rings (storage_class)",
     # cell: the holder. since: the ring's revision from which on it is.
     f"""CREATE TABLE ring_slots (
         ring INTEGER NOT NULL, slot INTEGER NOT NULL, cell INTEGER NOT NULL,

@@ -76,7 +76,7 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
         await multipart.commit_part(backend, upload, number, content)
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    await store(backend, call.bucket.owner, ingest, body.size, commit)
+    await store(backend, call.bucket, ingest, body.size, commit)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
     return HttpResponse(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
 

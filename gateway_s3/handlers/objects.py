@@ -47,7 +47,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
         return metadata
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    metadata = await store(backend, call.bucket.owner, ingest, body.size, commit)
+    metadata = await store(backend, call.bucket, ingest, body.size, commit)
     return HttpResponse(200, [etag_header(metadata.etag), *checksum_headers(metadata.checksum)])
 
 

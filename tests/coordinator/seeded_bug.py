@@ -11,6 +11,7 @@ from sim.mutation import Change, Mutant, install
 HERE = Path(__file__).parent
 LISTING = HERE / "moves_mutants.toml"
 AUDITS = HERE / "audit_mutants.toml"
+FENCES = HERE / "fence_mutants.toml"
 
 
 def load(listing=LISTING):
@@ -49,4 +50,4 @@ def run_tests(name, tests):
 
 
 if "SEEDED_BUG" in os.environ:
-    install((load() | load(AUDITS))[os.environ["SEEDED_BUG"]])
+    install((load() | load(AUDITS) | load(FENCES))[os.environ["SEEDED_BUG"]])

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from common.errors import Unavailable
 
 SITES = ("Bologna", "Roma", "Torino")
+FALLEN = {"storage_class": "STANDARD", "redundancy": "2/4", "segments": 1}
 
 
 async def swarm_of(rig: Rig, cells: int) -> Gateway:
@@ -81,7 +82,7 @@ async def test_without_a_site_new_segments_take_half_the_data_shards_and_return(
         await gateway.put(b"meanwhile")
         told = await status(rig)
         assert (told["redundancy"], told["written_as"], told["writable"]) == ("4/6", "2/4", True)
-        assert told["fallback_segments"] == [{"redundancy": "2/4", "segments": 1}]
+        assert told["fallback_segments"] == [FALLEN]
         assert await metric(rig, "alveary_class_fallen_back") == 1
         assert await metric(rig, "alveary_fallback_segments") == 1
         assert await logged(rig, "class_fell_back") == 1
@@ -91,7 +92,7 @@ async def test_without_a_site_new_segments_take_half_the_data_shards_and_return(
         assert (await granted(gateway))[0] == "4/6 by 5"
         told = await status(rig)
         assert told["written_as"] == "4/6"
-        assert told["fallback_segments"] == [{"redundancy": "2/4", "segments": 1}]
+        assert told["fallback_segments"] == [FALLEN]
         assert {each["state"] for each in told["rings"] if each["k"] == 2} == {"closed, whole"}
         assert await metric(rig, "alveary_class_fallen_back") == 0
         (place,) = (await gateway.get(b"meanwhile")).places

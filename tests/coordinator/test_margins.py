@@ -79,7 +79,10 @@ def test_the_query_counts_each_lacking_segment_once_by_its_slots(
 def test_only_rings_that_hold_a_segment_are_used() -> None:
     sql = sqlite3.connect(":memory:")
     migrate(sql)
-    sql.executemany("INSERT INTO rings VALUES (?, 4, 6, 5, 1, 0, 0)", [(1,), (2,), (3,)])
+    sql.executemany(
+        "INSERT INTO rings (ring, k, n, quorum, is_open, created_ms) VALUES (?, 4, 6, 5, 1, 0)",
+        [(1,), (2,), (3,)],
+    )
     sql.executemany(
         "INSERT INTO segments VALUES (?, 1, ?, 1, 1, 1, 1, x'')",
         [(bytes([a, b]), a) for a, b in product((1, 3), range(3))],

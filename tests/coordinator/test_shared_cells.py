@@ -47,8 +47,8 @@ class Process:
 
     async def plan(self) -> None:
         self.placement.refresh(trio.current_time())
-        plan = self.placement.plan(random.Random(1))
-        await self.store.transact(lambda sql: rings.apply(sql, plan, CLASS, 0))
+        (planned,) = self.placement.plan(random.Random(1))
+        await self.store.transact(lambda sql: rings.apply(sql, planned.plan, CLASS, 0))
 
 
 def join(sql: Any, number: int) -> int:

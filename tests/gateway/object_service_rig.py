@@ -70,7 +70,7 @@ class ServiceRig(ObjectRig):
             return made
 
         body = self.body(service, data)
-        return await store(service, self.tenant, body, len(data), commit)
+        return await store(service, self.bucket, body, len(data), commit)
 
     async def begin(self) -> VersionId:
         """Begin an upload in parts."""
@@ -89,7 +89,7 @@ class ServiceRig(ObjectRig):
             )
             await commit_part(self.one, upload, number, content)
 
-        await store(self.one, self.tenant, self.body(self.one, data), len(data), commit)
+        await store(self.one, self.bucket, self.body(self.one, data), len(data), commit)
         return digest.hex()
 
     async def found(self) -> FoundObject:

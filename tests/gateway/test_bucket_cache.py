@@ -17,7 +17,7 @@ from common.ids import BucketId
 from common.wire.messages.base import Request
 from common.wire.messages.buckets import FIRST_REVISION, BucketCreate, BucketDelete
 from common.wire.messages.objects import ObjectsList
-from gateway.bucket_cache import REMEMBERED_S, BucketCache
+from gateway.bucket_cache import CLASS_REMEMBERED_S, REMEMBERED_S, BucketCache
 from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder
 
 CREATED = BucketSettings(METADATA_VERSION, 7)
@@ -133,7 +133,7 @@ def listing(rig: Gateways) -> ObjectsList:
     return ObjectsList(rig.ours.tenant_id, "ours", b"", b"", b"", 0)
 
 
-async def test_answers_that_name_the_revision_let_settings_be_remembered_for_any_time(
+async def test_answers_that_name_the_revision_let_settings_be_remembered_for_a_minute(
     rig: Gateways, autojump_clock: object
 ) -> None:
     cache = rig.cache()
@@ -141,7 +141,7 @@ async def test_answers_that_name_the_revision_let_settings_be_remembered_for_any
         bucket = await cache.find(rig.ours, "ours")
         await cache.ask(bucket, listing(rig))
         await trio.sleep(REMEMBERED_S * 0.9)
-    assert rig.calls.count("BucketGet") == 1
+    assert rig.calls.count("BucketGet") == 180 // CLASS_REMEMBERED_S
 
 
 async def test_an_answer_with_a_newer_revision_has_the_settings_read_again(rig: Gateways) -> None:
@@ -206,3 +206,19 @@ async def test_remembered_buckets_are_bounded_by_the_bytes_of_their_documents(
     assert 0 < len(kept) <= room
     assert kept[-1] == 2 * room - 1, "the latest are kept"
     assert cache.forget(rig.ours, "bucket-000") is False
+
+
+async def test_a_storage_class_is_asked_for_again_though_the_settings_are_confirmed(
+    rig: Gateways, autojump_clock: object
+) -> None:
+    cache = rig.cache()
+    bucket = await cache.find(rig.ours, "ours")
+    rig.coordinators.sql.execute(
+        "INSERT INTO storage_classes (name, k, n, quorum) VALUES ('COLD', 2, 4, 3)"
+    )
+    rig.coordinators.sql.execute("UPDATE buckets SET storage_class = 1 WHERE name = 'ours'")
+    begun = trio.current_time()
+    while (await cache.find(rig.ours, "ours")).storage_class == "STANDARD":
+        await cache.ask(bucket, listing(rig))
+        await trio.sleep(REMEMBERED_S / 2)
+    assert trio.current_time() - begun <= CLASS_REMEMBERED_S + REMEMBERED_S

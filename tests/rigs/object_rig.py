@@ -185,7 +185,11 @@ class MemorySwarm:
         self.piece_bytes = 65536
 
     async def write(
-        self, tenant: TenantKey, receive: Callable[[], Awaitable[Buffer]], size: int
+        self,
+        tenant: TenantKey,
+        receive: Callable[[], Awaitable[Buffer]],
+        size: int,
+        storage_class: str = m.STANDARD_CLASS,
     ) -> Written:
         data = bytearray()
         while len(data) < size:
@@ -197,7 +201,7 @@ class MemorySwarm:
         if not size:
             return Written(0, (), (), upload_key)
         commitment = commitment_of(upload_key)
-        grant, cell = await self._grant(tenant, size)
+        grant, cell = await self._grant(tenant, size, storage_class)
         self.segments[grant.segment_id] = (commitment, bytes(data))
         geometry = Geometry.plan(grant.k, grant.n, size)
         segment = m.NewSegment(
@@ -214,11 +218,13 @@ class MemorySwarm:
         granted = Granted(grant.segment_id, grant.ring, grant.orders[0], cell)
         return Written(size, (m.Page((extent,)),), (segment,), upload_key, (granted,))
 
-    async def _grant(self, tenant: TenantKey, size: int) -> tuple[m.SegmentGrant, PeerId]:
+    async def _grant(
+        self, tenant: TenantKey, size: int, storage_class: str
+    ) -> tuple[m.SegmentGrant, PeerId]:
         lease = self.coordinators.lease
         if not lease.number:
             lease.number = (await self.coordinators.ask(m.LeaseRenew(0))).lease
-        asked = m.WriteStart(tenant.tenant_id, lease.number, 1, size)
+        asked = m.WriteStart(tenant.tenant_id, lease.number, 1, size, storage_class)
         reply = await self.coordinators.ask(asked)
         assert isinstance(reply, m.Grants)
         (grant,) = reply.grants

@@ -21,6 +21,7 @@ from common.wire.messages.audit import (
     AuditVerdict,
 )
 from common.wire.messages.base import (
+    STANDARD_CLASS,
     Bucket,
     CellFacts,
     Digest,
@@ -155,6 +156,7 @@ COORDINATOR_REQUESTS: Final = frozenset(
 """The requests that a coordinator answers: all but those of cells, and Ping."""
 
 __all__ = [
+    "STANDARD_CLASS",
     "AccessKey",
     "AccessKeyGet",
     "AuditChallenge",

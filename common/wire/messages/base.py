@@ -42,6 +42,9 @@ Token: TypeAlias = Annotated[bytes, Max(256)]
 
 Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
 
+STANDARD_CLASS: Final = "STANDARD"
+"""The name of the storage class that coordinators are configured with."""
+
 OrderBytes: TypeAlias = Annotated[bytes, Max(128)]
 
 PositionBytes: TypeAlias = Annotated[bytes, Max(128)]

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Final
 
 from common import limits
 from common.wire.messages.base import (
+    STANDARD_CLASS,
     Bucket,
     Done,
     Idempotency,
@@ -36,6 +37,8 @@ class BucketRecord(Reply):
     created_ms: int
     settings: Sealed
     revision: int
+    storage_class: Label = STANDARD_CLASS
+    """The name of the class that its new objects are written in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, TypeAlias
 
 from common import limits
 from common.wire.messages.base import (
+    STANDARD_CLASS,
     Digest,
     Done,
     Endpoint,
@@ -123,15 +124,16 @@ class Grants(Reply):
 @dataclass(frozen=True, slots=True)
 class WriteStart(TenantRequest):
     """Grant ``count`` segments with orders to write shards of up to ``max_segment_bytes`` of
-    plaintext. Writes nothing to the store.
+    plaintext, in a storage class: that of the bucket. Writes nothing to the store.
 
     Raises over the wire: Unavailable ``no_ring`` (fewer cells alive than the write quorum, or no
-    space); Refused ``lease_ended``.
+    space; with ``storage_class``, on the sites of that class); Refused ``lease_ended``.
     """
 
     lease: int
     count: int
     max_segment_bytes: int
+    storage_class: Label = STANDARD_CLASS
     code: ClassVar[int] = 51
     reply: ClassVar[type[Reply]] = Grants
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS

@@ -1,0 +1,88 @@
+"""`alveary class`, `alveary bucket`, and the classes in `alveary status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import cli.classes
+from cli.classes import describe_class
+from cli.main import alveary
+from cli.status import describe
+
+COLD = {"name": "COLD", "redundancy": "2/4", "write_quorum": 3, "sites": ["a", "b"]}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What is asked of the coordinator; it answers with a class and a bucket."""
+    calls: list[tuple[Any, ...]] = []
+
+    def ask(_operator: object, _data: object, method: str, path: str, body: Any = None) -> Any:
+        calls.append((method, path, body))
+        return {
+            **COLD,
+            "classes": [{**COLD, "buckets": 2}],
+            "buckets": [{"name": "b", "storage_class": "COLD"}],
+        }
+
+    monkeypatch.setattr(cli.classes, "ask", ask)
+    return calls
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(alveary, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_class_is_made_with_its_sites(asked: list[tuple[Any, ...]]) -> None:
+    shown = run("class", "create", "COLD", "--redundancy", "2/4", "--site", "a", "--site", "b")
+    assert shown == "made: COLD: 2/4 on a, b\n"
+    run("class", "create", "X", "--redundancy", "1/2", "--write-quorum", "1")
+    assert asked == [
+        ("POST", "/v1/classes", {"name": "COLD", "redundancy": "2/4", "sites": ["a", "b"]}),
+        (
+            "POST",
+            "/v1/classes",
+            {"name": "X", "redundancy": "1/2", "sites": [], "write_quorum": 1},
+        ),
+    ]
+    assert describe_class({**COLD, "sites": []}) == "COLD: 2/4 on all sites"
+
+
+def test_classes_and_buckets_are_listed(asked: list[tuple[Any, ...]]) -> None:
+    assert run("class", "list").splitlines()[1].split() == ["COLD", "2/4", "3", "a,", "b", "2"]
+    assert run("bucket", "list").splitlines()[1].split() == ["b", "COLD"]
+    assert [path for _, path, _ in asked] == ["/v1/classes", "/v1/buckets"]
+
+
+def test_a_bucket_gets_a_class_and_a_class_is_removed(asked: list[tuple[Any, ...]]) -> None:
+    assert "new objects take class COLD" in run("bucket", "class", "b", "COLD")
+    assert run("class", "remove", "CO/LD") == "removed: storage class CO/LD\n"
+    assert asked == [
+        ("POST", "/v1/buckets/b/class", {"storage_class": "COLD"}),
+        ("DELETE", "/v1/classes/CO%2FLD", None),
+    ]
+
+
+def test_status_shows_classes_where_there_is_more_than_one() -> None:
+    standard = {
+        "name": "STANDARD",
+        "redundancy": "4/6",
+        "sites": [],
+        "buckets": 1,
+        "written_as": "4/6",
+        "writable": True,
+        "cells": 9,
+        "cells_needed": 6,
+    }
+    cold = {**standard, "name": "COLD", "sites": ["a"], "writable": False, "cells": 3}
+    fallen = {**standard, "name": "HOT", "written_as": "2/4"}
+    text = describe({"classes": [standard, cold, fallen]})
+    assert "NOT WRITABLE: too few cells on its sites" in text
+    assert "written as 2/4" in text
+    assert "3 of 6" in text
+    assert "STANDARD" not in describe({"classes": [standard]})
