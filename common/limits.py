@@ -225,8 +225,9 @@ MAX_BUCKETS_PER_TENANT: Final = 1000
 MAX_UPLOADS_PER_TENANT: Final = 100_000
 """Uploads in progress. Commit protocols of analytics begin tens of thousands in one job; each holds
 up to MAX_UPLOAD_RECORD_BYTES of the coordinator's store."""
-MAX_UPLOAD_RECORD_BYTES: Final = 16 * KIB
-"""The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, and some around."""
+MAX_UPLOAD_RECORD_BYTES: Final = 32 * KIB
+"""The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, 12 KiB of tags, and
+some around."""
 MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
 """The sealed settings of a bucket. S3 has CORS rules of 64 KiB and a policy of 20 KiB."""
 MAX_TAG_KEY_UNITS: Final = 128
@@ -235,6 +236,10 @@ MAX_TAG_VALUE_UNITS: Final = 256
 """A tag's value, likewise."""
 MAX_OBJECT_TAGS: Final = 10
 """Of one version (S3: the same)."""
+MAX_TAGS_RECORD_BYTES: Final = 12 * KIB
+"""The tags of a version, packed: ten of 384 units of UTF-16, three bytes each, and some around."""
+MAX_SEALED_TAGS_BYTES: Final = MAX_TAGS_RECORD_BYTES + 128
+"""The same, sealed."""
 MAX_BUCKET_TAGS: Final = 50
 """Of one bucket (S3: the same)."""
 MAX_CORS_RULES: Final = 100
@@ -566,7 +571,11 @@ MAX_READY_LINE_BYTES: Final = 64 * KIB
 MAX_COMMON_NAME_CHARACTERS: Final = 64
 """X.509 (RFC 5280, ub-common-name)."""
 
-assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + 4 * KIB <= MAX_UPLOAD_RECORD_BYTES
+assert (
+    MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + MAX_TAGS_RECORD_BYTES + 4 * KIB
+    <= MAX_UPLOAD_RECORD_BYTES
+)
+assert MAX_OBJECT_TAGS * (3 * (MAX_TAG_KEY_UNITS + MAX_TAG_VALUE_UNITS) + 8) < MAX_TAGS_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < AUDIT_PATIENCE_S
 assert AUDIT_OPENED_BYTES <= MAX_UNITS_PER_READ_BYTES

@@ -25,7 +25,7 @@ from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.parts import MultipartUpload, Part
 from gateway.principals import Bucket
-from gateway.writing import under_condition
+from gateway.writing import sealed_tags, under_condition
 
 _UPLOAD_IS_GONE: Final = frozenset({Absence.NO_SUCH_UPLOAD, Refusal.VERSION_EXISTS})
 _MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {
@@ -103,6 +103,12 @@ async def _complete(
         seal_manifest(*place, manifest, service.entropy),
         seal_summary(*place, summary_of(metadata, manifest.size).pack(), service.entropy),
         Condition(),
+        sealed_tags(
+            service,
+            owner,
+            (upload.bucket_id, upload.name, upload.upload_id),
+            upload.info.tags,
+        ),
     )
 
     async def attempt(decided: Condition) -> None:

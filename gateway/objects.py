@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from common.errors import Corrupt
-from common.format.manifest import Manifest, open_manifest
+from common.format.configurations import Tags, unpack_tags
+from common.format.manifest import Manifest, open_manifest, open_tags
 from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
 from common.ports import Buffer
@@ -28,12 +29,13 @@ from gateway.spans import Span
 @dataclass(frozen=True, slots=True)
 class FoundObject:
     """An object that was looked up and opened. ``places``: the bytes whose places were asked for;
-    they may reach beyond the end."""
+    they may reach beyond the end. ``tags``: None where it has none."""
 
     record: ObjectRecord
     manifest: Manifest
     metadata: ObjectMetadata
     places: Span | None = None
+    tags: Tags | None = None
 
     def has_places(self, span: Span) -> bool:
         """Return whether the places of exactly these bytes are known."""
@@ -85,7 +87,11 @@ async def find_object(
     manifest = open_manifest(bucket.owner, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=record.size)
-    return FoundObject(record, manifest, unpack_object(manifest.metadata), span)
+    tags = None
+    if record.tags:
+        place = (bucket.owner, record.bucket_id, name, record.version_id)
+        tags = unpack_tags(open_tags(*place, record.tags))
+    return FoundObject(record, manifest, unpack_object(manifest.metadata), span, tags)
 
 
 async def open_body(

@@ -27,6 +27,7 @@ from common.format.manifest import (
     PageEntry,
     seal_manifest,
     seal_summary,
+    seal_tags,
 )
 from common.format.objects import ObjectMetadata, summary_of
 from common.ids import BucketId, VersionId, lease_of
@@ -46,18 +47,35 @@ UNCONDITIONAL: Final = WriteCondition()
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones."""
+    """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
+    ``tags``: packed, or empty."""
 
     metadata: ObjectMetadata
     size: int
     pages: tuple[Page, ...]
     keys: tuple[bytes, ...]
     segments: tuple[NewSegment, ...] = ()
+    tags: bytes = b""
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
     """Digest and size of each page, for the manifest."""
     return tuple(PageEntry(page_digest(page), page_bytes(page)) for page in pages)
+
+
+def sealed_tags(
+    service: ObjectService,
+    owner: TenantKey,
+    place: tuple[BucketId, bytes, VersionId],
+    tags: bytes,
+) -> bytes:
+    """Return tags sealed for a version; none are nothing.
+
+    Args:
+        place: the version's bucket, name and id.
+        tags: packed, or empty.
+    """
+    return seal_tags(owner, *place, tags, service.entropy) if tags else b""
 
 
 async def decide(
@@ -143,6 +161,7 @@ async def commit_object(
                     new.segments,
                     condition,
                     bucket_id,
+                    sealed_tags(service, owner, (bucket_id, name, version_id), new.tags),
                 )
             )
             return (version_id, committed), committed.bucket_revision

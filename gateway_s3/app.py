@@ -30,6 +30,7 @@ from gateway_s3.handlers import (
     cross_origin,
     listing,
     multipart,
+    object_tags,
     objects,
     reads,
     unset,
@@ -73,6 +74,9 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketCors": configurations.get_cors,
     "PutBucketCors": configurations.put_cors,
     "DeleteBucketCors": configurations.delete_cors,
+    "GetObjectTagging": object_tags.get_tagging,
+    "PutObjectTagging": object_tags.put_tagging,
+    "DeleteObjectTagging": object_tags.delete_tagging,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}

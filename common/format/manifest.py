@@ -27,6 +27,7 @@ SUMMARY_PLAINTEXT_BYTES: Final = limits.MAX_SUMMARY_BYTES - RECORD_OVERHEAD_BYTE
 _MANIFEST: Final = "manifest"
 _PART: Final = "part"
 _SUMMARY: Final = "summary"
+_TAGS: Final = "tags"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
 _ACCESS_KEY: Final = "access-key"
@@ -205,6 +206,30 @@ def open_summary(
         Corrupt: ``record_not_authentic``.
     """
     return tenant.open(_SUMMARY, (bucket_id, name, version_id), sealed)
+
+
+def seal_tags(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    tags: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the tags of a version (packed by the gateway, at most MAX_TAGS_RECORD_BYTES)."""
+    assert len(tags) <= limits.MAX_TAGS_RECORD_BYTES
+    return tenant.seal(_TAGS, (bucket_id, name, version_id), tags, entropy)
+
+
+def open_tags(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> bytes:
+    """Return what was sealed as the tags of this version of this name.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_TAGS, (bucket_id, name, version_id), sealed)
 
 
 def seal_upload(

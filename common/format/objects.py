@@ -70,13 +70,15 @@ class ObjectSummary(Record):
 @dataclass(frozen=True, slots=True)
 class UploadInfo(Record):
     """Headers and checksum that an upload in parts was begun with. ``algorithm``: the one that the
-    client asked for, or empty: then CRC64NVME is computed."""
+    client asked for, or empty: then CRC64NVME is computed. ``tags``: a packed
+    :class:`common.format.configurations.Tags`, or empty."""
 
     version: int
     headers: Headers
     user: Headers
     algorithm: Annotated[str, Max(32)] = ""
     composite: bool = False
+    tags: Annotated[bytes, Max(limits.MAX_TAGS_RECORD_BYTES)] = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from common.rpc.caller import Answer
+from common.wire.messages.base import Done
 from common.wire.messages.objects import (
     Deleted,
     ObjectCommit,
@@ -13,6 +14,7 @@ from common.wire.messages.objects import (
     ObjectRecord,
     ObjectsDelete,
     ObjectsList,
+    ObjectTagsSet,
 )
 from coordinator.handlers.places import Places
 from coordinator.handlers.tenant_store import TenantStore
@@ -34,6 +36,7 @@ class ObjectHandlers:
             ObjectGet: self.get,
             ObjectsDelete: self.delete,
             ObjectsList: self.list_objects,
+            ObjectTagsSet: self.set_tags,
         }
 
     async def commit(self, caller: Caller, request: ObjectCommit, _: memoryview) -> Answer:
@@ -67,6 +70,7 @@ class ObjectHandlers:
             places,
             endpoints,
             found.bucket_revision,
+            found.tags,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
@@ -77,6 +81,16 @@ class ObjectHandlers:
             lambda sql: objects.delete(sql, tenant, request.bucket, request.items),
         )
         return Deleted(tuple(results))
+
+    async def set_tags(self, caller: Caller, request: ObjectTagsSet, _: memoryview) -> Answer:
+        """Replace the tags of a version."""
+        await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: objects.set_tags(sql, tenant, asked),
+            grows=None,
+        )
+        return Done()
 
     async def list_objects(self, caller: Caller, request: ObjectsList, _: memoryview) -> Answer:
         """A page of a bucket's objects."""

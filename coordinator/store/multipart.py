@@ -226,6 +226,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         size=request.size,
         summary=request.summary,
         sealed=request.sealed,
+        tags=request.tags,
         now_ms=now_ms,
         replaced=replaced,
     )

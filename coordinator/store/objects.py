@@ -21,6 +21,7 @@ from common.wire.messages.objects import (
     DeleteResult,
     ObjectCommit,
     ObjectGet,
+    ObjectTagsSet,
     PlacedPage,
 )
 from common.wire.messages.writing import Page
@@ -132,6 +133,7 @@ def commit(
         size=request.size,
         summary=request.summary,
         sealed=request.sealed,
+        tags=request.tags,
         now_ms=now_ms,
         replaced=replaced,
     )
@@ -149,15 +151,16 @@ def insert_version(
     size: int,
     summary: bytes,
     sealed: bytes,
+    tags: bytes,
     now_ms: int,
     replaced: Current | None,
 ) -> None:
     """Write a version, make it the live one of its name, drop the one it replaces, account."""
     sql.execute(
         "INSERT INTO versions"
-        " (sequence, bucket, name, version_id, size, created_ms, summary, sealed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (sequence, bucket, name, version_id, size, now_ms, summary, sealed),
+        " (sequence, bucket, name, version_id, size, created_ms, summary, sealed, tags)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (sequence, bucket, name, version_id, size, now_ms, summary, sealed, tags),
     )
     if replaced is None:
         sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
@@ -172,6 +175,23 @@ def insert_version(
         " WHERE tenant = ?",
         (int(replaced is None), size - (replaced.size if replaced is not None else 0), tenant),
     )
+
+
+def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
+    """Replace the tags of a version.
+
+    Raises:
+        NotFound: ``no_such_bucket``, ``no_such_version``.
+        Refused: ``not_owner``.
+    """
+    bucket = buckets.find(sql, tenant, request.bucket).bucket
+    row = sql.execute(
+        "UPDATE versions SET tags = ? WHERE version_id = ? AND bucket = ? AND name = ?"
+        " AND dropped = 0 AND delete_marker = 0 RETURNING sequence",
+        (request.tags, request.version_id, bucket, request.name),
+    ).fetchone()
+    if row is None:
+        raise NotFound(Absence.NO_SUCH_VERSION)
 
 
 def _drop(sql: Sql, sequence: int) -> None:
@@ -223,6 +243,7 @@ class FoundVersion:
     created_ms: int
     size: int
     sealed: bytes
+    tags: bytes
     bucket_revision: int
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
@@ -236,7 +257,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         Refused: ``not_owner``.
     """
     bucket = buckets.find(sql, tenant, request.bucket)
-    columns = "v.version_id, v.sequence, v.created_ms, v.size, v.sealed, v.delete_marker"
+    columns = "v.version_id, v.sequence, v.created_ms, v.size, v.sealed, v.tags, v.delete_marker"
     if request.version_id is None:
         row = sql.execute(
             f"SELECT {columns} FROM current c JOIN versions v ON v.sequence = c.sequence"
@@ -253,7 +274,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         ).fetchone()
         if row is None:
             raise NotFound(Absence.NO_SUCH_VERSION)
-    version_id, sequence, created_ms, size, sealed, delete_marker = row
+    version_id, sequence, created_ms, size, sealed, tags, delete_marker = row
     if delete_marker:
         raise NotFound(Absence.DELETE_MARKER)
     pages: tuple[PlacedPage, ...] = ()
@@ -269,6 +290,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         created_ms,
         size,
         sealed,
+        tags,
         bucket.revision,
         pages,
         stored,

@@ -57,11 +57,13 @@ _VERSION_1: Final = (
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
     "CREATE INDEX buckets_by_class ON buckets (storage_class)",
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
+    # tags: sealed apart, so that they change without the version; empty: none.
     """CREATE TABLE versions (
         sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         version_id BLOB NOT NULL UNIQUE, delete_marker INTEGER NOT NULL DEFAULT 0,
         dropped INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-        summary BLOB NOT NULL, sealed BLOB NOT NULL)""",
+        summary BLOB NOT NULL, sealed BLOB NOT NULL,
+        tags BLOB NOT NULL)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence) WHERE dropped = 0",
     f"""CREATE TABLE current (
         bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,

@@ -35,6 +35,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, xml_response
 from gateway_s3.handlers.named_upload import find_named_upload
+from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
 from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
@@ -55,6 +56,9 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     named = _named_source(call)
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
+    given = tags_of_request(call.request)
+    # Without REPLACE they are the source's, and the header means nothing, as on S3.
+    own_tags = call.request.header(b"x-amz-tagging-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
     algorithm = None if text is None else parse_algorithm(text.decode("latin-1"))
     to_itself = named.bucket == call.bucket.name and named.key == call.route.key
@@ -72,7 +76,8 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         )
 
     async def use(source: SourceObject, found: FoundObject) -> ObjectMetadata:
-        return await _copy(backend, call, source, found, condition, replace, algorithm)
+        tags = given if own_tags else tags_of_object(found)
+        return await _copy(backend, call, source, found, condition, replace, algorithm, tags)
 
     metadata = await _from_source(backend, call, named, use)
     checksum = metadata.checksum
@@ -94,6 +99,7 @@ async def _copy(
     condition: WriteCondition,
     replace: bool,
     algorithm: Algorithm | None,
+    tags: bytes,
 ) -> ObjectMetadata:
     size = found.manifest.size
     _check_copied_bytes(size)
@@ -116,7 +122,7 @@ async def _copy(
         old.part_checksums if checksum == old.checksum else b"",
     )
     pages = await shared_pages(backend, source, found, span)
-    new = NewObject(metadata, size, pages, needed_keys(found, pages))
+    new = NewObject(metadata, size, pages, needed_keys(found, pages), tags=tags)
     await commit_object(backend, call.bucket, call.name, new, condition)
     return metadata
 

@@ -23,6 +23,7 @@ from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
 from gateway_s3.handlers.named_upload import find_named_upload
+from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.request.checksums import Type, expected_checksum, upload_checksum
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
@@ -45,6 +46,7 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         flat(user_metadata(request)),
         asked[0].value if asked is not None else "",
         asked is not None and asked[1] is Type.COMPOSITE,
+        tags_of_request(request),
     )
     upload_id = await multipart.create_upload(backend, call.bucket, call.name, info)
     headers = []

@@ -21,6 +21,7 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import NO_SUCH_VERSION, S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
+from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.names import check_key
@@ -35,6 +36,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     condition = write_condition(request)
     headers = flat(content_headers(request))
     user = flat(user_metadata(request))
+    tags = tags_of_request(request)
     body = IncomingBody(request, call.verified)
 
     async def commit(written: Written) -> ObjectMetadata:
@@ -42,7 +44,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
         etag = body.md5().hex()
         checksum = Checksum(body.algorithm.value, encode(body.checksum()))
         metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
-        new = NewObject(metadata, body.size, written.pages, written.keys, written.segments)
+        new = NewObject(metadata, body.size, written.pages, written.keys, written.segments, tags)
         await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata
 

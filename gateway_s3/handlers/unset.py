@@ -1,9 +1,8 @@
 """Configurations that were never set: read, deleted, and set to what they are.
 
-These cannot be configured yet, but clients ask what is configured: aws-cli reads an object's
-tags before it copies it in parts, and consoles read everything. The answer is what S3 says of a
-bucket or object where nobody ever set it. A write is carried out only where it asks for exactly
-what is so already; any other is 501 NotImplemented.
+These cannot be configured yet, but clients ask what is configured: consoles read everything. The
+answer is what S3 says of a bucket or object where nobody ever set it. A write is carried out only
+where it asks for exactly what is so already; any other is 501 NotImplemented.
 
 Source: Amazon S3 API Reference, the actions named; docs/s3-compatibility.md, "What was never set".
 """
@@ -43,7 +42,6 @@ ENCRYPTION: Final = Tree(
 )
 LOGGING: Final = Tree("BucketLoggingStatus")
 NOTIFICATION: Final = Tree("NotificationConfiguration")
-NO_TAGS: Final = Tree("Tagging", "", (Tree("TagSet"),))
 OWNERSHIP: Final = Tree(
     "OwnershipControls", "", (Tree("Rule", "", (Tree("ObjectOwnership", "BucketOwnerEnforced"),)),)
 )
@@ -61,7 +59,6 @@ _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketNotificationConfiguration": NOTIFICATION,
     "GetBucketOwnershipControls": OWNERSHIP,
     "GetBucketRequestPayment": REQUEST_PAYMENT,
-    "GetObjectTagging": NO_TAGS,
     "GetPublicAccessBlock": PUBLIC_ACCESS,
     "ListBucketAnalyticsConfigurations": Tree(
         "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
@@ -99,7 +96,6 @@ _DELETIONS: Final = (
     "DeleteBucketPolicy",
     "DeleteBucketReplication",
     "DeleteBucketWebsite",
-    "DeleteObjectTagging",
 )
 """Deletions that leave everything as it is: 204, as for what was deleted before."""
 
@@ -113,7 +109,6 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
     "PutBucketNotificationConfiguration": (NOTIFICATION,),
     "PutBucketOwnershipControls": (OWNERSHIP,),
     "PutBucketRequestPayment": (REQUEST_PAYMENT,),
-    "PutObjectTagging": (NO_TAGS,),
     "PutPublicAccessBlock": (PUBLIC_ACCESS,),
 }
 """The documents that ask for what is so already."""

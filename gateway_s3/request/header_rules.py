@@ -47,7 +47,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false", "False"}),
     b"x-amz-skip-destination-validation": ANY,
     b"x-amz-storage-class": frozenset({"STANDARD"}),
-    b"x-amz-tagging": frozenset({""}),
+    b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
 }
 """Headers of the refused families that are accepted, with the values that are."""
@@ -115,6 +115,8 @@ _SINGLE: Final = frozenset(
 )
 """Headers with one value. Of two, one reader takes the first and the next one the last."""
 
+_TAGGED: Final = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
+"""The operations that make an object which can be given tags."""
 _COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
     b"if-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}),
@@ -180,6 +182,8 @@ def check_headers(request: HttpRequest, operation: str) -> None:
             if name.startswith(REFUSED_FAMILIES):
                 _check_value(name, value)
                 if name == b"x-amz-copy-source-range" and operation == "CopyObject":
+                    raise _refused(name)
+                if name == b"x-amz-tagging" and value and operation not in _TAGGED:
                     raise _refused(name)
                 if name.startswith(b"x-amz-copy-source") and operation not in _COPIES:
                     raise S3Error(

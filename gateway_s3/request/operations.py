@@ -258,10 +258,13 @@ _METHODS = {"G": ("Get", "GET"), "P": ("Put", "PUT"), "D": ("Delete", "DELETE")}
 _CONFIGURED: Mapping[str, tuple[int, str]] = {
     "DeleteBucketCors": (204, ""),
     "DeleteBucketTagging": (204, ""),
+    "DeleteObjectTagging": (204, ""),
     "GetBucketCors": (200, ""),
     "GetBucketTagging": (200, ""),
+    "GetObjectTagging": (200, ""),
     "PutBucketCors": (200, ""),
     "PutBucketTagging": (204, ""),
+    "PutObjectTagging": (200, ""),
 }
 """Status and note of operations on configurations that can be set."""
 _NEVER_SET: Mapping[str, tuple[int, str]] = {
@@ -288,7 +291,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetObjectLegalHold": (400, "always: InvalidRequest, the bucket has no object lock"),
     "GetObjectLockConfiguration": (404, "always: ObjectLockConfigurationNotFoundError"),
     "GetObjectRetention": (400, "always: InvalidRequest, the bucket has no object lock"),
-    "GetObjectTagging": (200, "always: no tags"),
     "GetPublicAccessBlock": (200, "always: all four are true"),
     "DeleteBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketEncryption": (204, "stays AES256"),
@@ -299,7 +301,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "DeleteBucketPolicy": (204, "there is none"),
     "DeleteBucketReplication": (204, "there is none"),
     "DeleteBucketWebsite": (204, "there is none"),
-    "DeleteObjectTagging": (204, "there are none"),
     "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
     "PutBucketEncryption": (200, "only AES256; else 501"),
     "PutBucketLogging": (200, "only an empty one; else 501"),
@@ -308,7 +309,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "PutBucketOwnershipControls": (200, "only BucketOwnerEnforced; else 501"),
     "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
     "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
-    "PutObjectTagging": (200, "only no tags; else 501"),
     "PutPublicAccessBlock": (200, "only all four true; else 501"),
 }
 """Status and note of operations on configurations that were never set (handlers/unset.py)."""

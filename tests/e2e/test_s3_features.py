@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -48,6 +49,32 @@ def test_boto3_tags_a_bucket(s3: Any) -> None:
     assert s3.get_bucket_tagging(Bucket=BUCKET)["TagSet"] == tags
     s3.delete_bucket_tagging(Bucket=BUCKET)
     assert code_of(lambda: s3.get_bucket_tagging(Bucket=BUCKET)) == "NoSuchTagSet"
+
+
+def test_boto3_and_aws_cli_tag_objects(swarm: Swarm, s3: Any, tmp_path: Path) -> None:
+    def tags(key: str) -> dict[str, str]:
+        rows = s3.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
+        return {row["Key"]: row["Value"] for row in rows}
+
+    place = {"Bucket": BUCKET, "Key": "tagged"}
+    put = s3.put_object(**place, Body=b"x", Tagging="kind=a%2Bb&empty=")
+    assert tags("tagged") == {"kind": "a+b", "empty": ""}
+    s3.put_object_tagging(**place, Tagging={"TagSet": [{"Key": "new", "Value": "ü"}]})
+    assert tags("tagged") == {"new": "ü"}
+    head = s3.head_object(**place)
+    assert (head["TagCount"], head["ETag"]) == (1, put["ETag"])
+    s3.copy_object(Bucket=BUCKET, Key="copy", CopySource=place)
+    assert tags("copy") == {"new": "ü"}
+    s3.delete_object_tagging(**place)
+    assert tags("tagged") == {}
+    large = tmp_path / "large"
+    large.write_bytes(bytes(9_000_000))
+    s3.upload_file(str(large), BUCKET, "large", ExtraArgs={"Tagging": "in=parts"})
+    assert tags("large") == {"in": "parts"}
+    asked = ("--bucket", BUCKET, "--key", "large")
+    swarm.aws("s3api", "put-object-tagging", *asked, "--tagging", "TagSet=[{Key=a,Value=b c}]")
+    shown = json.loads(swarm.aws("s3api", "get-object-tagging", *asked))
+    assert shown["TagSet"] == [{"Key": "a", "Value": "b c"}]
 
 
 def test_a_page_puts_and_gets_by_presigned_urls_where_aws_cli_allowed_its_origin(

@@ -84,7 +84,6 @@ async def test_what_was_never_set_is_not_there(
         ),
         ("/bucket", "metrics", "ListMetricsConfigurationsResult", {"IsTruncated": "false"}),
         ("/bucket", "inventory", "ListInventoryConfigurationsResult", {"IsTruncated": "false"}),
-        ("/bucket/key", "tagging", "Tagging", {"TagSet": ""}),
     ],
 )
 async def test_what_was_never_set_is_as_it_is_by_default(
@@ -138,7 +137,6 @@ async def test_each_answer_is_the_one_that_the_table_promises(
 @pytest.mark.parametrize(
     ("path", "query", "body"),
     [
-        ("/bucket/key", "tagging", "<Tagging><TagSet/></Tagging>"),
         ("/bucket", "logging", "<BucketLoggingStatus/>"),
         ("/bucket", "notification", '<NotificationConfiguration xmlns="http://x/"/>'),
         (
@@ -173,15 +171,8 @@ async def test_a_write_that_says_what_is_so_already_is_fine(
 @pytest.mark.parametrize(
     ("path", "query", "body", "status"),
     [
-        (
-            "/bucket/key",
-            "tagging",
-            "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
-            501,
-        ),
-        ("/bucket/key", "tagging", "<Tagging/>", 501),
-        ("/bucket/key", "tagging", "<Tagging>", 400),
-        ("/bucket/key", "tagging", "", 400),
+        ("/bucket", "logging", "<BucketLoggingStatus>", 400),
+        ("/bucket", "logging", "", 400),
         (
             "/bucket",
             "publicAccessBlock",

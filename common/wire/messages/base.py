@@ -38,6 +38,9 @@ Sealed: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_RECORD_BYTES)]
 Summary: TypeAlias = Annotated[bytes, Max(limits.MAX_SUMMARY_BYTES)]
 """A small sealed record that listings carry."""
 
+SealedTags: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_TAGS_BYTES)]
+"""The tags of a version, sealed apart from it, so that they change without it; empty: none."""
+
 Token: TypeAlias = Annotated[bytes, Max(256)]
 
 Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]

@@ -18,6 +18,7 @@ from common.wire.messages.base import (
     Reply,
     Revision,
     Sealed,
+    SealedTags,
     Summary,
     TenantRequest,
     Version,
@@ -144,6 +145,7 @@ class UploadComplete(TenantRequest):
     sealed: Sealed
     summary: Summary
     condition: Condition
+    tags: SealedTags = b""
     code: ClassVar[int] = 65
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -12,6 +12,7 @@ from common import limits
 from common.wire.control import Failure
 from common.wire.messages.base import (
     Bucket,
+    Done,
     Endpoint,
     Idempotency,
     Label,
@@ -21,6 +22,7 @@ from common.wire.messages.base import (
     Request,
     Revision,
     Sealed,
+    SealedTags,
     Summary,
     TenantRequest,
     TenantScope,
@@ -73,6 +75,7 @@ class ObjectCommit(TenantRequest):
     bucket_id: Bucket | None = None
     """The bucket that the sealed record is bound to: when the name now belongs to another one
     (deleted and made again), NotFound ``no_such_bucket`` and nothing is done."""
+    tags: SealedTags = b""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -101,6 +104,7 @@ class ObjectRecord(Reply):
     places: Annotated[tuple[SegmentPlace, ...], Max(limits.MAX_SEGMENTS_PER_GRANT)] = ()
     endpoints: Annotated[tuple[Endpoint, ...], Max(4096)] = ()
     bucket_revision: Revision = 0
+    tags: SealedTags = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,21 @@ class ObjectGet(TenantRequest):
     code: ClassVar[int] = 54
     reply: ClassVar[type[Reply]] = ObjectRecord
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTagsSet(TenantRequest):
+    """Replace the tags of a version; the version stays as it is. Of two requests the one that is
+    carried out last counts. NotFound ``no_such_bucket``; ``no_such_version``, also when it was
+    deleted or replaced."""
+
+    bucket: Label
+    name: Name
+    version_id: Version
+    tags: SealedTags
+    code: ClassVar[int] = 81
+    reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""Tags of objects, replaced without a new version.
+
+Source: docs/object-format.md; docs/decisions/0036-tags-of-versions.md.
+"""
+
+from __future__ import annotations
+
+from common import limits
+from common.errors import NotFound, Refused
+from common.format.configurations import Tags
+from common.reasons import Absence, Refusal
+from common.wire.messages.objects import ObjectTagsSet
+from gateway.object_service import ObjectService
+from gateway.objects import FoundObject, find_object
+from gateway.principals import Bucket
+from gateway.writing import sealed_tags
+
+
+async def set_tags(
+    service: ObjectService, bucket: Bucket, name: bytes, tags: Tags | None
+) -> FoundObject:
+    """Replace the tags of the current version of a name; None: it has none then.
+
+    Args:
+        name: as stored.
+
+    Returns:
+        The version that has them.
+
+    Raises:
+        NotFound: no such bucket or object.
+        Refused: ``write_conflict``: it was replaced at every try.
+        Unavailable: they may have been set all the same.
+    """
+    packed = tags.pack() if tags is not None and tags.tags else b""
+    for _ in range(limits.MAX_COMMIT_TRIES):
+        found = await find_object(service, bucket, name)
+        version_id = found.record.version_id
+        place = (found.record.bucket_id, name, version_id)
+        sealed = sealed_tags(service, bucket.owner, place, packed)
+        try:
+            await service.coordinators.call(
+                ObjectTagsSet(bucket.owner.tenant_id, bucket.name, name, version_id, sealed)
+            )
+        except NotFound as error:
+            if error.reason != Absence.NO_SUCH_VERSION:
+                raise
+        else:
+            return found
+    raise Refused(Refusal.WRITE_CONFLICT)

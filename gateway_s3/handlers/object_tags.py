@@ -1,0 +1,60 @@
+"""Tags of objects: set, shown and removed.
+
+Source: Amazon S3 API Reference, PutObjectTagging, GetObjectTagging, DeleteObjectTagging.
+"""
+
+from __future__ import annotations
+
+from common.format.configurations import CONFIGURATION_VERSION, Tags
+from common.http.records import Headers, HttpRequest, HttpResponse
+from gateway.objects import FoundObject, find_object
+from gateway.tagging import set_tags
+from gateway_s3.backend import Backend, Call
+from gateway_s3.documents import read_document
+from gateway_s3.handlers.answers import xml_response
+from gateway_s3.request.tags import HEADER, object_tags, parse_tagging_header
+from gateway_s3.xml.configurations import parse_tagging, tagging_tree
+from gateway_s3.xml.write import configuration
+
+_NONE = Tags(CONFIGURATION_VERSION, ())
+
+
+def tags_of_request(request: HttpRequest) -> bytes:
+    """The tags that a request's header gives to the object that it makes, packed; empty: none.
+
+    Raises:
+        S3Error: as :func:`gateway_s3.request.tags.parse_tagging_header`.
+    """
+    value = request.header(HEADER)
+    tags = parse_tagging_header(value) if value else _NONE
+    return tags.pack() if tags.tags else b""
+
+
+def tags_of_object(found: FoundObject) -> bytes:
+    """The tags of an object, packed; empty: none."""
+    return b"" if found.tags is None else found.tags.pack()
+
+
+def count_header(found: FoundObject) -> Headers:
+    """The header with the number of an object's tags; none for none."""
+    return [] if found.tags is None else [(b"x-amz-tagging-count", b"%d" % len(found.tags.tags))]
+
+
+async def put_tagging(backend: Backend, call: Call) -> HttpResponse:
+    """Set an object's tags in place of those that it has."""
+    await find_object(backend, call.bucket, call.name)  # its absence is said before anything else
+    pairs = await read_document(backend, call, parse_tagging)
+    await set_tags(backend, call.bucket, call.name, object_tags(pairs))
+    return HttpResponse(200)
+
+
+async def get_tagging(backend: Backend, call: Call) -> HttpResponse:
+    """Show an object's tags."""
+    found = await find_object(backend, call.bucket, call.name)
+    return xml_response(configuration(tagging_tree(found.tags or _NONE)))
+
+
+async def delete_tagging(backend: Backend, call: Call) -> HttpResponse:
+    """Remove an object's tags; 204 also where it has none."""
+    await set_tags(backend, call.bucket, call.name, None)
+    return HttpResponse(204)
