@@ -8,6 +8,7 @@ Source: docs/decisions/0021-authorization.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
@@ -32,14 +33,19 @@ class Action(Enum):
     """The rights on it: access control lists, policies and what limits them."""
     WRITE_BUCKET_ACCESS = "write_bucket_access"
     LIST_OBJECTS = "list_objects"
+    LIST_OBJECT_VERSIONS = "list_object_versions"
     LIST_UPLOADS = "list_uploads"
     DELETE_BATCH = "delete_batch"
     """Send a list of objects to delete; each of them is a DELETE_OBJECT of its own."""
     READ_OBJECT = "read_object"
     """Bytes and metadata; also as the source of a copy."""
+    READ_OBJECT_VERSION = "read_object_version"
+    """Likewise, of a version that is named."""
     WRITE_OBJECT = "write_object"
     """Whole, in parts or by copying."""
     DELETE_OBJECT = "delete_object"
+    DELETE_OBJECT_VERSION = "delete_object_version"
+    """A version that is named, for good."""
     LIST_PARTS = "list_parts"
     ABORT_UPLOAD = "abort_upload"
     READ_OBJECT_SETTINGS = "read_object_settings"
@@ -48,6 +54,11 @@ class Action(Enum):
     WRITE_OBJECT_ACCESS = "write_object_access"
 
 
+OF_A_VERSION: Final[Mapping[Action, Action]] = {
+    Action.READ_OBJECT: Action.READ_OBJECT_VERSION,
+    Action.DELETE_OBJECT: Action.DELETE_OBJECT_VERSION,
+}
+"""The actions on an object that are others where a version of it is named."""
 OF_TENANT: Final = frozenset({Action.LIST_BUCKETS, Action.CREATE_BUCKET})
 """Actions on what the calling tenant has or gets: no bucket's owner could decide."""
 

@@ -26,13 +26,18 @@ from common.ids import TenantId
 from common.ports import Entropy
 from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.base import Request
-from common.wire.messages.buckets import BucketGet, BucketRecord, BucketSettingsSet
+from common.wire.messages.buckets import (
+    BucketGet,
+    BucketRecord,
+    BucketSettingsSet,
+    BucketVersioningSet,
+)
 from common.wire.messages.multipart import PartsList, UploadGet
-from common.wire.messages.objects import ObjectGet, ObjectsList
+from common.wire.messages.objects import ObjectGet, ObjectsList, VersionsList
 from gateway.names import is_bucket_name
 from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
 
-BucketQuestion: TypeAlias = ObjectGet | ObjectsList | UploadGet | PartsList
+BucketQuestion: TypeAlias = ObjectGet | ObjectsList | VersionsList | UploadGet | PartsList
 """Requests about a bucket's content; their replies have a ``bucket_id`` and the revision of its
 settings."""
 _BUCKET_BYTES: Final = 512
@@ -140,6 +145,19 @@ class BucketCache:
         self.remember(changed, asked)
         return changed
 
+    async def set_versioning(self, bucket: Bucket, versioning: int) -> None:
+        """Enable or suspend the versioning of a bucket.
+
+        Raises:
+            NotFound: ``no_such_bucket``: it was deleted, and perhaps made again.
+        """
+        self.forget(bucket.owner, bucket.name)
+        asked = trio.current_time()
+        record: BucketRecord = await self._call(
+            BucketVersioningSet(bucket.owner.tenant_id, bucket.name, bucket.bucket_id, versioning)
+        )
+        self.remember(_opened(bucket.owner, record), asked)
+
     async def ask(self, bucket: Bucket, request: BucketQuestion) -> Any:
         """Ask about what is in a bucket, and refuse the answer of another bucket.
 
@@ -240,4 +258,5 @@ def _opened(owner: TenantKey, record: BucketRecord) -> Bucket:
         unpack_bucket(settings),
         record.revision,
         record.storage_class,
+        record.versioning,
     )

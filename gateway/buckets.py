@@ -23,6 +23,7 @@ from common.wire.messages.buckets import (
 )
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
+from gateway.versions import Versioning
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ async def create_bucket(service: ObjectService, owner: TenantKey, name: str) -> 
     else:
         made = Bucket(name, owner, bucket_id, settings, FIRST_REVISION)
         service.buckets.remember(made, asked)
+
+
+async def set_versioning(service: ObjectService, bucket: Bucket, versioning: Versioning) -> None:
+    """Enable or suspend the versioning of a bucket; every commit after this is by it.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+    """
+    await service.buckets.set_versioning(bucket, versioning.value)
 
 
 async def delete_bucket(service: ObjectService, bucket: Bucket) -> None:

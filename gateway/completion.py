@@ -7,7 +7,7 @@ Source: docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from common import limits
@@ -17,7 +17,7 @@ from common.format.objects import ObjectMetadata, summary_of
 from common.ids import VersionId
 from common.reasons import Absence, Refusal
 from common.wire.messages.multipart import ChosenPart, UploadComplete
-from common.wire.messages.objects import Condition
+from common.wire.messages.objects import Committed, Condition
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
 from gateway.conditions import WriteCondition
 from gateway.multipart import find_upload, list_parts
@@ -25,6 +25,7 @@ from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.parts import MultipartUpload, Part
 from gateway.principals import Bucket
+from gateway.versions import VersionName, name_of_new
 from gateway.writing import sealed_tags, under_condition
 
 _UPLOAD_IS_GONE: Final = frozenset({Absence.NO_SUCH_UPLOAD, Refusal.VERSION_EXISTS})
@@ -37,6 +38,14 @@ _MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {
 upload is gone, or the object that the condition is about is the one it made."""
 
 
+@dataclass(frozen=True, slots=True)
+class CompletedUpload:
+    """The object that an upload became. ``version``: None where the bucket never had versions."""
+
+    metadata: ObjectMetadata
+    version: VersionName | None
+
+
 async def complete_upload(
     service: ObjectService,
     bucket: Bucket,
@@ -45,7 +54,7 @@ async def complete_upload(
     wanted: Sequence[NamedPart],
     condition: WriteCondition,
     check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
-) -> ObjectMetadata:
+) -> CompletedUpload:
     """Make an object of the parts that the client names.
 
     Args:
@@ -55,7 +64,7 @@ async def complete_upload(
         check: raises what is wrong with the whole, before it is committed.
 
     Returns:
-        The object's metadata; also when this very upload became an object of these very parts
+        The object; also when this very upload became an object of these very parts
         before: a client repeats a request whose answer it did not get, and both may run at once.
 
     Raises:
@@ -75,7 +84,7 @@ async def complete_upload(
             pass
         else:
             if is_made_of(found.metadata, wanted):
-                return found.metadata
+                return CompletedUpload(found.metadata, found.version)
         if error.reason in _UPLOAD_IS_GONE:
             raise NotFound(Absence.NO_SUCH_UPLOAD, upload_id=upload_id.hex()) from error
         raise
@@ -87,7 +96,7 @@ async def _complete(
     wanted: Sequence[NamedPart],
     condition: WriteCondition,
     check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
-) -> ObjectMetadata:
+) -> CompletedUpload:
     owner = upload.bucket.owner
     chosen = choose(upload, wanted, await _all_parts(service, upload))
     manifest, metadata = assemble(upload, chosen, service.now_ms())
@@ -111,11 +120,12 @@ async def _complete(
         ),
     )
 
-    async def attempt(decided: Condition) -> None:
-        await service.coordinators.call(replace(request, condition=decided))
+    async def attempt(decided: Condition) -> Committed:
+        committed: Committed = await service.coordinators.call(replace(request, condition=decided))
+        return committed
 
-    await under_condition(service, upload.bucket, upload.name, condition, attempt)
-    return metadata
+    committed = await under_condition(service, upload.bucket, upload.name, condition, attempt)
+    return CompletedUpload(metadata, name_of_new(upload.upload_id, committed))
 
 
 async def _all_parts(service: ObjectService, upload: MultipartUpload) -> dict[int, Part]:

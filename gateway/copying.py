@@ -25,20 +25,27 @@ from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
 from gateway.principals import Bucket, Principal
 from gateway.spans import EVERYTHING, Span
+from gateway.versions import VersionName
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """The object that is copied. ``name``: as stored."""
+    """The object that is copied. ``name``: as stored. ``version``: the one that the client names;
+    None: the current one."""
 
     bucket: Bucket
     name: bytes
+    version: VersionName | None = None
 
 
 async def open_source(
-    service: ObjectService, principal: Principal, bucket: str, key: bytes
+    service: ObjectService,
+    principal: Principal,
+    bucket: str,
+    key: bytes,
+    version: VersionName | None = None,
 ) -> SourceObject:
     """Return the object to copy from, which the principal may read.
 
@@ -50,9 +57,10 @@ async def open_source(
         found = await service.buckets.seen_by(principal, bucket)
     except NotFound as error:
         raise NotFound(Absence.NO_SUCH_BUCKET, of="source") from error
-    check(authorize(principal, Action.READ_OBJECT, found, key))
+    action = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
+    check(authorize(principal, action, found, key))
     assert isinstance(found, Bucket), "its owner's key is not at hand"
-    return SourceObject(found, service.names.encode(key))
+    return SourceObject(found, service.names.encode(key), version)
 
 
 async def from_source(
@@ -71,7 +79,9 @@ async def from_source(
     """
     for last_try in (False,) * (limits.MAX_COPY_TRIES - 1) + (True,):
         try:
-            found = await find_object(service, source.bucket, source.name, span=EVERYTHING)
+            found = await find_object(
+                service, source.bucket, source.name, span=EVERYTHING, named=source.version
+            )
         except NotFound as error:
             raise error.again(of="source") from error
         conditions.check_source(found.metadata.etag, found.modified_s)

@@ -6,7 +6,14 @@ Source: docs/protocol.md; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from common.errors import AlvearyError, NotFound, Refused
+from common.format.manifest import seal_marker
+from common.format.objects import METADATA_VERSION, DeleteMarker
+from common.reasons import Absence, Refusal
+from common.wire.messages.buckets import UNVERSIONED, VERSIONED
 from common.wire.messages.objects import (
     Condition,
     Deleted,
@@ -17,13 +24,40 @@ from common.wire.messages.objects import (
 from gateway.conditions import WriteCondition
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
+from gateway.versions import VersionName
 from gateway.writing import under_condition
+
+UNCONDITIONAL: Final = Condition()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """An object to delete, or a version of it. ``name``: as stored. ``version``: the one that is
+    deleted for good; None: the object, of which a bucket with versions keeps those it has, under a
+    delete marker. ``condition``: on the current version of the name."""
+
+    name: bytes
+    version: VersionName | None = None
+    condition: Condition = UNCONDITIONAL
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedObject:
+    """An object or version that was deleted. ``marker``: the delete marker that was made.
+    ``was_marker``: the version that was named is a delete marker."""
+
+    marker: VersionName | None = None
+    was_marker: bool = False
 
 
 async def delete_object(
-    service: ObjectService, bucket: Bucket, name: bytes, wanted: WriteCondition
-) -> None:
-    """Delete an object; nothing happens when there is none of that name.
+    service: ObjectService,
+    bucket: Bucket,
+    name: bytes,
+    wanted: WriteCondition,
+    version: VersionName | None = None,
+) -> DeletedObject:
+    """Delete an object, or a version of it; nothing happens when there is none of that name.
 
     Args:
         name: as stored.
@@ -34,27 +68,74 @@ async def delete_object(
         Refused: likewise.
     """
 
-    async def attempt(decided: Condition) -> None:
-        items = [DeleteItem(name, condition=decided)]
-        (result,) = await delete_objects(service, bucket, items)
-        if result.failure is not None:
-            raise result.failure.error()
+    async def attempt(decided: Condition) -> DeletedObject:
+        deletion = Deletion(name, version, decided)
+        (result,) = await delete_objects(service, bucket, [deletion])
+        if isinstance(result, AlvearyError):
+            raise result
+        return result
 
-    await under_condition(service, bucket, name, wanted, attempt)
+    return await under_condition(service, bucket, name, wanted, attempt)
 
 
 async def delete_objects(
-    service: ObjectService, bucket: Bucket, items: Sequence[DeleteItem]
-) -> tuple[DeleteResult, ...]:
-    """Delete up to MAX_LIST_ENTRIES objects, each under its own condition.
+    service: ObjectService, bucket: Bucket, deletions: Sequence[Deletion]
+) -> list[DeletedObject | AlvearyError]:
+    """Delete up to MAX_LIST_ENTRIES objects or versions, each under its own condition.
 
     Returns:
-        One result for each item, in order.
+        One result for each, in order: an error where its condition did not hold.
 
     Raises:
         NotFound: ``no_such_bucket``.
     """
+    try:
+        return await _delete(service, bucket, deletions)
+    except (NotFound, Refused) as error:
+        if error.reason not in {Absence.NO_SUCH_BUCKET, Refusal.MARKER_MISSING}:
+            raise
+        # The bucket was remembered as it was before it got versions, or was made again.
+        if not service.buckets.forget(bucket.owner, bucket.name):
+            raise
+    return await _delete(service, bucket, deletions)
+
+
+async def _delete(
+    service: ObjectService, bucket: Bucket, deletions: Sequence[Deletion]
+) -> list[DeletedObject | AlvearyError]:
+    known = await service.buckets.find(bucket.owner, bucket.name)
+    has_versions = known.versioning != UNVERSIONED
+    items = [_item(service, known, each, has_versions) for each in deletions]
     reply: Deleted = await service.coordinators.call(
-        ObjectsDelete(bucket.owner.tenant_id, bucket.name, tuple(items))
+        ObjectsDelete(
+            known.owner.tenant_id,
+            known.name,
+            tuple(items),
+            known.bucket_id if has_versions else None,
+        )
     )
-    return reply.results
+    return [_deleted(item, result) for item, result in zip(items, reply.results, strict=True)]
+
+
+def _item(
+    service: ObjectService, bucket: Bucket, deletion: Deletion, has_versions: bool
+) -> DeleteItem:
+    name, version, condition = deletion.name, deletion.version, deletion.condition
+    if version is not None:
+        return DeleteItem(name, version.version_id, condition, named=True)
+    if not has_versions:
+        return DeleteItem(name, condition=condition)
+    marker_id = service.new_version()
+    marker = DeleteMarker(METADATA_VERSION, service.now_ms()).pack()
+    sealed = seal_marker(bucket.owner, bucket.bucket_id, name, marker_id, marker, service.entropy)
+    return DeleteItem(name, condition=condition, marker=sealed, marker_id=marker_id)
+
+
+def _deleted(item: DeleteItem, result: DeleteResult) -> DeletedObject | AlvearyError:
+    if result.failure is not None:
+        return result.failure.error()
+    if item.named:
+        return DeletedObject(was_marker=result.delete_marker)
+    if not result.delete_marker:
+        return DeletedObject()
+    return DeletedObject(VersionName(item.marker_id if result.versioning == VERSIONED else None))

@@ -15,15 +15,23 @@ import trio
 
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt
-from common.format.manifest import open_summary
-from common.format.objects import ObjectSummary, unpack_summary
+from common.format.manifest import open_marker, open_summary
+from common.format.objects import ObjectSummary, unpack_marker, unpack_summary
 from common.ids import BucketId, VersionId
 from common.reasons import Damage
 from common.wire.messages.multipart import Uploads, UploadsList
-from common.wire.messages.objects import ListedObject, Listing, ObjectsList
+from common.wire.messages.objects import (
+    ListedObject,
+    ListedVersion,
+    Listing,
+    ObjectsList,
+    VersionListing,
+    VersionsList,
+)
 from gateway.object_service import ObjectService
 from gateway.parts import begun_ms
 from gateway.principals import Bucket
+from gateway.versions import VersionName
 
 Row = TypeVar("Row")
 
@@ -34,6 +42,17 @@ class ObjectEntry:
 
     key: bytes
     summary: ObjectSummary
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEntry:
+    """A version or a delete marker in a listing. ``summary``: of a marker only its time counts."""
+
+    key: bytes
+    summary: ObjectSummary
+    version: VersionName
+    is_latest: bool
+    is_marker: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +67,15 @@ class UploadEntry:
 @dataclass(slots=True)
 class ListingPage(Generic[Row]):
     """A page of a listing. ``last``: the key or prefix it ends with; ``last_upload``: of a listing
-    of uploads, the id it ends with, or empty."""
+    of uploads, the id it ends with, or empty. ``last_version``: of a listing of versions, the one
+    that it ends with; None when it ends with a prefix."""
 
     rows: list[Row] = field(default_factory=list)
     prefixes: list[bytes] = field(default_factory=list)
     truncated: bool = False
     last: bytes = b""
     last_upload: bytes = b""
+    last_version: VersionName | None = None
 
 
 async def list_objects(
@@ -104,6 +125,69 @@ def _object_row(
     if row.size != summary.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
     return ObjectEntry(service.names.decode(row.name), summary)
+
+
+async def list_versions(
+    service: ObjectService,
+    bucket: Bucket,
+    *,
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    after_version: VersionName | None,
+    limit: int,
+) -> ListingPage[VersionEntry]:
+    """Up to ``limit`` versions, delete markers and prefixes: after the version ``after_version`` of
+    the key ``after``, or after all versions of that key. By key, and of each the latest first.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+    """
+    page: ListingPage[VersionEntry] = ListingPage(last=after, last_version=after_version)
+    names = service.names
+    while True:
+        room = limit - len(page.rows) - len(page.prefixes)
+        held = page.last_version
+        reply: VersionListing = await service.buckets.ask(
+            bucket,
+            VersionsList(
+                bucket.owner.tenant_id,
+                bucket.name,
+                names.encode(prefix),
+                names.encode(delimiter),
+                names.encode(page.last),
+                (held.version_id if held is not None else None) or b"",
+                held is not None and held.version_id is None,
+                room,
+            ),
+        )
+        for row in reply.versions:
+            page.rows.append(_version_row(service, bucket.owner, reply.bucket_id, row))
+        page.prefixes += [names.decode(each) for each in reply.prefixes]
+        page.truncated = reply.truncated and limit > 0
+        page.last = names.decode(reply.last)
+        if reply.versions or reply.prefixes:
+            page.last_version = page.rows[-1].version if reply.last_version else None
+        count = len(reply.versions) + len(reply.prefixes)
+        if not reply.truncated or count >= room or not count:
+            return page
+        await trio.lowlevel.checkpoint()
+
+
+def _version_row(
+    service: ObjectService, owner: TenantKey, bucket_id: BucketId, row: ListedVersion
+) -> VersionEntry:
+    place = (owner, bucket_id, row.name, row.version_id, row.summary)
+    if row.delete_marker:
+        marker = unpack_marker(open_marker(*place))
+        summary = ObjectSummary(marker.version, "", 0, marker.modified_ms)
+    else:
+        summary = unpack_summary(open_summary(*place))
+    if row.size != summary.size:
+        raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
+    version = VersionName(None if row.is_null else row.version_id)
+    key = service.names.decode(row.name)
+    return VersionEntry(key, summary, version, row.is_latest, row.delete_marker)
 
 
 async def list_uploads(

@@ -24,6 +24,7 @@ from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
 from gateway.spans import Span
+from gateway.versions import VersionName, deleted_by, marker_of, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class FoundObject:
         )
 
     @property
+    def version(self) -> VersionName | None:
+        """The name of its version; None where its bucket never had versions."""
+        return name_of(self.record)
+
+    @property
     def modified_s(self) -> int:
         """The time at which it was made: unix seconds, as ``last-modified`` shows it."""
         return self.metadata.modified_ms // 1000
@@ -59,16 +65,19 @@ async def find_object(
     *,
     span: Span | None = None,
     version_id: VersionId | None = None,
+    named: VersionName | None = None,
 ) -> FoundObject:
     """Look an object up and open its manifest.
 
     Args:
         name: as stored.
         span: also the places of these bytes; they may reach beyond the end.
-        version_id: this version, even if another is current by now.
+        version_id: this version, even if another is current or it was deleted by now.
+        named: the version that a client names.
 
     Raises:
-        NotFound: no such bucket, object or version.
+        NotFound: no such bucket, object or version; ``delete_marker``: the latest version of that
+            name, or the named one, says that there is no object.
         Corrupt: its record is not authentic, or not of this bucket, or of another size.
     """
     first, last = (span.first, span.last) if span is not None else (0, 0)
@@ -78,12 +87,16 @@ async def find_object(
             bucket.owner.tenant_id,
             bucket.name,
             name,
-            version_id,
+            version_id if named is None else named.version_id,
             span is not None,
             first,
             last,
+            named is not None,
         ),
     )
+    if record.delete_marker:
+        marker = marker_of(bucket.owner, name, record)
+        raise deleted_by(record, marker, named=named is not None)
     manifest = open_manifest(bucket.owner, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=record.size)

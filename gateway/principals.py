@@ -13,6 +13,7 @@ from common.crypto.keys import TenantKey
 from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
+from common.wire.messages.buckets import UNVERSIONED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ Principal: TypeAlias = KeyHolder | Anonymous
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
-    ``storage_class``: the name of the class that new objects are written in."""
+    ``storage_class``: the name of the class that new objects are written in.
+    ``versioning``: as it was when the bucket was read."""
 
     name: str
     owner: TenantKey
@@ -42,6 +44,7 @@ class Bucket:
     settings: BucketSettings
     revision: int
     storage_class: str = STANDARD_CLASS
+    versioning: int = UNVERSIONED
 
 
 @dataclass(frozen=True, slots=True)

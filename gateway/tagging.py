@@ -13,28 +13,34 @@ from common.wire.messages.objects import ObjectTagsSet
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object
 from gateway.principals import Bucket
+from gateway.versions import VersionName
 from gateway.writing import sealed_tags
 
 
 async def set_tags(
-    service: ObjectService, bucket: Bucket, name: bytes, tags: Tags | None
+    service: ObjectService,
+    bucket: Bucket,
+    name: bytes,
+    tags: Tags | None,
+    named: VersionName | None = None,
 ) -> FoundObject:
     """Replace the tags of the current version of a name; None: it has none then.
 
     Args:
         name: as stored.
+        named: that version instead.
 
     Returns:
         The version that has them.
 
     Raises:
-        NotFound: no such bucket or object.
+        NotFound: no such bucket, object or version.
         Refused: ``write_conflict``: it was replaced at every try.
         Unavailable: they may have been set all the same.
     """
     packed = tags.pack() if tags is not None and tags.tags else b""
     for _ in range(limits.MAX_COMMIT_TRIES):
-        found = await find_object(service, bucket, name)
+        found = await find_object(service, bucket, name, named=named)
         version_id = found.record.version_id
         place = (found.record.bucket_id, name, version_id)
         sealed = sealed_tags(service, bucket.owner, place, packed)

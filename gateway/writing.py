@@ -89,7 +89,12 @@ async def decide(
     """
     if wanted.etag is None:
         return Condition(absent=wanted.absent)
-    found = await find_object(service, bucket, name)
+    try:
+        found = await find_object(service, bucket, name)
+    except NotFound as error:
+        if error.reason != Absence.DELETE_MARKER:
+            raise
+        raise NotFound(Absence.NO_SUCH_OBJECT) from error
     if not wanted.admits(found.metadata.etag):
         raise Refused(Refusal.ETAG_DIFFERS)
     return Condition(version_id=found.record.version_id)

@@ -13,8 +13,8 @@ import trio
 
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
-from common.reasons import Outage
-from gateway.authorization import OF_TENANT, Action, Verdict, authorize, check
+from common.reasons import Absence, Outage
+from gateway.authorization import OF_A_VERSION, OF_TENANT, Action, Verdict, authorize, check
 from gateway.objects import ObjectBody
 from gateway.principals import Bucket, ForeignBucket, Principal
 from gateway_s3 import errors
@@ -35,6 +35,7 @@ from gateway_s3.handlers import (
     reads,
     unset,
 )
+from gateway_s3.handlers.answers import marker_error
 from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.translation import from_error
@@ -52,6 +53,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "DeleteBucket": buckets.delete_bucket,
     "GetBucketLocation": buckets.get_location,
     "GetBucketVersioning": buckets.get_versioning,
+    "PutBucketVersioning": buckets.put_versioning,
     "ListObjects": listing.list_objects,
     "ListObjectsV2": listing.list_objects_v2,
     "ListObjectVersions": listing.list_versions,
@@ -217,7 +219,8 @@ class App:
             bucket = await backend.buckets.seen_by(
                 principal, routed.bucket, fresh=action in _OF_THE_BUCKET
             )
-        check(self._judge(principal, action, bucket, routed.key or None))
+        judged = action if routed.version is None else OF_A_VERSION.get(action, action)
+        check(self._judge(principal, judged, bucket, routed.key or None))
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         return Call(
             request,
@@ -242,7 +245,10 @@ class App:
     def _refuse(
         self, request: HttpRequest, operation: str, error: AlvearyError, request_id: str
     ) -> HttpResponse:
-        told = _with_name(self._resource(request), error, from_error(error))
+        if isinstance(error, NotFound) and error.reason == Absence.DELETE_MARKER:
+            told = _with_name(self._resource(request), error, marker_error(error))
+        else:
+            told = _with_name(self._resource(request), error, from_error(error))
         if told.status >= 500:
             self._backend.log.warning(
                 "request_failed",
@@ -254,7 +260,7 @@ class App:
         return self._answer_error(request, told, request_id)
 
     def _answer_error(self, request: HttpRequest, error: S3Error, request_id: str) -> HttpResponse:
-        headers = self._region_headers(request, error.status)
+        headers = [*error.headers, *self._region_headers(request, error.status)]
         if error.status == 503:
             headers.append((b"retry-after", RETRY_AFTER_S))
         if request.method == "HEAD" or error.status == 304:
@@ -289,8 +295,9 @@ def _with_name(resource: Resource | None, cause: AlvearyError, error: S3Error) -
     """The error with what S3 puts beside it where something is not there."""
     if cause is error or not isinstance(cause, NotFound) or resource is None:
         return error
-    if error.code is errors.NO_SUCH_KEY:
-        return S3Error(error.code, Key=resource.key.decode("utf-8", "replace"))
+    if error.code in {errors.NO_SUCH_KEY, errors.NO_SUCH_VERSION}:
+        told = S3Error(error.code, Key=resource.key.decode("utf-8", "replace"))
+        return told.with_headers(error.headers)
     if error.code is errors.NO_SUCH_BUCKET:
         return S3Error(error.code, BucketName=resource.bucket)
     return error

@@ -5,7 +5,7 @@ Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,6 +125,11 @@ INVALID_STORAGE_CLASS: Final = _row(
     "InvalidStorageClass", 400, "The storage class you specified is not valid."
 )
 INVALID_TAG: Final = _row("InvalidTag", 400, "The tag provided was not a valid tag.")
+ILLEGAL_VERSIONING_CONFIGURATION: Final = _row(
+    "IllegalVersioningConfigurationException",
+    400,
+    "The versioning configuration specified in the request is invalid.",
+)
 INVALID_URI: Final = _row("InvalidURI", 400, "Couldn't parse the specified URI.")
 KEY_TOO_LONG: Final = _row("KeyTooLongError", 400, "Your key is too long")
 MALFORMED_TRAILER: Final = _row(
@@ -260,6 +265,13 @@ class S3Error(AlvearyError):
         self.fields = facts
         self.code = code
         self.message = code.message if message is None else message
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        """Further headers of the answer."""
+
+    def with_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> S3Error:
+        """Return this error, whose answer has these headers."""
+        self.headers = tuple(headers)
+        return self
 
     @property
     def status(self) -> int:

@@ -64,6 +64,7 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.LEASE_ENDED: errors.SERVICE_UNAVAILABLE,
     Refusal.NOT_OWNER: errors.ACCESS_DENIED,
     Refusal.NO_SUCH_TENANT: errors.ACCESS_DENIED,
+    Refusal.MARKER_MISSING: errors.OPERATION_ABORTED,
     Refusal.OBJECT_EXISTS: _Answer(
         errors.PRECONDITION_FAILED, facts={"Condition": "If-None-Match"}
     ),

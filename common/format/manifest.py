@@ -1,5 +1,5 @@
-"""Records that gateways seal under the tenant key: manifests, parts, summaries, upload and bucket
-records, access keys.
+"""Records that gateways seal under the tenant key: manifests, parts, summaries, delete markers,
+upload and bucket records, access keys.
 
 The coordinator stores these records and cannot read them. Each is bound to where it belongs, so
 none opens in another's place. Every ``open_*`` raises only ``Corrupt``: ``record_not_authentic``
@@ -28,6 +28,7 @@ _MANIFEST: Final = "manifest"
 _PART: Final = "part"
 _SUMMARY: Final = "summary"
 _TAGS: Final = "tags"
+_MARKER: Final = "delete-marker"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
 _ACCESS_KEY: Final = "access-key"
@@ -230,6 +231,34 @@ def open_tags(
         Corrupt: ``record_not_authentic``.
     """
     return tenant.open(_TAGS, (bucket_id, name, version_id), sealed)
+
+
+def seal_marker(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    marker: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the record of a delete marker, which has the place of a version.
+
+    Args:
+        marker: packed by the gateway, at most SUMMARY_PLAINTEXT_BYTES.
+    """
+    assert len(marker) <= SUMMARY_PLAINTEXT_BYTES
+    return tenant.seal(_MARKER, (bucket_id, name, version_id), marker, entropy)
+
+
+def open_marker(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> bytes:
+    """Return what was sealed for this delete marker.
+
+    Raises:
+        Corrupt: ``record_not_authentic``: also of a version with data.
+    """
+    return tenant.open(_MARKER, (bucket_id, name, version_id), sealed)
 
 
 def seal_upload(

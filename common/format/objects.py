@@ -68,6 +68,14 @@ class ObjectSummary(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteMarker(Record):
+    """A delete marker. ``modified_ms``: when a gateway made it, by its clock, unix milliseconds."""
+
+    version: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class UploadInfo(Record):
     """Headers and checksum that an upload in parts was begun with. ``algorithm``: the one that the
     client asked for, or empty: then CRC64NVME is computed. ``tags``: a packed
@@ -153,7 +161,9 @@ def part_spans(metadata: ObjectMetadata) -> Iterator[PartSpan]:
         start += size
 
 
-V = TypeVar("V", ObjectMetadata, ObjectSummary, UploadInfo, BucketSettings, PartMetadata)
+V = TypeVar(
+    "V", ObjectMetadata, ObjectSummary, DeleteMarker, UploadInfo, BucketSettings, PartMetadata
+)
 
 
 def _unpack(record: type[V], what: str, data: bytes) -> V:
@@ -186,6 +196,11 @@ def unpack_object(data: bytes) -> ObjectMetadata:
 def unpack_summary(data: bytes) -> ObjectSummary:
     """Read the summary of a listing row. Raises Corrupt ``bad_metadata``."""
     return _unpack(ObjectSummary, "summary", data)
+
+
+def unpack_marker(data: bytes) -> DeleteMarker:
+    """Read the record of a delete marker. Raises Corrupt ``bad_metadata``."""
+    return _unpack(DeleteMarker, "marker", data)
 
 
 def unpack_upload(data: bytes) -> UploadInfo:

@@ -20,6 +20,7 @@ from common.wire.messages.buckets import (
     BucketOwnerGet,
     BucketSettingsSet,
     BucketsList,
+    BucketVersioningSet,
 )
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
@@ -40,6 +41,7 @@ class BucketHandlers:
             BucketGet: self.get,
             BucketOwnerGet: self.owner,
             BucketSettingsSet: self.set_settings,
+            BucketVersioningSet: self.set_versioning,
             BucketDelete: self.delete,
             BucketsList: self.list_buckets,
         }
@@ -69,6 +71,17 @@ class BucketHandlers:
             caller,
             request,
             lambda sql, tenant, asked, _now_ms: buckets.set_settings(sql, tenant, asked),
+            grows=None,
+        )
+
+    async def set_versioning(
+        self, caller: Caller, request: BucketVersioningSet, _: memoryview
+    ) -> Answer:
+        """Enable or suspend a bucket's versioning."""
+        return await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: buckets.set_versioning(sql, tenant, asked),
             grows=None,
         )
 

@@ -14,7 +14,12 @@ from common.errors import AlvearyError, Unavailable
 from common.reasons import Outage
 from common.rpc.caller import Answer
 from common.wire.messages.base import Request
-from common.wire.messages.buckets import BucketCreate, BucketDelete, BucketSettingsSet
+from common.wire.messages.buckets import (
+    BucketCreate,
+    BucketDelete,
+    BucketSettingsSet,
+    BucketVersioningSet,
+)
 from common.wire.messages.membership import Heartbeat, Settle
 from common.wire.messages.multipart import PartCommit, UploadAbort, UploadComplete, UploadCreate
 from common.wire.messages.objects import (
@@ -41,6 +46,7 @@ _CHANGES: Final = frozenset(
         BucketCreate,
         BucketDelete,
         BucketSettingsSet,
+        BucketVersioningSet,
         ObjectCommit,
         ObjectsDelete,
         PartCommit,

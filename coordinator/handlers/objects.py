@@ -15,6 +15,7 @@ from common.wire.messages.objects import (
     ObjectsDelete,
     ObjectsList,
     ObjectTagsSet,
+    VersionsList,
 )
 from coordinator.handlers.places import Places
 from coordinator.handlers.tenant_store import TenantStore
@@ -37,6 +38,7 @@ class ObjectHandlers:
             ObjectsDelete: self.delete,
             ObjectsList: self.list_objects,
             ObjectTagsSet: self.set_tags,
+            VersionsList: self.list_versions,
         }
 
     async def commit(self, caller: Caller, request: ObjectCommit, _: memoryview) -> Answer:
@@ -71,14 +73,15 @@ class ObjectHandlers:
             endpoints,
             found.bucket_revision,
             found.tags,
+            found.versioning,
+            found.is_null,
+            found.delete_marker,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
-        """Delete names."""
-        tenant = self._store.tenant(caller, request)
-        results = await self._store.grow(
-            self._store.dropped,
-            lambda sql: objects.delete(sql, tenant, request.bucket, request.items),
+        """Delete names, or versions of them."""
+        results = await self._store.transact(
+            caller, request, objects.delete, grows=self._store.dropped
         )
         return Deleted(tuple(results))
 
@@ -95,3 +98,7 @@ class ObjectHandlers:
     async def list_objects(self, caller: Caller, request: ObjectsList, _: memoryview) -> Answer:
         """A page of a bucket's objects."""
         return await self._store.read(caller, request, listing.list_objects)
+
+    async def list_versions(self, caller: Caller, request: VersionsList, _: memoryview) -> Answer:
+        """A page of a bucket's versions and delete markers."""
+        return await self._store.read(caller, request, listing.list_versions)

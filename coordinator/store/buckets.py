@@ -13,11 +13,15 @@ from common.reasons import Absence, Refusal
 from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.buckets import (
     FIRST_REVISION,
+    SUSPENDED,
+    UNVERSIONED,
+    VERSIONED,
     BucketCreate,
     BucketRecord,
     BucketRow,
     Buckets,
     BucketSettingsSet,
+    BucketVersioningSet,
 )
 from coordinator.store import classes
 
@@ -33,6 +37,7 @@ class StoredBucket:
     bucket_id: BucketId
     revision: int
     """Of its settings."""
+    versioning: int = UNVERSIONED
 
 
 def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> StoredBucket:
@@ -46,7 +51,8 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         Refused: ``not_owner``: it is another tenant's.
     """
     row = sql.execute(
-        "SELECT bucket, bucket_id, tenant, revision FROM buckets WHERE name = ?", (name,)
+        "SELECT bucket, bucket_id, tenant, revision, versioning FROM buckets WHERE name = ?",
+        (name,),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_BUCKET)
@@ -54,7 +60,7 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         raise Refused(Refusal.NOT_OWNER)
     if expected is not None and row[1] != expected:
         raise NotFound(Absence.NO_SUCH_BUCKET)
-    return StoredBucket(row[0], BucketId(row[1]), row[3])
+    return StoredBucket(row[0], BucketId(row[1]), row[3], row[4])
 
 
 def owner(sql: Sql, name: str) -> TenantId:
@@ -85,18 +91,21 @@ def create(
         raise Refused(Refusal.BAD_NAME)
     _check_settings(request.settings)
     row = sql.execute(
-        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class FROM buckets"
+        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class, versioning"
+        " FROM buckets"
         " WHERE name = ?",
         (request.name,),
     ).fetchone()
     if row is not None:
-        owner, bucket_id, created_ms, settings, revision, number = row
+        owner, bucket_id, created_ms, settings, revision, number, versioning = row
         if owner != tenant:
             raise Refused(Refusal.BUCKET_EXISTS)
         if bucket_id != request.bucket_id:
             raise Refused(Refusal.BUCKET_OWNED)
         name = classes.name_of(sql, number)
-        return BucketRecord(BucketId(bucket_id), request.name, created_ms, settings, revision, name)
+        return BucketRecord(
+            BucketId(bucket_id), request.name, created_ms, settings, revision, name, versioning
+        )
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused(Refusal.BUCKET_EXISTS)
@@ -129,7 +138,15 @@ def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
         (bucket.bucket,),
     ).fetchone()
     storage_class = classes.name_of(sql, number)
-    return BucketRecord(bucket.bucket_id, name, created_ms, settings, revision, storage_class)
+    return BucketRecord(
+        bucket.bucket_id,
+        name,
+        created_ms,
+        settings,
+        revision,
+        storage_class,
+        bucket.versioning,
+    )
 
 
 def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
@@ -189,6 +206,20 @@ def set_class(sql: Sql, name: str, storage_class: str) -> bool:
         return False
     sql.execute("UPDATE buckets SET storage_class = ? WHERE bucket = ?", (number, bucket))
     return True
+
+
+def set_versioning(sql: Sql, tenant: int, request: BucketVersioningSet) -> BucketRecord:
+    """Enable or suspend a bucket's versioning.
+
+    Raises:
+        NotFound: ``no_such_bucket``: of this name, or no longer the one with this id.
+        Refused: ``not_owner``; ``bad_value``: versioning cannot be undone.
+    """
+    if request.versioning not in {VERSIONED, SUSPENDED}:
+        raise Refused(Refusal.BAD_VALUE, versioning=request.versioning)
+    bucket = find(sql, tenant, request.bucket, request.bucket_id).bucket
+    sql.execute("UPDATE buckets SET versioning = ? WHERE bucket = ?", (request.versioning, bucket))
+    return get(sql, tenant, request.bucket)
 
 
 def delete(sql: Sql, tenant: int, name: str) -> None:

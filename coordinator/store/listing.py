@@ -16,9 +16,18 @@ from common import limits
 from common.client.policy.answers import rolled_up
 from common.ids import VersionId
 from common.ports import Sql
+from common.wire.messages.buckets import VERSIONED
 from common.wire.messages.multipart import UploadRow, Uploads, UploadsList
-from common.wire.messages.objects import ListedObject, Listing, ObjectsList
-from coordinator.store import buckets
+from common.wire.messages.objects import (
+    ListedObject,
+    ListedVersion,
+    Listing,
+    ObjectsList,
+    VersionListing,
+    VersionsList,
+)
+from coordinator.store import buckets, versions
+from coordinator.store.buckets import StoredBucket
 from coordinator.store.dialect import THEN_JOIN
 
 ROW_OVERHEAD_BYTES = 64
@@ -143,6 +152,90 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
         page.last,
         bucket.revision,
     )
+
+
+def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListing:
+    """A page of a bucket's versions and delete markers. Raises as :func:`list_objects`."""
+    bucket = buckets.find(sql, tenant, request.bucket)
+    after = request.after
+    page = _Page[ListedVersion](min(request.limit, limits.MAX_LIST_ENTRIES), last=after)
+    if page.limit == 0:
+        return VersionListing(
+            bucket.bucket_id, (), (), False, after, request.after_version, bucket.revision
+        )
+    older_than = None
+    if after.startswith(request.prefix):
+        older_than = _sequence_after(sql, bucket, request)
+    columns = (
+        "SELECT name, version_id, sequence, created_ms, size, summary, versioning, delete_marker"
+        " FROM versions WHERE bucket = ? AND dropped = 0"
+    )
+
+    def found(start: bytes, inclusive: bool) -> Iterator[tuple[Any, ...]]:
+        if inclusive and start == after and older_than is not None:
+            yield from sql.execute(
+                f"{columns} AND name = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+                (bucket.bucket, after, older_than, page.limit + 1),
+            )
+            inclusive = False
+        within, parameters = _range(request.prefix, inclusive)
+        yield from sql.execute(
+            f"{columns} AND {within} ORDER BY name, sequence DESC LIMIT ?",
+            (bucket.bucket, start, *parameters, page.limit + 1),
+        )
+
+    def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, ListedVersion]]:
+        before: bytes | None = None
+        for name, version_id, sequence, created_ms, size, summary, versioning, marker in found(
+            start, inclusive
+        ):
+            is_latest = name != before
+            if is_latest and name == after:
+                newest = versions.latest(sql, bucket.bucket, name)
+                is_latest = newest is not None and newest.sequence == sequence
+            before = name
+            row = ListedVersion(
+                name,
+                VersionId(version_id),
+                sequence,
+                created_ms,
+                size,
+                summary,
+                versioning != VERSIONED,
+                is_latest,
+                bool(marker),
+            )
+            yield name, len(name) + len(summary) + ROW_OVERHEAD_BYTES, row
+
+    after_more = bool(request.after_version or request.after_null)
+    truncated = _fill(page, scan, request.prefix, request.delimiter, after, after_more)
+    last_version = b""
+    if page.rows and page.rows[-1].name == page.last:
+        last_version = page.rows[-1].version_id
+    elif not page.rows and not page.prefixes:
+        last_version = request.after_version
+    return VersionListing(
+        bucket.bucket_id,
+        tuple(page.rows),
+        tuple(page.prefixes),
+        truncated,
+        page.last,
+        last_version,
+        bucket.revision,
+    )
+
+
+def _sequence_after(sql: Sql, bucket: StoredBucket, request: VersionsList) -> int | None:
+    """The sequence of the version that a listing goes on after. A dropped one still has its row for
+    a while; None: it has none, so all of its name are listed, for nothing to be skipped."""
+    if request.after_null:
+        kept = versions.null_version(sql, bucket, request.after)
+        return None if kept is None else kept.sequence
+    row = sql.execute(
+        "SELECT sequence FROM versions WHERE version_id = ? AND bucket = ? AND name = ?",
+        (request.after_version, bucket.bucket, request.after),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def list_uploads(sql: Sql, tenant: int, request: UploadsList) -> Uploads:

@@ -27,10 +27,11 @@ from common.wire.messages.multipart import (
     UploadRecord,
 )
 from common.wire.messages.objects import Committed
-from coordinator.store import buckets, objects, segments
+from coordinator.store import buckets, objects, segments, versions
 from coordinator.store.objects import KIND_PART
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
+from coordinator.store.versions import NewVersion
 
 ROW_OVERHEAD_BYTES = 64
 """Size of a listed row on the wire beside its name and sealed record, at most."""
@@ -189,12 +190,11 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         Refused: ``not_owner``, ``condition_failed``, ``bad_pages`` (sizes do not add up),
             ``version_exists``: another request completed it; look what of.
     """
-    found = buckets.find(sql, tenant, request.bucket)
-    bucket = found.bucket
-    before = objects.committed_before(sql, found, request.name, request.upload_id, request.sealed)
+    bucket = buckets.find(sql, tenant, request.bucket)
+    before = objects.committed_before(sql, bucket, request.name, request.upload_id, request.sealed)
     if before is not None:
         return before
-    upload = _find(sql, bucket, request.name, request.upload_id)
+    upload = _find(sql, bucket.bucket, request.name, request.upload_id)
     parts: dict[int, tuple[Any, ...]] = {
         row[0]: row[1:]
         for row in sql.execute(
@@ -202,10 +202,10 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
             (upload,),
         )
     }
-    replaced = objects.current(sql, bucket, request.name)
+    found = versions.current(sql, bucket.bucket, request.name)
     sequence = next_number(sql, "sequence")
     moves = _moves(parts, request.parts, sequence, request.size)
-    if not objects.holds(request.condition, replaced):
+    if not versions.holds(request.condition, found):
         raise Refused(Refusal.CONDITION_FAILED)
     sql.executemany(
         "UPDATE pages SET owner = ?, number = number + ?, start = start + ? WHERE owner = ?", moves
@@ -216,21 +216,17 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
             _drop(sql, owner)
     _forget(sql, upload)
     _count(sql, tenant, -1)
-    objects.insert_version(
-        sql,
-        tenant,
-        bucket,
-        sequence=sequence,
-        name=request.name,
-        version_id=request.upload_id,
-        size=request.size,
-        summary=request.summary,
-        sealed=request.sealed,
-        tags=request.tags,
-        now_ms=now_ms,
-        replaced=replaced,
+    new = NewVersion(
+        sequence,
+        request.name,
+        request.upload_id,
+        request.size,
+        request.summary,
+        request.sealed,
+        request.tags,
     )
-    return Committed(sequence, now_ms, bucket_revision=found.revision)
+    versions.insert(sql, tenant, bucket, new, found, now_ms)
+    return objects.committed(bucket, sequence, now_ms)
 
 
 def _moves(

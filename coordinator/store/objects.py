@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from common import limits
 from common.errors import NotFound, Refused
@@ -14,52 +15,25 @@ from common.ids import BucketId, PeerId, SegmentId, VersionId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
 from common.wire.control import Failure
+from common.wire.messages.buckets import UNVERSIONED, VERSIONED
 from common.wire.messages.objects import (
     Committed,
-    Condition,
     DeleteItem,
     DeleteResult,
     ObjectCommit,
     ObjectGet,
+    ObjectsDelete,
     ObjectTagsSet,
     PlacedPage,
 )
 from common.wire.messages.writing import Page
-from coordinator.store import buckets, segments
+from coordinator.store import buckets, segments, versions
 from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content, Stored
+from coordinator.store.versions import KeptVersion, NewVersion
 
-KIND_VERSION = 0
 KIND_PART = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """The live version of a name."""
-
-    sequence: int
-    version_id: VersionId
-    size: int
-
-
-def current(sql: Sql, bucket: int, name: bytes) -> Current | None:
-    """The live version of a name, if it has one."""
-    row = sql.execute(
-        "SELECT v.sequence, v.version_id, v.size FROM current c"
-        " JOIN versions v ON v.sequence = c.sequence WHERE c.bucket = ? AND c.name = ?",
-        (bucket, name),
-    ).fetchone()
-    return None if row is None else Current(row[0], VersionId(row[1]), row[2])
-
-
-def holds(condition: Condition, found: Current | None) -> bool:
-    """Return whether a condition is met by the live version of its name."""
-    if condition.absent and found is not None:
-        return False
-    return condition.version_id is None or (
-        found is not None and found.version_id == condition.version_id
-    )
 
 
 def committed_before(
@@ -75,14 +49,22 @@ def committed_before(
         Refused: ``version_exists``: the id belongs to something else.
     """
     row = sql.execute(
-        "SELECT sequence, created_ms, bucket, name, sealed FROM versions WHERE version_id = ?",
+        "SELECT sequence, created_ms, bucket, name, sealed, versioning FROM versions"
+        " WHERE version_id = ?",
         (version_id,),
     ).fetchone()
     if row is None:
         return None
     if row[2] != bucket.bucket or row[3] != name or row[4] != sealed:
         raise Refused(Refusal.VERSION_EXISTS)
-    return Committed(row[0], row[1], bucket_revision=bucket.revision)
+    return Committed(row[0], row[1], bucket_revision=bucket.revision, versioning=row[5])
+
+
+def committed(bucket: StoredBucket, sequence: int, now_ms: int) -> Committed:
+    """The answer to the commit of a version."""
+    return Committed(
+        sequence, now_ms, bucket_revision=bucket.revision, versioning=bucket.versioning
+    )
 
 
 def is_taken(sql: Sql, version_id: bytes) -> bool:
@@ -113,68 +95,26 @@ def commit(
         Refused: ``not_owner``, ``condition_failed``, ``version_exists``, and what
             :func:`coordinator.store.segments.register` refuses.
     """
-    found = buckets.find(sql, tenant, request.bucket, request.bucket_id)
-    bucket = found.bucket
-    before = committed_before(sql, found, request.name, request.version_id, request.sealed)
+    bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
+    before = committed_before(sql, bucket, request.name, request.version_id, request.sealed)
     if before is not None:
         return before
-    replaced = current(sql, bucket, request.name)
-    if not holds(request.condition, replaced):
+    found = versions.current(sql, bucket.bucket, request.name)
+    if not versions.holds(request.condition, found):
         raise Refused(Refusal.CONDITION_FAILED)
     sequence = next_number(sql, "sequence")
     segments.register(sql, tenant, writer, sequence, content, now_ms)
-    insert_version(
-        sql,
-        tenant,
-        bucket,
-        sequence=sequence,
-        name=request.name,
-        version_id=request.version_id,
-        size=request.size,
-        summary=request.summary,
-        sealed=request.sealed,
-        tags=request.tags,
-        now_ms=now_ms,
-        replaced=replaced,
+    new = NewVersion(
+        sequence,
+        request.name,
+        request.version_id,
+        request.size,
+        request.summary,
+        request.sealed,
+        request.tags,
     )
-    return Committed(sequence, now_ms, bucket_revision=found.revision)
-
-
-def insert_version(
-    sql: Sql,
-    tenant: int,
-    bucket: int,
-    *,
-    sequence: int,
-    name: bytes,
-    version_id: bytes,
-    size: int,
-    summary: bytes,
-    sealed: bytes,
-    tags: bytes,
-    now_ms: int,
-    replaced: Current | None,
-) -> None:
-    """Write a version, make it the live one of its name, drop the one it replaces, account."""
-    sql.execute(
-        "INSERT INTO versions"
-        " (sequence, bucket, name, version_id, size, created_ms, summary, sealed, tags)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (sequence, bucket, name, version_id, size, now_ms, summary, sealed, tags),
-    )
-    if replaced is None:
-        sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
-    else:
-        sql.execute(
-            "UPDATE current SET sequence = ? WHERE bucket = ? AND name = ?",
-            (sequence, bucket, name),
-        )
-        _drop(sql, replaced.sequence)
-    sql.execute(
-        "UPDATE tenants SET objects = objects + ?, logical_bytes = logical_bytes + ?"
-        " WHERE tenant = ?",
-        (int(replaced is None), size - (replaced.size if replaced is not None else 0), tenant),
-    )
+    versions.insert(sql, tenant, bucket, new, found, now_ms)
+    return committed(bucket, sequence, now_ms)
 
 
 def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
@@ -194,48 +134,76 @@ def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
         raise NotFound(Absence.NO_SUCH_VERSION)
 
 
-def _drop(sql: Sql, sequence: int) -> None:
-    sql.execute("UPDATE versions SET dropped = 1 WHERE sequence = ?", (sequence,))
-    sql.execute("INSERT INTO dropped (owner, kind) VALUES (?, ?)", (sequence, KIND_VERSION))
-
-
-def delete(
-    sql: Sql, tenant: int, bucket_name: str, items: Sequence[DeleteItem]
-) -> list[DeleteResult]:
-    """Delete names, each on its condition.
+def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[DeleteResult]:
+    """Delete names, or versions of them, each on its condition.
 
     Raises:
         NotFound: ``no_such_bucket``.
-        Refused: ``not_owner``.
+        Refused: ``not_owner``, ``marker_missing``.
     """
-    bucket = buckets.find(sql, tenant, bucket_name).bucket
+    bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
     results = []
-    done = DeleteResult()
-    refused = DeleteResult(Failure.of(Refused(Refusal.CONDITION_FAILED)))
     objects = size = 0
-    for item in items:
-        found = current(sql, bucket, item.name)
-        if not holds(item.condition, found):
-            results.append(refused)
+    for item in request.items:
+        found = versions.current(sql, bucket.bucket, item.name)
+        if not versions.holds(item.condition, found):
+            refused = Failure.of(Refused(Refusal.CONDITION_FAILED))
+            results.append(DeleteResult(refused, bucket.versioning))
             continue
-        if found is not None and item.version_id in (None, found.version_id):
-            sql.execute("DELETE FROM current WHERE bucket = ? AND name = ?", (bucket, item.name))
-            _drop(sql, found.sequence)
-            objects += 1
-            size += found.size
-        results.append(done)
+        gone = found
+        if item.named or item.version_id is not None:
+            gone = _named(sql, bucket, item.name, item.version_id, found)
+        elif bucket.versioning != UNVERSIONED:
+            _mark(sql, tenant, bucket, item, found, now_ms)
+            results.append(DeleteResult(None, bucket.versioning, True))
+            continue
+        if gone is not None:
+            objects += versions.remove(sql, bucket, item.name, gone, found)
+            size += gone.size
+        was_marker = gone is not None and gone.delete_marker
+        results.append(DeleteResult(None, bucket.versioning, was_marker))
     if objects:
-        sql.execute(
-            "UPDATE tenants SET objects = objects - ?, logical_bytes = logical_bytes - ?"
-            " WHERE tenant = ?",
-            (objects, size, tenant),
-        )
+        versions.account(sql, tenant, -objects, -size)
     return results
+
+
+def _named(
+    sql: Sql,
+    bucket: StoredBucket,
+    name: bytes,
+    version_id: VersionId | None,
+    found: KeptVersion | None,
+) -> KeptVersion | None:
+    """The kept version that a client names, if there is one."""
+    if version_id is None:
+        return versions.null_version(sql, bucket, name, found)
+    return versions.by_id(sql, bucket.bucket, name, version_id)
+
+
+def _mark(
+    sql: Sql,
+    tenant: int,
+    bucket: StoredBucket,
+    item: DeleteItem,
+    found: KeptVersion | None,
+    now_ms: int,
+) -> None:
+    if item.marker_id is None or not item.marker:
+        raise Refused(Refusal.MARKER_MISSING)
+    check_size(item.name, 0)
+    if is_taken(sql, item.marker_id):
+        raise Refused(Refusal.VERSION_EXISTS)
+    sequence = next_number(sql, "sequence")
+    marker = NewVersion(
+        sequence, item.name, item.marker_id, 0, item.marker, b"", delete_marker=True
+    )
+    versions.insert(sql, tenant, bucket, marker, found, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundVersion:
-    """A version that was looked up, with what of its data was asked for."""
+    """A version that was looked up, with what of its data was asked for. ``versioning``: of its
+    bucket now. ``sealed``: of a delete marker, its record."""
 
     bucket_id: BucketId
     version_id: VersionId
@@ -245,38 +213,31 @@ class FoundVersion:
     sealed: bytes
     tags: bytes
     bucket_revision: int
-    pages: tuple[PlacedPage, ...] = ()
-    stored: tuple[Stored, ...] = ()
+    pages: tuple[PlacedPage, ...]
+    stored: tuple[Stored, ...]
+    versioning: int
+    is_null: bool
+    delete_marker: bool
+
+
+_FOUND: Final = (
+    "v.version_id, v.sequence, v.created_ms, v.size,"
+    " CASE WHEN v.delete_marker = 1 THEN v.summary ELSE v.sealed END, v.tags,"
+    " v.versioning, v.delete_marker"
+)
 
 
 def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
     """Look up a version, and the pages and segments of a range of it.
 
     Raises:
-        NotFound: ``no_such_bucket``, ``no_such_object``, ``no_such_version``, ``delete_marker``.
+        NotFound: ``no_such_bucket``, ``no_such_object``, ``no_such_version``.
         Refused: ``not_owner``.
     """
     bucket = buckets.find(sql, tenant, request.bucket)
-    columns = "v.version_id, v.sequence, v.created_ms, v.size, v.sealed, v.tags, v.delete_marker"
-    if request.version_id is None:
-        row = sql.execute(
-            f"SELECT {columns} FROM current c JOIN versions v ON v.sequence = c.sequence"
-            " WHERE c.bucket = ? AND c.name = ?",
-            (bucket.bucket, request.name),
-        ).fetchone()
-        if row is None:
-            raise NotFound(Absence.NO_SUCH_OBJECT)
-    else:
-        row = sql.execute(
-            f"SELECT {columns} FROM versions v"
-            " WHERE v.version_id = ? AND v.bucket = ? AND v.name = ?",
-            (request.version_id, bucket.bucket, request.name),
-        ).fetchone()
-        if row is None:
-            raise NotFound(Absence.NO_SUCH_VERSION)
-    version_id, sequence, created_ms, size, sealed, tags, delete_marker = row
-    if delete_marker:
-        raise NotFound(Absence.DELETE_MARKER)
+    version_id, sequence, created_ms, size, sealed, tags, versioning, delete_marker = _find(
+        sql, bucket, request
+    )
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
     last = min(request.last, size - 1)
@@ -294,7 +255,46 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         bucket.revision,
         pages,
         stored,
+        bucket.versioning,
+        versioning != VERSIONED,
+        bool(delete_marker),
     )
+
+
+def _find(sql: Sql, bucket: StoredBucket, request: ObjectGet) -> Any:
+    """The row of the version that is asked for. Raises as :func:`get`."""
+    if request.named:
+        kept = _named(sql, bucket, request.name, request.version_id, None)
+        if kept is None:
+            raise NotFound(Absence.NO_SUCH_VERSION)
+        return _row(sql, kept)
+    if request.version_id is not None:
+        row = sql.execute(
+            f"SELECT {_FOUND} FROM versions v"
+            " WHERE v.version_id = ? AND v.bucket = ? AND v.name = ?",
+            (request.version_id, bucket.bucket, request.name),
+        ).fetchone()
+        if row is None:
+            raise NotFound(Absence.NO_SUCH_VERSION)
+        return row
+    row = sql.execute(
+        f"SELECT {_FOUND} FROM current c JOIN versions v ON v.sequence = c.sequence"
+        " WHERE c.bucket = ? AND c.name = ?",
+        (bucket.bucket, request.name),
+    ).fetchone()
+    if row is None and bucket.versioning != UNVERSIONED:
+        marker = versions.latest(sql, bucket.bucket, request.name)
+        if marker is not None:
+            return _row(sql, marker)
+    if row is None:
+        raise NotFound(Absence.NO_SUCH_OBJECT)
+    return row
+
+
+def _row(sql: Sql, kept: KeptVersion) -> Any:
+    return sql.execute(
+        f"SELECT {_FOUND} FROM versions v WHERE v.sequence = ?", (kept.sequence,)
+    ).fetchone()
 
 
 def _pages(sql: Sql, owner: int, first: int, last: int) -> tuple[PlacedPage, ...]:

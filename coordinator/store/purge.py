@@ -19,7 +19,7 @@ from common.ids import SegmentId
 from common.ports import Sql
 from common.wire.messages.writing import Page
 from coordinator.store import segments
-from coordinator.store.objects import KIND_VERSION
+from coordinator.store.versions import KIND_VERSION
 
 
 @dataclass(frozen=True, slots=True)

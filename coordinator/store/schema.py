@@ -48,7 +48,7 @@ _VERSION_1: Final = (
         created_ms INTEGER NOT NULL) {BY_KEY}""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
     # --- names ------------------------------------------------------------------------------
-    # versioning: 0 = unversioned: a commit replaces the current version. revision: of settings.
+    # versioning: 0 never enabled, 1 enabled, 2 suspended. revision: of settings.
     f"""CREATE TABLE buckets (
         bucket {NUMBERED}, bucket_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
@@ -56,15 +56,21 @@ _VERSION_1: Final = (
         revision INTEGER NOT NULL DEFAULT 1, storage_class INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
     "CREATE INDEX buckets_by_class ON buckets (storage_class)",
+    # versioning: of the bucket at the commit: those of 0 and 2 are null versions.
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
     # tags: sealed apart, so that they change without the version; empty: none.
+    # summary: of a delete marker, its record.
     """CREATE TABLE versions (
         sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         version_id BLOB NOT NULL UNIQUE, delete_marker INTEGER NOT NULL DEFAULT 0,
-        dropped INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-        summary BLOB NOT NULL, sealed BLOB NOT NULL,
-        tags BLOB NOT NULL)""",
-    "CREATE INDEX versions_by_name ON versions (bucket, name, sequence) WHERE dropped = 0",
+        dropped INTEGER NOT NULL DEFAULT 0, versioning INTEGER NOT NULL DEFAULT 0,
+        size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+        summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL)""",
+    "CREATE INDEX versions_by_name ON versions (bucket, name, sequence DESC) WHERE dropped = 0",
+    # No row of a bucket without versions is in it: there the null version is the only one.
+    "CREATE UNIQUE INDEX null_versions ON versions (bucket, name)"
+    " WHERE dropped = 0 AND versioning = 2",
+    # Live names: those whose latest version is an object, and which version that is.
     f"""CREATE TABLE current (
         bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,
         PRIMARY KEY (bucket, name)) {BY_KEY}""",

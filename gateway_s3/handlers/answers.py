@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from email.utils import formatdate
 
+from common.errors import NotFound
 from common.format.objects import Checksum
 from common.http.records import Headers, HttpResponse
 from gateway.checksums import Algorithm
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Type, header_of
+from gateway_s3.request.version_ids import NULL
 from gateway_s3.xml.write import CONTENT_TYPE
 
 
@@ -43,6 +47,26 @@ def checksum_headers(checksum: Checksum | None) -> Headers:
         (header_of(Algorithm(checksum.algorithm)).encode("ascii"), checksum.value.encode("ascii")),
         (b"x-amz-checksum-type", type_text(checksum.composite).encode("ascii")),
     ]
+
+
+def marker_error(error: NotFound) -> S3Error:
+    """The answer for a delete marker: to the client there is no object, and a marker that is named
+    cannot be read.
+
+    Args:
+        error: ``delete_marker``, of :func:`gateway.versions.deleted_by`.
+    """
+    version, modified_ms = error.fields.get("version"), error.fields.get("modified_ms")
+    headers = [(b"x-amz-delete-marker", b"true")]
+    if version is not None:
+        headers.append((b"x-amz-version-id", str(version or NULL).encode("ascii")))
+    if not error.fields.get("named"):
+        return S3Error(errors.NO_SUCH_KEY).with_headers(headers)
+    headers.append((b"allow", b"DELETE"))
+    if isinstance(modified_ms, int):
+        headers.append((b"last-modified", http_date(modified_ms // 1000)))
+    told = S3Error(errors.METHOD_NOT_ALLOWED, ResourceType="DeleteMarker")
+    return told.with_headers(headers)
 
 
 def xml_response(document: bytes, headers: Headers | None = None) -> HttpResponse:

@@ -1,11 +1,12 @@
 """Buckets: made, found, listed, removed.
 
 Source: Amazon S3 API Reference, CreateBucket, HeadBucket, DeleteBucket, ListBuckets,
-GetBucketLocation, GetBucketVersioning.
+GetBucketLocation, GetBucketVersioning, PutBucketVersioning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from common import limits
@@ -14,6 +15,7 @@ from common.http.records import HttpRequest, HttpResponse
 from common.reasons import Refusal
 from gateway import buckets
 from gateway.principals import Bucket, Principal
+from gateway.versions import Versioning
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
@@ -24,9 +26,13 @@ from gateway_s3.request.names import check_bucket_name
 from gateway_s3.request.router import Route
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host
 from gateway_s3.xml import write
-from gateway_s3.xml.read import parse_create_bucket
+from gateway_s3.xml.read import parse_create_bucket, parse_versioning
 
 DEFAULT_REGION: Final = "us-east-1"
+_STATUS: Final[Mapping[int, str]] = {
+    Versioning.ENABLED: "Enabled",
+    Versioning.SUSPENDED: "Suspended",
+}
 
 
 async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
@@ -91,8 +97,15 @@ async def get_location(backend: Backend, call: Call) -> HttpResponse:
 
 
 async def get_versioning(backend: Backend, call: Call) -> HttpResponse:
-    """Say that versioning was never enabled."""
-    return xml_response(write.versioning())
+    """Say whether versioning is enabled or suspended; nothing where it never was."""
+    return xml_response(write.versioning(_STATUS.get(call.bucket.versioning, "")))
+
+
+async def put_versioning(backend: Backend, call: Call) -> HttpResponse:
+    """Enable or suspend versioning."""
+    versioning = await read_document(backend, call, parse_versioning)
+    await buckets.set_versioning(backend, call.bucket, versioning)
+    return HttpResponse(200)
 
 
 async def list_buckets(backend: Backend, call: Call) -> HttpResponse:

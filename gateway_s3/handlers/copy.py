@@ -6,12 +6,14 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from common import limits
 from common.errors import NotFound
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
+from common.reasons import Absence
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import WriteCondition
 from gateway.copying import (
@@ -29,6 +31,7 @@ from gateway.multipart import commit_part
 from gateway.objects import FoundObject
 from gateway.parts import MultipartUpload, PartContent, part_metadata
 from gateway.spans import Span
+from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -42,6 +45,7 @@ from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.multipart_params import parse_part_number
 from gateway_s3.request.ranges import parse_copy_range
+from gateway_s3.request.version_ids import version_headers
 from gateway_s3.translation import from_error
 from gateway_s3.xml.write import copied
 
@@ -61,7 +65,11 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     own_tags = call.request.header(b"x-amz-tagging-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
     algorithm = None if text is None else parse_algorithm(text.decode("latin-1"))
-    to_itself = named.bucket == call.bucket.name and named.key == call.route.key
+    to_itself = (
+        named.bucket == call.bucket.name
+        and named.key == call.route.key
+        and named.version is None  # else it restores that version
+    )
     changes = (
         replace
         or algorithm is not None
@@ -75,11 +83,12 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
             "encryption attributes.",
         )
 
-    async def use(source: SourceObject, found: FoundObject) -> ObjectMetadata:
+    async def use(source: SourceObject, found: FoundObject) -> _Copied:
         tags = given if own_tags else tags_of_object(found)
         return await _copy(backend, call, source, found, condition, replace, algorithm, tags)
 
-    metadata = await _from_source(backend, call, named, use)
+    copied_object = await _from_source(backend, call, named, use)
+    metadata = copied_object.metadata
     checksum = metadata.checksum
     document = copied(
         "CopyObjectResult",
@@ -88,7 +97,21 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         Algorithm(checksum.algorithm) if checksum is not None else None,
         checksum.value if checksum is not None else "",
     )
-    return xml_response(document)
+    headers = [
+        *version_headers(copied_object.version),
+        *version_headers(copied_object.source, b"x-amz-copy-source-version-id"),
+    ]
+    return xml_response(document, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A copy that was made. ``version``, ``source``: the names of its version and of the one that
+    was copied; None where their buckets never had versions."""
+
+    metadata: ObjectMetadata
+    version: VersionName | None
+    source: VersionName | None
 
 
 async def _copy(
@@ -100,7 +123,7 @@ async def _copy(
     replace: bool,
     algorithm: Algorithm | None,
     tags: bytes,
-) -> ObjectMetadata:
+) -> _Copied:
     size = found.manifest.size
     _check_copied_bytes(size)
     span = Span(0, size - 1)
@@ -123,8 +146,8 @@ async def _copy(
     )
     pages = await shared_pages(backend, source, found, span)
     new = NewObject(metadata, size, pages, needed_keys(found, pages), tags=tags)
-    await commit_object(backend, call.bucket, call.name, new, condition)
-    return metadata
+    version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
+    return _Copied(metadata, name_of_new(version_id, committed), found.version)
 
 
 async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
@@ -133,12 +156,14 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     named = _named_source(call)
     upload = await find_named_upload(backend, call)
 
-    async def use(source: SourceObject, found: FoundObject) -> PartContent:
+    async def use(
+        source: SourceObject, found: FoundObject
+    ) -> tuple[PartContent, VersionName | None]:
         content = await _part_of(backend, call, source, found, upload)
         await commit_part(backend, upload, number, content)
-        return content
+        return content, found.version
 
-    content = await _from_source(backend, call, named, use)
+    content, version = await _from_source(backend, call, named, use)
     document = copied(
         "CopyPartResult",
         content.metadata.md5.hex(),
@@ -146,7 +171,7 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
         upload.algorithm if content.metadata.checksum else None,
         encode(content.metadata.checksum),
     )
-    return xml_response(document)
+    return xml_response(document, version_headers(version, b"x-amz-copy-source-version-id"))
 
 
 async def _part_of(
@@ -197,13 +222,19 @@ async def _from_source(
     """
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
     try:
-        source = await open_source(backend, call.principal, named.bucket, named.key)
+        source = await open_source(backend, call.principal, named.bucket, named.key, named.version)
         return await from_source(backend, source, conditions, lambda found: use(source, found))
     except NotFound as error:
         if error.fields.get("of") != "source":
             raise
+        if error.reason == Absence.DELETE_MARKER and named.version is not None:
+            raise S3Error(
+                errors.INVALID_REQUEST,
+                "The source of a copy request may not specifically refer to a delete marker by "
+                "version id.",
+            ) from error
         told = from_error(error)
-        if told.code is errors.NO_SUCH_KEY:
+        if told.code in {errors.NO_SUCH_KEY, errors.NO_SUCH_VERSION}:
             raise S3Error(told.code, Key=named.key.decode("utf-8")) from error
         if told.code is errors.NO_SUCH_BUCKET:
             raise S3Error(told.code, BucketName=named.bucket) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from common.format.objects import ObjectSummary
 from common.http.records import HttpResponse
 from gateway import listing
 from gateway.listing import ObjectEntry
@@ -18,7 +19,6 @@ from gateway_s3.handlers.answers import type_text, xml_response
 from gateway_s3.request.listing_params import (
     ListObjectsParams,
     ListObjectsV2Params,
-    ListVersionsParams,
     invalid,
     list_objects_params,
     list_objects_v2_params,
@@ -26,9 +26,10 @@ from gateway_s3.request.listing_params import (
     list_versions_params,
 )
 from gateway_s3.request.multipart_params import parse_upload_id, upload_id_text
+from gateway_s3.request.version_ids import version_text
 from gateway_s3.xml import write
 
-P = TypeVar("P", ListObjectsParams, ListObjectsV2Params, ListVersionsParams)
+P = TypeVar("P", ListObjectsParams, ListObjectsV2Params)
 
 
 async def _list(
@@ -55,9 +56,12 @@ async def _list(
 
 
 def _element(entry: ObjectEntry) -> write.ObjectElement:
-    summary = entry.summary
+    return _facts(entry.key, entry.summary)
+
+
+def _facts(key: bytes, summary: ObjectSummary) -> write.ObjectElement:
     return write.ObjectElement(
-        entry.key,
+        key,
         summary.modified_ms,
         summary.etag,
         summary.size,
@@ -77,8 +81,37 @@ async def list_objects_v2(backend: Backend, call: Call) -> HttpResponse:
 
 
 async def list_versions(backend: Backend, call: Call) -> HttpResponse:
-    """List a bucket's objects, each with its one version."""
-    return await _list(backend, call, list_versions_params(call.query), write.list_versions)
+    """List a bucket's versions and delete markers."""
+    params = list_versions_params(call.query)
+    page = await listing.list_versions(
+        backend,
+        call.bucket,
+        prefix=params.prefix,
+        delimiter=params.delimiter,
+        after=params.after,
+        after_version=params.after_version,
+        limit=params.limit,
+    )
+    rows = [
+        write.VersionElement(
+            _facts(entry.key, entry.summary),
+            version_text(entry.version),
+            entry.is_latest,
+            entry.is_marker,
+        )
+        for entry in page.rows
+    ]
+    document = write.list_versions(
+        call.bucket.name,
+        params,
+        rows,
+        page.prefixes,
+        owner_id=call.bucket.owner.tenant_id.hex(),
+        truncated=page.truncated,
+        next_key=page.last,
+        next_version="" if page.last_version is None else version_text(page.last_version),
+    )
+    return xml_response(document)
 
 
 async def list_uploads(backend: Backend, call: Call) -> HttpResponse:

@@ -15,6 +15,7 @@ from common.http.records import HttpResponse
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
 from gateway.parts import MultipartUpload, PartContent, part_metadata
+from gateway.versions import VersionName
 from gateway.writing import store
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -30,6 +31,7 @@ from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.listing_params import list_parts_params
 from gateway_s3.request.multipart_params import parse_part_number, parse_upload_id, upload_id_text
 from gateway_s3.request.numbers import parse_number
+from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_complete_upload
 
@@ -127,7 +129,7 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
     condition = write_condition(call.request)
     # A checksum header of this request is of the object, not of the document.
     wanted = await read_document(backend, call, parse_complete_upload, checksum_is_of_body=False)
-    metadata = await completion.complete_upload(
+    completed = await completion.complete_upload(
         backend,
         call.bucket,
         call.name,
@@ -136,7 +138,7 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
         condition,
         partial(_check_whole, call),
     )
-    return _completed(call, metadata)
+    return _completed(call, completed.metadata, completed.version)
 
 
 def _check_whole(
@@ -180,7 +182,7 @@ def _check_whole(
         )
 
 
-def _completed(call: Call, metadata: ObjectMetadata) -> HttpResponse:
+def _completed(call: Call, metadata: ObjectMetadata, version: VersionName | None) -> HttpResponse:
     checksum = metadata.checksum
     host = (call.request.header(b"host") or b"").decode("latin-1")
     path = call.request.path.decode("latin-1")
@@ -193,7 +195,7 @@ def _completed(call: Call, metadata: ObjectMetadata) -> HttpResponse:
         checksum.value if checksum is not None else "",
         type_text(checksum.composite) if checksum is not None else "",
     )
-    return xml_response(document)
+    return xml_response(document, version_headers(version))
 
 
 def _text(call: Call, header: bytes) -> str | None:

@@ -13,6 +13,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.handlers.answers import xml_response
 from gateway_s3.request.tags import HEADER, object_tags, parse_tagging_header
+from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.configurations import parse_tagging, tagging_tree
 from gateway_s3.xml.write import configuration
 
@@ -42,19 +43,22 @@ def count_header(found: FoundObject) -> Headers:
 
 async def put_tagging(backend: Backend, call: Call) -> HttpResponse:
     """Set an object's tags in place of those that it has."""
-    await find_object(backend, call.bucket, call.name)  # its absence is said before anything else
+    # Its absence is said before anything else.
+    await find_object(backend, call.bucket, call.name, named=call.route.version)
     pairs = await read_document(backend, call, parse_tagging)
-    await set_tags(backend, call.bucket, call.name, object_tags(pairs))
-    return HttpResponse(200)
+    tags = object_tags(pairs)
+    found = await set_tags(backend, call.bucket, call.name, tags, call.route.version)
+    return HttpResponse(200, version_headers(found.version))
 
 
 async def get_tagging(backend: Backend, call: Call) -> HttpResponse:
     """Show an object's tags."""
-    found = await find_object(backend, call.bucket, call.name)
-    return xml_response(configuration(tagging_tree(found.tags or _NONE)))
+    found = await find_object(backend, call.bucket, call.name, named=call.route.version)
+    document = configuration(tagging_tree(found.tags or _NONE))
+    return xml_response(document, version_headers(found.version))
 
 
 async def delete_tagging(backend: Backend, call: Call) -> HttpResponse:
     """Remove an object's tags; 204 also where it has none."""
-    await set_tags(backend, call.bucket, call.name, None)
-    return HttpResponse(204)
+    found = await set_tags(backend, call.bucket, call.name, None, call.route.version)
+    return HttpResponse(204, version_headers(found.version))

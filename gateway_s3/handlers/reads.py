@@ -35,6 +35,7 @@ from gateway_s3.request.conditions import range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.ranges import content_range, parse_range, read_range
+from gateway_s3.request.version_ids import version_headers
 
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
 """Up to here a body that came in one piece is copied and sent as one."""
@@ -60,7 +61,9 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
     for _ in range(limits.MAX_READ_TRIES):
-        found = await find_object(backend, call.bucket, call.name, span=guess)
+        found = await find_object(
+            backend, call.bucket, call.name, span=guess, named=call.route.version
+        )
         refusal = _decide(call, found)
         if refusal is not None:
             return refusal
@@ -96,7 +99,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
     """Answer with what GetObject would say of the object, without its bytes."""
     header = call.request.header(b"range")
     number = _part_number(call, header)
-    found = await find_object(backend, call.bucket, call.name)
+    found = await find_object(backend, call.bucket, call.name, named=call.route.version)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal
@@ -173,6 +176,7 @@ def _identity(found: FoundObject) -> Headers:
     return [
         (b"last-modified", http_date(found.modified_s)),
         etag_header(found.metadata.etag),
+        *version_headers(found.version),
     ]
 
 

@@ -117,7 +117,7 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
 async def _check_resource(backend: Backend, call: Call) -> None:
     """Raises NotFound: no such bucket or object. That is said before anything else."""
     if call.route.operation.scope is Scope.OBJECT:
-        await find_object(backend, call.bucket, call.name)
+        await find_object(backend, call.bucket, call.name, named=call.route.version)
 
 
 async def _get_default(backend: Backend, call: Call) -> HttpResponse:

@@ -8,22 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.names import is_bucket_name
+from gateway.versions import VersionName
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.names import check_key
 from gateway_s3.request.query import decode_percent
+from gateway_s3.request.version_ids import parse_version_id
 
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """The source of a copy. Reading it needs the same permission as a GET of it."""
+    """The source of a copy. Reading it needs the same permission as a GET of it. ``version``: None
+    where none is named: the current one."""
 
     bucket: str
     key: bytes
+    version: VersionName | None = None
 
 
 def parse_copy_source(header: bytes) -> CopySource:
-    """Read ``[/]bucket/key[?versionId=null]``, percent-encoded.
+    """Read ``[/]bucket/key[?versionId=id]``, percent-encoded.
 
     ``?versionId=`` is split off first, as sent; then what stands before the first slash as sent is
     the bucket, so an encoded slash, or ``..`` in the key, never reaches another bucket; then each
@@ -31,8 +35,8 @@ def parse_copy_source(header: bytes) -> CopySource:
     that encode the header like a query, and what S3 makes of it.
 
     Raises:
-        S3Error: InvalidArgument: not of this form; NoSuchVersion: a version other than ``null``;
-            NotImplemented: an access point; KeyTooLongError.
+        S3Error: InvalidArgument: not of this form; NotImplemented: an access point;
+            KeyTooLongError.
     """
     if header.startswith(b"arn:"):
         raise S3Error(errors.NOT_IMPLEMENTED, Header="x-amz-copy-source")
@@ -46,26 +50,21 @@ def parse_copy_source(header: bytes) -> CopySource:
     name = bucket.decode("latin-1")
     if not slash or not is_bucket_name(name) or not key:
         raise _invalid("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-    if mark:
-        _check_version(query)
+    version = _version(query) if mark else None
     try:
-        return CopySource(name, check_key(key))
+        return CopySource(name, check_key(key), version)
     except S3Error as error:
         if error.code is errors.KEY_TOO_LONG:
             raise
         raise _invalid("Invalid copy source encoding.") from None
 
 
-def _check_version(raw: bytes) -> None:
-    """Refuse what stands behind the ``?`` unless it names the one version there is."""
+def _version(raw: bytes) -> VersionName:
+    """The version that stands behind the ``?``."""
     name, equals, value = raw.partition(b"=")
     if not equals or _decode(name) != b"versionId" or b"&" in value:
         raise _invalid("Unsupported copy source parameter.")
-    version = _decode(value)
-    if not version:
-        raise _invalid("Version id cannot be the empty string")
-    if version != b"null":
-        raise S3Error(errors.NO_SUCH_VERSION)
+    return parse_version_id(_decode(value).decode("latin-1"), "x-amz-copy-source")
 
 
 def _decode(raw: bytes) -> bytes:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from gateway.versions import VersionName
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.query import Query
+from gateway_s3.request.version_ids import parse_version_id
 
 _TOKEN_MARK: Final = b"\x01"
 
@@ -47,12 +49,12 @@ class ListObjectsV2Params:
 
 @dataclass(frozen=True, slots=True)
 class ListVersionsParams:
-    """ListObjectVersions. ``after_version``: empty, or ``null``: the one version of ``after``."""
+    """ListObjectVersions. ``after_version``: of ``after``; None: after all versions of it."""
 
     prefix: bytes
     delimiter: bytes
     after: bytes
-    after_version: str
+    after_version: VersionName | None
     limit: int
     encode_url: bool
 
@@ -124,13 +126,11 @@ def list_versions_params(query: Query) -> ListVersionsParams:
             version,
             "A version-id marker cannot be specified without a key marker.",
         )
-    if version not in {"", "null"}:
-        raise invalid("version-id-marker", version, "Invalid version id specified")
     return ListVersionsParams(
         _name(query, "prefix"),
         _name(query, "delimiter"),
         after,
-        version,
+        parse_version_id(version, "version-id-marker") if version else None,
         _limit(query, "max-keys"),
         _encoding(query),
     )

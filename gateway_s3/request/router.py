@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.http.records import HttpRequest
+from gateway.versions import VersionName
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.header_rules import check_headers
@@ -20,6 +21,7 @@ from gateway_s3.request.names import check_key
 from gateway_s3.request.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
 from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query, decode_percent
+from gateway_s3.request.version_ids import parse_version_id
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, check_style
 
 
@@ -30,7 +32,7 @@ class Route:
     ``bucket``: as in the path or host, NOT yet checked against the rules for bucket names (an
     impossible name is of a bucket that does not exist, but for CreateBucket); empty for
     the service. ``key``: decoded, UTF-8 of 1..1024 bytes; empty but for objects. ``by_host``: the
-    bucket is in the host, and the path is of the key alone.
+    bucket is in the host, and the path is of the key alone. ``version``: that ``versionId`` names.
     """
 
     operation: Operation
@@ -38,6 +40,7 @@ class Route:
     key: bytes
     query: Query
     by_host: bool = False
+    version: VersionName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,10 @@ def route(request: HttpRequest, domains: Sequence[str]) -> Route:
     check_headers(request, operation.name)
     if resource.scope is Scope.OBJECT:
         check_key(resource.key)
-    return Route(operation, resource.bucket, resource.key, query, resource.by_host)
+    version = None
+    if "versionId" in operation.parameters and "versionId" in query:
+        version = parse_version_id(query.get("versionId") or "", "versionId")
+    return Route(operation, resource.bucket, resource.key, query, resource.by_host, version)
 
 
 def locate(request: HttpRequest, domains: Sequence[str]) -> Resource:
@@ -201,15 +207,6 @@ def _check_parameters(operation: Operation, query: Query) -> None:
                 ArgumentName=name,
             )
         seen.add(name)
-        if name == "versionId" and known and value != b"null":
-            # Without versioning, which is not implemented, "null" is the one version there is.
-            if not value:
-                raise S3Error(
-                    errors.INVALID_ARGUMENT,
-                    "Version id cannot be the empty string",
-                    ArgumentName="versionId",
-                )
-            raise S3Error(errors.NO_SUCH_VERSION)
         if known or name[:2].lower() == "x-":
             continue
         if _is_meant(name, operation) or (not value and name not in _EVERY_PARAMETER):

@@ -4,7 +4,8 @@ No document type, so no entities and nothing external; UTF-8 only; a limited num
 nested no deeper than S3's own documents; namespaces are not looked at, since clients write them in
 every way.
 
-Source: Amazon S3 API Reference, CreateBucket, DeleteObjects, CompleteMultipartUpload.
+Source: Amazon S3 API Reference, CreateBucket, PutBucketVersioning, DeleteObjects,
+CompleteMultipartUpload.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from xml.parsers import expat
 from common import limits
 from gateway.assembly import NamedPart
 from gateway.checksums import Algorithm
+from gateway.versions import Versioning
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
 _ELEMENTS_PER_KEY: Final = 8
 _ELEMENTS_PER_PART: Final = 12
 _ELEMENTS_PER_CONFIGURATION: Final = 1000
+_VERSIONING: Final[Mapping[str, Versioning]] = {
+    "Enabled": Versioning.ENABLED,
+    "Suspended": Versioning.SUSPENDED,
+}
 _ELEMENT_OF: Final[Mapping[str, Algorithm]] = {"Checksum" + each.value: each for each in Algorithm}
 
 
@@ -85,6 +91,33 @@ def parse_create_bucket(data: bytes) -> str | None:
 
     _parse(data, "CreateBucketConfiguration", 8, 64, take)
     return constraint or None
+
+
+def parse_versioning(data: bytes) -> Versioning:
+    """The state that a VersioningConfiguration asks for.
+
+    Raises:
+        S3Error: MalformedXML; IllegalVersioningConfigurationException: it asks for none;
+            NotImplemented: for MFA delete.
+    """
+    status: str | None = None
+
+    def take(child: _Element) -> None:
+        nonlocal status
+        text = child.text.strip()
+        if child.name == "Status" and status is None:
+            status = text
+        elif child.name != "MfaDelete" or text not in {"Enabled", "Disabled"}:
+            _malformed()
+        elif text == "Enabled":
+            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
+
+    _parse(data, "VersioningConfiguration", 2, 1, take)
+    if status is None:
+        raise S3Error(errors.ILLEGAL_VERSIONING_CONFIGURATION)
+    if status not in _VERSIONING:
+        _malformed()
+    return _VERSIONING[status]
 
 
 def parse_configuration(data: bytes, root: str) -> Tree:

@@ -26,6 +26,7 @@ from gateway_s3.request.listing_params import (
     ListVersionsParams,
     make_token,
 )
+from gateway_s3.request.version_ids import version_text
 from gateway_s3.xml.read import Tree
 
 CONTENT_TYPE: Final = b"application/xml"
@@ -60,6 +61,26 @@ class ObjectElements:
     owner_id: str
     truncated: bool
     last: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VersionElement:
+    """A listed version. ``is_marker``: it is a delete marker, of which only key and time count."""
+
+    object: ObjectElement
+    version_id: str
+    is_latest: bool
+    is_marker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedElement:
+    """An object or version that DeleteObjects deleted. ``version_id``: the one that was named.
+    ``marker``: the id of the delete marker that was made or deleted."""
+
+    key: bytes
+    version_id: str | None = None
+    marker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +226,9 @@ def location(region: str) -> bytes:
     return _document("LocationConstraint", ("" if region == "us-east-1" else escape(region),))
 
 
-def versioning() -> bytes:
-    """GetBucketVersioning of a bucket whose versioning was never enabled."""
-    return _document("VersioningConfiguration", ())
+def versioning(status: str) -> bytes:
+    """GetBucketVersioning. ``status``: empty where versioning was never enabled or suspended."""
+    return _document("VersioningConfiguration", (_tag("Status", status) if status else "",))
 
 
 def access_control(owner_id: str) -> bytes:
@@ -299,33 +320,58 @@ def list_objects_v2(params: ListObjectsV2Params, page: ObjectElements) -> bytes:
     )
 
 
-def list_versions(params: ListVersionsParams, page: ObjectElements) -> bytes:
-    """ListObjectVersions of a bucket whose versioning was never enabled."""
+def list_versions(
+    bucket: str,
+    params: ListVersionsParams,
+    rows: Sequence[VersionElement],
+    prefixes: Sequence[bytes],
+    *,
+    owner_id: str,
+    truncated: bool,
+    next_key: bytes = b"",
+    next_version: str = "",
+) -> bytes:
+    """ListObjectVersions: versions and delete markers as they come, by key and from the latest on.
+
+    Args:
+        next_key: the key or common prefix that the page ends with.
+        next_version: the version that it ends with; empty where it ends with a prefix.
+    """
     names = _Names(params.encode_url)
-    owner = _owner(page.owner_id)
+    owner = _owner(owner_id)
+    after = params.after_version
+    is_next = truncated and bool(next_version)
     return _document(
         "ListVersionsResult",
         (
-            _tag("Name", page.bucket),
+            _tag("Name", bucket),
             names("Prefix", params.prefix),
             names("KeyMarker", params.after),
-            _tag("VersionIdMarker", params.after_version),
-            names("NextKeyMarker", page.last) if page.truncated else "",
-            _tag("NextVersionIdMarker", "null") if page.truncated else "",
+            _tag("VersionIdMarker", "" if after is None else version_text(after)),
+            names("NextKeyMarker", next_key) if truncated else "",
+            _tag("NextVersionIdMarker", next_version) if is_next else "",
             _tag("MaxKeys", params.limit),
             names("Delimiter", params.delimiter) if params.delimiter else "",
             names.encoding(),
-            _flag("IsTruncated", page.truncated),
-            *(
-                f"<Version>{names('Key', row.key)}<VersionId>null</VersionId>"
-                "<IsLatest>true</IsLatest>"
-                f"<LastModified>{iso_time(row.modified_ms)}</LastModified>{_etag(row.etag)}"
-                f"{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>{owner}"
-                "<StorageClass>STANDARD</StorageClass></Version>"
-                for row in page.rows
-            ),
-            *names.prefixes(page.prefixes),
+            _flag("IsTruncated", truncated),
+            *(_version_row(row, names, owner) for row in rows),
+            *names.prefixes(prefixes),
         ),
+    )
+
+
+def _version_row(row: VersionElement, names: _Names, owner: str) -> str:
+    shown = row.object
+    head = (
+        f"{names('Key', shown.key)}{_tag('VersionId', row.version_id)}"
+        f"{_flag('IsLatest', row.is_latest)}"
+        f"<LastModified>{iso_time(shown.modified_ms)}</LastModified>"
+    )
+    if row.is_marker:
+        return f"<DeleteMarker>{head}{owner}</DeleteMarker>"
+    return (
+        f"<Version>{head}{_etag(shown.etag)}{_algorithm(shown.algorithm, shown.checksum_type)}"
+        f"<Size>{shown.size}</Size>{owner}<StorageClass>STANDARD</StorageClass></Version>"
     )
 
 
@@ -459,12 +505,13 @@ def upload_completed(
 
 
 def deleted(
-    keys: Iterable[tuple[bytes, str | None]], failures: Iterable[DeleteFailure], *, quiet: bool
+    rows: Iterable[DeletedElement], failures: Iterable[DeleteFailure], *, quiet: bool
 ) -> bytes:
-    """DeleteObjects. ``keys``: what was deleted, with the version id that was named."""
+    """DeleteObjects. ``rows``: what was deleted."""
     names = _Names(False)
     done = (
-        f"<Deleted>{names('Key', key)}{_version(version_id)}</Deleted>" for key, version_id in keys
+        f"<Deleted>{names('Key', row.key)}{_version(row.version_id)}{_marker(row.marker)}</Deleted>"
+        for row in rows
     )
     failed = (
         f"<Error>{names('Key', each.key)}{_version(each.version_id)}{_tag('Code', each.code)}"
@@ -472,6 +519,12 @@ def deleted(
         for each in failures
     )
     return _document("DeleteResult", (*(() if quiet else done), *failed))
+
+
+def _marker(version_id: str | None) -> str:
+    if version_id is None:
+        return ""
+    return _flag("DeleteMarker", True) + _tag("DeleteMarkerVersionId", version_id)
 
 
 def _version(version_id: str | None) -> str:

@@ -18,8 +18,18 @@ from sim.world import SimNode
 LEFTOVERS: Final = {
     "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
     " AND owner NOT IN (SELECT sequence FROM parts)",
-    "versions that no name leads to": "versions WHERE sequence NOT IN"
-    " (SELECT sequence FROM current)",
+    "dropped versions": "versions WHERE dropped = 1",
+    "versions that are replaced in buckets that keep none": "versions WHERE dropped = 0"
+    " AND bucket IN (SELECT bucket FROM buckets WHERE versioning = 0)"
+    " AND sequence NOT IN (SELECT sequence FROM current)",
+    "names whose current version is not their latest": "current c WHERE sequence !="
+    " (SELECT max(v.sequence) FROM versions v"
+    " WHERE v.bucket = c.bucket AND v.name = c.name AND v.dropped = 0)",
+    "latest versions that no name leads to": "versions v WHERE dropped = 0 AND delete_marker = 0"
+    " AND sequence NOT IN (SELECT sequence FROM current) AND NOT EXISTS (SELECT 1 FROM versions n"
+    " WHERE n.bucket = v.bucket AND n.name = v.name AND n.dropped = 0 AND n.sequence > v.sequence)",
+    "names with more than one null version": "(SELECT 1 FROM versions"
+    " WHERE dropped = 0 AND versioning != 1 GROUP BY bucket, name HAVING count(*) > 1)",
     "parts without their upload": "parts WHERE upload NOT IN (SELECT upload FROM uploads)",
     "shards missing of segments that are none": "missing_shards WHERE segment_id NOT IN"
     " (SELECT segment_id FROM segments)",
@@ -170,9 +180,9 @@ def _accounts(node: SimNode) -> list[str]:
         used = rows(
             node,
             STORE_NAME,
-            "SELECT count(*), coalesce(sum(v.size), 0) FROM current c"
-            " JOIN versions v ON v.sequence = c.sequence"
-            " JOIN buckets b ON b.bucket = c.bucket WHERE b.tenant = ?",
+            "SELECT count(*), coalesce(sum(v.size), 0) FROM versions v"
+            " JOIN buckets b ON b.bucket = v.bucket"
+            " WHERE v.dropped = 0 AND v.delete_marker = 0 AND b.tenant = ?",
             tenant,
         )[0]
         if used != (objects, size):

@@ -305,7 +305,7 @@ async def test_records_of_uploads_and_buckets_are_bounded(autojump_clock):
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
         for request in (
-            m.UploadCreate(gateway.tenant_id, BUCKET, NAME, gateway.new_id(), bytes(16 * 1024 + 1)),
+            m.UploadCreate(gateway.tenant_id, BUCKET, NAME, gateway.new_id(), bytes(32 * 1024 + 1)),
             m.BucketCreate(gateway.tenant_id, gateway.new_id(), "b", bytes(256 * 1024 + 1)),
         ):
             with pytest.raises(Refused, match="too_large"):

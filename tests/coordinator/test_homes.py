@@ -224,7 +224,7 @@ def test_a_segment_that_is_deleted_on_its_way_leaves_nothing(sql: sqlite3.Connec
     commit(sql)
     homes.choose(sql, SEGMENT, HOME)
     make(sql, 5, 4)
-    objects.delete(sql, 1, "bucket", (m.DeleteItem(b"name"),))
+    objects.delete(sql, 1, m.ObjectsDelete(TENANT_ID, "bucket", (m.DeleteItem(b"name"),)), 0)
     while purge.purge(sql, purge.last_dropped(sql), frozenset()).more:
         pass
     assert deletes(sql) == {(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)}

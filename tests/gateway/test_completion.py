@@ -8,12 +8,11 @@ import pytest
 from object_service_rig import NAME, ServiceRig
 
 from common.errors import NotFound, OutcomeUnknown, Refused
-from common.format.objects import ObjectMetadata
 from common.ids import VersionId
 from common.limits import MIN_PART_BYTES
 from common.wire import messages as m
 from gateway.assembly import NamedPart
-from gateway.completion import complete_upload
+from gateway.completion import CompletedUpload, complete_upload
 from gateway.conditions import WriteCondition
 from gateway.object_service import ObjectService
 
@@ -33,7 +32,7 @@ async def complete(
     upload_id: VersionId,
     *parts: tuple[int, str],
     condition: WriteCondition | None = None,
-) -> ObjectMetadata:
+) -> CompletedUpload:
     return await complete_upload(
         service,
         rig.bucket,
@@ -55,7 +54,7 @@ async def test_the_object_is_its_parts_in_their_order(rig: ServiceRig) -> None:
     upload_id, first, second = await two_parts(rig)
     made = await complete(rig, rig.one, upload_id, first, second)
     found = await rig.found()
-    assert found.metadata == made
+    assert found.metadata == made.metadata
     assert found.record.version_id == upload_id
     read = rig.swarm.read(
         rig.tenant, "bucket", NAME, found.record, found.manifest, 0, found.manifest.size - 1
@@ -70,13 +69,13 @@ async def test_a_completion_whose_reply_was_lost_is_carried_out_once(rig: Servic
         await complete(rig, rig.one, upload_id, *parts)
     made = (await rig.found()).metadata
     for service in (rig.one, rig.other):
-        assert await complete(rig, service, upload_id, *parts) == made
+        assert (await complete(rig, service, upload_id, *parts)).metadata == made
     assert [key for _, key in rig.coordinators.current] == [NAME]
 
 
 async def test_of_two_completions_at_once_both_have_the_result_of_one(rig: ServiceRig) -> None:
     upload_id, *parts = await two_parts(rig)
-    made: list[ObjectMetadata] = []
+    made: list[CompletedUpload] = []
 
     async def other_first(request: Any) -> None:
         del rig.coordinators.faults[m.UploadComplete]
@@ -84,7 +83,8 @@ async def test_of_two_completions_at_once_both_have_the_result_of_one(rig: Servi
 
     rig.coordinators.faults[m.UploadComplete] = other_first
     made.append(await complete(rig, rig.one, upload_id, *parts))
-    assert made[0] == made[1] == (await rig.found()).metadata
+    assert made[0] == made[1]
+    assert made[0].metadata == (await rig.found()).metadata
 
 
 async def test_a_completion_that_the_first_one_made_impossible_has_its_result(

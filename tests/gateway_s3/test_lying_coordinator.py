@@ -15,6 +15,7 @@ import pytest
 import trio
 from gateway_rig import Answer, Rig
 from trio.testing import MockClock
+from versions_client import set_versioning
 
 from common.limits import MIN_PART_BYTES
 from common.wire import messages as m
@@ -191,6 +192,72 @@ async def test_a_listing_with_a_row_of_something_else_is_refused(
 
     rig.coordinators.lie = change
     assert refused(await rig.ask("GET", "/ours", query))
+
+
+async def with_versions(rig: Rig) -> None:
+    """In both buckets a key with a delete marker over a version."""
+    for bucket in ("ours", "evil"):
+        await set_versioning(rig, "Enabled", bucket)
+        await rig.put(f"/{bucket}/marked", b"EVIL" if bucket == "evil" else OURS)
+        assert (await rig.ask("DELETE", f"/{bucket}/marked")).status == 204
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("lie", ["a version", "another key's", "another bucket's", "not one"])
+async def test_a_delete_marker_that_is_none_hides_nothing(rig: Rig, method: str, lie: str) -> None:
+    await with_versions(rig)
+    tenant = rig.tenant.tenant_id
+    marked = m.ObjectGet(tenant, "ours", b"marked", None, False, 0, 0)
+    ours = await rig.coordinators.call(marked)
+    evil = await rig.coordinators.call(replace(marked, bucket="evil"))
+    assert ours.delete_marker
+    key, changed = {
+        "a version": ("key", lambda reply: replace(reply, delete_marker=True)),
+        "another key's": ("key", lambda _: ours),
+        "another bucket's": ("marked", lambda _: replace(evil, bucket_id=ours.bucket_id)),
+        "not one": ("marked", lambda reply: replace(reply, delete_marker=False)),
+    }[lie]
+    rig.coordinators.lie = lambda request, reply: (
+        changed(reply) if isinstance(request, m.ObjectGet) else reply
+    )
+    answer = await rig.ask(method, f"/ours/{key}")
+    assert refused(answer)
+    assert "x-amz-delete-marker" not in answer.headers
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.parametrize(
+    "lie", ["bucket", "our id", "name", "version", "summary", "size", "marker", "no marker"]
+)
+async def test_a_listing_of_versions_with_a_row_of_something_else_is_refused(
+    rig: Rig, lie: str
+) -> None:
+    await with_versions(rig)
+    evil = await rig.coordinators.call(
+        m.VersionsList(rig.tenant.tenant_id, "evil", b"", b"", b"", b"", False, 1000)
+    )
+
+    def change(request: Any, reply: Any) -> Any:
+        if not isinstance(request, m.VersionsList):
+            return reply
+        key, marker, *rest = reply.versions
+        changed = {
+            "bucket": evil,
+            "our id": replace(evil, bucket_id=reply.bucket_id),
+            "name": (replace(key, name=b"kez"), marker, *rest),
+            "version": (replace(key, version_id=bytes(16)), marker, *rest),
+            "summary": (replace(key, summary=rest[0].summary), marker, *rest),
+            "size": (replace(key, size=key.size + 1), marker, *rest),
+            "marker": (replace(key, delete_marker=True), marker, *rest),
+            "no marker": (key, replace(marker, delete_marker=False), *rest),
+        }[lie]
+        return (
+            changed if isinstance(changed, m.VersionListing) else replace(reply, versions=changed)
+        )
+
+    rig.coordinators.lie = change
+    assert refused(await rig.ask("GET", "/ours", "versions="))
 
 
 async def begun_in(rig: Rig, bucket: str) -> tuple[bytes, str]:

@@ -331,7 +331,7 @@ async def test_delete_objects_answers_for_each_key(rig: Rig) -> None:
     assert answer.texts("Deleted/Key") == ["a", "b", "gone"]
     failed = dict(zip(answer.texts("Error/Key"), answer.texts("Error/Code"), strict=True))
     assert failed == {
-        "x": "NoSuchVersion",
+        "x": "InvalidArgument",
         "l" * 1025: "KeyTooLongError",
         "c": "PreconditionFailed",
     }

@@ -10,6 +10,7 @@ from common.errors import Corrupt, NotFound, OutcomeUnknown, PeerViolation, Refu
 from common.http.records import HttpRequest
 from common.reasons import Absence, Damage, Outage, Refusal, Uncertainty, Violation
 from gateway.names import IdentityNames, is_bucket_name
+from gateway.versions import VersionName
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
@@ -100,7 +101,7 @@ def test_a_key_is_1_to_1024_bytes_of_utf8_and_otherwise_opaque() -> None:
         (b"bucket/a%2Fb%20c/d", CopySource("bucket", b"a/b c/d")),
         (b"bucket%2Fkey", CopySource("bucket", b"key")),
         (b"%2Fbucket%2Fkey", CopySource("bucket", b"key")),
-        (b"bucket/key?versionId=null", CopySource("bucket", b"key")),
+        (b"bucket/key?versionId=null", CopySource("bucket", b"key", VersionName(None))),
         (b"bucket/../other/key", CopySource("bucket", b"../other/key")),
         (b"bucket/a%3Fb", CopySource("bucket", b"a?b")),
         (b"bucket/a+b", CopySource("bucket", b"a b")),
@@ -124,7 +125,7 @@ def test_a_copy_source_is_split_before_it_is_decoded(header: bytes, source: Copy
         (b"bucket/%zz", "InvalidArgument"),
         (b"bucket/%ff", "InvalidArgument"),
         (b"bucket/key?acl", "InvalidArgument"),
-        (b"bucket/key?versionId=x", "NoSuchVersion"),
+        (b"bucket/key?versionId=x", "InvalidArgument"),
         (b"arn:aws:s3:us-east-1:1:accesspoint/x/object/k", "NotImplemented"),
         (b"bucket/" + b"a" * 1025, "KeyTooLongError"),
     ],

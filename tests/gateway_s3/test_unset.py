@@ -189,7 +189,6 @@ async def test_a_write_that_says_what_is_so_already_is_fine(
         ("/bucket", "acl", "<AccessControlPolicy/>", 501),
         ("/bucket", "acl", "", 400),
         ("/bucket", "policy", "{}", 501),
-        ("/bucket", "versioning", "<VersioningConfiguration/>", 501),
     ],
 )
 async def test_a_write_that_would_change_something_is_not_carried_out(
@@ -237,4 +236,6 @@ async def test_the_tags_of_the_null_version_can_be_asked_for_and_of_no_other(rig
     answer = await rig.ask("GET", "/bucket/key", "tagging=&versionId=null")
     assert answer.status == 200
     other = await rig.ask("GET", "/bucket/key", "tagging=&versionId=abc")
+    assert (other.status, other.code) == (400, "InvalidArgument")
+    other = await rig.ask("GET", "/bucket/key", f"tagging=&versionId={'a1' * 16}")
     assert (other.status, other.code) == (404, "NoSuchVersion")

@@ -211,19 +211,20 @@ def test_every_answer_is_well_formed() -> None:
         write.list_buckets("o", [("b", 0)], region="r", prefix="p", next_token="t"),
         write.location("us-east-1"),
         write.location("eu-west-1"),
-        write.versioning(),
+        write.versioning(""),
+        write.versioning("Enabled"),
         write.access_control("o"),
         write.configuration(LOGGING),
         write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
         write.upload_created("b", b"<k>", "u"),
         write.upload_completed("http://h/<>", "b", b"k&", "e", Algorithm.CRC32, "x", "y"),
-        write.deleted([(b"<a>", "null")], [failure], quiet=False),
+        write.deleted([write.DeletedElement(b"<a>", "null", "id")], [failure], quiet=False),
     ]
     for document in documents:
         ElementTree.fromstring(document)
     shown = write.error_document(error, resource="/b/<k>", request_id="1", host_id="2")
     assert b"<Code>NoSuchKey</Code>" in shown
     assert "<Key>&lt;&amp;&gt;\ufffd</Key>".encode() in shown
-    quiet = write.deleted([(b"a", None)], [failure], quiet=True)
+    quiet = write.deleted([write.DeletedElement(b"a")], [failure], quiet=True)
     assert b"<Deleted>" not in quiet
     assert b"<Error>" in quiet

@@ -19,7 +19,13 @@ from common.errors import NotFound
 from common.ids import BucketId, PeerId, TenantId, VersionId, segment_id
 from common.wire.messages.buckets import BucketCreate
 from common.wire.messages.multipart import ChosenPart, PartCommit, UploadComplete, UploadCreate
-from common.wire.messages.objects import Condition, DeleteItem, ObjectCommit, ObjectGet
+from common.wire.messages.objects import (
+    Condition,
+    DeleteItem,
+    ObjectCommit,
+    ObjectGet,
+    ObjectsDelete,
+)
 from common.wire.messages.writing import Extent, NewSegment, Page
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.service import STORE_NAME
@@ -131,8 +137,8 @@ class Life:
 
     async def delete(self):
         self.model.begin(b"one", None)
-        item = DeleteItem(b"one", None, Condition())
-        await self.store.transact(lambda sql: objects.delete(sql, 1, BUCKET, (item,)))
+        request = ObjectsDelete(TENANT_ID, BUCKET, (DeleteItem(b"one"),))
+        await self.store.transact(lambda sql: objects.delete(sql, 1, request, 0))
         self.model.end(b"one", None)
 
     async def copy(self):

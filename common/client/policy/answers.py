@@ -11,7 +11,7 @@ Source: docs/crypto.md, "Answers and questions".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from operator import lt
 from typing import Any, Final
 
@@ -56,11 +56,20 @@ def _lease(request: m.LeaseRenew, reply: m.Lease) -> str:
 
 
 def _object(request: m.ObjectGet, reply: m.ObjectRecord) -> str:
-    return "version_id" if request.version_id not in (None, reply.version_id) else ""
+    if request.version_id not in (None, reply.version_id):
+        return "version_id"
+    if request.named and reply.is_null != (request.version_id is None):
+        return "is_null"
+    return ""
 
 
 def _deleted(request: m.ObjectsDelete, reply: m.Deleted) -> str:
-    return "results" if len(reply.results) != len(request.items) else ""
+    if len(reply.results) != len(request.items):
+        return "results"
+    for item, result in zip(request.items, reply.results, strict=True):
+        if result.delete_marker and not item.named and item.marker_id is None:
+            return "delete_marker"
+    return ""
 
 
 def _bucket(request: m.BucketGet, reply: m.BucketRecord) -> str:
@@ -81,6 +90,12 @@ def _settings_set(request: m.BucketSettingsSet, reply: m.BucketRecord) -> str:
     if (reply.settings, reply.revision) != (request.settings, request.expected_revision + 1):
         return "settings"
     return ""
+
+
+def _versioning_set(request: m.BucketVersioningSet, reply: m.BucketRecord) -> str:
+    if (reply.name, reply.bucket_id) != (request.bucket, request.bucket_id):
+        return "bucket"
+    return "versioning" if reply.versioning != request.versioning else ""
 
 
 def _buckets(request: m.BucketsList, reply: m.Buckets) -> str:
@@ -112,7 +127,9 @@ def _parts(request: m.PartsList, reply: m.Parts) -> str:
 
 
 def _page(
-    request: m.ObjectsList | m.UploadsList, reply: m.Listing | m.Uploads, names: Sequence[bytes]
+    request: m.ObjectsList | m.UploadsList | m.VersionsList,
+    reply: m.Listing | m.Uploads | m.VersionListing,
+    names: Sequence[bytes],
 ) -> str:
     """Return what is wrong with a page of names, in order, and rolled-up prefixes; empty if nothing
     is."""
@@ -162,6 +179,27 @@ def _uploads(request: m.UploadsList, reply: m.Uploads) -> str:
     return _page(request, reply, [name for name, _ in rows])
 
 
+def _versions(request: m.VersionsList, reply: m.VersionListing) -> str:
+    rows = [(row.name, -row.sequence) for row in reply.versions]
+    goes_on = bool(request.after_version) or request.after_null
+    if rows and not (rows[0][0] > request.after or (goes_on and rows[0][0] == request.after)):
+        return "after"
+    if not _ascending(rows):
+        return "order"
+    if any(one.name == next_.name and next_.is_latest for one, next_ in pairwise(reply.versions)):
+        return "latest"
+    last = reply.versions[-1:]
+    if reply.last_version != (
+        last[0].version_id
+        if last and last[0].name == reply.last
+        else request.after_version
+        if not (last or reply.prefixes)
+        else b""
+    ):
+        return "last_version"
+    return _page(request, reply, [name for name, _ in rows])
+
+
 _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.LeaseRenew: _lease,
     m.ObjectGet: _object,
@@ -170,11 +208,13 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.BucketGet: _bucket,
     m.BucketCreate: _bucket_made,
     m.BucketSettingsSet: _settings_set,
+    m.BucketVersioningSet: _versioning_set,
     m.BucketsList: _buckets,
     m.UploadCreate: _upload_made,
     m.UploadGet: _upload,
     m.PartsList: _parts,
     m.UploadsList: _uploads,
+    m.VersionsList: _versions,
 }
 """By type of request, what of the reply does not fit it; empty when all does. Missing: requests
 whose reply says nothing of the question (Done, Committed), or is checked by its user with what it

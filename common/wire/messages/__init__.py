@@ -51,6 +51,9 @@ from common.wire.messages.base import (
     Version,
 )
 from common.wire.messages.buckets import (
+    SUSPENDED,
+    UNVERSIONED,
+    VERSIONED,
     BucketCreate,
     BucketDelete,
     BucketGet,
@@ -61,6 +64,7 @@ from common.wire.messages.buckets import (
     Buckets,
     BucketSettingsSet,
     BucketsList,
+    BucketVersioningSet,
 )
 from common.wire.messages.cell import (
     CellFactsGet,
@@ -108,6 +112,7 @@ from common.wire.messages.objects import (
     DeleteResult,
     GatewayPresence,
     ListedObject,
+    ListedVersion,
     Listing,
     ObjectCommit,
     ObjectGet,
@@ -117,6 +122,8 @@ from common.wire.messages.objects import (
     ObjectTagsSet,
     PlacedPage,
     SwarmState,
+    VersionListing,
+    VersionsList,
 )
 from common.wire.messages.repair import (
     ExpectedGet,
@@ -178,6 +185,7 @@ __all__ = [
     "BucketRecord",
     "BucketRow",
     "BucketSettingsSet",
+    "BucketVersioningSet",
     "Buckets",
     "BucketsList",
     "COMMITTED",
@@ -210,6 +218,7 @@ __all__ = [
     "Lease",
     "LeaseRenew",
     "ListedObject",
+    "ListedVersion",
     "Listing",
     "MissingGet",
     "MissingShard",
@@ -246,6 +255,7 @@ __all__ = [
     "SegmentPlace",
     "Settle",
     "SettleReply",
+    "SUSPENDED",
     "ShardAbort",
     "ShardAppend",
     "ShardFinish",
@@ -262,6 +272,7 @@ __all__ = [
     "TenantOpen",
     "TenantRequest",
     "TenantScope",
+    "UNVERSIONED",
     "Token",
     "UploadAbort",
     "UploadComplete",
@@ -271,7 +282,10 @@ __all__ = [
     "UploadRow",
     "Uploads",
     "UploadsList",
+    "VERSIONED",
     "Version",
+    "VersionListing",
+    "VersionsList",
     "WriteAbandon",
     "WriteStart",
     "REQUESTS",

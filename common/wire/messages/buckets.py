@@ -26,6 +26,13 @@ from common.wire.records import Max, Record
 
 FIRST_REVISION: Final = 1
 """Of the settings that a bucket is made with; each change counts one up."""
+UNVERSIONED: Final = 0
+"""Versioning of a bucket where it was never enabled or suspended: a commit replaces the version
+that is there. Its versions, and those from before it was enabled, are null versions."""
+VERSIONED: Final = 1
+"""Versioning that is enabled: a commit replaces nothing, and its version is known by its id."""
+SUSPENDED: Final = 2
+"""Versioning that is suspended: a commit replaces the null version, and is the null version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class BucketRecord(Reply):
     revision: int
     storage_class: Label = STANDARD_CLASS
     """The name of the class that its new objects are written in."""
+    versioning: int = UNVERSIONED
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +145,18 @@ class BucketSettingsSet(TenantRequest):
     expected_revision: int
     settings: Sealed
     code: ClassVar[int] = 70
+    reply: ClassVar[type[Reply]] = BucketRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class BucketVersioningSet(TenantRequest):
+    """Enable or suspend the versioning of a bucket that is still the one with this id: VERSIONED or
+    SUSPENDED. Refused ``bad_value`` for any other; NotFound ``no_such_bucket``."""
+
+    bucket: Label
+    bucket_id: Bucket
+    versioning: int
+    code: ClassVar[int] = 71
     reply: ClassVar[type[Reply]] = BucketRecord
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

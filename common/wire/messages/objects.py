@@ -28,6 +28,7 @@ from common.wire.messages.base import (
     TenantScope,
     Version,
 )
+from common.wire.messages.buckets import UNVERSIONED
 from common.wire.messages.writing import NewSegments, Page, Pages, SegmentPlace
 from common.wire.records import Max, Record
 
@@ -50,6 +51,9 @@ class Committed(Reply):
     position: PositionBytes = b""
     """Of a store that has this commit."""
     bucket_revision: Revision = 0
+    versioning: int = UNVERSIONED
+    """Of the bucket, when a version was committed: it is known by its id if that was VERSIONED,
+    else it is the null version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,17 @@ class ObjectRecord(Reply):
     endpoints: Annotated[tuple[Endpoint, ...], Max(4096)] = ()
     bucket_revision: Revision = 0
     tags: SealedTags = b""
+    versioning: int = UNVERSIONED
+    """Of the bucket, now."""
+    is_null: bool = True
+    """It is the null version of its name, and not known by its id."""
+    delete_marker: bool = False
+    """It says that there is no object. ``sealed`` is the record of a marker."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectGet(TenantRequest):
-    """Look up the current version of a name (or ``version_id``).
+    """Look up the current version of a name (or ``version_id``, or the one that a client names).
 
     ``want_places``: also the page(s) that hold plaintext bytes from ``first`` on and the places
     of the segments that bytes ``first..last`` need, at most MAX_SEGMENTS_PER_GRANT of them from
@@ -117,8 +127,9 @@ class ObjectGet(TenantRequest):
     that was replaced meanwhile can be read on for the delete grace, and while it is named as being
     read). ``last`` beyond the end is cut.
 
-    Raises over the wire: NotFound ``no_such_bucket``, ``no_such_object``, ``no_such_version``,
-    ``delete_marker``.
+    A delete marker is answered like a version, without a range, where it is the latest or named.
+
+    Raises over the wire: NotFound ``no_such_bucket``, ``no_such_object``, ``no_such_version``.
     """
 
     bucket: Label
@@ -127,6 +138,9 @@ class ObjectGet(TenantRequest):
     want_places: bool
     first: int
     last: int
+    named: bool = False
+    """The version is one that a client names: not one that was dropped. Without ``version_id`` it
+    is the null version, and no null version is known by its id."""
     code: ClassVar[int] = 54
     reply: ClassVar[type[Reply]] = ObjectRecord
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
@@ -149,11 +163,19 @@ class ObjectTagsSet(TenantRequest):
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem(Record):
-    """One name to delete. ``condition`` as for a commit (a version of the same name)."""
+    """One name to delete, or one version of it. ``condition`` as for a commit: on the current
+    version of the name, whichever is deleted."""
 
     name: Name
     version_id: Version | None = None
     condition: Condition = Condition()
+    named: bool = False
+    """A version is deleted for good, a delete marker too: ``version_id``, or without it the null
+    version."""
+    marker: Summary = b""
+    """The sealed record of the delete marker that is made where versioning is not UNVERSIONED and
+    no version is named. ``marker_id``: its version id."""
+    marker_id: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +183,10 @@ class DeleteResult(Record):
     """``failure``: why it was not deleted; None when done, also when there was nothing."""
 
     failure: Failure | None = None
+    versioning: int = UNVERSIONED
+    """Of the bucket. A marker that was made under SUSPENDED is the null version of its name."""
+    delete_marker: bool = False
+    """A delete marker was made or, of a version that was named, deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +199,13 @@ class Deleted(Reply):
 
 @dataclass(frozen=True, slots=True)
 class ObjectsDelete(TenantRequest):
-    """Delete up to 1,000 names in one transaction."""
+    """Delete up to 1,000 names or versions in one transaction. Refused ``marker_missing`` where a
+    delete marker is to be made and an item has none."""
 
     bucket: Label
     items: Annotated[tuple[DeleteItem, ...], Max(limits.MAX_DELETE_BATCH)]
+    bucket_id: Bucket | None = None
+    """As in ObjectCommit: what the markers are bound to."""
     code: ClassVar[int] = 55
     reply: ClassVar[type[Reply]] = Deleted
     idempotency: ClassVar[Idempotency] = Idempotency.ONCE
@@ -221,6 +250,54 @@ class ObjectsList(TenantRequest):
     limit: int
     code: ClassVar[int] = 56
     reply: ClassVar[type[Reply]] = Listing
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion(Record):
+    """A row of a listing of versions. ``summary`` of a delete marker: the record of the marker."""
+
+    name: Name
+    version_id: Version
+    sequence: int
+    created_ms: int
+    size: int
+    summary: Summary
+    is_null: bool
+    is_latest: bool
+    delete_marker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VersionListing(Reply):
+    """By name, and of each name the latest first. Rolled up and cut as in Listing.
+    ``last_version``: of the row that it ends with; empty when it ends with a prefix."""
+
+    bucket_id: Bucket
+    versions: Annotated[tuple[ListedVersion, ...], Max(limits.MAX_LIST_ENTRIES)]
+    prefixes: Annotated[tuple[Name, ...], Max(limits.MAX_LIST_ENTRIES)]
+    truncated: bool
+    last: Name
+    last_version: Annotated[bytes, Max(16)]
+    bucket_revision: Revision = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsList(TenantRequest):
+    """List versions and delete markers of names > ``after`` that start with ``prefix`` and, after
+    a version of ``after`` itself, those that are older than it: ``after_version``, or the null
+    version (``after_null``). Where that version is gone for good, all of that name are listed:
+    nothing is skipped."""
+
+    bucket: Label
+    prefix: Name
+    delimiter: Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
+    after: Name
+    after_version: Annotated[bytes, Max(16)]
+    after_null: bool
+    limit: int
+    code: ClassVar[int] = 72
+    reply: ClassVar[type[Reply]] = VersionListing
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 

@@ -62,6 +62,27 @@ BEGUN = m.UploadRecord(BUCKET, ONE, 0, b"")
 LOOK = m.UploadGet(TENANT, "bucket", b"name", ONE)
 DELETE = m.ObjectsDelete(TENANT, "bucket", (m.DeleteItem(b"a"), m.DeleteItem(b"b")))
 DONE = m.DeleteResult()
+MARKED = m.DeleteResult(None, m.VERSIONED, True)
+VERSIONING = m.BucketVersioningSet(TENANT, "bucket", BUCKET, m.VERSIONED)
+VERSIONED = replace(MADE, versioning=m.VERSIONED)
+NULL = m.ObjectGet(TENANT, "bucket", b"name", None, False, 0, 0, True)
+
+
+def versions(
+    after: bytes = b"", after_version: bytes = b"", *, null: bool = False
+) -> m.VersionsList:
+    return m.VersionsList(TENANT, "bucket", b"", b"", after, after_version, null, 3)
+
+
+def kept(
+    *rows: tuple[bytes, int], latest: bool = False, last_version: bytes | None = None
+) -> m.VersionListing:
+    listed = tuple(
+        m.ListedVersion(name, ONE, sequence, 0, 5, b"", False, latest, False)
+        for name, sequence in rows
+    )
+    end = (ONE if rows else b"") if last_version is None else last_version
+    return m.VersionListing(BUCKET, listed, (), True, rows[-1][0] if rows else b"", end)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +109,14 @@ DONE = m.DeleteResult()
         (BEGIN, BEGUN),
         (LOOK, BEGUN),
         (DELETE, m.Deleted((DONE, DONE))),
+        (replace(DELETE, items=(m.DeleteItem(b"a", named=True),)), m.Deleted((MARKED,))),
+        (VERSIONING, VERSIONED),
+        (replace(GET, named=True), replace(RECORD, is_null=False)),
+        (NULL, RECORD),
+        (versions(), kept((b"a", 9), (b"a", 4), (b"b", 7))),
+        (versions(b"a", ONE), kept((b"a", 9), (b"b", 7))),
+        (versions(b"a", null=True), kept((b"a", 9))),
+        (versions(b"z", ONE), replace(kept(), last=b"z", last_version=ONE)),
         (m.Ping(), m.Done()),
     ],
 )
@@ -144,6 +173,21 @@ def test_an_answer_to_the_question_is_taken(request_: m.Request, reply: m.Reply)
         (LOOK, replace(BEGUN, upload_id=TWO), "upload_id"),
         (DELETE, m.Deleted((DONE,)), "results"),
         (DELETE, m.Deleted((DONE, DONE, DONE)), "results"),
+        (DELETE, m.Deleted((DONE, MARKED)), "delete_marker"),
+        (VERSIONING, MADE, "versioning"),
+        (VERSIONING, replace(VERSIONED, bucket_id=OTHER), "bucket"),
+        (VERSIONING, replace(VERSIONED, name="other"), "bucket"),
+        (replace(GET, named=True), RECORD, "is_null"),
+        (NULL, replace(RECORD, is_null=False), "is_null"),
+        (versions(), kept((b"a", 4), (b"a", 9)), "order"),
+        (versions(), kept((b"b", 4), (b"a", 9)), "order"),
+        (versions(), kept((b"a", 9), (b"a", 9)), "order"),
+        (versions(), kept((b"a", 9), (b"a", 4), latest=True), "latest"),
+        (versions(), kept((b"a", 4), (b"b", 4), (b"c", 4), (b"d", 4)), "limit"),
+        (versions(), kept((b"a", 4), last_version=TWO), "last_version"),
+        (versions(), kept((b"a", 4), last_version=b""), "last_version"),
+        (versions(b"a"), kept((b"a", 4)), "after"),
+        (versions(b"b", ONE), kept((b"a", 4)), "after"),
     ],
 )
 def test_an_answer_to_another_question_is_refused(

@@ -85,6 +85,7 @@ def test_sealed_records():
         "empty_manifest": (fmt.seal_manifest, fmt.open_manifest, place, empty),
         "part": (fmt.seal_part, fmt.open_part, part, manifest),
         "summary": (fmt.seal_summary, fmt.open_summary, place, opaque),
+        "delete-marker": (fmt.seal_marker, fmt.open_marker, place, opaque),
         "upload": (fmt.seal_upload, fmt.open_upload, place, opaque),
         "bucket-settings": (
             fmt.seal_bucket_settings,

@@ -70,6 +70,7 @@ CASES = [
     Case("manifest", fmt.seal_manifest, fmt.open_manifest, OBJECT_PLACES, MANIFEST),
     Case("part", fmt.seal_part, fmt.open_part, PART_PLACES, MANIFEST),
     Case("summary", fmt.seal_summary, fmt.open_summary, OBJECT_PLACES, b"opaque", False),
+    Case("delete-marker", fmt.seal_marker, fmt.open_marker, OBJECT_PLACES, b"opaque", False),
     Case("upload", fmt.seal_upload, fmt.open_upload, OBJECT_PLACES, b"opaque", False),
     Case(
         "bucket-settings",

@@ -17,6 +17,7 @@ VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "object-records.js
 UNPACK = {
     "ObjectMetadata": objects.unpack_object,
     "ObjectSummary": objects.unpack_summary,
+    "DeleteMarker": objects.unpack_marker,
     "UploadInfo": objects.unpack_upload,
     "PartMetadata": objects.unpack_part,
     "BucketSettings": objects.unpack_bucket,

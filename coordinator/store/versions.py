@@ -1,0 +1,232 @@
+"""Versions of a name: which one is current, which is the null version, what a new one replaces.
+
+A version that is not dropped is kept. Kept versions of a name are ordered by their sequence; the
+last of them is the latest. ``current`` has the names whose latest version is an object. In a bucket
+whose versioning was never enabled a name has one kept version at most.
+
+A version that was committed while versioning was enabled is known by its id; any other is the null
+version of its name, of which one is kept at most.
+
+Source: docs/placement.md, "Versions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.ids import VersionId
+from common.ports import Sql
+from common.wire.messages.buckets import SUSPENDED, UNVERSIONED, VERSIONED
+from common.wire.messages.objects import Condition
+from coordinator.store.buckets import StoredBucket
+
+KIND_VERSION: Final = 0
+_COLUMNS: Final = "v.sequence, v.version_id, v.size, v.versioning, v.delete_marker"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """A kept version. ``versioning``: of its bucket when it was committed."""
+
+    sequence: int
+    version_id: VersionId
+    size: int
+    versioning: int
+    delete_marker: bool
+
+    @property
+    def is_null(self) -> bool:
+        """It is the null version of its name."""
+        return self.versioning != VERSIONED
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to be, or a delete marker, which has no size and no sealed manifest."""
+
+    sequence: int
+    name: bytes
+    version_id: VersionId
+    size: int
+    summary: bytes
+    sealed: bytes
+    tags: bytes = b""
+    delete_marker: bool = False
+
+
+def _kept(row: Any) -> KeptVersion | None:
+    return (
+        None
+        if row is None
+        else KeptVersion(row[0], VersionId(row[1]), row[2], row[3], bool(row[4]))
+    )
+
+
+def current(sql: Sql, bucket: int, name: bytes) -> KeptVersion | None:
+    """The latest version of a name if it is an object, else None."""
+    row = sql.execute(
+        f"SELECT {_COLUMNS} FROM current c"
+        " JOIN versions v ON v.sequence = c.sequence WHERE c.bucket = ? AND c.name = ?",
+        (bucket, name),
+    ).fetchone()
+    return _kept(row)
+
+
+def latest(sql: Sql, bucket: int, name: bytes) -> KeptVersion | None:
+    """The latest version of a name, a delete marker too."""
+    return _end(sql, bucket, name, "DESC")
+
+
+def _end(sql: Sql, bucket: int, name: bytes, order: str) -> KeptVersion | None:
+    row = sql.execute(
+        f"SELECT {_COLUMNS} FROM versions v WHERE v.bucket = ? AND v.name = ? AND v.dropped = 0"
+        f" ORDER BY v.sequence {order} LIMIT 1",
+        (bucket, name),
+    ).fetchone()
+    return _kept(row)
+
+
+def by_id(sql: Sql, bucket: int, name: bytes, version_id: bytes) -> KeptVersion | None:
+    """The kept version of a name that is known by this id."""
+    row = sql.execute(
+        f"SELECT {_COLUMNS} FROM versions v WHERE v.version_id = ? AND v.bucket = ?"
+        f" AND v.name = ? AND v.dropped = 0 AND v.versioning = {VERSIONED}",
+        (version_id, bucket, name),
+    ).fetchone()
+    return _kept(row)
+
+
+def null_version(
+    sql: Sql, bucket: StoredBucket, name: bytes, found: KeptVersion | None = None
+) -> KeptVersion | None:
+    """The null version of a name, a delete marker too.
+
+    Args:
+        found: the current version, if it is known.
+    """
+    found = found or current(sql, bucket.bucket, name)
+    if found is not None and found.is_null:
+        return found
+    if bucket.versioning == UNVERSIONED:
+        return None
+    row = sql.execute(
+        f"SELECT {_COLUMNS} FROM versions v WHERE v.bucket = ? AND v.name = ? AND v.dropped = 0"
+        f" AND v.versioning = {SUSPENDED}",
+        (bucket.bucket, name),
+    ).fetchone()
+    if row is not None:
+        return _kept(row)
+    # One from before versioning was enabled is older than all that have ids.
+    oldest = _end(sql, bucket.bucket, name, "ASC")
+    return oldest if oldest is not None and oldest.is_null else None
+
+
+def holds(condition: Condition, found: KeptVersion | None) -> bool:
+    """Return whether a condition is met by the current version of its name."""
+    if condition.absent and found is not None:
+        return False
+    return condition.version_id is None or (
+        found is not None and found.version_id == condition.version_id
+    )
+
+
+def insert(
+    sql: Sql,
+    tenant: int,
+    bucket: StoredBucket,
+    new: NewVersion,
+    found: KeptVersion | None,
+    now_ms: int,
+) -> None:
+    """Write a version, which becomes the latest of its name, drop the one whose place it takes,
+    account.
+
+    Args:
+        found: the current version of the name.
+    """
+    gone = found
+    if bucket.versioning == VERSIONED:
+        gone = None
+    elif bucket.versioning == SUSPENDED:
+        gone = null_version(sql, bucket, new.name, found)
+    if gone is not None:
+        _drop(sql, gone.sequence)
+    sql.execute(
+        "INSERT INTO versions (sequence, bucket, name, version_id, delete_marker, versioning, size,"
+        " created_ms, summary, sealed, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.sequence,
+            bucket.bucket,
+            new.name,
+            new.version_id,
+            int(new.delete_marker),
+            bucket.versioning,
+            new.size,
+            now_ms,
+            new.summary,
+            new.sealed,
+            new.tags,
+        ),
+    )
+    if not new.delete_marker:
+        _lead_to(sql, bucket.bucket, new.name, new.sequence, found)
+    elif found is not None:
+        _lead_nowhere(sql, bucket.bucket, new.name)
+    objects = int(not new.delete_marker) - _objects(gone)
+    account(sql, tenant, objects, new.size - (gone.size if gone is not None else 0))
+
+
+def remove(
+    sql: Sql, bucket: StoredBucket, name: bytes, gone: KeptVersion, found: KeptVersion | None
+) -> int:
+    """Drop a version for good, and let the latest of those that are left be current.
+
+    Args:
+        found: the current version of the name.
+
+    Returns:
+        The number of objects that were removed: none with a delete marker. The caller accounts.
+    """
+    _drop(sql, gone.sequence)
+    if found is None or found.sequence == gone.sequence:
+        left = None
+        if bucket.versioning != UNVERSIONED:
+            left = latest(sql, bucket.bucket, name)
+        if left is not None and not left.delete_marker:
+            _lead_to(sql, bucket.bucket, name, left.sequence, found)
+        elif found is not None:
+            _lead_nowhere(sql, bucket.bucket, name)
+    return _objects(gone)
+
+
+def _lead_to(sql: Sql, bucket: int, name: bytes, sequence: int, found: KeptVersion | None) -> None:
+    if found is None:
+        sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
+    else:
+        sql.execute(
+            "UPDATE current SET sequence = ? WHERE bucket = ? AND name = ?",
+            (sequence, bucket, name),
+        )
+
+
+def _lead_nowhere(sql: Sql, bucket: int, name: bytes) -> None:
+    sql.execute("DELETE FROM current WHERE bucket = ? AND name = ?", (bucket, name))
+
+
+def _objects(gone: KeptVersion | None) -> int:
+    return int(gone is not None and not gone.delete_marker)
+
+
+def _drop(sql: Sql, sequence: int) -> None:
+    sql.execute("UPDATE versions SET dropped = 1 WHERE sequence = ?", (sequence,))
+    sql.execute("INSERT INTO dropped (owner, kind) VALUES (?, ?)", (sequence, KIND_VERSION))
+
+
+def account(sql: Sql, tenant: int, objects: int, size: int) -> None:
+    """Add to a tenant's number of objects, noncurrent versions too, and to their bytes."""
+    sql.execute(
+        "UPDATE tenants SET objects = objects + ?, logical_bytes = logical_bytes + ?"
+        " WHERE tenant = ?",
+        (objects, size, tenant),
+    )
