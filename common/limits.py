@@ -230,6 +230,17 @@ MAX_UPLOAD_RECORD_BYTES: Final = 32 * KIB
 some around."""
 MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
 """The sealed settings of a bucket. S3 has CORS rules of 64 KiB and a policy of 20 KiB."""
+MAX_FORM_FIELD_BYTES: Final = 20 * KIB
+"""All fields of a form before its file, with their heads (S3: the same)."""
+MAX_FORM_HEAD_BYTES: Final = 4 * KIB
+"""The head of one part of a form."""
+MAX_FORM_BOUNDARY_BYTES: Final = 70
+"""RFC 2046, 5.1.1."""
+FORM_TAIL_BYTES: Final = 1 * MIB
+"""The end of a form is held until its last boundary is found, with which the file ends. Fields
+behind the file, which mean nothing, have no more room."""
+MAX_FORM_CONDITIONS: Final = 100
+"""Conditions of a form's policy: one for each field that S3 knows, some three times."""
 MAX_TAG_KEY_UNITS: Final = 128
 """A tag's key, in units of UTF-16 (S3: the same)."""
 MAX_TAG_VALUE_UNITS: Final = 256

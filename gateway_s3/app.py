@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import trio
@@ -21,8 +22,10 @@ from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
 from gateway_s3.auth.sigv2 import SignatureV2
+from gateway_s3.auth.sigv4 import unsigned
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
+from gateway_s3.forms import PostForm, prove_form, read_form
 from gateway_s3.handlers import (
     buckets,
     configurations,
@@ -32,6 +35,7 @@ from gateway_s3.handlers import (
     multipart,
     object_tags,
     objects,
+    post,
     reads,
     unset,
 )
@@ -60,6 +64,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "ListMultipartUploads": listing.list_uploads,
     "DeleteObjects": objects.delete_objects,
     "PutObject": objects.put_object,
+    "PostObject": post.post_object,
     "CopyObject": copy.copy_object,
     "GetObject": reads.get_object,
     "HeadObject": reads.head_object,
@@ -88,6 +93,7 @@ RETRY_AFTER_S: Final = b"2"
 _ENCRYPTED: Final = frozenset(
     {
         "PutObject",
+        "PostObject",
         "CopyObject",
         "GetObject",
         "HeadObject",
@@ -202,14 +208,30 @@ class App:
     async def _prove(self, request: HttpRequest, routed: Route, request_id: str) -> Call:
         """Return the call that a request makes, proven and allowed: no handler runs without one."""
         backend = self._backend
-        principal, verified = await authenticate(
-            request,
-            routed,
-            keys=self._keys,
-            clock=backend.clock,
-            region=backend.region,
-            signature_v2=self._signature_v2,
-        )
+        form: PostForm | None = None
+        if routed.operation.is_form:
+            form = await read_form(request)
+            routed = replace(routed, key=form.key)
+            principal, form = await prove_form(
+                request,
+                routed.query,
+                form,
+                routed.bucket,
+                keys=self._keys,
+                now=backend.clock.now(),
+                region=backend.region,
+                signature_v2=self._signature_v2,
+            )
+            verified = unsigned()
+        else:
+            principal, verified = await authenticate(
+                request,
+                routed,
+                keys=self._keys,
+                clock=backend.clock,
+                region=backend.region,
+                signature_v2=self._signature_v2,
+            )
         action = routed.operation.action
         assert action is not None, "only what is implemented is routed"
         if action is Action.DELETE_BUCKET:
@@ -230,6 +252,7 @@ class App:
             bucket,
             backend.names.encode(routed.key),
             request_id,
+            form,
         )
 
     async def _cross_origin(self, request: HttpRequest, bucket: Bucket | None) -> Headers:

@@ -9,6 +9,7 @@ from common.http.records import HttpRequest
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket, KeyHolder, Principal
 from gateway_s3.auth.sigv4 import Verified
+from gateway_s3.forms import PostForm
 from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route
@@ -27,7 +28,8 @@ class Backend(ObjectService):
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request: routed, proven and allowed. ``principal``: the caller. ``about``: its bucket;
-    None where it is about the asking tenant. ``name``: the stored name of its key."""
+    None where it is about the asking tenant. ``name``: the stored name of its key. ``form``: as far
+    as it was read to prove the call."""
 
     request: HttpRequest
     route: Route
@@ -36,6 +38,7 @@ class Call:
     about: Bucket | None
     name: bytes
     request_id: str
+    form: PostForm | None = None
 
     @property
     def bucket(self) -> Bucket:

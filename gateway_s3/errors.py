@@ -119,6 +119,11 @@ INVALID_PART_ORDER: Final = _row(
     400,
     "The list of parts was not in ascending order. Parts must be ordered by part number.",
 )
+INVALID_POLICY_DOCUMENT: Final = _row(
+    "InvalidPolicyDocument",
+    400,
+    "The content of the form does not meet the conditions specified in the policy document.",
+)
 INVALID_RANGE: Final = _row("InvalidRange", 416, "The requested range is not satisfiable")
 INVALID_REQUEST: Final = _row("InvalidRequest", 400, "Invalid Request")
 INVALID_STORAGE_CLASS: Final = _row(
@@ -132,6 +137,11 @@ ILLEGAL_VERSIONING_CONFIGURATION: Final = _row(
 )
 INVALID_URI: Final = _row("InvalidURI", 400, "Couldn't parse the specified URI.")
 KEY_TOO_LONG: Final = _row("KeyTooLongError", 400, "Your key is too long")
+MALFORMED_POST_REQUEST: Final = _row(
+    "MalformedPOSTRequest",
+    400,
+    "The body of your POST request is not well-formed multipart/form-data.",
+)
 MALFORMED_TRAILER: Final = _row(
     "MalformedTrailerError",
     400,
@@ -145,6 +155,11 @@ MALFORMED_XML: Final = _row(
 )
 MAX_MESSAGE_LENGTH_EXCEEDED: Final = _row(
     "MaxMessageLengthExceeded", 400, "Your request was too big."
+)
+MAX_POST_PRE_DATA_LENGTH_EXCEEDED: Final = _row(
+    "MaxPostPreDataLengthExceeded",
+    400,
+    "Your POST request fields preceding the upload file were too large.",
 )
 METADATA_TOO_LARGE: Final = _row(
     "MetadataTooLarge",

@@ -361,7 +361,7 @@ def _parse_presigned(
             raise S3Error(errors.NOT_IMPLEMENTED, Algorithm=parts["X-Amz-Algorithm"][:64])
         raise S3Error(code, 'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     timestamp = parts["X-Amz-Date"]
-    signed_at = _parse_timestamp(timestamp)
+    signed_at = parse_timestamp(timestamp)
     if signed_at is None:
         raise S3Error(
             code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
@@ -405,7 +405,7 @@ def _malformed(code: ErrorCode, what: str) -> NoReturn:
     raise S3Error(code, f"Error parsing the query parameters; {what}.")
 
 
-def _parse_timestamp(text: str) -> float | None:
+def parse_timestamp(text: str) -> float | None:
     """Unix seconds of ``YYYYMMDDTHHMMSSZ``; None if it is none."""
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
@@ -432,7 +432,7 @@ def signing_time(headers: HeaderValues, *, any_form: bool = False) -> tuple[str,
     text = headers.get("x-amz-date")
     if text is None:
         text, any_form = headers.get("date") or "", True
-    signed_at = _parse_timestamp(text)
+    signed_at = parse_timestamp(text)
     if signed_at is not None:
         return text, signed_at
     if any_form:

@@ -54,6 +54,11 @@ class Operation:
         return self.action is not None
 
     @property
+    def is_form(self) -> bool:
+        """Return whether its fields, and not its headers, prove the caller and name the object."""
+        return self.name == "PostObject"
+
+    @property
     def is_preflight(self) -> bool:
         """Return whether it is a browser's question about a request that is still to come: it
         proves nothing and has no handler."""
@@ -179,6 +184,7 @@ _IMPLEMENTED = (
         parameters="prefix delimiter encoding-type key-marker version-id-marker max-keys",
     ),
     _yes("DeleteObjects", _BUCKET, "POST", Action.DELETE_BATCH, "delete"),
+    _yes("PostObject", _BUCKET, "POST", Action.WRITE_OBJECT, answer=204, note="see Forms"),
     _yes("PutObject", _OBJECT, "PUT", Action.WRITE_OBJECT),
     _yes("CopyObject", _OBJECT, "PUT", Action.WRITE_OBJECT, header=b"x-amz-copy-source"),
     _yes(
@@ -385,7 +391,6 @@ _NOT_IMPLEMENTED = (
     _no("CreateBucketMetadataConfiguration", _BUCKET, "POST", "metadataConfiguration"),
     _no("CreateBucketMetadataTableConfiguration", _BUCKET, "POST", "metadataTable"),
     _no("CreateSession", _BUCKET, "GET", "session"),
-    _no("PostObject", _BUCKET, "POST", note="browser form upload"),
     _no(
         "UpdateBucketMetadataAnnotationTableConfiguration",
         _BUCKET,

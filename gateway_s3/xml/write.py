@@ -473,6 +473,17 @@ def copied(
     )
 
 
+def posted(location: str, bucket: str, key: bytes, etag: str) -> bytes:
+    """PostObject, where the form asks for a document. It has no namespace, on S3 either."""
+    parts = (
+        _tag("Location", location),
+        _tag("Bucket", bucket),
+        _Names(False)("Key", key),
+        _etag(etag),
+    )
+    return f"{_DECLARATION}<PostResponse>{''.join(parts)}</PostResponse>".encode()
+
+
 def upload_created(bucket: str, key: bytes, upload_id: str) -> bytes:
     """CreateMultipartUpload."""
     return _document(

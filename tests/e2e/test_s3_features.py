@@ -77,6 +77,37 @@ def test_boto3_and_aws_cli_tag_objects(swarm: Swarm, s3: Any, tmp_path: Path) ->
     assert shown["TagSet"] == [{"Key": "a", "Value": "b c"}]
 
 
+@pytest.mark.parametrize("size", [5, 3_000_000])
+def test_a_browser_posts_a_form_that_boto3_presigned(
+    s3: Any, http: httpx.Client, size: int
+) -> None:
+    presigned = s3.generate_presigned_post(
+        BUCKET,
+        "uploads/${filename}",
+        Fields={"Content-Type": "text/plain", "success_action_status": "201"},
+        Conditions=[
+            {"Content-Type": "text/plain"},
+            {"success_action_status": "201"},
+            ["content-length-range", 1, 4_000_000],
+        ],
+    )
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    files = {"file": ("my file.txt", content, "application/octet-stream")}
+    answer = http.post(presigned["url"], data=presigned["fields"], files=files)
+    assert answer.status_code == 201, answer.text
+    assert "<Key>uploads/my file.txt</Key>" in answer.text
+    stored = s3.get_object(Bucket=BUCKET, Key="uploads/my file.txt")
+    assert stored["Body"].read() == content
+    assert (stored["ContentType"], stored["ETag"]) == ("text/plain", answer.headers["etag"])
+    for fields, body in (
+        ({**presigned["fields"], "key": "elsewhere"}, content),
+        ({**presigned["fields"], "x-amz-meta-more": "x"}, content),
+        (presigned["fields"], b""),
+    ):
+        refused = http.post(presigned["url"], data=fields, files={"file": ("a", body)})
+        assert refused.status_code in {400, 403}
+
+
 def test_a_page_puts_and_gets_by_presigned_urls_where_aws_cli_allowed_its_origin(
     swarm: Swarm, s3: Any, http: httpx.Client
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import content_md5, expected_checksum
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import parse_copy_source
+from gateway_s3.request.form import FormHead
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.listing_params import (
     list_buckets_params,
@@ -23,6 +26,7 @@ from gateway_s3.request.listing_params import (
     list_parts_params,
     list_uploads_params,
 )
+from gateway_s3.request.post_policy import parse_post_policy
 from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route, route
@@ -220,6 +224,73 @@ def test_any_body_is_decoded_within_its_promise_or_refused(
         assert released == promised
     if kind is not Payload.UNSIGNED_CHUNKS_TRAILER:
         assert released == 0, "no signature of these can hold"
+
+
+FORM_PIECES = st.sampled_from(
+    [
+        b"--b",
+        b"\r\n--b\r\n",
+        b"\r\n--b--",
+        b"\r\n",
+        b"\r\n\r\n",
+        b'Content-Disposition: form-data; name="key"',
+        b'Content-Disposition: form-data; name="file"; filename="a"',
+        b'"',
+        b"; name=",
+        b"v" * 3000,
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(FORM_PIECES | st.binary(max_size=8), max_size=30).map(b"".join), st.integers(1, 40))
+def test_any_form_is_read_alike_however_it_comes_or_refused(data: bytes, step: int) -> None:
+    def read(step: int) -> tuple[object, ...]:
+        head = FormHead(b"b")
+        try:
+            for at in range(0, len(data), step):
+                if head.feed(data[at : at + step]):
+                    return head.fields, head.file, head.file_start
+        except S3Error as error:
+            return (error.code,)
+        return ()
+
+    assert read(step) == read(len(data) or 1)
+
+
+POLICY_PIECES = st.sampled_from(
+    [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        '"expiration": "2099-01-01T00:00:00Z"',
+        '"conditions": [',
+        '["starts-with", "$key", ""]',
+        '["content-length-range", 0, 10]',
+        '{"bucket": "b"}',
+        '"eq"',
+        "1e999",
+        "NaN",
+        "null",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(POLICY_PIECES | st.text(max_size=5), max_size=20).map("".join))
+def test_any_policy_of_a_form_is_read_or_refused(text: str) -> None:
+    for encoded in (
+        base64.b64encode(text.encode("utf-8", "replace")),
+        text.encode("utf-8", "replace"),
+    ):
+        try:
+            policy = parse_post_policy(encoded)
+            policy.check({"key": "k"}, "b", 0.0)
+            policy.check_size(5)
+        except S3Error as error:
+            assert error.status in {400, 403}  # noqa: PT017
 
 
 XML_PIECES = st.sampled_from(

@@ -17,9 +17,10 @@ PRODUCT = ("common", "cell", "coordinator", "gateway", "gateway_s3", "cli")
 LIMIT_NAME = re.compile(r"_?([A-Z0-9]+_)*(MAX|MIN|LEAST|MOST)(_[A-Z0-9]+)*")
 NO_LIMITS = {
     ("gateway_s3/errors.py", "MAX_MESSAGE_LENGTH_EXCEEDED"),
+    ("gateway_s3/errors.py", "MAX_POST_PRE_DATA_LENGTH_EXCEEDED"),
     ("common/system/memory.py", "_ARENA_MAX"),
 }
-"""Names of another kind: an error of S3, a parameter's number in malloc."""
+"""Names of another kind: errors of S3, a parameter's number in malloc."""
 UNITS = {"KIB", "MIB", "GIB"}
 
 
