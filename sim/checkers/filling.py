@@ -24,6 +24,7 @@ from sim.checkers.tables import (
     Shard,
     StoreChanges,
     cell_id_of,
+    fails_index,
     has_index,
     held_shards,
     index_rows,
@@ -36,6 +37,8 @@ from sim.replacing import replaced
 
 DOUBT_S: Final = 9.0
 """An index has in its tables what is durable within 5 s, and a write of it takes its time."""
+STALE_S: Final = 20.0
+"""An index whose store failed is written again 10 s later; until then it has what it had before."""
 SURELY_HEARD_S: Final = 20.0
 """A cell that has been up for so long is one that a coordinator knows can be read."""
 SOURCES_EVERY_S: Final = 5.0
@@ -173,8 +176,9 @@ class FillWatch:
         daemon = self._daemon(self._holders[ring][slot])
         if daemon is None or daemon.is_gone or daemon.is_emptied or daemon.node.is_rotten:
             return True
+        now = trio.current_time()
         if not self._is_writing(daemon):
-            self._doubts[shard] = trio.current_time()
+            self._doubts[shard] = now
             return False
         found = index_rows(
             daemon.node,
@@ -185,10 +189,13 @@ class FillWatch:
         where = f"slot {slot} of {segment.hex()}"
         if found:
             root, state = found[0]
-            if state != BAD and root != roots[DIGEST_BYTES * slot : DIGEST_BYTES * (slot + 1)]:
-                self._found[f"{daemon.node.name} was filled with another {where}"] = None
+            if state == BAD or root == roots[DIGEST_BYTES * slot : DIGEST_BYTES * (slot + 1)]:
+                return True
+            if now - since < STALE_S:
+                return False
+            self._found[f"{daemon.node.name} was filled with another {where}"] = None
             return True
-        if trio.current_time() - since < DOUBT_S:
+        if now - since < DOUBT_S:
             return False
         if self._is_calm:
             self._found[f"{daemon.node.name} lacks {where}, and that is not known"] = None
@@ -231,7 +238,8 @@ class FillWatch:
 
     @staticmethod
     def _is_writing(daemon: SimDaemon) -> bool:
-        return daemon.is_up and has_index(daemon.node) and not is_read_only(daemon)
+        node = daemon.node
+        return daemon.is_up and has_index(node) and not (is_read_only(daemon) or fails_index(node))
 
     def _could_be_copied(self, shard: Shard) -> bool:
         segment, slot = shard

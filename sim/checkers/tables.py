@@ -43,6 +43,11 @@ def has_index(node: SimNode) -> bool:
     )
 
 
+def fails_index(node: SimNode) -> bool:
+    """Return whether a cell that has an index cannot write it now."""
+    return node.databases[INDEX_NAME].fail_commits > 0
+
+
 def held_shards(node: SimNode) -> set[Shard]:
     """Return the shards in the index of a cell, good and bad."""
     return set(index_rows(node, "SELECT segment_id, slot FROM shards"))
