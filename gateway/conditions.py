@@ -63,21 +63,33 @@ class ReadConditions:
 
 @dataclass(frozen=True, slots=True)
 class WriteCondition:
-    """The condition of a write. At most one of the two is set.
+    """The condition of a write: that there is no object, or what the one that is there must have.
 
-    ``absent``: there must be no object of that name. ``etag``: the object there must have it
-    (without quotes; ``*``: there must be one).
+    ``absent``: there must be no object of that name. ``etag``: without quotes; ``*``: there must be
+    one. ``size``: in bytes. ``modified_s``: Unix seconds.
     """
 
     absent: bool = False
     etag: str | None = None
+    size: int | None = None
+    modified_s: int | None = None
+
+    @property
+    def is_of_object(self) -> bool:
+        """Return whether there must be an object."""
+        return any(each is not None for each in (self.etag, self.size, self.modified_s))
 
     def __bool__(self) -> bool:
-        return self.absent or self.etag is not None
+        return self.absent or self.is_of_object
 
-    def admits(self, etag: str) -> bool:
-        """Return whether the object that is there, of this ETag, is one that may be overwritten."""
-        return not self.absent and self.etag in {None, "*", etag}
+    def admits(self, etag: str, size: int, modified_s: int) -> bool:
+        """Return whether the object that is there is one that may be overwritten or deleted."""
+        return (
+            not self.absent
+            and self.etag in {None, "*", etag}
+            and self.size in {None, size}
+            and self.modified_s in {None, modified_s}
+        )
 
 
 def _matches(tags: tuple[str, ...], etag: str) -> bool:

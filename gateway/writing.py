@@ -87,7 +87,7 @@ async def decide(
         Refused: ``etag_differs``.
         NotFound: no object is there that could have the ETag.
     """
-    if wanted.etag is None:
+    if not wanted.is_of_object:
         return Condition(absent=wanted.absent)
     try:
         found = await find_object(service, bucket, name)
@@ -95,7 +95,7 @@ async def decide(
         if error.reason != Absence.DELETE_MARKER:
             raise
         raise NotFound(Absence.NO_SUCH_OBJECT) from error
-    if not wanted.admits(found.metadata.etag):
+    if not wanted.admits(found.metadata.etag, found.manifest.size, found.modified_s):
         raise Refused(Refusal.ETAG_DIFFERS)
     return Condition(version_id=found.record.version_id)
 
@@ -121,7 +121,7 @@ async def under_condition(
         except Refused as error:
             if error.reason != Refusal.CONDITION_FAILED:
                 raise
-            if wanted.etag is None:
+            if not wanted.is_of_object:
                 raise Refused(Refusal.OBJECT_EXISTS) from error
     raise Refused(Refusal.WRITE_CONFLICT)
 

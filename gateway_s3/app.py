@@ -27,6 +27,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.forms import PostForm, prove_form, read_form
 from gateway_s3.handlers import (
+    attributes,
     buckets,
     configurations,
     copy,
@@ -40,6 +41,7 @@ from gateway_s3.handlers import (
     unset,
 )
 from gateway_s3.handlers.answers import marker_error
+from gateway_s3.request.expected_owner import check_expected_owner
 from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.translation import from_error
@@ -68,6 +70,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "CopyObject": copy.copy_object,
     "GetObject": reads.get_object,
     "HeadObject": reads.head_object,
+    "GetObjectAttributes": attributes.get_attributes,
     "DeleteObject": objects.delete_object,
     "CreateMultipartUpload": multipart.create_upload,
     "UploadPart": multipart.upload_part,
@@ -244,6 +247,8 @@ class App:
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
         check(self._judge(principal, judged, bucket, routed.key or None))
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
+        if bucket is not None:
+            check_expected_owner(request, bucket.owner.tenant_id)
         return Call(
             request,
             routed,

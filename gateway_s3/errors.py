@@ -89,6 +89,11 @@ INCOMPLETE_BODY: Final = _row(
 )
 INVALID_ARGUMENT: Final = _row("InvalidArgument", 400, "Invalid Argument")
 INVALID_BUCKET_NAME: Final = _row("InvalidBucketName", 400, "The specified bucket is not valid.")
+INVALID_BUCKET_OWNER: Final = _row(
+    "InvalidBucketOwnerAWSAccountID",
+    400,
+    "The value of the expected bucket owner parameter must be an AWS Account ID",
+)
 INVALID_CHUNK_SIZE: Final = _row(
     "InvalidChunkSizeError",
     403,

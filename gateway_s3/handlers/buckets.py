@@ -112,6 +112,8 @@ async def list_buckets(backend: Backend, call: Call) -> HttpResponse:
     """List the tenant's buckets."""
     params = list_buckets_params(call.query)
     limit = limits.MAX_BUCKETS_LISTED if params.limit is None else params.limit
+    if params.region not in {None, backend.region}:
+        limit = 0  # All buckets are in this gateway's region.
     entries, more = await buckets.list_buckets(
         backend, call.asking_tenant, prefix=params.prefix, after=params.after, limit=limit
     )
@@ -120,6 +122,6 @@ async def list_buckets(backend: Backend, call: Call) -> HttpResponse:
         [(entry.name, entry.settings.created_ms) for entry in entries],
         region=backend.region,
         prefix=params.prefix,
-        next_token=make_token(entries[-1].name.encode("utf-8")) if more else None,
+        next_token=make_token(entries[-1].name.encode("utf-8")) if more and entries else None,
     )
     return xml_response(document)

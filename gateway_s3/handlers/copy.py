@@ -42,6 +42,7 @@ from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
 from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
+from gateway_s3.request.expected_owner import SOURCE_HEADER, check_expected_owner
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.multipart_params import parse_part_number
 from gateway_s3.request.ranges import parse_copy_range
@@ -223,6 +224,7 @@ async def _from_source(
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
     try:
         source = await open_source(backend, call.principal, named.bucket, named.key, named.version)
+        check_expected_owner(call.request, source.bucket.owner.tenant_id, SOURCE_HEADER)
         return await from_source(backend, source, conditions, lambda found: use(source, found))
     except NotFound as error:
         if error.fields.get("of") != "source":

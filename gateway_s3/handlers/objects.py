@@ -109,9 +109,9 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     action = Action.DELETE_OBJECT if version is None else Action.DELETE_OBJECT_VERSION
     check(authorize(call.principal, action, call.bucket, target.key))
     name = backend.names.encode(check_key(target.key))
-    if target.etag is None:
+    wanted = WriteCondition(etag=target.etag, size=target.size, modified_s=target.modified_s)
+    if not wanted:
         return Deletion(name, version)
-    wanted = WriteCondition(etag=target.etag)
     return Deletion(name, version, await decide(backend, call.bucket, name, wanted))
 
 

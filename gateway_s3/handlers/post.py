@@ -16,16 +16,20 @@ from common.http.records import Headers, HttpResponse
 from common.ports import Buffer
 from gateway.checksums import encode
 from gateway.ingest import Ingest
+from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.forms import FormFile, PostForm
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.tags import object_tags
+from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.configurations import parse_tagging
 from gateway_s3.xml.write import CONTENT_TYPE, posted
 
-Commit: TypeAlias = Callable[[tuple[Written, ...]], Awaitable[ObjectMetadata]]
+Posted: TypeAlias = tuple[ObjectMetadata, VersionName | None]
+"""The metadata of what was stored, and the name of its version."""
+Commit: TypeAlias = Callable[[tuple[Written, ...]], Awaitable[Posted]]
 _STATUSES: Final = frozenset({"200", "201", "204"})
 _DEFAULT_STATUS: Final = "204"
 
@@ -39,7 +43,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
     tags = _tags(form)
     file = FormFile(call.request, form)
 
-    async def commit(runs: tuple[Written, ...]) -> ObjectMetadata:
+    async def commit(runs: tuple[Written, ...]) -> Posted:
         backend.metrics.received_bytes.inc(file.size)
         checksum = Checksum(file.algorithm.value, encode(file.checksum()))
         etag = file.md5().hex()
@@ -52,10 +56,10 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             tuple([segment for run in runs for segment in run.segments]),
             tags,
         )
-        await commit_object(backend, call.bucket, call.name, new)
-        return metadata
+        made = await commit_object(backend, call.bucket, call.name, new)
+        return metadata, name_of_new(*made)
 
-    async def store_rest(before: tuple[Written, ...]) -> ObjectMetadata:
+    async def store_rest(before: tuple[Written, ...]) -> Posted:
         return await _store_rest(backend, call, file, before, commit)
 
     if file.sure_bytes:
@@ -69,12 +73,12 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             workers=backend.workers,
             backlog=backend.backlog,
         )
-        metadata = await store(
+        stored = await store(
             backend, call.bucket, first, file.sure_bytes, lambda run: store_rest((run,))
         )
     else:
-        metadata = await store_rest(())
-    return _answer(call, form, metadata)
+        stored = await store_rest(())
+    return _answer(call, form, *stored)
 
 
 async def _store_rest(
@@ -83,7 +87,7 @@ async def _store_rest(
     file: FormFile,
     before: tuple[Written, ...],
     commit: Commit,
-) -> ObjectMetadata:
+) -> Posted:
     """Store what the end of the body has of the file, and commit it behind what came before.
 
     Raises:
@@ -129,13 +133,16 @@ def _tags(form: PostForm) -> bytes:
     return tags.pack() if tags.tags else b""
 
 
-def _answer(call: Call, form: PostForm, metadata: ObjectMetadata) -> HttpResponse:
+def _answer(
+    call: Call, form: PostForm, metadata: ObjectMetadata, version: VersionName | None
+) -> HttpResponse:
     """The answer that the form asks for."""
     location = _location(call)
     headers = [
         etag_header(metadata.etag),
         (b"location", location.encode("latin-1")),
         *checksum_headers(metadata.checksum),
+        *version_headers(version),
     ]
     target = form.fields.get("success_action_redirect") or form.fields.get("redirect") or ""
     if target.startswith(("http://", "https://")):

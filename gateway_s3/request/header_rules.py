@@ -16,6 +16,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request.operations import BY_NAME
 
 ANY: Final = frozenset({"*"})
 
@@ -37,15 +38,20 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-copy-source-if-none-match": ANY,
     b"x-amz-copy-source-if-unmodified-since": ANY,
     b"x-amz-copy-source-range": ANY,
+    b"x-amz-expected-bucket-owner": ANY,
+    b"x-amz-max-parts": ANY,
     b"x-amz-metadata-directive": frozenset({"COPY", "REPLACE"}),
     b"x-amz-mp-object-size": ANY,
+    b"x-amz-object-attributes": ANY,
     b"x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
     b"x-amz-optional-object-attributes": ANY,
+    b"x-amz-part-number-marker": ANY,
     b"x-amz-request-payer": frozenset({"requester"}),
     b"x-amz-sdk-checksum-algorithm": ANY,
     b"x-amz-server-side-encryption": frozenset({"AES256"}),
     b"x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false", "False"}),
     b"x-amz-skip-destination-validation": ANY,
+    b"x-amz-source-expected-bucket-owner": ANY,
     b"x-amz-storage-class": frozenset({"STANDARD"}),
     b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
@@ -61,11 +67,13 @@ REFUSED_FAMILIES: Final = (
     b"x-amz-expected-bucket-owner",
     b"x-amz-grant-",
     b"x-amz-if-",
+    b"x-amz-max-parts",
     b"x-amz-metadata-directive",
     b"x-amz-mfa",
     b"x-amz-mp-",
     b"x-amz-object-",
     b"x-amz-optional-object-attributes",
+    b"x-amz-part-number-marker",
     b"x-amz-rename-",
     b"x-amz-request-payer",
     b"x-amz-sdk-checksum-",
@@ -115,9 +123,16 @@ _SINGLE: Final = frozenset(
 )
 """Headers with one value. Of two, one reader takes the first and the next one the last."""
 
-_TAGGED: Final = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
-"""The operations that make an object which can be given tags."""
 _COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
+_EVERY: Final = frozenset(BY_NAME)
+_MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
+    b"x-amz-max-parts": frozenset({"GetObjectAttributes"}),
+    b"x-amz-object-attributes": frozenset({"GetObjectAttributes"}),
+    b"x-amz-part-number-marker": frozenset({"GetObjectAttributes"}),
+    b"x-amz-source-expected-bucket-owner": _COPIES,
+    b"x-amz-tagging": frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"}),
+}
+"""The operations on which a header means something, where it would be ignored on others."""
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
     b"if-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}),
     b"if-none-match": frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"}),
@@ -183,7 +198,7 @@ def check_headers(request: HttpRequest, operation: str) -> None:
                 _check_value(name, value)
                 if name == b"x-amz-copy-source-range" and operation == "CopyObject":
                     raise _refused(name)
-                if name == b"x-amz-tagging" and value and operation not in _TAGGED:
+                if operation not in _MEANT_ON.get(name, _EVERY) and value:
                     raise _refused(name)
                 if name.startswith(b"x-amz-copy-source") and operation not in _COPIES:
                     raise S3Error(

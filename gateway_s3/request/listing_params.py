@@ -87,6 +87,8 @@ class ListBucketsParams:
     prefix: str
     after: str
     limit: int | None
+    region: str | None = None
+    """Only buckets in it."""
 
 
 def list_objects_params(query: Query) -> ListObjectsParams:
@@ -173,7 +175,7 @@ def list_buckets_params(query: Query) -> ListBucketsParams:
             after = read_token(token).decode("utf-8")
         except UnicodeDecodeError:
             raise _invalid_token() from None
-    return ListBucketsParams(query.get("prefix") or "", after, limit)
+    return ListBucketsParams(query.get("prefix") or "", after, limit, query.get("bucket-region"))
 
 
 def make_token(after: bytes) -> str:

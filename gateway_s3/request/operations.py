@@ -116,8 +116,7 @@ _IMPLEMENTED = (
         _SERVICE,
         "GET",
         Action.LIST_BUCKETS,
-        parameters="prefix continuation-token max-buckets",
-        note="`bucket-region` is not implemented",
+        parameters="prefix continuation-token max-buckets bucket-region",
     ),
     _yes(
         "CreateBucket",
@@ -202,6 +201,14 @@ _IMPLEMENTED = (
         parameters="versionId partNumber " + _RESPONSE,
     ),
     _yes(
+        "GetObjectAttributes",
+        _OBJECT,
+        "GET",
+        Action.READ_OBJECT,
+        "attributes",
+        parameters="versionId",
+    ),
+    _yes(
         "DeleteObject", _OBJECT, "DELETE", Action.DELETE_OBJECT, parameters="versionId", answer=204
     ),
     _yes("CreateMultipartUpload", _OBJECT, "POST", Action.WRITE_OBJECT, "uploads"),
@@ -259,7 +266,6 @@ _BUCKET_SETTINGS = (
 _OBJECT_SETTINGS = (
     ("ObjectAcl", "acl", "GP"),
     ("ObjectAnnotation", "annotation", "GPD"),
-    ("ObjectAttributes", "attributes", "G"),
     ("ObjectLegalHold", "legal-hold", "GP"),
     ("ObjectRetention", "retention", "GP"),
     ("ObjectTagging", "tagging", "GPD"),

@@ -219,7 +219,6 @@ def _is_meant(name: str, operation: Operation) -> bool:
     if operation.method not in {"GET", "HEAD"}:
         return name in {"versionId", "partNumber", "select-type"}
     return (name, operation.scope) in {
-        ("bucket-region", Scope.SERVICE),
         ("list-type", Scope.BUCKET),
     }
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
 from xml.parsers import expat
 
@@ -22,6 +24,7 @@ from gateway.versions import Versioning
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 
+_OF_A_TARGET: Final = frozenset({"Key", "VersionId", "ETag", "Size", "LastModifiedTime"})
 _ELEMENTS_PER_KEY: Final = 8
 _ELEMENTS_PER_PART: Final = 12
 _ELEMENTS_PER_CONFIGURATION: Final = 1000
@@ -34,11 +37,14 @@ _ELEMENT_OF: Final[Mapping[str, Algorithm]] = {"Checksum" + each.value: each for
 
 @dataclass(frozen=True, slots=True)
 class DeleteTarget:
-    """One object to delete. ``key`` is not yet checked; ``etag``: it must have this one."""
+    """One object to delete. ``key`` is not yet checked. ``etag``, ``size``, ``modified_s`` (Unix
+    seconds): it must have these."""
 
     key: bytes
     version_id: str | None
     etag: str | None
+    size: int | None = None
+    modified_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +171,7 @@ def parse_delete(data: bytes) -> DeleteRequest:
     """The objects that a DeleteObjects request names.
 
     Raises:
-        S3Error: MalformedXML: also when there are none, or more than 1,000; NotImplemented: a
-            condition other than on the ETag.
+        S3Error: MalformedXML: also when there are none, or more than 1,000.
     """
     targets: list[DeleteTarget] = []
     quiet = False
@@ -189,19 +194,37 @@ def parse_delete(data: bytes) -> DeleteRequest:
 def _delete_target(element: _Element) -> DeleteTarget:
     values: dict[str, str] = {}
     for child in element.children:
-        if child.name in {"LastModifiedTime", "Size"}:
-            raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
-        if child.name not in {"Key", "VersionId", "ETag"} or child.name in values:
+        if child.name not in _OF_A_TARGET or child.name in values:
             _malformed()
         values[child.name] = child.text
     if not values.get("Key"):
         _malformed()
-    etag = values.get("ETag")
+    etag, size, modified = (values.get(name) for name in ("ETag", "Size", "LastModifiedTime"))
     return DeleteTarget(
         values["Key"].encode("utf-8"),
         values.get("VersionId"),
         None if etag is None else _unquoted(etag),
+        None if size is None else _size(size.strip()),
+        None if modified is None else _moment(modified.strip()),
     )
+
+
+def _size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        _malformed()
+    return int(text)
+
+
+def _moment(text: str) -> int:
+    """Unix seconds of a time as HTTP or as XML says it."""
+    try:
+        if text[:4].isdigit():
+            moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        else:
+            moment = parsedate_to_datetime(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        _malformed()
 
 
 def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:

@@ -139,3 +139,17 @@ def test_a_page_puts_and_gets_by_presigned_urls_where_aws_cli_allowed_its_origin
     assert (get.content, get.headers["vary"].split(",")[0]) == (b"from a page", "Origin")
     swarm.aws("s3api", "delete-bucket-cors", "--bucket", BUCKET)
     assert http.options(url, headers={**origin, **asked}).status_code == 403
+
+
+def test_boto3_reads_attributes_and_expects_an_owner(s3: Any) -> None:
+    place = {"Bucket": BUCKET, "Key": "attributes"}
+    s3.put_object(**place, Body=b"hello", ChecksumAlgorithm="SHA256")
+    shown = s3.get_object_attributes(
+        **place, ObjectAttributes=["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+    )
+    assert (shown["ObjectSize"], shown["StorageClass"]) == (5, "STANDARD")
+    assert shown["ETag"] == "5d41402abc4b2a76b9719d911017c592"
+    assert shown["Checksum"]["ChecksumSHA256"]
+    owner = s3.get_bucket_acl(Bucket=BUCKET)["Owner"]["ID"]
+    s3.head_object(**place, ExpectedBucketOwner=owner)
+    assert code_of(lambda: s3.get_object(**place, ExpectedBucketOwner="1" * 12)) == "AccessDenied"

@@ -16,13 +16,16 @@ from gateway.conditions import Decision, ReadConditions, WriteCondition
         (WriteCondition(etag="a"), True, True),
         (WriteCondition(etag="b"), True, False),
         (WriteCondition(absent=True), True, False),
+        (WriteCondition(size=5, modified_s=7), True, True),
+        (WriteCondition(etag="a", size=4), True, False),
+        (WriteCondition(size=5, modified_s=8), True, False),
     ],
 )
 def test_a_write_condition_admits_the_object_that_is_there_or_not(
     condition: WriteCondition, is_set: bool, admits: bool
 ) -> None:
     assert bool(condition) is is_set
-    assert condition.admits("a") is admits
+    assert condition.admits("a", 5, 7) is admits
 
 
 def test_a_copy_knows_no_not_modified() -> None:

@@ -117,3 +117,12 @@ async def test_only_ones_own_buckets_are_listed_in_pages(rig: Rig) -> None:
     assert seen == names
     answer = await rig.ask("GET", "/", "prefix=bucket-3")
     assert answer.texts("Buckets/Bucket/Name") == ["bucket-3"]
+
+
+async def test_buckets_are_listed_by_their_region(rig: Rig) -> None:
+    await rig.put("/bucket", b"")
+    ours = await rig.ask("GET", "/", f"bucket-region={rig.region}")
+    assert ours.texts("Buckets/Bucket/Name") == ["bucket"]
+    other = await rig.ask("GET", "/", "bucket-region=eu-west-9")
+    assert (other.status, other.texts("Buckets/Bucket/Name")) == (200, [])
+    assert other.text("ContinuationToken") is None

@@ -575,3 +575,13 @@ async def test_a_form_costs_no_more_calls_than_a_put(rig: Rig) -> None:
     put, rig.coordinators.requests[:] = list(rig.coordinators.calls), []
     await post(rig, signed(rig, KEY), b"x")
     assert rig.coordinators.calls == put
+
+
+async def test_a_form_makes_a_version_where_the_bucket_has_versions(rig: Rig) -> None:
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    await rig.ask("PUT", "/bucket", "versioning=", body)
+    first = (await post(rig, signed(rig, KEY), b"first")).headers["x-amz-version-id"]
+    second = (await post(rig, signed(rig, KEY), b"second")).headers["x-amz-version-id"]
+    assert first != second
+    old = await rig.ask("GET", "/bucket/folder/name", f"versionId={first}")
+    assert old.body == b"first"

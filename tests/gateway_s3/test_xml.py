@@ -102,8 +102,8 @@ def test_at_most_a_thousand_objects_are_deleted_at_once() -> None:
         (b"<Key></Key>", "MalformedXML"),
         (b"<Key>a</Key><Key>b</Key>", "MalformedXML"),
         (b"<Key>a</Key><Other/>", "MalformedXML"),
-        (b"<Key>a</Key><Size>1</Size>", "NotImplemented"),
-        (b"<Key>a</Key><LastModifiedTime>x</LastModifiedTime>", "NotImplemented"),
+        (b"<Key>a</Key><Size>x</Size>", "MalformedXML"),
+        (b"<Key>a</Key><LastModifiedTime>x</LastModifiedTime>", "MalformedXML"),
     ],
 )
 def test_an_object_to_delete_is_refused_rather_than_half_understood(
