@@ -110,7 +110,8 @@ def set_class(
 ) -> None:
     """Give the bucket NAME a storage class.
 
-    New objects take it from now on; STANDARD is the class that the coordinator is configured with.
+    New objects take it from now on, and gateways write the others again in it; `alveary status`
+    says how far they are. STANDARD is the class that the coordinator is configured with.
     """
     answer = ask(
         operator,
@@ -119,5 +120,5 @@ def set_class(
         f"/v1/buckets/{quote(name, safe='')}/class",
         {"storage_class": storage_class},
     )
-    text = f"bucket {name}: new objects take class {storage_class}"
+    text = f"bucket {name}: new objects take class {storage_class}, and the others follow"
     print_result(answer, as_json=as_json, text=text)

@@ -202,6 +202,12 @@ MAX_PAGES_PER_REPLY: Final = 4
 """A reply is built from pages that were read whole."""
 MAX_EXTENTS_PER_REPLY: Final = 256
 """Further pages are left for the next call once a reply has so many extents."""
+MAX_MISPLACED_PER_REPLY: Final = 8
+"""Pages that a gateway is given to write again; each is up to 5 GiB."""
+MAX_MISPLACED_LOOKED_AT: Final = 200
+"""Pages that one transaction looks at, to find those."""
+MAX_CLASS_SCANNED: Final = 500
+"""Versions of a bucket whose class was changed that one transaction notes."""
 MAX_PURGED_EXTENTS: Final = 500
 """In one transaction, so that others do not wait for long."""
 MAX_PURGED_OWNERS: Final = 100

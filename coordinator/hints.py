@@ -46,9 +46,10 @@ class Queue:
 class Queues:
     """``dropped``: versions and parts to be purged; ``deletes``: shards for cells to delete;
     ``missing``: shards that cells should hold and lack, or may lack; ``homes``: segments that are
-    not in their home class."""
+    not in their home class; ``classes``: buckets whose storage class was changed."""
 
     dropped: Queue = field(default_factory=Queue)
     deletes: Queue = field(default_factory=Queue)
     missing: Queue = field(default_factory=Queue)
     homes: Queue = field(default_factory=Queue)
+    classes: Queue = field(default_factory=Queue)

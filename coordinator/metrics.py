@@ -127,6 +127,11 @@ class CoordinatorMetrics:
             " are left for its own",
             registry=self.registry,
         )
+        self.misplaced_pages = Gauge(
+            "alveary_misplaced_pages",
+            "Pages of objects that may not be in the storage class of their bucket yet",
+            registry=self.registry,
+        )
         self.classes_not_writable = Gauge(
             "alveary_classes_not_writable",
             "Storage classes of buckets in which nothing new can be written: too few cells",

@@ -49,6 +49,7 @@ from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
 from coordinator.rounds.audits import AUDITS_S, AuditsRound
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
+from coordinator.rounds.classes import CLASSES_S, ClassesRound
 from coordinator.rounds.disks import DISKS_S, DiskRound
 from coordinator.rounds.drains import DRAINS_S, DrainsRound
 from coordinator.rounds.homes import HOMES_S, HomesRound
@@ -270,6 +271,7 @@ def _rounds(
         drains=config.drain_failing_disks,
     )
     returning = HomesRound(parts, world)
+    following = ClassesRound(parts.store, leadership, parts.history, parts.queues.classes)
     order_time = OrderTimeRound(parts.store, parts.order_time)
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
@@ -283,6 +285,7 @@ def _rounds(
         Round("purge", purge.run, every(PURGE_S)),
         Round("repair", repair.run, every(REPAIR_S)),
         Round("audits", AuditsRound(auditor).run, every(AUDITS_S)),
+        Round("classes", following.run, every(CLASSES_S)),
         Round("homes", returning.run, every(HOMES_S)),
         Round("availability", availability.run, every(AVAILABILITY_S)),
         Round("disks", disks.run, every(DISKS_S)),

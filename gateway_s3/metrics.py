@@ -67,6 +67,11 @@ class GatewayMetrics:
             "Bytes read to know a copy's checksum",
             registry=self.registry,
         )
+        self.rewritten_bytes = Counter(
+            "alveary_gateway_rewritten_bytes",
+            "Bytes read to write them again in the storage class of their bucket",
+            registry=self.registry,
+        )
         self._series: dict[str, _Series] = {}
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:

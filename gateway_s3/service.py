@@ -18,11 +18,12 @@ from common.http.health import health_app
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
-from common.tasks import CountedLog
+from common.tasks import CountedLog, go_on
 from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
+from gateway.following import Follower
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
 from gateway_s3.app import App
@@ -213,6 +214,8 @@ async def serve(
             lambda: presence.is_writable,
         )
         nursery.start_soon(presence.run)
+        follower = Follower(backend, tenants.keys, metrics.rewritten_bytes)
+        nursery.start_soon(go_on, "following", follower.run, world.log)
 
         async def facts() -> Mapping[str, Any]:
             if stop.is_near:

@@ -11,6 +11,7 @@ from common.limits import MIB
 from sim.checkers.excuses import without_reigns, without_rollbacks
 from sim.checkers.linearizability import RegisterOperation
 from sim.checkers.tables import MOST_SHOWN
+from sim.class_changes import ClassChanges
 from sim.cluster import Cluster
 from sim.departures import FLAPPING, LOSSES, PAUSE_S, RESTLESS, SHORT_PAUSE_S, Departures
 from sim.departures import KINDS as DEPARTURES
@@ -50,6 +51,7 @@ class Guests:
         self.hollow: HollowCell | None = None
         if scenario.has_hollow:
             self.hollow = HollowCell(swarm.random("hollow"), options)
+        self.class_changes: ClassChanges | None = None
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures
@@ -60,6 +62,12 @@ class Guests:
         self._lost_after_s = timeout_s + lost_after_s
         options.overrides["coordinator"]["lost_after_s"] = self._lost_after_s
         options.overrides["cell"]["compare_every_s"] = chance.choice((60, 120, 300))
+
+    async def change_classes(self, scenario: Scenario, cluster: Cluster, bucket: str) -> None:
+        """Have an operator change the class of a bucket, if that happens in this run."""
+        if scenario.changes_class:
+            self.class_changes = ClassChanges(self._swarm, cluster, bucket)
+            await self.class_changes.prepare()
 
     def depart(self, scenario: Scenario, cluster: Cluster, plan: FaultPlan | None) -> None:
         """Have cells go, if they do in this run."""
@@ -124,6 +132,8 @@ class Guests:
             counts |= {f"greed: {what}": n for what, n in sorted(self.glutton.taken.items())}
         if self.older is not None:
             counts["an older store in charge"] = len(self.older.reigns)
+        if self.class_changes is not None:
+            counts |= dict(sorted(self.class_changes.counts.items()))
         if self.departures is not None:
             counts |= dict(sorted(self.departures.counts.items()))
         return counts

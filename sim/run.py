@@ -13,6 +13,7 @@ import trio
 
 from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
+from sim.checkers.fences import not_followed, outside_of_fences
 from sim.checkers.filling import FillWatch
 from sim.checkers.gone import GoneWatch
 from sim.checkers.linearizability import SearchTooLarge, is_linearizable, shrink
@@ -149,6 +150,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                 cluster.start_soon(watch)
                 await _trouble(scenario, swarm, cluster, workloads, pulse, report, guests)
                 await _converge(cluster, workloads, report, guests)
+                report.violations += outside_of_fences(cluster)
                 if scenario.is_flapping:
                     report.violations += _moved(cluster)
                 if guests.hollow is not None:
@@ -209,6 +211,7 @@ async def _trouble(
     if plan is None:
         swarm.internet.model = draw_calm_link(swarm.random("link"))
     guests.depart(scenario, cluster, plan)
+    await guests.change_classes(scenario, cluster, BUCKET)
     intruder = Intruder(swarm, cluster)
     await intruder.prepare()
     async with trio.open_nursery() as faults:
@@ -221,6 +224,8 @@ async def _trouble(
             faults.start_soon(nemesis.run)
         if guests.departures is not None:
             faults.start_soon(guests.departures.run)
+        if guests.class_changes is not None:
+            faults.start_soon(guests.class_changes.run)
         if scenario.clients:
             async with trio.open_nursery() as nursery:
                 for workload in workloads:
@@ -277,7 +282,7 @@ async def _unrest(cluster: Cluster, *, had_older_store: bool) -> list[str]:
         *await check_bounds(cluster.swarm, cluster),
         *await check_ownership(cluster, had_older_store=had_older_store),
     ]
-    return problems or check_media(cluster)
+    return problems or not_followed(cluster) or check_media(cluster)
 
 
 def _moved(cluster: Cluster) -> list[str]:

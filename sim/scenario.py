@@ -34,6 +34,8 @@ class Scenario:
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
     has_hollow: bool = False
     """A cell answers audits that has not what it is asked about (:mod:`sim.hollow`)."""
+    changes_class: bool = False
+    """An operator changes the storage class of the clients' bucket (:mod:`sim.class_changes`)."""
     is_flapping: bool = False
     """Cells that go come back before they are lost, and nothing may be moved."""
     is_restless: bool = False
@@ -91,6 +93,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
         replace(_small("hollow", ()), minutes=2, has_hollow=True),
+        replace(_small("classes", KINDS), minutes=3, cells=9, changes_class=True),
+        replace(_small("classes-calm", ()), minutes=2, cells=8, changes_class=True),
         replace(
             _small("moves", ()), minutes=2, cells=10, clients=2, departures=1.0, is_restless=True
         ),

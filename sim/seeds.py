@@ -37,8 +37,10 @@ CI_SEEDS: Final[Mapping[str, range]] = {
     "moves-lies": range(1, 6),
     "flapping": range(1, 4),
     "hollow": range(1, 4),
+    "classes": range(1, 6),
+    "classes-calm": range(1, 4),
 }
-"""The seeds that ``make sim-ci`` simulates: 263, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 271, short, because bugs show in the first minutes or
 are rare."""
 SAMPLED: Final = 5
 """``make test`` simulates the first of so many of them, of each scenario."""
@@ -52,6 +54,8 @@ WHOLE_IN_CI: Final = frozenset(
         "moves-lies",
         "flapping",
         "hollow",
+        "classes",
+        "classes-calm",
     }
 )
 """Scenarios in which something takes its time: not cut short."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
@@ -21,11 +21,11 @@ from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
-from common.errors import Corrupt, Unavailable
+from common.errors import Corrupt, NotFound, Unavailable
 from common.format.extents import ExtentRun, page_bytes, runs_of_page
-from common.format.manifest import Manifest
+from common.format.manifest import Manifest, open_manifest
 from common.ids import SegmentId
-from common.reasons import Damage, Outage
+from common.reasons import Absence, Damage, Outage
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from common.wire.messages.writing import Page
 
@@ -47,13 +47,23 @@ class Version:
 class Locator:
     """Finds the pages and segments of one version, asking for more as a reader goes on.
 
+    Args:
+        follows: pages of the version may be replaced meanwhile by others of the same bytes: go on
+            with the manifest that it has then.
+
     Raises:
         Corrupt: ``manifest_page_mismatch``: a page is not the one that the manifest binds.
     """
 
     def __init__(
-        self, context: FetchContext, coordinators: CoordinatorClient, version: Version
+        self,
+        context: FetchContext,
+        coordinators: CoordinatorClient,
+        version: Version,
+        *,
+        follows: bool = True,
     ) -> None:
+        self._follows = follows
         manifest = version.manifest
         if manifest.size != version.record.size:
             raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
@@ -142,7 +152,28 @@ class Locator:
             version.manifest.size,
         ):
             raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
+        if record.sealed != version.record.sealed:
+            self._follow(record)
         self._take(record)
+
+    def _follow(self, record: ObjectRecord) -> None:
+        """Go on with another manifest of the version: some of its pages lie elsewhere.
+
+        Raises:
+            NotFound: ``no_such_version``: this reader needs the one that it has.
+            Corrupt: ``record_not_authentic``; ``manifest_page_mismatch``: it is cut otherwise.
+        """
+        version = self._version
+        if not self._follows:
+            raise NotFound(Absence.NO_SUCH_VERSION)
+        manifest = open_manifest(
+            version.tenant, record.bucket_id, version.name, record.version_id, record.sealed
+        )
+        sizes = [page.size for page in version.manifest.pages]
+        if [page.size for page in manifest.pages] != sizes:
+            raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH)
+        self._version = replace(version, record=record, manifest=manifest)
+        self._keys = {}
 
     def _take(self, record: ObjectRecord) -> None:
         self._pages: dict[int, Page] = dict(self._checked_pages(record))

@@ -84,9 +84,17 @@ class _Cutter:
         ones grow unless room is scarce. Raises as :meth:`Locator.reader`."""
         if not self._runs:
             self._runs.extend(await self._locator.runs(self._at, self._last))
-        run = self._runs.popleft()
         at = self._at
-        reader = await self._locator.reader(run, at, self._last)
+        try:
+            run = self._runs.popleft()
+            reader = await self._locator.reader(run, at, self._last)
+        except Unavailable as error:
+            if error.reason != Outage.SEGMENT_NOT_PLACED:
+                raise
+            # The page may have been replaced since its runs were taken.
+            self._runs = deque(await self._locator.runs(at, self._last))
+            run = self._runs.popleft()
+            reader = await self._locator.reader(run, at, self._last)
         geometry = reader.geometry
         first = geometry.stripe_at(run.offset)
         stop = geometry.stripe_at(run.offset + run.length - 1) + 1
@@ -255,12 +263,27 @@ class _Reading:
     async def _fill(self, entry: _Entry, group: _Group) -> None:
         try:
             stripes = await group.reader.read(group.first, group.count)
+            chunks = group.trimmed(stripes)
         except Unavailable:
-            # Shards may have moved, or orders expired: where are they now?
-            reader = await self._locator.reader(group.run, group.at, self._last, fresh=True)
-            stripes = await reader.read(group.first, group.count)
+            chunks = await self._read_again(group)
         entry.keep(group.stripe_bytes)
-        entry.chunks = deque(group.trimmed(stripes))
+        entry.chunks = deque(chunks)
+
+    async def _read_again(self, group: _Group) -> list[memoryview]:
+        """Read a group from where it is now: shards may have moved, orders expired, or the page may
+        have been replaced by one of the same bytes elsewhere."""
+        try:
+            reader = await self._locator.reader(group.run, group.at, self._last, fresh=True)
+            return group.trimmed(await reader.read(group.first, group.count))
+        except Unavailable as error:
+            if error.reason != Outage.SEGMENT_NOT_PLACED:
+                raise
+        chunks = []
+        cutter = _Cutter(self._budget, self._locator, group.at, group.at + group.length - 1)
+        while not cutter.is_done:
+            piece = await cutter.next_group()
+            chunks += piece.trimmed(await piece.reader.read(piece.first, piece.count))
+        return chunks
 
     async def _fill_in_line(self, entry: _Entry, group: _Group) -> None:
         try:
@@ -326,7 +349,8 @@ async def copy_pages(
 ) -> tuple[Page, ...]:
     """The extents of bytes ``first..last``; see
     :meth:`common.client.object_client.SwarmClient.copy_pages`."""
-    locator = Locator(resources.fetching(report), coordinators, version)
+    # A copy needs the keys of the manifest at hand, and no others.
+    locator = Locator(resources.fetching(report), coordinators, version, follows=False)
     runs: list[ExtentRun] = []
     at = first
     while at <= last:

@@ -20,7 +20,7 @@ from coordinator.parts import CoordinatorParts
 from coordinator.policy.fence import Fence
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import STANDARD, StorageClass, redundancy_of
-from coordinator.store import buckets, classes
+from coordinator.store import buckets, classes, misplaced
 
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 
@@ -31,6 +31,7 @@ class ClassOperations:
     def __init__(self, parts: CoordinatorParts, log: Log) -> None:
         self._store = parts.store
         self._placement = parts.placement
+        self._changed = parts.queues.classes
         self._log = log
 
     def routes(self) -> tuple[ApiRoute, ...]:
@@ -68,7 +69,7 @@ class ClassOperations:
             ApiRoute(
                 "POST",
                 "/v1/buckets/{name}/class",
-                "Give a bucket a storage class: new objects take it.",
+                "Give a bucket a storage class: new objects take it, and the others follow.",
                 self._set_class,
                 {"storage_class": Field("string", "the name of the class")},
             ),
@@ -131,13 +132,16 @@ class ClassOperations:
     async def _set_class(self, names: Mapping[str, str], body: Json) -> Json:
         name, wanted = names["name"], str(body["storage_class"])
 
-        def set_class(sql: Sql) -> tuple[bool, int]:
-            number = classes.find(sql, wanted)
-            self._check_writable(number, wanted)
-            return buckets.set_class(sql, name, wanted), number
+        def set_class(sql: Sql) -> bool:
+            self._check_writable(classes.find(sql, wanted), wanted)
+            bucket = buckets.set_class(sql, name, wanted)
+            if bucket is not None:
+                misplaced.follow(sql, bucket)
+            return bucket is not None
 
-        has_changed, _ = await self._store.transact(set_class)
+        has_changed = await self._store.transact(set_class)
         if has_changed:
+            self._changed.tell()
             self._log.info("bucket_class_changed", bucket=name, storage_class=wanted)
         return {"name": name, "storage_class": wanted, "changed": has_changed}
 

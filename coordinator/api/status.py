@@ -18,7 +18,7 @@ from common import limits
 from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
 from coordinator.api.outlook import measure_outlook, seen_of, tell_look, tell_outlook
-from coordinator.api.written import seen_classes, tell_classes
+from coordinator.api.written import seen_classes, tell_classes, tell_following
 from coordinator.gateways import Gateways
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
@@ -240,6 +240,8 @@ class Status:
                 fallback=str(self._placement.written) if has_fallen_back else "",
                 fallback_segments=sum(counts.fallback_segments.values()),
                 classes=seen_classes(self._placement, counts.buckets),
+                misplaced=counts.misplaced_pages,
+                scans=counts.class_scans,
             )
         )
 
@@ -270,6 +272,9 @@ class Status:
                 for (name, redundancy), segments in counts.fallback_segments.items()
             ],
             "classes": tell_classes(self._placement, counts.buckets),
+            "following": tell_following(
+                counts.misplaced_pages, counts.class_scans, self._membership.look
+            ),
             "cells": cells,
             "most_cells_offline": self._membership.is_cut_off,
             "availability_target": TARGET,
@@ -424,6 +429,7 @@ class Status:
             )
         )
         metrics.fallback_segments.set(sum(counts.fallback_segments.values()))
+        metrics.misplaced_pages.set(counts.misplaced_pages)
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()
         metrics.clocks_off.set(clocks["cells_off"])

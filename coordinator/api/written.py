@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coordinator.placement import Placement
-from coordinator.policy.outlook import SeenClass
+from coordinator.policy.outlook import Look, SeenClass
 from coordinator.policy.storage_classes import STANDARD
 
 
@@ -49,3 +49,19 @@ def seen_classes(placement: Placement, buckets: Mapping[int, int]) -> list[SeenC
         for each in placement.classes
         if each.storage_class.number != STANDARD and each.storage_class.number in buckets
     ]
+
+
+def tell_following(pages: int, scans: int, look: Look | None) -> dict[str, Any]:
+    """Return how far data is that follows the class of its bucket, JSON-like.
+
+    Args:
+        pages: that may not be in it yet.
+        scans: buckets that are still looked through.
+        look: the last one.
+    """
+    left_s = None if look is None else look.following.left_s
+    return {
+        "pages": pages,
+        "buckets_to_look_through": scans,
+        "left_s": None if left_s is None or scans else round(left_s),
+    }

@@ -21,6 +21,7 @@ from common.wire.messages.buckets import (
     BucketVersioningSet,
 )
 from common.wire.messages.membership import Heartbeat, Settle
+from common.wire.messages.misplaced import PageReplace
 from common.wire.messages.multipart import PartCommit, UploadAbort, UploadComplete, UploadCreate
 from common.wire.messages.objects import (
     Committed,
@@ -49,6 +50,7 @@ _CHANGES: Final = frozenset(
         BucketVersioningSet,
         ObjectCommit,
         ObjectsDelete,
+        PageReplace,
         PartCommit,
         UploadAbort,
         UploadComplete,

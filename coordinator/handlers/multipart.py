@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from common.ports import Sql
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done
 from common.wire.messages.multipart import (
@@ -18,9 +19,10 @@ from common.wire.messages.multipart import (
     UploadGet,
     UploadsList,
 )
+from common.wire.messages.objects import Committed
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import listing, multipart, segments
+from coordinator.store import listing, misplaced, multipart, segments
 
 
 class MultipartHandlers:
@@ -80,9 +82,14 @@ class MultipartHandlers:
 
     async def complete(self, caller: Caller, request: UploadComplete, _: memoryview) -> Answer:
         """Make the object of its parts."""
-        return await self._store.transact(
-            caller, request, multipart.complete, grows=self._store.dropped
-        )
+        tenant, now_ms = self._store.tenant(caller, request), self._store.now_ms()
+
+        def work(sql: Sql) -> Committed:
+            committed = multipart.complete(sql, tenant, request, now_ms)
+            misplaced.note_completed(sql, tenant, committed.sequence)
+            return committed
+
+        return await self._store.grow(self._store.dropped, work)
 
     async def abort(self, caller: Caller, request: UploadAbort, _: memoryview) -> Answer:
         """Drop an upload and its parts."""

@@ -5,9 +5,11 @@ Source: docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
+from common.ports import Sql
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done
 from common.wire.messages.objects import (
+    Committed,
     Deleted,
     ObjectCommit,
     ObjectGet,
@@ -20,7 +22,7 @@ from common.wire.messages.objects import (
 from coordinator.handlers.places import Places
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import listing, objects, segments
+from coordinator.store import listing, misplaced, objects, segments
 
 
 class ObjectHandlers:
@@ -47,10 +49,13 @@ class ObjectHandlers:
         objects.check_size(request.name, request.size)
         content = segments.check_content(request.pages, request.segments, request.size)
         now_ms = self._store.now_ms()
-        committed = await self._store.grow(
-            self._store.dropped,
-            lambda sql: objects.commit(sql, tenant, caller.peer_id, request, content, now_ms),
-        )
+
+        def work(sql: Sql) -> Committed:
+            committed = objects.commit(sql, tenant, caller.peer_id, request, content, now_ms)
+            misplaced.note_committed(sql, tenant, committed.sequence, content)
+            return committed
+
+        committed = await self._store.grow(self._store.dropped, work)
         if not content.is_whole:
             self._store.missing.tell()
         if content.has_homes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from common.ports import Chance, Entropy, Store, WallClock
 from coordinator.handlers.buckets import BucketHandlers
+from coordinator.handlers.misplaced import MisplacedHandlers
 from coordinator.handlers.multipart import MultipartHandlers
 from coordinator.handlers.objects import ObjectHandlers
 from coordinator.handlers.places import Places
@@ -69,4 +70,5 @@ def gateway_handlers(
         ObjectHandlers(tenant_store, places).by_request(),
         buckets.by_request(),
         multipart.by_request(),
+        MisplacedHandlers(store, tenant_store, lease_book).by_request(),
     )

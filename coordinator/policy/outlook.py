@@ -94,13 +94,15 @@ class SeenCell:
 class Look:
     """The part that needs a look at the whole store, as last looked. ``lost``: by cell that is
     lost, what is left of it to rebuild; ``nowhere``: by cell, its slots that should move and have
-    no cell to go to; ``moves``: slots that have moved, and whose new holders still fill."""
+    no cell to go to; ``moves``: slots that have moved, and whose new holders still fill;
+    ``following``: pages of objects that are to be written again in the class of their bucket."""
 
     margins: Margins = field(default_factory=Margins)
     missing: Work = Work()
     lost: Mapping[int, Work] = field(default_factory=dict)
     nowhere: Mapping[int, int] = field(default_factory=dict)
     moves: int = 0
+    following: Work = Work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class Seen:
     ``look``: None until the first one. ``standing``: what to do about the store where it is not
     current; ``store_fault``: why it cannot be written; ``unwritable``: why nothing new can be
     written. ``fallback``: the class that is written, where it is not the configured one.
+    ``misplaced``: pages of objects that may not be in the class of their bucket; ``scans``: buckets
+    that are still looked through for such.
     Of ``cells`` only those are here of which something is to be said.
     """
 
@@ -146,6 +150,8 @@ class Seen:
     fallback: str = ""
     fallback_segments: int = 0
     classes: Sequence[SeenClass] = ()
+    misplaced: int = 0
+    scans: int = 0
     clocks_off: int = 0
     owners_below: Sequence[str] = ()
     lost: Sequence[SeenCell] = ()
@@ -415,6 +421,30 @@ def _of_classes(seen: Seen) -> Iterator[Concern]:
                 f"New objects are written as {each.written}, which tolerates as many losses as"
                 f" {each.redundancy} and needs more space, until enough cells are back.",
             )
+    if seen.misplaced or seen.scans:
+        yield _of_following(seen)
+
+
+def _of_following(seen: Seen) -> Concern:
+    work = Work() if seen.look is None else seen.look.following
+    what = (
+        f"{counted(seen.misplaced, 'piece')} of objects may not be in the storage class of their"
+        " buckets yet."
+    )
+    if work.is_stuck and not seen.scans:
+        return Concern(
+            "class_follows_not",
+            Gravity.WARNING,
+            what,
+            "None was written again for a quarter of an hour: a gateway that has the keys of their"
+            " tenants does it.",
+        )
+    when = UNKNOWN
+    if seen.scans:
+        when = f"{counted(seen.scans, 'bucket')} are still looked through."
+    elif work.left_s is not None:
+        when = f"About {human_duration(work.left_s)}."
+    return Concern("class_follows", Gravity.NOTICE, what, "Gateways write them again.", when)
 
 
 def _of_rest(seen: Seen) -> Iterator[Concern]:

@@ -20,7 +20,7 @@ from coordinator.policy.margins import LackingKind, margins_of
 from coordinator.policy.outlook import Look, Work
 from coordinator.policy.pace import WATCHED_S, Pace
 from coordinator.rounds.repair import RepairRound
-from coordinator.store import missing, rings
+from coordinator.store import misplaced, missing, rings
 from coordinator.store.departures import left_of
 
 OUTLOOK_S: Final = 30.0
@@ -42,6 +42,7 @@ class OutlookRound:
         self._membership = membership
         self._repair = repair
         self._missing = Pace(SAMPLES)
+        self._following = Pace(SAMPLES)
         self._lost: dict[int, Pace] = {}
         self._took_s = 0.0
 
@@ -56,10 +57,11 @@ class OutlookRound:
         states = members.states(begun)
         lost = [number for number, state in states.items() if state is CellState.LOST]
         shown = list(islice(lost, limits.MAX_DRAINS_SHOWN))
-        kinds, used, count, left = await self._store.read(partial(_read, lost=shown))
+        kinds, used, count, left, following = await self._store.read(partial(_read, lost=shown))
         now = trio.current_time()
         self._took_s = now - begun
         self._missing.note(now, count)
+        self._following.note(now, following)
         self._lost = {number: self._lost.get(number) or Pace(SAMPLES) for number in shown}
         for number, pace in self._lost.items():
             pace.note(now, left[number])
@@ -78,15 +80,19 @@ class OutlookRound:
                 if each.ring in members.rings
             ),
             sum(len(ring.sources) for ring in members.rings.values()),
+            _work(self._following, following),
         )
 
 
-def _read(sql: Sql, lost: list[int]) -> tuple[list[LackingKind], set[int], int, dict[int, int]]:
+def _read(
+    sql: Sql, lost: list[int]
+) -> tuple[list[LackingKind], set[int], int, dict[int, int], int]:
     return (
         missing.lacking_kinds(sql, limits.MAX_LACKING_KINDS),
         rings.used(sql),
         missing.count_all(sql),
         {number: left_of(sql, number).shards for number in lost},
+        misplaced.count(sql)[0],
     )
 
 

@@ -186,11 +186,11 @@ def with_classes(sql: Sql, limit: int) -> list[tuple[str, str]]:
     ]
 
 
-def set_class(sql: Sql, name: str, storage_class: str) -> bool:
+def set_class(sql: Sql, name: str, storage_class: str) -> int | None:
     """Give a bucket another storage class, for an operator: what is written from now on takes it.
 
     Returns:
-        Whether it had another one before.
+        The number of the bucket; None if it had the class before.
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_class``.
@@ -203,9 +203,10 @@ def set_class(sql: Sql, name: str, storage_class: str) -> bool:
         raise NotFound(Absence.NO_SUCH_BUCKET)
     bucket, before = row
     if before == number:
-        return False
+        return None
     sql.execute("UPDATE buckets SET storage_class = ? WHERE bucket = ?", (number, bucket))
-    return True
+    changed: int = bucket
+    return changed
 
 
 def set_versioning(sql: Sql, tenant: int, request: BucketVersioningSet) -> BucketRecord:

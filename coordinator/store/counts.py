@@ -13,7 +13,7 @@ from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import StorageClass
-from coordinator.store import dialect
+from coordinator.store import dialect, misplaced
 from coordinator.store.classes import buckets_of
 
 
@@ -22,13 +22,17 @@ class StoreCounts:
     """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
     ``segments_lost``: those that lack so many that they can be read no more;
     ``fallback_segments``: by the name of a storage class, and the redundancy that stands in for its
-    own; ``buckets``: by the number of a storage class, how many have it."""
+    own; ``buckets``: by the number of a storage class, how many have it. ``misplaced_pages``: pages
+    of objects that may not be in the class of their bucket; ``class_scans``: buckets that are still
+    looked through for such."""
 
     missing_shards: int
     segments_at_risk: int
     segments_lost: int
     fallback_segments: Mapping[tuple[str, Redundancy], int]
     buckets: Mapping[int, int]
+    misplaced_pages: int
+    class_scans: int
     suspect_shards: int
     queued_deletes: int
     tenants: int
@@ -97,6 +101,7 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         _count_lost(sql),
         _count_fallback(sql, classes),
         buckets_of(sql),
+        *misplaced.count(sql),
         suspect,
         deletes,
         number,

@@ -5,6 +5,7 @@ Source: docs/placement.md, "Versions".
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,13 +50,14 @@ def committed_before(
         Refused: ``version_exists``: the id belongs to something else.
     """
     row = sql.execute(
-        "SELECT sequence, created_ms, bucket, name, sealed, versioning FROM versions"
+        "SELECT sequence, created_ms, bucket, name, sealed, versioning, committed_as FROM versions"
         " WHERE version_id = ?",
         (version_id,),
     ).fetchone()
     if row is None:
         return None
-    if row[2] != bucket.bucket or row[3] != name or row[4] != sealed:
+    is_same = row[4] == sealed or row[6] == hashlib.sha256(sealed).digest()
+    if row[2] != bucket.bucket or row[3] != name or not is_same:
         raise Refused(Refusal.VERSION_EXISTS)
     return Committed(row[0], row[1], bucket_revision=bucket.revision, versioning=row[5])
 
@@ -64,6 +66,20 @@ def committed(bucket: StoredBucket, sequence: int, now_ms: int) -> Committed:
     """The answer to the commit of a version."""
     return Committed(
         sequence, now_ms, bucket_revision=bucket.revision, versioning=bucket.versioning
+    )
+
+
+def reseal(sql: Sql, sequence: int, sealed: bytes, former: bytes) -> None:
+    """Give a version another manifest, whose pages lie elsewhere and are the same otherwise.
+
+    Args:
+        former: the digest of the manifest that it has, which is remembered if it was committed
+            with that one: the commit may be sent again.
+    """
+    sql.execute(
+        "UPDATE versions SET sealed = ?, committed_as = coalesce(committed_as, ?)"
+        " WHERE sequence = ?",
+        (sealed, former, sequence),
     )
 
 

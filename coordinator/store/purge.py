@@ -18,7 +18,7 @@ from common import limits
 from common.ids import SegmentId
 from common.ports import Sql
 from common.wire.messages.writing import Page
-from coordinator.store import segments
+from coordinator.store import misplaced, segments
 from coordinator.store.versions import KIND_VERSION
 
 
@@ -63,6 +63,7 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
             return Purged(owners, deleted, True)
         sql.execute("DELETE FROM dropped WHERE number = ?", (number,))
         if kind == KIND_VERSION:
+            misplaced.forget(sql, owner)
             sql.execute("DELETE FROM versions WHERE sequence = ?", (owner,))
         owners += 1
     return Purged(owners, deleted, len(rows) == limits.MAX_PURGED_OWNERS)

@@ -60,12 +60,14 @@ _VERSION_1: Final = (
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
     # tags: sealed apart, so that they change without the version; empty: none.
     # summary: of a delete marker, its record.
+    # committed_as: SHA-256 of the manifest that it was committed with, if it has another now.
     """CREATE TABLE versions (
         sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         version_id BLOB NOT NULL UNIQUE, delete_marker INTEGER NOT NULL DEFAULT 0,
         dropped INTEGER NOT NULL DEFAULT 0, versioning INTEGER NOT NULL DEFAULT 0,
         size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-        summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL)""",
+        summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL,
+        committed_as BLOB)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence DESC) WHERE dropped = 0",
     # No row of a bucket without versions is in it: there the null version is the only one.
     "CREATE UNIQUE INDEX null_versions ON versions (bucket, name)"
@@ -84,6 +86,14 @@ _VERSION_1: Final = (
         sequence INTEGER NOT NULL, size INTEGER NOT NULL, pages INTEGER NOT NULL,
         created_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
         PRIMARY KEY (upload, part_number)) {BY_KEY}""",
+    # Pages that may not be in the storage class of their bucket. owner: the sequence of a version.
+    f"""CREATE TABLE misplaced_pages (
+        owner INTEGER NOT NULL, number INTEGER NOT NULL, tenant INTEGER NOT NULL,
+        PRIMARY KEY (owner, number)) {BY_KEY}""",
+    "CREATE INDEX misplaced_by_tenant ON misplaced_pages (tenant)",
+    # Buckets whose class was changed, and the version up to which their pages are noted there.
+    f"""CREATE TABLE class_scans (
+        bucket INTEGER PRIMARY KEY, name BLOB NOT NULL, sequence INTEGER NOT NULL) {BY_KEY}""",
     # --- data -------------------------------------------------------------------------------
     # owner: the sequence of a version or a part. extents: a packed Page record.
     f"""CREATE TABLE pages (

@@ -9,10 +9,11 @@ from test_repair_round import MOVED_S, fill, put_some, swarm_of
 
 from coordinator.policy.health import CellState
 from coordinator.policy.margins import Margins
-from coordinator.policy.outlook import Gravity, Look, Seen, SeenCell, Work, outlook_of
+from coordinator.policy.outlook import Gravity, Look, Seen, SeenCell, SeenClass, Work, outlook_of
 from coordinator.policy.pace import SAMPLES, Pace
 
 CELL = SeenCell("3f2a", "bologna", "ada", silent_s=7200)
+FENCED = SeenClass("COLD", "4/6", "2/4", 3, 6, ("rome",), is_writable=False)
 WELL = Seen(known_cells=9, look=Look(Margins(2)))
 
 
@@ -111,6 +112,24 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         ({"leaving": [replace(cell, work=Work(2), without_place=1)]}, "drain_stuck", "Add cells"),
         ({"fallback": "2/4", "configured": "4/6"}, "class_fallen_back", "take class 2/4"),
         ({"fallback_segments": 3, "configured": "4/6"}, "class_fallen_back", "3 segments"),
+        ({"classes": [FENCED]}, "class_not_writable", "3 can be written to on its sites (rome)"),
+        (
+            {"classes": [replace(FENCED, is_writable=True)]},
+            "class_fallen_back",
+            "written as 2/4, which tolerates as many losses as 4/6",
+        ),
+        ({"misplaced": 2}, "class_follows", "2 pieces of objects may not be"),
+        ({"scans": 1}, "class_follows", "looked through"),
+        (
+            {"misplaced": 2, "look": Look(following=Work(2, 0.1))},
+            "class_follows",
+            "About 20 s",
+        ),
+        (
+            {"misplaced": 2, "look": Look(following=Work(2, is_stuck=True))},
+            "class_follows_not",
+            "a gateway that has the keys",
+        ),
         ({"read_only": [cell]}, "cell_read_only", "owner ada): why"),
         ({"host_rests": [cell]}, "host_rests", "owner ada): why"),
         ({"full": [cell]}, "cell_full", "Full: Cell 3f2a"),

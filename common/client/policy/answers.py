@@ -200,6 +200,13 @@ def _versions(request: m.VersionsList, reply: m.VersionListing) -> str:
     return _page(request, reply, [name for name, _ in rows])
 
 
+def _misplaced(request: m.MisplacedList, reply: m.MisplacedPages) -> str:
+    after, last = (request.after, request.after_number), (reply.last, reply.last_number)
+    if request.lease == 0:
+        return "pages" if reply.pages else ""
+    return "last" if reply.more and last <= after else ""
+
+
 _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.LeaseRenew: _lease,
     m.ObjectGet: _object,
@@ -215,6 +222,7 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.PartsList: _parts,
     m.UploadsList: _uploads,
     m.VersionsList: _versions,
+    m.MisplacedList: _misplaced,
 }
 """By type of request, what of the reply does not fit it; empty when all does. Missing: requests
 whose reply says nothing of the question (Done, Committed), or is checked by its user with what it

@@ -89,6 +89,12 @@ from common.wire.messages.membership import (
     SettleReply,
     ShardsLost,
 )
+from common.wire.messages.misplaced import (
+    MisplacedList,
+    MisplacedPage,
+    MisplacedPages,
+    PageReplace,
+)
 from common.wire.messages.multipart import (
     ChosenPart,
     PartCommit,
@@ -220,6 +226,9 @@ __all__ = [
     "ListedObject",
     "ListedVersion",
     "Listing",
+    "MisplacedList",
+    "MisplacedPage",
+    "MisplacedPages",
     "MissingGet",
     "MissingShard",
     "MissingShards",
@@ -236,6 +245,7 @@ __all__ = [
     "PENDING",
     "Page",
     "Pages",
+    "PageReplace",
     "PartCommit",
     "PartRow",
     "Parts",

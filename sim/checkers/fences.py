@@ -1,0 +1,38 @@
+"""Nothing of a storage class lies outside of its fence, and at rest all lies in the class of its
+bucket."""
+
+from __future__ import annotations
+
+from sim.checkers.tables import MOST_SHOWN, store_rows
+from sim.cluster import Cluster
+
+
+def outside_of_fences(cluster: Cluster) -> list[str]:
+    """Return which slots, or sources of slots, are on a site that their class does not name."""
+    return [
+        f"slot {slot} of ring {ring}, {table}, is on {site or 'no site'}, outside of its fence"
+        for table in ("ring_slots", "sources")
+        for ring, slot, site in store_rows(
+            cluster,
+            f"SELECT r.ring, t.slot, c.site FROM rings r JOIN {table} t ON t.ring = r.ring"
+            " JOIN cells c ON c.cell = t.cell WHERE r.storage_class IN"
+            " (SELECT storage_class FROM class_sites) AND c.site NOT IN"
+            " (SELECT site FROM class_sites f WHERE f.storage_class = r.storage_class)",
+        )
+    ][:MOST_SHOWN]
+
+
+def not_followed(cluster: Cluster) -> list[str]:
+    """Return what is still to be written again in another class, or is not known to be."""
+    problems = []
+    for table in ("misplaced_pages", "class_scans"):
+        count = store_rows(cluster, f"SELECT count(*) FROM {table}")[0][0]
+        if count:
+            problems.append(f"{count} rows are left of {table}")
+    classes = store_rows(
+        cluster,
+        "SELECT DISTINCT r.storage_class FROM segments s JOIN rings r ON r.ring = s.ring",
+    )
+    wanted = store_rows(cluster, "SELECT DISTINCT storage_class FROM buckets")
+    strange = {number for (number,) in classes} - {number for (number,) in wanted}
+    return problems + [f"segments lie in class {number}, of no bucket" for number in strange]
