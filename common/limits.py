@@ -271,6 +271,10 @@ MAX_CORS_ID_CHARACTERS: Final = 255
 """S3: the same."""
 MAX_CORS_AGE_S: Final = 2**31 - 1
 """Browsers keep it as a signed number of 32 bits."""
+MAX_POLICY_BYTES: Final = 20 * KIB
+"""The policy of a bucket (S3: the same)."""
+MAX_POLICY_NUMBER_CHARACTERS: Final = 40
+"""A number in a condition of a policy, and its exponent: comparing takes no longer than that."""
 MAX_TAG_ELEMENTS: Final = 3000
 """Of a document of tags: that there are too many tags has an error of its own."""
 MAX_BUCKET_DOCUMENTS: Final = 32

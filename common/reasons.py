@@ -164,6 +164,7 @@ class Refusal(Reason):
     CONDITION_FAILED = "condition_failed"
     ETAG_DIFFERS = "etag_differs"
     LEASE_ENDED = "lease_ended"
+    MALFORMED_POLICY = "malformed_policy"
     MARKER_MISSING = "marker_missing"
     NO_SUCH_TENANT = "no_such_tenant"
     NOT_A_CELL = "not_a_cell"

@@ -1,9 +1,10 @@
 """Authorization: whether a principal may do something to a bucket or an object. Pure.
 
 Every request of every protocol passes :func:`authorize` between the proof of its principal and its
-handler. Today's rule: a bucket's owner may do everything, others nothing.
+handler. A statement of the bucket's policy that denies outweighs everything; then the owner may do
+everything, and others what the policy allows.
 
-Source: docs/decisions/0021-authorization.md.
+Source: docs/decisions/0021-authorization.md, docs/decisions/0039-bucket-policies.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import Final, TypeAlias
 
 from common.errors import Refused
 from common.reasons import Refusal
-from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
+from gateway.access.patterns import NOTHING_KNOWN, Circumstances
+from gateway.access.permissions import OWNERS_ALWAYS
+from gateway.access.policy import Effect
+from gateway.access.policy_document import ARN_PREFIX
+from gateway.access.rules import NO_RULES
+from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder, Principal
 
 
 class Action(Enum):
@@ -63,12 +69,39 @@ OF_TENANT: Final = frozenset({Action.LIST_BUCKETS, Action.CREATE_BUCKET})
 """Actions on what the calling tenant has or gets: no bucket's owner could decide."""
 
 
+PERMISSIONS: Final[Mapping[Action, str]] = {
+    Action.READ_BUCKET: "s3:ListBucket",
+    Action.DELETE_BUCKET: "s3:DeleteBucket",
+    Action.LIST_OBJECTS: "s3:ListBucket",
+    Action.LIST_OBJECT_VERSIONS: "s3:ListBucketVersions",
+    Action.LIST_UPLOADS: "s3:ListBucketMultipartUploads",
+    Action.READ_OBJECT: "s3:GetObject",
+    Action.READ_OBJECT_VERSION: "s3:GetObjectVersion",
+    Action.WRITE_OBJECT: "s3:PutObject",
+    Action.DELETE_OBJECT: "s3:DeleteObject",
+    Action.DELETE_OBJECT_VERSION: "s3:DeleteObjectVersion",
+    Action.LIST_PARTS: "s3:ListMultipartUploadParts",
+    Action.ABORT_UPLOAD: "s3:AbortMultipartUpload",
+}
+"""The permission that a policy must give for an action, where the action has one only. Actions
+about settings and rights have many, and their requests say which."""
+
+
 class Denial(Enum):
     """The reason of a denial."""
 
     ANONYMOUS = "anonymous"
-    """The caller proved no identity."""
+    """The caller proved no identity, and nothing allows it to such a one."""
     NOT_OWNER = "not_owner"
+    """Nothing allows it to another tenant."""
+    POLICY = "policy"
+    """A statement of the policy denies it."""
+    PUBLIC_POLICY = "public_policy"
+    """The policy is public, and the bucket restricted to its owner while that is so."""
+    OWNER_ONLY = "owner_only"
+    """The policy allows it, but it is nothing that can be given to another tenant."""
+    UNREADABLE = "unreadable"
+    """This gateway cannot read the bucket's rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +124,53 @@ def authorize(
     action: Action,
     bucket: Bucket | ForeignBucket | None,
     key: bytes | None = None,
+    circumstances: Circumstances = NOTHING_KNOWN,
+    permission: str | None = None,
 ) -> Verdict:
     """Decide whether the principal may do this.
 
     Args:
         bucket: that it would be done to; None for actions :data:`OF_TENANT` only.
         key: the object's, where it would be done to an object.
+        circumstances: the facts of the request that conditions look at.
+        permission: that a policy must give; None: that of the action.
     """
-    if isinstance(principal, Anonymous):
-        return Deny(Denial.ANONYMOUS)
+    is_anonymous = isinstance(principal, Anonymous)
+    nothing = Deny(Denial.ANONYMOUS if is_anonymous else Denial.NOT_OWNER)
     if bucket is None:
         assert action in OF_TENANT, "a bucket's owner decides"
-        return Allow()
+        return nothing if is_anonymous else Allow()
     if isinstance(bucket, ForeignBucket):
-        return Deny(Denial.NOT_OWNER)
-    if bucket.owner.tenant_id != principal.tenant.tenant_id:
-        return Deny(Denial.NOT_OWNER)
-    return Allow()
+        return nothing
+    is_owner = (
+        isinstance(principal, KeyHolder) and principal.tenant.tenant_id == bucket.owner.tenant_id
+    )
+    rules = bucket.rules
+    if rules is NO_RULES:
+        return Allow() if is_owner else nothing
+    if action is Action.DELETE_BATCH:
+        # Each object of the list is decided about. Who could not delete any sends none.
+        return Allow() if is_owner or rules.policy is not None else nothing
+    needed = permission or PERMISSIONS[action]
+    if is_owner and needed in OWNERS_ALWAYS:
+        return Allow()
+    if not rules.is_readable:
+        return Deny(Denial.UNREADABLE)
+    effect = None
+    if rules.policy is not None:
+        resource = ARN_PREFIX + bucket.name
+        if key is not None:
+            resource += "/" + key.decode("utf-8", "surrogateescape")
+        effect = rules.policy.judge(principal.caller, needed, resource, circumstances)
+    if effect is Effect.DENY:
+        return Deny(Denial.POLICY)
+    if is_owner:
+        return Allow()
+    if effect is None:
+        return nothing
+    if rules.is_public and rules.limits.restrict_buckets:
+        return Deny(Denial.PUBLIC_POLICY)
+    return Deny(Denial.OWNER_ONLY) if needed in OWNERS_ALWAYS else Allow()
 
 
 def check(verdict: Verdict) -> None:

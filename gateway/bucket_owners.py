@@ -1,4 +1,4 @@
-"""Owners of buckets, for callers that proved nothing: whose bucket a request is about.
+"""Owners of buckets, for callers that are not: whose bucket a request is about.
 
 Any caller can make up names, so the look-ups of names that are not known are limited.
 
@@ -22,7 +22,7 @@ from common.wire.messages.base import Request
 from common.wire.messages.buckets import BucketOwner, BucketOwnerGet
 from gateway.bucket_cache import BucketCache
 from gateway.names import is_bucket_name
-from gateway.principals import Bucket
+from gateway.principals import Bucket, ForeignBucket, KeyHolder, Principal
 
 OWNER_REMEMBERED_S: Final = 10.0
 """Also that a bucket has no owner here: one that is made meanwhile is found after that time."""
@@ -48,9 +48,44 @@ class BucketOwners:
         self._known: OrderedDict[str, tuple[TenantId | None, float]] = OrderedDict()
         self._looking = 0
 
-    async def find(self, name: str) -> Bucket | None:
+    async def seen_by(
+        self, principal: Principal, name: str, *, fresh: bool = False
+    ) -> Bucket | ForeignBucket:
+        """Return the bucket of this name as far as this gateway can know of it: the principal's
+        own, or that of any other tenant whose key it holds. What a principal may do to another's is
+        decided by the rules that lie in its settings.
+
+        Args:
+            fresh: as a coordinator knows it now.
+
+        Raises:
+            NotFound: ``no_such_bucket``.
+            Unavailable, Corrupt: as :meth:`find`.
+        """
+        if isinstance(principal, KeyHolder):
+            known = self._known.get(name)
+            is_anothers = (
+                known is not None
+                and known[0] not in {None, principal.tenant.tenant_id}
+                and trio.current_time() < known[1]
+            )
+            if not is_anothers:
+                own = await self._buckets.seen_by(principal, name, fresh=fresh)
+                if isinstance(own, Bucket):
+                    return own
+        found = await self.find(name, fresh=fresh)
+        if found is not None:
+            return found
+        if isinstance(principal, KeyHolder):
+            return ForeignBucket(name)
+        raise NotFound(Absence.NO_SUCH_BUCKET)
+
+    async def find(self, name: str, *, fresh: bool = False) -> Bucket | None:
         """Return the bucket of a name, whichever tenant's it is; None if no tenant whose key this
         gateway holds has one.
+
+        Args:
+            fresh: as a coordinator knows it now.
 
         Raises:
             Unavailable: no coordinator answers; ``too_busy``: too many names are looked up at once.
@@ -64,7 +99,8 @@ class BucketOwners:
             if owner is None:
                 return None
             try:
-                return await self._buckets.find(owner, name)
+                look_up = self._buckets.read if fresh else self._buckets.find
+                return await look_up(owner, name)
             except NotFound:
                 self._known.pop(name, None)
             except Refused as error:

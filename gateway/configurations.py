@@ -6,6 +6,8 @@ Source: docs/object-format.md; docs/decisions/0034-bucket-configurations.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from common import limits
 from common.crypto.keys import RECORD_OVERHEAD_BYTES
 from common.errors import NotFound, Refused
@@ -15,13 +17,19 @@ from gateway.principals import Bucket
 
 
 async def set_document(
-    service: ObjectService, bucket: Bucket, kind: str, body: bytes | None
+    service: ObjectService,
+    bucket: Bucket,
+    kind: str,
+    body: bytes | None,
+    check: Callable[[Bucket], None] | None = None,
 ) -> None:
     """Set a bucket's document of a kind, or remove it (None); the other documents stay as they are,
     also when another gateway changes them at the same time.
 
     Args:
         bucket: as it was read; it is read again when it was changed since.
+        check: gets the bucket whose settings are replaced, before each try; raises where it must
+            not be done.
 
     Raises:
         NotFound: ``no_such_bucket``.
@@ -31,6 +39,8 @@ async def set_document(
     if body is not None and len(body) > limits.MAX_BUCKET_DOCUMENT_BYTES:
         raise Refused(Refusal.TOO_LARGE, document_bytes=len(body))
     for _ in range(limits.MAX_COMMIT_TRIES):
+        if check is not None:
+            check(bucket)
         settings = bucket.settings.with_document(kind, body)
         if settings == bucket.settings:
             return

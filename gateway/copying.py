@@ -14,18 +14,23 @@ from typing import TypeVar
 from prometheus_client import Counter
 
 from common import limits
+from common.client.object_client import Written
 from common.crypto.keys import commitment_of
 from common.errors import NotFound
+from common.ports import Buffer
 from common.reasons import Absence
-from common.wire.messages.writing import Page
+from common.wire.messages.writing import NewSegment, Page
+from gateway.access.patterns import NOTHING_KNOWN, Circumstances
 from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, new_checksum, parse_digest
 from gateway.conditions import ReadConditions
+from gateway.ingest import Ingest
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
 from gateway.principals import Bucket, Principal
 from gateway.spans import EVERYTHING, Span
 from gateway.versions import VersionName
+from gateway.writing import store
 
 T = TypeVar("T")
 
@@ -40,25 +45,40 @@ class SourceObject:
     version: VersionName | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """Content that is ready to be committed. ``segments``: that were written for it; none where it
+    shares another object's."""
+
+    pages: tuple[Page, ...]
+    keys: tuple[bytes, ...]
+    segments: tuple[NewSegment, ...] = ()
+
+
 async def open_source(
     service: ObjectService,
     principal: Principal,
     bucket: str,
     key: bytes,
+    inform: Callable[[Bucket], Awaitable[Circumstances]],
     version: VersionName | None = None,
 ) -> SourceObject:
     """Return the object to copy from, which the principal may read.
+
+    Args:
+        inform: gives the circumstances, as of :func:`gateway.authorization.authorize`.
 
     Raises:
         NotFound: with ``of="source"``: there is no such bucket.
         Refused: ``access_denied``.
     """
     try:
-        found = await service.buckets.seen_by(principal, bucket)
+        found = await service.owners.seen_by(principal, bucket)
     except NotFound as error:
         raise NotFound(Absence.NO_SUCH_BUCKET, of="source") from error
     action = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
-    check(authorize(principal, action, found, key))
+    circumstances = await inform(found) if isinstance(found, Bucket) else NOTHING_KNOWN
+    check(authorize(principal, action, found, key, circumstances))
     assert isinstance(found, Bucket), "its owner's key is not at hand"
     return SourceObject(found, service.names.encode(key), version)
 
@@ -108,6 +128,58 @@ async def shared_pages(
         span.first,
         span.last,
     )
+
+
+async def with_extents(
+    service: ObjectService,
+    source: SourceObject,
+    found: FoundObject,
+    span: Span,
+    target: Bucket,
+    counter: Counter,
+    commit: Callable[[Extents], Awaitable[T]],
+) -> T:
+    """Commit these bytes of the source as content of the target. They are shared where both belong
+    to one tenant; otherwise they are read and written, for extents are sealed with keys of their
+    tenant.
+
+    Args:
+        counter: of bytes read.
+
+    Returns:
+        What ``commit`` returns.
+
+    Raises:
+        AlvearyError: as :func:`gateway.writing.store`.
+    """
+    if source.bucket.owner.tenant_id == target.owner.tenant_id:
+        pages = await shared_pages(service, source, found, span)
+        return await commit(Extents(pages, needed_keys(found, pages)))
+
+    async def commit_written(written: Written) -> T:
+        return await commit(Extents(written.pages, written.keys, written.segments))
+
+    body = None
+    if span.length:
+        body = await open_body(service, source.bucket, source.name, found, span, counter)
+
+    async def receive() -> Buffer:
+        return b"" if body is None else await anext(body, b"")
+
+    ingest = Ingest(
+        receive=receive,
+        size=span.length,
+        slow=(),
+        fast=(),
+        check=lambda: None,
+        workers=service.workers,
+        backlog=service.backlog,
+    )
+    try:
+        return await store(service, target, ingest, span.length, commit_written)
+    finally:
+        if body is not None:
+            await body.aclose()
 
 
 def needed_keys(found: FoundObject, pages: tuple[Page, ...]) -> tuple[bytes, ...]:

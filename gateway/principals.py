@@ -6,14 +6,23 @@ Source: docs/decisions/0021-authorization.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from common.crypto.keys import TenantKey
 from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.buckets import UNVERSIONED
+from gateway.access.policy import PolicyCaller
+from gateway.access.rules import AccessRules, rules_of
+
+NOBODY: Final = PolicyCaller(None)
+
+
+def account_of(tenant: TenantKey) -> str:
+    """Return the id of a tenant as policies and lists name it."""
+    return tenant.tenant_id.hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +32,20 @@ class KeyHolder:
     tenant: TenantKey
     access_key_id: str
 
+    @property
+    def caller(self) -> PolicyCaller:
+        """Return who this is in the words of policies."""
+        return PolicyCaller(account_of(self.tenant))
+
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
     """A caller that proved nothing."""
+
+    @property
+    def caller(self) -> PolicyCaller:
+        """Return who this is in the words of policies."""
+        return NOBODY
 
 
 Principal: TypeAlias = KeyHolder | Anonymous
@@ -36,7 +55,9 @@ Principal: TypeAlias = KeyHolder | Anonymous
 class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
     ``storage_class``: the name of the class that new objects are written in.
-    ``versioning``: as it was when the bucket was read."""
+    ``versioning``: as it was when the bucket was read. ``rules``: about access, read from the
+    settings once for each revision, so that a remembered bucket is the memory of its parsed policy,
+    too."""
 
     name: str
     owner: TenantKey
@@ -45,6 +66,10 @@ class Bucket:
     revision: int
     storage_class: str = STANDARD_CLASS
     versioning: int = UNVERSIONED
+    rules: AccessRules = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", rules_of(self.settings, self.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ Source: docs/object-format.md; docs/decisions/0036-tags-of-versions.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common import limits
 from common.errors import NotFound, Refused
 from common.format.configurations import Tags
@@ -15,6 +17,22 @@ from gateway.objects import FoundObject, find_object
 from gateway.principals import Bucket
 from gateway.versions import VersionName
 from gateway.writing import sealed_tags
+
+
+async def tags_by_name(
+    service: ObjectService, bucket: Bucket, name: bytes, named: VersionName | None = None
+) -> Mapping[str, str]:
+    """Return the tags of the current version of a name; none where there is no such object.
+
+    Args:
+        name: as stored.
+        named: that version instead.
+    """
+    try:
+        found = await find_object(service, bucket, name, named=named)
+    except NotFound:
+        return {}
+    return {} if found.tags is None else found.tags.as_mapping()
 
 
 async def set_tags(

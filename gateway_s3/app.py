@@ -15,18 +15,30 @@ import trio
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
 from common.reasons import Absence, Outage
-from gateway.authorization import OF_A_VERSION, OF_TENANT, Action, Verdict, authorize, check
+from gateway.access.rules import NO_RULES
+from gateway.authorization import (
+    OF_A_VERSION,
+    OF_TENANT,
+    Action,
+    Denial,
+    Deny,
+    Verdict,
+    authorize,
+    check,
+)
 from gateway.objects import ObjectBody
-from gateway.principals import Bucket, ForeignBucket, Principal
+from gateway.principals import Bucket, ForeignBucket, KeyHolder, Principal
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
+from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.auth.sigv4 import unsigned
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
-from gateway_s3.forms import PostForm, prove_form, read_form
+from gateway_s3.forms import PostForm, described_by, prove_form, read_form
 from gateway_s3.handlers import (
+    access,
     attributes,
     buckets,
     configurations,
@@ -41,14 +53,24 @@ from gateway_s3.handlers import (
     unset,
 )
 from gateway_s3.handlers.answers import marker_error
+from gateway_s3.informing import informed
 from gateway_s3.request.expected_owner import check_expected_owner
 from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
+from gateway_s3.request.permissions import permissions_of
 from gateway_s3.request.router import Resource, Route, locate, route
 from gateway_s3.translation import from_error
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
 Authorize: TypeAlias = Callable[
-    [Principal, Action, Bucket | ForeignBucket | None, bytes | None], Verdict
+    [
+        Principal,
+        Action,
+        Bucket | ForeignBucket | None,
+        bytes | None,
+        RequestCircumstances,
+        str | None,
+    ],
+    Verdict,
 ]
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
@@ -87,6 +109,13 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetObjectTagging": object_tags.get_tagging,
     "PutObjectTagging": object_tags.put_tagging,
     "DeleteObjectTagging": object_tags.delete_tagging,
+    "GetBucketPolicy": access.get_policy,
+    "PutBucketPolicy": access.put_policy,
+    "DeleteBucketPolicy": access.delete_policy,
+    "GetBucketPolicyStatus": access.get_policy_status,
+    "GetPublicAccessBlock": access.get_public_access,
+    "PutPublicAccessBlock": access.put_public_access,
+    "DeletePublicAccessBlock": access.delete_public_access,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
@@ -119,6 +148,10 @@ _OF_THE_BUCKET: Final = frozenset(
     }
 )
 """Actions that are answered from the bucket itself, as it is now."""
+
+
+_LACKS: Final = frozenset({Absence.NO_SUCH_OBJECT, Absence.DELETE_MARKER, Absence.NO_SUCH_VERSION})
+"""Absences by which an answer shows what keys a bucket has."""
 
 
 class App:
@@ -178,7 +211,7 @@ class App:
                 operation = routed.operation.name
                 call = await self._prove(request, routed, request_id)
                 bucket = call.about
-                response = await self._handlers[operation](backend, call)
+                response = await self._handle(call)
             if operation in _ENCRYPTED and response.status < 300:
                 response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
@@ -241,11 +274,36 @@ class App:
             await buckets.check_host(backend, request, routed, principal)
         bucket = None
         if action not in OF_TENANT:
-            bucket = await backend.buckets.seen_by(
-                principal, routed.bucket, fresh=action in _OF_THE_BUCKET
+            # An anonymous caller must not be able to make a coordinator work for each request.
+            fresh = action in _OF_THE_BUCKET and isinstance(principal, KeyHolder)
+            bucket = await backend.owners.seen_by(principal, routed.bucket, fresh=fresh)
+        described = request if form is None else described_by(form, request)
+        circumstances = RequestCircumstances(
+            described,
+            routed.query,
+            principal,
+            verified,
+            backend.clock.now(),
+            backend.region,
+            is_form=form is not None,
+        )
+        if isinstance(bucket, Bucket) and bucket.rules is not NO_RULES:
+            circumstances = await informed(
+                backend, circumstances, bucket, routed.key, routed.version
             )
+            if bucket.rules.asks_given_tags and routed.operation.name == "PutObjectTagging":
+                raise S3Error(
+                    errors.NOT_IMPLEMENTED,
+                    "The bucket's policy asks about tags that the body of this request gives.",
+                )
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
-        check(self._judge(principal, judged, bucket, routed.key or None))
+        for permission in permissions_of(routed.operation, routed.query, described):
+            verdict = self._judge(
+                principal, judged, bucket, routed.key or None, circumstances, permission
+            )
+            if isinstance(verdict, Deny) and verdict.denial is Denial.OWNER_ONLY:
+                raise S3Error(errors.METHOD_NOT_ALLOWED)
+            check(verdict)
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         if bucket is not None:
             check_expected_owner(request, bucket.owner.tenant_id)
@@ -257,8 +315,29 @@ class App:
             bucket,
             backend.names.encode(routed.key),
             request_id,
+            circumstances,
             form,
         )
+
+    async def _handle(self, call: Call) -> HttpResponse:
+        """Run the handler of a call. Who may not list a bucket does not learn that it lacks a key.
+
+        Raises:
+            Refused: ``access_denied``; and what the handler raises.
+        """
+        try:
+            return await self._handlers[call.route.operation.name](self._backend, call)
+        except NotFound as error:
+            if error.reason in _LACKS and call.about is not None:
+                check(
+                    authorize(
+                        call.principal,
+                        Action.LIST_OBJECTS,
+                        call.about,
+                        circumstances=call.circumstances,
+                    )
+                )
+            raise
 
     async def _cross_origin(self, request: HttpRequest, bucket: Bucket | None) -> Headers:
         """The headers by which a browser hands the answer to a page of another origin."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
+from common.ids import TenantId
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket, KeyHolder, Principal
+from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.forms import PostForm
 from gateway_s3.metrics import GatewayMetrics
@@ -28,8 +30,9 @@ class Backend(ObjectService):
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request: routed, proven and allowed. ``principal``: the caller. ``about``: its bucket;
-    None where it is about the asking tenant. ``name``: the stored name of its key. ``form``: as far
-    as it was read to prove the call."""
+    None where it is about the asking tenant. ``name``: the stored name of its key.
+    ``circumstances``: for what more a handler has to decide. ``form``: as far as it was read to
+    prove the call."""
 
     request: HttpRequest
     route: Route
@@ -38,6 +41,7 @@ class Call:
     about: Bucket | None
     name: bytes
     request_id: str
+    circumstances: RequestCircumstances
     form: PostForm | None = None
 
     @property
@@ -52,6 +56,17 @@ class Call:
         the gateway. Not of anonymous calls."""
         assert isinstance(self.principal, KeyHolder), "it was allowed to an anonymous caller"
         return self.principal.tenant
+
+    @property
+    def payer(self) -> TenantId:
+        """The tenant whose shares of memory the call takes: the one that asks; of an anonymous call
+        the bucket's owner, who let it in."""
+        holder = self.principal
+        return (
+            holder.tenant.tenant_id
+            if isinstance(holder, KeyHolder)
+            else (self.bucket.owner.tenant_id)
+        )
 
     @property
     def query(self) -> Query:

@@ -59,7 +59,7 @@ async def read_document(
             errors.INVALID_REQUEST,
             "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
         )
-    tenant_id = call.asking_tenant.tenant_id
+    tenant_id = call.payer
     room = backend.budget.share((tenant_id, "document"))
     cost = PARSED_PER_BYTE * body.size
     held = 0

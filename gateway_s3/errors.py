@@ -147,6 +147,7 @@ MALFORMED_POST_REQUEST: Final = _row(
     400,
     "The body of your POST request is not well-formed multipart/form-data.",
 )
+MALFORMED_POLICY: Final = _row("MalformedPolicy", 400, "Policy has invalid syntax.")
 MALFORMED_TRAILER: Final = _row(
     "MalformedTrailerError",
     400,
@@ -220,6 +221,11 @@ NO_SUCH_CORS_CONFIGURATION: Final = _row(
 )
 NO_SUCH_LIFECYCLE_CONFIGURATION: Final = _row(
     "NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"
+)
+NO_SUCH_PUBLIC_ACCESS_BLOCK: Final = _row(
+    "NoSuchPublicAccessBlockConfiguration",
+    404,
+    "The public access block configuration was not found",
 )
 NO_SUCH_TAG_SET: Final = _row("NoSuchTagSet", 404, "The TagSet does not exist")
 NO_SUCH_WEBSITE_CONFIGURATION: Final = _row(

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlencode
 
 from common import limits
 from common.client.body_reader import Source
@@ -40,6 +42,9 @@ from gateway_s3.request.headers import CONTENT_HEADERS
 from gateway_s3.request.names import check_key
 from gateway_s3.request.post_policy import PostPolicy, parse_post_policy
 from gateway_s3.request.query import Query
+from gateway_s3.request.tags import HEADER as TAGGING
+from gateway_s3.request.tags import object_tags
+from gateway_s3.xml.configurations import parse_tagging
 
 _FILENAME: Final = "${filename}"
 _SIGNING: Final = frozenset(
@@ -77,6 +82,20 @@ class PostForm:
         """The document of the field with tags."""
         text = self.fields.get("tagging")
         return None if text is None else text.encode("utf-8")
+
+
+def described_by(form: PostForm, request: HttpRequest) -> HttpRequest:
+    """Return the request with the headers that its form's fields stand for before its own: what the
+    rules of a bucket are asked about. Its tags are a header, too, and so is a signature of Version
+    4."""
+    headers = list(form.headers.headers)
+    if form.tagging is not None:
+        with suppress(S3Error):  # The handler refuses what cannot be read.
+            pairs = object_tags(parse_tagging(form.tagging)).as_mapping()
+            headers.append((TAGGING, urlencode(pairs).encode("ascii")))
+    if "x-amz-signature" in form.fields:
+        headers.append((b"x-amz-signature", b""))
+    return replace(request, headers=[*headers, *request.headers])
 
 
 async def read_form(request: HttpRequest) -> PostForm:

@@ -62,6 +62,7 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.CONDITION_FAILED: errors.PRECONDITION_FAILED,
     Refusal.ETAG_DIFFERS: _Answer(errors.PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
     Refusal.LEASE_ENDED: errors.SERVICE_UNAVAILABLE,
+    Refusal.MALFORMED_POLICY: _Answer(errors.MALFORMED_POLICY, "{detail}"),
     Refusal.NOT_OWNER: errors.ACCESS_DENIED,
     Refusal.NO_SUCH_TENANT: errors.ACCESS_DENIED,
     Refusal.MARKER_MISSING: errors.OPERATION_ABORTED,

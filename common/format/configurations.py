@@ -62,7 +62,30 @@ class OriginRules(Record):
     rules: Annotated[tuple[OriginRule, ...], Max(limits.MAX_CORS_RULES)]
 
 
-V = TypeVar("V", Tags, OriginRules)
+@dataclass(frozen=True, slots=True)
+class PolicyText(Record):
+    """The policy of a bucket: its JSON document, as it was set."""
+
+    version: int
+    text: Annotated[bytes, Max(limits.MAX_POLICY_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAccess(Record):
+    """Limits of public access to a bucket. ``is_set``: False where they were removed.
+    ``block_acls``, ``block_policy``: none that is public can be set. ``ignore_acls``: those that
+    are count for nothing. ``restrict_buckets``: while the policy is public, the owner alone is
+    served."""
+
+    version: int
+    is_set: bool
+    block_acls: bool
+    ignore_acls: bool
+    block_policy: bool
+    restrict_buckets: bool
+
+
+V = TypeVar("V", Tags, OriginRules, PolicyText, PublicAccess)
 
 
 def _unpack(record: type[V], what: str, data: bytes) -> V:
@@ -83,3 +106,13 @@ def unpack_tags(data: bytes) -> Tags:
 def unpack_origin_rules(data: bytes) -> OriginRules:
     """Read the rules for other origins. Raises Corrupt ``bad_metadata``."""
     return _unpack(OriginRules, "origin rules", data)
+
+
+def unpack_policy(data: bytes) -> PolicyText:
+    """Read the policy of a bucket. Raises Corrupt ``bad_metadata``."""
+    return _unpack(PolicyText, "policy", data)
+
+
+def unpack_public_access(data: bytes) -> PublicAccess:
+    """Read the limits of public access. Raises Corrupt ``bad_metadata``."""
+    return _unpack(PublicAccess, "public access", data)

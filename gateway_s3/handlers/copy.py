@@ -14,18 +14,20 @@ from common.errors import NotFound
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import HttpResponse
 from common.reasons import Absence
+from gateway.access.rules import NO_RULES
+from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import WriteCondition
 from gateway.copying import (
+    Extents,
     SourceObject,
     digests_of,
     from_source,
     known_checksum,
     known_md5,
-    needed_keys,
     open_source,
-    shared_pages,
     stand_in_md5,
+    with_extents,
 )
 from gateway.multipart import commit_part
 from gateway.objects import FoundObject
@@ -39,6 +41,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, xml_response
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
+from gateway_s3.informing import informed
 from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
@@ -86,6 +89,8 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
 
     async def use(source: SourceObject, found: FoundObject) -> _Copied:
         tags = given if own_tags else tags_of_object(found)
+        if tags and not own_tags:
+            await _check_tags(backend, call, named, source)
         return await _copy(backend, call, source, found, condition, replace, algorithm, tags)
 
     copied_object = await _from_source(backend, call, named, use)
@@ -145,10 +150,47 @@ async def _copy(
         old.parts,
         old.part_checksums if checksum == old.checksum else b"",
     )
-    pages = await shared_pages(backend, source, found, span)
-    new = NewObject(metadata, size, pages, needed_keys(found, pages), tags=tags)
-    version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
-    return _Copied(metadata, name_of_new(version_id, committed), found.version)
+
+    async def commit(made: Extents) -> _Copied:
+        new = NewObject(metadata, size, made.pages, made.keys, made.segments, tags=tags)
+        version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
+        return _Copied(metadata, name_of_new(version_id, committed), found.version)
+
+    counter = backend.metrics.copied_bytes
+    return await with_extents(backend, source, found, span, call.bucket, counter, commit)
+
+
+async def _check_tags(
+    backend: Backend, call: Call, named: CopySource, source: SourceObject
+) -> None:
+    """Refuse a copy of tags that the caller may not read there or set here.
+
+    Raises:
+        Refused: ``access_denied``.
+    """
+    if source.bucket.rules is NO_RULES and call.bucket.rules is NO_RULES:
+        return  # Both are the caller's own, or it would not have come here.
+    facts = await informed(backend, call.circumstances, source.bucket, named.key, named.version)
+    check(
+        authorize(
+            call.principal,
+            Action.READ_OBJECT_SETTINGS,
+            source.bucket,
+            named.key,
+            facts,
+            "s3:GetObjectTagging" if named.version is None else "s3:GetObjectVersionTagging",
+        )
+    )
+    check(
+        authorize(
+            call.principal,
+            Action.WRITE_OBJECT_SETTINGS,
+            call.bucket,
+            call.route.key,
+            call.circumstances,
+            "s3:PutObjectTagging",
+        )
+    )
 
 
 async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
@@ -160,8 +202,7 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     async def use(
         source: SourceObject, found: FoundObject
     ) -> tuple[PartContent, VersionName | None]:
-        content = await _part_of(backend, call, source, found, upload)
-        await commit_part(backend, upload, number, content)
+        content = await _copy_part(backend, call, source, found, upload, number)
         return content, found.version
 
     content, version = await _from_source(backend, call, named, use)
@@ -175,8 +216,13 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     return xml_response(document, version_headers(version, b"x-amz-copy-source-version-id"))
 
 
-async def _part_of(
-    backend: Backend, call: Call, source: SourceObject, found: FoundObject, upload: MultipartUpload
+async def _copy_part(
+    backend: Backend,
+    call: Call,
+    source: SourceObject,
+    found: FoundObject,
+    upload: MultipartUpload,
+    number: int,
 ) -> PartContent:
     header = call.request.header(b"x-amz-copy-source-range")
     size = found.manifest.size
@@ -190,15 +236,17 @@ async def _part_of(
         md5, checksum = await digests_of(
             backend, source, found, span, algorithm, backend.metrics.copied_bytes
         )
-    pages = await shared_pages(backend, source, found, span)
-    return PartContent(
-        part_metadata(
-            md5 or stand_in_md5(found, span), backend.now_ms(), algorithm, checksum or b""
-        ),
-        span.length,
-        pages,
-        needed_keys(found, pages),
+    metadata = part_metadata(
+        md5 or stand_in_md5(found, span), backend.now_ms(), algorithm, checksum or b""
     )
+
+    async def commit(made: Extents) -> PartContent:
+        content = PartContent(metadata, span.length, made.pages, made.keys, made.segments)
+        await commit_part(backend, upload, number, content)
+        return content
+
+    counter = backend.metrics.copied_bytes
+    return await with_extents(backend, source, found, span, call.bucket, counter, commit)
 
 
 def _named_source(call: Call) -> CopySource:
@@ -222,13 +270,31 @@ async def _from_source(
             :func:`gateway.copying.from_source`.
     """
     conditions = read_conditions(call.request, b"x-amz-copy-source-")
+    source: SourceObject | None = None
     try:
-        source = await open_source(backend, call.principal, named.bucket, named.key, named.version)
+        source = await open_source(
+            backend,
+            call.principal,
+            named.bucket,
+            named.key,
+            lambda bucket: informed(backend, call.circumstances, bucket, named.key, named.version),
+            named.version,
+        )
         check_expected_owner(call.request, source.bucket.owner.tenant_id, SOURCE_HEADER)
         return await from_source(backend, source, conditions, lambda found: use(source, found))
     except NotFound as error:
         if error.fields.get("of") != "source":
             raise
+        if source is not None:
+            # Who may not list the source's bucket does not learn that it lacks a key.
+            check(
+                authorize(
+                    call.principal,
+                    Action.LIST_OBJECTS,
+                    source.bucket,
+                    circumstances=call.circumstances,
+                )
+            )
         if error.reason == Absence.DELETE_MARKER and named.version is not None:
             raise S3Error(
                 errors.INVALID_REQUEST,

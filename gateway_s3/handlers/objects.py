@@ -23,6 +23,7 @@ from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
 from gateway_s3.handlers.object_tags import tags_of_request
+from gateway_s3.informing import informed
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.names import check_key
@@ -107,7 +108,8 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     """
     version = parse_version_id(target.version_id, "VersionId") if target.version_id else None
     action = Action.DELETE_OBJECT if version is None else Action.DELETE_OBJECT_VERSION
-    check(authorize(call.principal, action, call.bucket, target.key))
+    facts = await informed(backend, call.circumstances, call.bucket, target.key, version)
+    check(authorize(call.principal, action, call.bucket, target.key, facts))
     name = backend.names.encode(check_key(target.key))
     wanted = WriteCondition(etag=target.etag, size=target.size, modified_s=target.modified_s)
     if not wanted:

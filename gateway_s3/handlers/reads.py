@@ -25,6 +25,7 @@ from common.reasons import Absence, Outage
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import Decision
 from gateway.objects import FoundObject, find_object, open_body
+from gateway.principals import KeyHolder
 from gateway.spans import EVERYTHING, Span
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -190,7 +191,9 @@ def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
     headers.append((b"content-length", b"%d" % (size if span is None else span.length)))
     kept = shown_content(paired(metadata.headers))
     if call.query.pairs:
-        kept = overridden(kept, response_overrides(call.query, signed=True))
+        kept = overridden(
+            kept, response_overrides(call.query, signed=isinstance(call.principal, KeyHolder))
+        )
     headers += kept
     headers += shown_metadata(paired(metadata.user))
     headers += count_header(found)

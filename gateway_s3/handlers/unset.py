@@ -25,12 +25,6 @@ from gateway_s3.xml.write import access_control, configuration
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
-_FLAGS: Final = (
-    "BlockPublicAcls",
-    "BlockPublicPolicy",
-    "IgnorePublicAcls",
-    "RestrictPublicBuckets",
-)
 _AES256: Final = Tree("ApplyServerSideEncryptionByDefault", "", (Tree("SSEAlgorithm", "AES256"),))
 _NO_BUCKET_KEY: Final = Tree("BucketKeyEnabled", "false")
 _EMPTY_LIST: Final = (Tree("IsTruncated", "false"),)
@@ -45,9 +39,6 @@ NOTIFICATION: Final = Tree("NotificationConfiguration")
 OWNERSHIP: Final = Tree(
     "OwnershipControls", "", (Tree("Rule", "", (Tree("ObjectOwnership", "BucketOwnerEnforced"),)),)
 )
-PUBLIC_ACCESS: Final = Tree(
-    "PublicAccessBlockConfiguration", "", tuple([Tree(name, "true") for name in _FLAGS])
-)
 REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
 
 _DOCUMENTS: Final[Mapping[str, Tree]] = {
@@ -59,7 +50,6 @@ _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketNotificationConfiguration": NOTIFICATION,
     "GetBucketOwnershipControls": OWNERSHIP,
     "GetBucketRequestPayment": REQUEST_PAYMENT,
-    "GetPublicAccessBlock": PUBLIC_ACCESS,
     "ListBucketAnalyticsConfigurations": Tree(
         "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
     ),
@@ -78,8 +68,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketLifecycle": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
     "GetBucketLifecycleConfiguration": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
     "GetBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
-    "GetBucketPolicy": errors.NO_SUCH_BUCKET_POLICY,
-    "GetBucketPolicyStatus": errors.NO_SUCH_BUCKET_POLICY,
     "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
     "GetBucketWebsite": errors.NO_SUCH_WEBSITE_CONFIGURATION,
     "GetObjectLockConfiguration": errors.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
@@ -93,7 +81,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
 _DELETIONS: Final = (
     "DeleteBucketEncryption",
     "DeleteBucketLifecycle",
-    "DeleteBucketPolicy",
     "DeleteBucketReplication",
     "DeleteBucketWebsite",
 )
@@ -109,7 +96,6 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
     "PutBucketNotificationConfiguration": (NOTIFICATION,),
     "PutBucketOwnershipControls": (OWNERSHIP,),
     "PutBucketRequestPayment": (REQUEST_PAYMENT,),
-    "PutPublicAccessBlock": (PUBLIC_ACCESS,),
 }
 """The documents that ask for what is so already."""
 

@@ -274,14 +274,21 @@ _OBJECT_SETTINGS = (
 _METHODS = {"G": ("Get", "GET"), "P": ("Put", "PUT"), "D": ("Delete", "DELETE")}
 _CONFIGURED: Mapping[str, tuple[int, str]] = {
     "DeleteBucketCors": (204, ""),
+    "DeleteBucketPolicy": (204, ""),
     "DeleteBucketTagging": (204, ""),
     "DeleteObjectTagging": (204, ""),
+    "DeletePublicAccessBlock": (204, ""),
     "GetBucketCors": (200, ""),
+    "GetBucketPolicy": (200, ""),
+    "GetBucketPolicyStatus": (200, ""),
     "GetBucketTagging": (200, ""),
     "GetObjectTagging": (200, ""),
+    "GetPublicAccessBlock": (200, "all four are true until one is set"),
     "PutBucketCors": (200, ""),
+    "PutBucketPolicy": (204, ""),
     "PutBucketTagging": (204, ""),
     "PutObjectTagging": (200, ""),
+    "PutPublicAccessBlock": (200, ""),
 }
 """Status and note of operations on configurations that can be set."""
 _NEVER_SET: Mapping[str, tuple[int, str]] = {
@@ -299,8 +306,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetBucketNotification": (200, "always: empty"),
     "GetBucketNotificationConfiguration": (200, "always: empty"),
     "GetBucketOwnershipControls": (200, "always: BucketOwnerEnforced"),
-    "GetBucketPolicy": (404, "always: NoSuchBucketPolicy"),
-    "GetBucketPolicyStatus": (404, "always: NoSuchBucketPolicy"),
     "GetBucketReplication": (404, "always: ReplicationConfigurationNotFoundError"),
     "GetBucketRequestPayment": (200, "always: BucketOwner"),
     "GetBucketWebsite": (404, "always: NoSuchWebsiteConfiguration"),
@@ -308,14 +313,12 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetObjectLegalHold": (400, "always: InvalidRequest, the bucket has no object lock"),
     "GetObjectLockConfiguration": (404, "always: ObjectLockConfigurationNotFoundError"),
     "GetObjectRetention": (400, "always: InvalidRequest, the bucket has no object lock"),
-    "GetPublicAccessBlock": (200, "always: all four are true"),
     "DeleteBucketAnalyticsConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketEncryption": (204, "stays AES256"),
     "DeleteBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketLifecycle": (204, "there is none"),
     "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
-    "DeleteBucketPolicy": (204, "there is none"),
     "DeleteBucketReplication": (204, "there is none"),
     "DeleteBucketWebsite": (204, "there is none"),
     "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
@@ -326,7 +329,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "PutBucketOwnershipControls": (200, "only BucketOwnerEnforced; else 501"),
     "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
     "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
-    "PutPublicAccessBlock": (200, "only all four true; else 501"),
 }
 """Status and note of operations on configurations that were never set (handlers/unset.py)."""
 _BY_ID = frozenset({"analytics", "intelligent-tiering", "inventory", "metrics"})

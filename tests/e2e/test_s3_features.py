@@ -153,3 +153,48 @@ def test_boto3_reads_attributes_and_expects_an_owner(s3: Any) -> None:
     owner = s3.get_bucket_acl(Bucket=BUCKET)["Owner"]["ID"]
     s3.head_object(**place, ExpectedBucketOwner=owner)
     assert code_of(lambda: s3.get_object(**place, ExpectedBucketOwner="1" * 12)) == "AccessDenied"
+
+
+def test_the_public_reads_what_a_policy_of_boto3_allows_until_public_access_is_blocked(
+    swarm: Swarm, s3: Any, http: httpx.Client
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key="site/page.html", Body=b"<p>hello", ContentType="text/html")
+    s3.put_object(Bucket=BUCKET, Key="private", Body=b"secret")
+    endpoint = s3.meta.endpoint_url
+    page, private = (f"{endpoint}/{BUCKET}/{key}" for key in ("site/page.html", "private"))
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": f"arn:aws:s3:::{BUCKET}/site/*",
+        },
+    }
+
+    def set_policy() -> None:
+        s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+    assert http.get(page).status_code == 403
+    assert code_of(set_policy) == "AccessDenied"
+    swarm.aws("s3api", "delete-public-access-block", "--bucket", BUCKET)
+    set_policy()
+    shown = json.loads(
+        json.loads(swarm.aws("s3api", "get-bucket-policy", "--bucket", BUCKET))["Policy"]
+    )
+    assert shown == policy
+    assert s3.get_bucket_policy_status(Bucket=BUCKET)["PolicyStatus"]["IsPublic"] is True
+    read = http.get(page)
+    assert (read.status_code, read.content) == (200, b"<p>hello")
+    assert read.headers["content-type"] == "text/html"
+    assert http.head(page).status_code == 200
+    for refused in (http.get(private), http.put(page, content=b""), http.delete(page)):
+        assert refused.status_code == 403
+    blocked = dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+    )
+    s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=blocked)
+    assert http.get(page).status_code == 403
+    assert s3.get_object(Bucket=BUCKET, Key="site/page.html")["Body"].read() == b"<p>hello"
+    s3.delete_bucket_policy(Bucket=BUCKET)
+    assert code_of(lambda: s3.get_bucket_policy(Bucket=BUCKET)) == "NoSuchBucketPolicy"

@@ -219,7 +219,7 @@ class Rig(ObjectRig):
             query.encode(),
             [(name.encode(), value.encode("latin-1")) for name, value in pairs],
             BytesBody(body),
-            "test",
+            "192.0.2.7:50000",
         )
         response: HttpResponse = await self.app(request)
         if isinstance(response.body, bytes):

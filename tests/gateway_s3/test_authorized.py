@@ -6,6 +6,8 @@ that notes what it was called with stands in the place of all: only the way to i
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +19,23 @@ import signing_v2
 from botocore.auth import HmacV1Auth
 from gateway_rig import Answer, Rig
 from object_rig import SECRET
+from trio.testing import MockClock
 
-from common.http.records import HttpResponse
+from common.format.configurations import PolicyText
+from common.http.records import HttpRequest, HttpResponse
+from gateway.access.permissions import ALL, OF_OBJECTS, OWNERS_ALWAYS
+from gateway.access.policy_document import parse_policy
+from gateway.access.rules import BLOCK_NOTHING, POLICY, PUBLIC_ACCESS
 from gateway.authorization import OF_TENANT, Action, Allow, Denial, Deny, Verdict, authorize
+from gateway.configurations import set_document
 from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder, Principal
 from gateway_s3.app import HANDLERS, App
+from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.backend import Backend, Call
 from gateway_s3.request.operations import OPERATIONS, SUBRESOURCES, Operation, Scope
+from gateway_s3.request.permissions import permissions_of
+from gateway_s3.request.query import Query
 
 IMPLEMENTED = [each for each in OPERATIONS if each.action is not None and not each.is_form]
 """A form has a way of its own to prove its caller: see test_post_handlers.py."""
@@ -150,7 +161,9 @@ class Gate:
     def __init__(self, judge: Callable[..., Verdict] = authorize) -> None:
         self.rig = Rig(signature_v2=SignatureV2.ALL)
         self.judged: list[
-            tuple[Principal, Action, Bucket | ForeignBucket | None, bytes | None, Verdict]
+            tuple[
+                Principal, Action, Bucket | ForeignBucket | None, bytes | None, str | None, Verdict
+            ]
         ] = []
         self.reached: list[Call] = []
         self._judge = judge
@@ -184,10 +197,12 @@ class Gate:
         principal: Principal,
         action: Action,
         bucket: Bucket | ForeignBucket | None,
-        key: bytes | None = None,
+        key: bytes | None,
+        circumstances: RequestCircumstances,
+        permission: str | None,
     ) -> Verdict:
-        verdict = self._judge(principal, action, bucket, key)
-        self.judged.append((principal, action, bucket, key, verdict))
+        verdict = self._judge(principal, action, bucket, key, circumstances, permission)
+        self.judged.append((principal, action, bucket, key, permission, verdict))
         return verdict
 
     async def _handle(self, backend: Backend, call: Call) -> HttpResponse:
@@ -217,7 +232,10 @@ async def test_the_owner_reaches_every_handler_by_what_was_allowed(sign: Sign) -
 def check_reached(gate: Gate, rig: Rig, operation: Operation) -> None:
     """The owner's request was allowed once, and the handler has what was decided about."""
     (call,) = gate.reached
-    ((principal, action, bucket, key, verdict),) = gate.judged
+    (principal, action, bucket, key, _, verdict) = gate.judged[0]
+    assert [(each[4], each[5]) for each in gate.judged] == [
+        (permission, Allow()) for permission in needed_of(operation)
+    ]
     assert verdict == Allow()
     assert isinstance(principal, KeyHolder)
     assert (principal.access_key_id, principal.tenant) == ("AK", rig.tenant)
@@ -256,14 +274,15 @@ async def test_another_tenants_key_reaches_no_handler_of_a_bucket(sign: Sign) ->
             if not can_carry(sign, operation):
                 assert not gate.reached
                 continue
-            ((_, action, bucket, _, verdict),) = gate.judged
+            _, action, bucket, _, _, verdict = gate.judged[0]
             assert action is operation.action
             if operation.action in OF_TENANT:
                 (call,) = gate.reached
                 assert call.asking_tenant != rig.tenant
                 continue
             assert answer.status == 403
-            assert bucket == ForeignBucket("bucket")
+            assert isinstance(bucket, Bucket)
+            assert bucket.owner == rig.tenant
             assert verdict == Deny(Denial.NOT_OWNER)
             assert not gate.reached
 
@@ -283,20 +302,140 @@ async def test_a_signature_that_does_not_hold_is_not_even_judged(
             assert not gate.reached
 
 
-async def test_an_anonymous_caller_reaches_no_handler_and_costs_no_call() -> None:
+async def test_an_anonymous_caller_reaches_no_handler_and_costs_no_call_of_a_known_bucket() -> None:
     gate = Gate()
     rig = await gate.open()
+    await rig.send("GET", "/bucket/key", "", b"", {"host": rig.host})
     rig.coordinators.requests.clear()
     for operation in IMPLEMENTED:
         with gate.asked(operation) as asked:
             headers = asked.with_length({"host": rig.host, **asked.headers})
             answer = await rig.send(asked.method, asked.path, asked.query, b"", headers)
             assert answer.status == 403
-            ((principal, action, _, _, verdict),) = gate.judged
+            ((principal, action, _, _, _, verdict),) = gate.judged
             assert (principal, action) == (Anonymous(), operation.action)
             assert verdict == Deny(Denial.ANONYMOUS)
             assert not gate.reached
             assert rig.coordinators.calls == []
+
+
+def needed_of(operation: Operation) -> tuple[str | None, ...]:
+    """The permissions of a request for an operation without further headers; each is one that a
+    policy can give, or no policy decides."""
+    plain = HttpRequest("GET", b"/", b"/", b"", [])
+    needed = permissions_of(operation, Query(b""), plain)
+    if operation.action in {*OF_TENANT, Action.DELETE_BATCH}:
+        assert needed == (None,)
+    else:
+        assert set(needed) <= ALL
+    return needed
+
+
+async def set_policy(rig: Rig, *statements: dict[str, object]) -> None:
+    """Set the policy of the bucket, and let it be public."""
+    await set_document(rig.backend, await found(rig), PUBLIC_ACCESS, BLOCK_NOTHING.pack())
+    text = json.dumps({"Version": "2012-10-17", "Statement": list(statements)}).encode()
+    parse_policy(text, "bucket")
+    await set_document(rig.backend, await found(rig), POLICY, PolicyText(1, text).pack())
+
+
+async def found(rig: Rig) -> Bucket:
+    return await rig.backend.buckets.find(rig.tenant, "bucket")
+
+
+def statement(effect: str, **more: object) -> dict[str, object]:
+    return {
+        "Effect": effect,
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"],
+        **more,
+    }
+
+
+async def by_nobody(rig: Rig, asked: Asked, _key: str, _secret: str) -> Answer:
+    headers = asked.with_length({"host": rig.host, **asked.headers})
+    return await rig.send(asked.method, asked.path, asked.query, b"", headers)
+
+
+every_way = pytest.mark.parametrize(
+    "sign", [*SIGNED.values(), by_nobody], ids=[*SIGNED, "anonymous"]
+)
+
+
+@every_way
+async def test_who_is_no_owner_reaches_every_handler_that_a_policy_allows(
+    sign: Sign, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    await set_policy(rig, statement("Allow"))
+    for operation in IMPLEMENTED:
+        with gate.asked(operation) as asked:
+            answer = await sign(rig, asked, "OTHER", SECRET)
+            if operation.action in OF_TENANT or not can_carry(sign, operation):
+                continue
+            principal, _, bucket, _, permission, verdict = gate.judged[-1]
+            if permission in OWNERS_ALWAYS:
+                assert answer.status == 405
+                assert verdict == Deny(Denial.OWNER_ONLY)
+                assert not gate.reached
+                continue
+            assert verdict == Allow()
+            (call,) = gate.reached
+            assert call.bucket == bucket
+            assert call.bucket.owner == rig.tenant
+            assert call.principal == principal
+            assert principal.caller.account != rig.tenant.tenant_id.hex()
+
+
+@every_way
+async def test_a_permission_that_is_denied_closes_its_handlers_and_no_others(
+    sign: Sign, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    needed = {each.name: needed_of(each) for each in IMPLEMENTED}
+    others = itertools.cycle(each for each in IMPLEMENTED if needed[each.name] != (None,))
+    every = itertools.chain.from_iterable(needed.values())
+    for denied in sorted({each for each in every if each is not None}):
+        resource = "arn:aws:s3:::bucket" + ("/*" if denied in OF_OBJECTS else "")
+        await set_policy(
+            rig, statement("Deny", Action=denied, Resource=resource), statement("Allow")
+        )
+        named = [each for each in IMPLEMENTED if denied in needed[each.name]]
+        for operation in (*named, next(others)):
+            if not can_carry(sign, operation):
+                continue
+            for key in ("AK", "OTHER"):
+                with gate.asked(operation) as asked:
+                    await sign(rig, asked, key, SECRET)
+                    is_open = denied not in needed[operation.name]
+                    if OWNERS_ALWAYS & set(needed[operation.name]):
+                        is_open = key == "AK" and sign is not by_nobody
+                    assert len(gate.reached) == is_open, (denied, key)
+
+
+@every_way
+async def test_rules_that_cannot_be_read_let_the_owner_at_the_policy_only(
+    sign: Sign, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    await set_document(rig.backend, await found(rig), POLICY, b"\x63")
+    for operation in IMPLEMENTED:
+        if operation.action in {*OF_TENANT, Action.DELETE_BATCH} or not can_carry(sign, operation):
+            continue
+        for key in ("AK", "OTHER"):
+            with gate.asked(operation) as asked:
+                await sign(rig, asked, key, SECRET)
+                _, _, _, _, permission, verdict = gate.judged[0]
+                is_owner = key == "AK" and sign is not by_nobody
+                if permission in OWNERS_ALWAYS and is_owner:
+                    assert verdict == Allow()
+                else:
+                    assert verdict == Deny(Denial.UNREADABLE)
+                    assert not gate.reached
 
 
 @pytest.mark.parametrize(
@@ -315,7 +454,8 @@ async def test_a_form_reaches_its_handler_by_what_was_allowed(
     assert (answer.status == 200) is reaches
     assert bool(gate.reached) is reaches
     if reaches:
-        ((principal, action, bucket, name, verdict),) = gate.judged
+        ((principal, action, bucket, name, permission, verdict),) = gate.judged
+        assert permission == "s3:PutObject"
         assert (action, name, verdict) == (Action.WRITE_OBJECT, b"name", Allow())
         assert isinstance(principal, KeyHolder)
         assert isinstance(bucket, Bucket)

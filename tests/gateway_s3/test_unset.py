@@ -175,20 +175,12 @@ async def test_a_write_that_says_what_is_so_already_is_fine(
         ("/bucket", "logging", "", 400),
         (
             "/bucket",
-            "publicAccessBlock",
-            "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
-            "</PublicAccessBlockConfiguration>",
-            501,
-        ),
-        (
-            "/bucket",
             "requestPayment",
             "<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>",
             501,
         ),
         ("/bucket", "acl", "<AccessControlPolicy/>", 501),
         ("/bucket", "acl", "", 400),
-        ("/bucket", "policy", "{}", 501),
     ],
 )
 async def test_a_write_that_would_change_something_is_not_carried_out(

@@ -1,0 +1,111 @@
+"""A policy: statements that allow or deny, and the judgement of a request by them. Pure.
+
+Source: AWS IAM User Guide, "Policy evaluation logic"; docs/s3-compatibility.md, "Who may do what".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gateway.access.conditions import PolicyCondition
+from gateway.access.patterns import Circumstances, Pattern
+
+EXISTING_TAG: Final = "s3:existingobjecttag/"
+REQUEST_TAG: Final = "s3:requestobjecttag/"
+REQUEST_TAG_KEYS: Final = "s3:requestobjecttagkeys"
+"""Condition keys about the tags that an object has, and those that a request gives it."""
+
+
+class Effect(Enum):
+    """The effect of a statement on the requests that it is about."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCaller:
+    """A caller in the words of policies. ``account``: the id of a tenant; None: nobody was
+    proven. ``user``: of the account; None: the account itself."""
+
+    account: str | None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principals:
+    """The callers that a statement names. ``accounts``: whole ones. ``users``: as (account, user).
+    Services, which a policy may name too, never call a gateway."""
+
+    everyone: bool = False
+    accounts: frozenset[str] = frozenset()
+    users: frozenset[tuple[str, str]] = frozenset()
+
+    def include(self, caller: PolicyCaller) -> bool:
+        """Return whether the caller is named."""
+        if self.everyone:
+            return True
+        if caller.account is None:
+            return False
+        if caller.account in self.accounts:
+            return True
+        return caller.user is not None and (caller.account, caller.user) in self.users
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement. ``but_principals``, ``but_permissions``, ``but_resources``: it is about all but
+    those that it names. ``permissions``: patterns in lower case."""
+
+    effect: Effect
+    principals: Principals
+    permissions: tuple[Pattern, ...]
+    resources: tuple[Pattern, ...]
+    conditions: tuple[PolicyCondition, ...] = ()
+    but_principals: bool = False
+    but_permissions: bool = False
+    but_resources: bool = False
+
+    def is_about(
+        self, caller: PolicyCaller, permission: str, resource: str, circumstances: Circumstances
+    ) -> bool:
+        """Return whether the statement decides about a request."""
+        if self.principals.include(caller) is self.but_principals:
+            return False
+        name = permission.lower()
+        if _any(self.permissions, name, circumstances) is self.but_permissions:
+            return False
+        if _any(self.resources, resource, circumstances) is self.but_resources:
+            return False
+        return all(condition.holds(circumstances) for condition in self.conditions)
+
+
+def _any(patterns: tuple[Pattern, ...], subject: str, circumstances: Circumstances) -> bool:
+    return any(pattern.matches(subject, circumstances) for pattern in patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy of a bucket. ``asks_existing_tags``, ``asks_given_tags``: a condition looks at the
+    tags that an object has, or that a request gives it."""
+
+    statements: tuple[Statement, ...]
+    asks_existing_tags: bool = False
+    asks_given_tags: bool = False
+
+    def judge(
+        self, caller: PolicyCaller, permission: str, resource: str, circumstances: Circumstances
+    ) -> Effect | None:
+        """Return what the statements say about a request; None: nothing. One that denies outweighs
+        all that allow."""
+        effect: Effect | None = None
+        for statement in self.statements:
+            if effect is Effect.ALLOW and statement.effect is Effect.ALLOW:
+                continue
+            if statement.is_about(caller, permission, resource, circumstances):
+                if statement.effect is Effect.DENY:
+                    return Effect.DENY
+                effect = Effect.ALLOW
+        return effect

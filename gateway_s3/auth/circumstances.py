@@ -1,0 +1,147 @@
+"""The facts of a request that conditions of policies look at. Pure.
+
+Source: AWS IAM User Guide, "AWS global condition context keys"; Amazon S3 User Guide, "Bucket
+policy examples using condition keys".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from common.http.records import HttpRequest
+from gateway.access.policy import EXISTING_TAG, REQUEST_TAG
+from gateway.principals import KeyHolder, Principal
+from gateway_s3.auth.sigv4 import Verified
+from gateway_s3.errors import S3Error
+from gateway_s3.request.query import Query
+from gateway_s3.request.tags import HEADER, parse_tagging_header
+
+_S3: Final = "s3:"
+_HEADERS: Final = "s3:x-amz-"
+_OF_QUERY: Final[Mapping[str, str]] = {
+    "s3:delimiter": "delimiter",
+    "s3:max-keys": "max-keys",
+    "s3:prefix": "prefix",
+    "s3:versionid": "versionId",
+}
+_OF_HEADERS: Final[Mapping[str, bytes]] = {
+    "aws:referer": b"referer",
+    "aws:useragent": b"user-agent",
+    "s3:if-match": b"if-match",
+    "s3:if-none-match": b"if-none-match",
+    "s3:object-lock-legal-hold": b"x-amz-object-lock-legal-hold",
+    "s3:object-lock-mode": b"x-amz-object-lock-mode",
+    "s3:object-lock-retain-until-date": b"x-amz-object-lock-retain-until-date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCircumstances:
+    """Circumstances of a request, looked up only where a policy asks.
+
+    ``request``: with the headers that the fields of a form stand for. ``now``: unix seconds.
+    ``owner``: the account that owns the bucket; empty where there is none. ``existing_tags``:
+    of its object, where they were looked up.
+    """
+
+    request: HttpRequest
+    query: Query
+    principal: Principal
+    verified: Verified
+    now: float
+    region: str
+    owner: str = ""
+    is_form: bool = False
+    existing_tags: Mapping[str, str] | None = None
+
+    def values(self, key: str) -> Sequence[str] | None:
+        """Return the values of a condition key; None where the request has none."""
+        parameter = _OF_QUERY.get(key)
+        if parameter is not None:
+            return _one(self.query.get(parameter))
+        header = _OF_HEADERS.get(key)
+        if header is None and key.startswith(_HEADERS):
+            header = key.removeprefix(_S3).encode("utf-8", "replace")
+        if header is not None:
+            return _one(_text(self.request.header(header)))
+        if key.startswith(EXISTING_TAG):
+            return _one((self.existing_tags or {}).get(key.removeprefix(EXISTING_TAG)))
+        if key.startswith(REQUEST_TAG):
+            return _one(self._request_tags().get(key.removeprefix(REQUEST_TAG)))
+        find = _OTHERS.get(key)
+        return None if find is None else find(self)
+
+    def _request_tags(self) -> Mapping[str, str]:
+        header = self.request.header(HEADER)
+        if header is None:
+            return {}
+        try:
+            return parse_tagging_header(header).as_mapping()
+        except S3Error:
+            return {}  # The handler refuses the request for it.
+
+    def source_address(self) -> str | None:
+        """The address of the other end of the connection, without its port."""
+        host = self.request.remote.rpartition(":")[0]
+        return host.strip("[]") or None
+
+    def account(self) -> str | None:
+        """The account that asks."""
+        return self.principal.caller.account
+
+    def signature_age_ms(self) -> str | None:
+        """Milliseconds since a presigned URL was made."""
+        if not self.verified.presigned or not self.verified.scope:
+            return None
+        signed = datetime.strptime(self.verified.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return str(max(0, int((self.now - signed.timestamp()) * 1000)))
+
+    def authentication(self) -> tuple[str | None, str | None]:
+        """The way in which it was signed, and the version of the signature; or neither."""
+        if not isinstance(self.principal, KeyHolder):
+            return None, None
+        if self.is_form:
+            version_4 = self.request.header(b"x-amz-signature") is not None
+            return "POST", "AWS4-HMAC-SHA256" if version_4 else "AWS"
+        return (
+            "REST-QUERY-STRING" if self.verified.presigned else "REST-HEADER",
+            "AWS4-HMAC-SHA256" if self.verified.scope else "AWS",
+        )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def _one(value: str | None) -> Sequence[str] | None:
+    return None if value is None else (value,)
+
+
+def _time(now: float) -> str:
+    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _arn(account: str | None) -> str | None:
+    return None if account is None else f"arn:aws:iam::{account}:root"
+
+
+_OTHERS: Final[Mapping[str, Callable[[RequestCircumstances], Sequence[str] | None]]] = {
+    "aws:currenttime": lambda facts: (_time(facts.now),),
+    "aws:epochtime": lambda facts: (str(int(facts.now)),),
+    "aws:principalaccount": lambda facts: _one(facts.account()),
+    "aws:principalarn": lambda facts: _one(_arn(facts.account())),
+    "aws:principaltype": lambda facts: ("Anonymous" if facts.account() is None else "Account",),
+    "aws:requestedregion": lambda facts: (facts.region,),
+    "aws:resourceaccount": lambda facts: _one(facts.owner or None),
+    "aws:securetransport": lambda facts: ("true" if facts.request.secure else "false",),
+    "aws:sourceip": lambda facts: _one(facts.source_address()),
+    "aws:userid": lambda facts: (facts.account() or "anonymous",),
+    "s3:authtype": lambda facts: _one(facts.authentication()[0]),
+    "s3:requestobjecttagkeys": lambda facts: tuple(facts._request_tags()) or None,
+    "s3:resourceaccount": lambda facts: _one(facts.owner or None),
+    "s3:signatureage": lambda facts: _one(facts.signature_age_ms()),
+    "s3:signatureversion": lambda facts: _one(facts.authentication()[1]),
+}

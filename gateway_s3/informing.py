@@ -1,0 +1,38 @@
+"""Facts about an object that a policy asks about: looked up only where one does.
+
+Source: docs/decisions/0039-bucket-policies.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.principals import Bucket, account_of
+from gateway.tagging import tags_by_name
+from gateway.versions import VersionName
+from gateway_s3.auth.circumstances import RequestCircumstances
+from gateway_s3.backend import Backend
+
+
+async def informed(
+    backend: Backend,
+    circumstances: RequestCircumstances,
+    bucket: Bucket,
+    key: bytes,
+    version: VersionName | None,
+) -> RequestCircumstances:
+    """Return the circumstances of a request to this object, with the tags that the object has where
+    the bucket's policy asks about them; a bucket whose policy does not costs no call.
+
+    Args:
+        key: or empty, where it is about the bucket.
+        version: that the request names.
+    """
+    owner = account_of(bucket.owner)
+    if circumstances.owner != owner:
+        circumstances = replace(circumstances, owner=owner)
+    policy = bucket.rules.policy
+    if policy is None or not policy.asks_existing_tags or not key:
+        return circumstances
+    tags = await tags_by_name(backend, bucket, backend.names.encode(key), version)
+    return replace(circumstances, existing_tags=tags)

@@ -1,0 +1,579 @@
+"""Policies of buckets and limits of public access: set, shown, removed, obeyed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import form_client
+import pytest
+import trio
+from gateway_rig import Answer, Rig
+from object_rig import SECRET
+from trio.testing import MockClock
+
+from common import limits
+
+POLICY = "policy="
+LIMITS = "publicAccessBlock="
+NAMES = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def document(*statements: Mapping[str, Any]) -> bytes:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}).encode()
+
+
+def statement(action: object, resource: str = "/*", **more: object) -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": action,
+        "Resource": f"arn:aws:s3:::bucket{resource}",
+        **more,
+    }
+
+
+def other_account(rig: Rig) -> str:
+    return rig.coordinators.access_key("OTHER").tenant_id.hex()
+
+
+def limits_document(**values: str) -> bytes:
+    rows = "".join(f"<{name}>{value}</{name}>" for name, value in values.items())
+    return f"<PublicAccessBlockConfiguration>{rows}</PublicAccessBlockConfiguration>".encode()
+
+
+async def set_limits(rig: Rig, body: bytes) -> Answer:
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return await rig.ask("PUT", "/bucket", LIMITS, body, {"content-md5": md5})
+
+
+async def set_policy(rig: Rig, *statements: Mapping[str, Any]) -> None:
+    answer = await rig.ask("PUT", "/bucket", POLICY, document(*statements))
+    assert (answer.status, answer.body) == (204, b"")
+
+
+async def anonymous(
+    rig: Rig,
+    method: str,
+    path: str,
+    query: str = "",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    given = {"host": rig.host, "content-length": str(len(body)), **(headers or {})}
+    return await rig.send(method, path, query, body, given)
+
+
+@pytest.fixture
+async def rig(autojump_clock: MockClock) -> Rig:
+    made = Rig()
+    await made.put("/bucket", b"")
+    await made.put("/bucket/key", b"content")
+    await made.put("/bucket/private/key", b"secret")
+    return made
+
+
+@pytest.fixture
+async def open_rig(rig: Rig) -> Rig:
+    """A bucket that may be public."""
+    assert (await rig.ask("DELETE", "/bucket", LIMITS)).status == 204
+    return rig
+
+
+# --- the documents -------------------------------------------------------------------------------
+async def test_a_policy_is_shown_as_it_was_set_and_removed(open_rig: Rig) -> None:
+    rig = open_rig
+    for method, query in (("GET", POLICY), ("GET", "policyStatus=")):
+        absent = await rig.ask(method, "/bucket", query)
+        assert (absent.status, absent.code) == (404, "NoSuchBucketPolicy")
+        assert absent.text("BucketName") == "bucket"
+    text = b'{"Statement" :' + json.dumps(statement("s3:GetObject")).encode() + b"}\n"
+    assert (await rig.ask("PUT", "/bucket", POLICY, text)).status == 204
+    shown = await rig.ask("GET", "/bucket", POLICY)
+    assert (shown.status, shown.body) == (200, text)
+    assert shown.headers["content-type"] == "application/json"
+    for _ in range(2):
+        assert (await rig.ask("DELETE", "/bucket", POLICY)).status == 204
+    assert (await rig.ask("GET", "/bucket", POLICY)).code == "NoSuchBucketPolicy"
+
+
+async def test_the_status_says_whether_a_policy_is_public(open_rig: Rig) -> None:
+    rig = open_rig
+    owner = rig.tenant.tenant_id.hex()
+    for principal, expected in (("*", "true"), ({"AWS": owner}, "false")):
+        await set_policy(rig, statement("s3:GetObject", Principal=principal))
+        status = await rig.ask("GET", "/bucket", "policyStatus=")
+        assert status.xml().tag == "PolicyStatus"
+        assert status.text("IsPublic") == expected
+
+
+async def test_what_is_no_policy_is_refused_and_changes_nothing(open_rig: Rig) -> None:
+    rig = open_rig
+    await set_policy(rig, statement("s3:GetObject"))
+    for body, message in (
+        (b"", "Policies must be valid JSON and the first byte must be '{'"),
+        (document(statement("s3:Fly")), "Policy has invalid action"),
+        (
+            document(statement("s3:GetObject", Sid="x" * limits.MAX_POLICY_BYTES)),
+            "Policy exceeds the maximum allowed document size.",
+        ),
+    ):
+        answer = await rig.ask("PUT", "/bucket", POLICY, body)
+        assert (answer.status, answer.code) == (400, "MalformedPolicy")
+        assert answer.text("Message") == message
+    assert (await anonymous(rig, "GET", "/bucket/key")).status == 200
+
+
+async def test_limits_of_public_access_are_all_set_until_the_owner_says_otherwise(rig: Rig) -> None:
+    shown = await rig.ask("GET", "/bucket", LIMITS)
+    assert [shown.text(name) for name in NAMES] == ["true"] * 4
+    assert (await set_limits(rig, limits_document(BlockPublicPolicy="TRUE"))).status == 200
+    shown = await rig.ask("GET", "/bucket", LIMITS)
+    assert [shown.text(name) for name in NAMES] == ["false", "false", "true", "false"]
+    assert (await rig.ask("DELETE", "/bucket", LIMITS)).status == 204
+    absent = await rig.ask("GET", "/bucket", LIMITS)
+    assert (absent.status, absent.code) == (404, "NoSuchPublicAccessBlockConfiguration")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<x/>",
+        limits_document(BlockPublicPolicy="perhaps"),
+        limits_document(BlockEverything="true"),
+        limits_document(BlockPublicAcls="<x/>"),
+        limits_document(BlockPublicAcls="true</BlockPublicAcls><BlockPublicAcls>true"),
+    ],
+)
+async def test_limits_that_cannot_be_read_are_refused(rig: Rig, body: bytes) -> None:
+    answer = await set_limits(rig, body)
+    assert (answer.status, answer.code) == (400, "MalformedXML")
+    assert (await rig.ask("GET", "/bucket", LIMITS)).text("BlockPublicAcls") == "true"
+
+
+# --- public access -------------------------------------------------------------------------------
+async def test_a_public_policy_is_refused_where_it_is_blocked(rig: Rig) -> None:
+    answer = await rig.ask("PUT", "/bucket", POLICY, document(statement("s3:GetObject")))
+    assert (answer.status, answer.code) == (403, "AccessDenied")
+    assert (await rig.ask("GET", "/bucket", POLICY)).code == "NoSuchBucketPolicy"
+    other = other_account(rig)
+    await set_policy(rig, statement("s3:GetObject", Principal={"AWS": other}))
+
+
+async def test_a_public_bucket_is_read_without_a_signature(open_rig: Rig) -> None:
+    rig = open_rig
+    assert (await anonymous(rig, "GET", "/bucket/key")).code == "AccessDenied"
+    await set_policy(rig, statement("s3:GetObject"))
+    read = await anonymous(rig, "GET", "/bucket/key")
+    assert (read.status, read.body) == (200, b"content")
+    assert (await anonymous(rig, "HEAD", "/bucket/key")).status == 200
+    for method, path, query in (
+        ("PUT", "/bucket/key", ""),
+        ("DELETE", "/bucket/key", ""),
+        ("GET", "/bucket", ""),
+        ("GET", "/bucket", POLICY),
+        ("GET", "/bucket/key", "acl="),
+        ("POST", "/bucket/key", "uploads="),
+        ("GET", "/", ""),
+        ("PUT", "/other", ""),
+    ):
+        answer = await anonymous(rig, method, path, query)
+        assert (answer.status, answer.code) == (403, "AccessDenied"), (method, path, query)
+    override = await anonymous(rig, "GET", "/bucket/key", "response-content-type=text/html")
+    assert (override.status, override.code) == (400, "InvalidRequest")
+
+
+async def test_the_public_reads_nothing_once_public_buckets_are_restricted(open_rig: Rig) -> None:
+    rig = open_rig
+    other = other_account(rig)
+    await set_policy(
+        rig,
+        statement("s3:GetObject", Sid="1"),
+        statement("s3:ListBucket", "", Principal={"AWS": other}),
+    )
+    assert (await anonymous(rig, "GET", "/bucket/key")).status == 200
+    assert (await rig.ask("GET", "/bucket", access_key="OTHER")).status == 200
+    await set_limits(rig, limits_document(RestrictPublicBuckets="true"))
+    assert (await anonymous(rig, "GET", "/bucket/key")).code == "AccessDenied"
+    assert (await rig.ask("GET", "/bucket/key", access_key="OTHER")).code == "AccessDenied"
+    # Not even what the public policy allows to a named tenant, as on AWS.
+    assert (await rig.ask("GET", "/bucket", access_key="OTHER")).code == "AccessDenied"
+    assert (await rig.ask("GET", "/bucket/key")).status == 200
+
+
+async def test_another_gateway_obeys_a_policy_within_ten_seconds(
+    open_rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig = open_rig
+    beside = Rig(beside=rig)
+    await set_policy(rig, statement("s3:GetObject"))
+    assert (await anonymous(beside, "GET", "/bucket/key")).status == 200
+    await rig.ask("DELETE", "/bucket", POLICY)
+    assert (await anonymous(rig, "GET", "/bucket/key")).status == 403
+    await trio.sleep(10)
+    assert (await anonymous(beside, "GET", "/bucket/key")).status == 403
+
+
+async def test_the_public_writes_where_a_policy_allows_it_and_the_owner_has_it(
+    open_rig: Rig,
+) -> None:
+    rig = open_rig
+    await set_policy(rig, statement("s3:PutObject"))
+    put = await anonymous(rig, "PUT", "/bucket/given", body=b"gift")
+    assert put.status == 200
+    assert (await rig.ask("GET", "/bucket/given")).body == b"gift"
+    batch = b"<Delete><Object><Key>given</Key></Object></Delete>"
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+    refused = await anonymous(rig, "POST", "/bucket", "delete=", batch, {"content-md5": md5})
+    assert refused.texts("Error/Code") == ["AccessDenied"]
+    assert (await rig.ask("HEAD", "/bucket/given")).status == 200
+
+
+async def test_a_bucket_that_is_nowhere_here_does_not_exist_for_the_public(rig: Rig) -> None:
+    answer = await anonymous(rig, "GET", "/nobodys/key")
+    assert (answer.status, answer.code) == (404, "NoSuchBucket")
+
+
+# --- other tenants -------------------------------------------------------------------------------
+async def test_another_tenant_does_what_a_policy_allows_and_no_more(rig: Rig) -> None:
+    other = other_account(rig)
+    await set_policy(
+        rig,
+        statement(["s3:GetObject", "s3:PutObject"], Principal={"AWS": other}),
+        statement("s3:*", "/private/*", Principal="*", Effect="Deny"),
+    )
+    assert (await rig.ask("GET", "/bucket/key", access_key="OTHER")).body == b"content"
+    put = await rig.ask("PUT", "/bucket/theirs", "", b"theirs", access_key="OTHER")
+    assert put.status == 200
+    assert (await rig.ask("GET", "/bucket/theirs")).body == b"theirs"
+    for method, path, query in (
+        ("DELETE", "/bucket/theirs", ""),
+        ("GET", "/bucket", ""),
+        ("PUT", "/bucket/private/new", ""),
+        ("GET", "/bucket/private/key", ""),
+    ):
+        answer = await rig.ask(method, path, query, access_key="OTHER")
+        assert (answer.status, answer.code) == (403, "AccessDenied"), (method, path)
+    # A statement that denies holds for the owner as well.
+    assert (await rig.ask("GET", "/bucket/private/key")).code == "AccessDenied"
+    assert (await anonymous(rig, "GET", "/bucket/key")).code == "AccessDenied"
+
+
+async def test_the_owner_is_never_locked_out_of_the_policy(rig: Rig) -> None:
+    await set_policy(
+        rig,
+        statement("s3:*", Effect="Deny", Resource=["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]),
+    )
+    assert (await rig.ask("GET", "/bucket/key")).code == "AccessDenied"
+    assert (await rig.ask("GET", "/bucket", "policyStatus=")).code == "AccessDenied"
+    assert (await rig.ask("GET", "/bucket", POLICY)).status == 200
+    assert (await rig.ask("DELETE", "/bucket", POLICY)).status == 204
+    assert (await rig.ask("GET", "/bucket/key")).status == 200
+
+
+async def test_a_policy_is_the_owners_whatever_it_allows_to_others(rig: Rig) -> None:
+    other = other_account(rig)
+    await set_policy(rig, statement("s3:*", "", Principal={"AWS": other}))
+    for method in ("GET", "DELETE", "PUT"):
+        answer = await rig.ask(method, "/bucket", POLICY, access_key="OTHER")
+        assert (answer.status, answer.code) == (405, "MethodNotAllowed")
+    assert (await rig.ask("GET", "/bucket", POLICY)).status == 200
+
+
+async def test_who_may_not_list_does_not_learn_which_keys_there_are(open_rig: Rig) -> None:
+    rig = open_rig
+    await set_policy(rig, statement("s3:GetObject"))
+    for ask in (anonymous(rig, "GET", "/bucket/none"), anonymous(rig, "HEAD", "/bucket/none")):
+        assert (await ask).status == 403
+    assert (await rig.ask("GET", "/bucket/none", access_key="OTHER")).code == "AccessDenied"
+    assert (await rig.ask("GET", "/bucket/none")).code == "NoSuchKey"
+    await set_policy(rig, statement("s3:GetObject"), statement("s3:ListBucket", ""))
+    assert (await anonymous(rig, "GET", "/bucket/none")).code == "NoSuchKey"
+
+
+async def test_a_copy_needs_the_source_and_the_destination(rig: Rig) -> None:
+    other = other_account(rig)
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    source = {"x-amz-copy-source": "/bucket/key"}
+
+    async def copy(path: str, headers: Mapping[str, str] = source) -> Answer:
+        return await rig.ask("PUT", path, "", b"", headers, access_key="OTHER")
+
+    assert (await copy("/theirs/copy")).code == "AccessDenied"
+    await set_policy(rig, statement("s3:GetObject", Principal={"AWS": other}))
+    assert (await copy("/theirs/copy")).status == 200
+    assert (await rig.ask("GET", "/theirs/copy", access_key="OTHER")).body == b"content"
+    assert (await copy("/bucket/copy")).code == "AccessDenied"
+    none = {"x-amz-copy-source": "/bucket/none"}
+    assert (await copy("/theirs/copy", none)).code == "AccessDenied"
+    await set_policy(rig, statement("s3:PutObject", Principal={"AWS": other}))
+    assert (await copy("/bucket/copy")).code == "AccessDenied"
+    assert (await copy("/bucket/copy", {"x-amz-copy-source": "/theirs/copy"})).status == 200
+    assert (await rig.ask("GET", "/bucket/copy")).body == b"content"
+
+
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+async def test_a_copy_between_tenants_is_written_anew(rig: Rig, size: int) -> None:
+    content = bytes(range(251)) * (size // 251 + 1)
+    await rig.put("/bucket/source", content[:size], {"x-amz-meta-a": "b"})
+    await set_policy(rig, statement("s3:GetObject", Principal={"AWS": other_account(rig)}))
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    source = {"x-amz-copy-source": "/bucket/source"}
+    copied = await rig.ask("PUT", "/theirs/copy", "", b"", source, access_key="OTHER")
+    assert copied.status == 200
+    begun = await rig.ask("POST", "/theirs/parts", "uploads=", access_key="OTHER")
+    query = f"partNumber=1&uploadId={begun.text('UploadId')}"
+    part = await rig.ask("PUT", "/theirs/parts", query, b"", source, access_key="OTHER")
+    etag = part.text("ETag")
+    wanted = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    )
+    query = query.partition("&")[2]
+    done = await rig.ask("POST", "/theirs/parts", query, wanted.encode(), access_key="OTHER")
+    assert done.status == 200
+    # The copies need nothing of the source.
+    assert (await rig.ask("DELETE", "/bucket/source")).status == 204
+    for path in ("/theirs/copy", "/theirs/parts"):
+        read = await rig.ask("GET", path, access_key="OTHER")
+        assert read.body == content[:size]
+    read = await rig.ask("HEAD", "/theirs/copy", access_key="OTHER")
+    assert read.headers["x-amz-meta-a"] == "b"
+
+
+async def test_tags_are_copied_by_who_may_read_and_set_them(rig: Rig) -> None:
+    other = other_account(rig)
+    await rig.put("/bucket/tagged", b"x", {"x-amz-tagging": "a=b"})
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    source = {"x-amz-copy-source": "/bucket/tagged"}
+    await set_policy(rig, statement("s3:GetObject", Principal={"AWS": other}))
+    refused = await rig.ask("PUT", "/theirs/copy", "", b"", source, access_key="OTHER")
+    assert refused.code == "AccessDenied"
+    without = {**source, "x-amz-tagging-directive": "REPLACE"}
+    copied = await rig.ask("PUT", "/theirs/copy", "", b"", without, access_key="OTHER")
+    assert copied.status == 200
+    await set_policy(
+        rig, statement(["s3:GetObject", "s3:GetObjectTagging"], Principal={"AWS": other})
+    )
+    copied = await rig.ask("PUT", "/theirs/copy", "", b"", source, access_key="OTHER")
+    assert copied.status == 200
+    shown = await rig.ask("GET", "/theirs/copy", "tagging=", access_key="OTHER")
+    assert shown.texts("TagSet/Tag/Key") == ["a"]
+
+
+async def test_tags_of_objects_and_requests_are_facts(rig: Rig) -> None:
+    other = other_account(rig)
+    await rig.put("/bucket/public", b"x", {"x-amz-tagging": "access=public"})
+    await rig.put("/bucket/closed", b"x", {"x-amz-tagging": "access=closed"})
+    await set_policy(
+        rig,
+        statement(
+            ["s3:GetObject", "s3:DeleteObject"],
+            Principal={"AWS": other},
+            Condition={"StringEquals": {"s3:ExistingObjectTag/access": "public"}},
+        ),
+        statement(
+            ["s3:PutObject", "s3:PutObjectTagging"],
+            Principal={"AWS": other},
+            Condition={"StringEquals": {"s3:RequestObjectTag/access": ["public", "team"]}},
+        ),
+    )
+
+    async def ask(method: str, path: str, **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await rig.ask(method, path, "", b"", named, access_key="OTHER")).status
+
+    assert await ask("GET", "/bucket/public") == 200
+    assert await ask("GET", "/bucket/closed") == 403
+    assert await ask("GET", "/bucket/key") == 403
+    assert await ask("GET", "/bucket/none") == 403
+    assert await ask("PUT", "/bucket/new", x_amz_tagging="access=team") == 200
+    assert await ask("PUT", "/bucket/new", x_amz_tagging="access=closed") == 403
+    assert await ask("PUT", "/bucket/new") == 403
+    batch = b"<Delete><Object><Key>closed</Key></Object><Object><Key>public</Key></Object></Delete>"
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+    headers = {"content-md5": md5}
+    deleted = await rig.ask("POST", "/bucket", "delete=", batch, headers, access_key="OTHER")
+    assert deleted.texts("Deleted/Key") == ["public"]
+    tagging = await rig.ask("PUT", "/bucket/new", "tagging=", b"<Tagging/>", access_key="OTHER")
+    assert (tagging.status, tagging.code) == (501, "NotImplemented")
+
+
+async def test_each_key_of_a_list_of_deletions_needs_its_permission(rig: Rig) -> None:
+    other = other_account(rig)
+    await set_policy(rig, statement("s3:DeleteObject", "/k*", Principal={"AWS": other}))
+    batch = (
+        b"<Delete><Object><Key>key</Key></Object><Object><Key>private/key</Key></Object>"
+        b"<Object><Key>key</Key><VersionId>null</VersionId></Object></Delete>"
+    )
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+    headers = {"content-md5": md5}
+    answer = await rig.ask("POST", "/bucket", "delete=", batch, headers, access_key="OTHER")
+    assert answer.texts("Deleted/Key") == ["key"]
+    assert answer.texts("Error/Key") == ["private/key", "key"]
+    assert answer.texts("Error/Code") == ["AccessDenied"] * 2
+    assert (await rig.ask("HEAD", "/bucket/private/key")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("condition", "method", "path", "query", "headers", "expected"),
+    [
+        ({"StringEquals": {"s3:prefix": ["a/"]}}, "GET", "/bucket", "prefix=a%2F", {}, 200),
+        ({"StringEquals": {"s3:prefix": ["a/"]}}, "GET", "/bucket", "prefix=b%2F", {}, 403),
+        ({"StringEquals": {"s3:prefix": ["a/"]}}, "GET", "/bucket", "", {}, 403),
+        ({"StringEquals": {"s3:delimiter": "/"}}, "GET", "/bucket", "delimiter=%2F", {}, 200),
+        ({"NumericLessThanEquals": {"s3:max-keys": 10}}, "GET", "/bucket", "max-keys=10", {}, 200),
+        ({"NumericLessThanEquals": {"s3:max-keys": 10}}, "GET", "/bucket", "max-keys=11", {}, 403),
+        ({"NumericLessThanEquals": {"s3:max-keys": 10}}, "GET", "/bucket", "", {}, 403),
+        ({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, "GET", "/bucket/key", "", {}, 403),
+        ({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"NotIpAddress": {"aws:SourceIp": "192.0.2.7"}}, "GET", "/bucket/key", "", {}, 403),
+        ({"Bool": {"aws:SecureTransport": "true"}}, "GET", "/bucket/key", "", {}, 403),
+        ({"Bool": {"aws:SecureTransport": False}}, "GET", "/bucket/key", "", {}, 200),
+        (
+            {"StringLike": {"aws:Referer": "https://a.example/*"}},
+            "GET",
+            "/bucket/key",
+            "",
+            {"referer": "https://a.example/page"},
+            200,
+        ),
+        ({"StringLike": {"aws:Referer": "https://*"}}, "GET", "/bucket/key", "", {}, 403),
+        (
+            {"StringLike": {"aws:UserAgent": "curl/*"}},
+            "GET",
+            "/bucket/key",
+            "",
+            {"user-agent": "curl/8"},
+            200,
+        ),
+        ({"DateLessThan": {"aws:CurrentTime": "2000-01-01"}}, "GET", "/bucket/key", "", {}, 403),
+        ({"DateGreaterThan": {"aws:CurrentTime": "2000-01-01"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"StringEquals": {"s3:authType": "REST-HEADER"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"StringEquals": {"s3:authType": "POST"}}, "GET", "/bucket/key", "", {}, 403),
+        (
+            {"StringEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}},
+            "GET",
+            "/bucket/key",
+            "",
+            {},
+            200,
+        ),
+        ({"StringEquals": {"aws:PrincipalType": "Account"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"aws:username": "true"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"aws:PrincipalArn": "false"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"aws:PrincipalAccount": "false"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"aws:ResourceAccount": "false"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"s3:ResourceAccount": "false"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"aws:userid": "false"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"s3:signatureAge": "true"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"Null": {"s3:RequestObjectTagKeys": "true"}}, "PUT", "/bucket/new", "", {}, 200),
+        ({"Null": {"aws:SourceVpc": "true"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"NumericGreaterThan": {"aws:EpochTime": 1000}}, "GET", "/bucket/key", "", {}, 200),
+        ({"StringEquals": {"aws:RequestedRegion": "us-east-1"}}, "GET", "/bucket/key", "", {}, 200),
+        ({"StringEquals": {"aws:RequestedRegion": "eu"}}, "GET", "/bucket/key", "", {}, 403),
+        (
+            {"StringEquals": {"s3:if-none-match": "*"}},
+            "PUT",
+            "/bucket/new",
+            "",
+            {"if-none-match": "*"},
+            200,
+        ),
+        ({"Null": {"s3:if-none-match": "false"}}, "PUT", "/bucket/new", "", {}, 403),
+        (
+            {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
+            "PUT",
+            "/bucket/new",
+            "",
+            {"x-amz-acl": "bucket-owner-full-control"},
+            200,
+        ),
+        (
+            {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
+            "PUT",
+            "/bucket/new",
+            "",
+            {"x-amz-acl": "private"},
+            403,
+        ),
+        ({"StringEquals": {"s3:ExistingObjectTag/a": "b"}}, "GET", "/bucket/key", "", {}, 403),
+    ],
+)
+async def test_conditions_look_at_the_request(
+    rig: Rig,
+    condition: object,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    expected: int,
+) -> None:
+    other = other_account(rig)
+    action = {"PUT": ["s3:PutObject", "s3:PutObjectAcl"]}.get(method) or (
+        ["s3:ListBucket"] if path == "/bucket" else ["s3:GetObject"]
+    )
+    await set_policy(
+        rig,
+        statement(
+            action,
+            "" if path == "/bucket" else "/*",
+            Principal={"AWS": other},
+            Condition=condition,
+        ),
+    )
+    answer = await rig.ask(method, path, query, b"", headers, access_key="OTHER")
+    assert answer.status == expected
+
+
+async def test_a_form_is_judged_by_its_fields(rig: Rig) -> None:
+    other = other_account(rig)
+    await set_policy(
+        rig,
+        statement(
+            ["s3:PutObject", "s3:PutObjectTagging"],
+            "/in/*",
+            Principal={"AWS": other},
+            Condition={
+                "StringEquals": {"s3:authType": "POST", "s3:RequestObjectTag/a": "b"},
+                "IpAddress": {"aws:SourceIp": "192.0.2.7"},
+            },
+        ),
+    )
+    tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>{}</Value></Tag></TagSet></Tagging>"
+    for key, value, status in (("in/1", "b", 204), ("in/1", "c", 403), ("out/1", "b", 403)):
+        fields = form_client.signed(
+            rig, {"key": key, "tagging": tags.format(value)}, access_key="OTHER", secret=SECRET
+        )
+        assert (await form_client.post(rig, fields)).status == status
+    unsigned = {"key": "in/1", "tagging": tags.format("b")}
+    assert (await form_client.post(rig, unsigned)).status == 403
+
+
+async def test_headers_that_ask_for_more_need_their_permission_too(rig: Rig) -> None:
+    other = other_account(rig)
+    await set_policy(rig, statement("s3:PutObject", Principal={"AWS": other}))
+    acl = {"x-amz-acl": "bucket-owner-full-control"}
+    refused = await rig.ask("PUT", "/bucket/new", "", b"", acl, access_key="OTHER")
+    assert refused.code == "AccessDenied"
+    await set_policy(rig, statement(["s3:PutObject", "s3:PutObjectAcl"], Principal={"AWS": other}))
+    allowed = await rig.ask("PUT", "/bucket/new", "", b"", acl, access_key="OTHER")
+    assert allowed.status == 200
+
+
+async def test_a_bucket_with_a_policy_costs_no_further_call(open_rig: Rig) -> None:
+    rig = open_rig
+    await set_policy(rig, statement("s3:GetObject"))
+    for ask in (
+        lambda: rig.ask("GET", "/bucket/key"),
+        lambda: rig.ask("GET", "/bucket/key", access_key="OTHER"),
+        lambda: anonymous(rig, "GET", "/bucket/key"),
+    ):
+        assert (await ask()).status == 200
+        rig.coordinators.requests.clear()
+        assert (await ask()).status == 200
+        assert rig.coordinators.calls == ["ObjectGet"]
