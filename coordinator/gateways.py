@@ -30,10 +30,14 @@ class Gateways:
 
     Args:
         unwritable: why the swarm cannot be written; empty when it can be.
+        space: bytes of objects that the swarm could hold, and that it can still take.
     """
 
-    def __init__(self, unwritable: Callable[[], str]) -> None:
+    def __init__(self, unwritable: Callable[[], str], space: Callable[[], tuple[int, int]]) -> None:
         self._unwritable = unwritable
+        self._space = space
+        self._counted = (0, 0)
+        self._counted_at = float("-inf")
         self._known: dict[PeerId, _Gateway] = {}
 
     def by_request(self) -> ByRequest:
@@ -48,7 +52,10 @@ class Gateways:
         now = trio.current_time()
         self._known[caller.peer_id] = _Gateway(request.s3, request.tenants, now)
         reason = self._unwritable()
-        return SwarmState(not reason, reason)
+        if now >= self._counted_at + limits.GATEWAY_PRESENCE_INTERVAL_S:
+            # Once for all gateways: every cell is asked what it has.
+            self._counted, self._counted_at = self._space(), now
+        return SwarmState(not reason, reason, *self._counted)
 
     def tell(self, now: float) -> list[dict[str, Any]]:
         """Everything, JSON-like; those that are silent for long are forgotten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
@@ -15,6 +15,7 @@ from gateway_s3.forms import PostForm
 from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route
+from gateway_s3.swarm_space import SwarmSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Backend(ObjectService):
     metrics: GatewayMetrics
     region: str
     domains: tuple[str, ...] = ()
+    space: SwarmSpace = field(default_factory=SwarmSpace)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from common.errors import AlvearyError
 from common.ids import TenantId
 from common.ports import Log
 from common.wire.messages.objects import GatewayPresence, SwarmState
+from gateway_s3.swarm_space import SwarmSpace
 
 ANSWER_TIMEOUT_S: Final = 2.0
 
@@ -28,6 +29,7 @@ class Presence:
         tenants: the keys at hand; may grow.
         tenants_path: where their files lie, for the log.
         s3: where the gateway listens for clients.
+        space: gets what the coordinator says of the swarm's.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Presence:
         tenants_path: str,
         log: Log,
         s3: str,
+        space: SwarmSpace,
     ) -> None:
         self._coordinators = coordinators
         self._tenants = tenants
         self._tenants_path = tenants_path
         self._log = log
         self._s3 = s3
+        self._space = space
         self._last = ""
         self.is_writable = False
         """True if objects could be written when a coordinator was last asked."""
@@ -65,6 +69,8 @@ class Presence:
                 state = await self._coordinators.call(request, timeout_s=ANSWER_TIMEOUT_S)
                 assert state is not None
                 reason = state.reason
+                self._space.capacity_bytes = state.capacity_bytes
+                self._space.free_bytes = state.free_bytes
             except AlvearyError as error:
                 reason = error.reason
         is_reachable = state is not None

@@ -207,6 +207,7 @@ async def serve(
             str(PurePath(config.data, config.tenants)),
             world.log,
             str(s3.address),
+            backend.space,
         )
         metrics.watch(
             "alveary_gateway_writable",

@@ -108,7 +108,7 @@ class Status:
         lease_book: LeaseBook,
         history: StoreHistory,
     ) -> None:
-        self.gateways = Gateways(self.unwritable)
+        self.gateways = Gateways(self.unwritable, self.space_of_objects)
         self._name = name
         self._store = store
         self._membership = membership
@@ -118,6 +118,13 @@ class Status:
 
     def _count(self, sql: Sql) -> StoreCounts:
         return count(sql, [each.storage_class for each in self._placement.classes])
+
+    def space_of_objects(self) -> tuple[int, int]:
+        """The bytes of objects that all cells could hold in the configured class, and can still
+        take."""
+        space = space_of([cell.facts for cell in self._membership.cells.values()])
+        k, n = self._placement.redundancy.k, self._placement.redundancy.n
+        return space["capacity_bytes"] * k // n, space["free_bytes"] * k // n
 
     def unwritable(self) -> str:
         """The reason why nothing can be written; empty when writing is possible."""

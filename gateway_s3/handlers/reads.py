@@ -32,6 +32,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
 from gateway_s3.handlers.object_tags import count_header
+from gateway_s3.handlers.smart_storage import answer_in_place
 from gateway_s3.request.conditions import range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
 from gateway_s3.request.numbers import parse_number
@@ -62,9 +63,12 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
     number = _part_number(call, header)
     guess = _guess(header) if number is None else None
     for _ in range(limits.MAX_READ_TRIES):
-        found = await find_object(
-            backend, call.bucket, call.name, span=guess, named=call.route.version
-        )
+        try:
+            found = await find_object(
+                backend, call.bucket, call.name, span=guess, named=call.route.version
+            )
+        except NotFound as error:
+            return answer_in_place(backend, call, error)
         refusal = _decide(call, found)
         if refusal is not None:
             return refusal
@@ -100,7 +104,10 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
     """Answer with what GetObject would say of the object, without its bytes."""
     header = call.request.header(b"range")
     number = _part_number(call, header)
-    found = await find_object(backend, call.bucket, call.name, named=call.route.version)
+    try:
+        found = await find_object(backend, call.bucket, call.name, named=call.route.version)
+    except NotFound as error:
+        return answer_in_place(backend, call, error)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal

@@ -253,6 +253,11 @@ def configuration(tree: Tree) -> bytes:
     return _document(tree.name, map(_element, tree.children))
 
 
+def plain_document(tree: Tree) -> bytes:
+    """A document of another protocol than S3, without S3's namespace."""
+    return f"{_DECLARATION}{_element(tree)}".encode()
+
+
 def _element(tree: Tree) -> str:
     inner = "".join(map(_element, tree.children)) if tree.children else escape(tree.text)
     return f"<{tree.name}>{inner}</{tree.name}>"

@@ -141,6 +141,17 @@ def test_a_page_puts_and_gets_by_presigned_urls_where_aws_cli_allowed_its_origin
     assert http.options(url, headers={**origin, **asked}).status_code == 403
 
 
+def test_a_backup_server_learns_the_space_of_the_swarm(s3: Any) -> None:
+    folder = ".system-d26a9498-cb7c-4a87-a44a-8ae204f5ba6c"
+    shown = s3.get_object(Bucket=BUCKET, Key=f"{folder}/capacity.xml")["Body"].read().decode()
+    capacity, available, used = (
+        int(shown.partition(f"<{name}>")[2].partition("<")[0])
+        for name in ("Capacity", "Available", "Used")
+    )
+    assert 0 < available <= capacity
+    assert used == capacity - available
+
+
 def test_boto3_reads_attributes_and_expects_an_owner(s3: Any) -> None:
     place = {"Bucket": BUCKET, "Key": "attributes"}
     s3.put_object(**place, Body=b"hello", ChecksumAlgorithm="SHA256")

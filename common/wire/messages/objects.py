@@ -309,6 +309,10 @@ class SwarmState(Reply):
     """A ring can be chosen for new segments, and commits are taken."""
     reason: Label = ""
     """The reason, when not writable."""
+    capacity_bytes: int = 0
+    """Bytes of objects that all cells could hold in the configured class; 0: not said."""
+    free_bytes: int = 0
+    """Bytes of objects that they can still take."""
 
 
 @dataclass(frozen=True, slots=True)
