@@ -27,7 +27,7 @@ from gateway.authorization import (
     check,
 )
 from gateway.objects import ObjectBody
-from gateway.principals import Bucket, ForeignBucket, KeyHolder, Principal
+from gateway.principals import Bucket, ForeignBucket, KeyHolder, Principal, account_of
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.authentication import authenticate
@@ -54,6 +54,7 @@ from gateway_s3.handlers import (
 )
 from gateway_s3.handlers.answers import marker_error
 from gateway_s3.informing import informed
+from gateway_s3.request.acl import check_acl_headers
 from gateway_s3.request.expected_owner import check_expected_owner
 from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
 from gateway_s3.request.permissions import permissions_of
@@ -307,6 +308,11 @@ class App:
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         if bucket is not None:
             check_expected_owner(request, bucket.owner.tenant_id)
+            owner = bucket.owner
+        else:
+            assert isinstance(principal, KeyHolder), "anonymous callers have nothing of their own"
+            owner = principal.tenant
+        check_acl_headers(described, routed.operation.name, account_of(owner))
         return Call(
             request,
             routed,

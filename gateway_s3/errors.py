@@ -26,6 +26,9 @@ def _row(code: str, status: int, message: str) -> ErrorCode:
 
 
 # --- who is asking ---------------------------------------------------------------------------
+ACL_NOT_SUPPORTED: Final = _row(
+    "AccessControlListNotSupported", 400, "The bucket does not allow ACLs"
+)
 ACCESS_DENIED: Final = _row("AccessDenied", 403, "Access Denied")
 AUTHORIZATION_HEADER_MALFORMED: Final = _row(
     "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid."
@@ -88,6 +91,11 @@ INCOMPLETE_BODY: Final = _row(
     "You did not provide the number of bytes specified by the Content-Length HTTP header.",
 )
 INVALID_ARGUMENT: Final = _row("InvalidArgument", 400, "Invalid Argument")
+INVALID_BUCKET_ACL_WITH_OWNERSHIP: Final = _row(
+    "InvalidBucketAclWithObjectOwnership",
+    400,
+    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+)
 INVALID_BUCKET_NAME: Final = _row("InvalidBucketName", 400, "The specified bucket is not valid.")
 INVALID_BUCKET_OWNER: Final = _row(
     "InvalidBucketOwnerAWSAccountID",

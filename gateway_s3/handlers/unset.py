@@ -19,6 +19,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.handlers.answers import xml_response
+from gateway_s3.request.acl import has_acl_headers
 from gateway_s3.request.operations import BY_NAME, Scope
 from gateway_s3.xml.read import Tree, parse_configuration
 from gateway_s3.xml.write import access_control, configuration
@@ -149,8 +150,8 @@ async def _get_acl(backend: Backend, call: Call) -> HttpResponse:
 
 
 async def _put_acl(backend: Backend, call: Call) -> HttpResponse:
-    """Carry out only what gives the owner everything and others nothing. Canned ACLs that give
-    more, and grants, were refused with the headers."""
+    """Carry out only what gives the owner everything and others nothing. Headers that give more
+    were refused before."""
     await _check_resource(backend, call)
     own = _own_acl(call.bucket.owner.tenant_id.hex())
     asked = await read_document(
@@ -158,17 +159,18 @@ async def _put_acl(backend: Backend, call: Call) -> HttpResponse:
         call,
         lambda document: parse_configuration(document, own.name) if document else None,
     )
-    canned = call.request.header(b"x-amz-acl")
-    if canned is not None and asked is not None:
+    by_headers = has_acl_headers(call.request)
+    if by_headers and asked is not None:
         raise S3Error(errors.INVALID_REQUEST, "Specify either a canned ACL or an ACL, not both.")
-    if canned is None:
+    if not by_headers:
         if asked is None:
             raise S3Error(
                 errors.MISSING_SECURITY_HEADER,
                 "Your request was missing a required header",
                 MissingHeaderName="x-amz-acl",
             )
-        _check_same(call, asked, (own,))
+        if asked != own:
+            raise S3Error(errors.ACL_NOT_SUPPORTED)
     return HttpResponse(200)
 
 

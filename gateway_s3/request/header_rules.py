@@ -21,7 +21,18 @@ from gateway_s3.request.operations import BY_NAME
 ANY: Final = frozenset({"*"})
 
 ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
-    b"x-amz-acl": frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"}),
+    b"x-amz-acl": frozenset(
+        {
+            "authenticated-read",
+            "aws-exec-read",
+            "bucket-owner-full-control",
+            "bucket-owner-read",
+            "log-delivery-write",
+            "private",
+            "public-read",
+            "public-read-write",
+        }
+    ),
     b"x-amz-bucket-namespace": frozenset({"global"}),
     b"x-amz-bucket-object-lock-enabled": frozenset({"false", "False"}),
     b"x-amz-checksum-algorithm": ANY,
@@ -41,6 +52,11 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-copy-source-range": ANY,
     b"x-amz-expected-bucket-owner": ANY,
     b"x-amz-max-parts": ANY,
+    b"x-amz-grant-full-control": ANY,
+    b"x-amz-grant-read": ANY,
+    b"x-amz-grant-read-acp": ANY,
+    b"x-amz-grant-write": ANY,
+    b"x-amz-grant-write-acp": ANY,
     b"x-amz-metadata-directive": frozenset({"COPY", "REPLACE"}),
     b"x-amz-mp-object-size": ANY,
     b"x-amz-object-attributes": ANY,
@@ -57,7 +73,8 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
 }
-"""Headers of the refused families that are accepted, with the values that are."""
+"""Headers of the refused families that are accepted, with the values that are. What an access
+control list gives to whom is looked at once the bucket is known (request/acl.py)."""
 
 REFUSED_FAMILIES: Final = (
     b"x-amz-acl",
@@ -141,15 +158,6 @@ _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
 }
 """The writes on which a condition can be given; on other writes it is refused."""
 
-_ACLS: Final = frozenset(
-    {
-        "authenticated-read",
-        "aws-exec-read",
-        "log-delivery-write",
-        "public-read",
-        "public-read-write",
-    }
-)
 _OWNERSHIPS: Final = frozenset({"BucketOwnerPreferred", "ObjectWriter"})
 _STORAGE_CLASSES: Final = frozenset(
     {
@@ -169,7 +177,7 @@ _STORAGE_CLASSES: Final = frozenset(
 )
 _ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
 _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
-    b"x-amz-acl": (_ACLS, errors.INVALID_ARGUMENT),
+    b"x-amz-acl": (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-object-ownership": (_OWNERSHIPS, errors.INVALID_ARGUMENT),
     b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),

@@ -321,14 +321,14 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketReplication": (204, "there is none"),
     "DeleteBucketWebsite": (204, "there is none"),
-    "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutBucketAcl": (200, "only the owner, FULL_CONTROL (`private`)"),
     "PutBucketEncryption": (200, "only AES256; else 501"),
     "PutBucketLogging": (200, "only an empty one; else 501"),
     "PutBucketNotification": (200, "only an empty one; else 501"),
     "PutBucketNotificationConfiguration": (200, "only an empty one; else 501"),
     "PutBucketOwnershipControls": (200, "only BucketOwnerEnforced; else 501"),
     "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
-    "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`); else 501"),
+    "PutObjectAcl": (200, "only the owner, FULL_CONTROL (`private`)"),
 }
 """Status and note of operations on configurations that were never set (handlers/unset.py)."""
 _BY_ID = frozenset({"analytics", "intelligent-tiering", "inventory", "metrics"})

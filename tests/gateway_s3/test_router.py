@@ -197,8 +197,7 @@ def test_a_copy_source_where_nothing_is_copied_is_refused(method: str, target: s
     ("name", "value", "code"),
     [
         ("x-amz-acl", "private", None),
-        ("x-amz-acl", "public-read", "NotImplemented"),
-        ("x-amz-grant-read", "id=1", "NotImplemented"),
+        ("x-amz-grant-write-everything", "id=1", "NotImplemented"),
         ("x-amz-acl", "public-ready", "InvalidArgument"),
         ("x-amz-metadata-directive", "MERGE", "InvalidArgument"),
         ("x-amz-object-ownership", "ObjectWriter", "NotImplemented"),
@@ -271,7 +270,7 @@ def test_every_parameter_that_the_sdk_can_send_is_decided() -> None:
 
 def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> None:
     signed = "X-Amz-Signature=0&X-Amz-Algorithm=AWS4-HMAC-SHA256"
-    assert refusal("PUT", f"/b/k?{signed}&x-amz-acl=public-read") == "NotImplemented"
+    assert refusal("PUT", f"/b/k?{signed}&x-amz-acl=public-ready") == "InvalidArgument"
     assert refusal("PUT", f"/b/k?{signed}&X-Amz-Object-Lock-Mode=GOVERNANCE") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-expires=5") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b%0d%0ac") == "InvalidArgument"
