@@ -96,14 +96,20 @@ def make_access_key() -> tuple[str, str]:
 
 
 def seal_key(
-    tenant: TenantKey, access_key: str, secret_key: str, *, created_ms: int
+    tenant: TenantKey,
+    access_key: str,
+    secret_key: str,
+    *,
+    created_ms: int,
+    old_signatures: bool = False,
 ) -> dict[str, str]:
     """Return the coordinator's record of an access key: sealed, so that only the tenant's key opens
     it.
 
     Args:
         created_ms: milliseconds since 1970-01-01 UTC.
+        old_signatures: it may sign headers with Signature Version 2.
     """
-    record = AccessKeyRecord(secret=secret_key, created_ms=created_ms)
+    record = AccessKeyRecord(secret_key, created_ms, old_signatures)
     sealed = seal_access_key(tenant, access_key, record, system_entropy)
     return {"access_key_id": access_key, "sealed": base64.b64encode(sealed).decode()}

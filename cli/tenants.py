@@ -109,15 +109,28 @@ def key() -> None:
 
 @key.command("create")
 @click.option("--tenant", "name", required=True, help="Owner of the key.")
+@click.option(
+    "--signature-v2",
+    is_flag=True,
+    help="For old tools: it may sign headers with Signature Version 2.",
+)
 @_tenants_option
 @access_options
 def create_key(
-    name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
+    name: str,
+    signature_v2: bool,
+    tenants: Path | None,
+    operator: Path | None,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Make an access key and print it: the secret is shown only once."""
     owner = read_tenant(_tenant_directory(tenants, data) / f"{name}.json")
     access_key, secret_key = make_access_key()
-    body = seal_key(owner, access_key, secret_key, created_ms=int(time.time() * 1000))
+    created_ms = int(time.time() * 1000)
+    body = seal_key(
+        owner, access_key, secret_key, created_ms=created_ms, old_signatures=signature_v2
+    )
     ask(operator, data, "POST", f"/v1/tenants/{name}/keys", body)
     print_result(
         {"tenant": name, "access_key": access_key, "secret_key": secret_key},

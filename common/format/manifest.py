@@ -69,10 +69,12 @@ class Manifest(Record):
 
 @dataclass(frozen=True, slots=True)
 class AccessKeyRecord(Record):
-    """The secret half of an access key. ``created_ms``: unix milliseconds."""
+    """The secret half of an access key. ``created_ms``: unix milliseconds. ``old_signatures``: its
+    holder's tools know no signatures but those of a protocol's older version."""
 
     secret: Annotated[str, Max(128)] = field(repr=False)
     created_ms: int
+    old_signatures: bool = False
 
 
 def _seal(

@@ -36,11 +36,13 @@ UNKNOWN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An access key with its secret and its owner."""
+    """An access key with its secret and its owner. ``old_signatures``: it may sign headers with
+    Version 2."""
 
     access_key_id: str
     secret: str = field(repr=False)
     tenant: TenantKey
+    old_signatures: bool = False
     _signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
     def signing_key(self, date: str, region: str) -> bytes:
@@ -185,7 +187,7 @@ class AccessKeys:
             # A coordinator that answers with another's record must not let anyone in.
             self._log.error("access_key_not_authentic", reason=error.reason)
             return None
-        return Credential(access_key_id, opened.secret, tenant)
+        return Credential(access_key_id, opened.secret, tenant, opened.old_signatures)
 
     async def _record(self, access_key_id: str) -> AccessKey | None:
         try:

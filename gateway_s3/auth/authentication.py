@@ -54,12 +54,14 @@ async def authenticate(
     """
     form = form_of(request, routed.query)
     if form is not None:
-        if not accepted(form, signature_v2):
+        if signature_v2 is SignatureV2.OFF:
             raise unsupported_mechanism()
         of_host = routed.bucket if routed.by_host else ""
         claim_v2 = parse_v2(request, routed.query, form, of_host)
         check_time_v2(claim_v2, clock.now())
         credential = await keys.find(claim_v2.access_key_id)
+        if not accepted(form, signature_v2, credential.old_signatures):
+            raise unsupported_mechanism()
         return _holder(credential), verify_v2(claim_v2, credential.secret, clock.now())
     try:
         claim = parse_authorization(request, region=region)

@@ -104,9 +104,16 @@ def form_of(request: HttpRequest, query: Query) -> Form | None:
     return Form.QUERY if in_query and not in_v4_query else None
 
 
-def accepted(form: Form, allowed: SignatureV2) -> bool:
-    """Return whether a request may be signed so."""
-    return allowed is SignatureV2.ALL or (allowed is SignatureV2.PRESIGNED and form is Form.QUERY)
+def accepted(form: Form, allowed: SignatureV2, old_signatures: bool) -> bool:
+    """Return whether a request may be signed so.
+
+    Args:
+        allowed: by the gateway.
+        old_signatures: its access key may sign headers so.
+    """
+    if allowed is SignatureV2.PRESIGNED:
+        return form is Form.QUERY or old_signatures
+    return allowed is SignatureV2.ALL
 
 
 def parse_v2(request: HttpRequest, query: Query, form: Form, bucket_of_host: str) -> ClaimV2:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from e2e_swarm import Swarm
 
@@ -209,3 +212,28 @@ def test_the_public_reads_what_a_policy_of_boto3_allows_until_public_access_is_b
     assert s3.get_object(Bucket=BUCKET, Key="site/page.html")["Body"].read() == b"<p>hello"
     s3.delete_bucket_policy(Bucket=BUCKET)
     assert code_of(lambda: s3.get_bucket_policy(Bucket=BUCKET)) == "NoSuchBucketPolicy"
+
+
+def test_a_key_for_old_tools_signs_headers_with_version_2(swarm: Swarm, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="old", Body=b"tools")
+    made = json.loads(
+        swarm.alveary(
+            "key", "create", "--tenant=default", "--signature-v2", "--json", f"--data={swarm.root}"
+        ).stdout
+    )
+    for credentials, works in ((made, True), (swarm.credentials, False)):
+        client = boto3.client(
+            "s3",
+            endpoint_url=swarm.credentials["endpoint"],
+            aws_access_key_id=credentials["access_key"],
+            aws_secret_access_key=credentials["secret_key"],
+            region_name=swarm.credentials["region"],
+            config=Config(signature_version="s3", s3={"addressing_style": "path"}),
+        )
+        with closing(client):
+            if works:
+                assert client.get_object(Bucket=BUCKET, Key="old")["Body"].read() == b"tools"
+            else:
+                assert code_of(lambda: client.get_object(Bucket=BUCKET, Key="old")) == (  # noqa: B023
+                    "InvalidRequest"
+                )

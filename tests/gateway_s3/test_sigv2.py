@@ -13,6 +13,8 @@ from gateway_rig import Answer, Rig
 from object_rig import SECRET
 from signing_v2 import HOST, signed, url
 
+from common.format.manifest import AccessKeyRecord, seal_access_key
+from coordinator.store import tenants
 from gateway_s3.auth.sigv2 import SignatureV2
 
 pytestmark = pytest.mark.fault("B03")
@@ -357,3 +359,23 @@ async def test_one_switch_says_where_it_is_accepted(allowed: SignatureV2) -> Non
     ):
         assert answer.status == (200 if accepted else 400)
         assert accepted or answer.code == "InvalidRequest"
+
+
+@pytest.mark.parametrize("allowed", list(SignatureV2))
+async def test_a_key_that_was_made_for_old_tools_signs_headers_unless_it_is_off(
+    allowed: SignatureV2,
+) -> None:
+    rig = await made(allowed)
+    record = AccessKeyRecord(secret=SECRET, created_ms=0, old_signatures=True)
+    sealed = seal_access_key(rig.tenant, "OLD", record, rig.node.world.entropy)
+    tenant = rig.tenant.tenant_id.hex()
+    tenants.add_access_key(rig.coordinators.sql, tenant, "OLD", sealed, 0)
+    headers = signed(rig, "GET", "/bucket/key", access_key="OLD")
+    answer = await rig.send("GET", "/bucket/key", "", b"", headers)
+    if allowed is SignatureV2.OFF:
+        assert (answer.status, answer.code) == (400, "InvalidRequest")
+    else:
+        assert answer.body == DATA
+    wrong = signed(rig, "GET", "/bucket/key", access_key="OLD", secret="wrong")
+    assert (await rig.send("GET", "/bucket/key", "", b"", wrong)).status in {400, 403}
+    assert (await rig.ask("GET", "/bucket/key", access_key="OLD")).body == DATA, "Version 4, too"
