@@ -216,9 +216,13 @@ class CoordinatorMetrics:
             registry=self.registry,
         )
         self.leases = Gauge("alveary_write_leases", "Living write leases", registry=self.registry)
-        self.objects = Gauge("alveary_objects", "Live objects", registry=self.registry)
+        self.objects = Gauge(
+            "alveary_objects", "Objects, with versions that are kept", registry=self.registry
+        )
         self.logical_bytes = Gauge(
-            "alveary_logical_bytes", "Bytes of live objects", registry=self.registry
+            "alveary_logical_bytes",
+            "Bytes of objects, with versions that are kept",
+            registry=self.registry,
         )
         self.store_standing = Gauge(
             "alveary_coordinator_store_standing",

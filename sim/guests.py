@@ -39,10 +39,10 @@ class Guests:
         self.older: OlderStore | None = None
         self._swarm = swarm
         self._is_greedy = 0 <= draw - scenario.liar < scenario.greedy
-        self._has_older = 0 <= draw - scenario.liar - scenario.greedy < scenario.older_store
+        self.has_older = 0 <= draw - scenario.liar - scenario.greedy < scenario.older_store
         if draw < scenario.liar:
             self.liar = Liar(swarm, swarm.node("coordinator"))
-        if self._has_older:
+        if self.has_older:
             ttl_s = swarm.random("guests lease").choice((12, 20))
             options.overrides["coordinator"]["write_lease_ttl_s"] = ttl_s
         if self._is_greedy:
@@ -111,7 +111,7 @@ class Guests:
             await self.glutton.prepare()
         if self.hollow is not None:
             self.hollow.choose(cluster)
-        if self._has_older:
+        if self.has_older:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
     @property

@@ -31,6 +31,10 @@ class Value:
         )
         return (block * (self.size // len(block) + 1))[: self.size]
 
+    def etag(self) -> str:
+        """The ETag of the content in one PUT, with its quotes."""
+        return f'"{hashlib.md5(self.content(), usedforsecurity=False).hexdigest()}"'
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:

@@ -35,6 +35,7 @@ from sim.scenario import Scenario
 from sim.trace import TraceEvent
 from sim.workloads import BUCKET, DEFAULT_MIX, Workload
 from sim.workloads_parts import BLIND_MIX, PartsWorkload
+from sim.workloads_versions import KEEP_MIX, VersionsWorkload
 from sim.world import SimWorld
 
 CONVERGE_S: Final = 1200.0
@@ -147,6 +148,8 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
 
                 for workload in {each.bucket: each for each in workloads}.values():
                     await workload.make_bucket()
+                for keeper in _keepers(workloads):
+                    await keeper.make_own_bucket()
                 cluster.start_soon(watch)
                 await _trouble(scenario, swarm, cluster, workloads, pulse, report, guests)
                 await _converge(cluster, workloads, report, guests)
@@ -181,19 +184,30 @@ def _workloads(
     pulse: Pulse,
     guests: Guests,
 ) -> list[PartsWorkload]:
-    """The clients; where a coordinator lies, in two buckets that have the same keys."""
-    return [
-        PartsWorkload(
-            cluster.client(f"client-{number}", number % options.gateways),
-            history,
-            random.Random(f"{seed}/client-{number}"),
-            options.pace,
-            pulse,
-            BLIND_MIX if guests.liar else DEFAULT_MIX,
-            SECOND_BUCKET if guests.liar and number % 2 else BUCKET,
-        )
-        for number in range(max(1, scenario.clients))
-    ]
+    """The clients; where a coordinator lies, in two buckets that have the same keys.
+
+    Clients that keep versions believe no coordinator that lies, and no older store.
+    """
+    chance = cluster.swarm.random("versions")
+    has_versions = chance.random() < scenario.versions and not (guests.liar or guests.has_older)
+    shares_versions = chance.random() < 0.5
+    workloads: list[PartsWorkload] = []
+    for number in range(max(1, scenario.clients)):
+        client = cluster.client(f"client-{number}", number % options.gateways)
+        drawn = random.Random(f"{seed}/client-{number}")
+        if has_versions:
+            keeper = VersionsWorkload(client, history, drawn, options.pace, pulse, KEEP_MIX)
+            keeper.prepare(f"kept-by-{number}", shares_versions=shares_versions)
+            workloads.append(keeper)
+            continue
+        mix = BLIND_MIX if guests.liar else DEFAULT_MIX
+        bucket = SECOND_BUCKET if guests.liar and number % 2 else BUCKET
+        workloads.append(PartsWorkload(client, history, drawn, options.pace, pulse, mix, bucket))
+    return workloads
+
+
+def _keepers(workloads: Sequence[Workload]) -> list[VersionsWorkload]:
+    return [each for each in workloads if isinstance(each, VersionsWorkload)]
 
 
 async def _trouble(
@@ -267,6 +281,9 @@ async def _converge(
             await workload.read_all()
             for problem in workload.unread():
                 report.violations.append(f"not readable after healing: {problem}")
+        for keeper in _keepers(workloads):
+            for silent in await keeper.read_own():
+                report.violations.append(f"not readable after healing: {silent}")
         while violations := await _unrest(cluster, had_older_store=guests.older is not None):
             if guests.older is not None:
                 await guests.older.accept()

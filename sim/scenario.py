@@ -30,6 +30,8 @@ class Scenario:
     """Share of the runs with a greedy caller (:mod:`sim.greedy`)."""
     older_store: float = 0.0
     """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
+    versions: float = 0.0
+    """Share of the runs whose clients keep versions (:mod:`sim.workloads_versions`)."""
     departures: float = 0.0
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
     has_hollow: bool = False
@@ -73,7 +75,7 @@ def _small(name: str, kinds: tuple[str, ...], pause_s: float = 0.0) -> Scenario:
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
-        Scenario("everything", liar=0.2, departures=0.5),
+        Scenario("everything", liar=0.2, departures=0.5, versions=0.5),
         Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=CRASH_KINDS),
@@ -86,6 +88,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         _small("disks-small", DISK_KINDS, 2.0),
         _small("cuts-small", ("cut_connections",), 1.0),
         _small("liars-small", ("lies",), 5.0),
+        replace(_small("versions", KINDS), versions=1.0, departures=0.3, cells=9),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
         replace(_small("liars", ()), minutes=1, liar=1.0),
         replace(_small("greedy", ()), minutes=1, greedy=1.0),

@@ -39,8 +39,9 @@ CI_SEEDS: Final[Mapping[str, range]] = {
     "hollow": range(1, 4),
     "classes": range(1, 6),
     "classes-calm": range(1, 4),
+    "versions": range(1, 11),
 }
-"""The seeds that ``make sim-ci`` simulates: 271, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 281, short, because bugs show in the first minutes or
 are rare."""
 SAMPLED: Final = 5
 """``make test`` simulates the first of so many of them, of each scenario."""

@@ -147,8 +147,21 @@ class Workload:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response | None:
-        """One request; None when its outcome is unknown (cut, timed out, or a 5xx answer)."""
-        path = f"/{self.bucket}" if key is None else f"/{self.bucket}/{key}"
+        """One request about the clients' bucket; None when its outcome is unknown (cut, timed out,
+        or a 5xx answer)."""
+        return await self._ask_of(self.bucket, method, key, query, body, headers)
+
+    async def _ask_of(
+        self,
+        bucket: str,
+        method: str,
+        key: str | None,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response | None:
+        """One request about a bucket; None as :meth:`_ask`."""
+        path = f"/{bucket}" if key is None else f"/{bucket}/{key}"
         self._pulse.begin()
         start, is_answered = trio.current_time(), False
         try:
@@ -334,9 +347,9 @@ class Workload:
 
     def _listed(self, row: str) -> str:
         """The key of a row of a listing, whose facts must be its own."""
-        key = unquote(_text_of("Key", row))
-        modified = datetime.fromisoformat(_text_of("LastModified", row)).timestamp()
-        tag, size = html.unescape(_text_of("ETag", row)), int(_text_of("Size", row))
+        key = unquote(text_of("Key", row))
+        modified = datetime.fromisoformat(text_of("LastModified", row)).timestamp()
+        tag, size = html.unescape(text_of("ETag", row)), int(text_of("Size", row))
         self._history.names.listed(self._place(key), tag, size, modified)
         return key
 
@@ -361,7 +374,8 @@ class Workload:
         return None
 
 
-def _text_of(element: str, text: str) -> str:
+def text_of(element: str, text: str) -> str:
+    """The text of the first element of that name."""
     found = re.search(rf"<{element}>(.*?)</{element}>", text)
     assert found is not None, f"no {element} in {text}"
     return found.group(1)

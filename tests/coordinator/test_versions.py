@@ -7,6 +7,8 @@ import sqlite3
 from dataclasses import dataclass, field
 
 import pytest
+import trio
+from coordinator_rig import running
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,6 +19,7 @@ from hypothesis.stateful import (
     multiple,
     rule,
 )
+from trio.testing import MockClock
 
 from common.client.policy.answers import check_answer, rolled_up
 from common.errors import NotFound, Refused
@@ -513,3 +516,44 @@ def test_no_marker_is_made_of_a_name_that_cannot_be() -> None:
     set_versioning(sql, m.VERSIONED)
     with pytest.raises(Refused, match="bad_name"):
         delete(sql, marker(b"", 1))
+
+
+async def test_segments_of_versions_that_are_not_current_are_kept_filled_and_deleted_in_their_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(delete_grace_s=5) as rig:
+        gateway = await rig.add_gateway()
+        record = await gateway.make_bucket()
+        await gateway.call(
+            m.BucketVersioningSet(gateway.tenant_id, "bucket", record.bucket_id, m.VERSIONED)
+        )
+        # The first lacks a shard that its holder is to fill, whoever replaces the version.
+        lacking = await gateway.segment(100, 0b011111)
+        first = gateway.commit_of(b"a", [lacking])
+        await gateway.call(first)
+        second, _ = await gateway.put(b"a")
+        third, _ = await gateway.put(b"a")
+        await gateway.delete(
+            m.DeleteItem(b"a", marker=b"marker", marker_id=gateway.new_id()),
+        )
+        await trio.sleep(30)
+        held = {each.segments[0].segment_id for each in (first, second, third)}
+        assert {row[0] for row in rig.sql("SELECT segment_id FROM segments")} == held
+        assert rig.sql("SELECT segment_id, slot FROM missing_shards") == [(lacking.segment_id, 5)]
+        assert not rig.sql("SELECT 1 FROM deletes")
+        for each in (first, second, third):
+            found = await gateway.get(b"a", version_id=each.version_id)
+            assert [place.segment_id for place in found.places] == [
+                segment.segment_id for segment in each.segments
+            ]
+        # A copy holds what it shares beyond the end of the version.
+        copy = gateway.commit_of(b"copy", [], pages=second.pages)
+        await gateway.call(copy)
+        await gateway.delete(
+            *(m.DeleteItem(b"a", each.version_id, named=True) for each in (first, second))
+        )
+        await trio.sleep(30)
+        left = {each.segments[0].segment_id for each in (second, third)}
+        assert {row[0] for row in rig.sql("SELECT segment_id FROM segments")} == left
+        queued = rig.sql("SELECT DISTINCT segment_id FROM deletes")
+        assert queued == [(lacking.segment_id,)]

@@ -237,3 +237,105 @@ def test_a_key_for_old_tools_signs_headers_with_version_2(swarm: Swarm, s3: Any)
                 assert code_of(lambda: client.get_object(Bucket=BUCKET, Key="old")) == (  # noqa: B023
                     "InvalidRequest"
                 )
+
+
+def test_boto3_keeps_versions_and_brings_objects_back(s3: Any) -> None:
+    s3.create_bucket(Bucket="kept")
+    assert "Status" not in s3.get_bucket_versioning(Bucket="kept")
+    place = {"Bucket": "kept", "Key": "notes/ä +.txt"}
+    s3.put_object(**place, Body=b"before")
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    assert s3.get_bucket_versioning(Bucket="kept")["Status"] == "Enabled"
+    first = s3.put_object(**place, Body=b"first")["VersionId"]
+    second = s3.put_object(**place, Body=b"second")["VersionId"]
+    assert s3.get_object(**place, VersionId="null")["Body"].read() == b"before"
+    assert s3.get_object(**place, VersionId=first)["Body"].read() == b"first"
+    assert s3.head_object(**place)["VersionId"] == second
+    marker = s3.delete_object(**place)
+    assert marker["DeleteMarker"]
+    assert code_of(lambda: s3.get_object(**place)) == "NoSuchKey"
+    assert code_of(lambda: s3.get_object(**place, VersionId=marker["VersionId"])) == (
+        "MethodNotAllowed"
+    )
+    source = {**place, "VersionId": first}
+    copied = s3.copy_object(**place, CopySource=source)
+    assert copied["CopySourceVersionId"] == first
+    assert s3.get_object(**place)["Body"].read() == b"first"
+    pages = s3.get_paginator("list_object_versions")
+    rows = [
+        row["VersionId"]
+        for page in pages.paginate(Bucket="kept", PaginationConfig={"PageSize": 2})
+        for row in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    ]
+    assert set(rows) == {copied["VersionId"], marker["VersionId"], second, first, "null"}
+    assert len(rows) == 5
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Suspended"})
+    assert s3.put_object(**place, Body=b"null again")["VersionId"] == "null"
+    shown = s3.list_object_versions(Bucket="kept")["Versions"]
+    assert [row["VersionId"] for row in shown if row["IsLatest"]] == ["null"]
+    assert sum(row["VersionId"] == "null" for row in shown) == 1
+    assert code_of(lambda: s3.delete_bucket(Bucket="kept")) == "BucketNotEmpty"
+
+
+def test_boto3_empties_a_bucket_with_versions_page_by_page(swarm: Swarm, s3: Any) -> None:
+    s3.create_bucket(Bucket="emptied")
+    s3.put_bucket_versioning(Bucket="emptied", VersioningConfiguration={"Status": "Enabled"})
+    for number in range(30):
+        s3.put_object(Bucket="emptied", Key=f"key {number % 7}", Body=b"%d" % number)
+    s3.delete_objects(
+        Bucket="emptied", Delete={"Objects": [{"Key": f"key {n}"} for n in range(0, 7, 2)]}
+    )
+    known = swarm.credentials
+    bucket = boto3.resource(
+        "s3",
+        endpoint_url=known["endpoint"],
+        aws_access_key_id=known["access_key"],
+        aws_secret_access_key=known["secret_key"],
+        region_name=known["region"],
+    ).Bucket("emptied")
+    assert sum(1 for _ in bucket.objects.all()) == 3
+    bucket.object_versions.page_size(4).delete()
+    assert list(bucket.object_versions.all()) == []
+    bucket.delete()
+
+
+def test_aws_cli_uploads_lists_restores_and_removes_versions(swarm: Swarm, tmp_path: Path) -> None:
+    def api(*arguments: str) -> Any:
+        text = swarm.aws("s3api", *arguments)
+        return json.loads(text) if text.strip() else {}
+
+    swarm.aws("s3", "mb", "s3://by-cli")
+    api(
+        "put-bucket-versioning",
+        "--bucket",
+        "by-cli",
+        "--versioning-configuration",
+        "Status=Enabled",
+    )
+    assert api("get-bucket-versioning", "--bucket", "by-cli") == {"Status": "Enabled"}
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_bytes(bytes(range(256)) * 40_000)
+    small.write_bytes(b"small")
+    swarm.aws("s3", "cp", "--only-show-errors", str(large), "s3://by-cli/file")
+    swarm.aws("s3", "cp", "--only-show-errors", str(small), "s3://by-cli/file")
+    swarm.aws("s3", "rm", "--only-show-errors", "s3://by-cli/file")
+    listed = api("list-object-versions", "--bucket", "by-cli", "--prefix", "file")
+    latest, oldest = listed["Versions"]
+    assert (latest["Size"], oldest["Size"]) == (5, 10_240_000)
+    assert [each["IsLatest"] for each in listed["DeleteMarkers"]] == [True]
+    swarm.aws(
+        *("s3api", "get-object", "--bucket", "by-cli", "--key", "file"),
+        *("--version-id", oldest["VersionId"], str(tmp_path / "down")),
+    )
+    assert (tmp_path / "down").read_bytes() == large.read_bytes()
+    marker = listed["DeleteMarkers"][0]["VersionId"]
+    gone = api("delete-object", "--bucket", "by-cli", "--key", "file", "--version-id", marker)
+    assert gone == {"DeleteMarker": True, "VersionId": marker}
+    assert swarm.aws("s3", "cp", "s3://by-cli/file", "-") == "small"
+    source = f"by-cli/file?versionId={oldest['VersionId']}"
+    place = ("--bucket", "by-cli", "--key", "file")
+    restored = api("copy-object", *place, "--copy-source", source)
+    assert restored["CopySourceVersionId"] == oldest["VersionId"]
+    swarm.aws("s3", "cp", "--only-show-errors", "s3://by-cli/file", str(tmp_path / "again"))
+    assert (tmp_path / "again").read_bytes() == large.read_bytes()
+    assert len(api("list-object-versions", "--bucket", "by-cli")["Versions"]) == 3
