@@ -72,6 +72,9 @@ MAX_FACT_TEXT_CHARACTERS: Final = 128
 """Longer texts are cut: six of four-byte characters fit into a control header."""
 FRAME_STAGING_BYTES: Final = 32 * KIB
 """Receive buffer of one connection: two TLS records, or some hundred small frames at a time."""
+FIRST_STAGING_BYTES: Final = 2 * KIB
+"""The size of that buffer until more arrives at a time: heartbeats fit, and a coordinator has a
+connection of each cell."""
 MAX_CALLS_IN_FLIGHT_PER_CONNECTION: Final = 128
 MAX_GATHERED_BUFFERS: Final = 512
 """Buffers of one ``sendmsg``; Linux takes 1,024."""
@@ -80,7 +83,25 @@ OUTBOX_BYTES: Final = 1 * MIB
 SEND_BATCH_BYTES: Final = 512 * KIB
 """The share of it that goes out in one send, so that room comes back while the rest is sent."""
 MAX_CONNECTIONS_PER_LISTENER: Final = 1024
-"""Connections of one listener. When all places are taken, strangers lose theirs to new ones."""
+"""Connections of one listener, unless its service needs more: a cell is called by gateways and by
+the cells of its rings. When all places are taken, strangers lose theirs to new ones."""
+MAX_CONNECTIONS_PER_COORDINATOR: Final = 210_000
+"""MAX_CELLS, each with one, and gateways. An idle one takes some 50 KiB, and only callers that an
+operator let in hold more of them than MAX_STRANGERS."""
+MAX_STRANGERS: Final = 1024
+"""Connections of one listener whose callers are not known: anyone can open those, so they have
+their own bound. All that one costs before its proof is checked is a TLS handshake: 1 ms."""
+STRANGER_GRACE_S: Final = 2.0
+"""Time that a stranger keeps its place for, so that a storm of honest callers does not push out
+those that are about to be known: round trips around the world, and slow machines. Newcomers wait
+meanwhile."""
+MAX_OPEN_FILES: Final = 262_144
+"""Files and connections that a daemon asks the system for: what a coordinator may need."""
+MIN_OPEN_FILES: Final = 512
+"""With less a daemon does not start: volumes, the store and a few connections need as many."""
+KEPT_OPEN_FILES: Final = 256
+"""Of a coordinator, for what is neither a native connection nor one of its operators' API: the
+store, its log, libraries."""
 MAX_CONNECTIONS_PER_CALLER: Final = 256
 """A known caller cannot be evicted, so it may not have all places. A cell uses 1, a gateway 2."""
 MAX_CALLS_OF_A_STRANGER: Final = 4
@@ -612,6 +633,12 @@ assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTI
 assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < IDLE_CONNECTION_TIMEOUT_S
 assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
 assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
+assert MAX_STRANGERS <= MAX_CONNECTIONS_PER_LISTENER
+assert MAX_CELLS < MAX_CONNECTIONS_PER_COORDINATOR
+assert MAX_CONNECTIONS_PER_COORDINATOR + MAX_HTTP_CONNECTIONS + KEPT_OPEN_FILES <= MAX_OPEN_FILES
+assert MAX_OPEN_VOLUMES < KEPT_OPEN_FILES < MIN_OPEN_FILES
+assert STRANGER_GRACE_S < CONNECT_TIMEOUT_S
+assert FRAME_PREFIX_BYTES < FIRST_STAGING_BYTES < FRAME_STAGING_BYTES
 assert MAX_CALLS_OF_A_STRANGER < MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 assert GATEWAY_PRESENCE_INTERVAL_S < GATEWAY_SILENT_AFTER_S < GATEWAY_FORGOTTEN_AFTER_S
 assert MAX_LIST_REPLY_BYTES < MAX_FRAME_HEADER_BYTES

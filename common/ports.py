@@ -386,7 +386,10 @@ class DiskReports(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All ports of one daemon."""
+    """All ports of one daemon.
+
+    ``open_files``: files and connections that it may have open at a time.
+    """
 
     network: Network
     disk: Disk
@@ -398,3 +401,4 @@ class World:
     discovery: Discovery
     log: Log
     disk_reports: DiskReports
+    open_files: int

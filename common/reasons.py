@@ -286,6 +286,7 @@ class ConfigFault(Reason):
     TENANT_EXISTS = "tenant_exists"
     TENANT_KEY_MISSING = "tenant_key_missing"
     TOO_FEW_CELLS = "too_few_cells"
+    TOO_FEW_OPEN_FILES = "too_few_open_files"
     UNKNOWN_KEY = "unknown_key"
     WRONG_COORDINATOR = "wrong_coordinator"
     WRONG_TENANT_KEY = "wrong_tenant_key"

@@ -33,6 +33,7 @@ from coordinator.api.store import StoreOperations
 from coordinator.api.tenants import TenantOperations
 from coordinator.audits import Auditor
 from coordinator.config import CoordinatorConfig
+from coordinator.connection_places import ConnectionPlaces, connection_places
 from coordinator.handlers.audit import AuditHandlers
 from coordinator.handlers.cells import CellHandlers
 from coordinator.handlers.guards import guarded
@@ -131,7 +132,9 @@ async def _serve(
     )
     auditor = _auditor(world, config, parts, metrics)
     await auditor.load()
-    server = _server(world, config, parts, status, metrics, auditor)
+    places = connection_places(world.open_files)
+    _warn_of_places(world, places, len(parts.membership.cells))
+    server = _server(world, config, parts, status, metrics, auditor, places)
     lease_ends = LeaseEndsRound(
         parts.store, parts.leadership, parts.lease_book, parts.history, world.log
     )
@@ -139,7 +142,7 @@ async def _serve(
     routes = _routes(world, config, parts, status, lease_ends, advertised)
     api = Api(routes, parts.history, keys.operator_token, world.log)
     app = _app(metrics, status, api)
-    on_http = partial(serve_http, log=world.log, clock=world.clock)
+    on_http = partial(serve_http, log=world.log, clock=world.clock, max_connections=places.http)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve, listener)
         nursery.start_soon(on_http, http, app)
@@ -179,6 +182,7 @@ def _server(
     status: Status,
     metrics: CoordinatorMetrics,
     auditor: Auditor,
+    places: ConnectionPlaces,
 ) -> PeerServer[CoordinatorSession]:
     of_cells = CellHandlers(
         parts.store,
@@ -216,6 +220,7 @@ def _server(
         new_session=CoordinatorSession,
         end_session=of_cells.end_session,
         recognise=of_cells.recognise,
+        max_connections=places.native,
     )
 
 
@@ -353,6 +358,15 @@ async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
         await write_operator_file(world.disk, keys, url)
     except Unavailable as error:
         world.log.error("operator_file_not_written", url=url, error=str(error))
+
+
+def _warn_of_places(world: World, places: ConnectionPlaces, cells: int) -> None:
+    """Log that cells may be left without a connection."""
+    needed = places.needed(cells)
+    if places.native < needed:
+        world.log.warning(
+            "few_connections", places=places.native, needed=needed, open_files=world.open_files
+        )
 
 
 def _warn_of_class(log: Log, redundancy: Redundancy, membership: Membership) -> None:

@@ -141,6 +141,7 @@ class SimNode:
             discovery=SimDiscovery(self),
             log=SimLog(self),
             disk_reports=SimDiskReports(self),
+            open_files=limits.MAX_OPEN_FILES,
         )
 
     @property

@@ -24,13 +24,22 @@ class Caller(Generic[S]):
         remote: for logs.
         channel: what names this connection to both its ends: for signatures bound to it.
         session: what the service keeps of this connection.
+        on_introduced: called once the caller is not a stranger any more.
     """
 
-    def __init__(self, peer_id: PeerId, remote: str, channel: bytes, session: S) -> None:
+    def __init__(
+        self,
+        peer_id: PeerId,
+        remote: str,
+        channel: bytes,
+        session: S,
+        on_introduced: Callable[[], None] = lambda: None,
+    ) -> None:
         self.peer_id = peer_id
         self.remote = remote
         self.channel = channel
         self.session = session
+        self._on_introduced = on_introduced
         self.account: Hashable | None = None
         """The account whose share of the server's memory its requests take; None: a stranger."""
 
@@ -44,6 +53,7 @@ class Caller(Generic[S]):
         """
         if self.account is None:
             self.account = account
+            self._on_introduced()
 
 
 Answer: TypeAlias = Reply | tuple[Reply, Sequence[Buffer]]

@@ -28,6 +28,8 @@ SHORTEST_LIMIT_S: Final = min(
     limits.FRAME_TIMEOUT_S, limits.SEND_TIMEOUT_S, limits.IDLE_CONNECTION_TIMEOUT_S
 )
 """Nothing that begins from now on can be overdue sooner."""
+LOOKED_AFTER_AT_ONCE: Final = 1000
+"""Connections of which time limits are looked at in one step, about a millisecond."""
 EVICTIONS_TOLD_EVERY_S: Final = 10.0
 """A flood of strangers must not flood the log too."""
 
@@ -55,6 +57,7 @@ class PeerServer(Generic[S]):
             handler runs; for requests not named here it is counted only once it is there.
         turns: what requests wait for before memory is set aside for their replies, so that those
             which wait for long take none from others.
+        max_connections: open at the same time; at most MAX_STRANGERS of them are strangers'.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class PeerServer(Generic[S]):
         recognise: Recognise[S] | None = None,
         reply_payload_bytes: Mapping[type[Request], int] | None = None,
         turns: Mapping[type[Request], Turn[S]] | None = None,
+        max_connections: int = limits.MAX_CONNECTIONS_PER_LISTENER,
     ) -> None:
         self.memory = Memory(buffer_budget_bytes)
         self._log = log
@@ -85,15 +89,28 @@ class PeerServer(Generic[S]):
             entropy=entropy,
             log=log,
         )
+        self._max_connections = max_connections
+        self._max_strangers = min(limits.MAX_STRANGERS, max_connections)
         self._open: dict[ServerConnection[S], None] = {}
         """In the order in which they came."""
+        self._unproved: dict[ServerConnection[S], float] = {}
+        """Strangers that have proved no key, and when they came, in that order."""
+        self._proved: dict[ServerConnection[S], float] = {}
+        """The other strangers, likewise."""
+        self._place_freed = trio.Event()
         self._evicted = 0
         self._evictions_told_at = -math.inf
+        self._fullness_told_at = -math.inf
 
     @property
     def connections(self) -> int:
         """The number of open connections."""
         return len(self._open)
+
+    @property
+    def strangers(self) -> int:
+        """The number of open connections whose callers are not known."""
+        return len(self._unproved) + len(self._proved)
 
     async def serve(self, listener: Listener) -> None:
         """Take connections until cancelled; then say goodbye to all and drop them.
@@ -112,36 +129,91 @@ class PeerServer(Generic[S]):
                     self._log.warning("accept_failed", error=str(error))
                     await trio.sleep(ACCEPT_RETRY_S)
                     continue
-                is_full = self.connections >= limits.MAX_CONNECTIONS_PER_LISTENER
-                if is_full and not self._evict_a_stranger(stream.remote):
-                    self._log.warning("too_many_connections", remote=stream.remote)
+                if not await self._make_place(stream):
                     await stream.close()
                     continue
-                connection = ServerConnection(self._service, stream)
+                connection = ServerConnection(self._service, stream, self._better_known)
                 self._open[connection] = None
+                self._unproved[connection] = trio.current_time()
                 nursery.start_soon(self._serve_one, connection, stream)
+                # Handshakes get on before more begin: a storm of them must end some.
+                await trio.lowlevel.checkpoint()
 
-    def _evict_a_stranger(self, newcomer: str) -> bool:
-        """Free the place of the stranger that came first, one that proved no key before others."""
-        strangers = [each for each in self._open if each.is_stranger]
-        if not strangers:
-            return False
-        victim = next((each for each in strangers if not each.has_proved), strangers[0])
-        del self._open[victim]
+    async def _make_place(self, newcomer: Stream) -> bool:
+        """Wait until there is a place, or a stranger has had its time and loses its own.
+
+        Returns:
+            False: known callers have all places.
+        """
+        try:
+            while self.strangers >= self._max_strangers or self._is_full:
+                if not self.strangers:
+                    self._tell_of_fullness(newcomer)
+                    return False
+                oldest, came_at = next(iter((self._unproved or self._proved).items()))
+                ripe_at = came_at + limits.STRANGER_GRACE_S
+                if trio.current_time() >= ripe_at:
+                    self._evict(oldest, newcomer)
+                    break
+                self._place_freed = trio.Event()
+                with trio.move_on_at(ripe_at):
+                    await self._place_freed.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await newcomer.close()
+            raise
+        return True
+
+    @property
+    def _is_full(self) -> bool:
+        return self.connections >= self._max_connections
+
+    def _tell_of_fullness(self, newcomer: Stream) -> None:
+        now = trio.current_time()
+        if now >= self._fullness_told_at + EVICTIONS_TOLD_EVERY_S:
+            self._fullness_told_at = now
+            self._log.warning(
+                "too_many_connections", remote=newcomer.remote, places=self._max_connections
+            )
+
+    def _evict(self, victim: ServerConnection[S], newcomer: Stream) -> None:
+        """Free the place of a stranger."""
+        self._forget(victim)
         victim.evict()
         self._evicted += 1
         now = trio.current_time()
         if now >= self._evictions_told_at + EVICTIONS_TOLD_EVERY_S:
-            self._log.warning("strangers_evicted", count=self._evicted, newcomer=newcomer)
+            self._log.warning("strangers_evicted", count=self._evicted, newcomer=newcomer.remote)
             self._evicted, self._evictions_told_at = 0, now
-        return True
+
+    def _better_known(self, connection: ServerConnection[S]) -> None:
+        """Count a connection whose caller has proved a key, or is no stranger any more."""
+        if connection not in self._open:
+            return  # evicted in the same moment
+        came_at = self._unproved.pop(connection, None)
+        if connection.is_stranger:
+            if came_at is not None:
+                self._proved[connection] = came_at
+        else:
+            self._proved.pop(connection, None)
+            self._place_freed.set()
+
+    def _forget(self, connection: ServerConnection[S]) -> None:
+        self._open.pop(connection, None)
+        self._unproved.pop(connection, None)
+        self._proved.pop(connection, None)
+        self._place_freed.set()
 
     async def _look_after(self) -> None:
         """Time limits, in one place: a timer per receive and send would cost more than they do."""
         while True:
             now = trio.current_time()
-            due = [connection.look_after(now) for connection in self._open]
-            await trio.sleep_until(min([now + SHORTEST_LIMIT_S, *due]))
+            look_at = now + SHORTEST_LIMIT_S
+            for number, connection in enumerate(list(self._open), 1):
+                look_at = min(look_at, connection.look_after(now))
+                if not number % LOOKED_AFTER_AT_ONCE:
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep_until(look_at)
 
     async def _serve_one(self, connection: ServerConnection[S], stream: Stream) -> None:
         try:
@@ -152,7 +224,7 @@ class PeerServer(Generic[S]):
             # A fault of ours ends the connection in which it showed, and no other.
             log_fault(self._log, "connection_broke", error, remote=stream.remote)
         finally:
-            self._open.pop(connection, None)  # an evicted one is out already
+            self._forget(connection)  # an evicted one is forgotten already
             with trio.CancelScope(shield=True):
                 await stream.close()
 

@@ -30,9 +30,18 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 class ServerConnection(Generic[S]):
     """One connection of a :class:`common.rpc.server.PeerServer`: one task reads, one sends, and a
-    few carry out calls."""
+    few carry out calls.
 
-    def __init__(self, service: Service[S], stream: Stream) -> None:
+    Args:
+        on_better_known: called when the caller has proved a key, and when it is introduced.
+    """
+
+    def __init__(
+        self,
+        service: Service[S],
+        stream: Stream,
+        on_better_known: Callable[[ServerConnection[S]], None],
+    ) -> None:
         self._service = service
         self._stream = stream
         self._core = AnswererConnection(service.identity.public_key, service.entropy(32))
@@ -43,6 +52,7 @@ class ServerConnection(Generic[S]):
         self._caller: Caller[S] | None = None
         self._receiving: Receiving[S] | None = None
         self._ended: AlvearyError | None = None
+        self._on_better_known = on_better_known
 
     @property
     def has_proved(self) -> bool:
@@ -91,6 +101,8 @@ class ServerConnection(Generic[S]):
         self._handshake.deadline = trio.current_time() + limits.HANDSHAKE_TIMEOUT_S
         with self._handshake:
             self._caller = await self._shake_hands()
+        if self._caller is not None:
+            self._better_known()
         if self._handshake.cancelled_caught or self._caller is None:
             raise self._ended or Unavailable(Outage.CONNECTION_LOST, cause="no handshake")
         await self._take_calls(self._caller)
@@ -112,7 +124,13 @@ class ServerConnection(Generic[S]):
             raise
         if isinstance(event, Proved):
             await stream.send(core.ready())
-            caller = Caller(event.peer_id, stream.remote, core.channel, service.new_session())
+            caller = Caller(
+                event.peer_id,
+                stream.remote,
+                core.channel,
+                service.new_session(),
+                self._better_known,
+            )
             if service.recognise is None:
                 caller.introduce(event.peer_id)
             return caller
@@ -146,6 +164,9 @@ class ServerConnection(Generic[S]):
                 answering.give_memory_back()
                 receiving.give_memory_back()
                 await self._end_session(caller)
+
+    def _better_known(self) -> None:
+        self._on_better_known(self)
 
     def _is_quiet(self) -> bool:
         return not self._core.calls_in_flight

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 from collections.abc import Mapping
 from typing import Final
 
-from common.errors import Unavailable
+from common import limits
+from common.errors import BadConfig, Unavailable
 from common.ports import Log
-from common.reasons import Outage
+from common.reasons import ConfigFault, Outage
 
 _PR_SET_PDEATHSIG: Final = 1
 _STANDARD_OUTPUT: Final = 1
@@ -39,6 +41,32 @@ def die_with_parent(parent_pid: int) -> None:
 def keep_files_private() -> None:
     """Let no other user read what this process creates from now on: databases, logs, volumes."""
     os.umask(PRIVATE_UMASK)
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to the hard one, MAX_OPEN_FILES at most.
+
+    A shell's soft limit is 1,024 for the sake of programs that use select(2).
+
+    Returns:
+        The limit from now on, of this process and those that it starts.
+
+    Raises:
+        BadConfig: ``too_few_open_files``: the hard limit is below MIN_OPEN_FILES.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.MAX_OPEN_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        wanted = limits.MAX_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < limits.MIN_OPEN_FILES:
+        raise BadConfig(
+            ConfigFault.TOO_FEW_OPEN_FILES, allowed=wanted, needed=limits.MIN_OPEN_FILES
+        )
+    return wanted
 
 
 def say_ready(log: Log, facts: Mapping[str, object]) -> None:

@@ -19,6 +19,7 @@ from common.system.disk import RealDisk
 from common.system.log import open_log
 from common.system.memory import keep_freed_memory
 from common.system.network import RealNetwork
+from common.system.process import raise_open_files
 from common.system.smart import SmartctlReports
 from common.system.sqlite import SqliteStores
 from common.system.workers import ThreadWorkers, core_count
@@ -48,9 +49,11 @@ async def open_world(
         kept_memory_bytes: freed memory that the process keeps for its next buffers.
 
     Raises:
-        BadConfig: ``bad_data_directory``: it cannot be made or is not a directory.
+        BadConfig: ``bad_data_directory``: it cannot be made or is not a directory;
+            ``too_few_open_files``.
     """
     _make_directory(data_directory)
+    open_files = raise_open_files()
     log = open_log(service, log_path)
     keep_freed_memory(kept_memory_bytes)
     # One thread more than a core would idle; one alone would let a long job stop all others.
@@ -67,6 +70,7 @@ async def open_world(
             discovery=ZeroconfDiscovery(),
             log=log,
             disk_reports=SmartctlReports(data_directory),
+            open_files=open_files,
         )
     finally:
         workers.close()

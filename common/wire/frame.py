@@ -116,7 +116,7 @@ class FrameReader:
     )
 
     def __init__(self, expected: Mapping[int, FrameLimits] = LIMITS) -> None:
-        self._view = memoryview(bytearray(limits.FRAME_STAGING_BYTES))
+        self._view = memoryview(bytearray(limits.FIRST_STAGING_BYTES))
         self._start = self._end = 0
         self._expected = expected
         self._begun = False
@@ -160,6 +160,8 @@ class FrameReader:
             self._direct = self._open_direct()
         if self._direct is not None:
             return self._direct[self._filled :]
+        if self._end == len(self._view) or (self._begun and self._header_bytes > len(self._view)):
+            self._widen()
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start:
@@ -168,10 +170,17 @@ class FrameReader:
             self._start, self._end = 0, rest
         return self._view[self._end :]
 
+    def _widen(self) -> None:
+        """Receive more at a time from now on: what came filled the buffer, or did not fit it."""
+        if len(self._view) < limits.FRAME_STAGING_BYTES:
+            wider = memoryview(bytearray(limits.FRAME_STAGING_BYTES))
+            wider[self._start : self._end] = self._view[self._start : self._end]
+            self._view = wider
+
     def _open_direct(self) -> memoryview | None:
         """Memory of its own for the part of a frame that is being waited for, if it needs any."""
         if self._header is None:
-            if self._header_bytes <= len(self._view):
+            if self._header_bytes <= limits.FRAME_STAGING_BYTES:
                 return None
             length = self._header_bytes
         else:

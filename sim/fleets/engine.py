@@ -210,7 +210,10 @@ class Fleet:
         self._downs[cell] += 1
         self._planner.remove(cell)
         self._pauses(cell)
-        shards.refresh_cell(cell)
+        if shards.alive[cell]:
+            shards.refresh_reach(cell)
+        else:
+            shards.refresh_cell(cell)
         mending = self.options.mending
         if not mending.together:
             self._at(mending.lost_h, Happening.DECLARED, cell, self._downs[cell])
@@ -239,7 +242,7 @@ class Fleet:
         self._declared[cell] = 0
         self._pending.discard(cell)
         self._planner.add(cell)
-        shards.refresh_cell(cell)
+        shards.refresh_reach(cell)
         if shards.feeds[cell]:
             self._gives_back(cell)
         self._fills(cell)

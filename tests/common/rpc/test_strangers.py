@@ -11,15 +11,19 @@ from test_peers import SERVER, Bench, answers_done, bench, ping_like
 from trio.testing import MockClock
 
 from common.crypto.identity import KeyPair
+from common.errors import PeerViolation, Unavailable
 from common.limits import (
     MAX_CALLS_OF_A_STRANGER,
     MAX_CONNECTIONS_PER_CALLER,
     MAX_CONNECTIONS_PER_LISTENER,
     MAX_FRAME_HEADER_BYTES,
     MAX_FRAME_PAYLOAD_BYTES,
+    MAX_STRANGERS,
     MIB,
+    STRANGER_GRACE_S,
 )
 from common.ports import Stream
+from common.reasons import Outage
 from common.rpc.caller import Caller
 from common.rpc.peers import PeerPool
 from common.rpc.protocol.connection import CallerConnection
@@ -51,7 +55,10 @@ async def connect(it: Bench, identity: KeyPair) -> Stream:
             return stream
         else:
             assert event is None
-            core.bytes_received(await stream.receive_into(core.get_buffer()))
+            count = await stream.receive_into(core.get_buffer())
+            if not count:
+                raise Unavailable(Outage.CONNECTION_LOST)
+            core.bytes_received(count)
 
 
 def prefix(header_bytes: int, payload_bytes: int) -> bytes:
@@ -265,6 +272,110 @@ async def test_strangers_give_their_places_to_newcomers_the_unproved_first(
             assert it.server.connections == 5
             del proved, silent
             nursery.cancel_scope.cancel()
+
+
+def key_of(number: int) -> KeyPair:
+    return KeyPair.from_private(number.to_bytes(32, "big"))
+
+
+def knows_all(caller: Caller[None], request: Request) -> None:
+    """Know whoever makes a request."""
+    caller.introduce(caller.peer_id)
+
+
+async def make_known(stream: Stream) -> None:
+    request = ping_like()
+    header = pack_value([request.code, request.to_fields()])
+    await stream.send(encode_frame(FrameKind.REQUEST, 1, header))
+
+
+@pytest.mark.fault("H3")
+async def test_strangers_have_few_of_many_places(autojump_clock: MockClock) -> None:
+    known = 20
+    options = {"recognise": knows_all, "max_connections": 10 * MAX_STRANGERS}
+    async with bench({ShardAppend: answers_done}, **options) as it:
+        network = it.near.world.network
+        silent = []
+        for number in range(MAX_STRANGERS + known):
+            if number % (MAX_STRANGERS // known) == 0:
+                stream = await connect(it, key_of(number))
+                await make_known(stream)
+                silent.append(stream)
+            silent.append(await network.connect(it.address, pin=SERVER.peer_id))
+        await trio.sleep(2 * STRANGER_GRACE_S)
+        among = [each.is_stranger for each in it.server._open]
+        assert among.count(True) == it.server.strangers == MAX_STRANGERS
+        assert among.count(False) >= known
+        for stream in silent:
+            await stream.close()
+
+
+@pytest.mark.fault("H3")
+async def test_a_storm_of_honest_callers_evicts_none_of_them(autojump_clock: MockClock) -> None:
+    callers = MAX_STRANGERS + 200
+    options = {"recognise": knows_all, "max_connections": 2 * callers}
+    async with bench({ShardAppend: answers_done}, **options) as it:
+        streams: list[Stream] = []
+
+        async def come(number: int) -> None:
+            while True:
+                try:
+                    stream = await connect(it, key_of(number))
+                except Unavailable:  # no place among those that wait to be accepted
+                    await trio.sleep(0.1)
+                else:
+                    await make_known(stream)
+                    streams.append(stream)
+                    return
+
+        async with trio.open_nursery() as nursery:
+            for number in range(callers):
+                nursery.start_soon(come, number)
+        await trio.sleep(1)
+        assert it.server.connections == callers
+        assert it.server.strangers == 0
+        assert it.server._evicted == 0
+        for stream in streams:
+            await stream.close()
+
+
+@pytest.mark.fault("H3")
+async def test_a_newcomer_waits_until_the_first_stranger_has_had_its_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench({ShardAppend: answers_done}, recognise=recognise) as it:
+        network = it.near.world.network
+        silent = [
+            await network.connect(it.address, pin=SERVER.peer_id) for _ in range(MAX_STRANGERS)
+        ]
+        assert it.server._evicted == 0
+        newcomer = await connect(it, key_of(1))
+        assert it.server.strangers == MAX_STRANGERS
+        assert sum(not each.has_proved for each in it.server._open) == MAX_STRANGERS - 1
+        for stream in (newcomer, *silent):
+            await stream.close()
+
+
+@pytest.mark.fault("H3")
+async def test_known_callers_that_have_all_places_are_not_evicted(
+    autojump_clock: MockClock,
+) -> None:
+    options = {"recognise": knows_all, "max_connections": 5}
+    async with bench({ShardAppend: answers_done}, **options) as it:
+        streams = [await connect(it, key_of(number)) for number in range(5)]
+        for stream in streams:
+            await make_known(stream)
+        await trio.sleep(1)
+        assert it.server.strangers == 0
+        with pytest.raises((Unavailable, PeerViolation)):
+            await connect(it, key_of(9))
+        assert it.server.connections == 5
+        await streams[0].close()
+        await trio.sleep(1)
+        streams.append(await connect(it, key_of(9)))
+        assert it.server.connections == 5
+        for stream in streams:
+            await stream.close()
 
 
 @pytest.mark.fault("H3")

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import PeerViolation
 from common.limits import (
+    FIRST_STAGING_BYTES,
     FRAME_STAGING_BYTES,
     MAX_FRAME_HEADER_BYTES,
     MAX_FRAME_PAYLOAD_BYTES,
@@ -149,3 +150,22 @@ def test_frozen_frames_read_and_write_as_they_always_did(vector: dict[str, str |
     assert [as_case(frame) for frame in feed(FrameReader(), data, 7)] == [
         (kind, call_id, header, payload)
     ]
+
+
+def test_a_reader_receives_little_at_a_time_until_much_comes() -> None:
+    reader = FrameReader()
+    small = joined((FrameKind.REQUEST, 1, b"h" * 300, b""))
+    for _ in range(100):
+        assert len(reader.get_buffer()) == FIRST_STAGING_BYTES
+        assert len(feed(reader, small, 1 << 20)) == 1
+    frames = 2 * FIRST_STAGING_BYTES // len(small)
+    assert len(feed(reader, small * frames, 1 << 20)) == frames
+    assert len(reader.get_buffer()) == FRAME_STAGING_BYTES
+
+
+def test_a_header_that_fits_the_widest_buffer_needs_no_memory_of_its_own() -> None:
+    reader = FrameReader()
+    long = joined((FrameKind.REQUEST, 1, b"h" * FRAME_STAGING_BYTES, b""))
+    (frame,) = feed(reader, long, FIRST_STAGING_BYTES)
+    assert type(frame.header) is bytes
+    assert len(frame.header) == FRAME_STAGING_BYTES
