@@ -1,6 +1,7 @@
 """The choice of a cell for one slot of a ring, among as many as a swarm has.
 
-Pure. A full scan of the cells is the fallback: what decides about a few is drawn by chance.
+Pure. What decides about a few cells is drawn by chance: from all, or, where none of the drawn has
+room, from those that had room when that was first asked. The free space of a cell never grows here.
 
 Source: docs/placement.md, "Moves"; Mitzenmacher, "The Power of Two Choices in Randomized Load
 Balancing" (IEEE TPDS 2001).
@@ -12,6 +13,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, islice
 from typing import Final
 
@@ -133,7 +135,9 @@ class Targets:
     def __init__(
         self, candidates: Iterable[TargetCell], slots: int, chance: Chance, least_free_bytes: int
     ) -> None:
-        self._cells = {each.cell: each for each in candidates}
+        self._cells = {
+            each.cell: each for each in candidates if each.free_bytes >= least_free_bytes
+        }
         self._chance = chance
         self._least_free_bytes = least_free_bytes
         self._free = {cell: each.free_bytes for cell, each in self._cells.items()}
@@ -158,6 +162,9 @@ class Targets:
             self._by_site[each.site].append(cell)
             self._by_owner[each.owner].append(cell)
             self._by_both[each.site][each.owner].append(cell)
+        self._by_room: dict[int, tuple[list[int], list[int]]] = {}
+        """Of a list in which it was hard to find room, by its identity: its cells, those with most
+        free space first, and that space, negative, as bisect wants it."""
         self.scanned = 0
         """Cells that were looked at: the work done."""
 
@@ -270,9 +277,22 @@ class Targets:
         found: Collection[int] = ()
         if sum(len(each) for each in lists) > DRAWS:
             found = set(islice(filter(fits, self._draw(lists)), CHOICES))
+            if not found:
+                lists = [each for each in map(partial(self._roomy, slot_bytes), lists) if each]
+                if sum(len(each) for each in lists) > DRAWS:
+                    found = set(islice(filter(fits, self._draw(lists)), CHOICES))
         if not found:
             found = [cell for each in lists for cell in each if fits(cell)]
         return min(found, key=self._cost, default=None)
+
+    def _roomy(self, slot_bytes: int, cells: list[int]) -> list[int]:
+        """The cells of one of our lists that had room for a slot, and so may still have it."""
+        known = self._by_room.get(id(cells))
+        if known is None:
+            ordered = sorted(cells, key=self._free.__getitem__, reverse=True)
+            known = self._by_room[id(cells)] = ordered, [-self._free[cell] for cell in ordered]
+        ordered, bounds = known
+        return ordered[: bisect_right(bounds, -(slot_bytes + self._least_free_bytes))]
 
     def _draw(self, lists: list[list[int]]) -> Iterator[int]:
         bounds = list(accumulate(len(each) for each in lists))

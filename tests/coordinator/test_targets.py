@@ -58,6 +58,26 @@ def test_the_only_cell_with_room_is_found():
     assert targets.choose(around, 1) is None
 
 
+@pytest.mark.parametrize("roomy", [0, 1, 30, 3000])
+def test_few_cells_are_looked_at_where_few_have_room(roomy):
+    every = COUNT // roomy if roomy else COUNT + 1
+    swarm = [
+        candidate(
+            number,
+            "small" if number % 200 == 0 else f"{number % 2}",
+            free=100 * GIB if number and number % every == 0 else 2 * GIB,
+        )
+        for number in range(COUNT)
+    ]
+    targets = targets_of(swarm)
+    around = Surroundings([("0", ""), ("0", ""), ("1", ""), ("1", ""), ("small", "")], (), 2, 2)
+    with_room = [each.cell for each in swarm if each.free_bytes > 2 * GIB]
+    for _ in range(100):
+        cell = targets.choose(around, 10 * GIB)
+        assert (cell in with_room) if with_room else (cell is None)
+    assert targets.scanned <= 100 * 10 * DRAWS
+
+
 def test_of_a_large_swarm_the_emptier_and_less_laden_are_chosen():
     swarm = [candidate(number, held=12 + 12 * (number % 2)) for number in range(COUNT)]
     targets = targets_of(swarm, slots=18 * COUNT)
