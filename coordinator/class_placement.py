@@ -134,7 +134,7 @@ class ClassPlacement:
         fence = self.storage_class.fence
         chooser = Chooser((), views, limits.CELL_LEAST_FREE_BYTES, fence)
         for redundancy in (*classes[now:], *reversed(classes[:now])):
-            rings = [ring.view() for ring in self._rings_of(redundancy)]
+            rings = [ring.view for ring in self._rings_of(redundancy)]
             chooser = Chooser(rings, views, limits.CELL_LEAST_FREE_BYTES, fence)
             if len(chooser):
                 break
@@ -148,7 +148,7 @@ class ClassPlacement:
         """
         written, fence = self._written.now, self.storage_class.fence
         cells = [view for view in views.values() if view.writable and admits(fence, view.site)]
-        rings = [ring.view() for ring in self._rings_of(written)]
+        rings = [ring.view for ring in self._rings_of(written)]
         target = 0
         if self.has_fallen_back:
             target = len(cells) if len(rings) < limits.MANY_FALLBACK_RINGS else 1

@@ -172,6 +172,25 @@ def due_to_move(ring: HeldRing, slot: int, cells: Cells) -> MoveReason | None:
     return None if slot in ring.sources or not holder.readable else holder.leaves
 
 
+def still_holds(move: Move, planned_from: HeldRing, ring: HeldRing | None, cells: Cells) -> bool:
+    """Return whether a move may be carried out though time has passed since it was planned: its
+    ring is what it was, its reason still holds, and its target still takes shards and stays.
+
+    Args:
+        planned_from: the ring when the move was planned.
+        ring: the ring now; None: there is none any more.
+        cells: the cells of the ring, its sources and the target, as they are now.
+    """
+    if ring is None or ring != planned_from:
+        return False
+    target = cells[move.target]
+    if not target.writable or target.leaves is not None:
+        return False
+    if move.reason is MoveReason.EVEN:
+        return cells[move.source].leaves is None
+    return due_to_move(ring, move.slot, cells) is move.reason
+
+
 def kept_source(ring: HeldRing, move: Move, cells: Cells) -> FormerHolder:
     """Return the source to remember when a move is carried out: the holder that is left, or the
     source that the slot has already, if that one can be read and the holder cannot."""

@@ -2,7 +2,8 @@
 fuller cells to emptier ones.
 
 Nothing of it is remembered here: each look begins with the states of cells and the rings as they
-are.
+are. Plans are made by a worker, from a snapshot (``coordinator/snapshot.py``), while heartbeats and
+grants go on; of a plan only what still holds then is carried out, and the rest is planned again.
 
 Source: docs/repair.md, "What moves where"; docs/decisions/0031-repair.md.
 """
@@ -10,58 +11,37 @@ Source: docs/repair.md, "What moves where"; docs/decisions/0031-repair.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 import trio
 
 from common import limits
-from common.ports import Sql, World
+from common.ports import Chance, Sql, World
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.evening import even_limit, plan_even
-from coordinator.policy.hazard import Hazard
-from coordinator.policy.health import READABLE, WRITABLE, CellState, leaves
 from coordinator.policy.history import Standing
 from coordinator.policy.moves import (
+    Cells,
     Filled,
     HeldRing,
     Move,
-    MoveReason,
-    PlaceView,
+    MovePlan,
     RingSlot,
     kept_source,
     may_return,
     plan_moves,
     plan_returns,
+    still_holds,
 )
+from coordinator.snapshot import COPIED_AT_ONCE, known_cell, view_of, views_of
 from coordinator.store import missing, moves, rings
-from coordinator.store.cells import Cell
+from coordinator.store.rings import Ring
 
 REPAIR_S: Final = 2.0
 EVEN_EVERY_S: Final = 600.0
 """Pause between looks at how evenly cells are used, which read all segments."""
-
-
-SHARE_OF_FAILING_DISKS: Final = 1 / 16
-"""Of the free space of a cell that should be drained: its disk is better than no place."""
-
-
-def view_of(cell: Cell, state: CellState, hazard: Hazard | None) -> PlaceView:
-    """Return a cell as moves see it. One whose disk has signs of failing offers less of its free
-    space."""
-    departure = leaves(state)
-    share = 1.0 if hazard is None else max(hazard.weight, SHARE_OF_FAILING_DISKS)
-    return PlaceView(
-        cell.cell,
-        cell.site,
-        cell.owner,
-        cell.facts.capacity_bytes,
-        int(share * cell.facts.free_bytes),
-        writable=state in WRITABLE,
-        readable=state in READABLE,
-        leaves=None if departure is None else MoveReason(departure.value),
-    )
 
 
 class RepairRound:
@@ -76,6 +56,7 @@ class RepairRound:
         self._placement = parts.placement
         self._history = parts.history
         self._queues = parts.queues
+        self._workers = world.workers
         self._clock = world.clock
         self._chance = world.chance
         self._log = world.log
@@ -96,19 +77,36 @@ class RepairRound:
             return False
         if has_sources:
             await self._finish()
-        states = members.conclude(now)
-        cells = {
-            number: view_of(cell, states[number], members.hazards.get(number))
-            for number, cell in members.cells.items()
-        }
+        cells = await self._look()
         await self._give_back(cells)
-        has_more = await self._leave(cells, states)
+        has_more = await self._leave(cells)
         if not has_more:
-            await self._even(cells, states)
+            await self._even(cells)
         return has_more
 
-    def _held(self) -> list[HeldRing]:
-        return [ring.held() for ring in self._membership.rings.values()]
+    async def _look(self) -> Cells:
+        """Return all cells as they are now, in a snapshot that stays as it is."""
+        members = self._membership
+        states = members.conclude(trio.current_time())
+        known = []
+        for number, cell in list(members.cells.items()):
+            state = states.get(number)
+            if state is not None:  # else it joined meanwhile
+                known.append(known_cell(cell, state, members.hazards.get(number)))
+            if not len(known) % COPIED_AT_ONCE:
+                await trio.lowlevel.checkpoint()
+        return await self._workers.run(partial(views_of, known))
+
+    def _now(self, numbers: Iterable[int]) -> Cells:
+        """Return some cells as they are now."""
+        members = self._membership
+        now = trio.current_time()
+        found = {}
+        for number in numbers:
+            cell = members.cells[number]
+            # Of lost and silent cells, what all of them together show is what was concluded.
+            found[number] = view_of(cell, members.state(cell, now), members.hazards.get(number))
+        return found
 
     async def _finish(self) -> None:
         """Forget the sources of slots that are filled."""
@@ -117,13 +115,13 @@ class RepairRound:
             await self._changed(finished)
             self._log.info("moves_finished", rings=len(finished))
 
-    async def _give_back(self, cells: Mapping[int, PlaceView]) -> None:
+    async def _give_back(self, cells: Cells) -> None:
         """Give slots back to cells that have returned, where that is less to fill."""
         returned = [
             (ring, slot)
-            for ring in self._held()
+            for ring in (each.held() for each in self._membership.rings.values() if each.sources)
             for slot in ring.sources
-            if may_return(ring, slot, cells)
+            if all(cell in cells for cell in ring.cells) and may_return(ring, slot, cells)
         ]
         if not returned:
             return
@@ -150,71 +148,89 @@ class RepairRound:
         await self._changed({move.ring for move in plan.back})
         self._log.info("slots_given_back", slots=len(plan.back))
 
-    async def _leave(self, cells: Mapping[int, PlaceView], states: Mapping[int, CellState]) -> bool:
+    async def _leave(self, cells: Cells) -> bool:
         """Move slots away from cells that are lost or leave. Returns whether there is more."""
         members = self._membership
         if not members.departures:
             self.nowhere = ()
             return False
-        places = frozenset(
-            number
-            for number, cell in cells.items()
-            if cell.writable and cell.free_bytes >= limits.CELL_LEAST_FREE_BYTES
-        )
-        seen = (members.rings, members.departures, places)
+        rings_then, leaving = members.rings, members.departures.keys()
+        held, due, places = await self._workers.run(partial(_due, rings_then, leaving, cells))
+        seen = (rings_then, members.departures, places)
         if self._settled == seen:
             return False  # what had no place has none now
         limit = limits.MAX_MOVES_PER_ROUND
-        held = self._held()
-        leaving = members.departures.keys()
-        due = [ring.ring for ring in held if not leaving.isdisjoint(ring.cells)]
         slot_bytes = await self._store.read(partial(rings.slot_bytes_of, numbers=due))
-        plan = plan_moves(held, cells, self._chance, limit=limit, slot_bytes=slot_bytes)
+        plan = await self._workers.run(
+            partial(plan_moves, held, cells, self._chance, limit=limit, slot_bytes=slot_bytes)
+        )
         self._settled = None if plan.moves else seen
         if len(plan.nowhere) != len(self.nowhere) and plan.nowhere:
             self._log.warning("slots_nowhere", slots=len(plan.nowhere))
         self.nowhere = plan.nowhere
-        await self._carry_out(plan.moves, cells, states)
-        return len(plan.moves) == limit
+        is_whole = await self._carry_out(plan.moves, rings_then)
+        return len(plan.moves) == limit or not is_whole
 
-    async def _even(self, cells: Mapping[int, PlaceView], states: Mapping[int, CellState]) -> None:
+    async def _even(self, cells: Cells) -> None:
         """Move slots from fuller cells to emptier ones, a few at a time."""
         now = trio.current_time()
         if now < self._even_at:
             return
         self._even_at = now + EVEN_EVERY_S
         slot_bytes = await self._store.read(rings.slot_bytes)
+        rings_then = self._membership.rings
         limit = min(even_limit(len(cells)), limits.MAX_MOVES_PER_ROUND)
-        plan = plan_even(self._held(), cells, slot_bytes, self._chance, limit=limit)
-        await self._carry_out(plan.moves, cells, states)
+        plan = await self._workers.run(
+            partial(_plan_even, rings_then, cells, slot_bytes, self._chance, limit)
+        )
+        if not await self._carry_out(plan.moves, rings_then):
+            self._even_at = -math.inf
 
-    async def _carry_out(
-        self,
-        planned: Iterable[Move],
-        cells: Mapping[int, PlaceView],
-        states: Mapping[int, CellState],
-    ) -> None:
+    async def _carry_out(self, planned: Iterable[Move], rings_then: Mapping[int, Ring]) -> bool:
+        """Carry out moves that still hold, one after another.
+
+        Args:
+            rings_then: all rings, when the moves were planned.
+
+        Returns:
+            Whether all of them did: else it is to be planned again.
+        """
+        members = self._membership
+        expected: dict[int, HeldRing] = {}
+        is_whole = True
         for move in planned:
-            ring = self._membership.rings[move.ring]
-            kept = kept_source(ring.held(), move, cells)
+            planned_from = expected.get(move.ring) or rings_then[move.ring].held()
+            known = members.rings.get(move.ring)
+            ring = None if known is None else known.held()
+            former = {source.cell for source in planned_from.sources.values()}
+            cells = self._now({*planned_from.cells, *former, move.target})
+            if ring is None or not still_holds(move, planned_from, ring, cells):
+                is_whole = False
+                continue
+            kept = kept_source(ring, move, cells)
+            is_source_gone = members.cells[move.source].is_removed
             begin = partial(
                 moves.begin,
                 move=move,
                 now_ms=self._now_ms(),
-                is_source_gone=states[move.source] is CellState.REMOVED,
+                is_source_gone=is_source_gone,
                 keeps_source=kept.cell != move.source,
             )
             # One at a time: it makes a row for each segment of the ring, and commits wait for it.
-            if await self._leadership.transact(begin):
-                await self._changed([move.ring])
-                self._log.info(
-                    "slot_moved",
-                    ring=move.ring,
-                    slot=move.slot,
-                    reason=move.reason,
-                    source=self._name(move.source),
-                    target=self._name(move.target),
-                )
+            if not await self._leadership.transact(begin):
+                is_whole = False
+                continue
+            await self._changed([move.ring])
+            expected[move.ring] = members.rings[move.ring].held()
+            self._log.info(
+                "slot_moved",
+                ring=move.ring,
+                slot=move.slot,
+                reason=move.reason,
+                source=self._name(move.source),
+                target=self._name(move.target),
+            )
+        return is_whole
 
     async def _changed(self, numbers: Iterable[int]) -> None:
         """Take in that rings have changed in the store, and wake the holders of what is missing."""
@@ -228,3 +244,34 @@ class RepairRound:
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
+
+
+def _due(
+    found: Mapping[int, Ring], leaving: Collection[int], cells: Cells
+) -> tuple[list[HeldRing], list[int], frozenset[int]]:
+    """All rings as moves see them, the numbers of those with cells that leave, and the cells that
+    have room for slots."""
+    held = _held(found, cells)
+    gone = set(leaving)
+    due = [ring.ring for ring in held if not gone.isdisjoint(ring.cells)]
+    places = frozenset(
+        number
+        for number, cell in cells.items()
+        if cell.writable and cell.free_bytes >= limits.CELL_LEAST_FREE_BYTES
+    )
+    return held, due, places
+
+
+def _plan_even(
+    found: Mapping[int, Ring],
+    cells: Cells,
+    slot_bytes: Mapping[int, int],
+    chance: Chance,
+    limit: int,
+) -> MovePlan:
+    return plan_even(_held(found, cells), cells, slot_bytes, chance, limit=limit)
+
+
+def _held(found: Mapping[int, Ring], cells: Cells) -> list[HeldRing]:
+    """The rings as moves see them, but those of cells that joined after the snapshot was taken."""
+    return [ring.held() for ring in found.values() if all(cell in cells for cell in ring.cells)]

@@ -5,6 +5,7 @@ Source: docs/placement.md, "Rounds".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import trio
@@ -15,6 +16,7 @@ from coordinator.parts import CoordinatorParts
 from coordinator.policy.history import Standing
 from coordinator.policy.storage_classes import STANDARD
 from coordinator.store import rings
+from coordinator.store.rings import Ring
 
 REFRESH_S: Final = 1.0
 
@@ -89,16 +91,25 @@ class RingsRound:
             return
         now_ms = int(self._clock.now() * 1000)
 
-        def carry_out(sql: Sql) -> None:
-            for each in planned:
-                rings.apply(sql, each.plan, each.redundancy, now_ms, each.storage_class)
+        def carry_out(sql: Sql) -> list[Ring]:
+            return [
+                added
+                for each in planned
+                for added in rings.apply(
+                    sql, each.plan, each.redundancy, now_ms, each.storage_class
+                )
+            ]
 
         try:
-            await self._leadership.transact(carry_out)
+            added = await self._leadership.transact(carry_out)
         except Exception:
             self._placement.is_plan_due = True
             raise
-        self._membership.set_rings(await self._store.read(rings.load))
+        changed = [
+            number for each in planned for number in (*each.plan.reopen, *each.plan.close)
+        ]
+        others = await self._store.read(partial(rings.load_some, numbers=changed))
+        self._membership.change_rings([*added, *others])
         self._placement.refresh(trio.current_time())
         for each in planned:
             self._log_plan(each)

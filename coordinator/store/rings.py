@@ -33,10 +33,12 @@ class Ring:
     sources: Mapping[int, FormerHolder] = field(default_factory=dict)
     storage_class: int = STANDARD
     fence: Fence = EVERYWHERE
+    view: RingView = field(init=False, compare=False, repr=False)
+    """The ring as placement sees it: made once, since every look at all rings wants it."""
 
-    def view(self) -> RingView:
-        """The ring as placement sees it."""
-        return RingView(self.ring, self.cells, self.redundancy.quorum, self.open)
+    def __post_init__(self) -> None:
+        view = RingView(self.ring, self.cells, self.redundancy.quorum, self.open)
+        object.__setattr__(self, "view", view)
 
     def held(self) -> HeldRing:
         """The ring as moves see it."""
@@ -100,6 +102,7 @@ def apply(
             "UPDATE rings SET is_open = ? WHERE ring = ?", [(is_open, ring) for ring in numbers]
         )
     added = []
+    fence = classes.fences(sql).get(storage_class, EVERYWHERE)
     for cells in plan.new:
         number = sql.execute(
             "INSERT INTO rings (k, n, quorum, is_open, created_ms, storage_class)"
@@ -110,7 +113,6 @@ def apply(
             "INSERT INTO ring_slots (ring, slot, cell) VALUES (?, ?, ?)",
             [(number, slot, cell) for slot, cell in enumerate(cells)],
         )
-        fence = classes.fences(sql).get(storage_class, EVERYWHERE)
         added.append(
             Ring(number, redundancy, cells, True, storage_class=storage_class, fence=fence)
         )

@@ -15,7 +15,7 @@ from common.ids import PeerId
 from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import CellState, Liveness
 from coordinator.rounds.disks import DISKS_S
-from coordinator.rounds.repair import view_of
+from coordinator.snapshot import view_of
 from coordinator.store.cells import Cell
 
 ROUND_S = 30.0
