@@ -51,10 +51,11 @@ from common.wire.messages.membership import Heartbeat
 from coordinator.service import STORE_NAME
 from coordinator.store import cells
 
-CONNECTING: Final = 256
+CONNECTING: Final = 64
 AT_ONCE: Final = 1_000
 """Cells that are written in one transaction."""
-FACTS: Final = CellFacts(1000 * GIB, 400 * GIB, 600 * GIB, 40_000, 400 * GIB, False)
+FACTS: Final = CellFacts(1000 * GIB, 1000 * GIB, 0, 100_000, 1000 * GIB, False)
+"""Of a full cell: no rings are made, so the figures are those of sessions and heartbeats alone."""
 SWARMS: Final = (1_000, 10_000, 100_000)
 INTERVAL_S: Final = 5
 """Of a swarm that is not too large for it."""

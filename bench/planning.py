@@ -2,23 +2,39 @@
 
 Options: ``--cells``, ``--rings``. Times are those of the CPU, on one core. The segments of a swarm
 are not among what a plan reads, so their number does not matter.
+At last it is measured for how long the event loop stands still while a round of the coordinator
+plans: with the plan made in the loop itself, and by a worker, as the product does it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar, cast
+
+import trio
 
 from bench import machine
+from common.ids import PeerId
 from common.limits import GIB
+from common.system.clock import SystemClock
+from common.system.log import LineLog
+from common.system.memory import spare_long_lived
+from common.system.workers import ThreadWorkers
+from common.wire.messages.base import CellFacts
+from coordinator.membership import Membership
+from coordinator.placement import Placement
 from coordinator.policy.evening import even_limit, plan_even
+from coordinator.policy.health import Liveness, LivenessEvent
+from coordinator.policy.history import Standing
 from coordinator.policy.moves import (
     HeldRing,
     MovePlan,
@@ -27,11 +43,18 @@ from coordinator.policy.moves import (
     plan_moves,
     targets_of,
 )
+from coordinator.policy.placement import Redundancy, default_quorum
 from coordinator.policy.targets import Surroundings
+from coordinator.rounds.repair import RepairRound
+from coordinator.store.cells import Cell
+from coordinator.store.rings import Ring
+
+T = TypeVar("T")
 
 K: Final = 4
 N: Final = 6
 CHOICES_TIMED: Final = 1000
+TICK_S: Final = 0.001
 PLACES: Final = {
     "1,000 sites, an owner for ten cells": (1000, 10_000),
     "one site, one owner": (1, 1),
@@ -129,6 +152,117 @@ def measure(count: int, ring_count: int, sites: int, owners: int) -> None:
     print(f"Memory: {snapshot_mib:.0f} MiB with cells and rings, at most {peak_mib:.0f} MiB.")
 
 
+class InTheLoop:
+    """Workers that are none: the event loop stands still while they work."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run it."""
+        return work()
+
+
+class Nowhere:
+    """A store, its leadership and its history, as far as a round asks them: nothing is kept, and no
+    move is carried out."""
+
+    standing = Standing.CURRENT
+
+    async def wait(self) -> None:
+        """Lead."""
+
+    async def read(self, query: Callable[[Any], Any]) -> Any:
+        """Know of no segment."""
+        return {}
+
+    async def transact(self, change: Callable[[Any], Any]) -> Any:
+        """Change nothing."""
+        return False
+
+
+async def longest_stall(work: Callable[[], Awaitable[object]]) -> tuple[float, float, int]:
+    """Seconds of the longest time in which another task did not run, of the whole work, and how
+    often it ran."""
+    longest, ticks = 0.0, 0
+
+    async def tick() -> None:
+        nonlocal longest, ticks
+        while True:
+            begun = time.perf_counter()
+            await trio.sleep(TICK_S)
+            longest = max(longest, time.perf_counter() - begun - TICK_S)
+            ticks += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        await trio.sleep(10 * TICK_S)
+        longest, ticks, begun = 0.0, 0, time.perf_counter()
+        await work()
+        await trio.sleep(2 * TICK_S)
+        elapsed = time.perf_counter() - begun
+        nursery.cancel_scope.cancel()
+    return longest, elapsed, ticks
+
+
+async def measure_stalls(count: int, ring_count: int) -> None:
+    """Print how long a round of moves stops the event loop when a cell is lost."""
+    chance = random.Random(1)
+    views, held = make_swarm(count, ring_count, 1000, 10_000, chance)
+    redundancy = Redundancy(K, N, default_quorum(K, N))
+    now = trio.current_time()
+    members = Membership(
+        (
+            Cell(
+                cell=number,
+                cell_id=PeerId(number.to_bytes(32, "big")),
+                site=view.site,
+                owner=view.owner,
+                address_host="",
+                address_port=0,
+                facts=CellFacts(view.capacity_bytes, 0, view.free_bytes, 0, 0, False),
+                heard_at=now,
+                liveness=Liveness.ALIVE,
+            )
+            for number, view in views.items()
+        ),
+        (Ring(ring.ring, redundancy, ring.cells, True) for ring in held),
+        5,
+        3600,
+        3600,
+    )
+    del views, held
+    members.cells[0].sees(LivenessEvent.TIMED_OUT)
+    members.cells[0].sees(LivenessEvent.LONG_SILENT)
+    members.conclude(now)
+    spare_long_lived()
+    nowhere = Nowhere()
+    placement = Placement(members, redundancy)
+    parts = SimpleNamespace(
+        store=nowhere,
+        leadership=nowhere,
+        history=nowhere,
+        membership=members,
+        placement=placement,
+        queues=None,
+    )
+    threads = ThreadWorkers(2)
+    print("\n| a round of moves, one cell lost | longest stall | whole | others ran |")
+    print("| --- | ---: | ---: | ---: |")
+    for what, workers in (("planned in the loop", InTheLoop()), ("by a worker", threads)):
+        log = LineLog("bench", write=lambda line: None)
+        world = SimpleNamespace(workers=workers, clock=SystemClock(), chance=chance, log=log)
+        made = RepairRound(cast(Any, parts), cast(Any, world))
+        made._even_at = math.inf
+        longest, whole, ticks = await longest_stall(made.run)
+        print(f"| {what} | {longest * 1000:.0f} ms | {whole:.2f} s | {ticks} times |")
+
+    async def refresh() -> None:
+        placement.refresh(trio.current_time())
+
+    for what in ("first look at all cells, rings weighed", "look again"):
+        longest, _, _ = await longest_stall(refresh)
+        print(f"| {what} | {longest * 1000:.0f} ms | | |")
+    threads.close()
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="bench.planning", description=__doc__)
@@ -139,6 +273,7 @@ def main() -> int:
     for places, (sites, owners) in PLACES.items():
         print(f"\n**{places}**\n", flush=True)
         measure(options.cells, options.rings, sites, owners)
+    trio.run(measure_stalls, options.cells, options.rings)
     return 0
 
 

@@ -26,6 +26,7 @@ from coordinator.policy.refresh import RefreshPace
 from coordinator.policy.storage_classes import STANDARD, StorageClass, standard
 from coordinator.store.cells import Cell
 from coordinator.store.rings import Ring
+from coordinator.views import Views
 
 
 def view_of(cell: Cell, state: CellState, hazard: Hazard | None = None) -> CellView:
@@ -71,6 +72,7 @@ class Placement:
         self._membership = membership
         self._pace = RefreshPace()
         self._views: dict[int, CellView] = {}
+        self._seen = Views(view_of)
         self._writable: set[int] = set()
         self._rings: dict[int, Ring] = {}
         """Those that the choosers know."""
@@ -140,7 +142,7 @@ class Placement:
         members = self._membership
         states = members.conclude(now)
         views = {
-            number: view_of(cell, states[number], members.hazards.get(number))
+            number: self._seen.of(cell, states[number], members.hazards.get(number))
             for number, cell in members.cells.items()
         }
         has_other_rings = members.rings is not self._rings

@@ -17,6 +17,7 @@ import trio
 from common import limits
 from common.ports import World
 from common.system.disk import hold_directory
+from common.system.memory import spare_long_lived
 from common.system.process import say_ready
 from common.system.world import open_world
 
@@ -84,6 +85,7 @@ async def _run(daemon: Daemon[R]) -> None:
 
 async def _start(daemon: Daemon[R], world: World, nursery: trio.Nursery, serving: list[R]) -> None:
     started = await nursery.start(partial(daemon.serve, world))
+    spare_long_lived()
     say_ready(world.log, {"role": daemon.role, **daemon.facts(started)})
     serving.append(started)
 

@@ -1,4 +1,4 @@
-"""The amount of freed memory that the C library keeps instead of returning it to the kernel.
+"""What the C library keeps of freed memory, and what the interpreter's garbage collector looks at.
 
 Buffers of stripes are allocated and freed hundreds of times a second. By default glibc gives the
 freed end of its heap back as soon as it is twice the largest buffer, and the kernel then clears
@@ -10,6 +10,7 @@ Source: mallopt(3).
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import Final
 
 _TRIM_THRESHOLD: Final = -1
@@ -32,3 +33,14 @@ def keep_freed_memory(most_bytes: int) -> None:
         mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_THRESHOLD, _MMAP_FROM_BYTES)
         mallopt(_TRIM_THRESHOLD, most_bytes)
+
+
+def spare_long_lived() -> None:
+    """Have the garbage collector look no more at what there is now: code, configuration, and what
+    was loaded from a store.
+
+    A full collection stops the whole process while it looks at every object: a second and more for
+    the cells and rings of a large swarm. What is made from now on is collected as before.
+    """
+    gc.collect()
+    gc.freeze()

@@ -13,11 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
+from typing import Final
 
 from common import limits
 from common.ports import Chance
 from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.targets import Surroundings, TargetCell, Targets
+
+COUNTED_AT_ONCE: Final = 1000
+"""Rings whose slots are counted in one call."""
 
 
 class MoveReason(StrEnum):
@@ -258,7 +262,11 @@ def targets_of(cells: Cells, rings: Iterable[HeldRing], chance: Chance) -> Targe
         chance: draws, and breaks ties.
     """
     rings = list(rings)
-    held = Counter(chain.from_iterable(ring.cells for ring in rings))
+    held: Counter[int] = Counter()
+    # In pieces: one call that counts a million slots would hold the interpreter for so long.
+    for first in range(0, len(rings), COUNTED_AT_ONCE):
+        page = rings[first : first + COUNTED_AT_ONCE]
+        held.update(chain.from_iterable(ring.cells for ring in page))
     filling = Counter(ring.cells[slot] for ring in rings for slot in ring.sources)
     return Targets(
         (

@@ -65,7 +65,7 @@ class OutlookRound:
         self._lost = {number: self._lost.get(number) or Pace(SAMPLES) for number in shown}
         for number, pace in self._lost.items():
             pace.note(now, left[number])
-        held = {number: ring.held() for number, ring in members.rings.items()}
+        held = {number: ring.held for number, ring in members.rings.items()}
         readable = {number for number, state in states.items() if state in READABLE}
         members.look = Look(
             margins_of(held, used, kinds, readable),

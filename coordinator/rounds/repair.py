@@ -2,7 +2,7 @@
 fuller cells to emptier ones.
 
 Nothing of it is remembered here: each look begins with the states of cells and the rings as they
-are. Plans are made by a worker, from a snapshot (``coordinator/snapshot.py``), while heartbeats and
+are. Plans are made by a worker, from a snapshot that nothing changes, while heartbeats and
 grants go on; of a plan only what still holds then is carried out, and the rest is planned again.
 
 Source: docs/repair.md, "What moves where"; docs/decisions/0031-repair.md.
@@ -35,13 +35,17 @@ from coordinator.policy.moves import (
     plan_returns,
     still_holds,
 )
-from coordinator.snapshot import COPIED_AT_ONCE, known_cell, view_of, views_of
 from coordinator.store import missing, moves, rings
 from coordinator.store.rings import Ring
+from coordinator.views import Views, place_view_of
 
 REPAIR_S: Final = 2.0
 EVEN_EVERY_S: Final = 600.0
 """Pause between looks at how evenly cells are used, which read all segments."""
+
+
+LOOKED_AT_AT_ONCE: Final = 2_000
+"""Cells that are looked at in one step of the event loop, about a millisecond."""
 
 
 class RepairRound:
@@ -60,6 +64,7 @@ class RepairRound:
         self._clock = world.clock
         self._chance = world.chance
         self._log = world.log
+        self._seen = Views(place_view_of)
         self._even_at = -math.inf
         self._settled: object = None
         """The rings, departures and cells with room of the last plan, where that moved nothing."""
@@ -88,14 +93,14 @@ class RepairRound:
         """Return all cells as they are now, in a snapshot that stays as it is."""
         members = self._membership
         states = members.conclude(trio.current_time())
-        known = []
+        cells = {}
         for number, cell in list(members.cells.items()):
             state = states.get(number)
             if state is not None:  # else it joined meanwhile
-                known.append(known_cell(cell, state, members.hazards.get(number)))
-            if not len(known) % COPIED_AT_ONCE:
+                cells[number] = self._seen.of(cell, state, members.hazards.get(number))
+            if not len(cells) % LOOKED_AT_AT_ONCE:
                 await trio.lowlevel.checkpoint()
-        return await self._workers.run(partial(views_of, known))
+        return cells
 
     def _now(self, numbers: Iterable[int]) -> Cells:
         """Return some cells as they are now."""
@@ -105,7 +110,9 @@ class RepairRound:
         for number in numbers:
             cell = members.cells[number]
             # Of lost and silent cells, what all of them together show is what was concluded.
-            found[number] = view_of(cell, members.state(cell, now), members.hazards.get(number))
+            found[number] = place_view_of(
+                cell, members.state(cell, now), members.hazards.get(number)
+            )
         return found
 
     async def _finish(self) -> None:
@@ -119,7 +126,7 @@ class RepairRound:
         """Give slots back to cells that have returned, where that is less to fill."""
         returned = [
             (ring, slot)
-            for ring in (each.held() for each in self._membership.rings.values() if each.sources)
+            for ring in (each.held for each in self._membership.rings.values() if each.sources)
             for slot in ring.sources
             if all(cell in cells for cell in ring.cells) and may_return(ring, slot, cells)
         ]
@@ -199,9 +206,9 @@ class RepairRound:
         expected: dict[int, HeldRing] = {}
         is_whole = True
         for move in planned:
-            planned_from = expected.get(move.ring) or rings_then[move.ring].held()
+            planned_from = expected.get(move.ring) or rings_then[move.ring].held
             known = members.rings.get(move.ring)
-            ring = None if known is None else known.held()
+            ring = None if known is None else known.held
             former = {source.cell for source in planned_from.sources.values()}
             cells = self._now({*planned_from.cells, *former, move.target})
             if ring is None or not still_holds(move, planned_from, ring, cells):
@@ -221,7 +228,7 @@ class RepairRound:
                 is_whole = False
                 continue
             await self._changed([move.ring])
-            expected[move.ring] = members.rings[move.ring].held()
+            expected[move.ring] = members.rings[move.ring].held
             self._log.info(
                 "slot_moved",
                 ring=move.ring,
@@ -274,4 +281,4 @@ def _plan_even(
 
 def _held(found: Mapping[int, Ring], cells: Cells) -> list[HeldRing]:
     """The rings as moves see them, but those of cells that joined after the snapshot was taken."""
-    return [ring.held() for ring in found.values() if all(cell in cells for cell in ring.cells)]
+    return [ring.held for ring in found.values() if all(cell in cells for cell in ring.cells)]

@@ -105,9 +105,7 @@ class RingsRound:
         except Exception:
             self._placement.is_plan_due = True
             raise
-        changed = [
-            number for each in planned for number in (*each.plan.reopen, *each.plan.close)
-        ]
+        changed = [number for each in planned for number in (*each.plan.reopen, *each.plan.close)]
         others = await self._store.read(partial(rings.load_some, numbers=changed))
         self._membership.change_rings([*added, *others])
         self._placement.refresh(trio.current_time())

@@ -170,7 +170,8 @@ class Cell:
     def hears(self, facts: CellFacts, now: float, overdue_s: float) -> None:
         """Take in a heartbeat."""
         self.silent_before_s = self.silence_s(now, overdue_s)
-        self.facts = facts
+        if facts != self.facts:  # else the same object stays: what was made of it is good
+            self.facts = facts
         self.heard_at = now
         least_bytes = limits.CELL_FREE_AGAIN_BYTES if self.full else limits.CELL_LEAST_FREE_BYTES
         self.full = facts.free_bytes < least_bytes

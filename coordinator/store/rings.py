@@ -35,14 +35,14 @@ class Ring:
     fence: Fence = EVERYWHERE
     view: RingView = field(init=False, compare=False, repr=False)
     """The ring as placement sees it: made once, since every look at all rings wants it."""
+    held: HeldRing = field(init=False, compare=False, repr=False)
+    """The ring as moves see it, likewise."""
 
     def __post_init__(self) -> None:
         view = RingView(self.ring, self.cells, self.redundancy.quorum, self.open)
         object.__setattr__(self, "view", view)
-
-    def held(self) -> HeldRing:
-        """The ring as moves see it."""
-        return HeldRing(self.ring, self.redundancy.k, self.cells, self.sources, self.fence)
+        held = HeldRing(self.ring, self.redundancy.k, self.cells, self.sources, self.fence)
+        object.__setattr__(self, "held", held)
 
     def home(self) -> HomeRing:
         """The ring as segments see it that return to their home class."""

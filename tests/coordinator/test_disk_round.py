@@ -15,8 +15,8 @@ from common.ids import PeerId
 from coordinator.policy.hazard import Hazard
 from coordinator.policy.health import CellState, Liveness
 from coordinator.rounds.disks import DISKS_S
-from coordinator.snapshot import view_of
 from coordinator.store.cells import Cell
+from coordinator.views import place_view_of
 
 ROUND_S = 30.0
 
@@ -32,7 +32,7 @@ def test_slots_that_move_are_offered_less_of_the_space_of_a_failing_disk() -> No
     free = 1 << 40
     cell = Cell(1, PeerId(bytes(32)), "", "", "", 0, facts(free), 0.0, Liveness.ALIVE)
     offered = [
-        view_of(cell, CellState.ALIVE, hazard).free_bytes
+        place_view_of(cell, CellState.ALIVE, hazard).free_bytes
         for hazard in (None, Hazard(0.03), Hazard(0.5), Hazard(4.0))
     ]
     assert offered == [free, free, free // 4, free // 16]

@@ -23,6 +23,7 @@ from coordinator.policy.moves import (
     plan_moves,
     plan_returns,
     spare_of,
+    still_holds,
 )
 
 LOST, DRAIN, EVEN = MoveReason.LOST, MoveReason.DRAIN, MoveReason.EVEN
@@ -408,3 +409,40 @@ def test_cells_that_come_and_go_below_the_lost_time_move_nothing(state):
 def test_the_same_snapshot_and_chance_give_the_same_plan(state, shift):
     rings, cells, seed = state
     assert plan(rings, cells, seed=seed + shift) == plan(iter(rings), cells, seed=seed + shift)
+
+
+def test_a_move_holds_as_long_as_nothing_has_changed_that_it_rests_on():
+    cells = swarm_of(9, c3=lost)
+    (move,) = plan([RING], cells).moves
+    other = swarm_of(9, c3=lost, c0=draining, c8=silent)
+    assert still_holds(move, RING, RING, cells)
+    assert still_holds(move, RING, RING, other | {move.target: cells[move.target]})
+
+
+@pytest.mark.parametrize("change", [lost, silent, draining])
+def test_a_move_to_a_cell_that_takes_nothing_any_more_does_not_hold(change):
+    cells = swarm_of(9, c3=lost)
+    (move,) = plan([RING], cells).moves
+    cells[move.target] = change(cells[move.target])
+    assert not still_holds(move, RING, RING, cells)
+
+
+def test_a_move_from_a_cell_that_came_back_or_of_another_ring_does_not_hold():
+    cells = swarm_of(9, c3=lost)
+    (move,) = plan([RING], cells).moves
+    assert not still_holds(move, RING, RING, swarm_of(9))
+    assert not still_holds(move, RING, None, cells)
+    assert not still_holds(move, RING, replace(RING, cells=(0, 1, 2, 3, 4, 8)), cells)
+    assert not still_holds(move, RING, replace(RING, sources={0: FormerHolder(7, DRAIN)}), cells)
+
+
+def test_a_move_for_another_reason_than_planned_does_not_hold():
+    (move,) = plan([RING], swarm_of(9, c3=draining)).moves
+    assert not still_holds(move, RING, RING, swarm_of(9, c3=lost))
+
+
+def test_a_move_that_evens_out_holds_while_its_source_stays():
+    move = Move(1, 3, 3, 7, EVEN)
+    assert still_holds(move, RING, RING, swarm_of(9))
+    assert not still_holds(move, RING, RING, swarm_of(9, c3=draining))
+    assert not still_holds(move, RING, RING, swarm_of(9, c3=lost))

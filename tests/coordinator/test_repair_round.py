@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
+import pytest
 import trio
 from coordinator_rig import FakeCell, Rig, facts, running
 
@@ -12,6 +15,7 @@ from common.ids import SegmentId
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE
 from coordinator.handlers.repair import LISTED, LISTED_OF_CELL
+from coordinator.service import serve
 
 
 def root_of(segment: m.NewSegment, slot: int) -> bytes:
@@ -243,3 +247,110 @@ async def test_a_list_of_what_a_cell_misses_is_bounded_however_many_slots_it_hol
         assert rig.one("SELECT count(*) FROM missing_shards") == slots * LISTED
         reply: m.MissingShards = await cell.call(m.MissingGet(32))
         assert reply.waiting == LISTED_OF_CELL - 32
+
+
+T = TypeVar("T")
+
+
+STEPS_BEFORE_PLAN = 1
+"""Which rings are due is work of its own."""
+
+
+class HeldWorkers:
+    """Workers that begin nothing more while the test holds them: a plan that takes very long."""
+
+    def __init__(self) -> None:
+        self.free = trio.Event()
+        self.free.set()
+        self.waiting = 0
+        self._let_through = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        await trio.lowlevel.checkpoint()
+        result = work()
+        if self._let_through:
+            self._let_through -= 1
+        else:
+            self.waiting += 1
+            await self.free.wait()
+            self.waiting -= 1
+        return result
+
+    def hold(self, after: int) -> None:
+        """Return from so many works; from then on from none, until :attr:`free` is set."""
+        self.free = trio.Event()
+        self._let_through = after
+
+
+@asynccontextmanager
+async def held_swarm(monkeypatch: pytest.MonkeyPatch, cells: int = 9):
+    """A swarm whose coordinator plans with held workers."""
+    workers = HeldWorkers()
+
+    async def with_workers(world: Any, *args: Any, **options: Any) -> None:
+        await serve(replace(world, workers=workers), *args, **options)
+
+    monkeypatch.setattr("coordinator_rig.serve", with_workers)
+    async with swarm_of(cells) as rig:
+        yield rig, workers
+
+
+async def test_heartbeats_and_grants_go_on_while_a_plan_is_made(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_swarm(monkeypatch) as (rig, workers):
+        gateway, _ = await put_some(rig)
+        lost = rig.cells[0]
+        workers.hold(STEPS_BEFORE_PLAN)
+        lost.beating = False
+        await trio.sleep(MOVED_S)
+        assert workers.waiting == 1
+        assert slots_of(rig, lost) > 0
+        await gateway.open()
+        for number in range(20):
+            await gateway.put(b"meanwhile-%d" % number)
+            for cell in rig.cells[1:]:
+                await cell.beat()
+        assert workers.waiting == 1
+        assert slots_of(rig, lost) > 0
+        workers.free.set()
+        await trio.sleep(10)
+        assert slots_of(rig, lost) == 0
+
+
+async def test_a_plan_moves_nothing_to_or_from_cells_that_have_changed_meanwhile(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_swarm(monkeypatch) as (rig, workers):
+        await put_some(rig)
+        lost = rig.cells[0]
+        workers.hold(STEPS_BEFORE_PLAN)
+        lost.beating = False
+        await trio.sleep(MOVED_S)
+        assert workers.waiting == 1
+        lost.beating = True
+        await trio.sleep(10)
+        assert workers.waiting == 1
+        workers.free.set()
+        await trio.sleep(30)
+        assert slots_of(rig, lost) > 0
+        assert rig.one("SELECT sum(revision) FROM rings") == 0
+
+
+async def test_what_a_plan_meant_for_a_cell_that_is_gone_meanwhile_is_planned_again(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with held_swarm(monkeypatch) as (rig, workers):
+        await put_some(rig)
+        first, *others = rig.cells
+        workers.hold(STEPS_BEFORE_PLAN)
+        first.beating = False
+        await trio.sleep(MOVED_S)
+        assert workers.waiting == 1
+        second = others[0]
+        second.beating = False
+        await rig.operate("POST", f"/v1/cells/{second.identity.peer_id.hex()}/remove", {})
+        workers.free.set()
+        await trio.sleep(30)
+        assert slots_of(rig, first) == 0
+        assert slots_of(rig, second) == 0
