@@ -36,6 +36,7 @@ def test_buffers_that_come_and_go_cost_no_page_faults() -> None:
         pytest.skip("this C library keeps freed memory by itself")
     assert _faults(16 << 20) < 100
 
+
 _LONG_LIVED = """
 import gc, weakref
 from common.system.memory import spare_long_lived
