@@ -154,7 +154,7 @@ def running_coordinator(data: Path, identities: list[KeyPair]) -> Iterator[Measu
         coordinator.stop()
 
 
-class Api:
+class OperatorProbe:
     """Requests of an operator at regular times, by a thread: the cells' turns do not delay it."""
 
     def __init__(self, coordinator: MeasuredCoordinator) -> None:
@@ -258,7 +258,7 @@ class IdleCells:
         without, _ = machine.memory_mib(pid)
         cpu, begun = machine.cpu_seconds(pid), time.perf_counter()
         self._back.clear()
-        api = Api(self._coordinator)
+        api = OperatorProbe(self._coordinator)
         for share in (0.5, 0.9, 0.99, 1.0):
             self._wanted_back = math.ceil(share * self._count)
             if len(self._back) < self._wanted_back:
