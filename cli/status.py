@@ -289,8 +289,7 @@ def describe(answer: dict[str, Any]) -> str:
     parts += _owners(answer)
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))
-    if answer.get("rings"):
-        parts += if_a_site_fails(answer, SHOWN_SITES)
+    parts += answer.get("if_a_site_fails", [])
     return "\n".join(parts)
 
 
@@ -324,7 +323,7 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
     result = {**answer, "if_a_site_fails": sites}
     if processes:
         result["processes"] = processes
-    text = describe(answer)
+    text = describe(result)
     if processes:
         text += "\n\n" + describe_processes(processes)
     print_result(result, as_json=as_json, text=text)

@@ -6,11 +6,12 @@ A service's ``main.py`` names its parts; what all daemons do alike is here.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 
@@ -20,6 +21,9 @@ from common.system.disk import hold_directory
 from common.system.memory import spare_long_lived
 from common.system.process import say_ready
 from common.system.world import open_world
+
+USUAL_TURN_S: Final = 0.005
+"""Python's own."""
 
 R = TypeVar("R")
 """The description of a service that takes calls."""
@@ -34,7 +38,8 @@ class Daemon(Generic[R]):
     (None: standard error). ``serve``: the service; runs until it is cancelled, and says through its
     ``task_status`` that it takes calls. ``facts``: what the ready line says beside the role.
     ``drain``: what to wait for between a signal to stop and the stop. ``look_again``: called on
-    SIGHUP, once the service takes calls; without it SIGHUP is left to the system.
+    SIGHUP, once the service takes calls; without it SIGHUP is left to the system. ``turn_s``: how
+    long one thread may keep the interpreter from others that want it.
     """
 
     role: str
@@ -46,6 +51,7 @@ class Daemon(Generic[R]):
     kept_memory_bytes: int = limits.KEPT_MEMORY_BYTES
     drain: Callable[[R], Awaitable[None]] | None = None
     look_again: Callable[[R], None] | None = None
+    turn_s: float = USUAL_TURN_S
 
 
 def run(daemon: Daemon[R]) -> int:
@@ -58,6 +64,7 @@ def run(daemon: Daemon[R]) -> int:
         BadConfig: ``data_in_use``, or a value that cannot be used on this machine.
         AlvearyError: what the service cannot start for.
     """
+    sys.setswitchinterval(daemon.turn_s)
     with hold_directory(daemon.data, shared=daemon.shared):
         trio.run(_run, daemon)
     return 0

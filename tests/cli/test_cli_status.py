@@ -134,3 +134,9 @@ def test_a_disk_that_is_likely_to_fail_is_explained_with_what_to_do() -> None:
     mild = {**hazard, "advice": "none", "reasons": ["65 degrees Celsius"]}
     assert describe_hazard({**cell, "hazard": mild}) == "disk: 65 degrees Celsius"
     assert "DISK" not in describe({**WELL, "cells": [{**CELL, "hazard": None}]})
+
+
+def test_what_a_site_would_take_is_shown_as_it_was_worked_out() -> None:
+    line = "if site Bologna fails now: nothing lost, margin 2; writes go on"
+    assert line in describe({**WELL, "if_a_site_fails": [line]}).splitlines()
+    assert "fails now" not in describe(WELL)
