@@ -1,4 +1,4 @@
-"""How many connections a coordinator may have open at a time.
+"""Places for the connections of a coordinator, as many as its machine allows.
 
 Source: docs/operations.md, "Many cells".
 """

@@ -187,7 +187,7 @@ class PeerServer(Generic[S]):
             self._evicted, self._evictions_told_at = 0, now
 
     def _better_known(self, connection: ServerConnection[S]) -> None:
-        """Count a connection whose caller has proved a key, or is no stranger any more."""
+        """Count a connection whose caller has proved a key, or was introduced."""
         if connection not in self._open:
             return  # evicted in the same moment
         came_at = self._unproved.pop(connection, None)

@@ -1,4 +1,4 @@
-"""What the C library keeps of freed memory, and what the interpreter's garbage collector looks at.
+"""The memory that the C library keeps when it is freed, and that garbage collections leave out.
 
 Buffers of stripes are allocated and freed hundreds of times a second. By default glibc gives the
 freed end of its heap back as soon as it is twice the largest buffer, and the kernel then clears

@@ -27,7 +27,7 @@ from common.system.tls import client_context, public_context, server_context, sh
 
 BACKLOG: Final = 1024
 """Callers that wait to be accepted. In a storm (a whole swarm comes back at once) a longer line
-would be one of callers that have given up before it is their turn."""
+would be one of callers whose timeouts pass before their turn."""
 TLS_RECORD_BYTES: Final = 16 * 1024
 JOIN_BELOW_BYTES: Final = 1024
 """On plain TCP, shorter parts are copied together: cheaper than an entry in a gathered write."""
