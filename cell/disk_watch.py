@@ -1,13 +1,16 @@
-"""The cell's look at the reports of its disk, once an hour.
+"""The cell's look at its disk, once an hour: what it reports, and how long it takes.
 
 Source: docs/prediction.md, "Reports of cells".
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from cell.smart import parse_smart
+from cell.timed_disk import DiskTimes
+from common.disk_facts import DiskFacts
 from common.ports import DiskReports
 
 DISK_WATCH_S: Final = 3600.0
@@ -18,20 +21,23 @@ class DiskWatch:
 
     Args:
         reports: of the disk.
-        is_used: the owner lets them be read.
+        times: of its reads and syncs.
+        is_used: the owner lets the reports be read.
     """
 
-    def __init__(self, reports: DiskReports, *, is_used: bool) -> None:
+    def __init__(self, reports: DiskReports, times: DiskTimes, *, is_used: bool) -> None:
         self.figures: tuple[int, ...] = ()
         """As of :meth:`common.disk_facts.DiskFacts.pack`; empty: none are known."""
         self._reports = reports
+        self._times = times
+        self._told = DiskFacts()
         self._is_used = is_used
 
     async def run(self) -> None:
-        """Read the reports. A disk that cannot be asked now keeps the figures that it had: it may
-        be asleep."""
-        if not self._is_used:
-            return
-        found = parse_smart(await self._reports.read())
-        if found is not None:
-            self.figures = found.pack()
+        """Read the reports and the times. A disk that cannot be asked now keeps the figures that it
+        had: it may be asleep."""
+        if self._is_used:
+            told = parse_smart(await self._reports.read())
+            if told is not None:
+                self._told = told
+        self.figures = replace(self._told, **self._times.figures()).pack()

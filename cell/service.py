@@ -36,6 +36,7 @@ from cell.rounds.settling import Settling
 from cell.session import CellSession
 from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
+from cell.timed_disk import DiskTimes, TimedDisk
 from common import limits
 from common.client.fetch_units import FetchContext
 from common.client.policy.slot_health import SlotHealth
@@ -136,8 +137,9 @@ async def serve(
 async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _Parts:
     """Take up what the data directory holds."""
     identity = await load_identity(world.disk, world.entropy)
+    times = DiskTimes()
     store = await ShardStore.open(
-        world,
+        replace(world, disk=TimedDisk(world.disk, times)),
         capacity_bytes=config.capacity,
         reserve_bytes=config.reserve_bytes,
         volume_bytes=config.volume_bytes,
@@ -151,7 +153,7 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     positions = await Positions.load(world.disk, world.log)
     owner_rules = await OwnerRules.load(config, disk=world.disk, clock=world.clock, log=world.log)
     background = BackgroundTurns(config.repair_bandwidth, owner_rules.check_quiet)
-    disk_watch = DiskWatch(world.disk_reports, is_used=config.smart is SmartUse.AUTO)
+    disk_watch = DiskWatch(world.disk_reports, times, is_used=config.smart is SmartUse.AUTO)
     return _Parts(
         identity,
         store,

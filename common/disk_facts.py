@@ -22,7 +22,8 @@ class DiskFacts:
     ``passed``: 1: the disk reports that it is well; 0: that it is failing. ``reallocated``,
     ``reported``, ``timeouts``, ``pending``, ``uncorrectable``: counts of SMART attributes 5, 187,
     188, 197 and 198. ``media_errors``, ``percentage_used``, ``spare``, ``spare_threshold``: of
-    NVMe. ``temperature``: degrees Celsius.
+    NVMe. ``temperature``: degrees Celsius. ``sync_us``, ``read_us``: microseconds that syncs and
+    reads take, as the cell measured them.
     """
 
     passed: int = UNKNOWN
@@ -36,6 +37,8 @@ class DiskFacts:
     spare: int = UNKNOWN
     spare_threshold: int = UNKNOWN
     temperature: int = UNKNOWN
+    sync_us: int = UNKNOWN
+    read_us: int = UNKNOWN
 
     def pack(self) -> tuple[int, ...]:
         """Return the figures as they are sent: in the order of the fields, each one more than it

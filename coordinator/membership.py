@@ -84,6 +84,8 @@ class Membership:
         self.departures: dict[int, Departure] = {}
         """The cells whose slots move to others, and why, as last concluded. Replaced as a whole
         when that changes."""
+        self.barred: frozenset[int] = frozenset()
+        """The cells that are suspended, as last concluded: they fill nothing."""
         self.absences = Absences()
         """The silence of cells, as last counted. Replaced as a whole."""
         self.hazards: dict[int, Hazard] = {}
@@ -212,6 +214,7 @@ class Membership:
         times = self.times
         changes_at = math.inf
         departures = {}
+        barred = set()
         for number, seen in states.items():
             state = seen
             if state is CellState.ALIVE:
@@ -231,9 +234,12 @@ class Membership:
                 changes_at = min(changes_at, cell.maintenance_until)
             elif state in (CellState.SUSPECT, CellState.UNHEARD):
                 changes_at = min(changes_at, cell.heard_at + times.timeout_s)
+            elif state is CellState.SUSPENDED:
+                barred.add(number)
             reason = leaves(state)
             if reason is not None:
                 departures[number] = reason
+        self.barred = frozenset(barred)
         self._changes_at = changes_at
         self._heard = [self.cells[number] for number, state in states.items() if state in SURE]
         if departures != self.departures:

@@ -62,4 +62,5 @@ def place_view_of(cell: Cell, state: CellState, hazard: Hazard | None) -> PlaceV
         writable=state in WRITABLE,
         readable=state in READABLE,
         leaves=None if departure is None else MoveReason(departure.value),
+        barred=state is CellState.SUSPENDED,
     )

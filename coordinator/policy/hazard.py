@@ -38,9 +38,12 @@ SPARE_PER_YEAR: Final = 2.0
 MEDIA_ERRORS_PER_YEAR: Final = 0.4
 BAD_SHARDS_PER_YEAR: Final = 1.0
 """Of a disk on which shards rotted lately: as after a first read error of its own."""
-SLOW_PER_YEAR: Final = 0.3
+SLOW_PER_YEAR: Final = 0.4
 SLOW_RATIO: Final = 3.0
-SLOW_FROM_MS: Final = 20.0
+VERY_SLOW_PER_YEAR: Final = 1.0
+VERY_SLOW_RATIO: Final = 10.0
+SLOW_FROM_US: Final = 20_000
+"""Quicker ones hinder nobody, however they have changed."""
 HOT_CELSIUS: Final = 60
 AWAY_PER_YEAR: Final = 0.5
 AWAY_DROP: Final = 0.3
@@ -58,13 +61,12 @@ class DiskDay:
     """The figures of a cell on one day; ``UNKNOWN`` where there are none.
 
     ``day``: a number that grows by one each day. ``bad_shards``: lost or rotten, counted since the
-    cell joined. ``latency_ms``: median of reads. ``up_percent``: of the day.
+    cell joined. ``up_percent``: of the day.
     """
 
     day: int
     disk: DiskFacts = NO_FIGURES
     bad_shards: int = UNKNOWN
-    latency_ms: float = UNKNOWN
     up_percent: float = UNKNOWN
 
 
@@ -271,15 +273,28 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _speed(days: Sequence[DiskDay]) -> list[_Sign]:
-    last = days[-1].day
-    week = [d.latency_ms for d in days if d.latency_ms >= 0 and d.day > last - WEEK_DAYS]
-    before = [d.latency_ms for d in days if d.latency_ms >= 0 and d.day <= last - WEEK_DAYS]
-    if len(week) < 3 or len(before) < WEEK_DAYS:
-        return []
-    now, then = _median(week), _median(before)
-    if now < SLOW_FROM_MS or now < SLOW_RATIO * then:
-        return []
-    return [(SLOW_PER_YEAR, f"reads take {now:.0f} ms, and took {then:.0f} ms")]
+    found = []
+    for name, words in (("sync_us", "writes"), ("read_us", "reads")):
+        last = days[-1].day
+        known = [(last - each.day, _figure(each, name)) for each in days]
+        week = [value for age, value in known if value >= 0 and age < WEEK_DAYS]
+        before = [(value, age) for age, value in known if value >= 0 and age >= WEEK_DAYS]
+        if len(week) < 3 or len(before) < WEEK_DAYS:
+            continue
+        now, then = _median(week), max(1, _median([value for value, _ in before]))
+        if now < SLOW_FROM_US or now < SLOW_RATIO * then:
+            continue
+        rate = VERY_SLOW_PER_YEAR if now >= VERY_SLOW_RATIO * then else SLOW_PER_YEAR
+        weeks = max(1, round(_median([age for _, age in before]) / WEEK_DAYS))
+        ago = "a week ago" if weeks == 1 else f"{weeks} weeks ago"
+        took = f"{_milliseconds(now)}, {_milliseconds(then)} then"
+        found.append((rate, f"{words} take {now / then:.0f} times as long as {ago} ({took})"))
+    return found
+
+
+def _milliseconds(microseconds: float) -> str:
+    value = microseconds / 1000
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
 def _presence(days: Sequence[DiskDay]) -> list[_Sign]:

@@ -9,7 +9,7 @@ Source: docs/placement.md, "Moves"; docs/decisions/0031-repair.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
@@ -20,6 +20,8 @@ from common.ports import Chance
 from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.targets import Surroundings, TargetCell, Targets
 
+MOST_BARRED: Final = 1 / 8
+"""Share of the cells that may be suspended while slots leave them."""
 COUNTED_AT_ONCE: Final = 1000
 """Rings whose slots are counted in one call."""
 
@@ -30,7 +32,7 @@ class MoveReason(StrEnum):
     LOST = "lost"
     """The source is lost or was removed: a source that returns is taken back where that is less."""
     DRAIN = "drain"
-    """The source is leaving."""
+    """The source is leaving, or is not trusted with the shards that the slot lacks."""
     EVEN = "even"
     """The source is fuller than others, or its ring is crowded on one site."""
 
@@ -73,7 +75,8 @@ class PlaceView:
     ``owner``: empty if the cell is its own owner. ``free_bytes``: less what it has yet to fill.
     ``writable``: takes new shards. ``readable``: may be expected to answer. ``leaves``: LOST if it
     is lost or was removed, DRAIN if it is draining, else None. A cell that is only silent keeps its
-    slots: it is neither writable nor readable, and does not leave.
+    slots: it is neither writable nor readable, and does not leave. ``barred``: suspended: it keeps
+    what it has, and gets nothing.
     """
 
     cell: int
@@ -84,6 +87,7 @@ class PlaceView:
     writable: bool
     readable: bool
     leaves: MoveReason | None = None
+    barred: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -160,15 +164,23 @@ def may_return(ring: HeldRing, slot: int, cells: Cells) -> bool:
     return source.reason is not MoveReason.EVEN or cells[ring.cells[slot]].leaves is not None
 
 
-def due_to_move(ring: HeldRing, slot: int, cells: Cells) -> MoveReason | None:
+def due_to_move(
+    ring: HeldRing, slot: int, cells: Cells, *, lacks: bool = False
+) -> MoveReason | None:
     """Return why a slot has to leave its holder now, or None if it does not.
 
     A lost holder is left at once, unless ``plan_returns`` gives the slot back, or nothing could be
     rebuilt before other cells of the ring come back: a coordinator that is cut off from most of a
     swarm must not move everything. A draining holder is left when nothing is missing in the slot,
-    and while its shards can be copied.
+    and while its shards can be copied. A barred one would never fill what the slot lacks, so it is
+    left for that.
+
+    Args:
+        lacks: the holder lacks the shard of some segment of the slot.
     """
     holder = cells[ring.cells[slot]]
+    if holder.leaves is None and holder.barred and lacks:
+        return MoveReason.DRAIN if can_be_filled(ring, cells) else None
     if holder.leaves is None or may_return(ring, slot, cells):
         return None
     if holder.leaves is MoveReason.LOST:
@@ -192,7 +204,19 @@ def still_holds(move: Move, planned_from: HeldRing, ring: HeldRing | None, cells
         return False
     if move.reason is MoveReason.EVEN:
         return cells[move.source].leaves is None
-    return due_to_move(ring, move.slot, cells) is move.reason
+    # What lacked shards then may have been found since; it is moved all the same.
+    return due_to_move(ring, move.slot, cells, lacks=True) is move.reason
+
+
+def may_leave_barred(barred: int, cells: int) -> bool:
+    """Return whether slots may leave suspended cells for what they lack there: not while many are
+    suspended. That is more likely a fault of the audits than of so many cells.
+
+    Args:
+        barred: the number of suspended cells.
+        cells: the number of all cells.
+    """
+    return barred <= max(1, int(cells * MOST_BARRED))
 
 
 def kept_source(ring: HeldRing, move: Move, cells: Cells) -> FormerHolder:
@@ -212,8 +236,9 @@ def plan_moves(
     *,
     limit: int,
     slot_bytes: Mapping[int, int] | None = None,
+    lacking: Mapping[int, Collection[int]] | None = None,
 ) -> MovePlan:
-    """Return the moves of slots whose holders are lost or draining.
+    """Return the moves of slots whose holders are lost or draining, or are barred and lack shards.
 
     Rings with the least spare go first; of one ring, slots of lost holders before those of draining
     ones. Two slots of a ring are never on one cell, nor is a slot moved to an unfinished source of
@@ -227,15 +252,21 @@ def plan_moves(
         chance: breaks ties.
         limit: moves to plan at most.
         slot_bytes: size of one slot's shards by ring, where known: room that a cell needs.
+        lacking: slots that lack shards, by ring; those of barred holders count.
     """
+    lacking = lacking or {}
     leaving = {number for number, cell in cells.items() if cell.leaves is not None}
-    if not leaving or limit <= 0:
+    if not (leaving or lacking) or limit <= 0:
         return MovePlan()
     rings = list(rings)
     due: list[tuple[int, bool, float, HeldRing]] = []
     for ring in rings:
-        if not leaving.isdisjoint(ring.cells):
-            reasons = {due_to_move(ring, slot, cells) for slot in range(len(ring.cells))}
+        lacks = lacking.get(ring.ring, ())
+        if lacks or not leaving.isdisjoint(ring.cells):
+            reasons = {
+                due_to_move(ring, slot, cells, lacks=slot in lacks)
+                for slot in range(len(ring.cells))
+            }
             if reasons != {None}:
                 is_drain = MoveReason.LOST not in reasons
                 due.append((spare_of(ring, cells), is_drain, chance.random(), ring))
@@ -247,7 +278,8 @@ def plan_moves(
     nowhere: list[RingSlot] = []
     for *_, ring in due:
         ring_bytes = slot_bytes.get(ring.ring, 0) if slot_bytes is not None else 0
-        _plan_ring(ring, cells, targets, ring_bytes, moves, nowhere)
+        lacks = lacking.get(ring.ring, ())
+        _plan_ring(ring, cells, targets, ring_bytes, lacks, moves, nowhere)
         if len(moves) >= limit:
             break
     return MovePlan(tuple(moves[:limit]), tuple(nowhere))
@@ -293,12 +325,15 @@ def _plan_ring(
     cells: Cells,
     targets: Targets,
     ring_bytes: int,
+    lacks: Collection[int],
     moves: list[Move],
     nowhere: list[RingSlot],
 ) -> None:
     slots = range(len(ring.cells))
     due = [
-        (slot, reason) for slot in slots if (reason := due_to_move(ring, slot, cells)) is not None
+        (slot, reason)
+        for slot in slots
+        if (reason := due_to_move(ring, slot, cells, lacks=slot in lacks)) is not None
     ]
     due.sort(key=lambda entry: entry[1] is not MoveReason.LOST)
     taken = {*ring.cells, *(source.cell for source in ring.sources.values())}

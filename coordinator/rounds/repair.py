@@ -30,6 +30,7 @@ from coordinator.policy.moves import (
     MovePlan,
     RingSlot,
     kept_source,
+    may_leave_barred,
     may_return,
     plan_moves,
     plan_returns,
@@ -77,7 +78,8 @@ class RepairRound:
         members = self._membership
         has_sources = any(ring.sources for ring in members.rings.values())
         now = trio.current_time()
-        if not (members.departures or has_sources or now >= self._even_at):
+        has_due = members.departures or members.barred
+        if not (has_due or has_sources or now >= self._even_at):
             self.nowhere = ()
             return False
         if has_sources:
@@ -156,20 +158,31 @@ class RepairRound:
         self._log.info("slots_given_back", slots=len(plan.back))
 
     async def _leave(self, cells: Cells) -> bool:
-        """Move slots away from cells that are lost or leave. Returns whether there is more."""
+        """Move slots away from cells that are lost or leave, and from suspended ones that lack
+        shards of them. Returns whether there is more."""
         members = self._membership
-        if not members.departures:
+        if not (members.departures or members.barred):
             self.nowhere = ()
             return False
-        rings_then, leaving = members.rings, members.departures.keys()
-        held, due, places = await self._workers.run(partial(_due, rings_then, leaving, cells))
-        seen = (rings_then, members.departures, places)
+        rings_then, departures = members.rings, members.departures
+        concerned = departures.keys() | members.barred
+        held, due, places = await self._workers.run(partial(_due, rings_then, concerned, cells))
+        lacking = await self._lacking(rings_then, members.barred)
+        seen = (rings_then, departures, places, lacking)
         if self._settled == seen:
             return False  # what had no place has none now
         limit = limits.MAX_MOVES_PER_ROUND
         slot_bytes = await self._store.read(partial(rings.slot_bytes_of, numbers=due))
         plan = await self._workers.run(
-            partial(plan_moves, held, cells, self._chance, limit=limit, slot_bytes=slot_bytes)
+            partial(
+                plan_moves,
+                held,
+                cells,
+                self._chance,
+                limit=limit,
+                slot_bytes=slot_bytes,
+                lacking=lacking,
+            )
         )
         self._settled = None if plan.moves else seen
         if len(plan.nowhere) != len(self.nowhere) and plan.nowhere:
@@ -177,6 +190,22 @@ class RepairRound:
         self.nowhere = plan.nowhere
         is_whole = await self._carry_out(plan.moves, rings_then)
         return len(plan.moves) == limit or not is_whole
+
+    async def _lacking(
+        self, found: Mapping[int, Ring], barred: Collection[int]
+    ) -> dict[int, tuple[int, ...]]:
+        """The slots of suspended cells that lack shards, by ring."""
+        members = self._membership
+        numbers = [number for cell in barred for number, _ in members.slots_of(cell)]
+        if not numbers or not may_leave_barred(len(barred), len(members.cells)):
+            return {}
+        lacking = await self._store.read(partial(missing.slots_lacking, rings=sorted(set(numbers))))
+        by_ring = {
+            number: tuple(slot for slot in slots if found[number].cells[slot] in barred)
+            for number, slots in lacking.items()
+            if number in found
+        }
+        return {number: slots for number, slots in by_ring.items() if slots}
 
     async def _even(self, cells: Cells) -> None:
         """Move slots from fuller cells to emptier ones, a few at a time."""

@@ -9,16 +9,18 @@ Source: docs/prediction.md, "Evaluation".
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from common.disk_facts import DiskFacts
+from common.disk_facts import UNKNOWN, DiskFacts
 from coordinator.policy.hazard import Advice, DiskDay, estimate_hazard
 
 DAYS: Final = 365
 KEPT_DAYS: Final = 31
 """Days of a disk that a coordinator keeps, and a prediction sees."""
+USUAL_SYNC_US: Final = 15_000
+"""Of a hard disk."""
 FIELDS: Final = ("reallocated", "reported", "timeouts", "pending", "uncorrectable")
 
 
@@ -29,7 +31,9 @@ class DiskPopulation:
     ``fails``: share of the disks that fail in a year. ``shows``: share of these that have a count
     above zero before. ``marked``: share of the others that has one, too. ``marked_grow``: share of
     those whose counts grow all the same. ``lead_days``: assumed: mean time from the first sign to
-    the failure.
+    the failure. ``slows``: assumed: share of the failing disks that become slow before.
+    ``fail_slow``: share of the others that become slow in a year and stay so. ``laden``: assumed:
+    share of the others that are slow for some weeks of a year, by load.
     """
 
     fails: float = 0.014
@@ -37,6 +41,9 @@ class DiskPopulation:
     marked: float = 0.042
     marked_grow: float = 0.2
     lead_days: float = 30.0
+    slows: float = 0.25
+    fail_slow: float = 304 / 248_000 * 12 / 10
+    laden: float = 0.05
 
 
 BACKBLAZE: Final = DiskPopulation()
@@ -47,10 +54,12 @@ GOOGLE: Final = DiskPopulation(fails=0.05, shows=0.44, marked=0.09)
 @dataclass(frozen=True, slots=True)
 class DiskTrace:
     """A year of one disk. ``fails_on``: its last day, or None. ``changes``: the days on which its
-    figures changed, in order; before the first one they are zero."""
+    figures changed, in order; before the first one they are zero. ``slow``: by day, how many times
+    as long as usual a sync takes, where that is more than once."""
 
     fails_on: int | None
     changes: tuple[tuple[int, DiskFacts], ...]
+    slow: Mapping[int, float] = field(default_factory=dict)
 
 
 def disk_traces(population: DiskPopulation, disks: int, seed: int) -> Iterator[DiskTrace]:
@@ -66,11 +75,11 @@ def disk_traces(population: DiskPopulation, disks: int, seed: int) -> Iterator[D
         if chance.random() < population.fails:
             fails_on = chance.randrange(1, DAYS)
             shows = chance.random() < population.shows
-            yield DiskTrace(fails_on, _signs(population, fails_on, chance) if shows else ())
-        elif chance.random() < population.marked:
-            yield DiskTrace(None, _marks(population, chance))
+            signs = _signs(population, fails_on, chance) if shows else ()
+            yield DiskTrace(fails_on, signs, _slows(population, fails_on, chance))
         else:
-            yield DiskTrace(None, ())
+            marks = _marks(population, chance) if chance.random() < population.marked else ()
+            yield DiskTrace(None, marks, _is_slow(population, chance))
 
 
 def _figures(values: dict[str, float]) -> DiskFacts:
@@ -106,6 +115,28 @@ def _marks(population: DiskPopulation, chance: random.Random) -> tuple[tuple[int
     return _within(changes)
 
 
+def _slows(population: DiskPopulation, fails_on: int, chance: random.Random) -> Mapping[int, float]:
+    """A failing disk: some need ever more tries, from a while before on."""
+    if chance.random() >= population.slows:
+        return {}
+    begins = fails_on - 1 - int(chance.expovariate(1 / population.lead_days))
+    growth = 1 + chance.random() * 0.3
+    grown = {day: min(1000.0, growth ** (day - begins)) for day in range(begins, fails_on)}
+    return {day: ratio * chance.lognormvariate(0, 0.3) for day, ratio in grown.items() if day >= 0}
+
+
+def _is_slow(population: DiskPopulation, chance: random.Random) -> Mapping[int, float]:
+    """A disk that lives on: it may become slow for good, or for some weeks."""
+    begins = chance.randrange(DAYS)
+    if chance.random() < population.fail_slow:
+        ends, ratio = DAYS, 2 + chance.expovariate(1 / 10)
+    elif chance.random() < population.laden:
+        ends, ratio = begins + chance.randrange(5, 40), 1 + chance.expovariate(1 / 2)
+    else:
+        return {}
+    return {day: ratio * chance.lognormvariate(0, 0.3) for day in range(begins, min(DAYS, ends))}
+
+
 def _within(changes: Sequence[tuple[int, DiskFacts]]) -> tuple[tuple[int, DiskFacts], ...]:
     """Changes from day 0 on; what was before is what there is on day 0."""
     before = [each for each in changes if each[0] <= 0]
@@ -133,6 +164,12 @@ def many_reallocated(days: Sequence[DiskDay]) -> bool:
     return disk.reallocated >= 50 or disk.uncorrectable > 0 or disk.reported > 0
 
 
+def by_counts(days: Sequence[DiskDay]) -> bool:
+    """The product's rule without a look at times."""
+    untimed = [replace(day, disk=replace(day.disk, sync_us=UNKNOWN)) for day in days]
+    return estimate_hazard(untimed).advice is Advice.DRAIN
+
+
 def by_hazard(days: Sequence[DiskDay]) -> bool:
     """The product's rule."""
     return estimate_hazard(days).advice is Advice.DRAIN
@@ -140,7 +177,7 @@ def by_hazard(days: Sequence[DiskDay]) -> bool:
 
 def first_alarm(trace: DiskTrace, rule: Rule) -> int | None:
     """Return the first day on which a rule drains a disk, or None."""
-    if not trace.changes:
+    if not trace.changes and not trace.slow:
         healthy = [DiskDay(day, _figures({})) for day in range(KEPT_DAYS)]
         return 0 if rule(healthy) else None
     changes = dict(trace.changes)
@@ -148,7 +185,8 @@ def first_alarm(trace: DiskTrace, rule: Rule) -> int | None:
     days: list[DiskDay] = []
     for day in range(trace.fails_on if trace.fails_on is not None else DAYS):
         disk = changes.get(day, disk)
-        days = [*days[-KEPT_DAYS + 1 :], DiskDay(day, disk)]
+        timed = replace(disk, sync_us=int(USUAL_SYNC_US * max(1.0, trace.slow.get(day, 1.0))))
+        days = [*days[-KEPT_DAYS + 1 :], DiskDay(day, timed)]
         if rule(days):
             return day
     return None
@@ -204,6 +242,7 @@ RULES: Final[dict[str, Rule]] = {
     "nothing": never,
     "any count": any_count,
     "50 or uncorrectable": many_reallocated,
+    "hazard, counts alone": by_counts,
     "hazard": by_hazard,
 }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import trio
 
 from cell.config import CellConfig, SmartUse
 from cell.disk_watch import DiskWatch
-from common.disk_facts import DiskFacts
+from cell.timed_disk import DiskTimes
+from common.disk_facts import UNKNOWN, DiskFacts
 from common.errors import BadConfig
 from sim.world import SimWorld
 
@@ -19,7 +22,7 @@ def report(**figures: int) -> bytes:
 
 async def test_figures_are_read_and_stay_while_the_disk_is_asleep() -> None:
     node = SimWorld(1).node("cell")
-    watch = DiskWatch(node.world.disk_reports, is_used=True)
+    watch = DiskWatch(node.world.disk_reports, DiskTimes(), is_used=True)
     await watch.run()
     assert watch.figures == ()
     node.disk_report = report(media_errors=2, percentage_used=7)
@@ -34,7 +37,7 @@ async def test_figures_are_read_and_stay_while_the_disk_is_asleep() -> None:
 async def test_an_owner_can_forbid_it() -> None:
     node = SimWorld(1).node("cell")
     node.disk_report = report(media_errors=2)
-    watch = DiskWatch(node.world.disk_reports, is_used=False)
+    watch = DiskWatch(node.world.disk_reports, DiskTimes(), is_used=False)
     await watch.run()
     assert watch.figures == ()
 
@@ -44,3 +47,18 @@ def test_smart_is_auto_or_off() -> None:
     assert CellConfig.parse({"data": "/d", "smart": "off"}).smart is SmartUse.OFF
     with pytest.raises(BadConfig):
         CellConfig.parse({"data": "/d", "smart": "maybe"})
+
+
+async def test_times_are_told_beside_what_the_disk_reports_and_without_it() -> None:
+    node, times = SimWorld(1).node("cell"), DiskTimes()
+    for _ in range(100):
+        times.syncs.add(0.02, trio.current_time())
+    forbidden = DiskWatch(node.world.disk_reports, times, is_used=False)
+    await forbidden.run()
+    told = DiskFacts.unpack(forbidden.figures)
+    assert told.sync_us == pytest.approx(20_000, rel=0.1)
+    assert replace(told, sync_us=UNKNOWN) == DiskFacts()
+    node.disk_report = report(media_errors=2)
+    watch = DiskWatch(node.world.disk_reports, times, is_used=True)
+    await watch.run()
+    assert DiskFacts.unpack(watch.figures) == replace(told, media_errors=2)

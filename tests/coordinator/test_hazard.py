@@ -117,12 +117,44 @@ def test_shards_that_rot_are_a_sign_without_any_figure_of_the_disk() -> None:
     assert estimate_hazard(old).advice is Advice.NONE
 
 
-def test_a_disk_that_became_slow_and_one_that_is_away_more_are_signs() -> None:
-    slow = [*history(GOOD, 24, latency_ms=12.0)]
-    slow += [DiskDay(day, GOOD, latency_ms=60.0) for day in range(24, 31)]
-    assert estimate_hazard(slow).reasons == ("reads take 60 ms, and took 12 ms",)
-    quick = [DiskDay(day.day, GOOD, latency_ms=day.latency_ms / 10) for day in slow]
-    assert estimate_hazard(quick).advice is Advice.NONE
+def timed(day: int, **figures: int) -> DiskDay:
+    return DiskDay(day, replace(GOOD, **figures))
+
+
+@pytest.mark.parametrize(("figure", "words"), [("sync_us", "writes"), ("read_us", "reads")])
+def test_a_disk_that_became_slow_is_explained_in_words(figure: str, words: str) -> None:
+    before = [timed(day, **{figure: 20_000}) for day in range(24)]
+    slow = [*before, *(timed(day, **{figure: 80_000}) for day in range(24, 31))]
+    hazard = estimate_hazard(slow)
+    assert hazard.reasons == (f"{words} take 4 times as long as 3 weeks ago (80 ms, 20 ms then)",)
+    assert hazard.advice is Advice.FEWER
+    very_slow = [*before, *(timed(day, **{figure: 250_000}) for day in range(24, 31))]
+    assert estimate_hazard(very_slow).advice is Advice.DRAIN
+
+
+def test_times_that_mean_little_are_no_sign() -> None:
+    before = [timed(day, sync_us=900) for day in range(24)]
+    quick = [*before, *(timed(day, sync_us=9_000) for day in range(24, 31))]
+    assert estimate_hazard(quick).reasons == ()
+    for_a_day = [*before, *(timed(day, sync_us=1_000) for day in range(24, 30))]
+    assert estimate_hazard([*for_a_day, timed(30, sync_us=400_000)]).reasons == ()
+    always = [timed(day, sync_us=400_000, read_us=90_000) for day in range(31)]
+    assert estimate_hazard(always).reasons == ()
+    unknown = [DiskDay(day, GOOD) for day in range(28)]
+    late = [timed(day, sync_us=400_000) for day in range(28, 31)]
+    assert estimate_hazard([*unknown, *late]).reasons == ()
+
+
+def test_days_without_times_are_passed_over() -> None:
+    days = [timed(day, sync_us=20_000) for day in range(0, 24, 3)]
+    days += [timed(24, sync_us=100_000), DiskDay(25, GOOD), timed(26, sync_us=100_000)]
+    days += [DiskDay(27, GOOD), timed(28, sync_us=100_000)]
+    assert estimate_hazard(days).reasons == (
+        "writes take 5 times as long as 3 weeks ago (100 ms, 20 ms then)",
+    )
+
+
+def test_a_cell_that_is_away_more_than_before_is_a_sign() -> None:
     away = [*history(GOOD, 24, up_percent=100.0)]
     away += [DiskDay(day, GOOD, up_percent=40.0) for day in range(24, 31)]
     assert estimate_hazard(away).reasons == ("it is up 40 % of the time, and was 100 %",)

@@ -20,6 +20,7 @@ from coordinator.policy.moves import (
     RingSlot,
     can_be_filled,
     kept_source,
+    may_leave_barred,
     plan_moves,
     plan_returns,
     spare_of,
@@ -446,3 +447,41 @@ def test_a_move_that_evens_out_holds_while_its_source_stays():
     assert still_holds(move, RING, RING, swarm_of(9))
     assert not still_holds(move, RING, RING, swarm_of(9, c3=draining))
     assert not still_holds(move, RING, RING, swarm_of(9, c3=lost))
+
+
+def suspended(cell):
+    return replace(cell, writable=False, barred=True)
+
+
+def test_a_slot_leaves_a_suspended_cell_only_if_it_lacks_shards_there():
+    cells = swarm_of(7, c3=suspended)
+    assert plan([RING], cells) == MovePlan()
+    assert plan([RING], cells, lacking={1: (2,)}) == MovePlan()
+    (move,) = plan([RING], cells, lacking={1: (2, 3)}).moves
+    assert move == Move(1, 3, 3, 6, DRAIN)
+    assert still_holds(move, RING, RING, cells)
+    assert not still_holds(move, RING, RING, swarm_of(7))
+    (moved,) = carried_out([RING], [move], cells)
+    assert moved.sources == {3: FormerHolder(3, DRAIN)}
+    assert plan([moved], cells, lacking={1: (3,)}) == MovePlan()
+
+
+def test_a_slot_that_a_suspended_cell_was_to_fill_moves_on():
+    ring = replace(RING, sources={3: FormerHolder(7, LOST)})
+    cells = swarm_of(9, c3=suspended, c7=silent)
+    (move,) = plan([ring], cells, lacking={1: (3,)}).moves
+    assert (move.slot, move.reason) == (3, DRAIN)
+    assert move.target in (6, 8)
+
+
+def test_slots_leave_suspended_cells_while_these_are_few():
+    assert may_leave_barred(0, 3)
+    assert may_leave_barred(1, 3)
+    assert not may_leave_barred(2, 9)
+    assert may_leave_barred(12, 100)
+    assert not may_leave_barred(13, 100)
+
+
+def test_nothing_moves_from_a_suspended_cell_where_it_could_not_be_rebuilt():
+    cells = swarm_of(9, c3=suspended, c0=silent, c1=silent, c2=silent)
+    assert plan([RING], cells, lacking={1: (3,)}) == MovePlan()

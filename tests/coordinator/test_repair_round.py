@@ -354,3 +354,30 @@ async def test_what_a_plan_meant_for_a_cell_that_is_gone_meanwhile_is_planned_ag
         await trio.sleep(30)
         assert slots_of(rig, first) == 0
         assert slots_of(rig, second) == 0
+
+
+async def test_what_a_suspended_cell_lacks_is_moved_and_filled_elsewhere(
+    autojump_clock: object,
+) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        cell = rig.cells[0]
+        number = cell_number(rig, cell)
+        held = rig.sql(
+            "SELECT s.segment_id, r.ring, r.slot FROM segments s JOIN ring_slots r"
+            " ON r.ring = s.ring WHERE r.cell = ?",
+            number,
+        )
+        segment, ring, slot = held[0]
+        path = f"/v1/cells/{cell.identity.peer_id.hex()}"
+        await rig.operate("POST", f"{path}/suspend", {"reason": "a test"})
+        await trio.sleep(20)
+        assert rig.one("SELECT sum(revision) FROM rings") == 0
+        await cell.call(m.ShardsLost((m.ShardName(segment, slot),)))
+        await trio.sleep(20)
+        moved = "SELECT ring, slot FROM ring_slots WHERE cell = ? AND ring = ?"
+        assert rig.sql(moved, number, ring) == []
+        assert slots_of(rig, cell) > 0
+        assert await fill(rig, segments) > 0
+        await trio.sleep(10)
+        assert missing(rig) == []
