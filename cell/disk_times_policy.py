@@ -21,7 +21,7 @@ RATIO: Final = 1.1
 BUCKETS: Final = int(log(LAST_US / FIRST_US) / log(RATIO)) + 1
 HALF_LIFE_S: Final = 6 * 3600.0
 """A day ago counts a sixteenth."""
-LEAST_WEIGHT: Final = 30.0
+KNOWN_FROM_WEIGHT: Final = 30.0
 """With fewer operations, counted as much as they have decayed, a quantile is not known."""
 REBASE_AT: Final = 2.0**40
 """Weights grow with time; then all are divided, so that they stay numbers of a sensible size."""
@@ -58,7 +58,7 @@ class DecayedQuantile:
     def microseconds(self, now: float) -> int | None:
         """Return the quantile, or None where too little was counted lately."""
         total = sum(self._weights)
-        if self._is_empty or total < LEAST_WEIGHT * self._growth(now):
+        if self._is_empty or total < KNOWN_FROM_WEIGHT * self._growth(now):
             return None
         wanted = self._share * total
         for number, weight in enumerate(self._weights):

@@ -20,7 +20,7 @@ from common.ports import Chance
 from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.targets import Surroundings, TargetCell, Targets
 
-MOST_BARRED: Final = 1 / 8
+BARRED_SHARE: Final = 1 / 8
 """Share of the cells that may be suspended while slots leave them."""
 COUNTED_AT_ONCE: Final = 1000
 """Rings whose slots are counted in one call."""
@@ -216,7 +216,7 @@ def may_leave_barred(barred: int, cells: int) -> bool:
         barred: the number of suspended cells.
         cells: the number of all cells.
     """
-    return barred <= max(1, int(cells * MOST_BARRED))
+    return barred <= max(1, int(cells * BARRED_SHARE))
 
 
 def kept_source(ring: HeldRing, move: Move, cells: Cells) -> FormerHolder:
