@@ -355,8 +355,11 @@ class Fleet:
         due = {slot for slot in slots if self._declared[shards.holder[slot]]}
         for slot, target in self._planner.moves(due) if due else ():
             due.discard(slot)
-            self._forget(shards.holder[slot], slot)
+            holder = shards.holder[slot]
+            self._forget(holder, slot)
             shards.move(slot, target)
+            if shards.forget_cell(holder):
+                self._planner.forget(holder)
             self.report.slots_moved += 1
             self._queue(slot, target)
         if due:

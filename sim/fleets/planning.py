@@ -11,7 +11,7 @@ Source: docs/durability.md, "Simulated fleets"; docs/placement.md, "Moves".
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -98,8 +98,8 @@ class Planner:
         self.cells: list[int] = []
         """Cells that can take slots now."""
         self._position: dict[int, int] = {}
-        self._known: dict[tuple[int, int, int, bool], PlaceView] = {}
-        """Cells that are not candidates, and have no room for that reason, by their state."""
+        self._known: defaultdict[int, dict[tuple[int, int, bool], PlaceView]] = defaultdict(dict)
+        """Cells that are not candidates, and have no room for that reason, by number and state."""
 
     def add(self, cell: int) -> None:
         """Take in that a cell can take slots."""
@@ -115,6 +115,10 @@ class Planner:
             if last != cell:
                 self.cells[position] = last
                 self._position[last] = position
+
+    def forget(self, cell: int) -> None:
+        """Forget a cell that is gone: years of them would fill the memory."""
+        self._known.pop(cell, None)
 
     def moves(self, slots: Collection[int], *, is_lost: bool = False) -> list[tuple[int, int]]:
         """Return slots of lost cells, each with the cell that it goes to; those that have nowhere
@@ -174,10 +178,11 @@ class Planner:
         return views
 
     def _known_view(self, cell: int, *, takes: bool) -> PlaceView:
-        key = cell, self._shards.up[cell], self._declared[cell], takes
-        view = self._known.get(key)
+        known = self._known[cell]
+        key = self._shards.up[cell], self._declared[cell], takes
+        view = known.get(key)
         if view is None:
-            view = self._known[key] = self._view(cell, 0, takes=takes)
+            view = known[key] = self._view(cell, 0, takes=takes)
         return view
 
     def _view(self, cell: int, free_bytes: int, *, takes: bool) -> PlaceView:

@@ -136,10 +136,13 @@ class Shards:
             if reachable[slot] != is_up and (is_up or not (has[slot] and up[holder_of[slot]])):
                 self._counts_reachable(slot, bool(is_up))
 
-    def forget_cell(self, cell: int) -> None:
-        """Give back the memory of a cell that has died and holds and feeds nothing any more."""
-        if not (self.held[cell] or self.feeds[cell]):
-            self.held[cell] = self.feeds[cell] = _NOTHING
+    def forget_cell(self, cell: int) -> bool:
+        """Give back the memory of a cell if it has died, and holds and feeds nothing any more.
+        Return whether it has."""
+        if self.alive[cell] or self.held[cell] or self.feeds[cell]:
+            return False
+        self.held[cell] = self.feeds[cell] = _NOTHING
+        return True
 
     def move(self, slot: int, target: int) -> None:
         """Give a slot to a cell that lacks its shard; who holds it becomes its source."""

@@ -11,6 +11,7 @@ import pytest
 
 from coordinator.policy.durability import HOURS_PER_YEAR, Repair, lazy_repair
 from sim.fleets.engine import Fleet, simulate
+from sim.fleets.figures import HOMES
 from sim.fleets.options import FleetOptions, Mending, Shocks
 from sim.fleets.report import estimate
 
@@ -209,3 +210,28 @@ def test_segments_are_lost_with_their_ring() -> None:
     per_ring = 2000 / report.rings
     assert report.segments_lost == pytest.approx(report.rings_lost * per_ring, rel=0.3)
     assert report.segments_lost != report.rings_lost
+
+
+def test_a_fleet_forgets_the_cells_that_are_gone() -> None:
+    options = FleetOptions(2, 4, 60, 6, 4.0, HOURS_PER_YEAR / 2, replace_h=24)
+    fleet = Fleet(options, 5)
+    fleet.run()
+    shards = fleet.shards
+    gone = [cell for cell in range(len(shards.alive)) if not shards.alive[cell]]
+    assert len(gone) > 300
+    kept = [cell for cell in gone if shards.held[cell] or shards.feeds[cell]]
+    assert len(kept) < 10
+    forgotten = {id(shards.held[cell]) for cell in gone if cell not in kept}
+    assert len(forgotten) < 40
+    assert len(fleet._planner._known.keys() & set(gone) - set(kept)) < 60
+
+
+def test_a_cell_that_goes_and_comes_is_counted_as_a_whole_count_would_be() -> None:
+    options = replace(HOMES, cells=60, years=0.1, warm_up_years=0.0, outages=50, mttf_h=400)
+    fleet = Fleet(options, 7)
+    fleet.run()
+    shards = fleet.shards
+    before = bytes(shards.reachable), bytes(shards.there), bytes(shards.reachable_of)
+    for cell in range(len(shards.alive)):
+        shards.refresh_cell(cell)
+    assert (bytes(shards.reachable), bytes(shards.there), bytes(shards.reachable_of)) == before
