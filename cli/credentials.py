@@ -15,7 +15,12 @@ from typing import Any, Final
 from cli.files import read_json, write_private
 from common.crypto.keys import TenantKey
 from common.errors import BadConfig
-from common.format.manifest import AccessKeyRecord, seal_access_key
+from common.format.manifest import (
+    AccessKeyRecord,
+    UserKeyRecord,
+    seal_access_key,
+    seal_user_key,
+)
 from common.ids import TENANT_ID_BYTES, TenantId
 from common.reasons import ConfigFault
 from common.system.clock import system_entropy
@@ -102,6 +107,8 @@ def seal_key(
     *,
     created_ms: int,
     old_signatures: bool = False,
+    user: str | None = None,
+    policy: bytes = b"",
 ) -> dict[str, str]:
     """Return the coordinator's record of an access key: sealed, so that only the tenant's key opens
     it.
@@ -109,7 +116,13 @@ def seal_key(
     Args:
         created_ms: milliseconds since 1970-01-01 UTC.
         old_signatures: it may sign headers with Signature Version 2.
+        user: whose key it is; None: the tenant's own.
+        policy: of the user.
     """
-    record = AccessKeyRecord(secret_key, created_ms, old_signatures)
-    sealed = seal_access_key(tenant, access_key, record, system_entropy)
+    if user is None:
+        record = AccessKeyRecord(secret_key, created_ms, old_signatures)
+        sealed = seal_access_key(tenant, access_key, record, system_entropy)
+    else:
+        of_user = UserKeyRecord(secret_key, created_ms, user, policy, old_signatures)
+        sealed = seal_user_key(tenant, access_key, of_user, system_entropy)
     return {"access_key_id": access_key, "sealed": base64.b64encode(sealed).decode()}

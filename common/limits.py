@@ -197,7 +197,8 @@ MAX_FENCE_SITES: Final = 1000
 """Of a swarm."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
 MAX_SEALED_ACCESS_KEY_BYTES: Final = 4096
-"""A secret of at most 128 characters, sealed for the tenant's gateways."""
+"""A secret of at most 128 characters, and a user's name and policy, sealed for the tenant's
+gateways."""
 MAX_ACCESS_KEY_ID_CHARACTERS: Final = 128
 """As S3 has it (IAM: 16 to 128)."""
 MAX_ACCESS_KEY_LOOKUPS: Final = 64
@@ -294,6 +295,10 @@ MAX_CORS_AGE_S: Final = 2**31 - 1
 """Browsers keep it as a signed number of 32 bits."""
 MAX_POLICY_BYTES: Final = 20 * KIB
 """The policy of a bucket (S3: the same)."""
+MAX_USER_POLICY_BYTES: Final = 2 * KIB
+"""The policy of a user's access key (IAM: inline policies of a user have 2,048 characters)."""
+MAX_USER_NAME_CHARACTERS: Final = 64
+"""IAM: the same."""
 MAX_POLICY_NUMBER_CHARACTERS: Final = 40
 """A number in a condition of a policy, and its exponent: comparing takes no longer than that."""
 MAX_TAG_ELEMENTS: Final = 3000

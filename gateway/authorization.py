@@ -1,8 +1,8 @@
 """Authorization: whether a principal may do something to a bucket or an object. Pure.
 
 Every request of every protocol passes :func:`authorize` between the proof of its principal and its
-handler. A statement of the bucket's policy that denies outweighs everything; then the owner may do
-everything, and others what the policy allows.
+handler. A statement of a policy that denies outweighs everything; then the bucket's owner may do
+everything, its users what their own policies allow, and others what the bucket's policy allows.
 
 Source: docs/decisions/0021-authorization.md, docs/decisions/0039-bucket-policies.md.
 """
@@ -70,6 +70,8 @@ OF_TENANT: Final = frozenset({Action.LIST_BUCKETS, Action.CREATE_BUCKET})
 
 
 PERMISSIONS: Final[Mapping[Action, str]] = {
+    Action.LIST_BUCKETS: "s3:ListAllMyBuckets",
+    Action.CREATE_BUCKET: "s3:CreateBucket",
     Action.READ_BUCKET: "s3:ListBucket",
     Action.DELETE_BUCKET: "s3:DeleteBucket",
     Action.LIST_OBJECTS: "s3:ListBucket",
@@ -100,6 +102,10 @@ class Denial(Enum):
     """The policy is public, and the bucket restricted to its owner while that is so."""
     OWNER_ONLY = "owner_only"
     """The policy allows it, but it is nothing that can be given to another tenant."""
+    USER = "user"
+    """Nothing allows it to the user."""
+    USER_POLICY = "user_policy"
+    """A statement of the user's own policy denies it."""
     UNREADABLE = "unreadable"
     """This gateway cannot read the bucket's rules."""
 
@@ -126,6 +132,7 @@ def authorize(
     key: bytes | None = None,
     circumstances: Circumstances = NOTHING_KNOWN,
     permission: str | None = None,
+    new_bucket: str = "*",
 ) -> Verdict:
     """Decide whether the principal may do this.
 
@@ -134,43 +141,67 @@ def authorize(
         key: the object's, where it would be done to an object.
         circumstances: the facts of the request that conditions look at.
         permission: that a policy must give; None: that of the action.
+        new_bucket: the name of the bucket that would be made; ``*``: all of the tenant's are meant.
     """
-    is_anonymous = isinstance(principal, Anonymous)
-    nothing = Deny(Denial.ANONYMOUS if is_anonymous else Denial.NOT_OWNER)
+    nothing = Deny(Denial.ANONYMOUS if isinstance(principal, Anonymous) else Denial.NOT_OWNER)
     if bucket is None:
         assert action in OF_TENANT, "a bucket's owner decides"
-        return nothing if is_anonymous else Allow()
+        if isinstance(principal, Anonymous):
+            return nothing
+        resource = ARN_PREFIX + new_bucket
+        return _of_user(principal, permission or PERMISSIONS[action], resource, circumstances)
     if isinstance(bucket, ForeignBucket):
         return nothing
     is_owner = (
         isinstance(principal, KeyHolder) and principal.tenant.tenant_id == bucket.owner.tenant_id
     )
     rules = bucket.rules
-    if rules is NO_RULES:
+    if rules is NO_RULES and principal.policy is None:
         return Allow() if is_owner else nothing
     if action is Action.DELETE_BATCH:
         # Each object of the list is decided about. Who could not delete any sends none.
         return Allow() if is_owner or rules.policy is not None else nothing
     needed = permission or PERMISSIONS[action]
-    if is_owner and needed in OWNERS_ALWAYS:
+    if is_owner and principal.policy is None and needed in OWNERS_ALWAYS:
         return Allow()
     if not rules.is_readable:
         return Deny(Denial.UNREADABLE)
+    resource = ARN_PREFIX + bucket.name
+    if key is not None:
+        resource += "/" + key.decode("utf-8", "surrogateescape")
     effect = None
     if rules.policy is not None:
-        resource = ARN_PREFIX + bucket.name
-        if key is not None:
-            resource += "/" + key.decode("utf-8", "surrogateescape")
-        effect = rules.policy.judge(principal.caller, needed, resource, circumstances)
+        effect = rules.policy.judge(
+            principal.caller, needed, resource, circumstances, owned=is_owner
+        )
     if effect is Effect.DENY:
         return Deny(Denial.POLICY)
+    own = (
+        Allow()
+        if isinstance(principal, Anonymous)
+        else (_of_user(principal, needed, resource, circumstances))
+    )
     if is_owner:
-        return Allow()
+        # Within one account either policy is enough, unless the user's denies.
+        by_bucket = effect is Effect.ALLOW and own == Deny(Denial.USER)
+        return Allow() if by_bucket else own
     if effect is None:
         return nothing
     if rules.is_public and rules.limits.restrict_buckets:
         return Deny(Denial.PUBLIC_POLICY)
-    return Deny(Denial.OWNER_ONLY) if needed in OWNERS_ALWAYS else Allow()
+    return Deny(Denial.OWNER_ONLY) if needed in OWNERS_ALWAYS else own
+
+
+def _of_user(
+    principal: KeyHolder, permission: str, resource: str, circumstances: Circumstances
+) -> Verdict:
+    """Decide what the principal's own policy says; the tenant's own keys have none and may all."""
+    if principal.policy is None:
+        return Allow()
+    effect = principal.policy.judge(principal.caller, permission, resource, circumstances)
+    if effect is Effect.DENY:
+        return Deny(Denial.USER_POLICY)
+    return Allow() if effect is Effect.ALLOW else Deny(Denial.USER)
 
 
 def check(verdict: Verdict) -> None:

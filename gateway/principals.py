@@ -14,7 +14,7 @@ from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.buckets import UNVERSIONED
-from gateway.access.policy import PolicyCaller
+from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
 
 NOBODY: Final = PolicyCaller(None)
@@ -27,20 +27,31 @@ def account_of(tenant: TenantKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A caller that proved an access key. ``tenant``: of the key."""
+    """A caller that proved an access key. ``tenant``: of the key. ``user``: of the tenant; None:
+    the key is the tenant's own, which may do all that the tenant may. ``policy``: of the user, who
+    may do what it allows."""
 
     tenant: TenantKey
     access_key_id: str
+    user: str | None = None
+    policy: Policy | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.user is None) is (self.policy is None), "a user has a policy"
 
     @property
     def caller(self) -> PolicyCaller:
         """Return who this is in the words of policies."""
-        return PolicyCaller(account_of(self.tenant))
+        return PolicyCaller(account_of(self.tenant), self.user)
 
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
     """A caller that proved nothing."""
+
+    @property
+    def policy(self) -> None:
+        """Return the policy of a user, which this is not."""
 
     @property
     def caller(self) -> PolicyCaller:

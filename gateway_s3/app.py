@@ -70,6 +70,7 @@ Authorize: TypeAlias = Callable[
         bytes | None,
         RequestCircumstances,
         str | None,
+        str,
     ],
     Verdict,
 ]
@@ -288,19 +289,27 @@ class App:
             backend.region,
             is_form=form is not None,
         )
-        if isinstance(bucket, Bucket) and bucket.rules is not NO_RULES:
+        policy = principal.policy
+        if isinstance(bucket, Bucket) and (bucket.rules is not NO_RULES or policy is not None):
             circumstances = await informed(
                 backend, circumstances, bucket, routed.key, routed.version
             )
-            if bucket.rules.asks_given_tags and routed.operation.name == "PutObjectTagging":
+            asks = bucket.rules.asks_given_tags or (policy is not None and policy.asks_given_tags)
+            if asks and routed.operation.name == "PutObjectTagging":
                 raise S3Error(
                     errors.NOT_IMPLEMENTED,
-                    "The bucket's policy asks about tags that the body of this request gives.",
+                    "A policy asks about tags that the body of this request gives.",
                 )
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
         for permission in permissions_of(routed.operation, routed.query, described):
             verdict = self._judge(
-                principal, judged, bucket, routed.key or None, circumstances, permission
+                principal,
+                judged,
+                bucket,
+                routed.key or None,
+                circumstances,
+                permission,
+                routed.bucket or "*",
             )
             if isinstance(verdict, Deny) and verdict.denial is Denial.OWNER_ONLY:
                 raise S3Error(errors.METHOD_NOT_ALLOWED)

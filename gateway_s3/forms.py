@@ -23,7 +23,7 @@ from common.http.records import Headers, HttpRequest
 from common.ports import Buffer
 from gateway.checksums import Algorithm, new_checksum
 from gateway.ingest import Hash
-from gateway.principals import Anonymous, KeyHolder, Principal
+from gateway.principals import Anonymous, Principal
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.post_form import (
@@ -207,7 +207,7 @@ async def prove_form(
         check_form_time(claim, now)
         credential = await keys.find(claim.access_key_id)
         verify_form(claim, credential.secret)
-        principal = KeyHolder(credential.tenant, credential.access_key_id)
+        principal = credential.holder()
     elif "policy" not in form.fields:
         return principal, form
     policy = parse_post_policy(form.fields["policy"].encode("utf-8"))

@@ -22,7 +22,7 @@ async def informed(
     version: VersionName | None,
 ) -> RequestCircumstances:
     """Return the circumstances of a request to this object, with the tags that the object has where
-    the bucket's policy asks about them; a bucket whose policy does not costs no call.
+    the policy of the bucket or the user asks about them; where none does, this costs no call.
 
     Args:
         key: or empty, where it is about the bucket.
@@ -31,8 +31,8 @@ async def informed(
     owner = account_of(bucket.owner)
     if circumstances.owner != owner:
         circumstances = replace(circumstances, owner=owner)
-    policy = bucket.rules.policy
-    if policy is None or not policy.asks_existing_tags or not key:
+    policies = (bucket.rules.policy, circumstances.principal.policy)
+    if not key or not any(each is not None and each.asks_existing_tags for each in policies):
         return circumstances
     tags = await tags_by_name(backend, bucket, backend.names.encode(key), version)
     return replace(circumstances, existing_tags=tags)

@@ -32,6 +32,7 @@ _MARKER: Final = "delete-marker"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
 _ACCESS_KEY: Final = "access-key"
+_USER_KEY: Final = "user-key"
 
 R = TypeVar("R", bound=Record)
 UploadKey: TypeAlias = Annotated[bytes, Size(32)]
@@ -75,6 +76,20 @@ class AccessKeyRecord(Record):
     secret: Annotated[str, Max(128)] = field(repr=False)
     created_ms: int
     old_signatures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeyRecord(Record):
+    """The secret half of an access key of a user: of one whom a policy allows something of what the
+    tenant may do. Sealed for another purpose than AccessKeyRecord, so that a gateway that does not
+    know of users takes it for no key at all. ``policy``: a JSON document. ``old_signatures``: as of
+    AccessKeyRecord."""
+
+    secret: Annotated[str, Max(128)] = field(repr=False)
+    created_ms: int
+    user: Annotated[str, Max(limits.MAX_USER_NAME_CHARACTERS)]
+    policy: Annotated[bytes, Max(limits.MAX_USER_POLICY_BYTES)]
+    old_signatures: bool
 
 
 def _seal(
@@ -340,3 +355,20 @@ def open_access_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> Acc
     """
     plaintext = tenant.open(_ACCESS_KEY, (access_key_id.encode(),), sealed)
     return _understood(AccessKeyRecord, plaintext)
+
+
+def seal_user_key(
+    tenant: TenantKey, access_key_id: str, record: UserKeyRecord, entropy: Entropy
+) -> bytes:
+    """Seal an access key of a user."""
+    return _seal(tenant, _USER_KEY, (access_key_id.encode(),), record.pack(), entropy)
+
+
+def open_user_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> UserKeyRecord:
+    """Open an access key of a user.
+
+    Raises:
+        Corrupt: it is not authentic for this access key id and purpose, or not understood.
+    """
+    plaintext = tenant.open(_USER_KEY, (access_key_id.encode(),), sealed)
+    return _understood(UserKeyRecord, plaintext)

@@ -43,13 +43,17 @@ class Principals:
     accounts: frozenset[str] = frozenset()
     users: frozenset[tuple[str, str]] = frozenset()
 
-    def include(self, caller: PolicyCaller) -> bool:
-        """Return whether the caller is named."""
+    def include(self, caller: PolicyCaller, *, accounts: bool = True) -> bool:
+        """Return whether the caller is named.
+
+        Args:
+            accounts: a whole account stands for its users, too.
+        """
         if self.everyone:
             return True
         if caller.account is None:
             return False
-        if caller.account in self.accounts:
+        if caller.account in self.accounts and (accounts or caller.user is None):
             return True
         return caller.user is not None and (caller.account, caller.user) in self.users
 
@@ -69,10 +73,19 @@ class Statement:
     but_resources: bool = False
 
     def is_about(
-        self, caller: PolicyCaller, permission: str, resource: str, circumstances: Circumstances
+        self,
+        caller: PolicyCaller,
+        permission: str,
+        resource: str,
+        circumstances: Circumstances,
+        owned: bool,
     ) -> bool:
-        """Return whether the statement decides about a request."""
-        if self.principals.include(caller) is self.but_principals:
+        """Return whether the statement decides about a request. ``owned``: the resource belongs to
+        the caller's account."""
+        # An account decides itself what its users may: a statement that allows something to all of
+        # it counts for a user only together with the user's own policy.
+        accounts = self.but_principals or not (owned and self.effect is Effect.ALLOW)
+        if self.principals.include(caller, accounts=accounts) is self.but_principals:
             return False
         name = permission.lower()
         if _any(self.permissions, name, circumstances) is self.but_permissions:
@@ -96,15 +109,25 @@ class Policy:
     asks_given_tags: bool = False
 
     def judge(
-        self, caller: PolicyCaller, permission: str, resource: str, circumstances: Circumstances
+        self,
+        caller: PolicyCaller,
+        permission: str,
+        resource: str,
+        circumstances: Circumstances,
+        *,
+        owned: bool = False,
     ) -> Effect | None:
         """Return what the statements say about a request; None: nothing. One that denies outweighs
-        all that allow."""
+        all that allow.
+
+        Args:
+            owned: the resource belongs to the caller's account.
+        """
         effect: Effect | None = None
         for statement in self.statements:
             if effect is Effect.ALLOW and statement.effect is Effect.ALLOW:
                 continue
-            if statement.is_about(caller, permission, resource, circumstances):
+            if statement.is_about(caller, permission, resource, circumstances, owned):
                 if statement.effect is Effect.DENY:
                     return Effect.DENY
                 effect = Effect.ALLOW

@@ -74,7 +74,26 @@ def parse_policy(
     Raises:
         Refused: ``malformed_policy``, with the ``detail`` that S3 gives.
     """
-    if len(data) > limits.MAX_POLICY_BYTES:
+    return _parse(data, limits.MAX_POLICY_BYTES, bucket, check_condition)
+
+
+def parse_user_policy(data: bytes, check_condition: CheckCondition = accept_condition) -> Policy:
+    """Read the policy of a user: it names no principal, and buckets of any name.
+
+    Args:
+        check_condition: as of :func:`parse_policy`.
+
+    Raises:
+        Refused: ``malformed_policy``.
+    """
+    return _parse(data, limits.MAX_USER_POLICY_BYTES, None, check_condition)
+
+
+def _parse(
+    data: bytes, most_bytes: int, bucket: str | None, check_condition: CheckCondition
+) -> Policy:
+    """Read a policy. ``bucket``: that it belongs to; None: it is a user's."""
+    if len(data) > most_bytes:
         refuse("Policy exceeds the maximum allowed document size.")
     if not data.startswith(b"{"):
         refuse("Policies must be valid JSON and the first byte must be '{'")
@@ -162,7 +181,7 @@ def _check_fields(value: Json, known: frozenset[str]) -> None:
 
 
 def _statement(
-    value: Json, bucket: str, check_condition: CheckCondition, variables: bool
+    value: Json, bucket: str | None, check_condition: CheckCondition, variables: bool
 ) -> Statement:
     _check_fields(value, _STATEMENT_FIELDS)
     effect = value.get("Effect")
@@ -170,16 +189,20 @@ def _statement(
         refuse("Missing required field Effect")
     if not isinstance(effect, str) or effect not in {"Allow", "Deny"}:
         refuse(f"Invalid effect: {str(effect)[:64]}")
-    principals, but_principals = _either(value, "Principal")
+    if bucket is None and ("Principal" in value or "NotPrincipal" in value):
+        refuse("Policy document should not specify a principal.")
+    named_principals, but_principals = (
+        ("*", False) if bucket is None else _either(value, "Principal")
+    )
     actions, but_permissions = _either(value, "Action")
     resources, but_resources = _either(value, "Resource")
     permissions, named = _permissions(actions)
     patterns = _resources(resources, bucket, variables)
-    if not but_permissions and not but_resources:
+    if bucket is not None and not but_permissions and not but_resources:
         _check_applicable(permissions, patterns, bucket)
     return Statement(
         Effect(effect),
-        _principals(principals),
+        _principals(named_principals),
         permissions,
         patterns,
         _conditions(
@@ -252,17 +275,18 @@ def _permissions(value: Any) -> tuple[tuple[Pattern, ...], frozenset[str]]:
     return tuple(patterns), frozenset(named)
 
 
-def _resources(value: Any, bucket: str, variables: bool) -> tuple[Pattern, ...]:
+def _resources(value: Any, bucket: str | None, variables: bool) -> tuple[Pattern, ...]:
     detail = "Policy has invalid resource"
     patterns: list[Pattern] = []
-    for text in _texts(value, detail):
+    for written in _texts(value, detail):
+        text = ARN_PREFIX + "*" if bucket is None and written == "*" else written
         rest = text.removeprefix(ARN_PREFIX)
         if rest == text:
             refuse(detail)
         name, slash, _ = rest.partition("/")
-        fits = parse_pattern(name, variables=False).matches(bucket, NOTHING_KNOWN)
+        fits = bucket is None or parse_pattern(name, variables=False).matches(bucket, NOTHING_KNOWN)
         # A wildcard may stand for the slash, too.
-        if not fits and not _reaches(name if slash else rest, bucket):
+        if bucket is not None and not fits and not _reaches(name if slash else rest, bucket):
             refuse(detail)
         patterns.append(parse_pattern(text, variables=variables))
     return tuple(patterns)

@@ -16,11 +16,14 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable
-from common.format.manifest import open_access_key
+from common.errors import Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
+from common.format.manifest import open_access_key, open_user_key
 from common.ids import TenantId
 from common.ports import Log
 from common.wire.messages.writing import AccessKey
+from gateway.access.policy import Policy
+from gateway.access.policy_document import parse_user_policy
+from gateway.principals import KeyHolder
 from gateway_s3.auth.sigv4 import derive_signing_key
 from gateway_s3.errors import INVALID_ACCESS_KEY_ID, SLOW_DOWN, S3Error
 
@@ -37,13 +40,19 @@ UNKNOWN_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class Credential:
     """An access key with its secret and its owner. ``old_signatures``: it may sign headers with
-    Version 2."""
+    Version 2. ``user``, ``policy``: as of a KeyHolder."""
 
     access_key_id: str
     secret: str = field(repr=False)
     tenant: TenantKey
     old_signatures: bool = False
+    user: str | None = None
+    policy: Policy | None = None
     _signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+
+    def holder(self) -> KeyHolder:
+        """Return the principal that proves it holds this key."""
+        return KeyHolder(self.tenant, self.access_key_id, self.user, self.policy)
 
     def signing_key(self, date: str, region: str) -> bytes:
         """The key of one day and region, derived once. As secret as the secret."""
@@ -71,6 +80,29 @@ class _Asking:
     done: trio.Event = field(default_factory=trio.Event)
     credential: Credential | None = None
     failure: Unavailable | OutcomeUnknown | None = None
+
+
+def _opened(tenant: TenantKey, access_key_id: str, sealed: bytes) -> Credential:
+    """The credential in a record: the tenant's own, or a user's.
+
+    Raises:
+        Corrupt: it is not authentic as either.
+        Refused: ``malformed_policy``: the user's.
+    """
+    try:
+        opened = open_access_key(tenant, access_key_id, sealed)
+    except Corrupt:
+        of_user = open_user_key(tenant, access_key_id, sealed)
+        policy = parse_user_policy(of_user.policy)
+        return Credential(
+            access_key_id,
+            of_user.secret,
+            tenant,
+            of_user.old_signatures,
+            of_user.user,
+            policy,
+        )
+    return Credential(access_key_id, opened.secret, tenant, opened.old_signatures)
 
 
 class AccessKeys:
@@ -182,12 +214,12 @@ class AccessKeys:
             self._log.warning("tenant_not_served", tenant_id=record.tenant_id)
             return None
         try:
-            opened = open_access_key(tenant, access_key_id, record.sealed)
-        except Corrupt as error:
-            # A coordinator that answers with another's record must not let anyone in.
+            return _opened(tenant, access_key_id, record.sealed)
+        except (Corrupt, Refused) as error:
+            # A coordinator that answers with another's record must not let anyone in, and a policy
+            # that cannot be read must not be passed over.
             self._log.error("access_key_not_authentic", reason=error.reason)
             return None
-        return Credential(access_key_id, opened.secret, tenant, opened.old_signatures)
 
     async def _record(self, access_key_id: str) -> AccessKey | None:
         try:

@@ -75,4 +75,4 @@ async def authenticate(
 
 
 def _holder(credential: Credential) -> KeyHolder:
-    return KeyHolder(credential.tenant, credential.access_key_id)
+    return credential.holder()

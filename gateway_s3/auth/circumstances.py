@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from common.http.records import HttpRequest
-from gateway.access.policy import EXISTING_TAG, REQUEST_TAG
+from gateway.access.policy import EXISTING_TAG, REQUEST_TAG, PolicyCaller
 from gateway.principals import KeyHolder, Principal
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.errors import S3Error
@@ -124,21 +124,36 @@ def _time(now: float) -> str:
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _arn(account: str | None) -> str | None:
-    return None if account is None else f"arn:aws:iam::{account}:root"
+def _arn(caller: PolicyCaller) -> str | None:
+    if caller.account is None:
+        return None
+    return f"arn:aws:iam::{caller.account}:" + (f"user/{caller.user}" if caller.user else "root")
+
+
+def _type(caller: PolicyCaller) -> str:
+    if caller.account is None:
+        return "Anonymous"
+    return "User" if caller.user else "Account"
+
+
+def _id(caller: PolicyCaller) -> str:
+    if caller.account is None:
+        return "anonymous"
+    return f"{caller.account}:{caller.user}" if caller.user else caller.account
 
 
 _OTHERS: Final[Mapping[str, Callable[[RequestCircumstances], Sequence[str] | None]]] = {
     "aws:currenttime": lambda facts: (_time(facts.now),),
     "aws:epochtime": lambda facts: (str(int(facts.now)),),
     "aws:principalaccount": lambda facts: _one(facts.account()),
-    "aws:principalarn": lambda facts: _one(_arn(facts.account())),
-    "aws:principaltype": lambda facts: ("Anonymous" if facts.account() is None else "Account",),
+    "aws:principalarn": lambda facts: _one(_arn(facts.principal.caller)),
+    "aws:principaltype": lambda facts: (_type(facts.principal.caller),),
     "aws:requestedregion": lambda facts: (facts.region,),
     "aws:resourceaccount": lambda facts: _one(facts.owner or None),
     "aws:securetransport": lambda facts: ("true" if facts.request.secure else "false",),
     "aws:sourceip": lambda facts: _one(facts.source_address()),
-    "aws:userid": lambda facts: (facts.account() or "anonymous",),
+    "aws:userid": lambda facts: (_id(facts.principal.caller),),
+    "aws:username": lambda facts: _one(facts.principal.caller.user),
     "s3:authtype": lambda facts: _one(facts.authentication()[0]),
     "s3:requestobjecttagkeys": lambda facts: tuple(facts._request_tags()) or None,
     "s3:resourceaccount": lambda facts: _one(facts.owner or None),

@@ -168,7 +168,11 @@ async def _check_tags(
     Raises:
         Refused: ``access_denied``.
     """
-    if source.bucket.rules is NO_RULES and call.bucket.rules is NO_RULES:
+    if (
+        source.bucket.rules is NO_RULES
+        and call.bucket.rules is NO_RULES
+        and call.principal.policy is None
+    ):
         return  # Both are the caller's own, or it would not have come here.
     facts = await informed(backend, call.circumstances, source.bucket, named.key, named.version)
     check(

@@ -10,7 +10,7 @@ from typing import Final
 
 from common.http.records import HttpRequest
 from gateway.access.permissions import ALL, OF_OBJECTS
-from gateway.authorization import OF_TENANT, PERMISSIONS, Action
+from gateway.authorization import PERMISSIONS, Action
 from gateway_s3.request.operations import OPERATIONS, Operation
 from gateway_s3.request.query import Query
 
@@ -80,7 +80,7 @@ _ALSO: Final[Mapping[str, tuple[str, ...]]] = {"GetObjectAttributes": ("s3:GetOb
 
 def _permission(operation: Operation) -> str | None:
     action = operation.action
-    if action is None or action in OF_TENANT or action is Action.DELETE_BATCH:
+    if action is None or action is Action.DELETE_BATCH:
         return None
     for name in (_RENAMED.get(operation.name, operation.name), PERMISSIONS.get(action)):
         if name is not None and (whole := name if ":" in name else "s3:" + name) in ALL:
@@ -105,7 +105,7 @@ def permissions_of(
     operation: Operation, query: Query, request: HttpRequest
 ) -> tuple[str | None, ...]:
     """Return the permissions that a request needs, all of them. None: no policy decides: a list of
-    deletions needs a permission for each object, and what is the asking tenant's none."""
+    deletions needs a permission for each object."""
     name = operation.name
     permission = _PERMISSIONS[name]
     if permission is None:

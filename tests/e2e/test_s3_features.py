@@ -339,3 +339,33 @@ def test_aws_cli_uploads_lists_restores_and_removes_versions(swarm: Swarm, tmp_p
     swarm.aws("s3", "cp", "--only-show-errors", "s3://by-cli/file", str(tmp_path / "again"))
     assert (tmp_path / "again").read_bytes() == large.read_bytes()
     assert len(api("list-object-versions", "--bucket", "by-cli")["Versions"]) == 3
+
+
+def test_a_users_key_of_the_command_line_reads_one_folder(
+    swarm: Swarm, s3: Any, tmp_path: Path
+) -> None:
+    for key in ("shared/a", "private"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{BUCKET}/shared/*",
+    }
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statement}))
+    tenant = json.loads(swarm.alveary("tenant", "list", "--json", f"--data={swarm.root}").stdout)
+    names = [each["name"] if isinstance(each, dict) else each for each in tenant]
+    made = swarm.alveary(
+        *("key", "create", "--tenant", names[0], "--user", "ann", "--policy", str(policy)),
+        *("--json", f"--data={swarm.root}"),
+    )
+    given = json.loads(made.stdout)
+    ann = swarm.boto3(access_key=given["access_key"], secret_key=given["secret_key"])
+    try:
+        read = ann.get_object(Bucket=BUCKET, Key="shared/a")
+        assert read["Body"].read() == b"shared/a"
+        assert code_of(lambda: ann.get_object(Bucket=BUCKET, Key="private")) == "AccessDenied"
+        assert code_of(lambda: ann.delete_object(Bucket=BUCKET, Key="shared/a")) == "AccessDenied"
+        assert code_of(ann.list_buckets) == "AccessDenied"
+    finally:
+        ann.close()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from object_rig import SECRET, ObjectRig
 
+from common.format.manifest import UserKeyRecord, seal_user_key
 from common.http.records import BytesBody, HttpRequest, HttpResponse
+from coordinator.store import tenants
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import SignatureV2
@@ -81,6 +85,14 @@ class Rig(ObjectRig):
         log = self.node.world.log
         self.keys = AccessKeys(self.access_key, self.tenants.get, more_tenants, log)
         self.app = App(self.backend, self.keys, domains, signature_v2)
+
+    def add_user(self, name: str, *statements: Mapping[str, Any], of: str = "AK") -> None:
+        """Store an access key of this name, of a user of this name with a policy."""
+        tenant = self.tenants[self.coordinators.access_key(of).tenant_id]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
+        record = UserKeyRecord(SECRET, 0, name, policy, False)
+        sealed = seal_user_key(tenant, name, record, self.node.world.entropy)
+        tenants.add_access_key(self.coordinators.sql, tenant.tenant_id.hex(), name, sealed, 0)
 
     def sign(
         self,

@@ -99,6 +99,12 @@ def test_sealed_records():
             (v["access_key_id"],),
             access_key,
         ),
+        "user-key": (
+            fmt.seal_user_key,
+            fmt.open_user_key,
+            (v["access_key_id"],),
+            fmt.UserKeyRecord(v["secret"], v["created_ms"], "ann", b'{"Statement": []}', True),
+        ),
     }
     older = v["sealed"].pop("access-key without old signatures")
     assert fmt.open_access_key(tenant, v["access_key_id"], unhex(older)) == access_key

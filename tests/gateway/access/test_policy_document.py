@@ -11,7 +11,7 @@ from common import limits
 from common.errors import Refused
 from gateway.access.patterns import NOTHING_KNOWN
 from gateway.access.policy import Effect, PolicyCaller
-from gateway.access.policy_document import parse_policy
+from gateway.access.policy_document import parse_policy, parse_user_policy
 from gateway_s3.request.condition_keys import check_condition
 
 OURS = "0" * 31 + "1"
@@ -243,3 +243,31 @@ def test_values_of_conditions_may_be_flags_and_numbers() -> None:
     policy = parse_policy(text(changed(Condition=conditions)), "bucket", check_condition)
     assert len(policy.statements[0].conditions) == 3
     assert policy.asks_existing_tags
+
+
+def user_policy(*statements: object) -> bytes:
+    return text(*statements)
+
+
+def test_a_users_policy_names_any_bucket_and_no_principal() -> None:
+    for resource in ("*", "arn:aws:s3:::*", "arn:aws:s3:::any/*"):
+        policy = parse_user_policy(user_policy(changed(Principal=None, Resource=resource)))
+        effect = policy.judge(
+            PolicyCaller(OURS, "ann"), "s3:GetObject", "arn:aws:s3:::any/key", NOTHING_KNOWN
+        )
+        assert effect is Effect.ALLOW
+    for wrong, detail in (
+        (ALLOW, "Policy document should not specify a principal."),
+        (
+            changed(Principal=None, NotPrincipal="*"),
+            "Policy document should not specify a principal.",
+        ),
+        (changed(Principal=None, Resource="bucket/*"), "Policy has invalid resource"),
+        (
+            changed(Principal=None, Sid="x" * limits.MAX_USER_POLICY_BYTES),
+            "Policy exceeds the maximum allowed document size.",
+        ),
+    ):
+        with pytest.raises(Refused) as caught:
+            parse_user_policy(user_policy(wrong))
+        assert caught.value.fields == {"detail": detail}
