@@ -56,10 +56,13 @@ from gateway_s3.handlers.answers import marker_error
 from gateway_s3.informing import informed
 from gateway_s3.request.acl import check_acl_headers
 from gateway_s3.request.expected_owner import check_expected_owner
-from gateway_s3.request.operations import OPERATIONS, PREFLIGHT_OF
+from gateway_s3.request.names import check_key
+from gateway_s3.request.operations import BY_NAME, OPERATIONS, PREFLIGHT_OF
 from gateway_s3.request.permissions import permissions_of
-from gateway_s3.request.router import Resource, Route, locate, route
+from gateway_s3.request.query import Query
+from gateway_s3.request.router import Resource, Route, bucket_of_host, locate, route
 from gateway_s3.translation import from_error
+from gateway_s3.websites import Fetch, answer_website
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
 Authorize: TypeAlias = Callable[
@@ -108,6 +111,9 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketCors": configurations.get_cors,
     "PutBucketCors": configurations.put_cors,
     "DeleteBucketCors": configurations.delete_cors,
+    "GetBucketWebsite": configurations.get_website,
+    "PutBucketWebsite": configurations.put_website,
+    "DeleteBucketWebsite": configurations.delete_website,
     "GetObjectTagging": object_tags.get_tagging,
     "PutObjectTagging": object_tags.put_tagging,
     "DeleteObjectTagging": object_tags.delete_tagging,
@@ -122,6 +128,8 @@ HANDLERS: Final[Mapping[str, Handle]] = {
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
 _NO_OPERATION: Final = "none"
+_WEBSITE: Final = "Website"
+"""The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
 _ENCRYPTED: Final = frozenset(
@@ -164,6 +172,7 @@ class App:
         keys: the access keys that may sign.
         domains: host names under which a bucket may stand as the first label.
         signature_v2: where Signature V2 is accepted.
+        website_domains: host names under which the first label names a bucket that is a website.
         handlers: by operation; of every one that is implemented.
         judge: decides whether a principal may do what it asks for.
     """
@@ -175,6 +184,7 @@ class App:
         domains: Sequence[str],
         signature_v2: SignatureV2 = SignatureV2.PRESIGNED,
         *,
+        website_domains: Sequence[str] = (),
         handlers: Mapping[str, Handle] = HANDLERS,
         judge: Authorize = authorize,
     ) -> None:
@@ -184,6 +194,7 @@ class App:
         self._handlers = handlers
         self._judge = judge
         self._domains = domains
+        self._website_domains = website_domains
         self._host_id = base64.b64encode(backend.entropy(24))
         self._running = 0
 
@@ -202,7 +213,13 @@ class App:
         streams = False
         bucket: Bucket | None = None
         try:
-            if request.method == "OPTIONS":
+            website = bucket_of_host(request.header(b"host") or b"", self._website_domains)
+            if website is not None:
+                operation = _WEBSITE
+                response = await answer_website(
+                    backend, request, website, self._fetch_page(request_id), request_id
+                )
+            elif request.method == "OPTIONS":
                 resource = locate(request, self._domains)
                 operation = PREFLIGHT_OF[resource.scope]
                 response = await cross_origin.answer_preflight(
@@ -333,6 +350,16 @@ class App:
             circumstances,
             form,
         )
+
+    def _fetch_page(self, request_id: str) -> Fetch:
+        """Return what reads objects for a website, as an anonymous caller."""
+
+        async def fetch(request: HttpRequest, bucket: str, key: bytes) -> HttpResponse:
+            operation = BY_NAME["HeadObject" if request.method == "HEAD" else "GetObject"]
+            routed = Route(operation, bucket, check_key(key), Query(b""), by_host=True)
+            return await self._handle(await self._prove(request, routed, request_id))
+
+        return fetch
 
     async def _handle(self, call: Call) -> HttpResponse:
         """Run the handler of a call. Who may not list a bucket does not learn that it lacks a key.

@@ -62,6 +62,13 @@ class GatewayConfig:
             "A host name under which buckets are first labels; may be repeated.",
         ),
     )
+    website_domains: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            config.list_of(_domain, "a list of host names"),
+            "A host name under which buckets are websites; may be repeated.",
+        ),
+    )
     buffer_budget_bytes: int = field(
         default=limits.GATEWAY_BUFFER_BUDGET_BYTES,
         metadata=key(

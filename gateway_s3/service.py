@@ -137,7 +137,13 @@ async def serve(
         return record
 
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
-    app = App(backend, keys, config.domains, config.signature_v2)
+    app = App(
+        backend,
+        keys,
+        config.domains,
+        config.signature_v2,
+        website_domains=config.website_domains,
+    )
 
     metrics.watch(
         "alveary_s3_requests_running", "Requests not yet answered whole", lambda: app.running

@@ -85,7 +85,41 @@ class PublicAccess(Record):
     restrict_buckets: bool
 
 
-V = TypeVar("V", Tags, OriginRules, PolicyText, PublicAccess)
+KEEPS_KEY: Final = 0
+REPLACES_PREFIX: Final = 1
+REPLACES_KEY: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WebsiteRedirect(Record):
+    """A redirect of a website. ``prefix``: of keys; ``error``: an HTTP status that would be
+    answered, or 0; both must fit. The rest is of the URL that is answered, and empty where the
+    request's is kept. ``replaces``: KEEPS_KEY, REPLACES_PREFIX or REPLACES_KEY, with ``key``."""
+
+    prefix: Text
+    error: int
+    protocol: Text
+    host: Text
+    replaces: int
+    key: Text
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Website(Record):
+    """A bucket as a website. ``index``: the name that is put behind a directory's; ``error``: the
+    key of what is shown for errors, or empty. ``all_host``: where all requests are sent, or empty:
+    then ``all_protocol`` is the request's where it is empty."""
+
+    version: int
+    index: Text
+    error: Text
+    all_host: Text
+    all_protocol: Text
+    redirects: Annotated[tuple[WebsiteRedirect, ...], Max(limits.MAX_WEBSITE_RULES)]
+
+
+V = TypeVar("V", Tags, OriginRules, PolicyText, PublicAccess, Website)
 
 
 def _unpack(record: type[V], what: str, data: bytes) -> V:
@@ -116,3 +150,8 @@ def unpack_policy(data: bytes) -> PolicyText:
 def unpack_public_access(data: bytes) -> PublicAccess:
     """Read the limits of public access. Raises Corrupt ``bad_metadata``."""
     return _unpack(PublicAccess, "public access", data)
+
+
+def unpack_website(data: bytes) -> Website:
+    """Read a website's configuration. Raises Corrupt ``bad_metadata``."""
+    return _unpack(Website, "website", data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.format.configurations import unpack_origin_rules, unpack_tags
+from common.format.configurations import unpack_origin_rules, unpack_tags, unpack_website
 from common.http.records import HttpResponse
 from gateway.configurations import set_document
 from gateway_s3 import errors
@@ -17,10 +17,13 @@ from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.handlers.answers import xml_response
 from gateway_s3.request.tags import bucket_tags
 from gateway_s3.xml.configurations import cors_tree, parse_cors, parse_tagging, tagging_tree
+from gateway_s3.xml.website import parse_website, website_tree
 from gateway_s3.xml.write import configuration
 
 TAGS: Final = "tags"
 """The kind of the document with a bucket's tags."""
+WEBSITE: Final = "website"
+"""The kind of the document that makes a bucket a website."""
 CORS: Final = "cors"
 """The kind of the document with a bucket's rules for other origins."""
 
@@ -64,6 +67,25 @@ async def get_cors(backend: Backend, call: Call) -> HttpResponse:
     """Show the bucket's rules for other origins."""
     rules = unpack_origin_rules(_document(call, CORS, errors.NO_SUCH_CORS_CONFIGURATION))
     return xml_response(configuration(cors_tree(rules)))
+
+
+async def put_website(backend: Backend, call: Call) -> HttpResponse:
+    """Make the bucket a website."""
+    website = await read_document(backend, call, parse_website, must_vouch=True)
+    await set_document(backend, call.bucket, WEBSITE, website.pack())
+    return HttpResponse(200)
+
+
+async def get_website(backend: Backend, call: Call) -> HttpResponse:
+    """Show what the bucket's website is like."""
+    website = unpack_website(_document(call, WEBSITE, errors.NO_SUCH_WEBSITE_CONFIGURATION))
+    return xml_response(configuration(website_tree(website)))
+
+
+async def delete_website(backend: Backend, call: Call) -> HttpResponse:
+    """End the bucket's website; 204 also where there is none."""
+    await set_document(backend, call.bucket, WEBSITE, None)
+    return HttpResponse(204)
 
 
 async def delete_cors(backend: Backend, call: Call) -> HttpResponse:

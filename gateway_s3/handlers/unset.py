@@ -70,7 +70,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketLifecycleConfiguration": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
     "GetBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
-    "GetBucketWebsite": errors.NO_SUCH_WEBSITE_CONFIGURATION,
     "GetObjectLockConfiguration": errors.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
     "DeleteBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "DeleteBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
@@ -83,7 +82,6 @@ _DELETIONS: Final = (
     "DeleteBucketEncryption",
     "DeleteBucketLifecycle",
     "DeleteBucketReplication",
-    "DeleteBucketWebsite",
 )
 """Deletions that leave everything as it is: 204, as for what was deleted before."""
 

@@ -97,7 +97,7 @@ def locate(request: HttpRequest, domains: Sequence[str]) -> Resource:
         if path == b"*" and request.method == "OPTIONS":
             return Resource(Scope.SERVICE, "", b"")
         raise S3Error(errors.INVALID_URI)
-    bucket = _bucket_of_host(request.header(b"host") or b"", domains)
+    bucket = bucket_of_host(request.header(b"host") or b"", domains)
     by_host = bucket is not None
     if bucket is None:
         name, _, rest = path[1:].partition(b"/")
@@ -116,7 +116,7 @@ def locate(request: HttpRequest, domains: Sequence[str]) -> Resource:
     return Resource(Scope.OBJECT, bucket, decode_percent(rest), by_host)
 
 
-def _bucket_of_host(host: bytes, domains: Sequence[str]) -> str | None:
+def bucket_of_host(host: bytes, domains: Sequence[str]) -> str | None:
     """The bucket in a host name; None: the host names none.
 
     A name may end in the root's dot, and its port may be empty (RFC 3986, 3.2.2 and 3.2.3): a

@@ -22,6 +22,7 @@ BUCKET = "features"
 @pytest.fixture(scope="module")
 def swarm(make_swarm: Callable[..., Swarm]) -> Iterator[Swarm]:
     made = make_swarm(cells=3, redundancy="2/3")
+    made.configure("gateway", website_domains=["web.test"])
     made.start()
     yield made
     made.stop()
@@ -369,3 +370,35 @@ def test_a_users_key_of_the_command_line_reads_one_folder(
         assert code_of(ann.list_buckets) == "AccessDenied"
     finally:
         ann.close()
+
+
+def test_aws_cli_makes_a_bucket_a_website_that_everybody_reads(
+    swarm: Swarm, s3: Any, http: httpx.Client
+) -> None:
+    name = "pages"
+    s3.create_bucket(Bucket=name)
+    for key, content in (("index.html", b"home"), ("sub/index.html", b"sub"), ("oops", b"oops")):
+        s3.put_object(Bucket=name, Key=key, Body=content, ContentType="text/html")
+    swarm.aws(
+        *("s3", "website", f"s3://{name}"),
+        *("--index-document", "index.html", "--error-document", "oops"),
+    )
+    assert s3.get_bucket_website(Bucket=name)["ErrorDocument"] == {"Key": "oops"}
+    host = {"host": f"{name}.web.test"}
+
+    def browse(path: str) -> httpx.Response:
+        return http.get(swarm.credentials["endpoint"] + path, headers=host)
+
+    assert browse("/").status_code == 403, "it is not public yet"
+    s3.delete_public_access_block(Bucket=name)
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    s3.put_bucket_policy(Bucket=name, Policy=policy)
+    assert (browse("/").content, browse("/sub/").content) == (b"home", b"sub")
+    assert (browse("/sub").status_code, browse("/sub").headers["location"]) == (302, "/sub/")
+    assert (browse("/none").status_code, browse("/none").content) == (404, b"oops")

@@ -33,6 +33,7 @@ from gateway_s3.request.router import Route, route
 from gateway_s3.request.tags import bucket_tags, parse_tagging_header
 from gateway_s3.xml.configurations import parse_cors, parse_tagging
 from gateway_s3.xml.read import parse_complete_upload, parse_create_bucket, parse_delete
+from gateway_s3.xml.website import parse_website
 
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"])
 PIECES = st.sampled_from(
@@ -311,6 +312,11 @@ XML_PIECES = st.sampled_from(
         b"<Tagging><TagSet>",
         b"</TagSet></Tagging>",
         b"<Tag><Key>a</Key><Value>b</Value></Tag>",
+        b"<WebsiteConfiguration>",
+        b"</WebsiteConfiguration>",
+        b"<IndexDocument><Suffix>i</Suffix></IndexDocument>",
+        b"<RoutingRules><RoutingRule><Redirect><HostName>h</HostName></Redirect>",
+        b"</RoutingRule></RoutingRules>",
         b"<CORSConfiguration>",
         b"</CORSConfiguration>",
         b"<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin>",
@@ -340,6 +346,7 @@ def test_any_document_is_read_or_refused(data: bytes) -> None:
         parse_create_bucket,
         lambda document: bucket_tags(parse_tagging(document)).pack(),
         lambda document: parse_cors(document).pack(),
+        lambda document: parse_website(document).pack(),
     ):
         try:
             parse(data)  # type: ignore[operator]

@@ -8,7 +8,11 @@ import hashlib
 import pytest
 from gateway_rig import Answer, Rig
 
-ROOTS = {"tagging": "Tagging", "cors": "CORSConfiguration"}
+ROOTS = {
+    "tagging": "Tagging",
+    "cors": "CORSConfiguration",
+    "website": "WebsiteConfiguration",
+}
 TAGGING = "<Tagging><TagSet>{}</TagSet></Tagging>"
 RULE = (
     "<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>http://a.example</AllowedOrigin>"
@@ -18,6 +22,12 @@ CORS = "<CORSConfiguration>{}</CORSConfiguration>"
 CONFIGURATIONS = {
     "tagging": (TAGGING.format("<Tag><Key>a</Key><Value>b</Value></Tag>"), 204, "NoSuchTagSet"),
     "cors": (CORS.format(RULE.format("")), 200, "NoSuchCORSConfiguration"),
+    "website": (
+        "<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>"
+        "<ErrorDocument><Key>error.html</Key></ErrorDocument></WebsiteConfiguration>",
+        200,
+        "NoSuchWebsiteConfiguration",
+    ),
 }
 each_kind = pytest.mark.parametrize("kind", CONFIGURATIONS)
 

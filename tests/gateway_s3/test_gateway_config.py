@@ -46,6 +46,7 @@ def test_a_good_table_becomes_values() -> None:
         ("coordinator_id", "zz"),
         ("region", "Not A Region"),
         ("domains", "one"),
+        ("website_domains", ["a b"]),
         ("domains", ["a b"]),
         ("buffer_budget_bytes", 5),
         ("buffer_budget_bytes", True),

@@ -36,7 +36,6 @@ async def get(rig: Rig, path: str, query: str) -> Answer:
         ("/bucket", "policy", 404, "NoSuchBucketPolicy"),
         ("/bucket", "policyStatus", 404, "NoSuchBucketPolicy"),
         ("/bucket", "replication", 404, "ReplicationConfigurationNotFoundError"),
-        ("/bucket", "website", 404, "NoSuchWebsiteConfiguration"),
         ("/bucket", "id=x&metrics", 404, "NoSuchConfiguration"),
         ("/bucket", "id=x&analytics", 404, "NoSuchConfiguration"),
         ("/bucket", "id=x&inventory", 404, "NoSuchConfiguration"),

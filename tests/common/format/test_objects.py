@@ -23,6 +23,7 @@ UNPACK = {
     "BucketSettings": objects.unpack_bucket,
     "Tags": configurations.unpack_tags,
     "OriginRules": configurations.unpack_origin_rules,
+    "Website": configurations.unpack_website,
     "PolicyText": configurations.unpack_policy,
     "PublicAccess": configurations.unpack_public_access,
 }

@@ -1,0 +1,269 @@
+"""Buckets as websites, as a browser sees them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from gateway_rig import Answer, Rig
+
+from gateway_s3.app import App
+
+DOMAIN = "web.test"
+HOST = f"bucket.{DOMAIN}"
+INDEX = "<IndexDocument><Suffix>index.html</Suffix></IndexDocument>"
+ERROR = "<ErrorDocument><Key>error.html</Key></ErrorDocument>"
+PAGES = {
+    "index.html": b"home",
+    "a/index.html": b"page a",
+    "a/b.html": b"page b",
+    "error.html": b"something is wrong",
+    "old/new": b"kept",
+}
+
+
+def rules(*pairs: tuple[str, str]) -> str:
+    whole = "".join(
+        f"<RoutingRule>{condition and f'<Condition>{condition}</Condition>'}"
+        f"<Redirect>{redirect}</Redirect></RoutingRule>"
+        for condition, redirect in pairs
+    )
+    return f"<RoutingRules>{whole}</RoutingRules>"
+
+
+async def put(rig: Rig, query: str, body: bytes) -> Answer:
+    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    return await rig.ask("PUT", "/bucket", query, body, {"content-md5": md5})
+
+
+async def configure(rig: Rig, inner: str) -> Answer:
+    body = f"<WebsiteConfiguration>{inner}</WebsiteConfiguration>".encode()
+    return await put(rig, "website=", body)
+
+
+async def publish(rig: Rig, *actions: str) -> None:
+    assert (await rig.ask("DELETE", "/bucket", "publicAccessBlock=")).status == 204
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": action,
+            "Resource": "arn:aws:s3:::bucket" + ("/*" if "Object" in action else ""),
+        }
+        for action in actions
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
+    answer = await put(rig, "policy=", policy)
+    assert answer.status == 204, answer.body
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    made = Rig()
+    made.app = App(made.backend, made.keys, (), website_domains=(DOMAIN,))
+    await made.put("/bucket", b"")
+    for key, content in PAGES.items():
+        await made.put(f"/bucket/{key}", content, {"content-type": "text/html"})
+    await publish(made, "s3:GetObject", "s3:ListBucket")
+    assert (await configure(made, INDEX + ERROR)).status == 200
+    return made
+
+
+async def browse(
+    rig: Rig, path: str, method: str = "GET", host: str = HOST, query: str = "", **headers: str
+) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await rig.send(method, path, query, b"", {"host": host, **named})
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [("/", b"home"), ("/a/", b"page a"), ("/a/b.html", b"page b"), ("/index.html", b"home")],
+)
+async def test_pages_and_indexes_of_directories_are_shown(
+    rig: Rig, path: str, content: bytes
+) -> None:
+    for query in ("", "utm=x&acl&versionId=1"):
+        answer = await browse(rig, path, query=query)
+        assert (answer.status, answer.body) == (200, content)
+        assert answer.headers["content-type"] == "text/html"
+    head = await browse(rig, path, "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == str(len(content))
+
+
+async def test_conditions_and_ranges_of_browsers_count(rig: Rig) -> None:
+    etag = (await browse(rig, "/")).headers["etag"]
+    assert (await browse(rig, "/", if_none_match=etag)).status == 304
+    assert (await browse(rig, "/", range="bytes=1-2")).body == b"om"
+
+
+async def test_a_directory_without_its_slash_is_sent_there(rig: Rig) -> None:
+    answer = await browse(rig, "/a")
+    assert (answer.status, answer.headers["location"]) == (302, "/a/")
+
+
+async def test_an_error_shows_the_error_page_with_its_own_status(rig: Rig) -> None:
+    for method, body in (("GET", b"something is wrong"), ("HEAD", b"")):
+        answer = await browse(rig, "/nothing", method)
+        assert (answer.status, answer.body) == (404, body)
+    assert (await browse(rig, "/nothing", range="bytes=0-1", if_none_match="*")).status == 404
+
+
+async def test_without_an_error_page_an_error_is_a_page_of_its_own(rig: Rig) -> None:
+    await configure(rig, INDEX)
+    answer = await browse(rig, "/%3Cscript%3E")
+    assert answer.status == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert b"<li>Code: NoSuchKey</li>" in answer.body
+    assert b"<script>" not in answer.body
+    await rig.ask("DELETE", "/bucket/error.html")
+    await configure(rig, INDEX + ERROR)
+    assert b"<h1>404 Not Found</h1>" in (await browse(rig, "/nothing")).body
+
+
+async def test_what_is_not_public_is_not_shown(rig: Rig) -> None:
+    await publish(rig, "s3:GetObject")
+    assert (await browse(rig, "/nothing")).status == 403, "who may not list learns no absence"
+    await rig.ask("DELETE", "/bucket", "policy=")
+    answer = await browse(rig, "/")
+    assert (answer.status, b"AccessDenied" in answer.body) == (403, True)
+    signed = rig.sign("GET", "/", "", {"host": HOST})
+    assert (await rig.send("GET", "/", "", b"", signed)).status == 403, "nobody is proven here"
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "OPTIONS"])
+async def test_a_website_is_read_only(rig: Rig, method: str) -> None:
+    answer = await browse(rig, "/index.html", method)
+    assert (answer.status, b"MethodNotAllowed" in answer.body) == (405, True)
+    assert (await browse(rig, "/")).body == b"home"
+
+
+async def test_other_buckets_are_no_websites(rig: Rig) -> None:
+    for host, code in (
+        (f"nothing.{DOMAIN}", b"NoSuchBucket"),
+        (f"No_bucket.{DOMAIN}", b"NoSuchBucket"),
+    ):
+        answer = await browse(rig, "/", host=host)
+        assert (answer.status, code in answer.body) == (404, True)
+    await rig.ask("DELETE", "/bucket", "website=")
+    answer = await browse(rig, "/")
+    assert (answer.status, b"NoSuchWebsiteConfiguration" in answer.body) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("inner", "path", "status", "location"),
+    [
+        (
+            "<RedirectAllRequestsTo><HostName>other.example</HostName></RedirectAllRequestsTo>",
+            "/a/b%20c",
+            301,
+            "http://other.example/a/b%20c",
+        ),
+        (
+            "<RedirectAllRequestsTo><HostName>other.example</HostName><Protocol>https</Protocol>"
+            "</RedirectAllRequestsTo>",
+            "/",
+            301,
+            "https://other.example/",
+        ),
+        (
+            INDEX
+            + rules(
+                (
+                    "<KeyPrefixEquals>old/</KeyPrefixEquals>",
+                    "<ReplaceKeyPrefixWith>new/</ReplaceKeyPrefixWith>",
+                )
+            ),
+            "/old/new",
+            301,
+            f"http://{HOST}/new/new",
+        ),
+        (
+            INDEX
+            + rules(
+                (
+                    "<HttpErrorCodeReturnedEquals>404</HttpErrorCodeReturnedEquals>",
+                    "<HostName>lost.example</HostName><ReplaceKeyWith>lost</ReplaceKeyWith>"
+                    "<HttpRedirectCode>307</HttpRedirectCode>",
+                )
+            ),
+            "/nothing",
+            307,
+            "http://lost.example/lost",
+        ),
+        (INDEX + rules(("", "<Protocol>https</Protocol>")), "/x", 301, f"https://{HOST}/x"),
+    ],
+)
+async def test_redirects(rig: Rig, inner: str, path: str, status: int, location: str) -> None:
+    assert (await configure(rig, inner)).status == 200
+    answer = await browse(rig, path)
+    assert (answer.status, answer.body) == (status, b"")
+    assert answer.headers["location"] == location
+    shown = (await rig.ask("GET", "/bucket", "website=")).body
+    assert (await put(rig, "website=", shown)).status == 200, "what is shown is fine"
+
+
+async def test_a_redirect_on_errors_leaves_pages_alone_and_nothing_ends_a_header(rig: Rig) -> None:
+    condition = "<HttpErrorCodeReturnedEquals>404</HttpErrorCodeReturnedEquals>"
+    await configure(rig, INDEX + rules((condition, "<HostName>lost.example</HostName>")))
+    assert (await browse(rig, "/a/b.html")).body == b"page b"
+    answer = await browse(rig, "/%0d%0aset-cookie:x")
+    assert answer.headers["location"] == "http://lost.example/%0D%0Aset-cookie:x"
+
+
+@pytest.mark.parametrize(
+    ("inner", "code"),
+    [
+        ("", "InvalidArgument"),
+        ("<Other/>", "MalformedXML"),
+        ("<IndexDocument/>", "InvalidArgument"),
+        ("<IndexDocument><Suffix>a/b</Suffix></IndexDocument>", "InvalidArgument"),
+        (INDEX + INDEX, "MalformedXML"),
+        (INDEX + "<ErrorDocument/>", "MalformedXML"),
+        ("<RedirectAllRequestsTo/>", "MalformedXML"),
+        (
+            "<RedirectAllRequestsTo><HostName>a&#10;b</HostName></RedirectAllRequestsTo>",
+            "InvalidArgument",
+        ),
+        (
+            INDEX + "<RedirectAllRequestsTo><HostName>a</HostName></RedirectAllRequestsTo>",
+            "InvalidRequest",
+        ),
+        (INDEX + "<RoutingRules><RoutingRule/></RoutingRules>", "MalformedXML"),
+        (INDEX + rules(("", "")), "MalformedXML"),
+        (INDEX + rules(("", "<Protocol>ftp</Protocol>")), "InvalidRequest"),
+        (INDEX + rules(("", "<HttpRedirectCode>200</HttpRedirectCode>")), "InvalidRequest"),
+        (INDEX + rules(("", "<HttpRedirectCode>300</HttpRedirectCode>")), "InvalidRequest"),
+        (
+            INDEX
+            + rules(
+                ("", "<ReplaceKeyWith>a</ReplaceKeyWith><ReplaceKeyPrefixWith/>"),
+            ),
+            "InvalidRequest",
+        ),
+        (
+            INDEX
+            + rules(
+                (
+                    "<HttpErrorCodeReturnedEquals>200</HttpErrorCodeReturnedEquals>",
+                    "<HostName>a</HostName>",
+                )
+            ),
+            "InvalidRequest",
+        ),
+        (
+            INDEX
+            + "<RoutingRules><RoutingRule><Condition/><Redirect><HostName>a</HostName></Redirect>"
+            "</RoutingRule></RoutingRules>",
+            "InvalidRequest",
+        ),
+        (INDEX + rules(*[("", "<HostName>a</HostName>")] * 51), "InvalidRequest"),
+    ],
+)
+async def test_what_no_website_can_be_is_refused(rig: Rig, inner: str, code: str) -> None:
+    answer = await configure(rig, inner)
+    assert (answer.status, answer.code) == (400, code)
+    assert (await browse(rig, "/")).body == b"home", "the website is as it was"
