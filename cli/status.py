@@ -26,6 +26,7 @@ from common.words import human_duration
 
 SHOWN_OWNERS = 5
 SHOWN_SITES = 3
+SHOWN_BUCKETS = 10
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""
 
@@ -220,6 +221,30 @@ def _classes(classes: list[dict[str, Any]]) -> list[str]:
     return [table(["CLASS", "REDUNDANCY", "SITES", "BUCKETS", "CELLS", ""], rows), ""]
 
 
+def describe_buckets(buckets: list[dict[str, Any]] | None) -> list[str]:
+    """Return in words what each bucket would have left if its worst site failed now, the worst off
+    first."""
+    lines = [_describe_bucket(each) for each in (buckets or [])[:SHOWN_BUCKETS]]
+    more = sum(each["buckets"] for each in (buckets or [])[SHOWN_BUCKETS:])
+    if more:
+        lines.append(f"({more} more buckets, none of them worse)")
+    return lines
+
+
+def _describe_bucket(each: dict[str, Any]) -> str:
+    name = f"bucket {each['bucket']}" if each["buckets"] == 1 else f"{each['buckets']} buckets"
+    now = f"{name}: "
+    if each["unreadable"]:
+        now += f"{each['unreadable']} SEGMENTS MAY NOT BE READABLE NOW; "
+    site = f"site {each['site']}" if each["site"] else "a site"
+    if each["after"] >= 0:
+        return f"{now}if {site} fails now: nothing lost, margin {each['after']}"
+    return (
+        f"{now}if {site} fails now: {each['unreadable_after']} of {each['segments']} segments"
+        " CANNOT BE READ without it"
+    )
+
+
 def _class_remark(each: dict[str, Any]) -> str:
     if not each["writable"]:
         return "NOT WRITABLE: too few cells on its sites"
@@ -290,6 +315,7 @@ def describe(answer: dict[str, Any]) -> str:
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts.append(_missing(answer.get("missing", {})))
     parts += answer.get("if_a_site_fails", [])
+    parts += describe_buckets(answer.get("buckets"))
     return "\n".join(parts)
 
 

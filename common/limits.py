@@ -483,6 +483,10 @@ MAX_DRAINS_SHOWN: Final = 100
 """Cells of which one answer says what is left to move."""
 MAX_NAMED: Final = 5
 """Cells of one kind that the words of `alveary status` name; the others are counted."""
+MAX_BUCKET_RINGS: Final = 200_000
+"""Buckets on rings that one look reads, those of the buckets that were made first."""
+MAX_BUCKETS_MEASURED: Final = 50
+"""Buckets that status and metrics name, those that are worst off; all others stand together."""
 MAX_LACKING_KINDS: Final = 100_000
 """Kinds of lacking segments (ring and slots) that one look reads, those that lack most first."""
 MAX_MAINTENANCE_S: Final = 7 * 86400

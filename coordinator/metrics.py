@@ -79,6 +79,20 @@ class CoordinatorMetrics:
             ("after",),
             registry=self.registry,
         )
+        self.bucket_margin = Gauge(
+            "alveary_bucket_margin",
+            "Shards that every segment of a bucket can lose beyond the loss of nothing, of its"
+            " worst site; negative: something cannot be read then. The 50 buckets that are worst"
+            " off, and (others)",
+            ("bucket", "after"),
+            registry=self.registry,
+        )
+        self.bucket_unreadable = Gauge(
+            "alveary_bucket_segments_unreadable",
+            "Segments of a bucket that cannot be read now, or if its worst site failed",
+            ("bucket", "after"),
+            registry=self.registry,
+        )
         self.failing_disks = Gauge(
             "alveary_failing_disks",
             "Cells whose disks have signs of failing, by what is advised",

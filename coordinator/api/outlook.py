@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from common.reasons import Outage
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.availability import of_owners
+from coordinator.policy.bucket_margins import BucketMargin
 from coordinator.policy.hazard import Advice
 from coordinator.policy.health import AdminState, CellState
 from coordinator.policy.outlook import Concern, Gravity, Look, Outlook, Seen, SeenCell, Work
@@ -143,7 +145,7 @@ def _tell(concern: Concern) -> dict[str, Any]:
 def tell_look(look: Look | None) -> dict[str, Any]:
     """Return margins and repair, JSON-like; None before the first look."""
     if look is None:
-        return {"margin": None, "repair": None}
+        return {"margin": None, "repair": None, "buckets": None}
     margins, work = look.margins, look.missing
     return {
         "margin": {
@@ -161,6 +163,7 @@ def tell_look(look: Look | None) -> dict[str, Any]:
             "moving_slots": look.moves,
             "slots_nowhere": sum(look.nowhere.values()),
         },
+        "buckets": [asdict(each) for each in look.buckets],
     }
 
 
@@ -183,6 +186,7 @@ def measure_outlook(
     look = members.look
     if look is None:
         return
+    _measure_buckets(metrics, look.buckets)
     margins, work = look.margins, look.missing
     metrics.least_margin.set(math.nan if margins.least is None else margins.least)
     metrics.bare_segments.set(margins.bare)
@@ -196,3 +200,15 @@ def measure_outlook(
     metrics.drains_stuck.set(
         sum(pace.is_stuck or number in look.nowhere for number, pace in members.drain_paces.items())
     )
+
+
+def _measure_buckets(metrics: CoordinatorMetrics, buckets: Iterable[BucketMargin]) -> None:
+    metrics.bucket_margin.clear()
+    metrics.bucket_unreadable.clear()
+    for each in buckets:
+        for after, margin, unreadable in (
+            ("nothing", each.margin, each.unreadable),
+            ("site", each.after, each.unreadable_after),
+        ):
+            metrics.bucket_margin.labels(each.bucket, after).set(margin)
+            metrics.bucket_unreadable.labels(each.bucket, after).set(unreadable)

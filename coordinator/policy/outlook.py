@@ -15,6 +15,7 @@ from typing import Final
 
 from common import limits
 from common.words import counted, human_duration, human_rate
+from coordinator.policy.bucket_margins import BucketMargin
 from coordinator.policy.health import CellState
 from coordinator.policy.margins import Margins
 
@@ -95,7 +96,8 @@ class Look:
     """The part that needs a look at the whole store, as last looked. ``lost``: by cell that is
     lost, what is left of it to rebuild; ``nowhere``: by cell, its slots that should move and have
     no cell to go to; ``moves``: slots that have moved, and whose new holders still fill;
-    ``following``: pages of objects that are to be written again in the class of their bucket."""
+    ``following``: pages of objects that are to be written again in the class of their bucket;
+    ``buckets``: the margins of those that are worst off, and of all others together."""
 
     margins: Margins = field(default_factory=Margins)
     missing: Work = Work()
@@ -103,6 +105,7 @@ class Look:
     nowhere: Mapping[int, int] = field(default_factory=dict)
     moves: int = 0
     following: Work = Work()
+    buckets: Sequence[BucketMargin] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ import trio
 from common import limits
 from common.ports import Sql, Store
 from coordinator.membership import Membership
+from coordinator.policy.bucket_margins import OnRing, bucket_margins, worst_of
 from coordinator.policy.health import READABLE, CellState
 from coordinator.policy.margins import LackingKind, margins_of
 from coordinator.policy.outlook import Look, Work
 from coordinator.policy.pace import WATCHED_S, Pace
 from coordinator.rounds.repair import RepairRound
-from coordinator.store import misplaced, missing, rings
+from coordinator.store import bucket_rings, misplaced, missing, rings
 from coordinator.store.departures import left_of
 
 OUTLOOK_S: Final = 30.0
@@ -57,7 +58,9 @@ class OutlookRound:
         states = members.states(begun)
         lost = [number for number, state in states.items() if state is CellState.LOST]
         shown = list(islice(lost, limits.MAX_DRAINS_SHOWN))
-        kinds, used, count, left, following = await self._store.read(partial(_read, lost=shown))
+        kinds, used, count, left, following, on_rings = await self._store.read(
+            partial(_read, lost=shown)
+        )
         now = trio.current_time()
         self._took_s = now - begun
         self._missing.note(now, count)
@@ -81,18 +84,25 @@ class OutlookRound:
             ),
             sum(len(ring.sources) for ring in members.rings.values()),
             _work(self._following, following),
+            worst_of(
+                bucket_margins(
+                    on_rings, held, {number: members.cells[number].site for number in readable}
+                ),
+                limits.MAX_BUCKETS_MEASURED,
+            ),
         )
 
 
 def _read(
     sql: Sql, lost: list[int]
-) -> tuple[list[LackingKind], set[int], int, dict[int, int], int]:
+) -> tuple[list[LackingKind], set[int], int, dict[int, int], int, list[OnRing]]:
     return (
         missing.lacking_kinds(sql, limits.MAX_LACKING_KINDS),
         rings.used(sql),
         missing.count_all(sql),
         {number: left_of(sql, number).shards for number in lost},
         misplaced.count(sql)[0],
+        bucket_rings.load(sql),
     )
 
 

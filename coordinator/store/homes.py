@@ -18,7 +18,7 @@ from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Sql
 from common.wire.messages.base import ShardName
 from common.wire.messages.membership import HeldShard
-from coordinator.store import deletes, missing
+from coordinator.store import bucket_rings, deletes, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,7 @@ def arrive(sql: Sql, segment_id: SegmentId) -> bool:
         " WHERE segment_id = ?",
         (ring, former_k * unit_bytes // k, former_k * shard_bytes // k, roots, segment_id),
     )
+    bucket_rings.move(sql, segment_id, former, ring)
     missing.forget(sql, segment_id)
     deletes.queue_on_ring(sql, segment_id, former)
     forget(sql, segment_id, ring)

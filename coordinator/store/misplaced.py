@@ -268,9 +268,12 @@ def replace_page(
         "UPDATE pages SET owner = ?, number = 0, start = 0 WHERE owner = ? AND number = ?",
         (given_up, sequence, number),
     )
-    sql.execute("INSERT INTO dropped (owner, kind) VALUES (?, ?)", (given_up, KIND_PART))
+    sql.execute(
+        "INSERT INTO dropped (owner, kind, bucket) VALUES (?, ?, ?)",
+        (given_up, KIND_PART, bucket),
+    )
     made = next_number(sql, "sequence")
-    segments.register(sql, tenant, writer, made, content, now_ms)
+    segments.register(sql, tenant, bucket, writer, made, content, now_ms)
     sql.execute(
         "UPDATE pages SET owner = ?, number = ?, start = ? WHERE owner = ?",
         (sequence, number, start, made),

@@ -134,9 +134,9 @@ def commit_part(
     if row is not None:
         if row[0] == request.part_id:
             return Committed(row[1], row[2], bucket_revision=bucket.revision)
-        _drop(sql, row[1])
+        _drop(sql, bucket.bucket, row[1])
     sequence = next_number(sql, "sequence")
-    segments.register(sql, tenant, writer, sequence, content, now_ms)
+    segments.register(sql, tenant, bucket.bucket, writer, sequence, content, now_ms)
     sql.execute(
         "INSERT INTO parts"
         " (upload, part_number, part_id, sequence, size, pages, created_ms, sealed)"
@@ -157,8 +157,11 @@ def commit_part(
     return Committed(sequence, now_ms, bucket_revision=bucket.revision)
 
 
-def _drop(sql: Sql, sequence: int) -> None:
-    sql.execute("INSERT INTO dropped (owner, kind) VALUES (?, ?)", (sequence, KIND_PART))
+def _drop(sql: Sql, bucket: int, sequence: int) -> None:
+    sql.execute(
+        "INSERT INTO dropped (owner, kind, bucket) VALUES (?, ?, ?)",
+        (sequence, KIND_PART, bucket),
+    )
 
 
 def list_parts(sql: Sql, tenant: int, request: PartsList) -> Parts:
@@ -213,7 +216,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
     chosen = {part.part_number for part in request.parts}
     for number, (_, owner, _, _) in parts.items():
         if number not in chosen:
-            _drop(sql, owner)
+            _drop(sql, bucket.bucket, owner)
     _forget(sql, upload)
     _count(sql, tenant, -1)
     new = NewVersion(
@@ -257,8 +260,9 @@ def abort(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes
     bucket = buckets.find(sql, tenant, bucket_name).bucket
     upload = _find(sql, bucket, name, upload_id)
     sql.execute(
-        "INSERT INTO dropped (owner, kind) SELECT sequence, ? FROM parts WHERE upload = ?",
-        (KIND_PART, upload),
+        "INSERT INTO dropped (owner, kind, bucket)"
+        " SELECT sequence, ?, ? FROM parts WHERE upload = ?",
+        (KIND_PART, bucket, upload),
     )
     _forget(sql, upload)
     _count(sql, tenant, -1)
@@ -286,7 +290,7 @@ def abort_all(sql: Sql, tenant: int, bucket_name: str) -> None:
     if max(len(found), len(owners)) > limits.MAX_PARTS:
         raise Refused(Refusal.BUCKET_NOT_EMPTY)
     for (owner,) in owners:
-        _drop(sql, owner)
+        _drop(sql, bucket, owner)
     for (upload,) in found:
         _forget(sql, upload)
     _count(sql, tenant, -len(found))

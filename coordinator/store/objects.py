@@ -119,7 +119,7 @@ def commit(
     if not versions.holds(request.condition, found):
         raise Refused(Refusal.CONDITION_FAILED)
     sequence = next_number(sql, "sequence")
-    segments.register(sql, tenant, writer, sequence, content, now_ms)
+    segments.register(sql, tenant, bucket.bucket, writer, sequence, content, now_ms)
     new = NewVersion(
         sequence,
         request.name,

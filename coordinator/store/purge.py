@@ -42,7 +42,7 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
     """
     owners = deleted = extents = 0
     rows = _due(sql, due, held)
-    for number, owner, kind in rows:
+    for number, owner, kind, bucket in rows:
         uses: Counter[SegmentId] = Counter()
         pages = []
         whole = True
@@ -57,7 +57,7 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
             pages.append((owner, page_number))
             for extent in page.extents:
                 uses[extent.segment_id] += 1
-        deleted += segments.release(sql, uses)
+        deleted += segments.release(sql, bucket, uses)
         sql.executemany("DELETE FROM pages WHERE owner = ? AND number = ?", pages)
         if not whole:
             return Purged(owners, deleted, True)
@@ -69,16 +69,17 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
     return Purged(owners, deleted, len(rows) == limits.MAX_PURGED_OWNERS)
 
 
-def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int]]:
-    """The first due rows of ``dropped`` that nobody holds: number, owner and kind."""
+def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int, int]]:
+    """The first due rows of ``dropped`` that nobody holds: number, owner, kind and bucket."""
     rows = []
-    for number, owner, kind, version_id in sql.execute(
-        "SELECT d.number, d.owner, d.kind, v.version_id FROM dropped d LEFT JOIN versions v"
-        " ON d.kind = ? AND v.sequence = d.owner WHERE d.number <= ? ORDER BY d.number",
+    for number, owner, kind, bucket, version_id in sql.execute(
+        "SELECT d.number, d.owner, d.kind, d.bucket, v.version_id FROM dropped d"
+        " LEFT JOIN versions v ON d.kind = ? AND v.sequence = d.owner WHERE d.number <= ?"
+        " ORDER BY d.number",
         (KIND_VERSION, due),
     ):
         if version_id not in held:
-            rows.append((number, owner, kind))
+            rows.append((number, owner, kind, bucket))
             if len(rows) == limits.MAX_PURGED_OWNERS:
                 break
     return rows

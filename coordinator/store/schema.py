@@ -104,8 +104,17 @@ _VERSION_1: Final = (
     f"""CREATE TABLE segments (
         segment_id BLOB PRIMARY KEY, tenant INTEGER NOT NULL, ring INTEGER NOT NULL,
         segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
-        shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL) {BY_KEY}""",
+        shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL,
+        bucket INTEGER NOT NULL) {BY_KEY}""",
     "CREATE INDEX segments_by_ring ON segments (ring, segment_id)",
+    # Other buckets with extents in a segment than the one that its row names.
+    f"""CREATE TABLE shared_segments (
+        segment_id BLOB NOT NULL, bucket INTEGER NOT NULL, refs INTEGER NOT NULL,
+        PRIMARY KEY (segment_id, bucket)) {BY_KEY}""",
+    # How many segments of a bucket lie on a ring.
+    f"""CREATE TABLE bucket_rings (
+        bucket INTEGER NOT NULL, ring INTEGER NOT NULL, segments INTEGER NOT NULL,
+        PRIMARY KEY (bucket, ring)) {BY_KEY}""",
     # Segments that are not in their home class: its roots. ring: of that class, where the segment
     # is to go, or 0; revision: of that ring when it was chosen.
     f"""CREATE TABLE homes (
@@ -135,7 +144,7 @@ _VERSION_1: Final = (
     # Versions (kind 0) and parts (kind 1) whose pages are still to be purged.
     f"""CREATE TABLE dropped (
         number {NUMBERED}, owner INTEGER NOT NULL,
-        kind INTEGER NOT NULL)""",
+        kind INTEGER NOT NULL, bucket INTEGER NOT NULL)""",
     f"""CREATE TABLE deletes (
         cell INTEGER NOT NULL, segment_id BLOB NOT NULL, slot INTEGER NOT NULL,
         PRIMARY KEY (cell, segment_id, slot)) {BY_KEY}""",

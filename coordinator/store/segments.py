@@ -20,7 +20,7 @@ from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of
 from common.ports import Sql
 from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.writing import NewSegment, Page
-from coordinator.store import deletes, homes, leases, missing
+from coordinator.store import bucket_rings, deletes, homes, leases, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,18 @@ def check_content(pages: tuple[Page, ...], segments: tuple[NewSegment, ...], siz
 
 
 def register(
-    sql: Sql, tenant: int, writer: PeerId, owner: int, content: Content, now_ms: int
+    sql: Sql,
+    tenant: int,
+    bucket: int,
+    writer: PeerId,
+    owner: int,
+    content: Content,
+    now_ms: int,
 ) -> None:
     """Write the pages of a new owner and take its segments in (new ones) or share them.
 
     Args:
+        bucket: of the owner.
         writer: whose leases the new segments must be of.
         owner: the sequence of a version or a part.
 
@@ -105,6 +112,7 @@ def register(
     new = set()
     alive: set[int] = set()
     rings: dict[int, _RingNow] = {}
+    on_rings = Counter[int]()
     for segment in content.segments:
         lease = lease_of(segment.segment_id)
         if lease not in alive:
@@ -115,14 +123,17 @@ def register(
         ring = rings[segment.ring]
         moved, at_sources = _moved_since(sql, segment.ring, segment.revision, ring.revision)
         _check_segment(segment, ring, moved & ~at_sources)
-        _insert_segment(sql, tenant, segment, content.uses[segment.segment_id])
+        _insert_segment(sql, tenant, bucket, segment, content.uses[segment.segment_id])
+        on_rings[segment.ring] += 1
         if segment.home_roots:
             homes.note(sql, segment.segment_id, segment.home_k, segment.home_roots)
         _note_missing(sql, segment, ring.n, moved, at_sources, now_ms)
         new.add(segment.segment_id)
+    for ring_number, count in on_rings.items():
+        bucket_rings.add(sql, bucket, ring_number, count)
     for segment_id, uses in content.uses.items():
         if segment_id not in new:
-            _share(sql, tenant, segment_id, uses, content.reach[segment_id])
+            _share(sql, tenant, bucket, segment_id, uses, content.reach[segment_id])
     sql.executemany(
         "INSERT INTO pages (owner, number, start, size, extents) VALUES (?, ?, ?, ?, ?)",
         [
@@ -208,14 +219,14 @@ def _check_home(segment: NewSegment, ring: _RingNow) -> None:
         raise Refused(Refusal.BAD_SEGMENT, **error.fields) from error
 
 
-def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> None:
+def _insert_segment(sql: Sql, tenant: int, bucket: int, segment: NewSegment, uses: int) -> None:
     gone = sql.execute("SELECT 1 FROM abandoned WHERE segment_id = ?", (segment.segment_id,))
     if gone.fetchone() is not None:
         raise Refused(Refusal.SEGMENT_ABANDONED)
     inserted = sql.execute(
         "INSERT INTO segments"
-        " (segment_id, tenant, ring, segment_bytes, unit_bytes, shard_bytes, refs, roots)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        " (segment_id, tenant, ring, segment_bytes, unit_bytes, shard_bytes, refs, roots, bucket)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             segment.segment_id,
             tenant,
@@ -225,6 +236,7 @@ def _insert_segment(sql: Sql, tenant: int, segment: NewSegment, uses: int) -> No
             segment.shard_bytes,
             uses,
             segment.roots,
+            bucket,
         ),
     )
     if inserted.rowcount != 1:
@@ -248,20 +260,23 @@ def _note_missing(
         )
 
 
-def _share(sql: Sql, tenant: int, segment_id: SegmentId, uses: int, reach: int) -> None:
+def _share(
+    sql: Sql, tenant: int, bucket: int, segment_id: SegmentId, uses: int, reach: int
+) -> None:
     row = sql.execute(
         "UPDATE segments SET refs = refs + ? WHERE segment_id = ? AND tenant = ?"
-        " RETURNING segment_bytes",
+        " RETURNING segment_bytes, bucket, ring",
         (uses, segment_id, tenant),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_SEGMENT, segment_id=segment_id.hex())
     if reach > row[0]:
         raise Refused(Refusal.BAD_PAGES, what="extent beyond its segment")
+    bucket_rings.share(sql, segment_id, row[1], row[2], bucket, uses)
 
 
-def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
-    """Take extents away from segments; delete the segments that no extent is left of.
+def release(sql: Sql, bucket: int, uses: Mapping[SegmentId, int]) -> int:
+    """Take extents of a bucket away from segments; delete the segments that no extent is left of.
 
     Returns:
         How many segments were deleted.
@@ -272,12 +287,13 @@ def release(sql: Sql, uses: Mapping[SegmentId, int]) -> int:
     deleted = 0
     for segment_id, count in uses.items():
         row = sql.execute(
-            "UPDATE segments SET refs = refs - ? WHERE segment_id = ? RETURNING refs, ring",
+            "UPDATE segments SET refs = refs - ? WHERE segment_id = ? RETURNING refs, ring, bucket",
             (count, segment_id),
         ).fetchone()
         if row is None or row[0] < 0:
             raise Corrupt(Damage.REFERENCES_BROKEN, segment_id=segment_id.hex())
-        refs, ring = row
+        refs, ring, first = row
+        bucket_rings.release(sql, segment_id, first, ring, bucket, count, refs)
         if refs == 0:
             sql.execute("DELETE FROM segments WHERE segment_id = ?", (segment_id,))
             missing.forget(sql, segment_id)

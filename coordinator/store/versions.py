@@ -220,7 +220,11 @@ def _objects(gone: KeptVersion | None) -> int:
 
 def _drop(sql: Sql, sequence: int) -> None:
     sql.execute("UPDATE versions SET dropped = 1 WHERE sequence = ?", (sequence,))
-    sql.execute("INSERT INTO dropped (owner, kind) VALUES (?, ?)", (sequence, KIND_VERSION))
+    sql.execute(
+        "INSERT INTO dropped (owner, kind, bucket)"
+        " SELECT sequence, ?, bucket FROM versions WHERE sequence = ?",
+        (KIND_VERSION, sequence),
+    )
 
 
 def account(sql: Sql, tenant: int, objects: int, size: int) -> None:

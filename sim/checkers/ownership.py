@@ -16,6 +16,15 @@ from sim.cluster import Cluster
 from sim.world import SimNode
 
 LEFTOVERS: Final = {
+    "segments on a ring that no bucket is counted for, or of no bucket": "(SELECT ring, bucket FROM"
+    " segments UNION SELECT s.ring, h.bucket FROM segments s JOIN shared_segments h"
+    " ON h.segment_id = s.segment_id EXCEPT SELECT ring, bucket FROM bucket_rings)",
+    "counts of segments of a bucket on a ring that are wrong": "bucket_rings b WHERE segments <>"
+    " (SELECT count(*) FROM segments s WHERE s.ring = b.ring AND (s.bucket = b.bucket OR EXISTS"
+    " (SELECT 1 FROM shared_segments h WHERE h.segment_id = s.segment_id"
+    " AND h.bucket = b.bucket)))",
+    "buckets that share segments that are none": "shared_segments WHERE segment_id NOT IN"
+    " (SELECT segment_id FROM segments)",
     "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
     " AND owner NOT IN (SELECT sequence FROM parts)",
     "dropped versions": "versions WHERE dropped = 1",

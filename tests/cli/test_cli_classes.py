@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import cli.classes
 from cli.classes import describe_class
 from cli.main import alveary
-from cli.status import describe
+from cli.status import SHOWN_BUCKETS, describe, describe_buckets
 
 COLD = {"name": "COLD", "redundancy": "2/4", "write_quorum": 3, "sites": ["a", "b"]}
 
@@ -86,3 +86,29 @@ def test_status_shows_classes_where_there_is_more_than_one() -> None:
     assert "written as 2/4" in text
     assert "3 of 6" in text
     assert "STANDARD" not in describe({"classes": [standard]})
+
+
+def test_each_bucket_is_said_to_survive_its_worst_site_or_not() -> None:
+    safe = {
+        "bucket": "safe",
+        "segments": 9,
+        "margin": 2,
+        "unreadable": 0,
+        "site": "Bologna",
+        "after": 0,
+        "unreadable_after": 0,
+        "buckets": 1,
+    }
+    bare = {**safe, "bucket": "bare", "after": -1, "unreadable_after": 4}
+    gone = {**safe, "bucket": "gone", "site": "", "unreadable": 3}
+    others = {**safe, "bucket": "(others)", "buckets": 7}
+    assert describe_buckets([bare, gone, safe, others]) == [
+        "bucket bare: if site Bologna fails now: 4 of 9 segments CANNOT BE READ without it",
+        "bucket gone: 3 SEGMENTS MAY NOT BE READABLE NOW; if a site fails now: nothing lost,"
+        " margin 0",
+        "bucket safe: if site Bologna fails now: nothing lost, margin 0",
+        "7 buckets: if site Bologna fails now: nothing lost, margin 0",
+    ]
+    many = describe_buckets([safe] * SHOWN_BUCKETS + [safe, others])
+    assert many[-1] == "(8 more buckets, none of them worse)"
+    assert describe_buckets(None) == []

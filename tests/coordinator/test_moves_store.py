@@ -240,7 +240,7 @@ def test_a_cell_that_gets_a_slot_again_is_not_told_to_delete_what_it_has_of_it(
     back, again, gone = commit(sql, 1), commit(sql, 2), commit(sql, 3)
     assert move(sql)
     assert [settle(sql, NEW, each) for each in (back, gone)] == [COMMITTED] * 2
-    segments.release(sql, {gone: 1})
+    segments.release(sql, 1, {gone: 1})
     assert deletes(sql, OLD) == [back, gone]
     assert moves.give_back(sql, RING, 0, 0)
     assert deletes(sql, OLD) == [gone]
@@ -256,7 +256,7 @@ def test_a_cell_that_gets_a_slot_again_is_not_told_to_delete_what_it_has_of_it(
 def test_a_deleted_segment_is_deleted_at_holders_and_sources(sql: sqlite3.Connection) -> None:
     segment = commit(sql, 1)
     assert move(sql)
-    segments.release(sql, {segment: 1})
+    segments.release(sql, 1, {segment: 1})
     assert deletes(sql, OLD) == deletes(sql, NEW) == [segment]
     assert not missing.waits_for(sql, NEW)
     assert moves.finish(sql) == [RING]
@@ -272,7 +272,7 @@ def test_nothing_is_queued_for_a_removed_cell(sql: sqlite3.Connection) -> None:
     )
     cells.remove(sql, OLD, 1)
     assert settle(sql, NEW, segment) == COMMITTED
-    segments.release(sql, {other: 1})
+    segments.release(sql, 1, {other: 1})
     assert deletes(sql, OLD) == []
     assert deletes(sql, NEW) == [other]
 
