@@ -1,10 +1,11 @@
-"""The cell's look at its disk, once an hour: what it reports, and how long it takes.
+"""The cell's look at its disk, once an hour: what it reports, how long it takes, what has rotted.
 
 Source: docs/prediction.md, "Reports of cells".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -22,14 +23,23 @@ class DiskWatch:
     Args:
         reports: of the disk.
         times: of its reads and syncs.
+        rotten: returns how many shards failed a check since the start.
         is_used: the owner lets the reports be read.
     """
 
-    def __init__(self, reports: DiskReports, times: DiskTimes, *, is_used: bool) -> None:
+    def __init__(
+        self,
+        reports: DiskReports,
+        times: DiskTimes,
+        rotten: Callable[[], int],
+        *,
+        is_used: bool,
+    ) -> None:
         self.figures: tuple[int, ...] = ()
         """As of :meth:`common.disk_facts.DiskFacts.pack`; empty: none are known."""
         self._reports = reports
         self._times = times
+        self._rotten = rotten
         self._told = DiskFacts()
         self._is_used = is_used
 
@@ -40,4 +50,5 @@ class DiskWatch:
             told = parse_smart(await self._reports.read())
             if told is not None:
                 self._told = told
-        self.figures = replace(self._told, **self._times.figures()).pack()
+        figures = {**self._times.figures(), "rotten": self._rotten()}
+        self.figures = replace(self._told, **figures).pack()

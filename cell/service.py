@@ -153,7 +153,12 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     positions = await Positions.load(world.disk, world.log)
     owner_rules = await OwnerRules.load(config, disk=world.disk, clock=world.clock, log=world.log)
     background = BackgroundTurns(config.repair_bandwidth, owner_rules.check_quiet)
-    disk_watch = DiskWatch(world.disk_reports, times, is_used=config.smart is SmartUse.AUTO)
+    disk_watch = DiskWatch(
+        world.disk_reports,
+        times,
+        lambda: store.index.marked_bad,
+        is_used=config.smart is SmartUse.AUTO,
+    )
     return _Parts(
         identity,
         store,

@@ -23,7 +23,8 @@ class DiskFacts:
     ``reported``, ``timeouts``, ``pending``, ``uncorrectable``: counts of SMART attributes 5, 187,
     188, 197 and 198. ``media_errors``, ``percentage_used``, ``spare``, ``spare_threshold``: of
     NVMe. ``temperature``: degrees Celsius. ``sync_us``, ``read_us``: microseconds that syncs and
-    reads take, as the cell measured them.
+    reads take, as the cell measured them. ``rotten``: shards that failed a check since the cell's
+    start.
     """
 
     passed: int = UNKNOWN
@@ -39,6 +40,7 @@ class DiskFacts:
     temperature: int = UNKNOWN
     sync_us: int = UNKNOWN
     read_us: int = UNKNOWN
+    rotten: int = UNKNOWN
 
     def pack(self) -> tuple[int, ...]:
         """Return the figures as they are sent: in the order of the fields, each one more than it

@@ -606,7 +606,7 @@ DISKS_PER_TRANSACTION: Final = 500
 MAX_REASONS_SHOWN: Final = 3
 """Of the hazard of a cell, in its status."""
 MAX_DISK_FIGURES: Final = 32
-"""In a heartbeat; there are 13."""
+"""In a heartbeat; there are 14."""
 MAX_DISK_FIGURE: Final = (1 << 32) - 1
 """A count of a disk above this means no more than this."""
 

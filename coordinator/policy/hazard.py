@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from math import expm1
 from typing import Final
 
@@ -60,8 +61,8 @@ NO_FIGURES: Final = DiskFacts()
 class DiskDay:
     """The figures of a cell on one day; ``UNKNOWN`` where there are none.
 
-    ``day``: a number that grows by one each day. ``bad_shards``: lost or rotten, counted since the
-    cell joined. ``up_percent``: of the day.
+    ``day``: a number that grows by one each day. ``bad_shards``: those of volumes that were gone at
+    a start of the cell, counted since it joined. ``up_percent``: of the day.
     """
 
     day: int
@@ -262,9 +263,27 @@ def _flash(days: Sequence[DiskDay]) -> list[_Sign]:
 
 def _rot(days: Sequence[DiskDay]) -> list[_Sign]:
     now, recent = days[-1].bad_shards, _before(days, "bad_shards", RECENT_DAYS)
-    if recent is None or now <= recent[1]:
-        return []
-    return [(BAD_SHARDS_PER_YEAR, f"{now - recent[1]} shards rotted in {_age(recent[0])}")]
+    found = []
+    if recent is not None and now > recent[1]:
+        words = f"{now - recent[1]} shards were lost in {_age(recent[0])}"
+        found.append((BAD_SHARDS_PER_YEAR, words))
+    rotted, since = _rotted(days)
+    if rotted:
+        found.append((BAD_SHARDS_PER_YEAR, f"{rotted} shards rotted in {_age(since)}"))
+    return found
+
+
+def _rotted(days: Sequence[DiskDay]) -> tuple[int, int]:
+    """Return how many shards rotted lately, and in how many days. Each start of the cell begins its
+    count again."""
+    last = days[-1].day
+    known = [(last - each.day, each.disk.rotten) for each in days if each.disk.rotten != UNKNOWN]
+    rotted, since = 0, 0
+    for (age, before), (_, after) in pairwise(known):
+        grown = after - before if after >= before else after
+        if grown and age <= RECENT_DAYS:
+            rotted, since = rotted + grown, max(since, age)
+    return rotted, since
 
 
 def _median(values: Sequence[float]) -> float:

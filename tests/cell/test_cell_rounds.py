@@ -48,7 +48,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),
         await Held.load(world.disk, world.log),
-        DiskWatch(world.disk_reports, DiskTimes(), is_used=True),
+        DiskWatch(world.disk_reports, DiskTimes(), lambda: 0, is_used=True),
         await OwnerRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),
         address=Address("cell", 7000),
         clock=world.clock,

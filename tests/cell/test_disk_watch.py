@@ -22,12 +22,12 @@ def report(**figures: int) -> bytes:
 
 async def test_figures_are_read_and_stay_while_the_disk_is_asleep() -> None:
     node = SimWorld(1).node("cell")
-    watch = DiskWatch(node.world.disk_reports, DiskTimes(), is_used=True)
+    watch = DiskWatch(node.world.disk_reports, DiskTimes(), lambda: 0, is_used=True)
     await watch.run()
-    assert watch.figures == ()
+    assert DiskFacts.unpack(watch.figures) == DiskFacts(rotten=0)
     node.disk_report = report(media_errors=2, percentage_used=7)
     await watch.run()
-    read = DiskFacts(media_errors=2, percentage_used=7)
+    read = DiskFacts(media_errors=2, percentage_used=7, rotten=0)
     assert DiskFacts.unpack(watch.figures) == read
     node.disk_report = b""
     await watch.run()
@@ -37,9 +37,9 @@ async def test_figures_are_read_and_stay_while_the_disk_is_asleep() -> None:
 async def test_an_owner_can_forbid_it() -> None:
     node = SimWorld(1).node("cell")
     node.disk_report = report(media_errors=2)
-    watch = DiskWatch(node.world.disk_reports, DiskTimes(), is_used=False)
+    watch = DiskWatch(node.world.disk_reports, DiskTimes(), lambda: 5, is_used=False)
     await watch.run()
-    assert watch.figures == ()
+    assert DiskFacts.unpack(watch.figures) == DiskFacts(rotten=5)
 
 
 def test_smart_is_auto_or_off() -> None:
@@ -53,12 +53,12 @@ async def test_times_are_told_beside_what_the_disk_reports_and_without_it() -> N
     node, times = SimWorld(1).node("cell"), DiskTimes()
     for _ in range(100):
         times.syncs.add(0.02, trio.current_time())
-    forbidden = DiskWatch(node.world.disk_reports, times, is_used=False)
+    forbidden = DiskWatch(node.world.disk_reports, times, lambda: 0, is_used=False)
     await forbidden.run()
     told = DiskFacts.unpack(forbidden.figures)
     assert told.sync_us == pytest.approx(20_000, rel=0.1)
-    assert replace(told, sync_us=UNKNOWN) == DiskFacts()
+    assert replace(told, sync_us=UNKNOWN) == DiskFacts(rotten=0)
     node.disk_report = report(media_errors=2)
-    watch = DiskWatch(node.world.disk_reports, times, is_used=True)
+    watch = DiskWatch(node.world.disk_reports, times, lambda: 0, is_used=True)
     await watch.run()
     assert DiskFacts.unpack(watch.figures) == replace(told, media_errors=2)

@@ -70,7 +70,7 @@ def test_a_cell_without_figures_of_its_disk_that_lost_volumes_is_kept(
     disk_days.note(sql, [DiskFigures(1, (), 9)])
     hazard = estimate_hazard(disk_days.days_of(sql, [1])[1])
     assert hazard.advice is Advice.DRAIN
-    assert hazard.reasons == ("9 shards rotted in a day",)
+    assert hazard.reasons == ("9 shards were lost in a day",)
 
 
 def test_figures_of_a_newer_cell_are_read_as_far_as_they_are_known(sql: sqlite3.Connection) -> None:

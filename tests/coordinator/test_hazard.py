@@ -112,7 +112,7 @@ def test_flash_that_is_worn_or_has_no_spare_is_a_sign() -> None:
 def test_shards_that_rot_are_a_sign_without_any_figure_of_the_disk() -> None:
     days = [*history(DiskFacts(), 10), DiskDay(10, bad_shards=4)]
     hazard = estimate_hazard(days)
-    assert (hazard.advice, hazard.reasons) == (Advice.DRAIN, ("4 shards rotted in 10 days",))
+    assert (hazard.advice, hazard.reasons) == (Advice.DRAIN, ("4 shards were lost in 10 days",))
     old = [DiskDay(day, bad_shards=4) for day in range(31)]
     assert estimate_hazard(old).advice is Advice.NONE
 
@@ -193,3 +193,21 @@ def test_one_cell_at_a_time_is_drained_the_most_likely_to_fail_first() -> None:
     assert next_drain(hazards, (), (3,)) is None
     assert next_drain(hazards, (9,), (1, 2, 3, 4)) is None
     assert next_drain({}, (), (1,)) is None
+
+
+def test_shards_that_rotted_lately_are_counted_over_restarts_of_the_cell() -> None:
+    counts = [0, 0, 2, 2, 0, 0, 1, 4, 0]
+    days = [DiskDay(day, DiskFacts(rotten=count)) for day, count in enumerate(counts)]
+    hazard = estimate_hazard(days)
+    assert hazard.reasons == ("6 shards rotted in a week",)
+    assert hazard.advice is Advice.DRAIN
+
+
+def test_rot_that_is_long_ago_or_without_a_count_before_is_no_sign() -> None:
+    always = [DiskDay(day, DiskFacts(rotten=7)) for day in range(31)]
+    assert estimate_hazard(always).reasons == ()
+    first = [DiskDay(0, DiskFacts()), DiskDay(1, DiskFacts(rotten=3))]
+    assert estimate_hazard(first).reasons == ()
+    old = [DiskDay(0, DiskFacts(rotten=0)), DiskDay(1, DiskFacts(rotten=3))]
+    old += [DiskDay(day, DiskFacts(rotten=3)) for day in range(2, 40)]
+    assert estimate_hazard(old).reasons == ()
