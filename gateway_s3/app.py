@@ -304,6 +304,7 @@ class App:
             verified,
             backend.clock.now(),
             backend.region,
+            operation=routed.operation.name,
             is_form=form is not None,
         )
         policy = principal.policy

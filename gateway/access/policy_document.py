@@ -46,6 +46,7 @@ _STATEMENT_FIELDS: Final = frozenset(
         "Condition",
     }
 )
+_BY_LOWER: Final = {each.lower(): each for each in ALL}
 _ACCOUNT: Final = re.compile(rf"[0-9a-f]{{{2 * TENANT_ID_BYTES}}}")
 _PRINCIPAL_ARN: Final = re.compile(
     rf"arn:aws:iam::({_ACCOUNT.pattern}):"
@@ -196,14 +197,15 @@ def _statement(
     )
     actions, but_permissions = _either(value, "Action")
     resources, but_resources = _either(value, "Resource")
-    permissions, named = _permissions(actions)
+    permissions = _permissions(actions)
+    named = frozenset().union(*[fitting for _, fitting in permissions])
     patterns = _resources(resources, bucket, variables)
     if bucket is not None and not but_permissions and not but_resources:
         _check_applicable(permissions, patterns, bucket)
     return Statement(
         Effect(effect),
         _principals(named_principals),
-        permissions,
+        tuple([pattern for pattern, _ in permissions]),
         patterns,
         _conditions(
             value.get("Condition"), ALL if but_permissions else named, check_condition, variables
@@ -261,18 +263,22 @@ def _principals(value: Any) -> Principals:
     return Principals(everyone, frozenset(accounts), frozenset(users))
 
 
-def _permissions(value: Any) -> tuple[tuple[Pattern, ...], frozenset[str]]:
-    """The patterns of permissions, and all permissions that fit one of them."""
-    patterns: list[Pattern] = []
-    named: set[str] = set()
+def _permissions(value: Any) -> list[tuple[Pattern, frozenset[str]]]:
+    """The patterns of permissions, each with all permissions that fit it."""
+    patterns: list[tuple[Pattern, frozenset[str]]] = []
     for text in _texts(value, "Policy has invalid action"):
         pattern = parse_pattern(text.lower(), variables=False)
-        fitting = [each for each in ALL if pattern.matches(each.lower(), NOTHING_KNOWN)]
+        exact = _BY_LOWER.get(text.lower())
+        if exact is not None:
+            fitting = frozenset({exact})
+        else:
+            fitting = frozenset(
+                name for lower, name in _BY_LOWER.items() if pattern.matches(lower, NOTHING_KNOWN)
+            )
         if not fitting:
             refuse("Policy has invalid action")
-        named.update(fitting)
-        patterns.append(pattern)
-    return tuple(patterns), frozenset(named)
+        patterns.append((pattern, fitting))
+    return patterns
 
 
 def _resources(value: Any, bucket: str | None, variables: bool) -> tuple[Pattern, ...]:
@@ -299,7 +305,7 @@ def _reaches(name: str, bucket: str) -> bool:
 
 
 def _check_applicable(
-    permissions: tuple[Pattern, ...], resources: tuple[Pattern, ...], bucket: str
+    permissions: list[tuple[Pattern, frozenset[str]]], resources: tuple[Pattern, ...], bucket: str
 ) -> None:
     """Refuse a permission whose kind of resource the statement does not name."""
     has_buckets = any(
@@ -308,10 +314,9 @@ def _check_applicable(
     has_objects = any(
         "/" in each.text.removeprefix(ARN_PREFIX) or "*" in each.text for each in resources
     )
-    for pattern in permissions:
-        of_objects = any(pattern.matches(each.lower(), NOTHING_KNOWN) for each in OF_OBJECTS)
-        of_buckets = any(pattern.matches(each.lower(), NOTHING_KNOWN) for each in OF_BUCKETS)
-        if not (of_objects and has_objects) and not (of_buckets and has_buckets):
+    for _, fitting in permissions:
+        of_objects = has_objects and not fitting.isdisjoint(OF_OBJECTS)
+        if not of_objects and not (has_buckets and not fitting.isdisjoint(OF_BUCKETS)):
             refuse("Action does not apply to any resource(s) in statement")
 
 

@@ -38,13 +38,26 @@ _OF_HEADERS: Final[Mapping[str, bytes]] = {
 }
 
 
+_CREATES: Final[Mapping[str, str]] = {
+    "PutObject": "true",
+    "PostObject": "true",
+    "CopyObject": "true",
+    "CompleteMultipartUpload": "true",
+    "CreateMultipartUpload": "false",
+    "UploadPart": "false",
+    "UploadPartCopy": "false",
+}
+"""The operations that need the permission to write an object, and whether they make one."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestCircumstances:
     """Circumstances of a request, looked up only where a policy asks.
 
     ``request``: with the headers that the fields of a form stand for. ``now``: unix seconds.
-    ``owner``: the account that owns the bucket; empty where there is none. ``existing_tags``:
-    of its object, where they were looked up.
+    ``owner``: the account that owns the bucket; empty where there is none. ``operation``: its
+    name. ``if_match``: of one key of a list. ``existing_tags``: of its object, where they were
+    looked up.
     """
 
     request: HttpRequest
@@ -54,7 +67,9 @@ class RequestCircumstances:
     now: float
     region: str
     owner: str = ""
+    operation: str = ""
     is_form: bool = False
+    if_match: str | None = None
     existing_tags: Mapping[str, str] | None = None
 
     def values(self, key: str) -> Sequence[str] | None:
@@ -65,6 +80,8 @@ class RequestCircumstances:
         header = _OF_HEADERS.get(key)
         if header is None and key.startswith(_HEADERS):
             header = key.removeprefix(_S3).encode("utf-8", "replace")
+        if key == "s3:if-match" and self.if_match is not None:
+            return (self.if_match,)
         if header is not None:
             return _one(_text(self.request.header(header)))
         if key.startswith(EXISTING_TAG):
@@ -155,6 +172,7 @@ _OTHERS: Final[Mapping[str, Callable[[RequestCircumstances], Sequence[str] | Non
     "aws:userid": lambda facts: (_id(facts.principal.caller),),
     "aws:username": lambda facts: _one(facts.principal.caller.user),
     "s3:authtype": lambda facts: _one(facts.authentication()[0]),
+    "s3:objectcreationoperation": lambda facts: _one(_CREATES.get(facts.operation)),
     "s3:requestobjecttagkeys": lambda facts: tuple(facts._request_tags()) or None,
     "s3:resourceaccount": lambda facts: _one(facts.owner or None),
     "s3:signatureage": lambda facts: _one(facts.signature_age_ms()),

@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, PutObject, DeleteObject, DeleteObjects.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.client.object_client import Written
 from common.errors import AlvearyError, NotFound, Refused
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
@@ -108,12 +110,16 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     """
     version = parse_version_id(target.version_id, "VersionId") if target.version_id else None
     action = Action.DELETE_OBJECT if version is None else Action.DELETE_OBJECT_VERSION
-    facts = await informed(backend, call.circumstances, call.bucket, target.key, version)
+    asked = replace(call.circumstances, if_match=target.etag)
+    facts = await informed(backend, asked, call.bucket, target.key, version)
     check(authorize(call.principal, action, call.bucket, target.key, facts))
     name = backend.names.encode(check_key(target.key))
     wanted = WriteCondition(etag=target.etag, size=target.size, modified_s=target.modified_s)
     if not wanted:
         return Deletion(name, version)
+    # Whether a condition holds shows something of the object.
+    readable = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
+    check(authorize(call.principal, readable, call.bucket, target.key, facts))
     return Deletion(name, version, await decide(backend, call.bucket, name, wanted))
 
 

@@ -53,6 +53,7 @@ _KNOWN: Final = frozenset(
         "s3:x-amz-website-redirect-location",
         "s3:requestobjecttagkeys",
         "s3:if-match",
+        "s3:objectcreationoperation",
         "s3:if-none-match",
         "s3:object-lock-legal-hold",
         "s3:object-lock-mode",

@@ -74,6 +74,10 @@ _OF_HEADERS: Final[Mapping[bytes, str]] = {
 _BYPASS: Final = b"x-amz-bypass-governance-retention"
 _WITH_HEADERS: Final = frozenset({"PutObject", "PostObject", "CopyObject", "CreateMultipartUpload"})
 _WITH_BYPASS: Final = frozenset({"DeleteObject", "PutObjectRetention"})
+_WITH_CONDITION: Final = frozenset(
+    {"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}
+)
+"""Operations whose condition on an ETag shows something of the object, so it must be readable."""
 _ALSO: Final[Mapping[str, tuple[str, ...]]] = {"GetObjectAttributes": ("s3:GetObject",)}
 """Operations that need a further permission."""
 
@@ -123,4 +127,6 @@ def permissions_of(
         ]
     elif name in _WITH_BYPASS and request.header(_BYPASS):
         needed.append(_OF_HEADERS[_BYPASS])
+    if name in _WITH_CONDITION and (request.header(b"if-match") or b"*") != b"*":
+        needed.append("s3:GetObject" if permission == _PERMISSIONS[name] else "s3:GetObjectVersion")
     return tuple(needed)

@@ -565,6 +565,59 @@ async def test_headers_that_ask_for_more_need_their_permission_too(rig: Rig) -> 
     assert allowed.status == 200
 
 
+async def test_a_condition_on_an_etag_needs_the_object_to_be_readable(rig: Rig) -> None:
+    other = other_account(rig)
+    etag = (await rig.ask("HEAD", "/bucket/key")).headers["etag"]
+    batch = f"<Delete><Object><Key>key</Key><ETag>{etag}</ETag></Object></Delete>".encode()
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+
+    async def delete(**headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await rig.ask("DELETE", "/bucket/key", "", b"", named, access_key="OTHER")
+
+    async def delete_list() -> Answer:
+        headers = {"content-md5": md5}
+        return await rig.ask("POST", "/bucket", "delete=", batch, headers, access_key="OTHER")
+
+    may_delete = statement(
+        "s3:DeleteObject",
+        Principal={"AWS": other},
+        Condition={"Null": {"s3:if-match": "false"}},
+    )
+    await set_policy(rig, may_delete)
+    assert (await delete()).code == "AccessDenied"
+    assert (await delete(if_match=etag)).code == "AccessDenied"
+    assert (await delete_list()).texts("Error/Code") == ["AccessDenied"]
+    assert (await rig.ask("HEAD", "/bucket/key")).status == 200
+    await set_policy(rig, may_delete, statement("s3:GetObject", Principal={"AWS": other}))
+    assert (await delete_list()).texts("Deleted/Key") == ["key"]
+    await rig.put("/bucket/key", b"content")
+    assert (await delete(if_match=etag)).status == 204
+    await rig.put("/bucket/key", b"content")
+    await set_policy(rig, may_delete)
+    assert (await delete(if_match="*")).status == 204
+
+
+async def test_parts_can_be_exempted_from_what_new_objects_need(rig: Rig) -> None:
+    await set_policy(
+        rig,
+        statement(
+            "s3:PutObject",
+            Effect="Deny",
+            Condition={
+                "Null": {"s3:if-none-match": "true"},
+                "Bool": {"s3:ObjectCreationOperation": "true"},
+            },
+        ),
+    )
+    assert (await rig.ask("PUT", "/bucket/new", "", b"x")).code == "AccessDenied"
+    unless_there = {"if-none-match": "*"}
+    assert (await rig.ask("PUT", "/bucket/new", "", b"x", unless_there)).status == 200
+    begun = await rig.ask("POST", "/bucket/parts", "uploads=")
+    query = f"partNumber=1&uploadId={begun.text('UploadId')}"
+    assert (await rig.ask("PUT", "/bucket/parts", query, b"x")).status == 200
+
+
 async def test_a_bucket_with_a_policy_costs_no_further_call(open_rig: Rig) -> None:
     rig = open_rig
     await set_policy(rig, statement("s3:GetObject"))
