@@ -7,8 +7,7 @@ and started again: all come back at once, and it is measured for how long that t
 memory their sessions take of a coordinator that knew the cells before.
 Cells have a machine each in a real swarm, which answers a handshake at once. Here one process plays
 them all, so it makes at most CONNECTING connections at a time.
-A coordinator asks for HEARTBEATS_PER_S at most, however large the swarm, so the load of 100,000
-cells is the cost of one heartbeat, so many times.
+The load of a larger swarm is the cost of one heartbeat, as many times as a coordinator asks for.
 """
 
 from __future__ import annotations
@@ -61,6 +60,12 @@ INTERVAL_S: Final = 5
 """Of a swarm that is not too large for it."""
 RECONNECT_S: Final = limits.RECONNECT_MAX_S
 API_EVERY_S: Final = 0.5
+
+
+def interval_of(cells: int) -> int:
+    """The seconds between two heartbeats of a cell in a swarm of so many."""
+    needed_s = -(-cells // limits.HEARTBEATS_PER_S)
+    return min(max(INTERVAL_S, needed_s), limits.MAX_HEARTBEAT_INTERVAL_S)
 
 
 class MeasuredCoordinator:
@@ -218,7 +223,7 @@ class IdleCells:
             await self._settle()
             each = await self._measure(seconds, "before the restart")
             for count in SWARMS:
-                beats = min(limits.HEARTBEATS_PER_S, count / INTERVAL_S)
+                beats = count / interval_of(count)
                 print(f"{count} cells: {beats:.0f} heartbeats/s, {beats * each:.2f} CPU-s/s")
             await self._coordinator.restart()
             await self._watch_return("restart")
