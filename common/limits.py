@@ -287,6 +287,8 @@ MAX_CORS_ELEMENTS: Final = 1000
 """All elements of one rule."""
 MAX_CORS_BYTES: Final = 64 * KIB
 """The document with the rules (S3: the same)."""
+MAX_REDIRECT_LOCATION_BYTES: Final = 2 * KIB
+"""The URL to which a website redirects from an object (S3: the same)."""
 MAX_WEBSITE_RULES: Final = 50
 """Redirects of one website (S3: the same)."""
 MAX_CORS_TEXT_BYTES: Final = 1024

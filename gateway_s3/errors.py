@@ -139,6 +139,11 @@ INVALID_POLICY_DOCUMENT: Final = _row(
 )
 INVALID_RANGE: Final = _row("InvalidRange", 416, "The requested range is not satisfiable")
 INVALID_REQUEST: Final = _row("InvalidRequest", 400, "Invalid Request")
+INVALID_REDIRECT_LOCATION: Final = _row(
+    "InvalidRedirectLocation",
+    400,
+    "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+)
 INVALID_STORAGE_CLASS: Final = _row(
     "InvalidStorageClass", 400, "The storage class you specified is not valid."
 )

@@ -17,12 +17,14 @@ from common.errors import AlvearyError, Unavailable
 from common.format.configurations import Website, unpack_website
 from common.http.records import HttpRequest, HttpResponse
 from common.reasons import Outage
+from gateway.objects import ObjectBody
 from gateway_s3 import errors
 from gateway_s3.backend import Backend
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.configurations import WEBSITE
+from gateway_s3.request.headers import REDIRECT
 from gateway_s3.request.query import decode_percent
-from gateway_s3.request.website import Sent, index_key, path_of, redirect_of
+from gateway_s3.request.website import MOVED, Sent, index_key, path_of, redirect_of
 from gateway_s3.translation import from_error
 
 Fetch: TypeAlias = Callable[[HttpRequest, str, bytes], Awaitable[HttpResponse]]
@@ -103,7 +105,7 @@ async def _page(
     asked = HttpRequest(request.method, request.target, request.path, b"", headers)
     shown = index_key(website, key)
     try:
-        return await fetch(asked, bucket, shown)
+        return await _moved(await fetch(asked, bucket, shown))
     except AlvearyError as error:
         if shown != key or from_error(error).status not in {403, 404}:
             raise
@@ -113,6 +115,16 @@ async def _page(
         except AlvearyError:
             raise error from None
         return _sent(Sent(_FOUND, b"/" + path_of(key) + b"/"))
+
+
+async def _moved(page: HttpResponse) -> HttpResponse:
+    """The page, or the way to where its object says that it is."""
+    for name, value in page.headers:
+        if name == REDIRECT:
+            if isinstance(page.body, ObjectBody):
+                await page.body.aclose()
+            return _sent(Sent(MOVED, value))
+    return page
 
 
 def _redirect(website: Website, request: HttpRequest, key: bytes, error: int) -> Sent | None:

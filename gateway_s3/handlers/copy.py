@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from common import limits
 from common.errors import NotFound
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
-from common.http.records import HttpResponse
+from common.http.records import Headers, HttpResponse
 from common.reasons import Absence
 from gateway.access.rules import NO_RULES
 from gateway.authorization import Action, authorize, check
@@ -38,7 +38,7 @@ from gateway.writing import NewObject, commit_object
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
-from gateway_s3.handlers.answers import flat, xml_response
+from gateway_s3.handlers.answers import flat, paired, xml_response
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
 from gateway_s3.informing import informed
@@ -46,7 +46,12 @@ from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
 from gateway_s3.request.expected_owner import SOURCE_HEADER, check_expected_owner
-from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.request.headers import (
+    REDIRECT,
+    content_headers,
+    redirect_location,
+    user_metadata,
+)
 from gateway_s3.request.multipart_params import parse_part_number
 from gateway_s3.request.ranges import parse_copy_range
 from gateway_s3.request.version_ids import version_headers
@@ -55,7 +60,11 @@ from gateway_s3.xml.write import copied
 
 T = TypeVar("T")
 
-_ATTRIBUTES: Final = (b"x-amz-storage-class", b"x-amz-server-side-encryption")
+_ATTRIBUTES: Final = (
+    b"x-amz-storage-class",
+    b"x-amz-server-side-encryption",
+    REDIRECT,
+)
 """A copy onto itself that gives one of these sets it, even to what it is already."""
 
 
@@ -144,7 +153,7 @@ async def _copy(
         METADATA_VERSION,
         old.etag,
         backend.now_ms(),
-        flat(content_headers(call.request)) if replace else old.headers,
+        flat(_headers(call, old, replace)),
         flat(user_metadata(call.request)) if replace else old.user,
         checksum,
         old.parts,
@@ -251,6 +260,15 @@ async def _copy_part(
 
     counter = backend.metrics.copied_bytes
     return await with_extents(backend, source, found, span, call.bucket, counter, commit)
+
+
+def _headers(call: Call, old: ObjectMetadata, replace: bool) -> Headers:
+    """The headers of a copy. A redirect of the source is not one of the copy."""
+    if replace:
+        return content_headers(call.request)
+    kept = [(name, value) for name, value in paired(old.headers) if name != REDIRECT]
+    redirect = redirect_location(call.request)
+    return kept if redirect is None else [*kept, (REDIRECT, redirect)]
 
 
 def _named_source(call: Call) -> CopySource:

@@ -72,6 +72,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-storage-class": frozenset({"STANDARD"}),
     b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
+    b"x-amz-website-redirect-location": ANY,
 }
 """Headers of the refused families that are accepted, with the values that are. What an access
 control list gives to whom is looked at once the bucket is known (request/acl.py)."""
@@ -150,6 +151,9 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-part-number-marker": frozenset({"GetObjectAttributes"}),
     b"x-amz-source-expected-bucket-owner": _COPIES,
     b"x-amz-tagging": frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"}),
+    b"x-amz-website-redirect-location": frozenset(
+        {"PutObject", "CopyObject", "CreateMultipartUpload"}
+    ),
 }
 """The operations on which a header means something, where it would be ignored on others."""
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {

@@ -26,6 +26,8 @@ CONTENT_HEADERS: Final = (
     b"expires",
 )
 """Kept with an object and given back with it."""
+REDIRECT: Final = b"x-amz-website-redirect-location"
+"""Kept like a content header: the URL to which a website redirects from the object."""
 _OVERRIDES: Final = tuple(("response-" + name.decode("ascii"), name) for name in CONTENT_HEADERS)
 _LISTS: Final = frozenset({b"cache-control", b"content-encoding", b"content-language"})
 """Content headers that may come in several lines, which are one list (RFC 9110, 5.3)."""
@@ -83,7 +85,7 @@ def content_headers(request: HttpRequest) -> Headers:
 
     Raises:
         S3Error: RequestHeaderSectionTooLarge: over 8 KiB; InvalidArgument: a value that no header
-            may have.
+            may have; as :func:`redirect_location`.
     """
     found: Headers = []
     for name in CONTENT_HEADERS:
@@ -99,10 +101,33 @@ def content_headers(request: HttpRequest) -> Headers:
             value = DEFAULT_CONTENT_TYPE
         if value or (value is not None and name not in _LISTS):
             found.append((name, check_value(name, plain_utf8(value))))
+    redirect = redirect_location(request)
+    if redirect is not None:
+        found.append((REDIRECT, redirect))
     size = sum(len(name) + len(value) for name, value in found)
     if size > limits.MAX_CONTENT_HEADER_BYTES:
         raise S3Error(errors.HEADERS_TOO_LARGE, MaxSizeAllowed=limits.MAX_CONTENT_HEADER_BYTES)
     return found
+
+
+def redirect_location(request: HttpRequest) -> bytes | None:
+    """Return the URL to which a website is to redirect from the object that a request makes.
+
+    Raises:
+        S3Error: InvalidRedirectLocation.
+    """
+    value = request.header(REDIRECT)
+    if value is None:
+        return None
+    if len(value) > limits.MAX_REDIRECT_LOCATION_BYTES:
+        raise S3Error(
+            errors.INVALID_REDIRECT_LOCATION,
+            "The length of website redirect location cannot exceed "
+            f"{limits.MAX_REDIRECT_LOCATION_BYTES:,} characters.",
+        )
+    if not value.isascii() or not value.startswith((b"/", b"http://", b"https://")):
+        raise S3Error(errors.INVALID_REDIRECT_LOCATION)
+    return check_value(REDIRECT, value)
 
 
 def shown_content(kept: Headers) -> Headers:

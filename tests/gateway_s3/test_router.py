@@ -216,7 +216,7 @@ def test_a_copy_source_where_nothing_is_copied_is_refused(method: str, target: s
         ("x-amz-object-lock-mode", "COMPLIANCE", "NotImplemented"),
         ("x-amz-object-lock-legal-hold", "ON", "NotImplemented"),
         ("x-amz-object-lock-something-new", "ON", "NotImplemented"),
-        ("x-amz-website-redirect-location", "/", "NotImplemented"),
+        ("x-amz-website-redirect-location", "/", None),
         ("x-amz-checksum-sha512", "x", "NotImplemented"),
         ("x-amz-expected-bucket-owner", "1", None),
         ("x-amz-write-offset-bytes", "5", "NotImplemented"),

@@ -267,3 +267,51 @@ async def test_what_no_website_can_be_is_refused(rig: Rig, inner: str, code: str
     answer = await configure(rig, inner)
     assert (answer.status, answer.code) == (400, code)
     assert (await browse(rig, "/")).body == b"home", "the website is as it was"
+
+
+@pytest.mark.parametrize("location", ["/a/b.html", "http://other.example/", "https://o.example/x"])
+async def test_an_object_can_send_browsers_elsewhere(rig: Rig, location: str) -> None:
+    named = {"x-amz-website-redirect-location": location}
+    await rig.put("/bucket/moved", bytes(300_000), named)
+    begun = await rig.ask("POST", "/bucket/parts", "uploads=", b"", named)
+    query = f"uploadId={begun.text('UploadId')}"
+    part = await rig.ask("PUT", "/bucket/parts", f"partNumber=1&{query}", b"part")
+    whole = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    )
+    await rig.ask("POST", "/bucket/parts", query, whole.encode())
+    for path in ("/moved", "/parts"):
+        for method in ("GET", "HEAD"):
+            answer = await browse(rig, path, method)
+            assert (answer.status, answer.headers["location"]) == (301, location)
+            stored = await rig.ask(method, f"/bucket{path}")
+            assert (stored.status, stored.headers["x-amz-website-redirect-location"]) == (
+                200,
+                location,
+            )
+    assert rig.swarm.open_reads == 0
+    assert rig.app.running == 0
+
+
+async def test_a_copy_does_not_send_browsers_where_its_source_did(rig: Rig) -> None:
+    name = "x-amz-website-redirect-location"
+    await rig.put("/bucket/moved", b"x", {name: "/a", "cache-control": "no-cache"})
+    source = {"x-amz-copy-source": "/bucket/moved"}
+    await rig.put("/bucket/copy", b"", source)
+    copy = await rig.ask("HEAD", "/bucket/copy")
+    assert copy.headers["cache-control"] == "no-cache"
+    assert name not in copy.headers
+    await rig.put("/bucket/copy", b"", {**source, name: "/b"})
+    assert (await rig.ask("HEAD", "/bucket/copy")).headers[name] == "/b"
+    await rig.put("/bucket/moved", b"", {**source, name: "/c"})  # onto itself
+    assert (await browse(rig, "/moved")).headers["location"] == "/c"
+
+
+@pytest.mark.parametrize("location", ["", "a", "ftp://x", "/" + "a" * 2048, "/\xe9"])
+async def test_a_place_that_is_none_is_refused(rig: Rig, location: str) -> None:
+    named = {"x-amz-website-redirect-location": location}
+    for method, query in (("PUT", ""), ("POST", "uploads=")):
+        answer = await rig.ask(method, "/bucket/key", query, b"", named)
+        assert (answer.status, answer.code) == (400, "InvalidRedirectLocation")
+    assert ("bucket", b"key") not in rig.coordinators.current
