@@ -32,7 +32,12 @@ from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route, route
 from gateway_s3.request.tags import bucket_tags, parse_tagging_header
 from gateway_s3.xml.configurations import parse_cors, parse_tagging
-from gateway_s3.xml.read import parse_complete_upload, parse_create_bucket, parse_delete
+from gateway_s3.xml.read import (
+    parse_complete_upload,
+    parse_create_bucket,
+    parse_delete,
+    parse_versioning,
+)
 from gateway_s3.xml.website import parse_website
 
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"])
@@ -324,6 +329,10 @@ XML_PIECES = st.sampled_from(
         b"</ExposeHeader>",
         b"<MaxAgeSeconds>1</MaxAgeSeconds>",
         b"</CORSRule>",
+        b"<VersioningConfiguration>",
+        b"<Status>Enabled</Status>",
+        b"<MfaDelete>Disabled</MfaDelete>",
+        b"</VersioningConfiguration>",
         b"<!DOCTYPE a>",
         b"&amp;",
         b"&x;",
@@ -344,6 +353,7 @@ def test_any_document_is_read_or_refused(data: bytes) -> None:
         parse_delete,
         parse_complete_upload,
         parse_create_bucket,
+        parse_versioning,
         lambda document: bucket_tags(parse_tagging(document)).pack(),
         lambda document: parse_cors(document).pack(),
         lambda document: parse_website(document).pack(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
@@ -701,6 +703,46 @@ async def test_each_version_has_tags_of_its_own(rig: Rig) -> None:
         assert answer.status == status
     answer = await rig.ask("GET", "/bucket/key", f"tagging=&versionId={ABSENT_ID}")
     assert (answer.status, answer.code) == (404, "NoSuchVersion")
+
+
+async def test_who_may_read_objects_may_not_therefore_read_or_delete_their_versions(
+    rig: Rig,
+) -> None:
+    """``s3:GetObject`` and ``s3:GetObjectVersion`` are two permissions, and so on."""
+    old = await put(rig, "key", b"old")
+    await put(rig, "key", b"new")
+    plain = ["s3:GetObject", "s3:DeleteObject", "s3:ListBucket", "s3:PutObject"]
+    of_versions = ["s3:GetObjectVersion", "s3:DeleteObjectVersion", "s3:ListBucketVersions"]
+
+    async def allow(actions: list[str]) -> None:
+        allowed = {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": actions,
+            "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"],
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]}).encode()
+        assert (await rig.ask("PUT", "/bucket", "policy=", policy)).status == 204
+
+    async def status(method: str, path: str, query: str, **headers: str) -> int:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await rig.ask(method, path, query, b"", given, access_key="OTHER")).status
+
+    none = b"<PublicAccessBlockConfiguration/>"
+    md5 = base64.b64encode(hashlib.md5(none).digest()).decode()
+    await rig.ask("PUT", "/bucket", "publicAccessBlock=", none, {"content-md5": md5})
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    for actions, plainly, by_version in ((plain, 200, 403), (of_versions, 403, 200)):
+        await allow(actions)
+        assert await status("GET", "/bucket/key", "") == plainly
+        assert await status("GET", "/bucket/key", f"versionId={old}") == by_version
+        assert await status("GET", "/bucket", "list-type=2") == plainly
+        assert await status("GET", "/bucket", "versions=") == by_version
+        for source, wanted in (("key", plainly), (f"key?versionId={old}", by_version)):
+            copied = await status("PUT", "/theirs/copy", "", x_amz_copy_source=f"bucket/{source}")
+            assert copied == wanted
+        done = await status("DELETE", "/bucket/key", f"versionId={ABSENT_ID}")
+        assert (done == 204) == (by_version == 200)
 
 
 async def test_a_read_of_a_version_asks_the_coordinator_once(rig: Rig) -> None:
