@@ -148,6 +148,8 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
 
                 for workload in {each.bucket: each for each in workloads}.values():
                     await workload.make_bucket()
+                    if _shared_bucket_has_versions(scenario, swarm):
+                        await workload.keep_versions()
                 for keeper in _keepers(workloads):
                     await keeper.make_own_bucket()
                 cluster.start_soon(watch)
@@ -190,20 +192,24 @@ def _workloads(
     """
     chance = cluster.swarm.random("versions")
     has_versions = chance.random() < scenario.versions and not (guests.liar or guests.has_older)
-    shares_versions = chance.random() < 0.5
     workloads: list[PartsWorkload] = []
     for number in range(max(1, scenario.clients)):
         client = cluster.client(f"client-{number}", number % options.gateways)
         drawn = random.Random(f"{seed}/client-{number}")
         if has_versions:
             keeper = VersionsWorkload(client, history, drawn, options.pace, pulse, KEEP_MIX)
-            keeper.prepare(f"kept-by-{number}", shares_versions=shares_versions)
+            keeper.prepare(f"kept-by-{number}")
             workloads.append(keeper)
             continue
         mix = BLIND_MIX if guests.liar else DEFAULT_MIX
         bucket = SECOND_BUCKET if guests.liar and number % 2 else BUCKET
         workloads.append(PartsWorkload(client, history, drawn, options.pace, pulse, mix, bucket))
     return workloads
+
+
+def _shared_bucket_has_versions(scenario: Scenario, swarm: SimWorld) -> bool:
+    """Draw whether the bucket that all clients share keeps versions: so may a liar's buckets."""
+    return scenario.versions > 0 and swarm.random("shared versions").random() < 0.5
 
 
 def _keepers(workloads: Sequence[Workload]) -> list[VersionsWorkload]:

@@ -101,6 +101,16 @@ class Workload:
         answer = await self._client.request("PUT", f"/{self.bucket}")
         assert answer.status_code == 200, answer.text
 
+    async def keep_versions(self) -> None:
+        """Have the bucket of the run keep versions (setup: no faults yet)."""
+        assert await self._set_versioning(self.bucket, "Enabled")
+
+    async def _set_versioning(self, bucket: str, status: str) -> bool:
+        """Enable or suspend versioning; whether that was acknowledged."""
+        body = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
+        answer = await self._ask_of(bucket, "PUT", None, {"versioning": ""}, body.encode())
+        return answer is not None and answer.status_code == 200
+
     async def run(self, until_s: float) -> None:
         """Do operations until that virtual time."""
         known = {name: weight for name, weight in self._mix.weights.items() if self._can(name)}

@@ -83,34 +83,21 @@ class VersionsWorkload(PartsWorkload):
 
     own_bucket: str
     """Of this client alone."""
-    shares_versions: bool
-    """The bucket that all clients share has versions, too."""
 
-    def prepare(self, own_bucket: str, *, shares_versions: bool) -> None:
+    def prepare(self, own_bucket: str) -> None:
         """Name the client's own bucket."""
         self.own_bucket = own_bucket
-        self.shares_versions = shares_versions
         self._own = {key: OwnKey() for key in KEYS}
         self._state: str | None = None
         self._was_suspended = False
         self._is_doubtful = False
 
-    async def make_bucket(self) -> None:
-        await super().make_bucket()
-        if self.shares_versions:
-            assert await self._switch(self.bucket, "Enabled")
-
     async def make_own_bucket(self) -> None:
         """Create the client's own bucket (setup: no faults yet)."""
         answer = await self._client.request("PUT", f"/{self.own_bucket}")
         assert answer.status_code == 200, answer.text
-        assert await self._switch(self.own_bucket, "Enabled")
+        assert await self._set_versioning(self.own_bucket, "Enabled")
         self._state = "Enabled"
-
-    async def _switch(self, bucket: str, status: str) -> bool:
-        body = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
-        answer = await self._ask_of(bucket, "PUT", None, {"versioning": ""}, body.encode())
-        return answer is not None and answer.status_code == 200
 
     async def _keep_switch(self, _: str) -> None:
         """Suspend or enable versioning; until it is known which, nothing is written."""
@@ -118,7 +105,7 @@ class VersionsWorkload(PartsWorkload):
         self._was_suspended = True
         for key in self._own.values():
             self._doubt_null(key)
-        self._state = wanted if await self._switch(self.own_bucket, wanted) else None
+        self._state = wanted if await self._set_versioning(self.own_bucket, wanted) else None
         # Without an answer it may be carried out later, too.
         self._is_doubtful |= self._state is None
 
@@ -130,7 +117,7 @@ class VersionsWorkload(PartsWorkload):
 
     async def _own_key(self) -> str | None:
         """A key to write to; None while it is not known whether versioning is enabled."""
-        if self._state is None and await self._switch(self.own_bucket, "Enabled"):
+        if self._state is None and await self._set_versioning(self.own_bucket, "Enabled"):
             self._state = "Enabled"
         return None if self._state is None else self._chance.choice(KEYS)
 
