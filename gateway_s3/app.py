@@ -53,6 +53,7 @@ from gateway_s3.handlers import (
     unset,
 )
 from gateway_s3.handlers.answers import marker_error
+from gateway_s3.handlers.object_tags import read_object_tags
 from gateway_s3.informing import informed
 from gateway_s3.request.acl import check_acl_headers
 from gateway_s3.request.expected_owner import check_expected_owner
@@ -314,9 +315,12 @@ class App:
             )
             asks = bucket.rules.asks_given_tags or (policy is not None and policy.asks_given_tags)
             if asks and routed.operation.name == "PutObjectTagging":
-                raise S3Error(
-                    errors.NOT_IMPLEMENTED,
-                    "A policy asks about tags that the body of this request gives.",
+                # The one body that is read before the decision, since the decision asks for it.
+                unproven = Call(
+                    request, routed, principal, verified, bucket, b"", request_id, circumstances
+                )
+                circumstances = replace(
+                    circumstances, given_tags=await read_object_tags(backend, unproven)
                 )
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
         for permission in permissions_of(routed.operation, routed.query, described):

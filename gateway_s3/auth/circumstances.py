@@ -56,8 +56,8 @@ class RequestCircumstances:
 
     ``request``: with the headers that the fields of a form stand for. ``now``: unix seconds.
     ``owner``: the account that owns the bucket; empty where there is none. ``operation``: its
-    name. ``if_match``: of one key of a list. ``existing_tags``: of its object, where they were
-    looked up.
+    name. ``if_match``: of one key of a list. ``given_tags``: where no header gives them.
+    ``existing_tags``: of its object, where they were looked up.
     """
 
     request: HttpRequest
@@ -70,6 +70,7 @@ class RequestCircumstances:
     operation: str = ""
     is_form: bool = False
     if_match: str | None = None
+    given_tags: Mapping[str, str] | None = None
     existing_tags: Mapping[str, str] | None = None
 
     def values(self, key: str) -> Sequence[str] | None:
@@ -92,6 +93,13 @@ class RequestCircumstances:
         return None if find is None else find(self)
 
     def _request_tags(self) -> Mapping[str, str]:
+        if self.given_tags is not None:
+            return self.given_tags
+        if (
+            self.operation == "CopyObject"
+            and self.request.header(b"x-amz-tagging-directive") != b"REPLACE"
+        ):
+            return {}  # The header means nothing: the tags are the source's.
         header = self.request.header(HEADER)
         if header is None:
             return {}

@@ -6,7 +6,7 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from common import limits
@@ -99,7 +99,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     async def use(source: SourceObject, found: FoundObject) -> _Copied:
         tags = given if own_tags else tags_of_object(found)
         if tags and not own_tags:
-            await _check_tags(backend, call, named, source)
+            await _check_tags(backend, call, named, source, found)
         return await _copy(backend, call, source, found, condition, replace, algorithm, tags)
 
     copied_object = await _from_source(backend, call, named, use)
@@ -170,7 +170,7 @@ async def _copy(
 
 
 async def _check_tags(
-    backend: Backend, call: Call, named: CopySource, source: SourceObject
+    backend: Backend, call: Call, named: CopySource, source: SourceObject, found: FoundObject
 ) -> None:
     """Refuse a copy of tags that the caller may not read there or set here.
 
@@ -200,7 +200,10 @@ async def _check_tags(
             Action.WRITE_OBJECT_SETTINGS,
             call.bucket,
             call.route.key,
-            call.circumstances,
+            replace(
+                call.circumstances,
+                given_tags=None if found.tags is None else found.tags.as_mapping(),
+            ),
             "s3:PutObjectTagging",
         )
     )

@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, PutObjectTagging, GetObjectTagging, DeleteObjec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common.format.configurations import CONFIGURATION_VERSION, Tags
 from common.http.records import Headers, HttpRequest, HttpResponse
 from gateway.objects import FoundObject, find_object
@@ -41,12 +43,23 @@ def count_header(found: FoundObject) -> Headers:
     return [] if found.tags is None else [(b"x-amz-tagging-count", b"%d" % len(found.tags.tags))]
 
 
+async def read_object_tags(backend: Backend, call: Call) -> Mapping[str, str]:
+    """The tags that the body of a request gives an object.
+
+    Raises:
+        S3Error: MalformedXML; and as :func:`gateway_s3.request.tags.object_tags`.
+    """
+    return object_tags(await read_document(backend, call, parse_tagging)).as_mapping()
+
+
 async def put_tagging(backend: Backend, call: Call) -> HttpResponse:
     """Set an object's tags in place of those that it has."""
     # Its absence is said before anything else.
     await find_object(backend, call.bucket, call.name, named=call.route.version)
-    pairs = await read_document(backend, call, parse_tagging)
-    tags = object_tags(pairs)
+    given = call.circumstances.given_tags
+    if given is None:
+        given = await read_object_tags(backend, call)
+    tags = object_tags([*given.items()])
     found = await set_tags(backend, call.bucket, call.name, tags, call.route.version)
     return HttpResponse(200, version_headers(found.version))
 

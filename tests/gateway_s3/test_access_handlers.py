@@ -399,8 +399,39 @@ async def test_tags_of_objects_and_requests_are_facts(rig: Rig) -> None:
     headers = {"content-md5": md5}
     deleted = await rig.ask("POST", "/bucket", "delete=", batch, headers, access_key="OTHER")
     assert deleted.texts("Deleted/Key") == ["public"]
-    tagging = await rig.ask("PUT", "/bucket/new", "tagging=", b"<Tagging/>", access_key="OTHER")
-    assert (tagging.status, tagging.code) == (501, "NotImplemented")
+    body = "<Tagging><TagSet><Tag><Key>access</Key><Value>{}</Value></Tag></TagSet></Tagging>"
+    for value, expected in (("closed", 403), ("team", 200)):
+        document = body.format(value).encode()
+        answer = await rig.ask("PUT", "/bucket/new", "tagging=", document, access_key="OTHER")
+        assert answer.status == expected
+    shown = await rig.ask("GET", "/bucket/new", "tagging=")
+    assert shown.texts("TagSet/Tag/Value") == ["team"]
+    malformed = await rig.ask("PUT", "/bucket/new", "tagging=", b"<x/>", access_key="OTHER")
+    assert malformed.code == "MalformedXML"
+
+
+async def test_the_tags_of_a_copy_are_those_that_it_gets(rig: Rig) -> None:
+    other = other_account(rig)
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    for value in ("good", "bad"):
+        tagged = {"x-amz-tagging": f"kind={value}"}
+        await rig.ask("PUT", f"/theirs/{value}", "", b"x", tagged, access_key="OTHER")
+    condition = {"StringEquals": {"s3:RequestObjectTag/kind": "good"}}
+    await set_policy(
+        rig,
+        statement("s3:PutObject", Principal={"AWS": other}),
+        statement("s3:PutObjectTagging", Principal={"AWS": other}, Condition=condition),
+    )
+    for source, given, expected in (
+        ("good", {}, 200),
+        ("bad", {}, 403),
+        ("bad", {"x-amz-tagging": "kind=good"}, 403),
+        ("bad", {"x-amz-tagging": "kind=good", "x-amz-tagging-directive": "REPLACE"}, 200),
+        ("good", {"x-amz-tagging": "kind=bad", "x-amz-tagging-directive": "REPLACE"}, 403),
+    ):
+        headers = {"x-amz-copy-source": f"/theirs/{source}", **given}
+        answer = await rig.ask("PUT", "/bucket/copy", "", b"", headers, access_key="OTHER")
+        assert answer.status == expected, (source, given)
 
 
 async def test_each_key_of_a_list_of_deletions_needs_its_permission(rig: Rig) -> None:
