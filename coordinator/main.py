@@ -11,9 +11,9 @@ from coordinator.config import CoordinatorConfig
 from coordinator.service import RunningCoordinator, serve
 
 TURN_S: Final = 0.0005
-"""While the event loop is busy, the store's thread waits for the interpreter after each statement:
-at Python's 5 ms for each, the heartbeats of a swarm that comes back would wait for minutes. A plan
-of moves, made by a worker, keeps the loop from running for as long."""
+"""While the event loop is busy, the store's thread waits for the interpreter after each statement,
+by Python's own setting for 5 ms: some ten statements of a heartbeat that asks the store would take
+as many times as long. A plan of moves, made by a worker, keeps the loop waiting in the same way."""
 
 
 def run(config: CoordinatorConfig) -> int:
