@@ -14,7 +14,7 @@ from common.errors import Unavailable
 from common.ports import Chance
 from coordinator.membership import Membership
 from coordinator.policy.fallback import Spread, WrittenClass, best_class
-from coordinator.policy.fence import admits, within
+from coordinator.policy.fence import within
 from coordinator.policy.placement import (
     CellView,
     Chooser,
@@ -147,11 +147,11 @@ class ClassPlacement:
         as many rings as cells; where flapping has made very many, only one where there is none.
         """
         written, fence = self._written.now, self.storage_class.fence
-        cells = [view for view in views.values() if view.writable and admits(fence, view.site)]
+        cells = [view for view in views.values() if view.writable]
         rings = [ring.view for ring in self._rings_of(written)]
         target = 0
         if self.has_fallen_back:
-            target = len(cells) if len(rings) < limits.MANY_FALLBACK_RINGS else 1
+            target = len(within(fence, cells)) if len(rings) < limits.MANY_FALLBACK_RINGS else 1
         plan = plan_rings(cells, rings, written, chance, target=target, fence=fence)
         idle = [
             ring.ring

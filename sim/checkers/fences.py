@@ -3,6 +3,7 @@ bucket."""
 
 from __future__ import annotations
 
+from common.wire.messages.writing import Page
 from sim.checkers.tables import MOST_SHOWN, store_rows
 from sim.cluster import Cluster
 
@@ -29,10 +30,23 @@ def not_followed(cluster: Cluster) -> list[str]:
         count = store_rows(cluster, f"SELECT count(*) FROM {table}")[0][0]
         if count:
             problems.append(f"{count} rows are left of {table}")
-    classes = store_rows(
-        cluster,
-        "SELECT DISTINCT r.storage_class FROM segments s JOIN rings r ON r.ring = s.ring",
+    # Parts of uploads that are not completed follow with the version that they become.
+    class_of = dict(
+        store_rows(
+            cluster,
+            "SELECT s.segment_id, r.storage_class FROM segments s JOIN rings r ON r.ring = s.ring",
+        )
     )
-    wanted = store_rows(cluster, "SELECT DISTINCT storage_class FROM buckets")
-    strange = {number for (number,) in classes} - {number for (number,) in wanted}
-    return problems + [f"segments lie in class {number}, of no bucket" for number in strange]
+    strange = {
+        extent.segment_id
+        for packed, wanted in store_rows(
+            cluster,
+            "SELECT p.extents, b.storage_class FROM pages p JOIN versions v ON v.sequence = p.owner"
+            " JOIN buckets b ON b.bucket = v.bucket",
+        )
+        for extent in Page.unpack(packed).extents
+        if class_of[extent.segment_id] != wanted
+    }
+    if strange:
+        problems.append(f"{len(strange)} segments are not in the class of their bucket")
+    return problems

@@ -293,3 +293,26 @@ async def test_a_download_goes_on_where_the_bytes_are_now(autojump_clock: MockCl
         await body.aclose()
         assert got == b"".join(parts)
         await read_all(client, wanted)
+
+
+@pytest.mark.timeout(300)
+async def test_versions_that_are_not_current_follow_too(autojump_clock: MockClock) -> None:
+    async with Cluster(SimWorld(10), SHAPE) as cluster:
+        client, wanted = await begin(cluster)
+        enable = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        answer = await client.request("PUT", "/bucket", {"versioning": ""}, enable)
+        assert answer.status_code == 200, answer.text
+        versions: dict[str, bytes] = {}
+        for body in (b"first", b"second", body_of("third", 500_000)):
+            answer = await client.request("PUT", "/bucket/kept", None, body)
+            versions[answer.headers["x-amz-version-id"]] = body
+        assert (await client.request("DELETE", "/bucket/kept")).status_code == 204
+        await change(cluster, "COLD")
+        await wait_followed(cluster)
+        await trio.sleep(2 * GRACE_S)
+        assert outside(cluster, 1) == 0
+        for version_id, body in versions.items():
+            answer = await client.request("GET", "/bucket/kept", {"versionId": version_id})
+            assert (answer.status_code, answer.content) == (200, body)
+        assert (await client.request("GET", "/bucket/kept")).status_code == 404
+        await read_all(client, wanted)
