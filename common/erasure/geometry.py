@@ -89,7 +89,8 @@ class Geometry:
             raise _bad("stripes", stripes=geometry.stripes)
         # The last stripe is padded to units of this class, or of one with a multiple of its k.
         last = shard_bytes - (geometry.stripes - 1) * unit_bytes
-        padding = k * (last - geometry.unit_bytes_of(geometry.stripes - 1))
+        sealed = geometry.plain_bytes(geometry.stripes - 1) + limits.AEAD_TAG_BYTES
+        padding = k * last - sealed
         least = unit_bytes if is_single else 0
         if not 0 <= padding < limits.MAX_SLOTS or not least <= last <= unit_bytes:
             raise _bad("shard_bytes", shard_bytes=shard_bytes)
