@@ -47,7 +47,7 @@ from common.system.process import raise_open_files
 from common.system.sqlite import SqliteStores
 from common.wire.messages.base import CellFacts
 from common.wire.messages.membership import Heartbeat
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from coordinator.store import cells
 
 CONNECTING: Final = 64

@@ -12,6 +12,7 @@ import trio
 from cell.config import CellConfig
 from common.errors import AlvearyError, BadConfig, Refused
 from common.format.token import JoinToken
+from common.ids import PeerId
 from common.ports import Address, World
 from common.reasons import ConfigFault
 from common.rpc.coordinators import Coordinator, Coordinators, finder_on_lan
@@ -23,6 +24,19 @@ JOINED_NAME: Final = "joined"
 JOIN_RETRY_S: Final = 2.0
 COORDINATOR_TIMEOUT_S: Final = 15.0
 """Time that one coordinator may take to answer."""
+
+
+def coordinator_id_of(config: CellConfig, token: JoinToken | None) -> PeerId:
+    """Return the key that the swarm's coordinators prove.
+
+    Raises:
+        BadConfig: ``no_coordinator_id``.
+    """
+    if config.coordinator_id is not None:
+        return config.coordinator_id
+    if token is None:
+        raise BadConfig(ConfigFault.NO_COORDINATOR_ID, key="coordinator_id")
+    return token.coordinator_id
 
 
 def coordinators_of(
@@ -37,11 +51,7 @@ def coordinators_of(
     addresses = list(config.coordinator)
     if not addresses and token is not None:
         addresses = [Address(each.host, each.port) for each in token.coordinators]
-    key_id = config.coordinator_id
-    if key_id is None and token is not None:
-        key_id = token.coordinator_id
-    if key_id is None:
-        raise BadConfig(ConfigFault.NO_COORDINATOR_ID, key="coordinator_id")
+    key_id = coordinator_id_of(config, token)
     swarm = "" if token is None else token.swarm
     known = [Coordinator(address, key_id) for address in addresses]
     find = finder_on_lan(world.discovery, swarm, key_id, world.log)

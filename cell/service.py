@@ -19,7 +19,8 @@ from cell.disk_watch import DISK_WATCH_S, DiskWatch
 from cell.handlers import Handlers
 from cell.health import CellHealth
 from cell.identity import load_identity
-from cell.joining import coordinators_of, join
+from cell.joining import coordinator_id_of, coordinators_of, join
+from cell.journal_handlers import JournalHandlers
 from cell.metrics import CellMetrics
 from cell.owner_rules import OWNER_RULES_S, OwnerRules
 from cell.positions import Positions
@@ -33,8 +34,9 @@ from cell.rounds.runner import run_rounds
 from cell.rounds.scrub import SCRUB_RETRY_S, ScrubRound
 from cell.rounds.settle import SETTLE_EVERY_S, SettleRound
 from cell.rounds.settling import Settling
-from cell.session import CellSession
+from cell.session import Caller, CellSession
 from cell.storage.held import Held
+from cell.storage.journal import CellJournal
 from cell.storage.shard_store import ShardStore
 from cell.timed_disk import DiskTimes, TimedDisk
 from common import limits
@@ -48,7 +50,9 @@ from common.rpc.coordinators import Coordinators
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, go_on
+from common.wire.messages.base import Request
 from common.wire.messages.cell import ShardRead
+from common.wire.messages.journal import JournalRead, SnapshotRead
 
 FETCH_PATIENCE_S: Final = 5.0
 """Patience with a cell that does not answer a rebuild's read, before another is asked too: it may
@@ -78,6 +82,7 @@ class _Parts:
     background: BackgroundTurns
     owner_rules: OwnerRules
     disk_watch: DiskWatch
+    journal: JournalHandlers
 
 
 async def serve(
@@ -169,6 +174,9 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         background,
         owner_rules,
         disk_watch,
+        JournalHandlers(
+            await CellJournal.load(world.disk, world.log), coordinator_id_of(config, token)
+        ),
     )
 
 
@@ -263,16 +271,24 @@ def _filler(world: World, parts: _Parts) -> ShardFiller:
 
 
 def _server(world: World, parts: _Parts, handlers: Handlers) -> PeerServer[CellSession]:
+    def recognise(caller: Caller, request: Request) -> None:
+        parts.journal.recognise(caller)
+        handlers.recognise(caller, request)
+
     return PeerServer(
         parts.identity,
-        handlers.by_request(),
+        {**handlers.by_request(), **parts.journal.by_request()},
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
         new_session=CellSession,
         end_session=handlers.end_session,
-        recognise=handlers.recognise,
-        reply_payload_bytes={ShardRead: limits.MAX_UNITS_PER_READ_BYTES},
+        recognise=recognise,
+        reply_payload_bytes={
+            ShardRead: limits.MAX_UNITS_PER_READ_BYTES,
+            JournalRead: limits.MAX_JOURNAL_APPEND_BYTES,
+            SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,
+        },
         turns={ShardRead: handlers.turn},
     )
 

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cell.config import CellConfig
 from cell.storage.index_tables import is_prepared, load_volumes
+from cell.storage.journal import DIRECTORY as JOURNAL_DIRECTORY
 from cell.storage.recovery import INDEX_NAME
 from cell.storage.shards import VolumeFacts
 from cell.storage.volumes import DIRECTORY, volume_number
@@ -63,6 +64,7 @@ class DiskUse:
     unindexed_bytes: int
     index_bytes: int
     log_bytes: int
+    journal_bytes: int
     state_bytes: int
     directory_bytes: int
     rounding_bytes: int
@@ -103,7 +105,7 @@ def disk_use(data: Path, log: Path | None = None) -> DiskUse:
         log: the log file; its older parts have its name and a number behind it.
     """
     known = _indexed(data)
-    sizes = dict.fromkeys(("volumes", "index", "log", "state", "directory"), 0)
+    sizes = dict.fromkeys(("volumes", "index", "log", "journal", "state", "directory"), 0)
     heads = shards = records = dead = blocks = 0
     for path, found in _files(data):
         blocks += found.st_blocks * BLOCK_BYTES
@@ -125,6 +127,7 @@ def disk_use(data: Path, log: Path | None = None) -> DiskUse:
         unindexed_bytes=sizes["volumes"] - heads - shards - records - dead,
         index_bytes=sizes["index"],
         log_bytes=sizes["log"],
+        journal_bytes=sizes["journal"],
         state_bytes=sizes["state"],
         directory_bytes=sizes["directory"],
         rounding_bytes=blocks - sum(sizes.values()),
@@ -141,6 +144,8 @@ def _kind(path: Path, data: Path, log: Path | None) -> str:
         return "index"
     if log is not None and path.parent == log.parent and path.name.startswith(log.name):
         return "log"
+    if path.parent == data / JOURNAL_DIRECTORY:
+        return "journal"
     return "state"
 
 
@@ -173,6 +178,7 @@ def _lines(data: Path, use: DiskUse, config: CellConfig, answer: dict[str, Any])
         ("being written, or not in the index yet", use.unindexed_bytes),
         ("index", use.index_bytes),
         ("log", use.log_bytes),
+        ("the coordinator's journal", use.journal_bytes),
         ("state files", use.state_bytes),
         ("directories", use.directory_bytes),
         ("rounded up to blocks", use.rounding_bytes),

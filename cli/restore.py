@@ -21,8 +21,8 @@ from common.ports import Sql
 from common.reasons import ConfigFault, Outage
 from common.system.disk import hold_directory
 from common.system.sqlite_backup import look_into, sync_directory, sync_file
+from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME
-from coordinator.service import STORE_NAME
 from coordinator.store import dialect
 from coordinator.store.schema import SCHEMA_VERSION, counter_value
 

@@ -44,6 +44,7 @@ class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
         "new-keys": ("cli.coordinator_keys", "new_keys"),
         "backup": ("cli.store", "backup"),
         "restore": ("cli.restore", "restore"),
+        "recover": ("cli.recover", "recover_store"),
         "accept-store": ("cli.store", "accept_store"),
     }
 

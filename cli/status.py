@@ -79,6 +79,18 @@ def describe_store(store: dict[str, Any]) -> list[str]:
     return [f"THE STORE IS {str(store['standing']).upper()}: {store['what_to_do']}.{missing}"]
 
 
+def describe_journal(journal: dict[str, Any]) -> list[str]:
+    """Return how the journal on cells is kept, for people; in red where it is not."""
+    if not journal:
+        return []
+    why = f": {journal['why']}" if journal["why"] else ""
+    if journal["state"] != "kept":
+        return [click.style(f"JOURNAL {str(journal['state']).upper()}{why}", fg="red", bold=True)]
+    lagging = [each for each in journal["cells"] if each["behind"] is None or each["error"]]
+    behind = f", {len(lagging)} of them lag" if lagging else ""
+    return [f"journal  on {len(journal['cells'])} cells{behind}{why}"]
+
+
 def _cells(cells: list[dict[str, Any]]) -> str:
     rows = [
         [
@@ -276,6 +288,7 @@ def describe(answer: dict[str, Any]) -> str:
     ]
     parts = describe_outlook(answer.get("outlook"))
     parts += [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
+    parts += describe_journal(answer.get("journal", {}))
     if not answer.get("writable", True):
         parts.append(f"NOT WRITABLE: {answer.get('reason')}")
     if answer.get("most_cells_offline"):

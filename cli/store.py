@@ -17,8 +17,8 @@ from cli.report import human_bytes, print_result
 from common.errors import BadConfig
 from common.reasons import ConfigFault
 from common.system.sqlite_backup import back_up, sync_directory, sync_file
+from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
-from coordinator.service import STORE_NAME
 
 _UNFINISHED: Final = ".unfinished"
 

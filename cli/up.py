@@ -20,6 +20,7 @@ from cli.supervisor import LocalSwarm
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common import limits
 from common.system.process import die_with_parent, keep_files_private
+from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.policy.classes import weaknesses
 from coordinator.policy.placement import Redundancy, default_quorum
 
@@ -49,8 +50,23 @@ rclone:
     RCLONE_CONFIG_ALVEARY_ENV_AUTH=true
   rclone copy README.md alveary:first
   rclone ls alveary:first
-{_trust(credentials.ca_file)}
+{_trust(credentials.ca_file)}{_of_loss(root)}
 Ctrl-C stops it; started again on the same --data, everything is there."""
+
+
+def _of_loss(root: Path) -> str:
+    """Return what becomes of the objects when the coordinator's disk is lost, and what helps."""
+    directory = SwarmDirectory(root)
+    if directory.read_daemon_config("coordinator").get("journal") == "on":
+        return f"""
+The coordinator's commits are on three of the cells as well. Keep a copy of
+  {root / "coordinator" / RECOVERY_NAME}
+somewhere else, secret: with it and the cells a lost coordinator is recovered, and not without.
+"""
+    return """
+Where every object is stands in the coordinator's store alone. Back it up (alveary coordinator
+backup), or set journal = "on" in its config.toml: docs/operations.md, "A lost coordinator".
+"""
 
 
 def _warning(settings: Settings, credentials: S3Credentials) -> str:

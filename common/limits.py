@@ -57,6 +57,26 @@ MAX_FIELD_BYTES: Final = 4096
 """Of a field of a message that names no limit of its own."""
 MAX_FIELD_ITEMS: Final = 1024
 """The same, of a field that is a list."""
+MAX_JOURNAL_BODY_BYTES: Final = 512 * KIB
+"""The sealed body of one record of a coordinator's journal: a commit that is longer has several."""
+MAX_JOURNAL_APPEND_BYTES: Final = 1 * MIB
+"""Records of one append, or of one answer to a reader; also a page of a snapshot."""
+MAX_JOURNAL_MEMBERS_BYTES: Final = 2 * KIB
+MAX_JOURNAL_CELLS: Final = 5
+"""Cells that keep a journal: a majority of five outlives the loss of two sites."""
+MAX_JOURNAL_LOG_BYTES: Final = 4 * 1024 * MIB
+"""Records of a journal on one cell beyond its snapshot; a coordinator stays far below it."""
+LEAST_JOURNAL_RECORDS_BYTES: Final = 16 * MIB
+"""Of records on a cell before a new snapshot; more where the store is larger."""
+MOST_INHERITED_RECORDS: Final = 1 << 16
+"""Records of earlier coordinators on a cell before a new snapshot: their bytes are not known."""
+MOST_RECENT_JOURNAL_BYTES: Final = 16 * MIB
+"""Records in a coordinator's memory, for cells that lag: those that lag more get a snapshot."""
+MOST_JOURNAL_TEXTS: Final = 4096
+"""Texts of statements that get numbers; others are written out."""
+MOST_SETTLING_TRIES: Final = 8
+"""Of one settling: changes of members and of epochs that follow one another."""
+MAX_SNAPSHOT_BYTES: Final = 1024 * 1024 * MIB
 MAX_CALL_ID: Final = (1 << 32) - 1
 """The prefix of a frame has 32 bits for it; after the last comes 1 again."""
 FRAME_PREFIX_BYTES: Final = 16

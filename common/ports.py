@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from common.errors import AlvearyError
 from common.ids import PeerId
 
 T = TypeVar("T")
@@ -260,6 +261,51 @@ class Sql(Protocol):
     def executemany(self, sql: str, parameters: Any, /) -> Any: ...
 
 
+class SqlStatement(NamedTuple):
+    """A statement that may have changed a store. ``is_many``: ``parameters`` has one tuple for each
+    time that it was run."""
+
+    sql: str
+    parameters: Sequence[Any]
+    is_many: bool
+
+
+class CommitGate(Protocol):
+    """The gate of a store's commits: a commit that changed something waits until it lets it pass.
+
+    One commit at a time is at the gate.
+    """
+
+    @property
+    def is_closed(self) -> bool:
+        """True while commits have to pass it; else the store commits by itself."""
+
+    def seal(self, sql: Sql, statements: Sequence[SqlStatement], changes: int) -> object:
+        """Take in what a commit consists of, inside its transaction and in the store's thread.
+
+        Args:
+            sql: the transaction: what is written now is part of it.
+            statements: of all its functions, in the order in which they were run.
+            changes: rows that were changed.
+
+        Returns:
+            The commit, for the other methods.
+
+        Raises:
+            AlvearyError: it cannot pass: the transaction is rolled back.
+        """
+
+    def write(self, sql: Sql, sealed: object) -> None:
+        """Write into another transaction what :meth:`seal` wrote into its own."""
+
+    def submit(self, sealed: object, done: Callable[[AlvearyError | None], None]) -> None:
+        """Have ``done`` called once the commit may pass, or with the reason why it cannot: then it
+        is rolled back."""
+
+    def settled(self, sealed: object, *, is_committed: bool) -> None:
+        """Note that a commit that was to pass is durable, or, since the store failed, is not."""
+
+
 class Store(Protocol):
     """A transactional SQL store (SQLite; later PostgreSQL)."""
 
@@ -293,7 +339,9 @@ class Store(Protocol):
 class Stores(Protocol):
     """Opens the stores of one daemon."""
 
-    async def open(self, name: str, *, durable: bool = True) -> Store:
+    async def open(
+        self, name: str, *, durable: bool = True, gate: CommitGate | None = None
+    ) -> Store:
         """Open (create if absent) the database ``name`` in the daemon's data directory.
 
         Args:
@@ -301,6 +349,7 @@ class Stores(Protocol):
             durable: True: ``synchronous=FULL``; a transaction is durable when acknowledged.
                 False: ``synchronous=NORMAL``: consistent after a crash, but the last
                 transactions may be gone (for what can be rebuilt).
+            gate: every commit that changes something has to pass it.
 
         A database that is there and cannot be written is opened to be read: what a transaction
         writes fails with ``store_failed`` until the medium can be written.
@@ -308,6 +357,30 @@ class Stores(Protocol):
         Raises:
             Unavailable: ``store_failed``: it can be neither written nor read.
             Corrupt: ``store_corrupt``: the file is not a database or fails its quick check.
+        """
+
+    async def copy(self, name: str, target: str, look: Callable[[Sql], T]) -> T:
+        """Copy a database, as it is at one moment, into a file of the daemon's directory.
+
+        Args:
+            name: of the database; it may be open.
+            target: the file, which is overwritten; it is not durable.
+            look: reads something of the copy.
+
+        Returns:
+            What ``look`` returns.
+
+        Raises:
+            Unavailable: ``store_failed``.
+            Corrupt: ``store_corrupt``.
+        """
+
+    async def put(self, name: str, source: str) -> None:
+        """Put a copy in the place of a database, whole and durably. Neither is open; the copy's
+        file is gone afterwards.
+
+        Raises:
+            Unavailable: ``store_failed``.
         """
 
     async def discard(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,13 @@ _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
 LOST_AFTER_S: Final = 900
 """Longer than a restart with its updates, shorter than another cell of the ring takes to fail."""
 _REDUNDANCY_WANTED: Final = "k/n, such as 4/6"
+
+
+class JournalUse(StrEnum):
+    """The use of a journal on cells."""
+
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,13 @@ class CoordinatorConfig:
     discovery: bool = field(
         default=True,
         metadata=key(config.boolean, "true or false: announce the coordinator on the LAN (true)."),
+    )
+    journal: JournalUse = field(
+        default=JournalUse.OFF,
+        metadata=key(
+            config.one_of(JournalUse),
+            "Whether each commit is on most of three or five cells before it counts: on, or off.",
+        ),
     )
     log: str | None = field(
         default=None,

@@ -12,12 +12,13 @@ from typing import Final
 import trio
 
 from common import limits
-from common.errors import Unavailable
+from common.errors import AlvearyError, Unavailable
 from common.http.health import health_app
 from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Log, World
+from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, log_fault
 from coordinator.api.addresses import advertised_url, is_wildcard
@@ -41,6 +42,7 @@ from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.handlers.places import Places
 from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
+from coordinator.journaled_store import JournaledStore, known_cells, open_store
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
@@ -68,8 +70,8 @@ from coordinator.shared_cells import SharedCells
 from coordinator.store.leadership import BEAT_S
 from coordinator.store_health import WatchedStore
 
-STORE_NAME: Final = "coordinator.sqlite"
 CLOSE_TIMEOUT_S: Final = 5.0
+OPEN_AGAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +101,69 @@ async def serve(
     metrics = CoordinatorMetrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
     keys = await load_keys(world.disk, world.entropy)
-    store = WatchedStore(await world.stores.open(STORE_NAME), world.disk, world.log)
-    try:
-        await _serve(world, config, keys, store, metrics, task_status)
-    finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-            await store.close()
+    pool = PeerPool(
+        world.network,
+        keys.identity,
+        connections_per_peer=1,
+        chance=world.chance,
+        log=world.log,
+    )
+    failure: AlvearyError | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run)
+        try:
+            await _serve_stores(world, config, keys, pool, metrics, task_status)
+        except AlvearyError as error:
+            failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _serve_stores(
+    world: World,
+    config: CoordinatorConfig,
+    keys: Keys,
+    pool: PeerPool,
+    metrics: CoordinatorMetrics,
+    task_status: trio.TaskStatus[RunningCoordinator],
+) -> None:
+    """Open the store and serve it; again, whenever its journal has more than it."""
+    was_served = False
+    while True:
+        try:
+            journaled = await open_store(world, config, keys, pool)
+            watched = WatchedStore(journaled.store, world.disk, world.log)
+            try:
+                config = await _serve(world, config, keys, journaled, watched, metrics, task_status)
+            finally:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+                    await watched.close()
+        except Unavailable as error:
+            if not was_served:
+                raise
+            world.log.error("store_not_opened_again", error=str(error))
+        await trio.sleep(OPEN_AGAIN_S)
+        was_served = True
+        task_status = trio.TASK_STATUS_IGNORED
 
 
 async def _serve(
     world: World,
     config: CoordinatorConfig,
     keys: Keys,
+    journaled: JournaledStore,
     watched: WatchedStore,
     metrics: CoordinatorMetrics,
     task_status: trio.TaskStatus[RunningCoordinator],
-) -> None:
+) -> CoordinatorConfig:
+    """Serve until cancelled, or until the store must be opened again.
+
+    Returns:
+        The configuration to go on with: it names the ports that are used.
+    """
     parts = await load_parts(world, config, keys, watched)
+    journaled.known_cells = lambda: known_cells(parts.membership, trio.current_time())
     _warn_of_class(world.log, parts.placement.redundancy, parts.membership)
     listener = await world.network.listen(config.listen, identity=keys.identity)
     http = await world.network.listen(config.http, identity=None)
@@ -129,6 +177,7 @@ async def _serve(
         parts.placement,
         parts.lease_book,
         parts.history,
+        journaled.tell,
     )
     auditor = _auditor(world, config, parts, metrics)
     await auditor.load()
@@ -148,6 +197,7 @@ async def _serve(
         nursery.start_soon(on_http, http, app)
         nursery.start_soon(run_rounds, rounds, world.log)
         nursery.start_soon(watched.run)
+        nursery.start_soon(journaled.look_once_kept, watched.look)
         if config.discovery:
             nursery.start_soon(_advertise, world, advertised, config.swarm)
         world.log.info("serving", native=str(listener.address), http=str(http.address))
@@ -156,6 +206,12 @@ async def _serve(
                 listener.address, http.address, keys.identity.peer_id, keys.operator_token
             )
         )
+        await journaled.run()
+        nursery.cancel_scope.cancel()
+    with trio.CancelScope(shield=True):
+        await listener.close()
+        await http.close()
+    return replace(config, listen=listener.address, http=http.address)
 
 
 def _auditor(

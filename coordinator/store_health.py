@@ -73,7 +73,7 @@ class WatchedStore:
             raise
         except Unavailable as error:
             # A queue that is full is load, and passes; this is the medium.
-            if error.reason == Outage.STORE_FAILED:
+            if error.reason in (Outage.STORE_FAILED, Outage.JOURNAL_UNSETTLED):
                 self._fail(error)
             raise
         return result

@@ -134,6 +134,21 @@ class SimDaemon:
         self.node.platter.wipe()
         self.node.databases.clear()
 
+    def lose_disk(self) -> None:
+        """End its life, and everything on its disk; the next one begins with :meth:`come_back`."""
+        self.stay_down()
+        self.crash(power=True)
+        self.node.platter.wipe()
+        self.node.databases.clear()
+
+    def stay_down(self) -> None:
+        """Begin no further life before :meth:`come_back`."""
+        self.down_until_s = float("inf")
+
+    def come_back(self) -> None:
+        """Begin another life soon."""
+        self.down_until_s = 0.0
+
     def empty(self) -> None:
         """End its life, and lose its shards and its index; it is the same cell in the next."""
         self.crash(power=True)
@@ -247,14 +262,18 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     async def _build(self) -> None:
         node = await self._add_coordinator("coordinator")
-        operator = json.loads(await read_file(node.world.disk, "operator.json"))
-        self._operator_token = operator["token"]
+        await self.learn_operator_token()
         identity = await read_file(node.world.disk, "identity.key")
         coordinator_id = KeyPair.from_private(bytes.fromhex(identity.decode().strip())).peer_id
         for number in range(self.shape.cells):
             await self.add_cell(number)
         await self._make_tenant(coordinator_id.hex())
         await self._wait_rings()
+
+    async def learn_operator_token(self) -> None:
+        """Read the file that the coordinator wrote for its operator."""
+        operator = json.loads(await read_file(self.store_node.world.disk, "operator.json"))
+        self._operator_token = operator["token"]
 
     async def _add_coordinator(self, name: str) -> SimNode:
         node = self.swarm.node(name)

@@ -19,6 +19,7 @@ from sim.faults import FaultPlan
 from sim.greedy import Glutton
 from sim.hollow import HollowCell
 from sim.liar import Liar, lying
+from sim.lost_coordinator import LostCoordinator
 from sim.older_store import OlderStore
 from sim.options import Options
 from sim.scenario import Scenario
@@ -52,6 +53,9 @@ class Guests:
         if scenario.has_hollow:
             self.hollow = HollowCell(swarm.random("hollow"), options)
         self.class_changes: ClassChanges | None = None
+        self.lost: LostCoordinator | None = None
+        if scenario.loses_coordinator:
+            self.lost = LostCoordinator(swarm, options)
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures
@@ -102,6 +106,8 @@ class Guests:
                 stack.enter_context(lying(self.liar))
             if self.hollow is not None:
                 stack.enter_context(self.hollow.committing())
+            if self.lost is not None:
+                stack.enter_context(self.lost.lying())
             yield
 
     async def prepare(self, cluster: Cluster) -> None:
@@ -111,13 +117,21 @@ class Guests:
             await self.glutton.prepare()
         if self.hollow is not None:
             self.hollow.choose(cluster)
+        if self.lost is not None:
+            self.lost.come(cluster)
         if self.has_older:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
     @property
+    def is_store_away(self) -> bool:
+        """Return whether the store that counts is not there now."""
+        is_older = self.older is not None and self.older.is_in_charge
+        return is_older or (self.lost is not None and self.lost.is_away)
+
+    @property
     def only_watch(self) -> bool:
         """Return whether no guest makes a request fail."""
-        return self.liar is None and self.older is None and self.departures is None
+        return not (self.liar or self.older or self.departures or self.lost)
 
     def findings(self) -> list[str]:
         """Return the forbidden actions of other nodes toward the guests."""
@@ -134,6 +148,8 @@ class Guests:
             counts["an older store in charge"] = len(self.older.reigns)
         if self.class_changes is not None:
             counts |= dict(sorted(self.class_changes.counts.items()))
+        if self.lost is not None:
+            counts |= {"a disk lost": self.lost.losses, "a journal's lies": self.lost.lies}
         if self.departures is not None:
             counts |= dict(sorted(self.departures.counts.items()))
         return counts

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from sim.cluster import Cluster
 from sim.world import SimWorld
 

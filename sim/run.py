@@ -138,7 +138,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
 
                 async def watch() -> None:
                     while True:
-                        if guests.older is None or not guests.older.is_in_charge:
+                        if not guests.is_store_away:
                             witness.look()
                             gone.look()
                             if guests.departures is not None:
@@ -246,6 +246,8 @@ async def _trouble(
             faults.start_soon(guests.departures.run)
         if guests.class_changes is not None:
             faults.start_soon(guests.class_changes.run)
+        if guests.lost is not None:
+            faults.start_soon(guests.lost.run)
         if scenario.clients:
             async with trio.open_nursery() as nursery:
                 for workload in workloads:
@@ -263,6 +265,9 @@ async def _trouble(
         faults.cancel_scope.cancel()
     if guests.departures is not None:
         guests.departures.heal()
+    if guests.lost is not None:
+        swarm.internet.heal()
+        await guests.lost.finish()
     report.violations += intruder.findings
     if plan is not None:
         await nemesis.heal()
@@ -294,6 +299,8 @@ async def _converge(
             if guests.older is not None:
                 await guests.older.accept()
             await trio.sleep(10)  # stores know no events; a poll in virtual time costs nothing
+    if guests.lost is not None and not scope.cancelled_caught:
+        report.violations += await guests.lost.compare()
     if scope.cancelled_caught:
         report.violations.append(f"did not converge within {CONVERGE_S:.0f} s of virtual time")
         report.violations += violations

@@ -32,6 +32,9 @@ class Scenario:
     """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
     versions: float = 0.0
     """Share of the runs whose clients keep versions (:mod:`sim.workloads_versions`)."""
+    loses_coordinator: bool = False
+    """The coordinator keeps a journal on cells, loses its disk, and is recovered
+    (:mod:`sim.lost_coordinator`)."""
     departures: float = 0.0
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
     has_hollow: bool = False
@@ -52,6 +55,7 @@ class Scenario:
 
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
 NETWORK_KINDS: Final = ("partition", "one_way_partition", "slow_node", "cut_connections")
+JOURNAL_KINDS: Final = ("kill", "power_cut", "partition", "cut_connections", "store_error")
 DISK_KINDS: Final = (
     "power_cut",
     "blackout",
@@ -93,6 +97,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         replace(_small("liars", ()), minutes=1, liar=1.0),
         replace(_small("greedy", ()), minutes=1, greedy=1.0),
         replace(_small("older-store", ()), minutes=2, older_store=1.0),
+        replace(
+            _small("journal", JOURNAL_KINDS, 5.0),
+            minutes=2,
+            cells=8,
+            loses_coordinator=True,
+        ),
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
         replace(_small("hollow", ()), minutes=2, has_hollow=True),

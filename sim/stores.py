@@ -10,18 +10,21 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
-from common.errors import Corrupt, Unavailable
-from common.ports import Sql
+from common.errors import AlvearyError, Corrupt, Unavailable
+from common.ports import CommitGate, Sql, SqlStatement
 from common.reasons import Damage, Outage
-from sim.disk import Platter
+from common.recording import RecordingSql, run
+from sim.disk import Platter, SimDisk
 from sim.life import Life
 
 T = TypeVar("T")
+LOOK_AT_LIFE_S: Final = 5.0
 SNAPSHOTS: Final = 3
 SNAPSHOT_EVERY: Final = 4
 
@@ -88,6 +91,17 @@ class Database:
         self.put_in_place(self._snapshots[choice])
 
 
+def _again(
+    statements: Sequence[SqlStatement], changes: int, gate: CommitGate, sealed: object, sql: Sql
+) -> None:
+    """Run recorded statements, and hold them to what they did before."""
+    assert isinstance(sql, sqlite3.Connection)
+    before = sql.total_changes
+    run(sql, statements)
+    assert sql.total_changes - before == changes, "a replay changed other rows"
+    gate.write(sql, sealed)
+
+
 def _changes(connection: sqlite3.Connection) -> tuple[int, int]:
     schema: int = connection.execute("PRAGMA schema_version").fetchone()[0]
     return connection.total_changes, schema
@@ -105,16 +119,87 @@ def _run(work: Callable[[Sql], T], connection: sqlite3.Connection) -> T:
 class SimStore:
     """An open simulated store: a :class:`common.ports.Store`."""
 
-    def __init__(self, node: Life, platter: Platter, database: Database) -> None:
+    def __init__(
+        self, node: Life, platter: Platter, database: Database, gate: CommitGate | None
+    ) -> None:
         self._node = node
         self._life = node.life
         self._platter = platter
         self._database = database
+        self._gate = gate
+        self._at_gate = trio.Lock()
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
+        if self._gate is None:
+            return await self._transact(work)
+        async with self._at_gate:
+            if self._gate.is_closed:
+                return await self._pass(work, self._gate)
+            return await self._transact(work)
+
+    async def _pass(self, work: Callable[[Sql], T], gate: CommitGate) -> T:
+        """Run ``work``, take it back while its commit waits at the gate (readers share this
+        connection), and run its statements again: they must do the same."""
+        await self._node.step(self._life, "transact")
+        connection = self._database.connection
+        recording = RecordingSql(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            before = connection.total_changes
+            result = _run(lambda _: work(recording), connection)
+            if not recording.statements:
+                connection.execute("COMMIT")
+                return result
+            changes = connection.total_changes - before
+            sealed = gate.seal(connection, recording.statements, changes)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        passed = trio.Event()
+        refusals: list[AlvearyError] = []
+
+        def done(refusal: AlvearyError | None) -> None:
+            if refusal is not None:
+                refusals.append(refusal)
+            passed.set()
+
+        gate.submit(sealed, done)
+        with trio.CancelScope(shield=True):
+            # As the product's: what is at the gate is carried out, whether or not anyone waits.
+            await self._wait(passed)
+            if refusals:
+                raise refusals[0]
+            await trio.sleep(self._node.disk_latency_s * self._platter.chance.random())
+            self._check_life()
+            is_committed = False
+            try:
+                self._commit(partial(_again, recording.statements, changes, gate, sealed))
+                is_committed = True
+            finally:
+                gate.settled(sealed, is_committed=is_committed)
+        await self._node.step(self._life, "committed")
+        return result
+
+    def _check_life(self) -> None:
+        if self._node.life != self._life:
+            raise Unavailable(Outage.STORE_CLOSED)
+
+    async def _wait(self, passed: trio.Event) -> None:
+        """Wait for the gate, as long as this life lasts."""
+        while not passed.is_set():
+            with trio.move_on_after(LOOK_AT_LIFE_S):
+                await passed.wait()
+            self._check_life()
+
+    async def _transact(self, work: Callable[[Sql], T]) -> T:
         latency_s = self._node.disk_latency_s * self._platter.chance.random()
         is_late = self._platter.chance.random() < 0.5
         await self._node.step(self._life, "transact", 0.0 if is_late else latency_s)
+        result = self._commit(work)
+        await self._node.step(self._life, "committed", latency_s if is_late else 0.0)
+        return result
+
+    def _commit(self, work: Callable[[Sql], T]) -> T:
         database = self._database
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
             raise Unavailable(Outage.STORE_FAILED)
@@ -130,7 +215,6 @@ class SimStore:
             raise
         connection.execute("COMMIT")
         database.committed()
-        await self._node.step(self._life, "committed", latency_s if is_late else 0.0)
         return result
 
     async def read(self, work: Callable[[Sql], T]) -> T:
@@ -165,11 +249,35 @@ class SimStores:
         self._platter = platter
         self._databases = databases
 
-    async def open(self, name: str, *, durable: bool = True) -> SimStore:
+    async def open(
+        self, name: str, *, durable: bool = True, gate: CommitGate | None = None
+    ) -> SimStore:
         await self._node.alive(self._life)
         if name not in self._databases:
             self._databases[name] = Database(self._platter.chance, durable)
-        return SimStore(self._node, self._platter, self._databases[name])
+        return SimStore(self._node, self._platter, self._databases[name], gate)
+
+    async def copy(self, name: str, target: str, look: Callable[[Sql], T]) -> T:
+        await self._node.alive(self._life)
+        content = self._databases[name].copy()
+        file = await SimDisk(self._node, self._platter).open(target, create=True)
+        await file.truncate(0)
+        await file.write(0, [content])
+        await file.close()
+        copy = connect_in_memory()
+        copy.deserialize(content)
+        return look(copy)
+
+    async def put(self, name: str, source: str) -> None:
+        await self._node.alive(self._life)
+        disk = SimDisk(self._node, self._platter)
+        file = await disk.open(source)
+        content = await file.read(0, await file.size())
+        await file.close()
+        if name not in self._databases:
+            self._databases[name] = Database(self._platter.chance, True)
+        self._databases[name].put_in_place(content)
+        await disk.unlink(source)
 
     async def discard(self, name: str) -> None:
         await self._node.alive(self._life)

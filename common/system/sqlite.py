@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -29,8 +29,10 @@ import trio_asyncio
 
 from common import limits
 from common.errors import AlvearyError, Corrupt, Unavailable
-from common.ports import Sql
+from common.ports import CommitGate, Sql, SqlStatement
 from common.reasons import Damage, Outage
+from common.recording import RecordingSql
+from common.system.sqlite_backup import sync_directory, sync_file
 
 T = TypeVar("T")
 Work = Callable[[Sql], Any]
@@ -173,6 +175,56 @@ def _read_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Result
     return results
 
 
+class _Passing:
+    """A batch that has run and is not committed yet. ``sealed``: None: it changed nothing."""
+
+    __slots__ = ("results", "sealed")
+
+    def __init__(self, results: Results, sealed: object | None) -> None:
+        self.results = results
+        self.sealed = sealed
+
+
+def _begin_batch(
+    connection: sqlite3.Connection, works: Sequence[Work], gate: CommitGate
+) -> _Passing:
+    """Run all works in one transaction, as :func:`_write_batch` does, and leave it open if it
+    changed anything.
+
+    Raises:
+        sqlite3.Error: the transaction as a whole failed; it is rolled back.
+        AlvearyError: the gate does not take it; it is rolled back.
+    """
+    results: Results = []
+    statements: list[SqlStatement] = []
+    try:
+        if connection.in_transaction:  # an earlier rollback failed
+            connection.rollback()
+        connection.execute("BEGIN IMMEDIATE")
+        before = connection.total_changes
+        for work in works:
+            recording = RecordingSql(connection)
+            connection.execute("SAVEPOINT work")
+            try:
+                results.append((work(recording), None))
+                statements += recording.statements
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave the whole transaction up
+                    raise
+                connection.execute("ROLLBACK TO work")
+                results.append((None, error))
+            connection.execute("RELEASE work")
+        if statements:
+            changes = connection.total_changes - before
+            return _Passing(results, gate.seal(connection, statements, changes))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    return _Passing(results, None)
+
+
 class _Lane:
     """One connection, its thread and the queue of functions that wait for it."""
 
@@ -231,15 +283,19 @@ class _Lane:
                 outcome.append([(None, error)] * len(works))
 
         def carried() -> None:
-            self._under_way = []
-            for job, (value, error) in zip(jobs, outcome[0], strict=True):
-                job.finish(value, error)
-            if self._queue:
-                self._carry()
-            elif self._closing:
-                self._idle.set()
+            self._finish(jobs, outcome[0])
 
         self._connection.submit(carry, carried)
+
+    def _finish(self, jobs: Sequence[_Job], results: Results) -> None:
+        """Answer the callers, and go on with those that wait."""
+        self._under_way = []
+        for job, (value, error) in zip(jobs, results, strict=True):
+            job.finish(value, error)
+        if self._queue:
+            self._carry()
+        elif self._closing:
+            self._idle.set()
 
     async def close(self) -> None:
         """Finish what is queued and close. May be called again."""
@@ -252,20 +308,84 @@ class _Lane:
             await self._connection.shut()
 
 
+class _GatedLane(_Lane):
+    """A writing lane whose commits pass a gate: the transaction stays open meanwhile."""
+
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        run_batch: Callable[[sqlite3.Connection, Sequence[Work]], Results],
+        gate: CommitGate,
+    ) -> None:
+        super().__init__(connector, run_batch)
+        self._gate = gate
+
+    def _carry(self) -> None:
+        if not self._gate.is_closed:
+            super()._carry()
+            return
+        count = min(len(self._queue), limits.MAX_TRANSACTIONS_PER_COMMIT)
+        jobs = [self._queue.popleft() for _ in range(count)]
+        self._under_way = jobs
+        works = [job.work for job in jobs]
+        begun: list[_Passing] = []
+
+        def begin(plain: sqlite3.Connection) -> None:
+            try:
+                begun.append(_begin_batch(plain, works, self._gate))
+            except BaseException as error:
+                begun.append(_Passing([(None, error)] * len(works), None))
+
+        def has_begun() -> None:
+            (batch,) = begun
+            if batch.sealed is None:
+                self._finish(jobs, batch.results)
+            else:
+                self._gate.submit(batch.sealed, partial(self._end, jobs, batch))
+
+        self._connection.submit(begin, has_begun)
+
+    def _end(self, jobs: Sequence[_Job], batch: _Passing, refusal: AlvearyError | None) -> None:
+        """Commit a batch that may pass; roll back one that may not."""
+        failed: list[BaseException] = []
+
+        def end(plain: sqlite3.Connection) -> None:
+            try:
+                plain.execute("COMMIT" if refusal is None else "ROLLBACK")
+            except BaseException as error:
+                failed.append(error)
+                with suppress(sqlite3.Error):
+                    plain.rollback()
+
+        def has_ended() -> None:
+            error = refusal or (failed[0] if failed else None)
+            if refusal is None:
+                self._gate.settled(batch.sealed, is_committed=not failed)
+            self._finish(
+                jobs, batch.results if error is None else [(None, error)] * len(batch.results)
+            )
+
+        self._connection.submit(end, has_ended)
+
+
 class SqliteStore:
     """One database file: a writing lane and a reading lane."""
 
-    def __init__(self, path: Path, durable: bool) -> None:
+    def __init__(self, path: Path, durable: bool, gate: CommitGate | None = None) -> None:
         self._path = path
         self._durable = durable
+        self._gate = gate
         self._writes, self._reads = self._lanes()
         self._is_writable = True
         self._try_at = 0.0
         self._trying = trio.Lock()
 
     def _lanes(self) -> tuple[_Lane, _Lane]:
+        connect = partial(_connect, self._path, self._durable)
         return (
-            _Lane(partial(_connect, self._path, self._durable), _write_batch),
+            _Lane(connect, _write_batch)
+            if self._gate is None
+            else _GatedLane(connect, _write_batch, self._gate),
             _Lane(partial(_connect_reader, self._path, self._durable), _read_batch),
         )
 
@@ -436,16 +556,51 @@ class SqliteStores:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    async def open(self, name: str, *, durable: bool = True) -> SqliteStore:
+    async def open(
+        self, name: str, *, durable: bool = True, gate: CommitGate | None = None
+    ) -> SqliteStore:
         """See :class:`common.ports.Stores`."""
         path = self._path(name)
         check = path.exists() and path.stat().st_size <= limits.MAX_QUICK_CHECK_BYTES
-        store = SqliteStore(path, durable)
+        store = SqliteStore(path, durable, gate)
         try:
             await store.open(check=check)
         except sqlite3.Error as error:
             raise _mapped(error) from error
         return store
+
+    async def copy(self, name: str, target: str, look: Callable[[Sql], T]) -> T:
+        """See :class:`common.ports.Stores`."""
+        source = f"{self._path(name).absolute().as_uri()}?mode=ro"
+        path = self._path(target)
+
+        def copy() -> T:
+            path.unlink(missing_ok=True)
+            try:
+                with (
+                    closing(sqlite3.connect(source, uri=True)) as opened,
+                    closing(sqlite3.connect(path)) as made,
+                ):
+                    opened.backup(made, pages=-1)
+                    made.execute("PRAGMA journal_mode=DELETE")
+                    return look(made)
+            except sqlite3.Error as error:
+                raise _mapped(error) from error
+
+        # Not in a lane's thread: it takes long, and nobody waits for it.
+        return await trio.to_thread.run_sync(copy)
+
+    async def put(self, name: str, source: str) -> None:
+        """See :class:`common.ports.Stores`."""
+        await trio.lowlevel.checkpoint()
+        try:
+            sync_file(self._path(source))
+            for suffix in ("-wal", "-shm"):
+                self._path(name + suffix).unlink(missing_ok=True)
+            self._path(source).replace(self._path(name))
+            sync_directory(self._directory)
+        except OSError as error:
+            raise Unavailable(Outage.STORE_FAILED, detail=str(error)) from error
 
     async def discard(self, name: str) -> None:
         """See :class:`common.ports.Stores`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -107,6 +107,7 @@ class Status:
         placement: Placement,
         lease_book: LeaseBook,
         history: StoreHistory,
+        journal: Callable[[], dict[str, Any]],
     ) -> None:
         self.gateways = Gateways(self.unwritable, self.space_of_objects)
         self._name = name
@@ -115,6 +116,7 @@ class Status:
         self._placement = placement
         self._leases = lease_book
         self._history = history
+        self._journal = journal
 
     def _count(self, sql: Sql) -> StoreCounts:
         return count(sql, [each.storage_class for each in self._placement.classes])
@@ -272,6 +274,7 @@ class Status:
             "outlook": tell_outlook(self._outlook(states, counts, now)),
             **tell_look(self._membership.look),
             "store": self._history.tell(),
+            "journal": self._journal(),
             "redundancy": str(self._placement.redundancy),
             "written_as": str(self._placement.written),
             "fallback_segments": [
@@ -376,6 +379,7 @@ class Status:
             "ok": not self._store.read_only_reason and self._history.standing is Standing.CURRENT,
             "role": "coordinator",
             "store": self._history.tell(),
+            "journal": self._journal(),
             "cells": dict(sorted(states.items())),
             "writable": not self.unwritable(),
             "reason": self._store.read_only_reason or self.unwritable(),

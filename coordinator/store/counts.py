@@ -109,3 +109,9 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         size,
         dialect.store_bytes(sql),
     )
+
+
+def object_count(sql: Sql) -> int:
+    """The number of objects of all tenants."""
+    found: int = sql.execute("SELECT coalesce(sum(objects), 0) FROM tenants").fetchone()[0]
+    return found

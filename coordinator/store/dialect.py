@@ -43,3 +43,9 @@ def store_bytes(sql: Sql) -> int:
     pages: int = sql.execute("PRAGMA page_count").fetchone()[0]
     page_bytes: int = sql.execute("PRAGMA page_size").fetchone()[0]
     return pages * page_bytes
+
+
+def changes(sql: Sql) -> int:
+    """Rows that this connection has changed so far."""
+    count: int = sql.execute("SELECT total_changes()").fetchone()[0]
+    return count

@@ -37,6 +37,15 @@ _VERSION_1: Final = (
     "CREATE TABLE leadership ("
     "epoch INTEGER NOT NULL, beats INTEGER NOT NULL, run_id TEXT NOT NULL)",
     "INSERT INTO leadership VALUES (0, 0, '')",
+    # --- the journal on cells -----------------------------------------------------------------
+    # One row. sequence, epoch, digest: of the last record that is in this store. key_id: of the key
+    # that it is sealed under. members: a packed JournalMembers, or empty while none is kept.
+    """CREATE TABLE journal (
+        sequence INTEGER NOT NULL, epoch INTEGER NOT NULL, digest BLOB NOT NULL,
+        key_id BLOB NOT NULL, members BLOB NOT NULL)""",
+    "INSERT INTO journal VALUES (0, 0, zeroblob(32), zeroblob(0), zeroblob(0))",
+    # Texts that its records name by number.
+    f"CREATE TABLE journal_statements (number INTEGER PRIMARY KEY, text TEXT NOT NULL) {BY_KEY}",
     # --- who --------------------------------------------------------------------------------
     f"""CREATE TABLE tenants (
         tenant {NUMBERED}, tenant_id BLOB NOT NULL UNIQUE,

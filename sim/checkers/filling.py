@@ -26,6 +26,7 @@ from sim.checkers.tables import (
     cell_id_of,
     fails_index,
     has_index,
+    has_store,
     held_shards,
     index_rows,
     is_read_only,
@@ -243,6 +244,8 @@ class FillWatch:
 
     def _could_be_copied(self, shard: Shard) -> bool:
         segment, slot = shard
+        if not has_store(self._cluster):
+            return False
         for cell, *_ in self._rows(
             f"{AT_SOURCES} WHERE m.segment_id = ? AND m.slot = ?", segment, slot
         ):

@@ -9,7 +9,7 @@ from typing import Final
 from cell.storage.index_tables import BAD
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.wire.messages.writing import Page
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from coordinator.store.schema import counter_value
 from sim.checkers.tables import MOST_SHOWN, cell_id_of, has_index, index_rows, rows
 from sim.cluster import Cluster

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from cell.storage.recovery import INDEX_NAME
 from common.crypto.identity import KeyPair
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
+from coordinator.store import dialect
 from sim.cluster import Cluster, SimDaemon
 from sim.world import SimNode
 
@@ -29,6 +30,12 @@ def rows(node: SimNode, store: str, sql: str, *parameters: Any) -> list[tuple[An
 def store_rows(cluster: Cluster, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Run a query on the coordinators' store."""
     return rows(cluster.store_node, STORE_NAME, sql, *parameters)
+
+
+def has_store(cluster: Cluster) -> bool:
+    """Return whether the coordinators' store is there: not while it is lost."""
+    database = cluster.store_node.databases.get(STORE_NAME)
+    return database is not None and bool(dialect.version(database.connection))
 
 
 def index_rows(node: SimNode, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -6,8 +6,8 @@ from contextlib import closing
 import pytest
 
 from cli.main import main
+from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
-from coordinator.service import STORE_NAME
 from coordinator.store.schema import migrate
 
 

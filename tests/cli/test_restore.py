@@ -11,8 +11,8 @@ import pytest
 
 from cli.main import main
 from common.system.disk import hold_directory
+from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME
-from coordinator.service import STORE_NAME
 from coordinator.store.schema import migrate
 
 KEYS = (IDENTITY_NAME, SECRET_NAME)

@@ -23,7 +23,8 @@ from common.rpc.peers import PeerPool
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from coordinator.config import CoordinatorConfig
-from coordinator.service import STORE_NAME, RunningCoordinator, serve
+from coordinator.journaled_store import STORE_NAME
+from coordinator.service import RunningCoordinator, serve
 from sim.http import SimTransport
 from sim.world import SimWorld
 

@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 LISTING = HERE / "moves_mutants.toml"
 AUDITS = HERE / "audit_mutants.toml"
 FENCES = HERE / "fence_mutants.toml"
+JOURNAL = HERE / "journal_mutants.toml"
 
 
 def load(listing=LISTING):
@@ -50,4 +51,9 @@ def run_tests(name, tests):
 
 
 if "SEEDED_BUG" in os.environ:
-    install((load() | load(AUDITS) | load(FENCES))[os.environ["SEEDED_BUG"]])
+    listings = (LISTING, AUDITS, FENCES, JOURNAL)
+    install(
+        {name: each for listing in listings for name, each in load(listing).items()}[
+            os.environ["SEEDED_BUG"]
+        ]
+    )

@@ -22,7 +22,7 @@ from common.format.evidence import AuditEvidence, read_evidence
 from common.ids import PeerId, SegmentId
 from common.reasons import Absence, Refusal
 from common.wire import messages as m
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from coordinator.store import audits
 
 MIB = 1 << 20

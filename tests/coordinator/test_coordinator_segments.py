@@ -9,7 +9,7 @@ from common.ids import PeerId, lease_of, segment_id
 from common.limits import MAX_LEASES_PER_CALLER, MAX_LEASES_PER_TENANT, SEGMENT_BYTES
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE, PENDING
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from coordinator.store.leases import LeaseBook, LivingLease
 from coordinator.store.purge import Grace
 

@@ -11,8 +11,8 @@ from common.errors import BadConfig, Refused
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId, segment_id
 from common.system.sqlite import SqliteStores
 from common.wire import messages as m
+from coordinator.journaled_store import STORE_NAME
 from coordinator.policy.placement import Redundancy, RingPlan
-from coordinator.service import STORE_NAME
 from coordinator.store import buckets, leases, objects, rings, segments, tenants
 from coordinator.store.schema import SCHEMA_VERSION, migrate, next_number
 

@@ -6,7 +6,7 @@ from coordinator_rig import Gateway, Rig, running
 from trio.testing import MockClock
 
 from common.errors import NotFound, Unavailable
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from coordinator.store_health import CHECK_EVERY_S
 
 

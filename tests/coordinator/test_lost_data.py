@@ -4,7 +4,7 @@ import pytest
 from coordinator_rig import running
 
 from common.wire import messages as m
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 
 
 async def lose(rig, segment_id, slots):

@@ -25,12 +25,12 @@ from common.rpc.server import PeerServer
 from common.wire import messages as m
 from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.hints import Queues
+from coordinator.journaled_store import STORE_NAME
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.readers import Readers
-from coordinator.service import STORE_NAME
 from coordinator.session import Caller, CoordinatorSession
 from coordinator.store import cells, deletes, leases, order_time, rings, tenants
 from coordinator.store.leases import LeaseBook

@@ -3,7 +3,7 @@
 import random
 from types import SimpleNamespace
 
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from sim.checkers.tables import StoreChanges
 from sim.stores import Database
 

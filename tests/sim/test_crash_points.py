@@ -27,8 +27,8 @@ from common.wire.messages.objects import (
     ObjectsDelete,
 )
 from common.wire.messages.writing import Extent, NewSegment, Page
+from coordinator.journaled_store import STORE_NAME
 from coordinator.policy.placement import Redundancy, RingPlan
-from coordinator.service import STORE_NAME
 from coordinator.store import buckets, leases, multipart, objects, purge, rings, segments, tenants
 from coordinator.store.schema import migrate
 from sim.replay import run_seeded

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from sim.checkers.ownership import check_ownership
 from sim.cluster import Cluster, Shape
 from sim.world import SimWorld

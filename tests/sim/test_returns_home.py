@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from common.client import write_segment_small, write_segment_stream
 from common.client.grants import Grant
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from sim.checkers.ownership import check_ownership
 from sim.cluster import Cluster, Shape
 from sim.s3_client import S3Client

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from coordinator.service import STORE_NAME
+from coordinator.journaled_store import STORE_NAME
 from sim.cluster import Cluster, Shape
 from sim.world import SimWorld
 

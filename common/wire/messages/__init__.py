@@ -76,6 +76,20 @@ from common.wire.messages.cell import (
     ShardRead,
     ShardUnits,
 )
+from common.wire.messages.journal import (
+    JournalAppend,
+    JournalBegin,
+    JournalConfigure,
+    JournalKeep,
+    JournalMembers,
+    JournalPoint,
+    JournalRead,
+    JournalRecords,
+    JournalState,
+    SnapshotPiece,
+    SnapshotRead,
+    SnapshotWrite,
+)
 from common.wire.messages.membership import (
     COMMITTED,
     GARBAGE,
@@ -166,7 +180,9 @@ _ALL = [
 REQUESTS: Final[Mapping[int, type[Request]]] = {request.code: request for request in _ALL}
 assert len(REQUESTS) == len(_ALL), "two requests share a code"
 COORDINATOR_REQUESTS: Final = frozenset(
-    each for each in _ALL if each.__module__ not in (Ping.__module__, ShardPut.__module__)
+    each
+    for each in _ALL
+    if each.__module__ not in (Ping.__module__, ShardPut.__module__, JournalRead.__module__)
 )
 """The requests that a coordinator answers: all but those of cells, and Ping."""
 
@@ -220,6 +236,15 @@ __all__ = [
     "HeldShard",
     "Id16",
     "Idempotency",
+    "JournalAppend",
+    "JournalBegin",
+    "JournalConfigure",
+    "JournalKeep",
+    "JournalMembers",
+    "JournalPoint",
+    "JournalRead",
+    "JournalRecords",
+    "JournalState",
     "Label",
     "Lease",
     "LeaseRenew",
@@ -276,6 +301,9 @@ __all__ = [
     "ShardUnits",
     "ShardsLost",
     "ShardsReport",
+    "SnapshotPiece",
+    "SnapshotRead",
+    "SnapshotWrite",
     "Summary",
     "SwarmState",
     "Tenant",

@@ -1,0 +1,119 @@
+"""Handlers of the requests by which coordinators keep their journal on this cell.
+
+Source: docs/journal.md, "Messages".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cell.session import Caller, Handler
+from cell.storage.journal import CellJournal
+from common.errors import Refused
+from common.format.journal import ChainEnd
+from common.ids import PeerId
+from common.reasons import Refusal
+from common.rpc.caller import Answer
+from common.wire.messages.base import Done, Request
+from common.wire.messages.journal import (
+    JournalAppend,
+    JournalBegin,
+    JournalConfigure,
+    JournalKeep,
+    JournalPoint,
+    JournalRead,
+    JournalRecords,
+    SnapshotPiece,
+    SnapshotRead,
+    SnapshotWrite,
+)
+
+
+class JournalHandlers:
+    """Answers coordinators, and nobody else.
+
+    Args:
+        coordinator_id: the key that the swarm's coordinators prove.
+    """
+
+    def __init__(self, journal: CellJournal, coordinator_id: PeerId) -> None:
+        self._journal = journal
+        self._coordinator_id = coordinator_id
+
+    def by_request(self) -> Mapping[type[Request], Handler]:
+        """For :class:`common.rpc.server.PeerServer`."""
+        return {
+            JournalBegin: self.begin,
+            JournalAppend: self.append,
+            JournalRead: self.read,
+            SnapshotWrite: self.write_snapshot,
+            JournalKeep: self.keep,
+            SnapshotRead: self.read_snapshot,
+            JournalConfigure: self.configure,
+        }
+
+    def recognise(self, caller: Caller) -> None:
+        """Introduce a coordinator."""
+        if caller.peer_id == self._coordinator_id:
+            caller.introduce(caller.peer_id)
+
+    def _check(self, caller: Caller) -> None:
+        if caller.peer_id != self._coordinator_id:
+            raise Refused(Refusal.NOT_A_COORDINATOR)
+
+    async def begin(self, caller: Caller, request: JournalBegin, payload: memoryview) -> Answer:
+        """Promise an epoch."""
+        self._check(caller)
+        return await self._journal.begin(request.epoch, request.run_id)
+
+    async def append(self, caller: Caller, request: JournalAppend, payload: memoryview) -> Answer:
+        """Append records, durably."""
+        self._check(caller)
+        await self._journal.append(request.epoch, _end(request.after), payload)
+        return Done()
+
+    async def read(self, caller: Caller, request: JournalRead, payload: memoryview) -> Answer:
+        """Return records."""
+        self._check(caller)
+        return JournalRecords(), [await self._journal.read(request.after)]
+
+    async def write_snapshot(
+        self, caller: Caller, request: SnapshotWrite, payload: memoryview
+    ) -> Answer:
+        """Write the next bytes of a snapshot."""
+        self._check(caller)
+        await self._journal.write_snapshot(
+            request.epoch, request.snapshot_id, request.offset, payload
+        )
+        return Done()
+
+    async def keep(self, caller: Caller, request: JournalKeep, payload: memoryview) -> Answer:
+        """Keep a snapshot, and the records after it."""
+        self._check(caller)
+        return await self._journal.keep(
+            request.epoch,
+            request.snapshot_id,
+            request.snapshot_bytes,
+            request.snapshot_digest,
+            _end(request.base),
+        )
+
+    async def read_snapshot(
+        self, caller: Caller, request: SnapshotRead, payload: memoryview
+    ) -> Answer:
+        """Return bytes of the snapshot."""
+        self._check(caller)
+        piece = await self._journal.read_snapshot(request.snapshot_id, request.offset)
+        return SnapshotPiece(), [piece]
+
+    async def configure(
+        self, caller: Caller, request: JournalConfigure, payload: memoryview
+    ) -> Answer:
+        """Remember who keeps the journal."""
+        self._check(caller)
+        await self._journal.configure(request.epoch, request.version, request.members)
+        return Done()
+
+
+def _end(point: JournalPoint) -> ChainEnd:
+    return ChainEnd(point.sequence, point.epoch, point.digest)

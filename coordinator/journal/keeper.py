@@ -1,0 +1,438 @@
+"""The keeper of the journal: commits go to the cells that follow it, and pass once most have them.
+
+Source: docs/journal.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from common import limits
+from common.crypto.journal import JournalKey
+from common.errors import AlvearyError, Refused, Unavailable
+from common.ports import Sql, Store, World
+from common.reasons import Outage, Refusal
+from common.recording import unrecorded
+from common.rpc.peers import PeerPool
+from common.wire.messages.base import Endpoint
+from common.wire.messages.journal import JournalMembers, JournalState
+from coordinator.journal.cells import JournalCell
+from coordinator.journal.gate import Done, GateMode, JournalGate, SealedCommit
+from coordinator.journal.members import Member, Recent
+from coordinator.journal.opening import OpenedStore, StoreOpener
+from coordinator.journal.recovery_file import write_recovery
+from coordinator.journal.settling import (
+    FURTHEST_LEAP,
+    BegunEpoch,
+    later_epoch,
+    seal_members,
+)
+from coordinator.journal.snapshots import Snapshot, make_snapshot, send_snapshot
+from coordinator.policy.journal import FEWEST, JournalCandidate, choose, passed, quorum, weakness
+from coordinator.secrets import Keys
+from coordinator.store import journal
+
+LOOK_EVERY_S: Final = 5.0
+"""Interval at which it is looked at who should keep the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCell:
+    """A cell that may keep the journal, and where it is."""
+
+    candidate: JournalCandidate
+    endpoint: Endpoint
+
+
+class JournalKeeper:
+    """Keeps the journal of one opened store, from :meth:`run` on.
+
+    Args:
+        opened: the store, and the epoch that its journal began.
+        opener: settles the journal later, where its cells did not answer.
+        known_cells: returns all cells of the swarm.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        pool: PeerPool,
+        opener: StoreOpener,
+        opened: OpenedStore,
+        gate: JournalGate,
+        key: JournalKey,
+        keys: Keys,
+        run_id: bytes,
+        store_name: str,
+        known_cells: Callable[[], Sequence[KnownCell]],
+    ) -> None:
+        self.stale = trio.Event()
+        """Set when the store in hand must be opened again: the journal has more than it."""
+        self.is_kept = False
+        """True while every commit that passes is on most of the journal's cells."""
+        self.kept = trio.Event()
+        """Set when commits may pass after a start."""
+        self.fenced: Refused | None = None
+        self._world = world
+        self._pool = pool
+        self._opener = opener
+        self._store: Store = opened.store
+        self._row = opened.row
+        self._settled = opened.settled
+        self._gate = gate
+        self._key = key
+        self._keys = keys
+        self._run_id = run_id
+        self._store_name = store_name
+        self._known_cells = known_cells
+        self._recent = Recent(opened.row.end)
+        self._members: dict[bytes, Member] = {}
+        self._configured: JournalMembers | None = None
+        self._groups: list[tuple[bytes, ...]] = []
+        self._at_gate: tuple[SealedCommit, Done] | None = None
+        self._progress = trio.Event()
+        self._nursery: trio.Nursery
+        self._snapshot: Snapshot | None = None
+        self._snapshot_turn = trio.Lock()
+        self._records_begin = 0
+        self._is_stopped = False
+        gate.connect(self._submit, self.stale.set)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the journal until cancelled, or until ``stale`` is set.
+
+        Raises:
+            Refused: ``journal_epoch``: another coordinator keeps it now.
+            Corrupt: ``journal_forked``.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                if self._gate.mode is GateMode.HOLDING and self._settled is None:
+                    await self._settle()
+                if self._settled is not None:
+                    await self._go_on(self._settled)
+                await self._keep_members()
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._is_stopped = True
+        self.is_kept = False
+        if self._gate.mode is GateMode.RECORDING:
+            self._gate.mode = GateMode.HOLDING
+        if self._at_gate is not None:
+            _, done = self._at_gate
+            self._at_gate = None
+            done(Unavailable(Outage.JOURNAL_UNSETTLED))
+
+    async def _settle(self) -> None:
+        members = self._row.members
+        assert members is not None
+        settled = await self._opener.settle_patiently(self._row.end, members)
+        while settled.source is None:
+            try:
+                await self._store.transact(partial(_move, settled))
+                self._settled = settled
+                return
+            except Unavailable as error:  # its medium is full, or can only be read
+                self._world.log.info("journal_unsettled", error=str(error))
+            await trio.sleep(LOOK_EVERY_S)
+        self.stale.set()
+        await trio.sleep_forever()
+
+    async def _go_on(self, settled: BegunEpoch) -> None:
+        """Take up the journal where the epoch began."""
+        self._gate.epoch = settled.epoch
+        self._gate.end = settled.begun.end
+        await self._load_numbers()
+        self._recent = Recent(settled.begun.end)
+        self._configured = settled.members
+        for endpoint in settled.members.members:
+            self._follow(endpoint)
+        self._groups = [tuple(bytes(each.cell_id) for each in settled.members.members)]
+        self.is_kept = True
+        self._gate.mode = GateMode.RECORDING
+        self.kept.set()
+        await write_recovery(self._world.disk, self._world.log, self._keys, settled.members)
+        self._world.log.info(
+            "journal_kept", epoch=settled.epoch, cells=len(settled.members.members)
+        )
+
+    async def _load_numbers(self) -> None:
+        texts = await self._store.read(journal.texts)
+        self._gate.numbers = {text: number for number, text in texts.items()}
+
+    # --- commits ------------------------------------------------------------------------------
+
+    def _submit(self, commit: SealedCommit, done: Done) -> None:
+        """Take a commit to the cells; it passes at once while no journal is kept yet."""
+        assert self._at_gate is None, "one commit at a time"
+        if self._is_stopped:
+            done(Unavailable(Outage.JOURNAL_UNSETTLED))
+            return
+        for record in commit.records:
+            self._recent.add(record)
+        for member in self._members.values():
+            member.wake()
+        if not self.is_kept:
+            done(None)
+            return
+        self._at_gate = (commit, done)
+
+    def _on_progress(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+        if self._at_gate is None:
+            return
+        commit, done = self._at_gate
+        if passed(self._groups, self._acked()) >= commit.end.sequence:
+            self._at_gate = None
+            done(None)
+
+    def _acked(self) -> dict[bytes, int]:
+        return {
+            cell_id: member.acked.sequence
+            for cell_id, member in self._members.items()
+            if member.acked is not None
+        }
+
+    def _on_fenced(self, current: int) -> None:
+        if self.fenced is None and current > self._gate.epoch:
+            self.fenced = Refused(Refusal.JOURNAL_EPOCH, current=current)
+            self._world.log.error("journal_fenced", epoch=self._gate.epoch, current=current)
+            self._nursery.start_soon(self._end_fenced)
+
+    async def _end_fenced(self) -> None:
+        assert self.fenced is not None
+        raise self.fenced
+
+    # --- members ------------------------------------------------------------------------------
+
+    def _follow(self, endpoint: Endpoint) -> None:
+        member = Member(
+            JournalCell(self._pool, endpoint),
+            self._recent,
+            self._gate.epoch,
+            self._run_id,
+            self._world.log,
+            send_snapshot=self._send_snapshot,
+            wants_snapshot=self._wants_snapshot,
+            on_progress=self._on_progress,
+            on_fenced=self._on_fenced,
+        )
+        self._members[bytes(endpoint.cell_id)] = member
+        self._nursery.start_soon(member.run)
+
+    async def _keep_members(self) -> None:
+        while True:
+            known = {each.candidate.cell_id: each for each in self._known_cells()}
+            current = [] if self._configured is None else list(self._configured.members)
+            ids = [bytes(each.cell_id) for each in current]
+            chosen = choose(ids, [each.candidate for each in known.values()])
+            where = {bytes(each.cell_id): each for each in current}
+            where |= {
+                cell_id: each.endpoint for cell_id, each in known.items() if each.endpoint.port
+            }
+            wanted = tuple(where[each] for each in chosen)
+            try:
+                if not wanted or wanted == tuple(current):
+                    pass
+                elif self._configured is None:
+                    await self._begin(wanted)
+                else:
+                    await self._change(wanted)
+            except AlvearyError as error:
+                self._world.log.warning("journal_cells_not_changed", error=str(error))
+            await trio.sleep(LOOK_EVERY_S)
+
+    async def _begin(self, wanted: tuple[Endpoint, ...]) -> None:
+        """Begin to keep a journal: commits wait for it once most of the cells have everything."""
+        self._gate.epoch = await self._first_epoch(wanted)
+        await self._load_numbers()
+        self._gate.end = (await self._store.read(journal.load)).end
+        self._recent = Recent(self._gate.end)
+        self._gate.mode = GateMode.RECORDING
+        # Commits that began before are durable before this one: a copy of the store has them.
+        await self._store.transact(lambda sql: journal.set_members(sql, b"", None))
+        for endpoint in wanted:
+            self._follow(endpoint)
+        group = tuple(bytes(each.cell_id) for each in wanted)
+        await self._wait_followed(group)
+        self._groups = [group]
+        self.is_kept = True
+        await self._configure(JournalMembers(self._gate.epoch, 1, wanted), [group])
+        self._world.log.info("journal_kept", epoch=self._gate.epoch, cells=len(wanted))
+
+    async def _first_epoch(self, wanted: tuple[Endpoint, ...]) -> int:
+        """Return an epoch that these cells have not promised to anyone."""
+        epoch = max(self._gate.epoch, self._row.end.epoch) + 1
+        for endpoint in wanted:
+            cell = JournalCell(self._pool, endpoint)
+            try:
+                await cell.begin(epoch, self._run_id)
+            except Refused as error:
+                current = later_epoch(error)
+                if current is None or current - epoch > FURTHEST_LEAP:
+                    raise
+                epoch = max(epoch, current + 1)
+        return epoch
+
+    async def _change(self, wanted: tuple[Endpoint, ...]) -> None:
+        """Have other cells keep the journal: those that join get everything first."""
+        assert self._configured is not None
+        before = {bytes(each.cell_id): each for each in self._configured.members}
+        after = {bytes(each.cell_id): each for each in wanted}
+        for cell_id, endpoint in after.items():
+            if before.get(cell_id) != endpoint:
+                if cell_id in self._members:
+                    self._members.pop(cell_id).scope.cancel()
+                self._follow(endpoint)
+        old, new = tuple(before), tuple(after)
+        await self._wait_followed(new)
+        self._groups = [old, new]
+        await self._wait_followed(new)
+        version = self._configured.version + 1
+        await self._configure(JournalMembers(self._gate.epoch, version, wanted), [old, new])
+        self._groups = [new]
+        self._on_progress()
+        for cell_id in sorted(before.keys() - after.keys()):
+            self._members.pop(cell_id).scope.cancel()
+        self._world.log.info("journal_cells_changed", cells=len(new), version=version)
+
+    async def _wait_followed(self, group: tuple[bytes, ...]) -> None:
+        """Wait until most of a group have everything that was sent so far."""
+        end = self._recent.end.sequence
+        while passed([group], self._acked()) < end:
+            await self._progress.wait()
+
+    async def _configure(
+        self, members: JournalMembers, groups: Sequence[tuple[bytes, ...]]
+    ) -> None:
+        """Have most cells of each group, and the store, remember who keeps the journal."""
+        sealed = seal_members(self._key, members, self._world.entropy)
+        done: set[bytes] = set()
+        ids = {each for group in groups for each in group}
+        while True:
+            for cell_id in sorted(ids - done):
+                try:
+                    cell = self._members[cell_id].cell
+                    await cell.configure(members.epoch, members.version, sealed)
+                    done.add(cell_id)
+                except AlvearyError as error:
+                    self._world.log.info("journal_cell_silent", cell=cell_id, error=str(error))
+            if all(len(done & set(group)) >= quorum(len(group)) for group in groups):
+                break
+            await trio.sleep(1)
+        key_id = self._keys.swarm_id
+        while True:
+            try:
+                await self._store.transact(lambda sql: journal.set_members(sql, key_id, members))
+                break
+            except Unavailable as error:  # of the medium; or the store is opened again soon
+                self._world.log.info("journal_cells_not_changed", error=str(error))
+            await trio.sleep(1)
+        self._configured = members
+        await write_recovery(self._world.disk, self._world.log, self._keys, members)
+
+    # --- snapshots ----------------------------------------------------------------------------
+
+    def _wants_snapshot(self, member: Member) -> bool:
+        appended = self._recent.bytes_appended - self._records_begin
+        if self._snapshot is None:  # the one that the cell has is of an earlier process
+            records = self._recent.end.sequence - member.base_sequence
+            return (
+                appended > limits.LEAST_JOURNAL_RECORDS_BYTES
+                or records > limits.MOST_INHERITED_RECORDS
+            )
+        is_due = appended > max(limits.LEAST_JOURNAL_RECORDS_BYTES, self._snapshot.size)
+        return is_due or member.base_sequence < self._snapshot.end.sequence
+
+    async def _send_snapshot(self, member: Member) -> JournalState:
+        """Send a snapshot: the last one if the records after it are still there, or a new one. One
+        cell at a time: the others take commits meanwhile."""
+        async with self._snapshot_turn:
+            world = self._world
+            is_usable = (
+                self._snapshot is not None
+                and self._recent.has(self._snapshot.end)
+                and member.base_sequence < self._snapshot.end.sequence
+            )
+            if not is_usable:
+                self._records_begin = self._recent.bytes_appended
+                self._snapshot = await make_snapshot(
+                    world.stores, self._store_name, world.disk, world.entropy
+                )
+            assert self._snapshot is not None
+            state = await send_snapshot(
+                self._snapshot,
+                member.cell,
+                self._gate.epoch,
+                self._key,
+                world.disk,
+                world.workers,
+                world.entropy,
+                member.append,
+            )
+            world.log.info(
+                "journal_snapshot_kept",
+                cell=member.cell.cell_id,
+                sequence=self._snapshot.end.sequence,
+                bytes=state.snapshot_bytes,
+            )
+            return state
+
+    # --- shown --------------------------------------------------------------------------------
+
+    def tell(self) -> dict[str, Any]:
+        """For operators, JSON-like."""
+        known = {each.candidate.cell_id: each.candidate for each in self._known_cells()}
+        ids = (
+            [] if self._configured is None else [bytes(e.cell_id) for e in self._configured.members]
+        )
+        cells = []
+        for cell_id in ids:
+            member = self._members.get(cell_id)
+            acked = None if member is None else member.acked
+            cells.append(
+                {
+                    "cell_id": cell_id.hex(),
+                    "behind": self._recent.end.sequence - (acked.sequence if acked else 0)
+                    if acked
+                    else None,
+                    "error": member.error if member is not None else "",
+                }
+            )
+        return {
+            "state": self._state(),
+            "why": self._why(known, ids),
+            "epoch": self._gate.epoch,
+            "sequence": self._recent.end.sequence,
+            "cells": cells,
+        }
+
+    def _state(self) -> str:
+        if self.is_kept and self._configured is not None:
+            return "kept"
+        return "unsettled" if self._gate.mode is GateMode.HOLDING else "not kept"
+
+    def _why(self, known: dict[bytes, JournalCandidate], ids: Sequence[bytes]) -> str:
+        if self._state() == "unsettled":
+            return "too few of the cells that keep the journal answer: nothing can be written"
+        if self._state() == "kept":
+            return weakness([known[each] for each in ids if each in known])
+        fit = sum(each.is_fit for each in known.values())
+        if fit < FEWEST:
+            return f"it takes {FEWEST} cells, and there are {fit}"
+        return "the cells are being given what there is so far"
+
+
+def _move(settled: BegunEpoch, sql: Sql) -> None:
+    journal.move(unrecorded(sql), settled.begun.end)

@@ -1,0 +1,128 @@
+"""The coordinator's store with its journal on cells, or without one.
+
+Source: docs/journal.md; docs/architecture.md, "Where things are".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from common.crypto.journal import JournalKey
+from common.ports import Store, World
+from common.rpc.peers import PeerPool
+from common.wire.messages.base import Endpoint
+from coordinator.config import CoordinatorConfig, JournalUse
+from coordinator.journal.gate import JournalGate
+from coordinator.journal.keeper import JournalKeeper, KnownCell
+from coordinator.journal.opening import StoreOpener
+from coordinator.membership import Membership
+from coordinator.policy.health import CellState, leaves
+from coordinator.policy.journal import JournalCandidate
+from coordinator.secrets import Keys
+from coordinator.store import dialect, journal
+
+STORE_NAME: Final = "coordinator.sqlite"
+PATIENCE_S: Final = 2.0
+"""Time that a start waits for the journal's cells; then it serves what can be read."""
+RUN_ID_BYTES: Final = 16
+NOT_KEPT: Final = {
+    "state": "off",
+    "why": 'journal = "off": with the coordinator\'s disk every object would be lost',
+    "epoch": 0,
+    "sequence": 0,
+    "cells": [],
+}
+
+
+@dataclass(slots=True)
+class JournaledStore:
+    """An open store, and the keeper of its journal; None where none is kept."""
+
+    store: Store
+    keeper: JournalKeeper | None
+    known_cells: Callable[[], list[KnownCell]] = list
+
+    def tell(self) -> dict[str, Any]:
+        """The journal, for operators."""
+        return NOT_KEPT if self.keeper is None else self.keeper.tell()
+
+    async def look_once_kept(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Call ``look`` when commits may pass, where they could not at the start."""
+        if self.keeper is not None:
+            await self.keeper.kept.wait()
+            await look()
+
+    async def run(self) -> None:
+        """Keep the journal until the store must be opened again. Raises as
+        :meth:`coordinator.journal.keeper.JournalKeeper.run`."""
+        if self.keeper is None:
+            await trio.sleep_forever()
+        assert self.keeper is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.keeper.run)
+            await self.keeper.stale.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def open_store(
+    world: World, config: CoordinatorConfig, keys: Keys, pool: PeerPool
+) -> JournaledStore:
+    """Open the coordinator's store; where a journal is kept, with everything that the cells have.
+
+    Raises:
+        Corrupt: ``store_corrupt``, ``journal_forked``, ``journal_diverged``.
+        Unavailable: the store can be neither written nor read.
+    """
+    if config.journal is JournalUse.OFF:
+        store: Store = await world.stores.open(STORE_NAME)
+        await _forget_journal(store)
+        return JournaledStore(store, None)
+    key = JournalKey(keys.swarm_secret)
+    gate = JournalGate(key, world.entropy)
+    run_id = world.entropy(RUN_ID_BYTES)
+    opener = StoreOpener(world, pool, STORE_NAME, gate, key, keys.swarm_id, run_id)
+    opened = await opener.open(patience_s=PATIENCE_S)
+    made = JournaledStore(opened.store, None)
+    made.keeper = JournalKeeper(
+        world,
+        pool,
+        opener,
+        opened,
+        gate,
+        key,
+        keys,
+        run_id,
+        STORE_NAME,
+        lambda: made.known_cells(),  # noqa: PLW0108 - it is named later
+    )
+    return made
+
+
+async def _forget_journal(store: Store) -> None:
+    """Note that the store goes on without the journal that it had: what is committed from now on is
+    not in it, so it must not be taken up again."""
+    row = await store.read(lambda sql: journal.load(sql) if dialect.version(sql) else None)
+    if row is not None and row.members is not None:
+        await store.transact(lambda sql: journal.set_members(sql, b"", None))
+
+
+def known_cells(membership: Membership, now: float) -> list[KnownCell]:
+    """The cells of the swarm, as those that may keep the journal."""
+    states = membership.states(now)
+    found = []
+    for number, cell in membership.cells.items():
+        state = states.get(number, CellState.REMOVED)
+        candidate = JournalCandidate(
+            bytes(cell.cell_id),
+            cell.site,
+            cell.owner,
+            is_fit=state is CellState.ALIVE,
+            stays=leaves(state) is None and state is not CellState.SUSPENDED,
+        )
+        endpoint = Endpoint(cell.cell_id, cell.address_host, cell.address_port)
+        found.append(KnownCell(candidate, endpoint))
+    return found

@@ -1,0 +1,208 @@
+"""Real journals of cells behind real servers on a simulated network, and what a coordinator does
+with them, without the rest of either."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from cell.journal_handlers import JournalHandlers
+from cell.session import CellSession
+from cell.storage.journal import CellJournal
+from common import limits
+from common.crypto.identity import KeyPair
+from common.crypto.journal import JournalKey
+from common.format.journal import BEGINNING, ChainEnd
+from common.ports import Address, Sql
+from common.rpc.peers import PeerPool
+from common.rpc.server import PeerServer
+from common.wire.messages.base import Endpoint
+from common.wire.messages.journal import JournalMembers, JournalRead, SnapshotRead
+from coordinator.journal.cells import JournalCell
+from coordinator.journal.gate import JournalGate
+from coordinator.journal.keeper import JournalKeeper, KnownCell
+from coordinator.journal.opening import OpenedStore, StoreOpener
+from coordinator.journal.settling import BegunEpoch, EpochBeginning
+from coordinator.policy.journal import JournalCandidate
+from coordinator.secrets import Keys
+from coordinator.store.schema import migrate
+from sim.world import SimNode, SimWorld
+
+PORT = 7000
+STORE = "coordinator.sqlite"
+SECRET = b"s" * 32
+KEY = JournalKey(SECRET)
+
+
+class RigCell:
+    """A cell that keeps a journal and nothing else."""
+
+    def __init__(self, rig: JournalRig, number: int) -> None:
+        self.rig = rig
+        self.number = number
+        self.node: SimNode = rig.swarm.node(f"cell-{number}")
+        self.identity = KeyPair.generate(self.node.world.entropy)
+        self.endpoint = Endpoint(self.identity.peer_id, self.node.name, PORT)
+        self.journal: CellJournal
+        self._scope = trio.CancelScope()
+
+    async def start(self) -> None:
+        """Begin a life."""
+        world = self.node.world
+        self.journal = await CellJournal.load(world.disk, world.log)
+        handlers = JournalHandlers(self.journal, self.rig.keys.identity.peer_id)
+        server: PeerServer[CellSession] = PeerServer(
+            self.identity,
+            handlers.by_request(),
+            entropy=world.entropy,
+            log=world.log,
+            buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
+            new_session=CellSession,
+            recognise=lambda caller, request: handlers.recognise(caller),
+            reply_payload_bytes={
+                JournalRead: limits.MAX_JOURNAL_APPEND_BYTES,
+                SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,
+            },
+        )
+        listener = await world.network.listen(Address(self.node.name, PORT), identity=self.identity)
+        self._scope = trio.CancelScope()
+
+        async def serve() -> None:
+            with self._scope:
+                await server.serve(listener)
+
+        self.rig.nursery.start_soon(serve)
+
+    def stop(self) -> None:
+        """Lose power."""
+        self._scope.cancel()
+        self.node.crash(power=True)
+
+    @property
+    def end(self) -> ChainEnd:
+        """The point after its last record."""
+        return ChainEnd(*(getattr(self.journal.state().end, name) for name in ChainEnd._fields))
+
+
+class JournalRig:
+    """Cells, and a coordinator's parts that keep the journal."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.swarm = SimWorld(1)
+        self.node = self.swarm.node("coordinator")
+        self.keys = Keys(KeyPair.generate(self.node.world.entropy), SECRET, "")
+        self.cells: list[RigCell] = []
+        self.pool: PeerPool
+        self.runs = 0
+
+    @property
+    def members(self) -> JournalMembers:
+        """All cells."""
+        return JournalMembers(1, 1, tuple(each.endpoint for each in self.cells))
+
+    def run_id(self) -> bytes:
+        """Of another process."""
+        self.runs += 1
+        return self.runs.to_bytes(16, "big")
+
+    def client(self, cell: RigCell) -> JournalCell:
+        """Calls to a cell."""
+        return JournalCell(self.pool, cell.endpoint)
+
+    async def settle(self, local: ChainEnd = BEGINNING, *, needs_all: bool = False) -> BegunEpoch:
+        """Begin an epoch."""
+        world = self.node.world
+        settling = EpochBeginning(
+            self.pool,
+            KEY,
+            world.entropy,
+            world.log,
+            local=local,
+            run_id=self.run_id(),
+            needs_all=needs_all,
+        )
+        return await settling.run(self.members)
+
+    def opener(self, node: SimNode, gate: JournalGate, run_id: bytes) -> StoreOpener:
+        """Of the store of a node."""
+        return StoreOpener(node.world, self.pool, STORE, gate, KEY, self.keys.swarm_id, run_id)
+
+    @asynccontextmanager
+    async def keeping(
+        self,
+        node: SimNode | None = None,
+        *,
+        recovered: JournalMembers | None = None,
+        known: Callable[[], list[KnownCell]] | None = None,
+    ) -> AsyncIterator[tuple[OpenedStore, JournalKeeper]]:
+        """A store whose journal is kept, until the end of the block."""
+        node = node or self.node
+        gate = JournalGate(KEY, node.world.entropy)
+        run_id = self.run_id()
+        opener = self.opener(node, gate, run_id)
+        opened = await opener.open(patience_s=5, recovered=recovered)
+        await opened.store.transact(migrate)
+        keeper = JournalKeeper(
+            node.world,
+            self.pool,
+            opener,
+            opened,
+            gate,
+            KEY,
+            self.keys,
+            run_id,
+            STORE,
+            known or self.known,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run)
+            yield opened, keeper
+            nursery.cancel_scope.cancel()
+        await opened.store.close()
+
+    def known(self) -> list[KnownCell]:
+        """The cells, all fit."""
+        return [known_cell(each) for each in self.cells]
+
+
+def known_cell(cell: RigCell, *, is_fit: bool = True, stays: bool = True) -> KnownCell:
+    """A cell as the coordinator knows it."""
+    candidate = JournalCandidate(
+        bytes(cell.identity.peer_id), f"site-{cell.number}", "", is_fit=is_fit, stays=stays
+    )
+    return KnownCell(candidate, cell.endpoint)
+
+
+@asynccontextmanager
+async def journal_rig(cells: int = 3) -> AsyncIterator[JournalRig]:
+    """Run cells, and a coordinator's connections to them."""
+    async with trio.open_nursery() as nursery:
+        rig = JournalRig(nursery)
+        world = rig.node.world
+        rig.pool = PeerPool(
+            world.network,
+            rig.keys.identity,
+            connections_per_peer=1,
+            chance=world.chance,
+            log=world.log,
+        )
+        await nursery.start(rig.pool.run)
+        rig.cells = [RigCell(rig, number) for number in range(cells)]
+        for each in rig.cells:
+            await each.start()
+        yield rig
+        nursery.cancel_scope.cancel()
+
+
+def dump(node: SimNode) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of a node's store, but for its place in the journal."""
+    sql: Sql = node.databases[STORE].connection
+    names = sql.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return {
+        name: sorted(sql.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
+        for (name,) in names.fetchall()
+        if name != "journal"
+    }

@@ -1,0 +1,105 @@
+"""The only coordinator's disk is lost in the middle of a load, and recovered from the cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from e2e_swarm import QUICK, Swarm, wait_until
+
+SETTINGS = {**QUICK, "journal": "on"}
+WRITERS = 3
+
+
+@pytest.fixture
+def swarm(tmp_path: Path) -> Iterator[Swarm]:
+    made = Swarm(tmp_path / "swarm", cells=6)
+    made.configure("coordinator", **SETTINGS)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
+def body_of(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest() * 700
+
+
+class Load:
+    """Clients that write until the coordinator is gone, and remember what was acknowledged."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self.acknowledged: list[str] = []
+        self._swarm = swarm
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)
+        ]
+
+    def _write(self, writer: int) -> None:
+        with closing(self._swarm.boto3()) as s3:
+            number = 0
+            while not self._stop.is_set():
+                key = f"{writer}/{number}"
+                number += 1
+                try:
+                    s3.put_object(Bucket="kept", Key=key, Body=body_of(key))
+                except (ClientError, BotoCoreError):
+                    continue
+                self.acknowledged.append(key)
+
+    def start(self) -> None:
+        for each in self._threads:
+            each.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for each in self._threads:
+            each.join()
+
+
+@pytest.mark.e2e
+@pytest.mark.fault("F5")
+@pytest.mark.timeout(300)
+def test_every_acknowledged_object_is_there_after_the_coordinators_disk_is_lost(
+    swarm: Swarm, tmp_path: Path
+) -> None:
+    with closing(swarm.boto3()) as s3:
+        s3.create_bucket(Bucket="kept")
+    wait_until(lambda: swarm.status()["journal"]["state"] == "kept", 60, "the journal is kept")
+    kept = tmp_path / "recovery.json"
+    directory = swarm.root / "coordinator"
+    shutil.copy2(directory / "recovery.json", kept)
+    assert kept.stat().st_mode & 0o77 == 0
+    load = Load(swarm)
+    load.start()
+    wait_until(lambda: len(load.acknowledged) >= 60, 60, "some objects are acknowledged")
+    swarm.kill("coordinator")
+    shutil.rmtree(directory)
+    load.stop()
+
+    made = swarm.alveary("coordinator", "recover", "--json", f"--data={directory}", str(kept))
+    found = json.loads(made.stdout)
+    assert found["cells"] == 3
+    assert found["objects"] >= len(load.acknowledged)
+    again = swarm.alveary("coordinator", "recover", f"--data={directory}", str(kept), check=False)
+    assert (again.returncode, "already" in again.stderr) == (2, True)
+
+    swarm.stop()
+    swarm.configure("coordinator", **SETTINGS)
+    swarm.start()
+    assert swarm.status()["store"]["standing"] == "current"
+    with closing(swarm.boto3()) as s3:
+        for key in load.acknowledged:
+            assert s3.get_object(Bucket="kept", Key=key)["Body"].read() == body_of(key)
+        wait_until(lambda: swarm.status()["journal"]["state"] == "kept", 60, "it is kept again")
+        s3.put_object(Bucket="kept", Key="after", Body=b"after")
+        assert s3.get_object(Bucket="kept", Key="after")["Body"].read() == b"after"
