@@ -174,10 +174,11 @@ class Rig(ObjectRig):
         payload: str,
         secret: str,
     ) -> str:
-        """The signature over these headers, all of them, now."""
-        stamp, scope = self.scope()
+        """The signature over these headers, all of them, at the time that the request names."""
         names = sorted(signed)
         pairs = sorted(part.partition("=")[::2] for part in query.split("&") if part)
+        stamp = signed.get("x-amz-date") or dict(pairs)["X-Amz-Date"]
+        scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
         canonical_query = "&".join(f"{name}={value}" for name, value in pairs)
         canonical = "\n".join(
             [method, path, canonical_query]
