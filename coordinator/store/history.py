@@ -265,10 +265,13 @@ class NumberedStore:
 
             def begin(sql: Sql) -> CoordinatorRun:
                 begun = next_number(sql, "commit")
-                number = sql.execute(
-                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?) RETURNING run",
+                # It may be there: the caller that wrote it was cancelled before it heard so.
+                number, begun = sql.execute(
+                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?)"
+                    " ON CONFLICT (run_id) DO UPDATE SET run_id = excluded.run_id"
+                    " RETURNING run, begun",
                     (run_id, begun, now_ms),
-                ).fetchone()[0]
+                ).fetchone()
                 return CoordinatorRun(number, run_id, begun)
 
             self._history.begun(await self._store.transact(begin))
