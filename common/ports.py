@@ -336,12 +336,24 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+class SyncedStore(Store, Protocol):
+    """A store that can be synced: it may have acknowledged what is not durable yet."""
+
+    async def sync(self) -> None:
+        """Make durable whatever transactions were acknowledged before, in a store that is opened
+        with ``durable=False``; what happens to it afterwards, they stay.
+
+        Raises:
+            Unavailable: ``store_failed``: they may not be durable.
+        """
+
+
 class Stores(Protocol):
     """Opens the stores of one daemon."""
 
     async def open(
         self, name: str, *, durable: bool = True, gate: CommitGate | None = None
-    ) -> Store:
+    ) -> SyncedStore:
         """Open (create if absent) the database ``name`` in the daemon's data directory.
 
         Args:

@@ -69,6 +69,12 @@ class Database:
         if not self.durable and self._transactions % SNAPSHOT_EVERY == 0:
             self._snapshots.append(self.connection.serialize())
 
+    def sync(self) -> None:
+        """Make everything that is committed durable: no power cut returns to a state before."""
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        now = self.connection.serialize() if pages else b""
+        self._snapshots = deque([now], maxlen=SNAPSHOTS)
+
     def copy(self) -> bytes:
         """All that is committed, as a copy of the database's file has it."""
         return self.connection.serialize()
@@ -225,6 +231,16 @@ class SimStore:
         result = _run(work, connection)  # nothing runs beside it: a snapshot without a transaction
         assert connection.total_changes == before, "a read has written"
         return result
+
+    async def sync(self) -> None:
+        await self._node.step(self._life, "transact")
+        database = self._database
+        if database.fail_commits and self._node.chance.random() < database.fail_commits:
+            raise Unavailable(Outage.STORE_FAILED)
+        if self._platter.faults.refuses:
+            raise Unavailable(Outage.STORE_FAILED)
+        database.sync()
+        await self._node.step(self._life, "committed")
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -136,6 +136,9 @@ class Compaction:
             # A number is never used again: the index may come back from a power cut with rows of
             # a volume that was removed, and must not take another one for it.
             await storage.writer.begin_anew().wait()
+        # Between a copy and its move the tables may have a watermark above the copy, and the shard
+        # in the old volume. They must not come back so from a power cut when that is gone.
+        await storage.index.sync()
         before = storage.index.volumes[number]
         await storage.volumes.remove(number)
         storage.log.info("volume_compacted", volume=number, freed_bytes=before.dead_bytes)

@@ -26,7 +26,7 @@ from cell.storage.shards import Entry, ShardKey, VolumeFacts
 from common import limits
 from common.errors import AlvearyError, Unavailable
 from common.format.volume import HEADER_BYTES
-from common.ports import Log, Sql, Store, WallClock
+from common.ports import Log, Sql, SyncedStore, WallClock
 from common.reasons import Outage
 
 CACHED_ENTRIES: Final = 8192
@@ -58,7 +58,7 @@ class Index:
 
     def __init__(
         self,
-        store: Store,
+        store: SyncedStore,
         clock: WallClock,
         log: Log,
         volumes: dict[int, VolumeFacts],
@@ -445,6 +445,15 @@ class Index:
                 self._has_failed = True
                 self._room.set()
                 await trio.sleep(RETRY_AFTER_S)
+
+    async def sync(self) -> None:
+        """Write every change made so far to the tables, and make them durable.
+
+        Raises:
+            Unavailable: ``store_failed``; the changes are kept.
+        """
+        await self.flush()
+        await self._store.sync()
 
     async def flush(self) -> None:
         """Write every change made so far to the tables.

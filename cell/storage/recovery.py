@@ -36,7 +36,7 @@ from common.format.volume import (
     unpack_head,
 )
 from common.limits import MIB
-from common.ports import Disk, Entropy, File, Log, Sql, Store, Stores, WallClock
+from common.ports import Disk, Entropy, File, Log, Sql, Stores, SyncedStore, WallClock
 
 INDEX_NAME: Final = "index.sqlite"
 REWRITE_BYTES: Final = 1 * MIB
@@ -48,14 +48,14 @@ TAKE_IN_RECORDS: Final = 1000
 class Recovered:
     """A cell's storage, ready. ``read_only_reason``: why the medium could not be written."""
 
-    store: Store
+    store: SyncedStore
     index: Index
     volumes: Volumes
     active: Growing | None
     read_only_reason: str = ""
 
 
-async def open_tables(stores: Stores, log: Log) -> Store:
+async def open_tables(stores: Stores, log: Log) -> SyncedStore:
     """Open the index, or begin an empty one if there is none or it is damaged."""
     try:
         store = await stores.open(INDEX_NAME, durable=False)
@@ -85,7 +85,7 @@ async def recover(
         Unavailable: the disk cannot be written at all, and it has no index to read by.
         Corrupt: the directory cannot be read.
     """
-    store: Store | None = None
+    store: SyncedStore | None = None
     try:
         await disk.make_directory(DIRECTORY)
         await disk.sync_directory(".")
@@ -121,7 +121,7 @@ class _Tail:
 
 
 class _Recovery:
-    def __init__(self, disk: Disk, store: Store, clock: WallClock, log: Log) -> None:
+    def __init__(self, disk: Disk, store: SyncedStore, clock: WallClock, log: Log) -> None:
         self._disk = disk
         self._store = store
         self._clock = clock

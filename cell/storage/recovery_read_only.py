@@ -20,11 +20,11 @@ from cell.storage.shards import Entry, ShardKey, VolumeFacts
 from cell.storage.volumes import DIRECTORY, Volumes, volume_number, volume_path
 from common.errors import Corrupt
 from common.format.volume import VOLUME_HEAD_BYTES, RecordHeader, RecordKind, unpack_head
-from common.ports import Disk, Entropy, File, Log, Store, WallClock
+from common.ports import Disk, Entropy, File, Log, SyncedStore, WallClock
 
 
 async def recover_to_read(
-    disk: Disk, store: Store, clock: WallClock, entropy: Entropy, log: Log
+    disk: Disk, store: SyncedStore, clock: WallClock, entropy: Entropy, log: Log
 ) -> tuple[Index, Volumes]:
     """Bring volumes and index together without writing.
 
@@ -54,7 +54,7 @@ async def recover_to_read(
 
 
 class _Reader:
-    def __init__(self, disk: Disk, store: Store, index: Index, log: Log) -> None:
+    def __init__(self, disk: Disk, store: SyncedStore, index: Index, log: Log) -> None:
         self._disk = disk
         self._store = store
         self._index = index

@@ -6,6 +6,7 @@ from cell_rig import live, put, read_all, running, shard_data, shard_key, upload
 
 from common.errors import NotFound
 from sim.replay import run_seeded
+from sim.stores import SNAPSHOT_EVERY
 from sim.world import SimWorld
 
 SMALL = 700
@@ -177,6 +178,28 @@ async def test_a_power_cut_at_any_step_loses_nothing(autojump_clock, sequence, w
             break
     else:
         raise AssertionError("the sequence never ended")
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_an_index_from_between_a_copy_and_its_move_does_not_come_back(autojump_clock, seed):
+    node = SimWorld(seed).node("cell")
+    history = History()
+    async with running(node) as store:
+        for number in range(60):
+            await do_put(store, history, number, 7000)
+        await do_delete(store, history, *range(58))
+        await store.holds.take([shard_key(58)])  # its copy becomes durable, and does not count yet
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(do_compact, store, history)
+            await trio.sleep(1)
+            for _ in range(SNAPSHOT_EVERY):
+                store.index.volume_changed(store.writer.active.number)
+                await store.index.flush()
+            store.holds.give_back(shard_key(58))
+        assert 1 not in store.index.volumes
+        node.crash(power=True)
+    async with running(node) as store:
+        await history.check(store)
 
 
 async def test_a_power_cut_at_any_step_of_a_start_loses_nothing(autojump_clock):

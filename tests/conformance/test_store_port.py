@@ -125,6 +125,22 @@ async def test_what_was_acknowledged_is_there_after_reopening(
         await store.close()
 
 
+@pytest.mark.parametrize("durable", [True, False])
+async def test_what_was_synced_is_there_beside_what_comes_later(
+    durable: bool, make_stores: Callable[[], Stores]
+) -> None:
+    stores = make_stores()
+    store = await stores.open("a.sqlite", durable=durable)
+    await store.sync()
+    await store.transact(create)
+    await store.transact(put(7))
+    await store.sync()
+    await store.sync()
+    await store.transact(put(8))
+    assert await store.read(numbers) == [7, 8]
+    await store.close()
+
+
 async def test_a_discarded_store_is_new(make_stores: Callable[[], Stores]) -> None:
     stores = make_stores()
     store = await stores.open("a.sqlite")
