@@ -128,7 +128,8 @@ def test_a_fallback_never_has_less_margin_and_can_be_placed(
     ]
     here = [view for view in every if chance.random() < 0.6]
     left = Spread.of((view.site, view.owner) for view in here)
-    found = best_class(configured, left, Spread.of((view.site, view.owner) for view in every))
+    whole = Spread.of((view.site, view.owner) for view in every)
+    found = best_class(configured, left, whole)
     if found is None:
         assert len(here) < configured.n
         return
@@ -139,7 +140,7 @@ def test_a_fallback_never_has_less_margin_and_can_be_placed(
     # The best: every class that takes less space does not fit.
     for better in fallbacks(configured):
         if better.k > found.k:
-            assert not fits(better, configured, left, left)
+            assert not fits(better, configured, left, whole)
     rings = plan_rings(here, [], found, chance).new
     assert rings
     for ring in rings:
