@@ -128,7 +128,7 @@ class InProcessCoordinator:
         self.book = LeaseBook(LEASE_TTL_S)
         self.book.load(leases.alive(sql), now)
         self._handlers = gateway_handlers(
-            SimStore(self.node, self.node.platter, self.node.databases[STORE_NAME]),
+            SimStore(self.node, self.node.platter, self.node.databases[STORE_NAME], None),
             membership,
             placement,
             CellOrders(membership, SWARM_SECRET),
