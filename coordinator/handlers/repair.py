@@ -54,18 +54,26 @@ class RepairHandlers:
         return {MissingGet: self.missing, ExpectedGet: self.expected}
 
     async def missing(self, caller: Caller, request: MissingGet, _: memoryview) -> Answer:
-        """Name the next missing shards of a cell that takes shards, and suspects of any cell."""
+        """Name the next missing shards of a cell, and suspects.
+
+        A cell that takes shards fills all its slots. One that leaves fills those that moved to it
+        before: only then do they move on, for until then its sources are needed.
+        """
         cell = self._membership.cell_of(caller.peer_id)
         now = trio.current_time()
         states = self._membership.states(now)
         takes = states[cell.cell] in WRITABLE
+        slots = self._membership.slots_of(cell.cell)
+        if not takes:
+            leaves = states[cell.cell] is CellState.DRAINING
+            rings = self._membership.rings
+            slots = tuple(each for each in slots if leaves and each[1] in rings[each[0]].sources)
         if request.whole:
             await self._store.transact(
                 lambda sql: missing.absolve_of(sql, cell.cell, request.whole)
             )
         listed = caller.session.listed
-        slots = self._membership.slots_of(cell.cell) if takes else ()
-        if not takes:
+        if not slots:
             listed.rows = []
         elif now >= listed.until:
             listed.rows = await self._store.read(lambda sql: self._list(sql, slots, states))

@@ -173,6 +173,35 @@ async def test_a_drained_cell_is_copied_from_and_ends_up_empty(autojump_clock: o
         assert rig.sql("SELECT * FROM sources") == []
 
 
+async def test_a_cell_that_is_drained_amid_a_move_to_it_fills_the_slot_and_hands_it_on(
+    autojump_clock: object,
+) -> None:
+    async with swarm_of(9) as rig:
+        _, segments = await put_some(rig)
+        first = rig.cells[0]
+        await rig.operate("POST", f"/v1/cells/{first.identity.peer_id.hex()}/drain")
+        await trio.sleep(20)
+        second = next(
+            cell
+            for cell in rig.cells
+            if rig.one(
+                "SELECT count(*) FROM sources q JOIN ring_slots r USING (ring, slot)"
+                " JOIN missing_shards m USING (ring, slot) WHERE r.cell = ?",
+                cell_number(rig, cell),
+            )
+        )
+        await rig.operate("POST", f"/v1/cells/{second.identity.peer_id.hex()}/drain")
+        await trio.sleep(20)
+        assert slots_of(rig, second) > 0
+        await fill(rig, segments)
+        await trio.sleep(20)
+        await fill(rig, segments)
+        await trio.sleep(20)
+        assert (slots_of(rig, first), slots_of(rig, second)) == (0, 0)
+        assert missing(rig) == []
+        assert rig.sql("SELECT * FROM sources") == []
+
+
 async def test_a_coordinator_that_dies_amid_it_goes_on(autojump_clock: object) -> None:
     async with swarm_of(9) as rig:
         _, segments = await put_some(rig)
