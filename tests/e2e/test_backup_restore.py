@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from botocore.exceptions import ClientError
 from e2e_swarm import QUICK, Swarm, wait_until
 
+from cell.positions import WRITE_EVERY_S
+
 BODY = b"honey" * 20_000
+HEARD_AND_WRITTEN_S = WRITE_EVERY_S + 3.0
+"""Cells write down how far their coordinator has come within this. What they have not written when
+they end, they do not know at their next start."""
 
 
 @pytest.fixture
@@ -58,6 +64,7 @@ def test_a_restored_backup_destroys_nothing_that_is_newer(swarm: Swarm, tmp_path
     )
     assert refused.returncode == 2, refused.stderr
     wait_until(lambda: swarm.shards() == 63, 30, "three shards of each object are reported")
+    time.sleep(HEARD_AND_WRITTEN_S)
     swarm.alveary("coordinator", "backup", f"--data={swarm.root}", str(newest))
 
     restart_with(swarm, older)
