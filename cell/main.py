@@ -11,7 +11,7 @@ from common.system import daemon
 
 
 def run(config: CellConfig) -> int:
-    """Run a cell until SIGTERM or SIGINT.
+    """Run a cell until SIGTERM or SIGINT; then let it write what it has not written.
 
     Returns:
         The exit code: 0 after a clean stop.
@@ -27,6 +27,7 @@ def run(config: CellConfig) -> int:
             log_path=config.log_path,
             serve=partial(serve, config=config),
             facts=_facts,
+            drain=RunningCell.end,
         )
     )
 

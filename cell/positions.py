@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import trio
 from blake3 import blake3
 
 from common import limits
@@ -24,7 +25,10 @@ _FULL_FILE_BYTES: Final = limits.MAX_POSITIONS_KNOWN * POSITION_BYTES + _DIGEST_
 WRITE_EVERY_S: Final = 4.0
 """Maximum age of the file when only the number of a transaction has grown: about every heartbeat of
 a swarm that is written to, whose cells sync for every shard anyway. An unknown run is written at
-once."""
+once, and the rest when the cell is asked to end."""
+LAST_WRITE_S: Final = 2.0
+"""Patience with the disk when the cell is asked to end: its supervisor waits for it, and would kill
+it."""
 
 
 class Positions:
@@ -37,6 +41,7 @@ class Positions:
         self._written = known.packed()
         self._written_at = float("-inf")
         self._failed = ""
+        self._writing = trio.Lock()
         self._trusted: bytes | None = None
         self._complained_of: bytes | None = None
 
@@ -88,12 +93,23 @@ class Positions:
             await self._write(now)
         return is_covered
 
+    async def write_last(self) -> None:
+        """Write what is not written yet, since the cell is to end; give up after LAST_WRITE_S."""
+        with trio.move_on_after(LAST_WRITE_S) as patience:
+            await self._write(trio.current_time())
+        if patience.cancelled_caught:
+            self._log.warning("positions_not_written", error="slow")
+
     def _tell(self, reply: HeartbeatReply) -> None:
         if reply.run_id != self._complained_of:
             self._complained_of = reply.run_id
             self._log.error("coordinator_behind", run_id=reply.run_id.hex())
 
     async def _write(self, now: float) -> None:
+        async with self._writing:  # all write the same draft
+            await self._write_alone(now)
+
+    async def _write_alone(self, now: float) -> None:
         packed = self.packed()
         if packed == self._written:
             return

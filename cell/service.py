@@ -67,6 +67,11 @@ class RunningCell:
     http: Address | None
     peer_id: PeerId
     store: ShardStore
+    positions: Positions
+
+    async def end(self) -> None:
+        """Make durable what the cell knows and has not written, before it is stopped."""
+        await self.positions.write_last()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ async def serve(
                 None if http is None else http.address,
                 parts.identity.peer_id,
                 parts.store,
+                parts.positions,
             )
         )
 

@@ -12,12 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 from e2e_swarm import QUICK, Swarm, wait_until
 
-from cell.positions import WRITE_EVERY_S
-
 BODY = b"honey" * 20_000
-HEARD_AND_WRITTEN_S = WRITE_EVERY_S + 3.0
-"""Cells write down how far their coordinator has come within this. What they have not written when
-they end, they do not know at their next start."""
+HEARD_S = 3.0
+"""Cells hear within this how far their coordinator has come; they write it when they end, at the
+latest."""
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def test_a_restored_backup_destroys_nothing_that_is_newer(swarm: Swarm, tmp_path
     )
     assert refused.returncode == 2, refused.stderr
     wait_until(lambda: swarm.shards() == 63, 30, "three shards of each object are reported")
-    time.sleep(HEARD_AND_WRITTEN_S)
+    time.sleep(HEARD_S)
     assert swarm.stop() == 0  # nothing comes after this backup
     swarm.alveary("coordinator", "backup", f"--data={swarm.root}", str(newest))
 
