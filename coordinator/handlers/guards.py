@@ -29,6 +29,7 @@ from common.wire.messages.objects import (
     GatewayPresence,
     ObjectCommit,
     ObjectsDelete,
+    ObjectTagsSet,
 )
 from common.wire.messages.writing import Lease
 from coordinator.metrics import CoordinatorMetrics
@@ -50,6 +51,7 @@ _CHANGES: Final = frozenset(
         BucketVersioningSet,
         ObjectCommit,
         ObjectsDelete,
+        ObjectTagsSet,
         PageReplace,
         PartCommit,
         UploadAbort,

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from coordinator_rig import running
+from coordinator_rig import BUCKET, running
 
 from common.crypto.positions import Position, issue, position_key, read
 from common.errors import Unavailable
@@ -95,6 +95,25 @@ async def test_one_gateway_that_has_seen_more_stops_an_older_store(autojump_cloc
             await gateway.open()
         reply = await rig.cells[0].beat()
         assert (reply.position, reply.withdrawn) == (b"", True)
+
+
+@pytest.mark.fault("M1", "F4")
+async def test_a_run_that_has_acknowledged_tags_is_not_withdrawn(autojump_clock):
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        request, _ = await gateway.put(b"name")
+        older = rig.copy()
+        _, committed = await gateway.put(b"another")
+        await rig.restart_with(older)
+        await gateway.connect()
+        await gateway.open()
+        place = (gateway.tenant_id, BUCKET, b"name", request.version_id)
+        await gateway.call(m.ObjectTagsSet(*place, b"tags"))
+        cell = rig.cells[0]
+        cell.seen = (committed.position,)
+        reply = await cell.beat()
+        assert (reply.position, reply.withdrawn) == (b"", False)
 
 
 @pytest.mark.fault("M1", "F4")
