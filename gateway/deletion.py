@@ -89,29 +89,28 @@ async def delete_objects(
     Raises:
         NotFound: ``no_such_bucket``.
     """
+    known = await service.buckets.find(bucket.owner, bucket.name)
     try:
-        return await _delete(service, bucket, deletions)
+        return await _delete(service, known, deletions)
     except (NotFound, Refused) as error:
         if error.reason not in {Absence.NO_SUCH_BUCKET, Refusal.MARKER_MISSING}:
             raise
-        # The bucket was remembered as it was before it got versions, or was made again.
-        if not service.buckets.forget(bucket.owner, bucket.name):
-            raise
-    return await _delete(service, bucket, deletions)
+    # The bucket was remembered as it was before it got versions, or was made again.
+    known = await service.buckets.read(bucket.owner, bucket.name)
+    return await _delete(service, known, deletions)
 
 
 async def _delete(
     service: ObjectService, bucket: Bucket, deletions: Sequence[Deletion]
 ) -> list[DeletedObject | AlvearyError]:
-    known = await service.buckets.find(bucket.owner, bucket.name)
-    has_versions = known.versioning != UNVERSIONED
-    items = [_item(service, known, each, has_versions) for each in deletions]
+    has_versions = bucket.versioning != UNVERSIONED
+    items = [_item(service, bucket, each, has_versions) for each in deletions]
     reply: Deleted = await service.coordinators.call(
         ObjectsDelete(
-            known.owner.tenant_id,
-            known.name,
+            bucket.owner.tenant_id,
+            bucket.name,
             tuple(items),
-            known.bucket_id if has_versions else None,
+            bucket.bucket_id if has_versions else None,
         )
     )
     return [_deleted(item, result) for item, result in zip(items, reply.results, strict=True)]

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import pytest
+import trio
 from gateway_rig import Rig
 from versions_client import (
     Listed,
@@ -365,6 +366,26 @@ async def test_a_gateway_that_did_not_hear_of_versions_makes_markers_all_the_sam
     await set_versioning(rig, "Enabled")
     marker = version_of(await delete(beside, "key"))
     assert (await ids(rig, "key"))[0] == "-" + marker
+
+
+async def test_deletes_at_once_where_versions_were_not_heard_of_all_make_markers() -> None:
+    rig = Rig()
+    await rig.put("/bucket", b"")
+    beside = Rig(2, beside=rig)
+    keys = ("one", "two", "three")
+    for key in keys:
+        await beside.put(f"/bucket/{key}", b"data")
+    await set_versioning(rig, "Enabled")
+    made: dict[str, str] = {}
+
+    async def remove(key: str) -> None:
+        made[key] = version_of(await delete(beside, key))
+
+    async with trio.open_nursery() as nursery:
+        for key in keys:
+            nursery.start_soon(remove, key)
+    for key in keys:
+        assert await ids(rig, key) == ["-" + made[key], "null"]
 
 
 async def test_a_bucket_made_anew_takes_no_marker_of_the_old_one() -> None:
