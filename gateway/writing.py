@@ -194,11 +194,9 @@ async def in_bucket(
     try:
         result, revision = await attempt(found.bucket_id)
     except NotFound as error:
-        if error.reason != Absence.NO_SUCH_BUCKET or not service.buckets.forget(
-            bucket.owner, bucket.name
-        ):
+        if error.reason != Absence.NO_SUCH_BUCKET:
             raise
-        found = await service.buckets.find(bucket.owner, bucket.name)
+        found = await service.buckets.read(bucket.owner, bucket.name)
         asked = trio.current_time()
         result, revision = await attempt(found.bucket_id)
     service.buckets.confirm(found, revision, asked)

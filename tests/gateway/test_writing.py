@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trio
 from object_service_rig import ServiceRig, etag_of
 
 from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
+from common.ids import VersionId
 from common.limits import MAX_COMMIT_TRIES
 from common.reasons import Outage, Refusal
 from common.wire import messages as m
+from gateway.buckets import create_bucket, delete_bucket
 from gateway.conditions import WriteCondition
 
 
@@ -41,6 +44,21 @@ async def test_a_new_version_is_what_other_gateways_find(rig: ServiceRig) -> Non
     version_id = await rig.put(rig.one, b"second")
     found = await rig.found()
     assert (found.record.version_id, found.metadata.etag) == (version_id, etag_of(b"second"))
+
+
+async def test_writes_at_once_all_go_to_a_bucket_that_was_made_again(rig: ServiceRig) -> None:
+    await delete_bucket(rig.other, rig.bucket)
+    await create_bucket(rig.other, rig.tenant, "bucket")
+    made: list[VersionId] = []
+
+    async def write(data: bytes) -> None:
+        made.append(await rig.put(rig.one, data))
+
+    async with trio.open_nursery() as nursery:
+        for data in (b"one", b"two", b"three"):
+            nursery.start_soon(write, data)
+    assert len(made) == 3
+    assert (await rig.found()).record.version_id in made
 
 
 async def test_where_no_object_may_be_none_is_replaced(rig: ServiceRig) -> None:
