@@ -101,7 +101,7 @@ async def _complete(
     chosen = choose(upload, wanted, await _all_parts(service, upload))
     manifest, metadata = assemble(upload, chosen, service.now_ms())
     check(upload, manifest, metadata)
-    place = (owner, upload.bucket_id, upload.name, upload.upload_id)
+    place = (upload.bucket_id, upload.name, upload.upload_id)
     request = UploadComplete(
         owner.tenant_id,
         upload.bucket.name,
@@ -109,15 +109,10 @@ async def _complete(
         upload.upload_id,
         tuple([ChosenPart(part.row.part_number, part.row.part_id) for part in chosen]),
         manifest.size,
-        seal_manifest(*place, manifest, service.entropy),
-        seal_summary(*place, summary_of(metadata, manifest.size).pack(), service.entropy),
+        seal_manifest(owner, *place, manifest, service.entropy),
+        seal_summary(owner, *place, summary_of(metadata, manifest.size).pack(), service.entropy),
         Condition(),
-        sealed_tags(
-            service,
-            owner,
-            (upload.bucket_id, upload.name, upload.upload_id),
-            upload.info.tags,
-        ),
+        sealed_tags(service, owner, place, upload.info.tags),
     )
 
     async def attempt(decided: Condition) -> Committed:
