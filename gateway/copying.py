@@ -211,9 +211,9 @@ async def digests_of(
         try:
             async for chunk in body:
 
-                def take_in(chunk: object = chunk) -> None:
-                    md5.update(chunk)  # type: ignore[arg-type]  # a default argument has no better type
-                    checksum.update(chunk)  # type: ignore[arg-type]
+                def take_in(chunk: Buffer = chunk) -> None:
+                    md5.update(chunk)
+                    checksum.update(chunk)
 
                 await service.workers.run(take_in)
         finally:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -347,7 +348,7 @@ class S3Machine(RuleBasedStateMachine):
         rolled: list[str] = []
         query = asked
         while True:
-            page = self.loop.run(lambda query=query: self.rig.ask("GET", "/bucket", query))  # type: ignore[misc]
+            page = self.loop.run(partial(self.rig.ask, "GET", "/bucket", query))
             seen += rows_of(page)
             rolled += page.texts("CommonPrefixes/Prefix")
             if page.text("IsTruncated") != "true":
