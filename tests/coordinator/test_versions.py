@@ -43,7 +43,6 @@ class Version:
     version_id: VersionId
     null: bool
     marker: bool = False
-    size: int = 0
 
 
 @dataclass
