@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias
 
 from common import limits
-from common.errors import Corrupt, PeerViolation
-from common.reasons import Damage
+from common.format.versioned import unpack_versioned
 from common.wire.records import Max, Record
 
 CONFIGURATION_VERSION: Final = 1
@@ -119,39 +118,26 @@ class Website(Record):
     redirects: Annotated[tuple[WebsiteRedirect, ...], Max(limits.MAX_WEBSITE_RULES)]
 
 
-V = TypeVar("V", Tags, OriginRules, PolicyText, PublicAccess, Website)
-
-
-def _unpack(record: type[V], what: str, data: bytes) -> V:
-    try:
-        unpacked = record.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what=what) from error
-    if unpacked.version != CONFIGURATION_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what=what, version=unpacked.version)
-    return unpacked
-
-
 def unpack_tags(data: bytes) -> Tags:
     """Read tags. Raises Corrupt ``bad_metadata``: authentic bytes that this version cannot read."""
-    return _unpack(Tags, "tags", data)
+    return unpack_versioned(Tags, CONFIGURATION_VERSION, "tags", data)
 
 
 def unpack_origin_rules(data: bytes) -> OriginRules:
     """Read the rules for other origins. Raises Corrupt ``bad_metadata``."""
-    return _unpack(OriginRules, "origin rules", data)
+    return unpack_versioned(OriginRules, CONFIGURATION_VERSION, "origin rules", data)
 
 
 def unpack_policy(data: bytes) -> PolicyText:
     """Read the policy of a bucket. Raises Corrupt ``bad_metadata``."""
-    return _unpack(PolicyText, "policy", data)
+    return unpack_versioned(PolicyText, CONFIGURATION_VERSION, "policy", data)
 
 
 def unpack_public_access(data: bytes) -> PublicAccess:
     """Read the limits of public access. Raises Corrupt ``bad_metadata``."""
-    return _unpack(PublicAccess, "public access", data)
+    return unpack_versioned(PublicAccess, CONFIGURATION_VERSION, "public access", data)
 
 
 def unpack_website(data: bytes) -> Website:
     """Read a website's configuration. Raises Corrupt ``bad_metadata``."""
-    return _unpack(Website, "website", data)
+    return unpack_versioned(Website, CONFIGURATION_VERSION, "website", data)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias
 
 from common import limits
-from common.errors import Corrupt, PeerViolation
+from common.errors import Corrupt
+from common.format.versioned import unpack_versioned
 from common.ids import DIGEST_BYTES
 from common.reasons import Damage
 from common.wire.records import Max, Record, Size
@@ -161,33 +162,13 @@ def part_spans(metadata: ObjectMetadata) -> Iterator[PartSpan]:
         start += size
 
 
-V = TypeVar(
-    "V", ObjectMetadata, ObjectSummary, DeleteMarker, UploadInfo, BucketSettings, PartMetadata
-)
-
-
-def _unpack(record: type[V], what: str, data: bytes) -> V:
-    """Read a record of this version.
-
-    Raises:
-        Corrupt: ``bad_metadata``: authentic bytes that this version cannot read.
-    """
-    try:
-        unpacked = record.unpack(data)
-    except PeerViolation as error:
-        raise Corrupt(Damage.BAD_METADATA, what=what) from error
-    if unpacked.version != METADATA_VERSION:
-        raise Corrupt(Damage.BAD_METADATA, what=what, version=unpacked.version)
-    return unpacked
-
-
 def unpack_object(data: bytes) -> ObjectMetadata:
     """Read the metadata of an opened manifest.
 
     Raises:
         Corrupt: ``bad_metadata``: authentic bytes that this version cannot read.
     """
-    metadata = _unpack(ObjectMetadata, "object", data)
+    metadata = unpack_versioned(ObjectMetadata, METADATA_VERSION, "object", data)
     if len(metadata.parts) % _PART.size:
         raise Corrupt(Damage.BAD_METADATA, what="object", version=metadata.version)
     return metadata
@@ -195,27 +176,27 @@ def unpack_object(data: bytes) -> ObjectMetadata:
 
 def unpack_summary(data: bytes) -> ObjectSummary:
     """Read the summary of a listing row. Raises Corrupt ``bad_metadata``."""
-    return _unpack(ObjectSummary, "summary", data)
+    return unpack_versioned(ObjectSummary, METADATA_VERSION, "summary", data)
 
 
 def unpack_marker(data: bytes) -> DeleteMarker:
     """Read the record of a delete marker. Raises Corrupt ``bad_metadata``."""
-    return _unpack(DeleteMarker, "marker", data)
+    return unpack_versioned(DeleteMarker, METADATA_VERSION, "marker", data)
 
 
 def unpack_upload(data: bytes) -> UploadInfo:
     """Read what an upload was begun with. Raises Corrupt ``bad_metadata``."""
-    return _unpack(UploadInfo, "upload", data)
+    return unpack_versioned(UploadInfo, METADATA_VERSION, "upload", data)
 
 
 def unpack_bucket(data: bytes) -> BucketSettings:
     """Read the settings of a bucket. Raises Corrupt ``bad_metadata``."""
-    return _unpack(BucketSettings, "bucket", data)
+    return unpack_versioned(BucketSettings, METADATA_VERSION, "bucket", data)
 
 
 def unpack_part(data: bytes) -> PartMetadata:
     """Read the metadata of a part. Raises Corrupt ``bad_metadata``."""
-    return _unpack(PartMetadata, "part", data)
+    return unpack_versioned(PartMetadata, METADATA_VERSION, "part", data)
 
 
 def summary_of(metadata: ObjectMetadata, size: int) -> ObjectSummary:
