@@ -320,7 +320,7 @@ def _rounds(
         delete_grace_s=config.delete_grace_s,
     )
     repair = RepairRound(parts, world)
-    outlook = OutlookRound(parts.store, parts.membership, repair)
+    outlook = OutlookRound(parts.store, world.workers, parts.membership, repair)
     availability = AvailabilityRound(parts.store, leadership, parts.membership, parts.history)
     disks = DiskRound(
         parts.store,

@@ -78,8 +78,12 @@ def _of_bucket(
     rings: Mapping[int, HeldRing],
     sites: Mapping[int, str],
 ) -> BucketMargin:
-    margins: list[tuple[int, int, Counter[str]]] = []
-    """Of each ring: the margin now, the segments, the readable slots on each site."""
+    margin: int | None = None
+    segments = unreadable = 0
+    least: dict[str, int] = {}
+    """By site: the least margin that its failure leaves of the rings with slots on it."""
+    lost: Counter[str] = Counter()
+    """By site: the segments that only its failure makes unreadable."""
     for each in on_rings:
         ring = rings[each.ring]
         places = Counter(
@@ -87,17 +91,21 @@ def _of_bucket(
             for slot, cell in enumerate(ring.cells)
             if cell in sites and not each.lacks >> slot & 1
         )
-        margins.append((places.total() - ring.k, each.segments, places))
-    now = min(margin for margin, _, _ in margins)
-    lost_now = sum(segments for margin, segments, _ in margins if margin < 0)
-    worst = BucketMargin(
-        bucket, sum(segments for _, segments, _ in margins), now, lost_now, "", now, lost_now
-    )
-    for site in sorted({site for _, _, places in margins for site in places}):
-        after = min(margin - places[site] for margin, _, places in margins)
-        lost = sum(segments for margin, segments, places in margins if margin < places[site])
-        if (after, -lost) < (worst.after, -worst.unreadable_after):
-            worst = replace(worst, site=site, after=after, unreadable_after=lost)
+        now = places.total() - ring.k
+        margin = now if margin is None else min(margin, now)
+        segments += each.segments
+        if now < 0:
+            unreadable += each.segments
+        for site, slots in places.items():
+            least[site] = min(least.get(site, now), now - slots)
+            if 0 <= now < slots:
+                lost[site] += each.segments
+    assert margin is not None
+    worst = BucketMargin(bucket, segments, margin, unreadable, "", margin, unreadable)
+    for site in sorted(least):
+        after, unreadable_after = min(margin, least[site]), unreadable + lost[site]
+        if (after, -unreadable_after) < (worst.after, -worst.unreadable_after):
+            worst = replace(worst, site=site, after=after, unreadable_after=unreadable_after)
     return worst
 
 

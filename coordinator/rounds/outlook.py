@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from common import limits
-from common.ports import Sql, Store
+from common.ports import Sql, Store, Workers
 from coordinator.membership import Membership
 from coordinator.policy.bucket_margins import OnRing, bucket_margins, worst_of
 from coordinator.policy.health import READABLE, CellState
@@ -38,8 +38,11 @@ class OutlookRound:
             nowhere to go.
     """
 
-    def __init__(self, store: Store, membership: Membership, repair: RepairRound) -> None:
+    def __init__(
+        self, store: Store, workers: Workers, membership: Membership, repair: RepairRound
+    ) -> None:
         self._store = store
+        self._workers = workers
         self._membership = membership
         self._repair = repair
         self._missing = Pace(SAMPLES)
@@ -62,7 +65,6 @@ class OutlookRound:
             partial(_read, lost=shown)
         )
         now = trio.current_time()
-        self._took_s = now - begun
         self._missing.note(now, count)
         self._following.note(now, following)
         self._lost = {number: self._lost.get(number) or Pace(SAMPLES) for number in shown}
@@ -70,8 +72,13 @@ class OutlookRound:
             pace.note(now, left[number])
         held = {number: ring.held for number, ring in members.rings.items()}
         readable = {number for number, state in states.items() if state in READABLE}
+        sites = {number: members.cells[number].site for number in readable}
+        # Both look at all rings, which are many in a large swarm.
+        margins = await self._workers.run(partial(margins_of, held, used, kinds, readable))
+        buckets = await self._workers.run(partial(bucket_margins, on_rings, held, sites))
+        self._took_s = trio.current_time() - begun
         members.look = Look(
-            margins_of(held, used, kinds, readable),
+            margins,
             _work(self._missing, count),
             {
                 number: _work(pace, left[number], members.cells[number].facts.shards)
@@ -84,12 +91,7 @@ class OutlookRound:
             ),
             sum(len(ring.sources) for ring in members.rings.values()),
             _work(self._following, following),
-            worst_of(
-                bucket_margins(
-                    on_rings, held, {number: members.cells[number].site for number in readable}
-                ),
-                limits.MAX_BUCKETS_MEASURED,
-            ),
+            worst_of(buckets, limits.MAX_BUCKETS_MEASURED),
         )
 
 

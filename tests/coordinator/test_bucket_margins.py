@@ -85,3 +85,20 @@ def test_many_buckets_on_many_rings_are_counted_without_a_look_at_segments(rings
     held = {n: HeldRing(n, 4, tuple((n + each) % 9 for each in range(6))) for n in range(rings)}
     on_rings = [OnRing(f"b{n % 100}", n, 10**9) for n in range(rings)]
     assert len(bucket_margins(on_rings, held, SITES)) == 100
+
+
+def test_the_work_grows_with_the_rings_and_not_with_the_sites_of_each() -> None:
+    looked_up = 0
+
+    class Name(str):
+        def __hash__(self) -> int:
+            nonlocal looked_up
+            looked_up += 1
+            return super().__hash__()
+
+    count = 500
+    sites: dict[int, str] = {cell: Name(f"site-{cell}") for cell in range(count)}
+    held = {n: HeldRing(n, 2, tuple((n + each) % count for each in range(4))) for n in range(count)}
+    (found,) = bucket_margins([OnRing("b", n, 1) for n in held], held, sites)
+    assert (found.margin, found.after) == (2, 1)
+    assert looked_up <= 10 * sum(len(ring.cells) for ring in held.values())
