@@ -9,6 +9,7 @@ from common.ports import Sql, Store
 from common.rpc.caller import Answer
 from common.wire.messages.misplaced import MisplacedList, MisplacedPages, PageReplace
 from coordinator.handlers.tenant_store import TenantStore
+from coordinator.placement import Placement
 from coordinator.session import ByRequest, Caller
 from coordinator.store import misplaced, segments
 from coordinator.store.leases import LeaseBook
@@ -20,11 +21,15 @@ class MisplacedHandlers:
 
     Args:
         store: for what belongs to several tenants.
+        placement: knows which storage classes can be written.
         lease_book: what is given to a gateway is left to it while its lease lives.
     """
 
-    def __init__(self, store: Store, tenant_store: TenantStore, lease_book: LeaseBook) -> None:
+    def __init__(
+        self, store: Store, placement: Placement, tenant_store: TenantStore, lease_book: LeaseBook
+    ) -> None:
         self._store = store
+        self._placement = placement
         self._tenant_store = tenant_store
         self._leases = lease_book
         self._given: dict[int, frozenset[PageKey]] = {}
@@ -49,8 +54,12 @@ class MisplacedHandlers:
         }
         taken = frozenset[PageKey]().union(*self._given.values())
 
+        waiting = {
+            each.storage_class.name for each in self._placement.classes if not each.can_be_written
+        }
+
         def work(sql: Sql) -> Found:
-            return misplaced.next_pages(sql, tenants, after, taken)
+            return misplaced.next_pages(sql, tenants, after, taken, waiting)
 
         found = await self._store.transact(work)
         self._given[request.lease] = frozenset(found.keys)

@@ -70,5 +70,5 @@ def gateway_handlers(
         ObjectHandlers(tenant_store, places).by_request(),
         buckets.by_request(),
         multipart.by_request(),
-        MisplacedHandlers(store, tenant_store, lease_book).by_request(),
+        MisplacedHandlers(store, placement, tenant_store, lease_book).by_request(),
     )

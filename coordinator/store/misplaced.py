@@ -168,13 +168,18 @@ def has_any(sql: Sql, tenants: Collection[int]) -> bool:
 
 
 def next_pages(
-    sql: Sql, tenants: Collection[int], after: PageKey, taken: Collection[PageKey]
+    sql: Sql,
+    tenants: Collection[int],
+    after: PageKey,
+    taken: Collection[PageKey],
+    waiting: Collection[str] = (),
 ) -> Found:
     """Find the next pages of some tenants that are to be written again, and forget those looked at
     that are not.
 
     Args:
         taken: pages that others are at.
+        waiting: storage classes that cannot be written now: pages that go there are passed over.
     """
     rows = sql.execute(
         "SELECT owner, number, tenant FROM misplaced_pages WHERE (owner, number) > (?, ?)"
@@ -194,6 +199,8 @@ def next_pages(
             sql.execute(
                 "DELETE FROM misplaced_pages WHERE owner = ? AND number = ?", (owner, number)
             )
+            continue
+        if page.storage_class in waiting:
             continue
         pages.append(page)
         keys.append(last)

@@ -211,6 +211,29 @@ async def test_pages_are_left_to_the_gateway_that_has_them_while_its_lease_lives
         assert (await ask(second)).pages, "the first one is gone"
 
 
+async def test_a_class_that_cannot_be_written_holds_up_no_other(autojump_clock: MockClock) -> None:
+    async with running() as rig:
+        gateway = await swarm(rig)
+        every = {"name": "EVERY", "redundancy": "1/6", "write_quorum": 6}
+        await rig.operate("POST", "/v1/classes", every)
+        await gateway.make_bucket("second")
+        await gateway.put(b"first")
+        await gateway.put(b"second", bucket="second")
+        await trio.sleep(2)
+        await change(rig, "EVERY")
+        await rig.operate("POST", "/v1/buckets/second/class", {"storage_class": "COLD"})
+        await trio.sleep(2)
+        assert [each.name for each in (await ask(gateway)).pages] == [b"first", b"second"]
+        rig.cells[0].beating = False
+        await trio.sleep(60)
+        reply = await ask(gateway)
+        assert [each.name for each in reply.pages] == [b"second"]
+        assert not reply.more
+        rig.cells[0].beating = True
+        await trio.sleep(20)
+        assert [each.name for each in (await ask(gateway)).pages] == [b"first", b"second"]
+
+
 async def test_other_tenants_are_told_nothing(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await swarm(rig)
