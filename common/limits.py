@@ -211,10 +211,11 @@ MAX_INVITE_LIFETIME_S: Final = 365 * 86400
 MAX_INVITE_USES: Final = 10_000
 """A token that is put into an image for many machines; one that leaks must not work forever."""
 MAX_TENANTS: Final = 100_000
+"""Of a swarm."""
 MAX_STORAGE_CLASSES: Final = 32
 """Beside the configured one: each has rings of its own, weighed again when free space changes."""
 MAX_FENCE_SITES: Final = 1000
-"""Of a swarm."""
+"""Of one storage class."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
 MAX_SEALED_ACCESS_KEY_BYTES: Final = 4096
 """A secret of at most 128 characters, and a user's name and policy, sealed for the tenant's
@@ -248,6 +249,8 @@ MAX_MISPLACED_PER_REPLY: Final = 8
 """Pages that a gateway is given to write again; each is up to 5 GiB."""
 MAX_MISPLACED_LOOKED_AT: Final = 200
 """Pages that one transaction looks at, to find those."""
+MAX_MISPLACED_EXTENTS: Final = 2_000
+"""Extents after which it looks at no further page: some ten milliseconds, for others wait."""
 MAX_CLASS_SCANNED: Final = 500
 """Versions of a bucket whose class was changed that one transaction notes."""
 MAX_PURGED_EXTENTS: Final = 500

@@ -188,13 +188,16 @@ def next_pages(
     ).fetchall()
     pages: list[MisplacedPage] = []
     keys: list[PageKey] = []
-    last, looked = after, 0
+    last, looked, extents = after, 0, 0
     for owner, number, tenant in rows:
+        if len(pages) == limits.MAX_MISPLACED_PER_REPLY or extents >= limits.MAX_MISPLACED_EXTENTS:
+            break
         last = owner, number
         looked += 1
         if tenant not in tenants or last in taken:
             continue
-        page = _misplaced(sql, owner, number)
+        page, looked_at = _misplaced(sql, owner, number)
+        extents += looked_at
         if page is None:
             sql.execute(
                 "DELETE FROM misplaced_pages WHERE owner = ? AND number = ?", (owner, number)
@@ -204,14 +207,13 @@ def next_pages(
             continue
         pages.append(page)
         keys.append(last)
-        if len(pages) == limits.MAX_MISPLACED_PER_REPLY:
-            break
     more = looked < len(rows) or looked == limits.MAX_MISPLACED_LOOKED_AT
     return Found(tuple(pages), tuple(keys), last, more)
 
 
-def _misplaced(sql: Sql, owner: int, number: int) -> MisplacedPage | None:
-    """The page of a live version; None if its data is in the class of the bucket."""
+def _misplaced(sql: Sql, owner: int, number: int) -> tuple[MisplacedPage | None, int]:
+    """The page of a live version, None if its data is in the class of the bucket; and the number of
+    its extents, all of which may have been looked at."""
     row = sql.execute(
         "SELECT t.tenant_id, b.name, v.name, v.version_id, b.storage_class, p.extents"
         " FROM versions v JOIN buckets b ON b.bucket = v.bucket"
@@ -220,12 +222,12 @@ def _misplaced(sql: Sql, owner: int, number: int) -> MisplacedPage | None:
         (owner, number),
     ).fetchone()
     if row is None:
-        return None
+        return None, 0
     tenant_id, bucket, name, version_id, wanted, packed = row
-    held = {extent.segment_id for extent in Page.unpack(packed).extents}
-    if _are_in(sql, held, wanted):
-        return None
-    return MisplacedPage(
+    extents = Page.unpack(packed).extents
+    if _are_in(sql, {extent.segment_id for extent in extents}, wanted):
+        return None, len(extents)
+    page = MisplacedPage(
         TenantId(tenant_id),
         bucket,
         name,
@@ -233,6 +235,7 @@ def _misplaced(sql: Sql, owner: int, number: int) -> MisplacedPage | None:
         number,
         classes.name_of(sql, wanted),
     )
+    return page, len(extents)
 
 
 def replace_page(
@@ -286,7 +289,7 @@ def replace_page(
         (sequence, number, start, made),
     )
     objects.reseal(sql, sequence, request.sealed, former)
-    if _misplaced(sql, sequence, number) is None:
+    if _misplaced(sql, sequence, number)[0] is None:
         sql.execute(
             "DELETE FROM misplaced_pages WHERE owner = ? AND number = ?", (sequence, number)
         )

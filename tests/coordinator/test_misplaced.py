@@ -278,3 +278,22 @@ async def test_a_large_bucket_is_looked_through_in_small_transactions(
             reply = await ask(gateway, (reply.last, reply.last_number))
             found += [each.name for each in reply.pages]
         assert found == names
+
+
+async def test_one_look_reads_few_extents_however_many_pages_are_where_they_should_be(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.limits.MAX_MISPLACED_EXTENTS", 3)
+    async with running() as rig:
+        gateway = await swarm(rig)
+        for number in range(7):
+            await gateway.put(b"%d" % number)
+        await change(rig)
+        await change(rig, "STANDARD")
+        left = []
+        reply = m.MisplacedPages((), 0, 0, True)
+        while reply.more:
+            reply = await ask(gateway, (reply.last, reply.last_number))
+            assert reply.pages == ()
+            left.append(rig.one("SELECT count(*) FROM misplaced_pages"))
+        assert left == [4, 1, 0]
