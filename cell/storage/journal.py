@@ -150,9 +150,12 @@ class CellJournal:
 
     async def _remove_others(self) -> None:
         known = {self._kept.records_name, _snapshot_name(self._kept.snapshot_id)}
-        for name in await self._disk.names(DIRECTORY):
-            if f"{DIRECTORY}/{name}" not in known:
-                await self._disk.unlink(f"{DIRECTORY}/{name}")
+        try:
+            for name in await self._disk.names(DIRECTORY):
+                if f"{DIRECTORY}/{name}" not in known:
+                    await self._disk.unlink(f"{DIRECTORY}/{name}")
+        except AlvearyError as error:  # they take room, and do no other harm
+            self._log.warning("journal_files_left", error=str(error))
 
     # --- asked --------------------------------------------------------------------------------
 

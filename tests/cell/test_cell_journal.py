@@ -207,6 +207,25 @@ async def test_a_failed_sync_is_not_trusted_and_not_repeated(node: SimNode) -> N
     assert "records-1" in await node.world.disk.names(DIRECTORY)
 
 
+@pytest.mark.fault("F2")
+@pytest.mark.parametrize("how", ["no_space", "write_error"])
+async def test_a_medium_that_cannot_be_written_does_not_keep_a_cell_from_starting(
+    node: SimNode, how: str
+) -> None:
+    journal = await begun(node)
+    records = chain(3)
+    await journal.append(1, BEGINNING, joined(records))
+    await journal.write_snapshot(1, ID, 0, memoryview(b"half of a snapshot"))
+    node.crash(power=False)
+    node.platter.faults.refuses = how
+    again = await load(node)
+    assert again.state().is_whole
+    assert await again.read(0) == joined(records)
+    node.platter.faults.refuses = ""
+    await again.append(1, records[2].end, joined(chain(1, after=records[2].end)))
+    assert end_of(again) == 4
+
+
 @pytest.mark.fault("F3")
 async def test_a_cell_that_lost_what_it_acknowledged_says_so(node: SimNode) -> None:
     journal = await begun(node)
