@@ -86,6 +86,9 @@ class CellJournal:
         """The place of each record; the first is the one after the base."""
         self._bytes = 0
         self._is_whole = True
+        self._is_durable = False
+        """False: an earlier life wrote what is kept, and may have ended before it was synced, or
+        since that failed."""
         self._is_broken = False
         """A write or a sync failed: the file is not written any more, but copied."""
         self._lock = trio.Lock()
@@ -213,14 +216,38 @@ class CellJournal:
     # --- changed ------------------------------------------------------------------------------
 
     async def begin(self, epoch: int, run_id: bytes) -> JournalState:
-        """Promise to take nothing of an earlier epoch. Raises Refused ``journal_epoch``."""
+        """Promise to take nothing of an earlier epoch.
+
+        Raises:
+            Refused: ``journal_epoch``.
+            Unavailable: the promise, or what is kept, could not be made durable.
+        """
         async with self._lock:
+            await self._make_durable()
             kept = self._kept
             if epoch < kept.epoch or (epoch == kept.epoch and run_id != kept.run_id):
                 raise Refused(Refusal.JOURNAL_EPOCH, current=kept.epoch)
             if epoch > kept.epoch:
                 await self._keep(replace(kept, epoch=epoch, run_id=run_id))
             return self.state()
+
+    async def _make_durable(self) -> None:
+        """Sync what an earlier life wrote last, once: it counts from now on. Whatever it wrote
+        before that, it had synced."""
+        if self._is_durable:
+            return
+        if self._bytes and self._is_whole:
+            begin = max(0, self._bytes - limits.MAX_JOURNAL_APPEND_BYTES)
+            file = await self._disk.open(self._kept.records_name)
+            try:
+                # A page whose sync failed is clean for the kernel, until it is written again.
+                await file.write(begin, [await file.read(begin, self._bytes - begin)])
+                await file.sync()
+            finally:
+                await file.close()
+            await self._disk.sync_directory(DIRECTORY)
+        await self._disk.sync_directory(".")
+        self._is_durable = True
 
     def _check(self, epoch: int) -> None:
         if epoch != self._kept.epoch:
@@ -236,6 +263,7 @@ class CellJournal:
         """
         async with self._lock:
             self._check(epoch)
+            await self._make_durable()
             await self._check_point(after)
             given = list(follow(after, records))
             if any(head.epoch > epoch for head, _, _ in given):
@@ -307,6 +335,7 @@ class CellJournal:
             await file.close()
         if is_first:
             await self._disk.sync_directory(DIRECTORY)
+            await self._disk.sync_directory(".")
         for record, end in new:
             self._offsets.append(self._bytes)
             self._bytes += len(record)

@@ -207,6 +207,29 @@ async def test_a_failed_sync_is_not_trusted_and_not_repeated(node: SimNode) -> N
     assert "records-1" in await node.world.disk.names(DIRECTORY)
 
 
+@pytest.mark.fault("F3", "M4")
+async def test_records_whose_sync_failed_are_durable_before_a_later_life_counts_them(
+    node: SimNode,
+) -> None:
+    journal = await begun(node)
+    records = chain(3)
+    await journal.append(1, BEGINNING, joined(records[:2]))
+    node.platter.faults.sync_error = 1.0
+    with pytest.raises(Unavailable, match="sync_failed"):
+        await journal.append(1, records[1].end, joined(records[2:]))
+    node.crash(power=False)
+    journal = await load(node)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="sync_failed"):
+            await journal.begin(1, RUN)
+        with pytest.raises(Unavailable, match="sync_failed"):
+            await journal.append(1, BEGINNING, joined(records))
+    node.platter.faults.sync_error = 0.0
+    counted = (await journal.begin(1, RUN)).end.sequence
+    node.crash(power=True)
+    assert end_of(await load(node)) == counted == 3
+
+
 @pytest.mark.fault("F2")
 @pytest.mark.parametrize("how", ["no_space", "write_error"])
 async def test_a_medium_that_cannot_be_written_does_not_keep_a_cell_from_starting(
