@@ -91,6 +91,9 @@ class CellJournal:
         since that failed."""
         self._is_broken = False
         """A write or a sync failed: the file is not written any more, but copied."""
+        self._last_file = kept.file_number
+        """The highest number that a file of records ever had: none is written again once the state
+        on the disk may name it."""
         self._lock = trio.Lock()
 
     @classmethod
@@ -423,7 +426,8 @@ class CellJournal:
         tail = b""
         if 0 <= index <= len(self._offsets) and await self._digest(index) == kept.base_digest:
             tail = await self._read_from(index)
-        kept = replace(kept, file_number=before.file_number + 1)
+        self._last_file += 1
+        kept = replace(kept, file_number=self._last_file)
         await self._disk.make_directory(DIRECTORY)
         file = await self._disk.open(kept.records_name, create=True)
         try:
@@ -461,8 +465,10 @@ class CellJournal:
 
     async def _keep(self, kept: _Kept) -> None:
         body = kept.pack()
+        # Until it is done it is not known which state is on the disk, and so which file of records.
+        was_broken, self._is_broken = self._is_broken, True
         await write_whole(self._disk, STATE_NAME, body + blake3(body).digest())
-        self._kept = kept
+        self._kept, self._is_broken = kept, was_broken
 
     async def _or_break(
         self,

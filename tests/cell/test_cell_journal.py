@@ -230,6 +230,28 @@ async def test_records_whose_sync_failed_are_durable_before_a_later_life_counts_
     assert end_of(await load(node)) == counted == 3
 
 
+@pytest.mark.fault("M4", "F5")
+@pytest.mark.parametrize("after_s", range(1, 40))
+async def test_a_change_that_is_given_up_half_way_takes_no_later_record_along(
+    node: SimNode, after_s: int, autojump_clock: MockClock
+) -> None:
+    records = chain(6)
+    journal = await begun(node)
+    await journal.append(1, BEGINNING, joined(records[:4]))
+    digest = await write_snapshot(journal, ID, b"snapshot")
+    node.platter.faults.latency_s = 2.0
+    with trio.move_on_after(after_s):  # the connection goes
+        await journal.keep(1, ID, 8, digest, records[1].end)
+    node.platter.faults.latency_s = 0.0
+    await journal.append(1, records[3].end, joined(records[4:]))
+    node.crash(power=False)
+    again = await load(node)
+    assert again.state().is_whole
+    assert end_of(again) == 6
+    base = again.state().base.sequence
+    assert await again.read(base) == joined(records[base:])
+
+
 @pytest.mark.fault("F2")
 @pytest.mark.parametrize("how", ["no_space", "write_error"])
 async def test_a_medium_that_cannot_be_written_does_not_keep_a_cell_from_starting(
