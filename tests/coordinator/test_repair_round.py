@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -15,6 +16,7 @@ from common.ids import SegmentId
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE
 from coordinator.handlers.repair import LISTED, LISTED_OF_CELL
+from coordinator.policy.moves import plan_moves
 from coordinator.service import serve
 
 
@@ -281,34 +283,27 @@ async def test_a_list_of_what_a_cell_misses_is_bounded_however_many_slots_it_hol
 T = TypeVar("T")
 
 
-STEPS_BEFORE_PLAN = 1
-"""Which rings are due is work of its own."""
-
-
 class HeldWorkers:
-    """Workers that begin nothing more while the test holds them: a plan that takes very long."""
+    """Workers from which no plan of moves returns while the test holds them: one that takes very
+    long."""
 
     def __init__(self) -> None:
         self.free = trio.Event()
         self.free.set()
         self.waiting = 0
-        self._let_through = 0
 
     async def run(self, work: Callable[[], T]) -> T:
         await trio.lowlevel.checkpoint()
         result = work()
-        if self._let_through:
-            self._let_through -= 1
-        else:
+        if isinstance(work, partial) and work.func is plan_moves:
             self.waiting += 1
             await self.free.wait()
             self.waiting -= 1
         return result
 
-    def hold(self, after: int) -> None:
-        """Return from so many works; from then on from none, until :attr:`free` is set."""
+    def hold(self) -> None:
+        """Return from no plan of moves until :attr:`free` is set."""
         self.free = trio.Event()
-        self._let_through = after
 
 
 @asynccontextmanager
@@ -330,7 +325,7 @@ async def test_heartbeats_and_grants_go_on_while_a_plan_is_made(
     async with held_swarm(monkeypatch) as (rig, workers):
         gateway, _ = await put_some(rig)
         lost = rig.cells[0]
-        workers.hold(STEPS_BEFORE_PLAN)
+        workers.hold()
         lost.beating = False
         await trio.sleep(MOVED_S)
         assert workers.waiting == 1
@@ -353,7 +348,7 @@ async def test_a_plan_moves_nothing_to_or_from_cells_that_have_changed_meanwhile
     async with held_swarm(monkeypatch) as (rig, workers):
         await put_some(rig)
         lost = rig.cells[0]
-        workers.hold(STEPS_BEFORE_PLAN)
+        workers.hold()
         lost.beating = False
         await trio.sleep(MOVED_S)
         assert workers.waiting == 1
@@ -372,7 +367,7 @@ async def test_what_a_plan_meant_for_a_cell_that_is_gone_meanwhile_is_planned_ag
     async with held_swarm(monkeypatch) as (rig, workers):
         await put_some(rig)
         first, *others = rig.cells
-        workers.hold(STEPS_BEFORE_PLAN)
+        workers.hold()
         first.beating = False
         await trio.sleep(MOVED_S)
         assert workers.waiting == 1
