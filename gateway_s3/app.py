@@ -367,7 +367,7 @@ class App:
         return fetch
 
     async def _handle(self, call: Call) -> HttpResponse:
-        """Run the handler of a call. Who may not list a bucket does not learn that it lacks a key.
+        """Run the handler of a call.
 
         Raises:
             Refused: ``access_denied``; and what the handler raises.
@@ -376,14 +376,7 @@ class App:
             return await self._handlers[call.route.operation.name](self._backend, call)
         except NotFound as error:
             if error.reason in _LACKS and call.about is not None:
-                check(
-                    authorize(
-                        call.principal,
-                        Action.LIST_OBJECTS,
-                        call.about,
-                        circumstances=call.circumstances,
-                    )
-                )
+                call.check_may_list(call.about)
             raise
 
     async def _cross_origin(self, request: HttpRequest, bucket: Bucket | None) -> Headers:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from common.ids import TenantId
+from gateway.authorization import Action, authorize, check
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket, KeyHolder, Principal
 from gateway_s3.auth.circumstances import RequestCircumstances
@@ -69,6 +70,15 @@ class Call:
             if isinstance(holder, KeyHolder)
             else (self.bucket.owner.tenant_id)
         )
+
+    def check_may_list(self, bucket: Bucket) -> None:
+        """Refuse to say that a bucket lacks a key: who may not list it does not learn that.
+
+        Raises:
+            Refused: ``access_denied``.
+        """
+        listing = Action.LIST_OBJECTS
+        check(authorize(self.principal, listing, bucket, circumstances=self.circumstances))
 
     @property
     def query(self) -> Query:

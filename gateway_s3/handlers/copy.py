@@ -311,15 +311,7 @@ async def _from_source(
         if error.fields.get("of") != "source":
             raise
         if source is not None:
-            # Who may not list the source's bucket does not learn that it lacks a key.
-            check(
-                authorize(
-                    call.principal,
-                    Action.LIST_OBJECTS,
-                    source.bucket,
-                    circumstances=call.circumstances,
-                )
-            )
+            call.check_may_list(source.bucket)
         if error.reason == Absence.DELETE_MARKER and named.version is not None:
             raise S3Error(
                 errors.INVALID_REQUEST,

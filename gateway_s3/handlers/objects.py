@@ -120,7 +120,12 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     # Whether a condition holds shows something of the object.
     readable = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
     check(authorize(call.principal, readable, call.bucket, target.key, facts))
-    return Deletion(name, version, await decide(backend, call.bucket, name, wanted))
+    try:
+        condition = await decide(backend, call.bucket, name, wanted)
+    except NotFound:
+        call.check_may_list(call.bucket)
+        raise
+    return Deletion(name, version, condition)
 
 
 def _failure(target: DeleteTarget, error: S3Error) -> DeleteFailure:

@@ -629,6 +629,30 @@ async def test_a_condition_on_an_etag_needs_the_object_to_be_readable(rig: Rig) 
     assert (await delete(if_match="*")).status == 204
 
 
+async def test_who_may_not_list_does_not_learn_from_a_condition_that_a_key_is_missing(
+    rig: Rig,
+) -> None:
+    other = {"AWS": other_account(rig)}
+    on_objects = statement(["s3:DeleteObject", "s3:GetObject"], Principal=other)
+    batch = b"<Delete><Object><Key>nothing</Key><ETag>x</ETag></Object></Delete>"
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+
+    async def codes() -> list[str]:
+        in_list = await rig.ask(
+            "POST", "/bucket", "delete=", batch, {"content-md5": md5}, access_key="OTHER"
+        )
+        alone = await rig.ask(
+            "DELETE", "/bucket/nothing", "", b"", {"if-match": "x"}, access_key="OTHER"
+        )
+        return [*in_list.texts("Error/Code"), alone.code]
+
+    await set_policy(rig, on_objects)
+    assert await codes() == ["AccessDenied"] * 2
+    may_list = statement("s3:ListBucket", "", Principal=other)
+    await set_policy(rig, on_objects, may_list)
+    assert await codes() == ["NoSuchKey"] * 2
+
+
 async def test_parts_can_be_exempted_from_what_new_objects_need(rig: Rig) -> None:
     await set_policy(
         rig,
