@@ -6,6 +6,7 @@ Source: docs/journal.md, "Settling" and "Recovery".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -23,6 +24,7 @@ from common.errors import (
 from common.format.journal import BEGINNING, ChainEnd
 from common.ports import Sql, Store, World
 from common.reasons import Outage
+from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.journal import JournalMembers
 from coordinator.journal.gate import GateMode, JournalGate
@@ -173,6 +175,8 @@ class StoreOpener:
             await world.stores.put(self._name, RESTORED_NAME)
             store = await world.stores.open(self._name, gate=self._gate)
         try:
+            if from_snapshot:
+                await store.transact(partial(self._note_members, settled.members))
             commits = await replay(store, settled, self._key)
             row = await store.read(journal.load)
         except AlvearyError as error:
@@ -187,3 +191,8 @@ class StoreOpener:
                 "journal_replayed", commits=commits, from_snapshot=from_snapshot
             )
         return OpenedStore(store, row, settled, commits, from_snapshot)
+
+    def _note_members(self, members: JournalMembers, sql: Sql) -> None:
+        """Note who keeps the journal, which the first snapshot of all does not know: a store that
+        gets no further than its snapshot must take the rest in later, not begin a new journal."""
+        journal.set_members(unrecorded(sql), self._key_id, members)

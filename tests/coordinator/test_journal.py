@@ -11,11 +11,14 @@ from trio.testing import MockClock
 from common.errors import Corrupt, Refused, Unavailable
 from common.format.journal import BEGINNING, ChainEnd, read_head
 from common.ports import Sql, Store
+from common.reasons import Outage
 from common.wire.messages.journal import JournalMembers
+from coordinator.journal import opening
 from coordinator.journal.commits import Assembly, open_record, pack_commit, seal_commit
 from coordinator.journal.keeper import JournalKeeper, KnownCell
 from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
 from coordinator.recovery import recover
+from sim.replacing import replaced
 
 pytestmark = pytest.mark.fault("F5")
 
@@ -225,6 +228,30 @@ async def test_a_lost_store_comes_back_whole(autojump_clock: MockClock) -> None:
         assert found.cells == 3
         assert found.commits >= 28
         assert dump(fresh) == before
+
+
+@pytest.mark.fault("M4", "F5")
+async def test_a_recovery_that_gets_no_further_than_the_snapshot_is_taken_up_at_a_start(
+    autojump_clock: MockClock,
+) -> None:
+    async def cut_short(*_: object) -> int:
+        raise Unavailable(Outage.JOURNAL_FAILED)
+
+    async with journal_rig() as rig:
+        async with rig.keeping() as (opened, keeper):
+            await opened.store.transact(put(1))
+            await wait_kept(keeper)
+            for number in range(2, 30):
+                await opened.store.transact(put(number))
+        before = dump(rig.node)
+        fresh = rig.swarm.node("fresh")
+        content = pack_recovery(rig.keys, rig.members)
+        with replaced(opening, "replay", cut_short), pytest.raises(Unavailable):
+            await recover(fresh.world, content, patience_s=30)
+        async with rig.keeping(fresh) as (opened, keeper):
+            assert opened.commits >= 28
+            assert dump(fresh) == before
+            await wait_kept(keeper)
 
 
 async def test_a_store_that_lacks_its_last_commits_takes_them_in(
