@@ -28,6 +28,7 @@ from common.wire.messages.objects import (
     VersionListing,
     VersionsList,
 )
+from gateway.names import NameCodec
 from gateway.object_service import ObjectService
 from gateway.parts import begun_ms
 from gateway.principals import Bucket
@@ -78,6 +79,26 @@ class ListingPage(Generic[Row]):
     last_version: VersionName | None = None
 
 
+def _ends(
+    page: ListingPage[Row],
+    names: NameCodec,
+    reply: Listing | VersionListing | Uploads,
+    rows: int,
+    room: int,
+) -> bool:
+    """Take in what a reply says beside its rows, and return whether the page ends with it.
+
+    Args:
+        rows: in the reply.
+        room: entries that were asked for; 0 only of a page that is to have none.
+    """
+    page.prefixes += [names.decode(each) for each in reply.prefixes]
+    page.truncated = reply.truncated and room > 0
+    page.last = names.decode(reply.last)
+    count = rows + len(reply.prefixes)
+    return not reply.truncated or count >= room or not count
+
+
 async def list_objects(
     service: ObjectService,
     bucket: Bucket,
@@ -109,11 +130,7 @@ async def list_objects(
         )
         for row in reply.objects:
             page.rows.append(_object_row(service, bucket.owner, reply.bucket_id, row))
-        page.prefixes += [names.decode(each) for each in reply.prefixes]
-        page.truncated = reply.truncated and limit > 0
-        page.last = names.decode(reply.last)
-        count = len(reply.objects) + len(reply.prefixes)
-        if not reply.truncated or count >= room or not count:
+        if _ends(page, names, reply, len(reply.objects), room):
             return page
         await trio.lowlevel.checkpoint()
 
@@ -163,13 +180,9 @@ async def list_versions(
         )
         for row in reply.versions:
             page.rows.append(_version_row(service, bucket.owner, reply.bucket_id, row))
-        page.prefixes += [names.decode(each) for each in reply.prefixes]
-        page.truncated = reply.truncated and limit > 0
-        page.last = names.decode(reply.last)
         if reply.versions or reply.prefixes:
             page.last_version = page.rows[-1].version if reply.last_version else None
-        count = len(reply.versions) + len(reply.prefixes)
-        if not reply.truncated or count >= room or not count:
+        if _ends(page, names, reply, len(reply.versions), room):
             return page
         await trio.lowlevel.checkpoint()
 
@@ -226,9 +239,6 @@ async def list_uploads(
             UploadEntry(names.decode(row.name), row.upload_id, begun_ms(row.upload_id))
             for row in reply.uploads
         ]
-        page.prefixes += [names.decode(each) for each in reply.prefixes]
-        page.truncated = reply.truncated and limit > 0
-        page.last, page.last_upload = names.decode(reply.last), reply.last_upload
-        count = len(reply.uploads) + len(reply.prefixes)
-        if not reply.truncated or count >= room or not count:
+        page.last_upload = reply.last_upload
+        if _ends(page, names, reply, len(reply.uploads), room):
             return page
