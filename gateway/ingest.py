@@ -15,6 +15,7 @@ Source: docs/data-path.md, "Writing".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import trio
@@ -100,7 +101,7 @@ class _Lane:
                     await self._work.park()
                 chunks, self._chunks = self._chunks, []
                 taken, self._queued_bytes = self._queued_bytes, 0
-                await self._workers.run(lambda batch=chunks: self._hash_all(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                await self._workers.run(partial(self._hash_all, chunks))
                 del chunks  # what is no longer counted must not live on while this waits
                 self._waiting_bytes -= taken
                 self._backlog.waiting_bytes -= taken
