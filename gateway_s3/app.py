@@ -306,7 +306,7 @@ class App:
             backend.clock.now(),
             backend.region,
             operation=routed.operation.name,
-            is_form=form is not None,
+            form_signature=None if form is None else form.signature_version,
         )
         policy = principal.policy
         if isinstance(bucket, Bucket) and (bucket.rules is not NO_RULES or policy is not None):

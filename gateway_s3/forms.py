@@ -33,7 +33,7 @@ from gateway_s3.auth.post_form import (
     verify_form,
 )
 from gateway_s3.auth.sigv2 import SignatureV2
-from gateway_s3.auth.sigv4 import two_mechanisms
+from gateway_s3.auth.sigv4 import ALGORITHM, two_mechanisms
 from gateway_s3.errors import S3Error
 from gateway_s3.request.checksums import Expected, content_md5, expected_checksum
 from gateway_s3.request.form import FormHead, form_boundary, malformed
@@ -78,6 +78,11 @@ class PostForm:
     policy: PostPolicy = _ANYTHING
 
     @property
+    def signature_version(self) -> str:
+        """The version of the signature that it has, if it has any."""
+        return ALGORITHM if "x-amz-signature" in self.fields else "AWS"
+
+    @property
     def tagging(self) -> bytes | None:
         """The document of the field with tags."""
         text = self.fields.get("tagging")
@@ -86,15 +91,12 @@ class PostForm:
 
 def described_by(form: PostForm, request: HttpRequest) -> HttpRequest:
     """Return the request with the headers that its form's fields stand for before its own: what the
-    rules of a bucket are asked about. Its tags are a header, too, and so is a signature of Version
-    4."""
+    rules of a bucket are asked about. Its tags are a header, too."""
     headers = list(form.headers.headers)
     if form.tagging is not None:
         with suppress(S3Error):  # The handler refuses what cannot be read.
             pairs = object_tags(parse_tagging(form.tagging)).as_mapping()
             headers.append((TAGGING, urlencode(pairs).encode("ascii")))
-    if "x-amz-signature" in form.fields:
-        headers.append((b"x-amz-signature", b""))
     return replace(request, headers=[*headers, *request.headers])
 
 

@@ -56,8 +56,9 @@ class RequestCircumstances:
 
     ``request``: with the headers that the fields of a form stand for. ``now``: unix seconds.
     ``owner``: the account that owns the bucket; empty where there is none. ``operation``: its
-    name. ``if_match``: of one key of a list. ``given_tags``: where no header gives them.
-    ``existing_tags``: of its object, where they were looked up.
+    name. ``form_signature``: the version of the signature of a form; None: it is none. ``if_match``:
+    of one key of a list. ``given_tags``: where no header gives them. ``existing_tags``: of its
+    object, where they were looked up.
     """
 
     request: HttpRequest
@@ -68,7 +69,7 @@ class RequestCircumstances:
     region: str
     owner: str = ""
     operation: str = ""
-    is_form: bool = False
+    form_signature: str | None = None
     if_match: str | None = None
     given_tags: Mapping[str, str] | None = None
     existing_tags: Mapping[str, str] | None = None
@@ -128,9 +129,8 @@ class RequestCircumstances:
         """The way in which it was signed, and the version of the signature; or neither."""
         if not isinstance(self.principal, KeyHolder):
             return None, None
-        if self.is_form:
-            version_4 = self.request.header(b"x-amz-signature") is not None
-            return "POST", "AWS4-HMAC-SHA256" if version_4 else "AWS"
+        if self.form_signature is not None:
+            return "POST", self.form_signature
         return (
             "REST-QUERY-STRING" if self.verified.presigned else "REST-HEADER",
             "AWS4-HMAC-SHA256" if self.verified.scope else "AWS",

@@ -585,6 +585,16 @@ async def test_a_form_is_judged_by_its_fields(rig: Rig) -> None:
     assert (await form_client.post(rig, unsigned)).status == 403
 
 
+async def test_no_header_makes_the_signature_of_a_form_newer(rig: Rig) -> None:
+    old = {"StringEquals": {"s3:signatureversion": "AWS"}}
+    await set_policy(rig, statement("s3:PutObject", Effect="Deny", Condition=old))
+    fields = form_client.signed_v2(rig, {"key": "new"})
+    for headers in ({}, {"x-amz-signature": "0" * 64}):
+        assert (await form_client.post(rig, fields, headers=headers)).code == "AccessDenied"
+    newer = form_client.signed(rig, {"key": "new"})
+    assert (await form_client.post(rig, newer)).status == 204
+
+
 async def test_headers_that_ask_for_more_need_their_permission_too(rig: Rig) -> None:
     other = other_account(rig)
     await set_policy(rig, statement("s3:PutObject", Principal={"AWS": other}))
