@@ -61,6 +61,7 @@ _SIGNING: Final = frozenset(
 """Fields that are of the signature and not of the object."""
 _KEPT: Final = frozenset({name.decode("ascii") for name in CONTENT_HEADERS} | {"content-md5"})
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_TAGGING: Final = TAGGING.decode("ascii")
 _ANYTHING: Final = PostPolicy(float("inf"), ())
 _AUTHORIZING: Final = ("X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential", "Signature")
 
@@ -157,7 +158,7 @@ def _as_headers(request: HttpRequest, fields: Mapping[str, str]) -> HttpRequest:
 
     Raises:
         S3Error: as :func:`gateway_s3.request.header_rules.check_headers`; InvalidArgument: a name
-            that no header can have.
+            that no header can have; NotImplemented: tags in the form of a header.
     """
     headers: Headers = []
     for name, text in fields.items():
@@ -168,6 +169,9 @@ def _as_headers(request: HttpRequest, fields: Mapping[str, str]) -> HttpRequest:
             continue
         if _NAME.fullmatch(header) is None:
             raise S3Error(errors.INVALID_ARGUMENT, ArgumentName=name[:64])
+        if header == _TAGGING:
+            # The object gets the tags of the field ``tagging``, whatever this one says.
+            raise S3Error(errors.NOT_IMPLEMENTED, Header=header)
         headers.append((header.encode("ascii"), text.encode("utf-8").strip(b" \t")))
     shown = HttpRequest("PUT", request.target, request.path, b"", headers)
     check_headers(shown, "PutObject")

@@ -585,6 +585,31 @@ async def test_a_form_is_judged_by_its_fields(rig: Rig) -> None:
     assert (await form_client.post(rig, unsigned)).status == 403
 
 
+async def test_the_tags_of_a_form_are_those_that_the_object_gets(rig: Rig) -> None:
+    other = other_account(rig)
+    tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>secret</Value></Tag></TagSet></Tagging>"
+
+    async def send(**fields: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        whole = form_client.signed(rig, {"key": "new", **named}, access_key="OTHER", secret=SECRET)
+        return await form_client.post(rig, whole)
+
+    tagged = {"StringEquals": {"s3:RequestObjectTag/a": "b"}}
+    await set_policy(
+        rig,
+        statement(
+            ["s3:PutObject", "s3:PutObjectTagging"], Principal={"AWS": other}, Condition=tagged
+        ),
+    )
+    assert (await send(tagging=tags)).code == "AccessDenied"
+    for fields in ({"x_amz_tagging": "a=b"}, {"x_amz_tagging": "a=b", "tagging": tags}):
+        assert (await send(**fields)).code == "NotImplemented"
+    await set_policy(rig, statement("s3:PutObject", Principal={"AWS": other}))
+    assert (await send(tagging=tags)).code == "AccessDenied"
+    assert (await send(x_amz_tagging="", tagging=tags)).code == "NotImplemented"
+    assert (await rig.ask("HEAD", "/bucket/new")).status == 404
+
+
 async def test_no_header_makes_the_signature_of_a_form_newer(rig: Rig) -> None:
     old = {"StringEquals": {"s3:signatureversion": "AWS"}}
     await set_policy(rig, statement("s3:PutObject", Effect="Deny", Condition=old))
