@@ -112,6 +112,7 @@ _WRITES: Final = frozenset(
         "DeleteBucket",
         "DeleteObjects",
         "AbortMultipartUpload",
+        "PostObject",
         "PutObject",
         "CopyObject",
         "UploadPart",

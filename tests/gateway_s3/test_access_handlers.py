@@ -708,6 +708,21 @@ async def test_parts_can_be_exempted_from_what_new_objects_need(rig: Rig) -> Non
     assert (await rig.ask("PUT", "/bucket/parts", query, b"x")).status == 200
 
 
+async def test_a_form_cannot_promise_to_replace_nothing(rig: Rig) -> None:
+    await set_policy(
+        rig,
+        statement(
+            "s3:PutObject", Effect="Deny", Condition={"Null": {"s3:if-none-match": "true"}}
+        ),
+    )
+    fields = form_client.signed(rig, {"key": "key"})
+    assert (await form_client.post(rig, fields, b"other")).code == "AccessDenied"
+    for name, value in (("if-none-match", "*"), ("if-match", '"e"'), ("content-range", "0-1/2")):
+        answer = await form_client.post(rig, fields, b"other", headers={name: value})
+        assert answer.code == "NotImplemented"
+    assert (await rig.ask("GET", "/bucket/key")).body == b"content"
+
+
 async def test_a_bucket_with_a_policy_costs_no_further_call(open_rig: Rig) -> None:
     rig = open_rig
     await set_policy(rig, statement("s3:GetObject"))
