@@ -306,6 +306,7 @@ class App:
             backend.clock.now(),
             backend.region,
             operation=routed.operation.name,
+            version=routed.version,
             form_signature=None if form is None else form.signature_version,
         )
         policy = principal.policy

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from common.ids import TenantId
 from gateway.authorization import Action, authorize, check
 from gateway.object_service import ObjectService
-from gateway.principals import Bucket, KeyHolder, Principal
+from gateway.principals import Bucket, KeyHolder, Principal, account_of
 from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.forms import PostForm
@@ -77,8 +77,8 @@ class Call:
         Raises:
             Refused: ``access_denied``.
         """
-        listing = Action.LIST_OBJECTS
-        check(authorize(self.principal, listing, bucket, circumstances=self.circumstances))
+        facts = replace(self.circumstances, owner=account_of(bucket.owner), version=None)
+        check(authorize(self.principal, Action.LIST_OBJECTS, bucket, circumstances=facts))
 
     @property
     def query(self) -> Query:

@@ -21,16 +21,17 @@ async def informed(
     key: bytes,
     version: VersionName | None,
 ) -> RequestCircumstances:
-    """Return the circumstances of a request to this object, with the tags that the object has where
-    the policy of the bucket or the user asks about them; where none does, this costs no call.
+    """Return the circumstances of a request to this object: with the version that is named, the
+    bucket's owner, and the tags that the object has where the policy of the bucket or the user asks
+    about them; where none does, this costs no call.
 
     Args:
         key: or empty, where it is about the bucket.
         version: that the request names.
     """
     owner = account_of(bucket.owner)
-    if circumstances.owner != owner:
-        circumstances = replace(circumstances, owner=owner)
+    if (circumstances.owner, circumstances.version) != (owner, version):
+        circumstances = replace(circumstances, owner=owner, version=version)
     policies = (bucket.rules.policy, circumstances.principal.policy)
     if not key or not any(each is not None and each.asks_existing_tags for each in policies):
         return circumstances

@@ -14,10 +14,13 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway.access.policy import EXISTING_TAG, REQUEST_TAG, PolicyCaller
 from gateway.principals import KeyHolder, Principal
+from gateway.versions import VersionName
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.errors import S3Error
+from gateway_s3.request.operations import BY_NAME
 from gateway_s3.request.query import Query
 from gateway_s3.request.tags import HEADER, parse_tagging_header
+from gateway_s3.request.version_ids import version_text
 
 _S3: Final = "s3:"
 _HEADERS: Final = "s3:x-amz-"
@@ -25,7 +28,6 @@ _OF_QUERY: Final[Mapping[str, str]] = {
     "s3:delimiter": "delimiter",
     "s3:max-keys": "max-keys",
     "s3:prefix": "prefix",
-    "s3:versionid": "versionId",
 }
 _OF_HEADERS: Final[Mapping[str, bytes]] = {
     "aws:referer": b"referer",
@@ -55,10 +57,11 @@ class RequestCircumstances:
     """Circumstances of a request, looked up only where a policy asks.
 
     ``request``: with the headers that the fields of a form stand for. ``now``: unix seconds.
-    ``owner``: the account that owns the bucket; empty where there is none. ``operation``: its
-    name. ``form_signature``: the version of the signature of a form; None: it is none. ``if_match``:
-    of one key of a list. ``given_tags``: where no header gives them. ``existing_tags``: of its
-    object, where they were looked up.
+    ``operation``: its name. ``version``: that is named, of one key of a list or of the source of a
+    copy, too. ``owner``: the account that owns the bucket; empty where there is none.
+    ``form_signature``: the version of the signature of a form; None: it is none. ``if_match``: of
+    one key of a list. ``given_tags``: where no header gives them. ``existing_tags``: of its object,
+    where they were looked up.
     """
 
     request: HttpRequest
@@ -67,8 +70,9 @@ class RequestCircumstances:
     verified: Verified
     now: float
     region: str
+    operation: str
+    version: VersionName | None = None
     owner: str = ""
-    operation: str = ""
     form_signature: str | None = None
     if_match: str | None = None
     given_tags: Mapping[str, str] | None = None
@@ -78,7 +82,11 @@ class RequestCircumstances:
         """Return the values of a condition key; None where the request has none."""
         parameter = _OF_QUERY.get(key)
         if parameter is not None:
-            return _one(self.query.get(parameter))
+            # Another operation ignores it: it says nothing of what is done.
+            understood = parameter in BY_NAME[self.operation].parameters
+            return _one(self.query.get(parameter)) if understood else None
+        if key == "s3:versionid":
+            return _one(None if self.version is None else version_text(self.version))
         header = _OF_HEADERS.get(key)
         if header is None and key.startswith(_HEADERS):
             header = key.removeprefix(_S3).encode("utf-8", "replace")

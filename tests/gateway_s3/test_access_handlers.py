@@ -295,6 +295,50 @@ async def test_who_may_not_list_does_not_learn_which_keys_there_are(open_rig: Ri
     assert (await anonymous(rig, "GET", "/bucket/none")).code == "NoSuchKey"
 
 
+@pytest.mark.parametrize("query", ["", "prefix=a%2F", "delimiter=%2F&prefix=a%2F"])
+async def test_who_may_list_a_part_does_not_learn_of_other_keys(rig: Rig, query: str) -> None:
+    other = {"AWS": other_account(rig)}
+    part = {"StringEquals": {"s3:prefix": "a/"}}
+    await set_policy(
+        rig,
+        statement(["s3:GetObject", "s3:DeleteObject"], Principal=other),
+        statement("s3:ListBucket", "", Principal=other, Condition=part),
+    )
+    for method, path in (("GET", "/bucket/b"), ("HEAD", "/bucket/b"), ("HEAD", "/bucket")):
+        assert (await rig.ask(method, path, query, access_key="OTHER")).status == 403
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+    source = {"x-amz-copy-source": "/bucket/b"}
+    copied = await rig.ask("PUT", "/theirs/copy", query, b"", source, access_key="OTHER")
+    assert copied.code == "AccessDenied"
+    listed = await rig.ask("GET", "/bucket", "prefix=a%2F", access_key="OTHER")
+    assert listed.status == 200
+
+
+async def test_a_version_is_a_fact_however_it_is_named(rig: Rig) -> None:
+    other = {"AWS": other_account(rig)}
+    this = {"StringEquals": {"s3:VersionId": "null"}}
+    every = ["s3:GetObjectVersion", "s3:DeleteObjectVersion"]
+    batch = b"<Delete><Object><Key>key</Key><VersionId>null</VersionId></Object></Delete>"
+    md5 = base64.b64encode(hashlib.md5(batch, usedforsecurity=False).digest()).decode()
+    source = {"x-amz-copy-source": "/bucket/key?versionId=null"}
+    await rig.ask("PUT", "/theirs", access_key="OTHER")
+
+    async def ask(method: str, path: str, *more: Any) -> Answer:
+        return await rig.ask(method, path, *more, access_key="OTHER")
+
+    for effect, reached in (("Deny", False), ("Allow", True)):
+        allowed = [] if reached else [statement(every, Principal=other)]
+        await set_policy(
+            rig, *allowed, statement(every, Effect=effect, Principal=other, Condition=this)
+        )
+        status = 200 if reached else 403
+        assert (await ask("GET", "/bucket/key", "versionId=null")).status == status
+        assert (await ask("PUT", "/theirs/copy", "", b"", source)).status == status
+        deleted = await ask("POST", "/bucket", "delete=", batch, {"content-md5": md5})
+        assert deleted.texts("Deleted/Key") == ["key"] * reached
+        assert deleted.texts("Error/Code") == ["AccessDenied"] * (not reached)
+
+
 async def test_a_copy_needs_the_source_and_the_destination(rig: Rig) -> None:
     other = other_account(rig)
     await rig.ask("PUT", "/theirs", access_key="OTHER")
@@ -711,9 +755,7 @@ async def test_parts_can_be_exempted_from_what_new_objects_need(rig: Rig) -> Non
 async def test_a_form_cannot_promise_to_replace_nothing(rig: Rig) -> None:
     await set_policy(
         rig,
-        statement(
-            "s3:PutObject", Effect="Deny", Condition={"Null": {"s3:if-none-match": "true"}}
-        ),
+        statement("s3:PutObject", Effect="Deny", Condition={"Null": {"s3:if-none-match": "true"}}),
     )
     fields = form_client.signed(rig, {"key": "key"})
     assert (await form_client.post(rig, fields, b"other")).code == "AccessDenied"
