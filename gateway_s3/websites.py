@@ -9,13 +9,14 @@ Source: docs/s3-compatibility.md, "Websites".
 from __future__ import annotations
 
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from common.errors import AlvearyError, Unavailable
 from common.format.configurations import Website, unpack_website
-from common.http.records import HttpRequest, HttpResponse
+from common.http.records import BytesBody, HttpRequest, HttpResponse
 from common.reasons import Outage
 from gateway.objects import ObjectBody
 from gateway_s3 import errors
@@ -30,20 +31,17 @@ from gateway_s3.translation import from_error
 Fetch: TypeAlias = Callable[[HttpRequest, str, bytes], Awaitable[HttpResponse]]
 """Answers GET or HEAD of an object of a bucket as an anonymous caller's. Raises what it raises."""
 _METHODS: Final = frozenset({"GET", "HEAD"})
-_KEPT: Final = frozenset(
-    {
-        b"host",
-        b"range",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"referer",
-        b"user-agent",
-    }
-)
-"""Headers of a browser's request that mean something for a page."""
+_FACTS: Final = frozenset({b"host", b"referer", b"user-agent"})
+"""Headers of a browser's request that policies may ask about, whichever object is shown."""
+_KEPT: Final = _FACTS | {
+    b"range",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+}
+"""Those that mean something for a page."""
 _FOUND: Final = 302
 
 
@@ -86,7 +84,7 @@ async def answer_website(
         if website.error and 400 <= told.status < 500:
             try:
                 # Of the whole document: what the browser knows of a page is of another object.
-                bare = HttpRequest(request.method, request.target, request.path, b"", [])
+                bare = _asked(request, request.method, _FACTS)
                 shown = await fetch(bare, bucket, website.error.encode("utf-8"))
             except AlvearyError as error:
                 if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
@@ -101,20 +99,29 @@ async def _page(
     request: HttpRequest, bucket: str, website: Website, key: bytes, fetch: Fetch
 ) -> HttpResponse:
     """The page of a path; a directory whose slash is missing is sent to its own path."""
-    headers = [(name, value) for name, value in request.headers if name in _KEPT]
-    asked = HttpRequest(request.method, request.target, request.path, b"", headers)
     shown = index_key(website, key)
     try:
+        asked = _asked(request, request.method, _KEPT)
         return await _moved(await fetch(asked, bucket, shown))
     except AlvearyError as error:
         if shown != key or from_error(error).status not in {403, 404}:
             raise
         try:
-            bare = HttpRequest("HEAD", request.target, request.path, b"", [])
+            bare = _asked(request, "HEAD", _FACTS)
             await fetch(bare, bucket, index_key(website, key + b"/"))
         except AlvearyError:
             raise error from None
         return _sent(Sent(_FOUND, b"/" + path_of(key) + b"/"))
+
+
+def _asked(request: HttpRequest, method: str, names: Collection[bytes]) -> HttpRequest:
+    """The request for an object that a browser's request makes, over the same connection.
+
+    Args:
+        names: of the headers that it keeps.
+    """
+    headers = [(name, value) for name, value in request.headers if name in names]
+    return replace(request, method=method, query=b"", headers=headers, body=BytesBody())
 
 
 async def _moved(page: HttpResponse) -> HttpResponse:

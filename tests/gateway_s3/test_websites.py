@@ -79,6 +79,35 @@ async def browse(
 
 
 @pytest.mark.parametrize(
+    ("effect", "condition", "is_shown"),
+    [
+        ("Deny", {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, False),
+        ("Deny", {"StringLike": {"aws:Referer": "https://a.example/*"}}, False),
+        ("Allow", {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, True),
+        ("Allow", {"StringLike": {"aws:Referer": "https://a.example/*"}}, True),
+    ],
+)
+async def test_a_policy_is_told_of_the_browser(
+    rig: Rig, effect: str, condition: object, is_shown: bool
+) -> None:
+    everything = {"Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
+    statements = [{"Effect": effect, "Condition": condition, **everything}]
+    if effect == "Deny":
+        statements.append({"Effect": "Allow", **everything})
+    answer = await put(rig, "policy=", json.dumps({"Statement": statements}).encode())
+    assert answer.status == 204
+    for path, status, content in (
+        ("/", 200, PAGES["index.html"]),
+        ("/nothing", 403, PAGES["error.html"]),
+    ):
+        shown = await browse(rig, path, referer="https://a.example/page")
+        assert (shown.body == content) is is_shown
+        assert shown.status == (status if is_shown else 403)
+    directory = await browse(rig, "/a", referer="https://a.example/page")
+    assert directory.status == (302 if is_shown else 403)
+
+
+@pytest.mark.parametrize(
     ("path", "content"),
     [("/", b"home"), ("/a/", b"page a"), ("/a/b.html", b"page b"), ("/index.html", b"home")],
 )
