@@ -214,7 +214,7 @@ class App:
         streams = False
         bucket: Bucket | None = None
         try:
-            website = bucket_of_host(request.header(b"host") or b"", self._website_domains)
+            website = self._website(request)
             if website is not None:
                 operation = _WEBSITE
                 response = await answer_website(
@@ -382,10 +382,17 @@ class App:
 
     async def _cross_origin(self, request: HttpRequest, bucket: Bucket | None) -> Headers:
         """The headers by which a browser hands the answer to a page of another origin."""
-        resource = self._resource(request)
-        if resource is None or not resource.bucket:
+        try:
+            name = self._website(request) or locate(request, self._domains).bucket
+        except S3Error:
             return []
-        return await cross_origin.answer_headers(self._backend, request, resource.bucket, bucket)
+        if not name:
+            return []
+        return await cross_origin.answer_headers(self._backend, request, name, bucket)
+
+    def _website(self, request: HttpRequest) -> str | None:
+        """The bucket whose website a request is for; None: for none. Raises S3Error InvalidURI."""
+        return bucket_of_host(request.header(b"host") or b"", self._website_domains)
 
     def _ended(self) -> None:
         self._running -= 1

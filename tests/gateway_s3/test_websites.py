@@ -107,6 +107,24 @@ async def test_a_policy_is_told_of_the_browser(
     assert directory.status == (302 if is_shown else 403)
 
 
+async def test_the_cross_origin_rules_of_a_website_are_those_of_its_bucket(rig: Rig) -> None:
+    allowed = (
+        "<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>{}</AllowedOrigin></CORSRule>"
+    )
+    await rig.put("/old", b"")
+    for bucket, origin in (("bucket", "https://ours.example"), ("old", "https://theirs.example")):
+        body = f"<CORSConfiguration>{allowed.format(origin)}</CORSConfiguration>".encode()
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        set_rules = await rig.ask("PUT", f"/{bucket}", "cors=", body, {"content-md5": md5})
+        assert set_rules.status == 200
+    for path, status in (("/old/new", 200), ("/", 200), ("/nothing", 404)):
+        ours = await browse(rig, path, origin="https://ours.example")
+        assert ours.status == status
+        assert ours.headers["access-control-allow-origin"] == "https://ours.example"
+        theirs = await browse(rig, path, origin="https://theirs.example")
+        assert "access-control-allow-origin" not in theirs.headers
+
+
 @pytest.mark.parametrize(
     ("path", "content"),
     [("/", b"home"), ("/a/", b"page a"), ("/a/b.html", b"page b"), ("/index.html", b"home")],
