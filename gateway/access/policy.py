@@ -16,6 +16,10 @@ EXISTING_TAG: Final = "s3:existingobjecttag/"
 REQUEST_TAG: Final = "s3:requestobjecttag/"
 REQUEST_TAG_KEYS: Final = "s3:requestobjecttagkeys"
 """Condition keys about the tags that an object has, and those that a request gives it."""
+USER_ID: Final = "aws:userid"
+"""The condition key that everybody has a value of."""
+NOBODYS_ID: Final = "anonymous"
+"""Its value for a caller who proved nothing."""
 
 
 class Effect(Enum):

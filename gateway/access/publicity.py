@@ -11,8 +11,8 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from gateway.access.conditions import PolicyCondition, Quantifier
-from gateway.access.patterns import Pattern
-from gateway.access.policy import Effect, Policy, Statement
+from gateway.access.patterns import NOTHING_KNOWN, Pattern
+from gateway.access.policy import NOBODYS_ID, USER_ID, Effect, Policy, Statement
 
 _WIDEST_IPV4: Final = 8
 _WIDEST_IPV6: Final = 32
@@ -28,7 +28,7 @@ _FIXING: Final = frozenset(
         "aws:sourceowner",
         "aws:sourcevpc",
         "aws:sourcevpce",
-        "aws:userid",
+        USER_ID,
         "aws:username",
         "s3:dataaccesspointaccount",
         "s3:dataaccesspointarn",
@@ -67,6 +67,10 @@ def _fixes(condition: PolicyCondition) -> bool:
         return False
     if condition.if_exists or condition.quantifier is Quantifier.ALL:
         return False  # It holds where the fact is missing.
+    if condition.key == USER_ID and any(
+        operator.fits(operand, NOBODYS_ID, NOTHING_KNOWN) for operand in condition.operands
+    ):
+        return False
     return all(_is_fixed(operand) for operand in condition.operands)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from common.http.records import HttpRequest
-from gateway.access.policy import EXISTING_TAG, REQUEST_TAG, PolicyCaller
+from gateway.access.policy import EXISTING_TAG, NOBODYS_ID, REQUEST_TAG, USER_ID, PolicyCaller
 from gateway.principals import KeyHolder, Principal
 from gateway.versions import VersionName
 from gateway_s3.auth.sigv4 import Verified
@@ -171,7 +171,7 @@ def _type(caller: PolicyCaller) -> str:
 
 def _id(caller: PolicyCaller) -> str:
     if caller.account is None:
-        return "anonymous"
+        return NOBODYS_ID
     return f"{caller.account}:{caller.user}" if caller.user else caller.account
 
 
@@ -185,7 +185,7 @@ _OTHERS: Final[Mapping[str, Callable[[RequestCircumstances], Sequence[str] | Non
     "aws:resourceaccount": lambda facts: _one(facts.owner or None),
     "aws:securetransport": lambda facts: ("true" if facts.request.secure else "false",),
     "aws:sourceip": lambda facts: _one(facts.source_address()),
-    "aws:userid": lambda facts: (_id(facts.principal.caller),),
+    USER_ID: lambda facts: (_id(facts.principal.caller),),
     "aws:username": lambda facts: _one(facts.principal.caller.user),
     "s3:authtype": lambda facts: _one(facts.authentication()[0]),
     "s3:objectcreationoperation": lambda facts: _one(_CREATES.get(facts.operation)),
