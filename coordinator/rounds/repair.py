@@ -253,10 +253,12 @@ class RepairRound:
                 keeps_source=kept.cell != move.source,
             )
             # One at a time: it makes a row for each segment of the ring, and commits wait for it.
-            if not await self._leadership.transact(begin):
+            has_begun = await self._leadership.transact(begin)
+            # If not, the store has another ring than the one that is known here.
+            await self._changed([move.ring])
+            if not has_begun:
                 is_whole = False
                 continue
-            await self._changed([move.ring])
             expected[move.ring] = members.rings[move.ring].held
             self._log.info(
                 "slot_moved",

@@ -405,3 +405,24 @@ async def test_what_a_suspended_cell_lacks_is_moved_and_filled_elsewhere(
         assert await fill(rig, segments) > 0
         await trio.sleep(10)
         assert missing(rig) == []
+
+
+@pytest.mark.timeout(20)
+async def test_a_ring_that_the_store_has_otherwise_is_looked_at_again(
+    autojump_clock: object,
+) -> None:
+    async with swarm_of(9) as rig:
+        await put_some(rig)
+        lost = rig.cells[0]
+        number = cell_number(rig, lost)
+        ring, slot = rig.sql("SELECT ring, slot FROM ring_slots WHERE cell = ? LIMIT 1", number)[0]
+        others = (
+            "SELECT cell FROM cells WHERE cell NOT IN (SELECT cell FROM ring_slots WHERE ring = ?)"
+        )
+        other = rig.one(others, ring)
+        rig.sql("UPDATE ring_slots SET cell = ? WHERE ring = ? AND slot = ?", other, ring, slot)
+        lost.beating = False
+        await trio.sleep(MOVED_S)
+        assert slots_of(rig, lost) == 0
+        held = "SELECT cell FROM ring_slots WHERE ring = ? AND slot = ?"
+        assert rig.one(held, ring, slot) == other
