@@ -214,7 +214,7 @@ def may_leave_barred(barred: int, cells: int) -> bool:
 
     Args:
         barred: the number of suspended cells.
-        cells: the number of all cells.
+        cells: the number of all cells that were not removed.
     """
     return barred <= max(1, int(cells * BARRED_SHARE))
 

@@ -197,7 +197,8 @@ class RepairRound:
         """The slots of suspended cells that lack shards, by ring."""
         members = self._membership
         numbers = [number for cell in barred for number, _ in members.slots_of(cell)]
-        if not numbers or not may_leave_barred(len(barred), len(members.cells)):
+        present = sum(not cell.is_removed for cell in members.cells.values())
+        if not numbers or not may_leave_barred(len(barred), present):
             return {}
         lacking = await self._store.read(partial(missing.slots_lacking, rings=sorted(set(numbers))))
         by_ring = {

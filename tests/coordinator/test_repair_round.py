@@ -407,6 +407,31 @@ async def test_what_a_suspended_cell_lacks_is_moved_and_filled_elsewhere(
         assert missing(rig) == []
 
 
+async def test_cells_that_were_removed_long_ago_let_no_more_slots_leave_suspended_ones(
+    autojump_clock: object,
+) -> None:
+    async with swarm_of(16) as rig:
+        for cell in rig.cells[9:]:
+            cell.beating = False
+            path = f"/v1/cells/{cell.identity.peer_id.hex()}/remove"
+            await rig.operate("POST", path, {"even_if_needed": True})
+        await trio.sleep(MOVED_S)
+        await put_some(rig)
+        revisions = rig.one("SELECT sum(revision) FROM rings")
+        for cell in rig.cells[:2]:
+            segment, slot = rig.sql(
+                "SELECT s.segment_id, r.slot FROM segments s JOIN ring_slots r ON r.ring = s.ring"
+                " WHERE r.cell = ?",
+                cell_number(rig, cell),
+            )[0]
+            path = f"/v1/cells/{cell.identity.peer_id.hex()}/suspend"
+            await rig.operate("POST", path, {"reason": "a test"})
+            await cell.call(m.ShardsLost((m.ShardName(segment, slot),)))
+        await trio.sleep(20)
+        assert missing(rig) != []
+        assert rig.one("SELECT sum(revision) FROM rings") == revisions
+
+
 @pytest.mark.timeout(20)
 async def test_a_ring_that_the_store_has_otherwise_is_looked_at_again(
     autojump_clock: object,
