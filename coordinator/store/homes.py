@@ -52,7 +52,8 @@ def of_ring(sql: Sql, *, chosen: bool, limit: int, without: Collection[int] = ()
     Args:
         without: storage classes, by number, whose segments have to wait.
     """
-    waiting = ", ".join(str(int(number)) for number in without)
+    # PostgreSQL takes no empty list; no class has this number.
+    waiting = ", ".join(str(int(number)) for number in (-1, *without))
     rows = sql.execute(
         "SELECT h.segment_id, h.k, h.n, s.ring, h.ring, h.revision, h.tries FROM homes h"
         " JOIN segments s ON s.segment_id = h.segment_id JOIN rings r ON r.ring = s.ring"
