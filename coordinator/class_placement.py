@@ -84,9 +84,12 @@ class ClassPlacement:
         rings = self._membership.rings.values()
         return [ring for ring in rings if ring.storage_class == number]
 
-    def _rings_of(self, redundancy: Redundancy) -> list[Ring]:
-        """The rings of a redundancy."""
-        return [ring for ring in self._rings() if ring.redundancy == redundancy]
+    def _by_redundancy(self) -> dict[Redundancy, list[Ring]]:
+        """The rings of each redundancy that has any."""
+        found: dict[Redundancy, list[Ring]] = defaultdict(list)
+        for ring in self._rings():
+            found[ring.redundancy].append(ring)
+        return dict(found)
 
     def decide(self, views: Mapping[int, CellView], now: float) -> bool:
         """Decide in what redundancy new segments are written. Return whether it is another now."""
@@ -103,16 +106,14 @@ class ClassPlacement:
         if len(cells) >= self.redundancy.n:
             return self.redundancy
         here = {view.cell for view in cells}
-        rings: dict[Redundancy, list[Ring]] = defaultdict(list)
-        for ring in self._rings():
-            rings[ring.redundancy].append(ring)
+        rings = self._by_redundancy()
         if rings.keys().isdisjoint(self._written.classes):
             return None
 
         def is_quorate(redundancy: Redundancy) -> bool:
             return any(
                 ring.open and sum(cell in here for cell in ring.cells) >= redundancy.quorum
-                for ring in rings[redundancy]
+                for ring in rings.get(redundancy, ())
             )
 
         fence = self.storage_class.fence
@@ -131,14 +132,13 @@ class ClassPlacement:
         """Choose from now on among the rings of the redundancy that is written, as the cells are;
         where that has none yet, among those of the next best."""
         classes, now = self._written.classes, self._written.classes.index(self._written.now)
-        fence = self.storage_class.fence
-        chooser = Chooser((), views, limits.CELL_LEAST_FREE_BYTES, fence)
-        for redundancy in (*classes[now:], *reversed(classes[:now])):
-            rings = [ring.view for ring in self._rings_of(redundancy)]
-            chooser = Chooser(rings, views, limits.CELL_LEAST_FREE_BYTES, fence)
-            if len(chooser):
+        fence, rings = self.storage_class.fence, self._by_redundancy()
+        order = (*classes[now:], *reversed(classes[:now]))
+        for some in [rings[each] for each in order if each in rings] or [[]]:
+            views_of_rings = [ring.view for ring in some]
+            self._chooser = Chooser(views_of_rings, views, limits.CELL_LEAST_FREE_BYTES, fence)
+            if self.can_be_written:
                 break
-        self._chooser = chooser
 
     def plan(self, views: Mapping[int, CellView], chance: Chance) -> PlannedRings:
         """Return which rings of the redundancy that is written to add, reopen and close.
@@ -148,7 +148,8 @@ class ClassPlacement:
         """
         written, fence = self._written.now, self.storage_class.fence
         cells = [view for view in views.values() if view.writable]
-        rings = [ring.view for ring in self._rings_of(written)]
+        by_redundancy = self._by_redundancy()
+        rings = [ring.view for ring in by_redundancy.get(written, ())]
         target = 0
         if self.has_fallen_back:
             target = len(within(fence, cells)) if len(rings) < limits.MANY_FALLBACK_RINGS else 1
@@ -157,7 +158,7 @@ class ClassPlacement:
             ring.ring
             for redundancy in self._written.classes[1:]
             if redundancy != written
-            for ring in self._rings_of(redundancy)
+            for ring in by_redundancy.get(redundancy, ())
             if ring.open
         ]
         plan = replace(plan, close=(*plan.close, *idle))
