@@ -18,6 +18,7 @@ from versions_client import (
     get,
     ids,
     live,
+    one_part,
     only,
     put,
     rows_of,
@@ -200,10 +201,7 @@ async def test_a_version_in_parts_is_known_by_its_id(rig: Rig) -> None:
     upload = begun.text("UploadId")
     part = await rig.ask("PUT", "/bucket/key", f"partNumber=1&uploadId={upload}", b"part")
     assert "x-amz-version-id" not in part.headers
-    body = (
-        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
-    ).encode()
+    body = one_part(part.headers["etag"])
     done = await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body)
     again = await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body)
     assert (again.status, version_of(again)) == (200, version_of(done))
@@ -218,10 +216,7 @@ async def test_an_upload_that_is_completed_when_versioning_is_suspended_is_null(
     upload = begun.text("UploadId")
     part = await rig.ask("PUT", "/bucket/key", f"partNumber=1&uploadId={upload}", b"part")
     await set_versioning(rig, "Suspended")
-    body = (
-        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
-    ).encode()
+    body = one_part(part.headers["etag"])
     done = await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body)
     assert version_of(done) == "null"
     answer = await get(rig, "key", upload)
@@ -517,10 +512,7 @@ async def test_a_part_is_copied_from_the_version_that_is_named(rig: Rig) -> None
         },
     )
     assert part.headers["x-amz-copy-source-version-id"] == old
-    body = (
-        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
-        f"<ETag>{part.text('ETag')}</ETag></Part></CompleteMultipartUpload>"
-    ).encode()
+    body = one_part(part.text("ETag") or "")
     await rig.ask("POST", "/bucket/target", f"uploadId={upload}", body)
     assert (await get(rig, "target")).body == b"bytes"
 

@@ -60,6 +60,12 @@ async def delete_many(rig: Rig, *objects: str) -> Answer:
     return await rig.ask("POST", "/bucket", "delete=", body, {"content-md5": md5})
 
 
+def one_part(etag: str) -> bytes:
+    """CompleteMultipartUpload of the part 1."""
+    part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
+    return f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+
+
 def rows_of(answer: Answer) -> list[Listed]:
     """The rows of ListObjectVersions, in the document's order."""
     assert answer.status == 200, answer.body
