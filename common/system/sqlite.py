@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -32,7 +32,7 @@ from common.errors import AlvearyError, Corrupt, Unavailable
 from common.ports import CommitGate, Sql, SqlStatement
 from common.reasons import Damage, Outage
 from common.recording import RecordingSql
-from common.system.sqlite_backup import sync_directory, sync_file
+from common.system.sqlite_backup import copy_at_once, sync_directory, sync_file
 
 T = TypeVar("T")
 Work = Callable[[Sql], Any]
@@ -592,21 +592,16 @@ class SqliteStores:
 
     async def copy(self, name: str, target: str, look: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Stores`."""
-        source = f"{self._path(name).absolute().as_uri()}?mode=ro"
         path = self._path(target)
 
         def copy() -> T:
-            path.unlink(missing_ok=True)
             try:
-                with (
-                    closing(sqlite3.connect(source, uri=True)) as opened,
-                    closing(sqlite3.connect(path)) as made,
-                ):
-                    opened.backup(made, pages=-1)
-                    made.execute("PRAGMA journal_mode=DELETE")
-                    return look(made)
+                path.unlink(missing_ok=True)
+                return copy_at_once(self._path(name), path, look)
             except sqlite3.Error as error:
                 raise _mapped(error) from error
+            except OSError as error:
+                raise Unavailable(Outage.STORE_FAILED, detail=str(error)) from error
 
         # Not in a lane's thread: it takes long, and nobody waits for it.
         return await trio.to_thread.run_sync(copy)

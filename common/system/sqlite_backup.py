@@ -22,9 +22,6 @@ T = TypeVar("T")
 def back_up(source: Path, target: Path) -> int:
     """Copy a database as it is at one moment, check the copy, and make it durable.
 
-    The database may be written meanwhile: the copy is read in one transaction, since a copy in
-    several would begin again with each change. Writers do not wait for it.
-
     Args:
         source: the database; its process may run.
         target: does not exist; a whole database in one file afterwards.
@@ -37,18 +34,34 @@ def back_up(source: Path, target: Path) -> int:
         Unavailable: ``backup_failed``: it cannot be read, or the copy not be written.
     """
     try:
-        with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as opened,
-            closing(sqlite3.connect(target)) as copy,
-        ):
-            opened.backup(copy, pages=-1)
-            copy.execute("PRAGMA journal_mode=DELETE")
-            _check(copy)
+        copy_at_once(source, target, _check)
         return sync_file(target)
     except sqlite3.Error as error:
         raise _mapped(error, Outage.BACKUP_FAILED) from error
     except OSError as error:
         raise Unavailable(Outage.BACKUP_FAILED, error=str(error)) from error
+
+
+def copy_at_once(source: Path, target: Path, look: Callable[[sqlite3.Connection], T]) -> T:
+    """Copy a database as it is at one moment into one file, which is not durable yet.
+
+    The database may be written meanwhile: the copy is read in one transaction, since a copy in
+    several would begin again with each change. Writers do not wait for it.
+
+    Returns:
+        What ``look`` returns of the copy.
+
+    Raises:
+        sqlite3.Error: the database cannot be read, or the copy not be written.
+    """
+    address = f"{source.absolute().as_uri()}?mode=ro"
+    with (
+        closing(sqlite3.connect(address, uri=True)) as opened,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        opened.backup(copy, pages=-1)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        return look(copy)
 
 
 def look_into(copy: Path, look: Callable[[Sql], T]) -> T:

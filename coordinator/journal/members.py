@@ -81,7 +81,7 @@ class Member:
 
     Args:
         send_snapshot: gives a cell a snapshot, and returns its journal then; it sends records in
-            between with :meth:`append_nowait_or_skip`.
+            between with :meth:`append`.
         wants_snapshot: whether its snapshot is so old that its records are too many.
         on_progress: called when it has made more durable.
         on_fenced: called, with that epoch, when it has promised a later one to another coordinator.
