@@ -19,7 +19,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.__main__ import BUCKET, Bench, BenchPlan
 from bench.client import S3Connection
@@ -33,10 +33,10 @@ SECONDS: Final = 4.0
 KEPT_WITHIN_S: Final = 60.0
 
 
-def _status(data: Path) -> dict[str, object]:
+def _status(data: Path) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "cli.main", "status", "--json", "--data", str(data)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    answer: dict[str, object] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
@@ -47,7 +47,7 @@ def _start(stack: ExitStack, data: Path, journal: str) -> tuple[RunningSwarm, Be
     swarm = stack.enter_context(running_swarm(data, CELLS, REDUNDANCY))
     deadline = time.monotonic() + KEPT_WITHIN_S
     wanted = "kept" if journal == "on" else "off"
-    while (told := _status(data)["journal"]["state"]) != wanted:  # type: ignore[index]
+    while (told := _status(data)["journal"]["state"]) != wanted:
         assert time.monotonic() < deadline, told
         time.sleep(0.5)
     signer = Signer(f"{swarm.host}:{swarm.port}", swarm.region, swarm.access_key, swarm.secret_key)
@@ -85,7 +85,7 @@ def main() -> int:
                             figures.setdefault((kind, connections, how), []).append(small.per_s)
                             print(how, small, file=sys.stderr, flush=True)
             status = _status(root / "on")
-            written = int(str(status["objects"]))
+            written = int(status["objects"])
             sizes = _journal_bytes(root / "on")
             store = sum(e.stat().st_size for e in (root / "on/coordinator").glob("*.sqlite*"))
     finally:

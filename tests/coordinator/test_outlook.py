@@ -148,7 +148,8 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         ),
         ({"offline": [replace(cell, state=CellState.SUSPECT)]}, "cell_offline", "not written to"),
     ):
-        (concern,) = outlook_of(replace(WELL, **change)).concerns  # type: ignore[arg-type]
+        seen = replace(WELL, **change)  # type: ignore[arg-type]  # fields of several types
+        (concern,) = outlook_of(seen).concerns
         assert (concern.name, wanted in concern.text) == (name, True), concern.text
 
 

@@ -47,6 +47,13 @@ def plain_objects() -> dict[str, bytes]:
     return {name: body_of(name, size) for name, size in zip(names, SIZES, strict=True)}
 
 
+def found_in(text: str, pattern: str) -> str:
+    """What the one group of a pattern matches."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return found[1]
+
+
 async def put(client: S3Client, name: str, body: bytes) -> str:
     answer = await client.request("PUT", name, None, body, {"x-amz-meta-color": "blue"})
     assert answer.status_code == 200, answer.text
@@ -55,17 +62,16 @@ async def put(client: S3Client, name: str, body: bytes) -> str:
 
 async def put_in_parts(client: S3Client, name: str, bodies: list[bytes]) -> str:
     answer = await client.request("POST", name, {"uploads": ""})
-    upload = re.search("<UploadId>(.*)</UploadId>", answer.text)
-    assert upload is not None
+    upload = found_in(answer.text, "<UploadId>(.*)</UploadId>")
     parts = ""
     for number, body in enumerate(bodies, start=1):
-        query = {"partNumber": str(number), "uploadId": upload[1]}
+        query = {"partNumber": str(number), "uploadId": upload}
         etag = (await client.request("PUT", name, query, body)).headers["etag"]
         parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
     document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-    answer = await client.request("POST", name, {"uploadId": upload[1]}, document)
+    answer = await client.request("POST", name, {"uploadId": upload}, document)
     assert answer.status_code == 200, answer.text
-    return f'"{re.search("<ETag>&quot;(.*)&quot;</ETag>", answer.text)[1]}"'  # type: ignore[index]
+    return f'"{found_in(answer.text, "<ETag>&quot;(.*)&quot;</ETag>")}"'
 
 
 async def read_all(client: S3Client, wanted: Mapping[str, bytes]) -> None:
@@ -238,7 +244,7 @@ async def test_what_comes_late_or_is_shared_follows_too(autojump_clock: MockCloc
         assert (await client.request("PUT", "/cold")).status_code == 200
         await cluster.operate("POST", "/v1/buckets/cold/class", {"storage_class": "COLD"})
         answer = await client.request("POST", "/cold/late", {"uploads": ""})
-        upload = re.search("<UploadId>(.*)</UploadId>", answer.text)[1]  # type: ignore[index]
+        upload = found_in(answer.text, "<UploadId>(.*)</UploadId>")
         query = {"partNumber": "1", "uploadId": upload}
         # The gateway that made the bucket remembers its former class.
         etag = (await client.request("PUT", "/cold/late", query, b"late")).headers["etag"]
