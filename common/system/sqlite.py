@@ -447,29 +447,13 @@ class SqliteStore:
         if self._durable:
             return
         # A commit with synchronous=FULL syncs the write-ahead log, with all commits before it.
-        lane = _Lane(partial(_connect, self._path, True), _write_batch)
-        try:
-            await lane.open()
-        except sqlite3.Error as error:
-            raise _mapped(error) from error
-        try:
-            await lane.run(_touch)
-        finally:
-            await lane.close()
+        await _run_apart(_Lane(partial(_connect, self._path, True), _write_batch), _touch)
 
     async def check(self) -> None:
         """See :class:`common.ports.Store`."""
         # A connection of its own: it reads the medium, not what others have cached, and nobody
         # waits for it.
-        lane = _Lane(partial(_connect_checker, self._path), _read_batch)
-        try:
-            await lane.open()
-        except sqlite3.Error as error:
-            raise _mapped(error) from error
-        try:
-            await lane.run(_whole_check)
-        finally:
-            await lane.close()
+        await _run_apart(_Lane(partial(_connect_checker, self._path), _read_batch), _whole_check)
 
     async def close(self) -> None:
         """Finish what is queued and close. May be called again."""
@@ -484,6 +468,18 @@ async def _open_lanes(writes: _Lane, reads: _Lane) -> None:
     except BaseException:
         await writes.close()
         raise
+
+
+async def _run_apart(lane: _Lane, work: Work) -> None:
+    """Run one function in a lane that is opened for it."""
+    try:
+        await lane.open()
+    except sqlite3.Error as error:
+        raise _mapped(error) from error
+    try:
+        await lane.run(work)
+    finally:
+        await lane.close()
 
 
 def _is_of(error: sqlite3.Error, codes: Sequence[int]) -> bool:
