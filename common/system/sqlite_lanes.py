@@ -1,0 +1,363 @@
+"""Lanes of a SQLite database: one connection, its thread, and the functions that wait for it.
+
+Every hop to a database thread costs about a quarter of a millisecond, more than most transactions
+themselves. So nothing hops statement by statement: callers queue whole functions, and all that
+wait when the thread is free go over together, in one BEGIN..COMMIT with one fsync.
+
+Source: docs/placement.md, "Transactions"; docs/journal.md, "Order of a commit".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import aiosqlite
+import trio
+import trio_asyncio
+
+from common import limits
+from common.errors import AlvearyError, Corrupt, Unavailable
+from common.ports import CommitGate, Sql, SqlStatement
+from common.reasons import Damage, Outage
+from common.recording import RecordingSql
+
+T = TypeVar("T")
+Work = Callable[[Sql], Any]
+
+_FATAL: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_of(error: sqlite3.Error, codes: Sequence[int]) -> bool:
+    """Return whether an error has one of these primary codes."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
+
+
+def mapped(error: sqlite3.Error) -> AlvearyError:
+    """Return the error to raise for one of SQLite's."""
+    if is_of(error, _FATAL):
+        return Corrupt(Damage.STORE_CORRUPT, detail=str(error))
+    return Unavailable(Outage.STORE_FAILED, detail=str(error))
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs whole functions in its thread: one hop each."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread.daemon = True  # a crash of the daemon must not wait for its databases
+
+    def submit(
+        self, work: Callable[[sqlite3.Connection], None], done: Callable[[], object]
+    ) -> None:
+        """Queue ``work``, which does not raise, for the thread; ``done`` is then called in trio.
+
+        The answer goes straight to trio: through an asyncio future it would take twice as long.
+        """
+        token = trio.lowlevel.current_trio_token()
+
+        def run() -> None:
+            work(self._conn)
+            token.run_sync_soon(done)
+
+        self._tx.put_nowait((None, run))
+
+    async def open(self) -> None:
+        """Start the thread and connect."""
+
+        async def start() -> None:
+            try:
+                await self
+            except BaseException:
+                self._thread.join()  # it is ending; it must not outlive the loop it reports to
+                raise
+
+        await _in_asyncio(start)
+
+    async def shut(self) -> None:
+        """Close, and end the thread."""
+        await _in_asyncio(self.close)
+
+
+async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
+    failure: sqlite3.Error | None = None
+    with trio.CancelScope(shield=True):
+        # trio_asyncio has no types, and does not say what it exports.
+        async with trio_asyncio.open_loop():  # type: ignore[attr-defined]
+            try:
+                await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]
+            except sqlite3.Error as error:  # the loop would wrap it in a group
+                failure = error
+    if failure is not None:
+        raise failure
+
+
+class _Job:
+    __slots__ = ("done", "error", "value", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.done = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self, value: Any, error: BaseException | None) -> None:
+        self.value = value
+        self.error = error
+        self.done.set()
+
+
+Results = list[tuple[Any, BaseException | None]]
+
+
+def write_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+    """Run all works in one transaction, each in its savepoint; one alone needs none.
+
+    Raises:
+        sqlite3.Error: the transaction as a whole failed; it is rolled back.
+    """
+    results: Results = []
+    try:
+        if connection.in_transaction:  # an earlier rollback failed
+            connection.rollback()
+        connection.execute("BEGIN IMMEDIATE")
+        if len(works) == 1:
+            results.append((works[0](connection), None))
+            works = ()
+        for work in works:
+            connection.execute("SAVEPOINT work")
+            try:
+                results.append((work(connection), None))
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave the whole transaction up
+                    raise
+                connection.execute("ROLLBACK TO work")
+                results.append((None, error))
+            connection.execute("RELEASE work")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    return results
+
+
+def read_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+    """Run all works on one state of the database, and leave it as it is."""
+    results: Results = []
+    connection.execute("BEGIN")
+    try:
+        for work in works:
+            try:
+                results.append((work(connection), None))
+            except Exception as error:
+                results.append((None, error))
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+    return results
+
+
+class _Passing:
+    """A batch that has run and is not committed yet. ``sealed``: None: it changed nothing."""
+
+    __slots__ = ("results", "sealed")
+
+    def __init__(self, results: Results, sealed: object | None) -> None:
+        self.results = results
+        self.sealed = sealed
+
+
+def _begin_batch(
+    connection: sqlite3.Connection, works: Sequence[Work], gate: CommitGate
+) -> _Passing:
+    """Run all works in one transaction, as :func:`write_batch` does, and leave it open if it
+    changed anything.
+
+    Raises:
+        sqlite3.Error: the transaction as a whole failed; it is rolled back.
+        AlvearyError: the gate does not take it; it is rolled back.
+    """
+    results: Results = []
+    statements: list[SqlStatement] = []
+    try:
+        if connection.in_transaction:  # an earlier rollback failed
+            connection.rollback()
+        connection.execute("BEGIN IMMEDIATE")
+        before = connection.total_changes
+        for work in works:
+            recording = RecordingSql(connection)
+            connection.execute("SAVEPOINT work")
+            try:
+                results.append((work(recording), None))
+                statements += recording.statements
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave the whole transaction up
+                    raise
+                connection.execute("ROLLBACK TO work")
+                results.append((None, error))
+            connection.execute("RELEASE work")
+        if statements:
+            changes = connection.total_changes - before
+            return _Passing(results, gate.seal(connection, statements, changes))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    return _Passing(results, None)
+
+
+class Lane:
+    """One connection, its thread and the queue of functions that wait for it.
+
+    Args:
+        connector: opens the connection, in the thread.
+        run_batch: :func:`write_batch` or :func:`read_batch`.
+    """
+
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        run_batch: Callable[[sqlite3.Connection, Sequence[Work]], Results],
+    ) -> None:
+        self._run_batch = run_batch
+        self._connection = _Connection(connector)
+        self._queue: deque[_Job] = deque()
+        self._under_way: list[_Job] = []
+        self._idle = trio.Event()
+        self._closing = False
+
+    async def open(self) -> None:
+        """Open the connection. Raises sqlite3.Error."""
+        await self._connection.open()
+
+    async def run(self, work: Callable[[Sql], T]) -> T:
+        """Run ``work`` with the next batch and return what it returns."""
+        if self._closing:
+            raise Unavailable(Outage.STORE_CLOSED)
+        if len(self._queue) >= limits.MAX_TRANSACTIONS_QUEUED:
+            raise Unavailable(Outage.STORE_BUSY)
+        job = _Job(work)
+        self._queue.append(job)
+        if not self._under_way and len(self._queue) == 1:
+            # Every other task that is ready in this tick of the loop joins the first batch.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._carry()
+        try:
+            await job.done.wait()
+        except trio.Cancelled:
+            with suppress(ValueError):  # already under way: it will be carried out
+                self._queue.remove(job)
+            raise
+        if job.error is not None:
+            if isinstance(job.error, sqlite3.Error):
+                raise mapped(job.error) from job.error
+            raise job.error
+        return cast(T, job.value)
+
+    def _take(self) -> list[_Job]:
+        """Take the longest waiting functions out of the queue: they are under way now."""
+        count = min(len(self._queue), limits.MAX_TRANSACTIONS_PER_COMMIT)
+        self._under_way = [self._queue.popleft() for _ in range(count)]
+        return self._under_way
+
+    def _carry(self) -> None:
+        """Hand the longest waiting functions to the thread, which is free."""
+        jobs = self._take()
+        works = [job.work for job in jobs]
+        run_batch = self._run_batch
+        outcome: list[Results] = []
+
+        def carry(plain: sqlite3.Connection) -> None:
+            try:
+                outcome.append(run_batch(plain, works))
+            except BaseException as error:
+                outcome.append([(None, error)] * len(works))
+
+        def carried() -> None:
+            self._finish(jobs, outcome[0])
+
+        self._connection.submit(carry, carried)
+
+    def _finish(self, jobs: Sequence[_Job], results: Results) -> None:
+        """Answer the callers, and go on with those that wait."""
+        self._under_way = []
+        for job, (value, error) in zip(jobs, results, strict=True):
+            job.finish(value, error)
+        if self._queue:
+            self._carry()
+        elif self._closing:
+            self._idle.set()
+
+    async def close(self) -> None:
+        """Finish what is queued and close. May be called again."""
+        if self._closing:
+            return
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            if self._queue or self._under_way:
+                await self._idle.wait()
+            await self._connection.shut()
+
+
+class GatedLane(Lane):
+    """A writing lane whose commits pass a gate: the transaction stays open meanwhile."""
+
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        run_batch: Callable[[sqlite3.Connection, Sequence[Work]], Results],
+        gate: CommitGate,
+    ) -> None:
+        super().__init__(connector, run_batch)
+        self._gate = gate
+
+    def _carry(self) -> None:
+        if not self._gate.is_closed:
+            super()._carry()
+            return
+        jobs = self._take()
+        works = [job.work for job in jobs]
+        begun: list[_Passing] = []
+
+        def begin(plain: sqlite3.Connection) -> None:
+            try:
+                begun.append(_begin_batch(plain, works, self._gate))
+            except BaseException as error:
+                begun.append(_Passing([(None, error)] * len(works), None))
+
+        def has_begun() -> None:
+            (batch,) = begun
+            if batch.sealed is None:
+                self._finish(jobs, batch.results)
+            else:
+                self._gate.submit(batch.sealed, partial(self._end, jobs, batch))
+
+        self._connection.submit(begin, has_begun)
+
+    def _end(self, jobs: Sequence[_Job], batch: _Passing, refusal: AlvearyError | None) -> None:
+        """Commit a batch that may pass; roll back one that may not."""
+        failed: list[BaseException] = []
+
+        def end(plain: sqlite3.Connection) -> None:
+            try:
+                plain.execute("COMMIT" if refusal is None else "ROLLBACK")
+            except BaseException as error:
+                failed.append(error)
+                with suppress(sqlite3.Error):
+                    plain.rollback()
+
+        def has_ended() -> None:
+            error = refusal or (failed[0] if failed else None)
+            if refusal is None:
+                self._gate.settled(batch.sealed, is_committed=not failed)
+            self._finish(
+                jobs, batch.results if error is None else [(None, error)] * len(batch.results)
+            )
+
+        self._connection.submit(end, has_ended)
