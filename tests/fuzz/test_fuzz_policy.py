@@ -41,10 +41,11 @@ def read(data: bytes) -> Policy | None:
     try:
         return parse_policy(data, "bucket", check_condition)
     except Refused as error:
-        assert error.reason == "malformed_policy"  # noqa: PT017
-        assert set(error.fields) == {"detail"}  # noqa: PT017
-        assert len(str(error.fields["detail"])) <= 256  # noqa: PT017
-        return None
+        refused = error
+    assert refused.reason == "malformed_policy"
+    assert set(refused.fields) == {"detail"}
+    assert len(str(refused.fields["detail"])) <= 256
+    return None
 
 
 def check_judges(policy: Policy, *values: str) -> None:
