@@ -339,7 +339,7 @@ class App:
             check(verdict)
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         if bucket is not None:
-            check_expected_owner(request, bucket.owner.tenant_id)
+            check_expected_owner(described, bucket.owner.tenant_id)
             owner = bucket.owner
         else:
             assert isinstance(principal, KeyHolder), "anonymous callers have nothing of their own"

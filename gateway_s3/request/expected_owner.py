@@ -29,13 +29,11 @@ def check_expected_owner(request: HttpRequest, owner: TenantId, header: bytes = 
     Raises:
         S3Error: AccessDenied; InvalidBucketOwnerAWSAccountID: nobody could be called so.
     """
-    expected = request.header(header)
-    if expected is None:
-        return
-    if _ACCOUNT.fullmatch(expected) is None:
-        raise S3Error(
-            errors.INVALID_BUCKET_OWNER,
-            f"{errors.INVALID_BUCKET_OWNER.message}... [{expected.decode('latin-1')[:64]}]",
-        )
-    if expected != owner.hex().encode("ascii"):
-        raise S3Error(errors.ACCESS_DENIED)
+    for expected in request.all(header):
+        if _ACCOUNT.fullmatch(expected) is None:
+            raise S3Error(
+                errors.INVALID_BUCKET_OWNER,
+                f"{errors.INVALID_BUCKET_OWNER.message}... [{expected.decode('latin-1')[:64]}]",
+            )
+        if expected != owner.hex().encode("ascii"):
+            raise S3Error(errors.ACCESS_DENIED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import form_client
 import pytest
 from gateway_rig import Rig
 
@@ -73,3 +74,16 @@ async def test_a_copy_checks_the_owner_of_its_source_too(rig: Rig) -> None:
 async def test_the_owner_of_a_source_means_nothing_without_one(rig: Rig) -> None:
     answer = await rig.ask("PUT", "/bucket/key", "", b"x", {SOURCES: "0" * 32})
     assert (answer.status, answer.code) == (501, "NotImplemented")
+
+
+async def test_a_form_expects_an_owner_by_a_field_and_by_a_header(rig: Rig) -> None:
+    ours, another = rig.tenant.tenant_id.hex(), "0" * 32
+    for of_field, of_header, status in (
+        (ours, ours, 204),
+        (another, ours, 403),
+        (ours, another, 403),
+        ("x", ours, 400),
+    ):
+        fields = form_client.signed(rig, {"key": "key", OURS: of_field})
+        answer = await form_client.post(rig, fields, headers={OURS: of_header})
+        assert answer.status == status, answer.body
