@@ -188,13 +188,15 @@ def _begin_batch(
         if connection.in_transaction:  # an earlier rollback failed
             connection.rollback()
         connection.execute("BEGIN IMMEDIATE")
-        before = connection.total_changes
+        changes = 0
         for work in works:
             recording = RecordingSql(connection)
             connection.execute("SAVEPOINT work")
+            before = connection.total_changes  # counts what is rolled back, too
             try:
                 results.append((work(recording), None))
                 statements += recording.statements
+                changes += connection.total_changes - before
             except Exception as error:
                 if not connection.in_transaction:  # SQLite gave the whole transaction up
                     raise
@@ -202,7 +204,6 @@ def _begin_batch(
                 results.append((None, error))
             connection.execute("RELEASE work")
         if statements:
-            changes = connection.total_changes - before
             return _Passing(results, gate.seal(connection, statements, changes))
         connection.execute("COMMIT")
     except BaseException:

@@ -140,6 +140,7 @@ async def test_of_functions_that_commit_together_only_those_that_count_come_to_t
     assert len(refused) == 1
     sealed = [tuple(each.parameters) for statements, _ in gate.commits for each in statements]
     assert sorted(sealed) == [(1,), (3,)]
+    assert sum(changes for _, changes in gate.commits) == 2, "what is rolled back is not counted"
     assert (await store.read(look))[0] == [1, 3]
     await store.close()
 
