@@ -49,6 +49,12 @@ class PageOfVersion:
     number: int
 
 
+def _span_of(manifest: Manifest, number: int) -> Span:
+    """The bytes of a page."""
+    first = sum(each.size for each in manifest.pages[:number])
+    return Span(first, first + manifest.pages[number].size - 1)
+
+
 async def rewrite_page(
     service: ObjectService, page: PageOfVersion, storage_class: str, counter: Counter
 ) -> None:
@@ -67,15 +73,14 @@ async def rewrite_page(
     entries = found.manifest.pages
     if page.number >= len(entries) or entries[page.number].size > limits.MAX_SINGLE_PUT_BYTES:
         raise NotFound(Absence.NO_SUCH_VERSION)
-    first, size = sum(each.size for each in entries[: page.number]), entries[page.number].size
-    span = Span(first, first + size - 1)
+    span = _span_of(found.manifest, page.number)
     body = await open_body(service, bucket, name, found, span, counter)
 
     async def receive() -> Buffer:
         return bytes(await anext(body))  # it is given away
 
     try:
-        written = await service.swarm.write(bucket.owner, receive, size, storage_class)
+        written = await service.swarm.write(bucket.owner, receive, span.length, storage_class)
     finally:
         await body.aclose()
     await commit_or_abandon(
@@ -122,7 +127,8 @@ async def _with_page(
     others: tuple[bytes, ...] = ()
     if len(entries) > 1:
         others = manifest.keys
-        if len(others) >= 2 * len(entries):
+        most = min(2 * len(entries), limits.MAX_UPLOAD_KEYS_PER_OBJECT)
+        if len(others) + len(keys) > most:
             # Each replaced page left a key that nothing needs any more.
             others = await _needed_keys(service, page, found)
     return replace(manifest, pages=tuple(entries), keys=(*others, *keys))
@@ -131,15 +137,20 @@ async def _with_page(
 async def _needed_keys(
     service: ObjectService, page: PageOfVersion, found: FoundObject
 ) -> tuple[bytes, ...]:
+    """The keys of all that is not on the page."""
     bucket, manifest = page.bucket, found.manifest
     span = Span(0, manifest.size - 1)
     whole = await find_object(
         service, bucket, page.name, span=span, version_id=found.record.version_id
     )
-    pages = await service.swarm.copy_pages(
-        bucket.owner, bucket.name, page.name, whole.record, manifest, span.first, span.last
-    )
-    wanted = {extent.commitment for each in pages for extent in each.extents}
+    gone = _span_of(manifest, page.number)
+    wanted = set()
+    for first, last in ((0, gone.first - 1), (gone.last + 1, span.last)):
+        if first <= last:
+            pages = await service.swarm.copy_pages(
+                bucket.owner, bucket.name, page.name, whole.record, manifest, first, last
+            )
+            wanted |= {extent.commitment for each in pages for extent in each.extents}
     return tuple(key for key in manifest.keys if commitment_of(key) in wanted)
 
 

@@ -322,3 +322,20 @@ async def test_versions_that_are_not_current_follow_too(autojump_clock: MockCloc
             assert (answer.status_code, answer.content) == (200, body)
         assert (await client.request("GET", "/bucket/kept")).status_code == 404
         await read_all(client, wanted)
+
+
+@pytest.mark.timeout(300)
+async def test_keys_of_replaced_pages_go_before_a_manifest_has_too_many(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.limits.MAX_UPLOAD_KEYS_PER_OBJECT", 2)
+    async with Cluster(SimWorld(11), replace(SHAPE, gateways=1)) as cluster:
+        client, wanted = await begin(cluster)
+        await change(cluster, "COLD")
+        await wait_followed(cluster)
+        (gateway,) = cluster.gateways
+        backend = gateway.serving.app._backend
+        bucket = await backend.buckets.find(cluster.tenant, "bucket")
+        found = await find_object(backend, bucket, b"in-parts")
+        assert (len(found.manifest.pages), len(found.manifest.keys)) == (2, 2)
+        await read_all(client, wanted)
