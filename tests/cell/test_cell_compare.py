@@ -11,6 +11,7 @@ import trio
 from ring_rig import N, RingRig, Segment, make_segment
 from trio.testing import MockClock
 
+from cell.rounds.compare import SOON_INTERVALS
 from common.crypto.positions import Position, issue
 from common.errors import Unavailable
 from common.limits import MIB
@@ -82,11 +83,17 @@ async def test_a_bad_shard_of_which_nobody_knows_any_more_is_reported_again(
     async with ring(**OFTEN) as rig:
         segment = await rig.write(1, SMALL)
         key, store = (segment.segment_id, 3), rig.cells[3].store
+        plain = rig._lost
+
+        async def forgetting(number: int, caller: Any, request: Any) -> Any:
+            reply = await plain(number, caller, request)
+            if rig.lost == [key]:
+                rig.missing.clear()  # a coordinator's store that went back
+            return reply
+
+        rig.intercept["ShardsLost"] = forgetting
         store.index.mark_bad(key, await store.index.find(key))
-        await rig.until(lambda: key in rig.lost)
-        rig.lost.clear()
-        rig.missing.clear()  # a coordinator's store that went back
-        await rig.until(lambda: key in rig.lost)
+        await rig.until(lambda: rig.lost == [key, key])
         await rig.until(lambda: not rig.missing)
         assert await rig.cells[3].holds(segment, 3)
 
@@ -171,18 +178,19 @@ async def test_garbage_that_was_spared_goes_once_the_store_is_trusted(
 async def test_a_long_silence_brings_a_comparison(autojump_clock: MockClock) -> None:
     async with ring() as rig:
         rig.interval_s = 60
+        soon_s = rig.interval_s * (1 + SOON_INTERVALS[1] + 2)  # a heartbeat, the wait, two pages
         segment = await rig.write(1, SMALL)
         await compared(rig, 3)
         rig.is_silent = True
         await trio.sleep(200)
         rig.is_silent = False
-        await trio.sleep(200)
+        await trio.sleep(soon_s)
         assert rig.said(rig.cells[3], "compared") == 1, "not so long"
         rig.is_silent = True
         await rig.cells[3].store.delete([(segment.segment_id, 3)])
         await trio.sleep(320)
         rig.is_silent = False
-        await rig.until(lambda: (segment.segment_id, 3) in rig.lost, within_s=120)
+        await rig.until(lambda: (segment.segment_id, 3) in rig.lost, within_s=soon_s)
         await rig.until(lambda: not rig.missing, within_s=120)
 
 
