@@ -264,19 +264,16 @@ class EpochBeginning:
         self._log.error("journal_cell_lies", cell=answer.cell.cell_id, error=str(error))
 
     async def _check(self, best: MemberJournal) -> None:
-        """Check that what the store lacks is authentic, and follows what it has.
+        """Check that what the store lacks is authentic, follows what it has, and ends where the
+        cell said.
 
         Raises:
             Corrupt: ``journal_not_authentic``, ``journal_forked``.
-            PeerViolation: ``bad_record``.
+            PeerViolation: ``bad_record``, ``wrong_answer``.
         """
         end, base = end_in(best.state.end), end_in(best.state.base)
-        if self._local.sequence < base.sequence:
-            at = base  # the snapshot is checked when it is read
-        else:
-            at = self._local
-            if at.sequence == end.sequence and at.digest != end.digest:
-                raise Corrupt(Damage.JOURNAL_FORKED, sequence=at.sequence)
+        # Of a store that is behind the snapshot, this is checked when it is read.
+        at = base if self._local.sequence < base.sequence else self._local
         first = True
         while at.sequence < end.sequence:
             data = await best.cell.read(at.sequence)
@@ -284,12 +281,18 @@ class EpochBeginning:
                 for head, record, after in follow(at, data):
                     open_record(self._key, head, record)
                     at, first = after, False
+                    if at.sequence == end.sequence:
+                        break
             except PeerViolation:
                 if first and at is self._local:
                     raise Corrupt(Damage.JOURNAL_FORKED, sequence=at.sequence) from None
                 raise
             if not len(data):
                 raise PeerViolation(Violation.WRONG_ANSWER, what="journal is shorter than it said")
+        if at is self._local and at != end:
+            raise Corrupt(Damage.JOURNAL_FORKED, sequence=at.sequence)
+        if at != end:
+            raise PeerViolation(Violation.WRONG_ANSWER, what="another journal")
 
     async def _close(
         self,

@@ -173,6 +173,24 @@ async def test_one_cell_that_names_another_journal_stops_nothing(
         assert settled.begun.end.sequence == 4
 
 
+@pytest.mark.parametrize("claimed", [1, 2, 3, 4])
+@pytest.mark.parametrize("epoch", [1, 7])
+@pytest.mark.parametrize("has_store", [True, False])
+async def test_one_cell_that_claims_an_end_that_its_records_do_not_have_stops_nothing(
+    autojump_clock: MockClock, claimed: int, epoch: int, has_store: bool
+) -> None:
+    async with journal_rig() as rig:
+        records = chain(3)
+        for cell in rig.cells:
+            await write(rig, cell, 1, BEGINNING, records)
+        rig.cells[0].journal._end = ChainEnd(claimed, epoch, b"x" * 32)
+        settled = await rig.settle(records[-1].end if has_store else BEGINNING)
+        assert (settled.source is None) is has_store
+        assert settled.begun.end.sequence == 4
+        for cell in rig.cells[1:]:
+            assert cell.end == settled.begun.end
+
+
 async def test_cells_that_lost_what_the_store_has_are_filled_again(
     autojump_clock: MockClock,
 ) -> None:
