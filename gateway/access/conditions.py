@@ -132,8 +132,12 @@ def _fits(pattern: Pattern, value: str, circumstances: Circumstances) -> bool:
     return pattern.matches(value, circumstances)
 
 
+def _folded(text: str, variables: bool) -> Pattern:
+    return _literal(text, variables).fold()
+
+
 def _fits_folded(pattern: Pattern, value: str, circumstances: Circumstances) -> bool:
-    return pattern.fold().matches(value.lower(), _Folded(circumstances))
+    return pattern.matches(value.lower(), _Folded(circumstances))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +259,8 @@ def _ordered(prefix: str, read: Callable[[str, bool], Any]) -> list[Operator]:
 _ALL: Final = (
     Operator("StringEquals", _literal, _fits),
     Operator("StringNotEquals", _literal, _fits, negated=True),
-    Operator("StringEqualsIgnoreCase", _literal, _fits_folded),
-    Operator("StringNotEqualsIgnoreCase", _literal, _fits_folded, negated=True),
+    Operator("StringEqualsIgnoreCase", _folded, _fits_folded),
+    Operator("StringNotEqualsIgnoreCase", _folded, _fits_folded, negated=True),
     Operator("StringLike", _glob, _fits),
     Operator("StringNotLike", _glob, _fits, negated=True),
     Operator("BinaryEquals", _bytes, _fits),

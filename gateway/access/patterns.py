@@ -51,6 +51,10 @@ class Variable:
     key: str
     default: str | None
 
+    def lower(self) -> Variable:
+        """Return the variable with its default in lower case."""
+        return self if self.default is None else Variable(self.key, self.default.lower())
+
 
 class Wildcard:
     """A wildcard: any characters, or one."""
@@ -100,7 +104,7 @@ class Pattern:
 
     def fold(self) -> Pattern:
         """Return the pattern in lower case, for subjects in lower case."""
-        pieces = tuple(each.lower() if isinstance(each, str) else each for each in self.pieces)
+        pieces = tuple(each if isinstance(each, Wildcard) else each.lower() for each in self.pieces)
         return Pattern(self.text, pieces, None if self.globs is None else _compiled(pieces))
 
     def _filled(self, circumstances: Circumstances) -> list[Piece]:

@@ -25,6 +25,7 @@ FITTING = [
     ("StringEquals", ["${aws:username}"], "ann", "bob"),
     ("StringEqualsIgnoreCase", ["Ab"], "aB", "b"),
     ("StringEqualsIgnoreCase", ["${aws:username}"], "ANN", "bob"),
+    ("StringEqualsIgnoreCase", ["${aws:none, 'Ab'}"], "aB", "b"),
     ("StringLike", ["a*"], "ab", "ba"),
     ("BinaryEquals", ["QQ=="], "QQ==", "Qg=="),
     ("ArnEquals", ["arn:aws:iam::1:user/*"], "arn:aws:iam::1:user/a", "arn:aws:iam::2:user/a"),
