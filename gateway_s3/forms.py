@@ -27,6 +27,7 @@ from gateway.principals import Anonymous, Principal
 from gateway_s3 import errors
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.post_form import (
+    SIGNING,
     check_form_time,
     missing_field,
     parse_form_claim,
@@ -47,18 +48,6 @@ from gateway_s3.request.tags import object_tags
 from gateway_s3.xml.configurations import parse_tagging
 
 _FILENAME: Final = "${filename}"
-_SIGNING: Final = frozenset(
-    {
-        "policy",
-        "signature",
-        "awsaccesskeyid",
-        "x-amz-signature",
-        "x-amz-algorithm",
-        "x-amz-credential",
-        "x-amz-date",
-    }
-)
-"""Fields that are of the signature and not of the object."""
 _KEPT: Final = frozenset({name.decode("ascii") for name in CONTENT_HEADERS} | {"content-md5"})
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _TAGGING: Final = TAGGING.decode("ascii")
@@ -147,7 +136,7 @@ def _fields(head: FormHead) -> Mapping[str, str]:
             text = value.decode("utf-8")
         except UnicodeDecodeError:
             raise malformed() from None
-        if head.file.name is not None and name not in _SIGNING:
+        if head.file.name is not None and name not in SIGNING:
             text = text.replace(_FILENAME, head.file.name)
         found[name] = f"{found[name]},{text}" if name in found else text
     return found
@@ -162,7 +151,7 @@ def _as_headers(request: HttpRequest, fields: Mapping[str, str]) -> HttpRequest:
     """
     headers: Headers = []
     for name, text in fields.items():
-        if name in _SIGNING:
+        if name in SIGNING:
             continue
         header = "x-amz-acl" if name == "acl" else name
         if header not in _KEPT and not header.startswith("x-amz-"):
@@ -218,9 +207,7 @@ async def prove_form(
         return principal, form
     policy = parse_post_policy(form.fields["policy"].encode("utf-8"))
     policy.check(form.fields, bucket, now)
-    return principal, PostForm(
-        form.head, form.fields, form.headers, form.key, form.remaining_bytes, policy
-    )
+    return principal, replace(form, policy=policy)
 
 
 class FormFile:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from common.http.records import HttpRequest
 from common.ports import WallClock
-from gateway.principals import Anonymous, KeyHolder, Principal
-from gateway_s3.auth.access_keys import AccessKeys, Credential
+from gateway.principals import Anonymous, Principal
+from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import (
     SignatureV2,
     accepted,
@@ -62,7 +62,7 @@ async def authenticate(
         credential = await keys.find(claim_v2.access_key_id)
         if not accepted(form, signature_v2, credential.old_signatures):
             raise unsupported_mechanism()
-        return _holder(credential), verify_v2(claim_v2, credential.secret, clock.now())
+        return credential.holder(), verify_v2(claim_v2, credential.secret, clock.now())
     try:
         claim = parse_authorization(request, region=region)
     except Unsigned:
@@ -71,8 +71,4 @@ async def authenticate(
     check_time(claim, clock.now())
     credential = await keys.find(claim.access_key_id)
     signing_key = credential.signing_key(claim.date, region)
-    return _holder(credential), verify(claim, signing_key, clock.now())
-
-
-def _holder(credential: Credential) -> KeyHolder:
-    return credential.holder()
+    return credential.holder(), verify(claim, signing_key, clock.now())

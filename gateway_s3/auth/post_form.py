@@ -35,6 +35,8 @@ _V4: Final = {
     "x-amz-signature": "X-Amz-Signature",
 }
 _V2: Final = {"awsaccesskeyid": "AWSAccessKeyId", "signature": "Signature"}
+SIGNING: Final = frozenset({*_V4, *_V2, "policy"})
+"""Fields that are of the signature and not of the object."""
 
 
 @dataclass(frozen=True, slots=True)
