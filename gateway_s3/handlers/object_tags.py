@@ -6,19 +6,23 @@ Source: Amazon S3 API Reference, PutObjectTagging, GetObjectTagging, DeleteObjec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from common.format.configurations import CONFIGURATION_VERSION, Tags
 from common.http.records import Headers, HttpRequest, HttpResponse
+from gateway.authorization import Action, Deny, authorize
 from gateway.objects import FoundObject, find_object
 from gateway.tagging import set_tags
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.handlers.answers import xml_response
+from gateway_s3.request.permissions import of_version
 from gateway_s3.request.tags import HEADER, object_tags, parse_tagging_header
 from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.configurations import parse_tagging, tagging_tree
 from gateway_s3.xml.write import configuration
 
+_READ: Final = "s3:GetObjectTagging"
 _NONE = Tags(CONFIGURATION_VERSION, ())
 
 
@@ -38,9 +42,23 @@ def tags_of_object(found: FoundObject) -> bytes:
     return b"" if found.tags is None else found.tags.pack()
 
 
-def count_header(found: FoundObject) -> Headers:
-    """The header with the number of an object's tags; none for none."""
-    return [] if found.tags is None else [(b"x-amz-tagging-count", b"%d" % len(found.tags.tags))]
+def count_header(call: Call, found: FoundObject) -> Headers:
+    """The header with the number of an object's tags; none for none, or for a caller who may not
+    read them."""
+    if found.tags is None:
+        return []
+    named = call.route.version is not None
+    verdict = authorize(
+        call.principal,
+        Action.READ_OBJECT_SETTINGS,
+        call.bucket,
+        call.route.key,
+        call.circumstances,
+        of_version(_READ) if named else _READ,
+    )
+    if isinstance(verdict, Deny):
+        return []
+    return [(b"x-amz-tagging-count", b"%d" % len(found.tags.tags))]
 
 
 async def read_object_tags(backend: Backend, call: Call) -> Mapping[str, str]:

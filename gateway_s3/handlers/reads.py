@@ -203,7 +203,7 @@ def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
         )
     headers += kept
     headers += shown_metadata(paired(metadata.user))
-    headers += count_header(found)
+    headers += count_header(call, found)
     if part.part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
     if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":

@@ -246,6 +246,26 @@ async def test_a_policy_is_the_owners_whatever_it_allows_to_others(rig: Rig) -> 
     assert (await rig.ask("GET", "/bucket", POLICY)).status == 200
 
 
+async def test_who_may_not_read_tags_does_not_learn_how_many_there_are(open_rig: Rig) -> None:
+    rig = open_rig
+    await rig.put("/bucket/tagged", b"content", {"x-amz-tagging": "a=b&c=d"})
+    count = "x-amz-tagging-count"
+    for version in ("", "Version"):
+        query = "versionId=null" if version else ""
+        read, tags = f"s3:GetObject{version}", f"s3:GetObject{version}Tagging"
+        await set_policy(rig, statement(read))
+        for method in ("GET", "HEAD"):
+            for shown in (
+                await anonymous(rig, method, "/bucket/tagged", query),
+                await rig.ask(method, "/bucket/tagged", query, access_key="OTHER"),
+            ):
+                assert shown.status == 200
+                assert count not in shown.headers
+        assert (await rig.ask("HEAD", "/bucket/tagged", query)).headers[count] == "2"
+        await set_policy(rig, statement([read, tags]))
+        assert (await anonymous(rig, "HEAD", "/bucket/tagged", query)).headers[count] == "2"
+
+
 async def test_who_may_not_list_does_not_learn_which_keys_there_are(open_rig: Rig) -> None:
     rig = open_rig
     await set_policy(rig, statement("s3:GetObject"))
