@@ -408,7 +408,8 @@ MAX_COMMIT_TRIES: Final = 5
 MAX_BUCKETS_REMEMBERED: Final = 4096
 """Names whose buckets a gateway remembers for some seconds: about 1 MiB."""
 MAX_OWNER_LOOKUPS: Final = 64
-"""Names whose owners a gateway looks up at once for callers that proved nothing."""
+"""Names whose owners a gateway looks up at once for callers that proved nothing; as many for those
+that proved a key, and as many whose owner it knew."""
 MAX_REMEMBERED_BUCKET_BYTES: Final = 16 * MIB
 """Those buckets with their documents: a few dozen with all that S3 allows, all with usual ones."""
 MAX_DRAIN_NOTICE_S: Final = 600

@@ -1,6 +1,8 @@
 """Owners of buckets, for callers that are not: whose bucket a request is about.
 
-Any caller can make up names, so the look-ups of names that are not known are limited.
+Any caller can make up names, so the look-ups of names that are not known are limited, and what a
+flood of them fills holds nothing that anybody else needs: names without an owner are remembered
+apart, and owners that were known, and callers that proved a key, have look-ups of their own.
 
 Source: docs/decisions/0034-bucket-configurations.md.
 """
@@ -9,7 +11,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -24,8 +27,19 @@ from gateway.bucket_cache import BucketCache
 from gateway.names import is_bucket_name
 from gateway.principals import Bucket, ForeignBucket, KeyHolder, Principal
 
+T = TypeVar("T")
+
 OWNER_REMEMBERED_S: Final = 10.0
 """Also that a bucket has no owner here: one that is made meanwhile is found after that time."""
+
+
+class _Asker(Enum):
+    """For whom, or about what, an owner is looked up: each kind has places of its own."""
+
+    ANYONE = "anyone"
+    KEY_HOLDER = "key holder"
+    OF_KNOWN = "of known"
+    """Any caller: the bucket had an owner when it was last looked up."""
 
 
 class BucketOwners:
@@ -45,8 +59,12 @@ class BucketOwners:
         self._call = call
         self._buckets = buckets
         self._tenant_key = tenant_key
-        self._known: OrderedDict[str, tuple[TenantId | None, float]] = OrderedDict()
-        self._looking = 0
+        self._known: OrderedDict[str, tuple[TenantId, float]] = OrderedDict()
+        """Owners, and until when they count without asking. One that was found stays known for
+        longer: that it is asked for again needs no place among the names that nobody knows."""
+        self._nobodys: OrderedDict[str, float] = OrderedDict()
+        self._asked: dict[str, trio.Event] = {}
+        self._looking: dict[_Asker, int] = dict.fromkeys(_Asker, 0)
 
     async def seen_by(
         self, principal: Principal, name: str, *, fresh: bool = False
@@ -66,14 +84,15 @@ class BucketOwners:
             known = self._known.get(name)
             is_anothers = (
                 known is not None
-                and known[0] not in {None, principal.tenant.tenant_id}
+                and known[0] != principal.tenant.tenant_id
                 and trio.current_time() < known[1]
             )
             if not is_anothers:
                 own = await self._buckets.seen_by(principal, name, fresh=fresh)
                 if isinstance(own, Bucket):
                     return own
-        found = await self.find(name, fresh=fresh)
+        asker = _Asker.KEY_HOLDER if isinstance(principal, KeyHolder) else _Asker.ANYONE
+        found = await self._find(name, asker, fresh=fresh)
         if found is not None:
             return found
         if isinstance(principal, KeyHolder):
@@ -81,8 +100,8 @@ class BucketOwners:
         raise NotFound(Absence.NO_SUCH_BUCKET)
 
     async def find(self, name: str, *, fresh: bool = False) -> Bucket | None:
-        """Return the bucket of a name, whichever tenant's it is; None if no tenant whose key this
-        gateway holds has one.
+        """Return the bucket of a name, whichever tenant's it is, for a caller that proved nothing;
+        None if no tenant whose key this gateway holds has one.
 
         Args:
             fresh: as a coordinator knows it now.
@@ -91,10 +110,13 @@ class BucketOwners:
             Unavailable: no coordinator answers; ``too_busy``: too many names are looked up at once.
             Corrupt: as :meth:`gateway.bucket_cache.BucketCache.find`.
         """
+        return await self._find(name, _Asker.ANYONE, fresh=fresh)
+
+    async def _find(self, name: str, asker: _Asker, *, fresh: bool) -> Bucket | None:
         if not is_bucket_name(name):
             return None
         for _ in range(2):
-            tenant_id = await self._owner(name)
+            tenant_id = await self._owner(name, asker)
             owner = None if tenant_id is None else self._tenant_key(tenant_id)
             if owner is None:
                 return None
@@ -109,13 +131,25 @@ class BucketOwners:
                 self._known.pop(name, None)
         return None
 
-    async def _owner(self, name: str) -> TenantId | None:
-        known = self._known.get(name)
-        if known is not None and trio.current_time() < known[1]:
-            return known[0]
-        if self._looking >= limits.MAX_OWNER_LOOKUPS:
+    async def _owner(self, name: str, asker: _Asker) -> TenantId | None:
+        while True:
+            now = trio.current_time()
+            known = self._known.get(name)
+            if known is not None:
+                if now < known[1]:
+                    return known[0]
+                asker = _Asker.OF_KNOWN
+            elif now < self._nobodys.get(name, now):
+                return None
+            asked = self._asked.get(name)
+            if asked is None:
+                break
+            # One look-up for all who ask about a name at the same time.
+            await asked.wait()
+        if self._looking[asker] >= limits.MAX_OWNER_LOOKUPS:
             raise Unavailable(Outage.TOO_BUSY)
-        self._looking += 1
+        self._looking[asker] += 1
+        asked = self._asked[name] = trio.Event()
         try:
             reply: BucketOwner = await self._call(BucketOwnerGet(name))
             tenant_id: TenantId | None = reply.tenant_id
@@ -124,9 +158,21 @@ class BucketOwners:
                 raise
             tenant_id = None
         finally:
-            self._looking -= 1
-        self._known[name] = (tenant_id, trio.current_time() + OWNER_REMEMBERED_S)
-        self._known.move_to_end(name)
-        if len(self._known) > limits.MAX_BUCKETS_REMEMBERED:
-            self._known.popitem(last=False)
+            self._looking[asker] -= 1
+            del self._asked[name]
+            asked.set()
+        until = trio.current_time() + OWNER_REMEMBERED_S
+        if tenant_id is None:
+            self._known.pop(name, None)
+            _remember(self._nobodys, name, until)
+        else:
+            self._nobodys.pop(name, None)
+            _remember(self._known, name, (tenant_id, until))
         return tenant_id
+
+
+def _remember(names: OrderedDict[str, T], name: str, value: T) -> None:
+    names[name] = value
+    names.move_to_end(name)
+    if len(names) > limits.MAX_BUCKETS_REMEMBERED:
+        names.popitem(last=False)

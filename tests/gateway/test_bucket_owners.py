@@ -8,11 +8,12 @@ import trio.testing
 from object_service_rig import ServiceRig
 
 from common import limits
-from common.errors import Unavailable
+from common.errors import NotFound, Unavailable
 from common.ids import BucketId
 from common.wire import messages as m
 from gateway.bucket_owners import OWNER_REMEMBERED_S
 from gateway.buckets import create_bucket, delete_bucket
+from gateway.principals import Anonymous, Bucket, KeyHolder
 
 
 @pytest.fixture
@@ -87,3 +88,59 @@ async def test_only_so_many_names_are_looked_up_at_once(rig: ServiceRig) -> None
             await rig.one.owners.find("one-more")
         waiting.set()
     assert await rig.one.owners.find("one-more") is None
+
+
+async def test_invented_names_push_no_owner_out_of_memory(
+    rig: ServiceRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BUCKETS_REMEMBERED", 10)
+    owners = rig.one.owners
+    assert isinstance(await owners.seen_by(Anonymous(), "bucket"), Bucket)
+    for number in range(100):
+        with pytest.raises(NotFound):
+            await owners.seen_by(Anonymous(), f"invented-{number}")
+    rig.coordinators.requests.clear()
+    assert isinstance(await owners.seen_by(Anonymous(), "bucket"), Bucket)
+    assert rig.coordinators.calls == []
+
+
+async def test_a_flood_of_invented_names_leaves_known_buckets_and_proven_callers_their_look_ups(
+    rig: ServiceRig, autojump_clock: object
+) -> None:
+    other = next(key for key in rig.tenants.values() if key != rig.tenant)
+    await create_bucket(rig.other, other, "theirs")
+    owners = rig.one.owners
+    assert await owners.find("bucket") is not None
+    await trio.sleep(2 * OWNER_REMEMBERED_S)
+    flood_ends = trio.Event()
+
+    async def wait(request: m.Request) -> None:
+        if isinstance(request, m.BucketOwnerGet) and request.name.startswith("invented-"):
+            await flood_ends.wait()
+
+    rig.coordinators.faults[m.BucketOwnerGet] = wait
+    async with trio.open_nursery() as nursery:
+        for number in range(limits.MAX_OWNER_LOOKUPS):
+            nursery.start_soon(owners.find, f"invented-{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Unavailable, match="too_busy"):
+            await owners.find("one-more")
+        assert await owners.find("bucket") is not None
+        holder = KeyHolder(rig.tenant, "AK")
+        assert isinstance(await owners.seen_by(holder, "theirs"), Bucket)
+        flood_ends.set()
+
+
+async def test_one_look_up_serves_all_who_ask_about_a_bucket_at_once(rig: ServiceRig) -> None:
+    rig.coordinators.requests.clear()
+    found: list[object] = []
+
+    async def find() -> None:
+        found.append(await rig.one.owners.find("bucket"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * limits.MAX_OWNER_LOOKUPS):
+            nursery.start_soon(find)
+    assert len(found) == 2 * limits.MAX_OWNER_LOOKUPS
+    assert all(isinstance(each, Bucket) for each in found)
+    assert rig.coordinators.calls.count("BucketOwnerGet") == 1
