@@ -64,6 +64,7 @@ class Outage(Reason):
     LISTENER_CLOSED = "listener_closed"
     NO_COORDINATOR = "no_coordinator"
     NO_DISCOVERY = "no_discovery"
+    NO_LEASE = "no_lease"
     NO_PARENT_SIGNAL = "no_parent_signal"
     NO_RING = "no_ring"
     NO_SPACE = "no_space"

@@ -35,6 +35,7 @@ NOT_KEPT: Final = {
     "epoch": 0,
     "sequence": 0,
     "cells": [],
+    "lease": {"enforced": False, "held": True},
 }
 
 
@@ -49,6 +50,11 @@ class JournaledStore:
     def tell(self) -> dict[str, Any]:
         """The journal, for operators."""
         return NOT_KEPT if self.keeper is None else self.keeper.tell()
+
+    def check_lease(self) -> None:
+        """Raise Unavailable ``no_lease`` where another coordinator may have taken over."""
+        if self.keeper is not None:
+            self.keeper.lease.check(trio.current_time())
 
     async def look_once_kept(self, look: Callable[[], Awaitable[None]]) -> None:
         """Call ``look`` when commits may pass, where they could not at the start."""

@@ -5,6 +5,7 @@ Source: docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -183,7 +184,7 @@ async def _serve(
     await auditor.load()
     places = connection_places(world.open_files)
     _warn_of_places(world, places, len(parts.membership.cells))
-    server = _server(world, config, parts, status, metrics, auditor, places)
+    server = _server(world, config, parts, status, metrics, auditor, places, journaled.check_lease)
     lease_ends = LeaseEndsRound(
         parts.store, parts.leadership, parts.lease_book, parts.history, world.log
     )
@@ -239,6 +240,7 @@ def _server(
     metrics: CoordinatorMetrics,
     auditor: Auditor,
     places: ConnectionPlaces,
+    check_lease: Callable[[], None],
 ) -> PeerServer[CoordinatorSession]:
     of_cells = CellHandlers(
         parts.store,
@@ -269,7 +271,7 @@ def _server(
     check_complete(handlers)
     return PeerServer(
         parts.keys.identity,
-        guarded(handlers, metrics, parts.watched, parts.store, parts.history),
+        guarded(handlers, metrics, parts.watched, parts.store, parts.history, check_lease),
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,

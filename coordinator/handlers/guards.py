@@ -5,6 +5,7 @@ Source: docs/decisions/0005-store-generation.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -42,6 +43,8 @@ from coordinator.store_health import WatchedStore
 _ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle, GatewayPresence})
 """Cells are answered, so that they go on serving what they were ordered to; nothing else is said
 by a store that lacks what its swarm has seen acknowledged."""
+_ANSWERED_WITHOUT_LEASE: Final = frozenset({Heartbeat})
+"""By heartbeats a coordinator learns where the cells are that would confirm its lease."""
 _POSITIONED: Final = (Committed, Deleted, Lease)
 _CHANGES: Final = frozenset(
     {
@@ -68,12 +71,33 @@ def guarded(
     watched: WatchedStore,
     store: NumberedStore,
     past: StoreHistory,
+    check_lease: Callable[[], None],
 ) -> ByRequest:
-    """Return handlers that are counted, and that answer only what the state of the store allows."""
+    """Return handlers that are counted, and that answer only what the state of the store allows.
+
+    Args:
+        check_lease: raises Unavailable where another coordinator may have taken over.
+    """
     return {
-        kind: _counted(metrics, kind, _of_history(watched, store, past, kind, handler))
+        kind: _counted(
+            metrics,
+            kind,
+            _leased(check_lease, kind, _of_history(watched, store, past, kind, handler)),
+        )
         for kind, handler in handlers.items()
     }
+
+
+def _leased(check_lease: Callable[[], None], kind: type[Request], handler: Handler) -> Handler:
+    if kind in _ANSWERED_WITHOUT_LEASE:
+        return handler
+
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        # What is read from now on was current when the request came: that is enough.
+        check_lease()
+        return await handler(caller, request, payload)
+
+    return handle
 
 
 def _counted(metrics: CoordinatorMetrics, kind: type[Request], handler: Handler) -> Handler:

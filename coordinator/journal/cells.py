@@ -62,9 +62,10 @@ class JournalCell:
             raise PeerViolation(Violation.WRONG_ANSWER)
         return reply, data
 
-    async def begin(self, epoch: int, run_id: bytes) -> JournalState:
-        """Have it promise an epoch."""
-        return (await self._call(JournalBegin(epoch, run_id), JournalState))[0]
+    async def begin(self, epoch: int, run_id: bytes, *, timeout_s: float = CALL_S) -> JournalState:
+        """Have it promise an epoch, or confirm the one that it has promised."""
+        request = JournalBegin(epoch, run_id)
+        return (await self._call(request, JournalState, timeout_s=timeout_s))[0]
 
     async def append(self, epoch: int, after: ChainEnd, records: Buffer) -> None:
         """Append records after a point."""

@@ -23,6 +23,7 @@ from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers, JournalState
 from coordinator.journal.cells import JournalCell
 from coordinator.journal.gate import Done, GateMode, JournalGate, SealedCommit
+from coordinator.journal.lease import EpochLease, note_own_epoch
 from coordinator.journal.members import Member, Recent
 from coordinator.journal.opening import OpenedStore, StoreOpener
 from coordinator.journal.recovery_file import write_recovery
@@ -78,6 +79,9 @@ class JournalKeeper:
         self.kept = trio.Event()
         """Set when commits may pass after a start."""
         self.fenced: Refused | None = None
+        self.lease = EpochLease(is_enforced=opened.row.is_leased)
+        if gate.is_closed:
+            self.lease.groups = ()
         self._world = world
         self._pool = pool
         self._opener = opener
@@ -126,12 +130,24 @@ class JournalKeeper:
     def _stop(self) -> None:
         self._is_stopped = True
         self.is_kept = False
+        self._lose_lease()
         if self._gate.mode is GateMode.RECORDING:
             self._gate.mode = GateMode.HOLDING
         if self._at_gate is not None:
             _, done = self._at_gate
             self._at_gate = None
             done(Unavailable(Outage.JOURNAL_UNSETTLED))
+
+    def _lose_lease(self) -> None:
+        """Answer nothing any more that a lease is needed for."""
+        if self.lease.groups is not None:
+            self.lease.groups = ()
+
+    async def enforce_lease(self) -> None:
+        """Have requests refused without a lease from now on, here and by all successors: a standby
+        follows. Raises as :meth:`common.ports.Store.transact`; call it again then."""
+        self.lease.is_enforced = True
+        await self._store.transact(journal.set_leased)
 
     async def _settle(self) -> None:
         members = self._row.members
@@ -140,6 +156,7 @@ class JournalKeeper:
         while settled.source is None:
             try:
                 await self._store.transact(partial(_move, settled))
+                await self._opener.wait_alone(self._row, settled)
                 self._settled = settled
                 return
             except Unavailable as error:  # its medium is full, or can only be read
@@ -157,7 +174,7 @@ class JournalKeeper:
         self._configured = settled.members
         for endpoint in settled.members.members:
             self._follow(endpoint)
-        self._groups = [tuple(bytes(each.cell_id) for each in settled.members.members)]
+        self._count([tuple(bytes(each.cell_id) for each in settled.members.members)])
         self.is_kept = True
         self._gate.mode = GateMode.RECORDING
         self.kept.set()
@@ -197,6 +214,10 @@ class JournalKeeper:
             self._at_gate = None
             done(None)
 
+    def _count(self, groups: list[tuple[bytes, ...]]) -> None:
+        """Take most cells of each of these groups for enough."""
+        self._groups = self.lease.groups = groups
+
     def _acked(self) -> dict[bytes, int]:
         return {
             cell_id: member.acked.sequence
@@ -207,6 +228,7 @@ class JournalKeeper:
     def _on_fenced(self, current: int) -> None:
         if self.fenced is None and current > self._gate.epoch:
             self.fenced = Refused(Refusal.JOURNAL_EPOCH, current=current)
+            self._lose_lease()
             self._world.log.error("journal_fenced", epoch=self._gate.epoch, current=current)
             self._nursery.start_soon(self._end_fenced)
 
@@ -226,6 +248,7 @@ class JournalKeeper:
             send_snapshot=self._send_snapshot,
             wants_snapshot=self._wants_snapshot,
             on_progress=self._on_progress,
+            on_confirmed=self.lease.confirm,
             on_fenced=self._on_fenced,
         )
         self._members[bytes(endpoint.cell_id)] = member
@@ -262,11 +285,12 @@ class JournalKeeper:
         self._gate.mode = GateMode.RECORDING
         # Commits that began before are durable before this one: a copy of the store has them.
         await self._store.transact(lambda sql: journal.set_members(sql, b"", None))
+        await note_own_epoch(self._world.disk, self._world.log, self._gate.epoch)
         for endpoint in wanted:
             self._follow(endpoint)
         group = tuple(bytes(each.cell_id) for each in wanted)
         await self._wait_followed(group)
-        self._groups = [group]
+        self._count([group])
         self.is_kept = True
         await self._configure(JournalMembers(self._gate.epoch, 1, wanted), [group])
         self._world.log.info("journal_kept", epoch=self._gate.epoch, cells=len(wanted))
@@ -297,11 +321,11 @@ class JournalKeeper:
                 self._follow(endpoint)
         old, new = tuple(before), tuple(after)
         await self._wait_followed(new)
-        self._groups = [old, new]
+        self._count([old, new])
         await self._wait_followed(new)
         version = self._configured.version + 1
         await self._configure(JournalMembers(self._gate.epoch, version, wanted), [old, new])
-        self._groups = [new]
+        self._count([new])
         self._on_progress()
         for cell_id in sorted(before.keys() - after.keys()):
             self._members.pop(cell_id).scope.cancel()
@@ -416,6 +440,10 @@ class JournalKeeper:
             "epoch": self._gate.epoch,
             "sequence": self._recent.end.sequence,
             "cells": cells,
+            "lease": {
+                "enforced": self.lease.is_enforced,
+                "held": self.lease.is_held(trio.current_time()),
+            },
         }
 
     def _state(self) -> str:

@@ -8,6 +8,7 @@ Source: docs/journal.md, "Order of a commit" and "Snapshots".
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
@@ -22,10 +23,12 @@ from common.reasons import Refusal
 from common.wire.messages.journal import JournalState
 from coordinator.journal.cells import JournalCell, end_in
 from coordinator.journal.commits import SealedRecord
+from coordinator.journal.lease import LEASE_S, RENEW_S
 from coordinator.journal.settling import later_epoch
 
 RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 5.0
+CONFIRM_WITHIN_S: Final = LEASE_S / 2
 SendSnapshot: TypeAlias = "Callable[[Member], Awaitable[JournalState]]"
 
 
@@ -84,6 +87,8 @@ class Member:
             between with :meth:`append`.
         wants_snapshot: whether its snapshot is so old that its records are too many.
         on_progress: called when it has made more durable.
+        on_confirmed: called, with the time at which its request was sent, when it has confirmed the
+            epoch: at least every RENEW_S, while it answers.
         on_fenced: called, with that epoch, when it has promised a later one to another coordinator.
     """
 
@@ -98,6 +103,7 @@ class Member:
         send_snapshot: SendSnapshot,
         wants_snapshot: Callable[[Member], bool],
         on_progress: Callable[[], None],
+        on_confirmed: Callable[[bytes, float], None],
         on_fenced: Callable[[int], None],
     ) -> None:
         self.cell = cell
@@ -117,7 +123,9 @@ class Member:
         self._send_snapshot = send_snapshot
         self._wants_snapshot = wants_snapshot
         self._on_progress = on_progress
+        self._on_confirmed = on_confirmed
         self._on_fenced = on_fenced
+        self._confirmed_at = -math.inf
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -126,28 +134,55 @@ class Member:
 
     async def run(self) -> None:
         """Follow the journal until cancelled, through its ``scope``."""
-        pause_s = RETRY_S
         with self.scope:
-            while True:
-                try:
-                    await self._follow()
-                except AlvearyError as error:
-                    if self.error:
-                        pause_s = min(2 * pause_s, LONGEST_RETRY_S)
-                    else:
-                        pause_s = RETRY_S
-                        self._log.warning(
-                            "journal_cell_lags", cell=self.cell.cell_id, error=str(error)
-                        )
-                    self.error = str(error)
-                    current = later_epoch(error) if isinstance(error, Refused) else None
-                    if current is not None:
-                        self._on_fenced(current)
-                await trio.sleep(pause_s)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_confirmed)
+                await self._keep_following()
+
+    async def _keep_following(self) -> None:
+        pause_s = RETRY_S
+        while True:
+            try:
+                await self._follow()
+            except AlvearyError as error:
+                if self.error:
+                    pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+                else:
+                    pause_s = RETRY_S
+                    self._log.warning("journal_cell_lags", cell=self.cell.cell_id, error=str(error))
+                self.error = str(error)
+                self._look_fenced(error)
+            await trio.sleep(pause_s)
+
+    async def _keep_confirmed(self) -> None:
+        """Have the cell confirm the epoch whenever it has not done so for a while."""
+        while True:
+            await trio.sleep_until(self._confirmed_at + RENEW_S)
+            sent_at = trio.current_time()
+            if sent_at < self._confirmed_at + RENEW_S:
+                continue
+            try:
+                await self.cell.begin(self._epoch, self._run_id, timeout_s=CONFIRM_WITHIN_S)
+            except AlvearyError as error:
+                self._look_fenced(error)
+                await trio.sleep(RETRY_S)
+            else:
+                self._confirm(sent_at)
+
+    def _confirm(self, sent_at: float) -> None:
+        self._confirmed_at = max(self._confirmed_at, sent_at)
+        self._on_confirmed(self.cell.cell_id, sent_at)
+
+    def _look_fenced(self, error: AlvearyError) -> None:
+        current = later_epoch(error) if isinstance(error, Refused) else None
+        if current is not None:
+            self._on_fenced(current)
 
     async def _follow(self) -> None:
         """Send what the cell lacks, as long as it answers."""
+        sent_at = trio.current_time()
         self._note(await self.cell.begin(self._epoch, self._run_id))
+        self._confirm(sent_at)
         while True:
             self._wake = trio.Event()
             if self._at is None or self._at.sequence < self._recent.start.sequence:
@@ -185,6 +220,7 @@ class Member:
             self._at = None
             return
         records, end = self._recent.after(at)
+        sent_at = trio.current_time()
         try:
             await self.cell.append(self._epoch, at, records)
         except Refused as error:
@@ -192,6 +228,7 @@ class Member:
                 self.acked = self._at = None
                 return
             raise
+        self._confirm(sent_at)
         self._advance(end)
 
     def _advance(self, end: ChainEnd) -> None:

@@ -28,6 +28,7 @@ from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.journal import JournalMembers
 from coordinator.journal.gate import GateMode, JournalGate
+from coordinator.journal.lease import note_own_epoch, own_epoch
 from coordinator.journal.replay import replay
 from coordinator.journal.settling import BegunEpoch, EpochBeginning
 from coordinator.journal.snapshots import RESTORED_NAME, fetch_snapshot
@@ -94,6 +95,8 @@ class StoreOpener:
     ) -> OpenedStore:
         """Open the store, and settle its journal if its cells answer in time.
 
+        Returns, where a lease of an earlier coordinator counts, once there is none.
+
         Args:
             patience_s: for the cells.
             recovered: who kept the journal of a store that is gone.
@@ -118,6 +121,8 @@ class StoreOpener:
                 settled = await self.settle_patiently(row.end, members, needs_all=needs_all)
             if settled is not None:
                 opened = await self._take_in_or_hold(store, row, settled)
+                if opened.settled is not None:
+                    await self.wait_alone(opened.row, settled)
             if opened.settled is None and recovered is not None:
                 raise Unavailable(Outage.JOURNAL_UNSETTLED)
             return opened
@@ -132,6 +137,7 @@ class StoreOpener:
         """Begin an epoch, trying until enough cells answer. Raises as
         :meth:`EpochBeginning.run`, but for Unavailable."""
         said = ""
+        own = await own_epoch(self._world.disk)
         while True:
             settling = EpochBeginning(
                 self._pool,
@@ -141,6 +147,7 @@ class StoreOpener:
                 local=local,
                 run_id=self._run_id,
                 needs_all=needs_all,
+                own_epoch=own,
             )
             try:
                 return await settling.run(members)
@@ -149,6 +156,13 @@ class StoreOpener:
                     self._world.log.warning("journal_unsettled", error=str(error))
                 said = str(error)
             await trio.sleep(RETRY_S)
+
+    async def wait_alone(self, row: JournalRow, settled: BegunEpoch) -> None:
+        """Wait until no earlier coordinator holds a lease, if leases count, and remember that the
+        epoch is this directory's."""
+        if row.is_leased:
+            await trio.sleep_until(settled.alone_at)
+        await note_own_epoch(self._world.disk, self._world.log, settled.epoch)
 
     async def _take_in_or_hold(
         self, store: Store, row: JournalRow, settled: BegunEpoch

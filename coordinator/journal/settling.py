@@ -10,6 +10,7 @@ Source: docs/journal.md, "Settling".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ from common.rpc.peers import PeerPool
 from common.wire.messages.journal import JournalMembers, JournalState
 from coordinator.journal.cells import JournalCell, end_in
 from coordinator.journal.commits import BEGUN, SealedRecord, open_record, seal_record
+from coordinator.journal.lease import SUCCESSOR_WAIT_S
 from coordinator.journal.snapshots import relay_snapshot
 from coordinator.policy.journal import Tail, best_first, quorum
 
@@ -67,7 +69,8 @@ class BegunEpoch:
 
     ``source``: the cell that the store takes in from what it lacks; None: it lacks nothing.
     ``begun``: the record that closes what was before. ``is_behind_store``: the store has more than
-    all cells together, so they are to be filled again.
+    all cells together, so they are to be filled again. ``alone_at``: the monotonic time from which
+    on no earlier coordinator holds a lease (:mod:`coordinator.journal.lease`).
     """
 
     epoch: int
@@ -75,6 +78,7 @@ class BegunEpoch:
     source: MemberJournal | None
     begun: SealedRecord
     is_behind_store: bool
+    alone_at: float
 
 
 def later_epoch(error: Refused) -> int | None:
@@ -92,6 +96,7 @@ class EpochBeginning:
         run_id: 16 bytes, drawn for this process.
         needs_all: whether all cells must answer, not just most: where the store is gone, one that
             answers with an older journal must not be needed.
+        own_epoch: the last that a coordinator of this directory has begun; 0: none.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class EpochBeginning:
         local: ChainEnd,
         run_id: bytes,
         needs_all: bool = False,
+        own_epoch: int = 0,
     ) -> None:
         self._pool = pool
         self._key = key
@@ -112,7 +118,9 @@ class EpochBeginning:
         self._local = local
         self._run_id = run_id
         self._needs_all = needs_all
+        self._own_epoch = own_epoch
         self._epoch = local.epoch + 1
+        self._promised_at = -math.inf
         self._unusable: set[bytes] = set()
 
     async def run(self, members: JournalMembers) -> BegunEpoch:
@@ -163,6 +171,7 @@ class EpochBeginning:
         for _ in range(limits.MOST_SETTLING_TRIES):
             later = await self._ask(cells, answers, own, needed)
             if len(own & answers.keys()) >= needed:
+                self._promised_at = trio.current_time()
                 return
             if not later:
                 break
@@ -242,7 +251,7 @@ class EpochBeginning:
                     store=self._local.sequence,
                 )
                 begun = self._begun(self._local)
-                return BegunEpoch(self._epoch, members, None, begun, is_behind_store=True)
+                return self._begun_epoch(members, None, begun, is_behind_store=True)
             try:
                 await self._check(best)
             except (Corrupt, PeerViolation) as error:
@@ -324,7 +333,27 @@ class EpochBeginning:
         if len(reached) < needed:
             raise Unavailable(Outage.JOURNAL_UNSETTLED, answered=len(reached), needed=needed)
         source = best if self._local.digest != end.digest else None
-        return BegunEpoch(self._epoch, members, source, begun, is_behind_store=False)
+        return self._begun_epoch(members, source, begun, is_behind_store=False)
+
+    def _begun_epoch(
+        self,
+        members: JournalMembers,
+        source: MemberJournal | None,
+        begun: SealedRecord,
+        *,
+        is_behind_store: bool,
+    ) -> BegunEpoch:
+        # This directory had begun the store's epoch, and most cells had promised no later one.
+        is_alone = self._own_epoch == self._local.epoch == self._epoch - 1
+        alone_at = self._promised_at + (0.0 if is_alone else SUCCESSOR_WAIT_S)
+        return BegunEpoch(
+            self._epoch,
+            members,
+            source,
+            begun,
+            is_behind_store=is_behind_store,
+            alone_at=alone_at,
+        )
 
     def _begun(self, after: ChainEnd) -> SealedRecord:
         body = bytes([BEGUN]) + self._run_id

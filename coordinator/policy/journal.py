@@ -7,6 +7,7 @@ Source: docs/journal.md, "Who keeps it" and "Settling".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -95,6 +96,21 @@ def passed(groups: Iterable[Collection[bytes]], acked: Mapping[bytes, int]) -> i
         held = sorted((acked.get(each, 0) for each in group), reverse=True)
         ends.append(held[quorum(len(group)) - 1])
     return min(ends)
+
+
+def confirmed_at(groups: Iterable[Collection[bytes]], confirmed: Mapping[bytes, float]) -> float:
+    """Return since when most cells of each group have confirmed an epoch; minus infinity where they
+    never did.
+
+    Args:
+        groups: of cells: one, or two while the members change.
+        confirmed: by cell, the time of its latest confirmation.
+    """
+    times = []
+    for group in groups:
+        latest = sorted((confirmed.get(each, -math.inf) for each in group), reverse=True)
+        times.append(latest[quorum(len(group)) - 1])
+    return min(times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from common.wire.messages.journal import JournalMembers
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """The journal as the store knows it. ``members``: None while none is kept."""
+    """The journal as the store knows it. ``members``: None while none is kept. ``is_leased``: see
+    :func:`is_leased`."""
 
     end: ChainEnd
     key_id: bytes
     members: JournalMembers | None
+    is_leased: bool = False
 
 
 def load(sql: Sql) -> JournalRow:
@@ -31,6 +33,7 @@ def load(sql: Sql) -> JournalRow:
         ChainEnd(sequence, epoch, bytes(digest)),
         bytes(key_id),
         JournalMembers.unpack(members) if members else None,
+        is_leased(sql),
     )
 
 
@@ -43,6 +46,21 @@ def set_members(sql: Sql, key_id: bytes, members: JournalMembers | None) -> None
     """Note who keeps the journal, and the key that it is sealed under."""
     packed = b"" if members is None else members.pack()
     sql.execute("UPDATE journal SET key_id = ?, members = ?", (key_id, packed))
+
+
+def is_leased(sql: Sql) -> bool:
+    """Return whether coordinators of this store refuse requests without a lease: a standby follows
+    the journal, or did once."""
+    row = sql.execute("SELECT value FROM counters WHERE name = 'journal_leased'").fetchone()
+    return row is not None
+
+
+def set_leased(sql: Sql) -> None:
+    """Note that requests are refused without a lease from now on."""
+    sql.execute(
+        "INSERT INTO counters (name, value) VALUES ('journal_leased', 1)"
+        " ON CONFLICT (name) DO NOTHING"
+    )
 
 
 def texts(sql: Sql) -> dict[int, str]:

@@ -126,9 +126,18 @@ class JournalRig:
         )
         return await settling.run(self.members)
 
-    def opener(self, node: SimNode, gate: JournalGate, run_id: bytes) -> StoreOpener:
-        """Of the store of a node."""
-        return StoreOpener(node.world, self.pool, STORE, gate, KEY, self.keys.swarm_id, run_id)
+    async def pool_of(self, node: SimNode) -> PeerPool:
+        """A pool of a node's own connections."""
+        world = node.world
+        pool = PeerPool(
+            world.network,
+            self.keys.identity,
+            connections_per_peer=1,
+            chance=world.chance,
+            log=world.log,
+        )
+        await self.nursery.start(pool.run)
+        return pool
 
     @asynccontextmanager
     async def keeping(
@@ -137,17 +146,19 @@ class JournalRig:
         *,
         recovered: JournalMembers | None = None,
         known: Callable[[], list[KnownCell]] | None = None,
+        pool: PeerPool | None = None,
     ) -> AsyncIterator[tuple[OpenedStore, JournalKeeper]]:
         """A store whose journal is kept, until the end of the block."""
         node = node or self.node
         gate = JournalGate(KEY, node.world.entropy)
         run_id = self.run_id()
-        opener = self.opener(node, gate, run_id)
+        pool = pool or self.pool
+        opener = StoreOpener(node.world, pool, STORE, gate, KEY, self.keys.swarm_id, run_id)
         opened = await opener.open(patience_s=5, recovered=recovered)
         await opened.store.transact(migrate)
         keeper = JournalKeeper(
             node.world,
-            self.pool,
+            pool,
             opener,
             opened,
             gate,
@@ -181,15 +192,7 @@ async def journal_rig(cells: int = 3) -> AsyncIterator[JournalRig]:
     """Run cells, and a coordinator's connections to them."""
     async with trio.open_nursery() as nursery:
         rig = JournalRig(nursery)
-        world = rig.node.world
-        rig.pool = PeerPool(
-            world.network,
-            rig.keys.identity,
-            connections_per_peer=1,
-            chance=world.chance,
-            log=world.log,
-        )
-        await nursery.start(rig.pool.run)
+        rig.pool = await rig.pool_of(rig.node)
         rig.cells = [RigCell(rig, number) for number in range(cells)]
         for each in rig.cells:
             await each.start()

@@ -10,7 +10,11 @@ from seeded_bug import JOURNAL, compile_all, load, run_tests
 
 HERE = Path(__file__).parent
 MUTANTS = load(JOURNAL)
-TESTS = [HERE / "test_journal.py", HERE.parent / "cell" / "test_cell_journal.py"]
+TESTS = [
+    HERE / "test_lease.py",
+    HERE / "test_journal.py",
+    HERE.parent / "cell" / "test_cell_journal.py",
+]
 
 
 def test_each_seeded_bug_applies():
