@@ -6,7 +6,7 @@ Source: docs/journal.md; docs/architecture.md, "Where things are".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -17,7 +17,7 @@ from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from coordinator.config import CoordinatorConfig, JournalUse
 from coordinator.journal.gate import JournalGate
-from coordinator.journal.keeper import JournalKeeper, KnownCell
+from coordinator.journal.keeper import REPLACE_AFTER_S, JournalKeeper, KnownCell
 from coordinator.journal.opening import StoreOpener
 from coordinator.membership import Membership
 from coordinator.policy.health import CellState, leaves
@@ -46,10 +46,21 @@ class JournaledStore:
     store: Store
     keeper: JournalKeeper | None
     known_cells: Callable[[], list[KnownCell]] = list
+    heard_at: dict[bytes, Endpoint] = field(default_factory=dict)
+    """The places where cells were heard before the store could be served."""
 
     def tell(self) -> dict[str, Any]:
         """The journal, for operators."""
         return NOT_KEPT if self.keeper is None else self.keeper.tell()
+
+    def where(self) -> dict[bytes, Endpoint]:
+        """The last places of the cells."""
+        known = {
+            each.candidate.cell_id: each.endpoint
+            for each in self.known_cells()
+            if each.endpoint.port
+        }
+        return {**known, **self.heard_at}
 
     def check_lease(self) -> None:
         """Raise Unavailable ``no_lease`` where another coordinator may have taken over."""
@@ -85,7 +96,7 @@ async def open_store(
     """
     if config.journal is JournalUse.OFF:
         store: Store = await world.stores.open(STORE_NAME)
-        await _forget_journal(store)
+        await forget_journal(store)
         return JournaledStore(store, None)
     key = JournalKey(keys.swarm_secret)
     gate = JournalGate(key, world.entropy)
@@ -93,6 +104,7 @@ async def open_store(
     opener = StoreOpener(world, pool, STORE_NAME, gate, key, keys.swarm_id, run_id)
     opened = await opener.open(patience_s=PATIENCE_S)
     made = JournaledStore(opened.store, None)
+    opener.heard_at = made.where
     made.keeper = JournalKeeper(
         world,
         pool,
@@ -108,7 +120,7 @@ async def open_store(
     return made
 
 
-async def _forget_journal(store: Store) -> None:
+async def forget_journal(store: Store) -> None:
     """Note that the store goes on without the journal that it had: what is committed from now on is
     not in it, so it must not be taken up again."""
     row = await store.read(lambda sql: journal.load(sql) if dialect.version(sql) else None)
@@ -128,6 +140,7 @@ def known_cells(membership: Membership, now: float) -> list[KnownCell]:
             cell.owner,
             is_fit=state is CellState.ALIVE,
             stays=leaves(state) is None and state is not CellState.SUSPENDED,
+            is_away=now - cell.heard_at > REPLACE_AFTER_S,
         )
         endpoint = Endpoint(cell.cell_id, cell.address_host, cell.address_port)
         found.append(KnownCell(candidate, endpoint))

@@ -5,8 +5,9 @@ Source: docs/journal.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import trio
 from common import limits
 from common.crypto.journal import JournalKey
 from common.errors import AlvearyError, Refused, Unavailable
+from common.format.journal import ChainEnd
 from common.ports import Sql, Store, World
 from common.reasons import Outage, Refusal
 from common.recording import unrecorded
@@ -24,7 +26,7 @@ from common.wire.messages.journal import JournalMembers, JournalState
 from coordinator.journal.cells import JournalCell
 from coordinator.journal.gate import Done, GateMode, JournalGate, SealedCommit
 from coordinator.journal.lease import EpochLease, note_own_epoch
-from coordinator.journal.members import Member, Recent
+from coordinator.journal.members import CONFIRM_WITHIN_S, Member, Recent
 from coordinator.journal.opening import OpenedStore, StoreOpener
 from coordinator.journal.recovery_file import write_recovery
 from coordinator.journal.settling import (
@@ -40,6 +42,11 @@ from coordinator.store import journal
 
 LOOK_EVERY_S: Final = 5.0
 """Interval at which it is looked at who should keep the journal."""
+LOOK_SOON_S: Final = 0.25
+"""The same, while other cells should."""
+REPLACE_AFTER_S: Final = 60.0
+"""Time after which a cell that does not answer is replaced, where another can take its place:
+longer than a restart, shorter than the next loss takes to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,12 @@ class JournalKeeper:
         self._snapshot: Snapshot | None = None
         self._snapshot_turn = trio.Lock()
         self._records_begin = 0
+        self._passed_over: dict[bytes, float] = {}
+        """Cells that did not answer, and until when they are not asked again."""
+        self._is_relocated = False
+        """True: cells answer elsewhere than is remembered."""
+        self._trouble = ""
+        """The failure of the last change of the cells."""
         self._is_stopped = False
         gate.connect(self._submit, self.stale.set)
 
@@ -172,6 +185,7 @@ class JournalKeeper:
         await self._load_numbers()
         self._recent = Recent(settled.begun.end)
         self._configured = settled.members
+        self._is_relocated = settled.is_relocated
         for endpoint in settled.members.members:
             self._follow(endpoint)
         self._count([tuple(bytes(each.cell_id) for each in settled.members.members)])
@@ -254,60 +268,116 @@ class JournalKeeper:
         self._members[bytes(endpoint.cell_id)] = member
         self._nursery.start_soon(member.run)
 
+    def _candidates(self) -> dict[bytes, KnownCell]:
+        """All cells that are known, as those that may keep the journal: what does not answer this
+        coordinator is not fit, though it be heard."""
+        now = trio.current_time()
+        found = {}
+        for each in self._known_cells():
+            candidate = each.candidate
+            member = self._members.get(candidate.cell_id)
+            if member is not None and now - member.well_at > REPLACE_AFTER_S:
+                candidate = replace(candidate, is_fit=False, is_away=True)
+            elif not each.endpoint.port or now < self._passed_over.get(
+                candidate.cell_id, -math.inf
+            ):
+                candidate = replace(candidate, is_fit=False)
+            found[candidate.cell_id] = replace(each, candidate=candidate)
+        return found
+
+    def _choose(self, current: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        """The cells that should keep the journal in the place of the current ones."""
+        known = self._candidates()
+        ids = [bytes(each.cell_id) for each in current]
+        where = {bytes(each.cell_id): each for each in current}
+        where |= {each: cell.endpoint for each, cell in known.items() if cell.endpoint.port}
+        chosen = choose(ids, [each.candidate for each in known.values()])
+        return tuple(where[each] for each in chosen)
+
     async def _keep_members(self) -> None:
+        before: tuple[Endpoint, ...] = ()
         while True:
-            known = {each.candidate.cell_id: each for each in self._known_cells()}
-            current = [] if self._configured is None else list(self._configured.members)
-            ids = [bytes(each.cell_id) for each in current]
-            chosen = choose(ids, [each.candidate for each in known.values()])
-            where = {bytes(each.cell_id): each for each in current}
-            where |= {
-                cell_id: each.endpoint for cell_id, each in known.items() if each.endpoint.port
-            }
-            wanted = tuple(where[each] for each in chosen)
-            try:
-                if not wanted or wanted == tuple(current):
-                    pass
-                elif self._configured is None:
-                    await self._begin(wanted)
-                else:
-                    await self._change(wanted)
-            except AlvearyError as error:
-                self._world.log.warning("journal_cells_not_changed", error=str(error))
-            await trio.sleep(LOOK_EVERY_S)
+            current = () if self._configured is None else self._configured.members
+            wanted = self._choose(current)
+            is_settled = wanted == current and not self._is_relocated
+            # Cells join one after the other: what is wanted twice is done.
+            if not is_settled and wanted == before and wanted:
+                try:
+                    await (self._begin(wanted) if not current else self._change(wanted))
+                    self._trouble = ""
+                except AlvearyError as error:
+                    if self._trouble != str(error):
+                        self._world.log.warning("journal_cells_not_changed", error=str(error))
+                    self._trouble = str(error)
+                    await trio.sleep(LOOK_EVERY_S)
+            before = wanted
+            await trio.sleep(LOOK_EVERY_S if is_settled else LOOK_SOON_S)
 
     async def _begin(self, wanted: tuple[Endpoint, ...]) -> None:
         """Begin to keep a journal: commits wait for it once most of the cells have everything."""
-        self._gate.epoch = await self._first_epoch(wanted)
-        await self._load_numbers()
-        self._gate.end = (await self._store.read(journal.load)).end
-        self._recent = Recent(self._gate.end)
-        self._gate.mode = GateMode.RECORDING
-        # Commits that began before are durable before this one: a copy of the store has them.
-        await self._store.transact(lambda sql: journal.set_members(sql, b"", None))
-        await note_own_epoch(self._world.disk, self._world.log, self._gate.epoch)
+        highest = await self._promise(wanted)
+        if self._gate.mode is GateMode.OPEN:
+            await self._part_from_before(highest)
         for endpoint in wanted:
             self._follow(endpoint)
         group = tuple(bytes(each.cell_id) for each in wanted)
-        await self._wait_followed(group)
+        try:
+            await self._wait_followed(group, wanted)
+        except Unavailable:
+            self._unfollow(group)
+            raise
         self._count([group])
         self.is_kept = True
         await self._configure(JournalMembers(self._gate.epoch, 1, wanted), [group])
         self._world.log.info("journal_kept", epoch=self._gate.epoch, cells=len(wanted))
 
-    async def _first_epoch(self, wanted: tuple[Endpoint, ...]) -> int:
-        """Return an epoch that these cells have not promised to anyone."""
-        epoch = max(self._gate.epoch, self._row.end.epoch) + 1
-        for endpoint in wanted:
-            cell = JournalCell(self._pool, endpoint)
+    async def _promise(self, wanted: tuple[Endpoint, ...]) -> int:
+        """Have these cells promise an epoch that none of them has promised to anyone.
+
+        Returns:
+            The highest number of a record that one of them has.
+
+        Raises:
+            Unavailable: ``journal_unsettled``: one of them did not, and is passed over for a while.
+        """
+        epoch, highest = max(self._gate.epoch, self._row.end.epoch) + 1, 0
+        asked = [JournalCell(self._pool, each) for each in wanted]
+        for cell in asked:
             try:
-                await cell.begin(epoch, self._run_id)
-            except Refused as error:
-                current = later_epoch(error)
-                if current is None or current - epoch > FURTHEST_LEAP:
-                    raise
-                epoch = max(epoch, current + 1)
-        return epoch
+                state = await cell.begin(epoch, self._run_id, timeout_s=CONFIRM_WITHIN_S)
+                highest = max(highest, state.end.sequence)
+            except AlvearyError as error:
+                current = later_epoch(error) if isinstance(error, Refused) else None
+                is_new = asked.count(cell) == 1
+                if current is not None and is_new and current - epoch <= FURTHEST_LEAP:
+                    epoch = current + 1
+                    asked.append(cell)
+                    continue
+                self._passed_over[cell.cell_id] = trio.current_time() + REPLACE_AFTER_S
+                raise Unavailable(
+                    Outage.JOURNAL_UNSETTLED, cell=cell.cell_id.hex()[:12], error=str(error)
+                ) from error
+        self._gate.epoch = epoch  # which those that promised an earlier one promise when followed
+        return highest
+
+    async def _part_from_before(self, highest: int) -> None:
+        """Begin to record, at a point that no cell knows: what was committed while no journal was
+        kept is in none of them, though one may have all that the store knows to be before it."""
+        row = await self._store.read(journal.load)
+        sequence = max(row.end.sequence, highest) + 1
+        point = ChainEnd(sequence, self._gate.epoch, self._world.entropy(len(row.end.digest)))
+        await self._store.transact(lambda sql: journal.move(unrecorded(sql), point))
+        await self._load_numbers()
+        self._gate.end = point
+        self._recent = Recent(point)
+        self._gate.mode = GateMode.RECORDING
+        # Commits that began before are durable before this one: a copy of the store has them.
+        await self._store.transact(lambda sql: journal.set_members(sql, b"", None))
+        await note_own_epoch(self._world.disk, self._world.log, self._gate.epoch)
+
+    def _unfollow(self, cells: Iterable[bytes]) -> None:
+        for cell_id in cells:
+            self._members.pop(cell_id).scope.cancel()
 
     async def _change(self, wanted: tuple[Endpoint, ...]) -> None:
         """Have other cells keep the journal: those that join get everything first."""
@@ -317,25 +387,39 @@ class JournalKeeper:
         for cell_id, endpoint in after.items():
             if before.get(cell_id) != endpoint:
                 if cell_id in self._members:
-                    self._members.pop(cell_id).scope.cancel()
+                    self._unfollow([cell_id])
                 self._follow(endpoint)
         old, new = tuple(before), tuple(after)
-        await self._wait_followed(new)
-        self._count([old, new])
-        await self._wait_followed(new)
+        try:
+            await self._wait_followed(new, wanted)
+            self._count([old, new])
+            await self._wait_followed(new, wanted)
+        except Unavailable:
+            self._count([old])
+            self._on_progress()
+            self._unfollow(sorted(after.keys() - before.keys()))
+            raise
         version = self._configured.version + 1
         await self._configure(JournalMembers(self._gate.epoch, version, wanted), [old, new])
         self._count([new])
         self._on_progress()
-        for cell_id in sorted(before.keys() - after.keys()):
-            self._members.pop(cell_id).scope.cancel()
+        self._unfollow(sorted(before.keys() - after.keys()))
         self._world.log.info("journal_cells_changed", cells=len(new), version=version)
 
-    async def _wait_followed(self, group: tuple[bytes, ...]) -> None:
-        """Wait until most of a group have everything that was sent so far."""
+    async def _wait_followed(self, group: tuple[bytes, ...], wanted: tuple[Endpoint, ...]) -> None:
+        """Wait until most of a group have everything that was sent so far.
+
+        Raises:
+            Unavailable: ``journal_unsettled``: others should keep the journal by now.
+        """
         end = self._recent.end.sequence
         while passed([group], self._acked()) < end:
-            await self._progress.wait()
+            progress = self._progress
+            with trio.move_on_after(LOOK_EVERY_S):
+                await progress.wait()
+                continue
+            if {each.cell_id for each in self._choose(wanted)} != {e.cell_id for e in wanted}:
+                raise Unavailable(Outage.JOURNAL_UNSETTLED)
 
     async def _configure(
         self, members: JournalMembers, groups: Sequence[tuple[bytes, ...]]
@@ -363,7 +447,7 @@ class JournalKeeper:
             except Unavailable as error:  # of the medium; or the store is opened again soon
                 self._world.log.info("journal_cells_not_changed", error=str(error))
             await trio.sleep(1)
-        self._configured = members
+        self._configured, self._is_relocated = members, False
         await write_recovery(self._world.disk, self._world.log, self._keys, members)
 
     # --- snapshots ----------------------------------------------------------------------------
@@ -417,7 +501,7 @@ class JournalKeeper:
 
     def tell(self) -> dict[str, Any]:
         """For operators, JSON-like."""
-        known = {each.candidate.cell_id: each.candidate for each in self._known_cells()}
+        known = {cell_id: each.candidate for cell_id, each in self._candidates().items()}
         ids = (
             [] if self._configured is None else [bytes(e.cell_id) for e in self._configured.members]
         )
@@ -457,8 +541,11 @@ class JournalKeeper:
         if self._state() == "kept":
             return weakness([known[each] for each in ids if each in known])
         fit = sum(each.is_fit for each in known.values())
+        alone = "what this coordinator writes is on its own disk alone"
         if fit < FEWEST:
-            return f"it takes {FEWEST} cells, and there are {fit}"
+            return f"it takes {FEWEST} cells, and {fit} can be reached: {alone}"
+        if self._trouble:
+            return f"cells do not take it ({self._trouble}): {alone}"
         return "the cells are being given what there is so far"
 
 

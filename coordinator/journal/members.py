@@ -126,6 +126,7 @@ class Member:
         self._on_confirmed = on_confirmed
         self._on_fenced = on_fenced
         self._confirmed_at = -math.inf
+        self._began_at = trio.current_time()
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -194,6 +195,11 @@ class Member:
             else:
                 self._well()
                 await self._wake.wait()
+
+    @property
+    def well_at(self) -> float:
+        """Monotonic time at which it last followed, or began to."""
+        return max(self._began_at, self._confirmed_at)
 
     def _well(self) -> None:
         if self.error:

@@ -5,6 +5,7 @@ Source: docs/journal.md, "Settling" and "Recovery".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -26,6 +27,7 @@ from common.ports import Sql, Store, World
 from common.reasons import Outage
 from common.recording import unrecorded
 from common.rpc.peers import PeerPool
+from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers
 from coordinator.journal.gate import GateMode, JournalGate
 from coordinator.journal.lease import note_own_epoch, own_epoch
@@ -35,6 +37,7 @@ from coordinator.journal.snapshots import RESTORED_NAME, fetch_snapshot
 from coordinator.store import dialect, journal
 from coordinator.store.journal import JournalRow
 
+SHORTEST_RETRY_S: Final = 0.125
 RETRY_S: Final = 1.0
 _NEW: Final = JournalRow(BEGINNING, b"", None)
 
@@ -85,6 +88,8 @@ class StoreOpener:
         self._key = key
         self._key_id = key_id
         self._run_id = run_id
+        self.heard_at: Callable[[], Mapping[bytes, Endpoint]] = dict
+        """The places where cells were heard since this process began, by id."""
 
     async def open(
         self,
@@ -136,7 +141,7 @@ class StoreOpener:
     ) -> BegunEpoch:
         """Begin an epoch, trying until enough cells answer. Raises as
         :meth:`EpochBeginning.run`, but for Unavailable."""
-        said = ""
+        said, pause_s = "", SHORTEST_RETRY_S
         own = await own_epoch(self._world.disk)
         while True:
             settling = EpochBeginning(
@@ -148,6 +153,7 @@ class StoreOpener:
                 run_id=self._run_id,
                 needs_all=needs_all,
                 own_epoch=own,
+                heard_at=self.heard_at(),
             )
             try:
                 return await settling.run(members)
@@ -155,7 +161,8 @@ class StoreOpener:
                 if str(error) != said:
                     self._world.log.warning("journal_unsettled", error=str(error))
                 said = str(error)
-            await trio.sleep(RETRY_S)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S)
 
     async def wait_alone(self, row: JournalRow, settled: BegunEpoch) -> None:
         """Wait until no earlier coordinator holds a lease, if leases count, and remember that the

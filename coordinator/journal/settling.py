@@ -11,8 +11,9 @@ Source: docs/journal.md, "Settling".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -24,6 +25,7 @@ from common.format.journal import ChainEnd, follow
 from common.ports import Entropy, Log
 from common.reasons import Damage, Outage, Refusal, Violation
 from common.rpc.peers import PeerPool
+from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers, JournalState
 from coordinator.journal.cells import JournalCell, end_in
 from coordinator.journal.commits import BEGUN, SealedRecord, open_record, seal_record
@@ -70,7 +72,8 @@ class BegunEpoch:
     ``source``: the cell that the store takes in from what it lacks; None: it lacks nothing.
     ``begun``: the record that closes what was before. ``is_behind_store``: the store has more than
     all cells together, so they are to be filled again. ``alone_at``: the monotonic time from which
-    on no earlier coordinator holds a lease (:mod:`coordinator.journal.lease`).
+    on no earlier coordinator holds a lease (:mod:`coordinator.journal.lease`). ``is_relocated``:
+    the members have other addresses here than they themselves remember.
     """
 
     epoch: int
@@ -79,6 +82,7 @@ class BegunEpoch:
     begun: SealedRecord
     is_behind_store: bool
     alone_at: float
+    is_relocated: bool
 
 
 def later_epoch(error: Refused) -> int | None:
@@ -97,6 +101,7 @@ class EpochBeginning:
         needs_all: whether all cells must answer, not just most: where the store is gone, one that
             answers with an older journal must not be needed.
         own_epoch: the last that a coordinator of this directory has begun; 0: none.
+        heard_at: the places where cells were heard since, by id.
     """
 
     def __init__(
@@ -110,6 +115,7 @@ class EpochBeginning:
         run_id: bytes,
         needs_all: bool = False,
         own_epoch: int = 0,
+        heard_at: Mapping[bytes, Endpoint] = MappingProxyType({}),
     ) -> None:
         self._pool = pool
         self._key = key
@@ -119,6 +125,7 @@ class EpochBeginning:
         self._run_id = run_id
         self._needs_all = needs_all
         self._own_epoch = own_epoch
+        self._heard_at = heard_at
         self._epoch = local.epoch + 1
         self._promised_at = -math.inf
         self._unusable: set[bytes] = set()
@@ -136,7 +143,8 @@ class EpochBeginning:
         answers: dict[bytes, MemberJournal] = {}
         for _ in range(limits.MOST_SETTLING_TRIES):
             asked = [each for each in members.members if bytes(each.cell_id) not in answers]
-            await self._begin([JournalCell(self._pool, each) for each in asked], answers, members)
+            where = [self._heard_at.get(bytes(each.cell_id), each) for each in asked]
+            await self._begin([JournalCell(self._pool, each) for each in where], answers, members)
             newest = self._newest_members(answers, members)
             if newest is members:
                 break
@@ -346,13 +354,15 @@ class EpochBeginning:
         # This directory had begun the store's epoch, and most cells had promised no later one.
         is_alone = self._own_epoch == self._local.epoch == self._epoch - 1
         alone_at = self._promised_at + (0.0 if is_alone else SUCCESSOR_WAIT_S)
+        where = tuple(self._heard_at.get(bytes(each.cell_id), each) for each in members.members)
         return BegunEpoch(
             self._epoch,
-            members,
+            replace(members, members=where),
             source,
             begun,
             is_behind_store=is_behind_store,
             alone_at=alone_at,
+            is_relocated=where != members.members,
         )
 
     def _begun(self, after: ChainEnd) -> SealedRecord:

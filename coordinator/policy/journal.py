@@ -8,6 +8,7 @@ Source: docs/journal.md, "Who keeps it" and "Settling".
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +24,8 @@ FEWEST: Final = 3
 class JournalCandidate:
     """A cell that may keep the journal.
 
-    ``is_fit``: it is heard and takes new data. ``stays``: it has not left for good.
+    ``is_fit``: it is heard and takes new data. ``stays``: it has not left for good. ``is_away``: it
+    stays, and has been silent for so long that another should take its place meanwhile.
     """
 
     cell_id: bytes
@@ -31,6 +33,7 @@ class JournalCandidate:
     owner: str
     is_fit: bool
     stays: bool
+    is_away: bool = False
 
 
 def quorum(members: int) -> int:
@@ -41,9 +44,10 @@ def quorum(members: int) -> int:
 def choose(current: Sequence[bytes], candidates: Collection[JournalCandidate]) -> tuple[bytes, ...]:
     """Choose the cells that keep the journal.
 
-    Those that keep it stay, unless they have left and another can take the place. New ones come
-    from sites that have none yet, then from owners that have none. Five sites give five cells,
-    fewer give three.
+    Five cells where so many are fit, else three. Those that keep it stay, unless they have left or
+    are away, and another can take the place. New ones come from the sites that have fewest, then
+    from such owners. One at a time makes room for a cell of another site where its own site has at
+    least two more.
 
     Args:
         current: the ids of those that keep it now; none at first.
@@ -54,25 +58,56 @@ def choose(current: Sequence[bytes], candidates: Collection[JournalCandidate]) -
     """
     known = {each.cell_id: each for each in candidates}
     fit = sorted((each for each in candidates if each.is_fit), key=lambda each: each.cell_id)
-    wanted = limits.MAX_JOURNAL_CELLS
-    if len({each.site for each in fit}) < wanted:
-        wanted = FEWEST
+    usual = limits.MAX_JOURNAL_CELLS if len(fit) >= limits.MAX_JOURNAL_CELLS else FEWEST
+    wanted = max(usual, len(current))
     staying = [each for each in current if each in known and known[each].stays]
+    chosen = [each for each in staying if not known[each].is_away]
+    for spare in ([], [each for each in staying if known[each].is_away]):
+        chosen += spare[: wanted - len(chosen)]
+        while len(chosen) < wanted and (best := _best(chosen, current, fit, known)):
+            chosen.append(best.cell_id)
+    # Nobody takes these places: a cell that has left is better than an even number, or too few.
     leaving = [each for each in current if each not in staying]
-    chosen = staying[: max(wanted, len(current))]
-    while len(chosen) < max(wanted, len(current)):
-        left = [each for each in fit if each.cell_id not in chosen and each.cell_id not in leaving]
-        if not left:
-            break
-        sites = {known[each].site for each in chosen}
-        owners = {known[each].owner for each in chosen}
-        best = min(left, key=lambda each: (each.site in sites, each.owner in owners))
-        chosen.append(best.cell_id)
-    if len(chosen) < len(current):  # nobody takes their places: better those than none
-        chosen += leaving[: len(current) - len(chosen)]
+    while leaving and (len(chosen) < FEWEST or len(chosen) % 2 == 0):
+        chosen.append(leaving.pop(0))
     if len(chosen) % 2 == 0:
         chosen = chosen[:-1]
-    return tuple(chosen) if len(chosen) >= FEWEST else tuple(current)
+    if len(chosen) < FEWEST:
+        return tuple(current)
+    if set(chosen) == set(current):
+        return _balanced(current, fit, known)
+    return tuple(chosen)
+
+
+def _best(
+    chosen: Collection[bytes],
+    current: Collection[bytes],
+    fit: Sequence[JournalCandidate],
+    known: Mapping[bytes, JournalCandidate],
+) -> JournalCandidate | None:
+    """The cell to choose next; None: there is none."""
+    sites = Counter(known[each].site for each in chosen)
+    owners = Counter(known[each].owner for each in chosen)
+    left = [each for each in fit if each.cell_id not in chosen and each.cell_id not in current]
+    return min(left, key=lambda each: (sites[each.site], owners[each.owner]), default=None)
+
+
+def _balanced(
+    current: Sequence[bytes],
+    fit: Sequence[JournalCandidate],
+    known: Mapping[bytes, JournalCandidate],
+) -> tuple[bytes, ...]:
+    """Let a cell of the site with most give way to one of a site with at least two fewer."""
+    members = [each for each in current if each in known]
+    sites = Counter(known[each].site for each in members)
+    best = _best(members, current, fit, known)
+    if best is None:
+        return tuple(current)
+    fullest, count = sites.most_common(1)[0]
+    if count - sites[best.site] < 2:
+        return tuple(current)
+    gives_way = next(each for each in reversed(members) if known[each].site == fullest)
+    return tuple(best.cell_id if each == gives_way else each for each in current)
 
 
 def weakness(members: Collection[JournalCandidate]) -> str:

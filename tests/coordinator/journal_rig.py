@@ -66,7 +66,8 @@ class RigCell:
                 SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,
             },
         )
-        listener = await world.network.listen(Address(self.node.name, PORT), identity=self.identity)
+        address = Address(self.endpoint.host, self.endpoint.port)
+        listener = await world.network.listen(address, identity=self.identity)
         self._scope = trio.CancelScope()
 
         async def serve() -> None:
@@ -147,6 +148,7 @@ class JournalRig:
         recovered: JournalMembers | None = None,
         known: Callable[[], list[KnownCell]] | None = None,
         pool: PeerPool | None = None,
+        where: Callable[[], dict[bytes, Endpoint]] | None = None,
     ) -> AsyncIterator[tuple[OpenedStore, JournalKeeper]]:
         """A store whose journal is kept, until the end of the block."""
         node = node or self.node
@@ -154,6 +156,7 @@ class JournalRig:
         run_id = self.run_id()
         pool = pool or self.pool
         opener = StoreOpener(node.world, pool, STORE, gate, KEY, self.keys.swarm_id, run_id)
+        opener.heard_at = where or dict
         opened = await opener.open(patience_s=5, recovered=recovered)
         await opened.store.transact(migrate)
         keeper = JournalKeeper(
@@ -179,11 +182,12 @@ class JournalRig:
         return [known_cell(each) for each in self.cells]
 
 
-def known_cell(cell: RigCell, *, is_fit: bool = True, stays: bool = True) -> KnownCell:
+def known_cell(
+    cell: RigCell, *, is_fit: bool = True, stays: bool = True, site: str = ""
+) -> KnownCell:
     """A cell as the coordinator knows it."""
-    candidate = JournalCandidate(
-        bytes(cell.identity.peer_id), f"site-{cell.number}", "", is_fit=is_fit, stays=stays
-    )
+    site = site or f"site-{cell.number}"
+    candidate = JournalCandidate(bytes(cell.identity.peer_id), site, "", is_fit=is_fit, stays=stays)
     return KnownCell(candidate, cell.endpoint)
 
 

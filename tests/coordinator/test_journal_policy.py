@@ -10,8 +10,12 @@ from coordinator.policy.journal import JournalCandidate, Tail, best_first, choos
 A, B, C, D, E, F = b"a", b"b", b"c", b"d", b"e", b"f"
 
 
-def cell(name: bytes, site: str = "", *, fit: bool = True, stays: bool = True) -> JournalCandidate:
-    return JournalCandidate(name, site or name.decode(), name.decode(), is_fit=fit, stays=stays)
+def cell(
+    name: bytes, site: str = "", *, fit: bool = True, stays: bool = True, away: bool = False
+) -> JournalCandidate:
+    return JournalCandidate(
+        name, site or name.decode(), name.decode(), is_fit=fit, stays=stays, is_away=away
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,16 +27,37 @@ def cell(name: bytes, site: str = "", *, fit: bool = True, stays: bool = True) -
         # Sites before ids.
         ((), [cell(A, "x"), cell(B, "x"), cell(C, "y"), cell(D, "z")], (A, C, D)),
         ((), [cell(A, "x"), cell(B, "x"), cell(C, "x"), cell(D, "x")], (A, B, C)),
-        # Five sites give five cells; four give three.
+        # Five cells give five, on one site or many; four give three.
         ((), [cell(each) for each in (A, B, C, D)], (A, B, C)),
         ((), [cell(each) for each in (A, B, C, D, E, F)], (A, B, C, D, E)),
+        ((), [cell(each, "x") for each in (A, B, C, D, E, F)], (A, B, C, D, E)),
+        # Sites have as many as others, or one more.
+        (
+            (),
+            [*(cell(each, "x") for each in (A, B, C)), cell(D, "y"), cell(E, "z")],
+            (A, D, E, B, C),
+        ),
+        (
+            (),
+            [*(cell(each, "x") for each in (A, B, C)), *(cell(each, "y") for each in (D, E, F))],
+            (A, D, B, E, C),
+        ),
+        ((A, B, C), [*(cell(each, "x") for each in (A, B, C)), cell(D, "y")], (A, B, D)),
+        ((A, B, D), [*(cell(each, "x") for each in (A, B, C)), cell(D, "y")], (A, B, D)),
+        ((A, B), [cell(A), cell(B)], (A, B)),
         ((A, B, C), [cell(each) for each in (A, B, C, D, E)], (A, B, C, D, E)),
         # Those that keep it stay, silent or not, until they have left.
         ((D, B, C), [cell(A), cell(B), cell(C), cell(D, fit=False)], (D, B, C)),
         ((D, B, C), [cell(A), cell(B), cell(C), cell(D, fit=False, stays=False)], (B, C, A)),
         # Nobody takes the place: better a cell that leaves than none.
-        ((D, B, C), [cell(B), cell(C), cell(D, stays=False)], (B, C, D)),
-        ((D, B, C), [cell(B), cell(C)], (B, C, D)),
+        ((D, B, C), [cell(B), cell(C), cell(D, stays=False)], (D, B, C)),
+        ((D, B, C), [cell(B), cell(C)], (D, B, C)),
+        # Of five, four are even and three are better than three and two that have left.
+        ((A, B, C, D, E), [cell(A), cell(B), cell(C), cell(D)], (A, B, C, D, E)),
+        ((A, B, C, D, E), [cell(A), cell(B), cell(C)], (A, B, C)),
+        # One that is away stays until another is there.
+        ((A, B, C), [cell(A), cell(B), cell(C, fit=False, away=True)], (A, B, C)),
+        ((A, B, C), [cell(A), cell(B), cell(C, fit=False, away=True), cell(D)], (A, B, D)),
     ],
 )
 def test_the_cells_that_keep_the_journal(current, cells, chosen) -> None:
