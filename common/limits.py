@@ -399,6 +399,15 @@ MAX_SIGNATURE_V2_AHEAD_S: Final = MAX_PRESIGNED_LIFETIME_S
 lifetime could be counted from."""
 MAX_DATE_MS: Final = 253_402_300_799_999
 """The last millisecond that a date of S3 can name."""
+MAX_RETENTION_YEARS: Final = 100
+MAX_RETENTION_DAYS: Final = 365 * MAX_RETENTION_YEARS
+"""S3: of a bucket's default retention."""
+MAX_PERIOD_DIGITS: Final = 18
+"""Of a default retention, before it is refused as too long and not as no number."""
+MAX_LOCK_ELEMENTS: Final = 8
+"""Twice what a rule of a bucket's locks has."""
+MAX_DATE_CHARACTERS: Final = 64
+"""Of a date in ISO 8601: twice the longest."""
 MAX_COPY_TRIES: Final = 3
 """Look-ups of a source that is replaced while it is being copied."""
 MAX_READ_TRIES: Final = 3

@@ -225,6 +225,9 @@ CONDITIONAL_REQUEST_CONFLICT: Final = _row(
     409,
     "The conditional request cannot succeed due to a conflicting operation against this resource.",
 )
+INVALID_BUCKET_STATE: Final = _row(
+    "InvalidBucketState", 409, "The request is not valid with the current state of the bucket."
+)
 NO_SUCH_BUCKET_POLICY: Final = _row("NoSuchBucketPolicy", 404, "The bucket policy does not exist")
 NO_SUCH_CONFIGURATION: Final = _row(
     "NoSuchConfiguration", 404, "The specified configuration does not exist."
@@ -245,6 +248,11 @@ NO_SUCH_WEBSITE_CONFIGURATION: Final = _row(
     "NoSuchWebsiteConfiguration",
     404,
     "The specified bucket does not have a website configuration",
+)
+NO_SUCH_OBJECT_LOCK: Final = _row(
+    "NoSuchObjectLockConfiguration",
+    404,
+    "The specified object does not have a ObjectLock configuration",
 )
 OBJECT_LOCK_CONFIGURATION_NOT_FOUND: Final = _row(
     "ObjectLockConfigurationNotFoundError",

@@ -56,6 +56,11 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.BODY_TOO_LONG: _Answer(errors.INCOMPLETE_BODY, "The body is longer than promised."),
     Refusal.BODY_TOO_SHORT: errors.INCOMPLETE_BODY,
     Refusal.BUCKET_EXISTS: errors.BUCKET_ALREADY_EXISTS,
+    Refusal.BUCKET_HAS_LOCKS: _Answer(
+        errors.INVALID_BUCKET_STATE,
+        "An Object Lock configuration is present on this bucket, so the versioning state cannot be "
+        "changed.",
+    ),
     Refusal.BUCKET_NOT_EMPTY: errors.BUCKET_NOT_EMPTY,
     Refusal.BUCKET_OWNED: errors.BUCKET_ALREADY_OWNED_BY_YOU,
     Refusal.CANCELLED: errors.SERVICE_UNAVAILABLE,
@@ -64,6 +69,13 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.LEASE_ENDED: errors.SERVICE_UNAVAILABLE,
     Refusal.MALFORMED_POLICY: _Answer(errors.MALFORMED_POLICY, "{detail}"),
     Refusal.NOT_OWNER: errors.ACCESS_DENIED,
+    Refusal.NOT_VERSIONED: _Answer(
+        errors.INVALID_BUCKET_STATE,
+        "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+    ),
+    Refusal.NO_LOCKS: _Answer(
+        errors.INVALID_REQUEST, "Bucket is missing Object Lock Configuration"
+    ),
     Refusal.NO_SUCH_TENANT: errors.ACCESS_DENIED,
     Refusal.MARKER_MISSING: errors.OPERATION_ABORTED,
     Refusal.OBJECT_EXISTS: _Answer(
@@ -89,6 +101,9 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
         },
     ),
     Refusal.RECORD_TOO_LARGE: errors.METADATA_TOO_LARGE,
+    Refusal.RETENTION_OVER: _Answer(
+        errors.INVALID_ARGUMENT, "The retain until date must be in the future!"
+    ),
     Refusal.SEGMENT_ABANDONED: errors.SERVICE_UNAVAILABLE,
     Refusal.SEGMENT_EXISTS: errors.OPERATION_ABORTED,
     Refusal.SETTINGS_CHANGED: errors.OPERATION_ABORTED,
@@ -109,6 +124,9 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     ),
     Refusal.UPLOAD_EXISTS: errors.OPERATION_ABORTED,
     Refusal.VERSION_EXISTS: errors.OPERATION_ABORTED,
+    Refusal.VERSION_LOCKED: _Answer(
+        errors.ACCESS_DENIED, "Access Denied because object protected by object lock."
+    ),
     Refusal.WRITE_CONFLICT: errors.CONDITIONAL_REQUEST_CONFLICT,
 }
 

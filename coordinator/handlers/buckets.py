@@ -16,6 +16,7 @@ from common.wire.messages.buckets import (
     BucketCreate,
     BucketDelete,
     BucketGet,
+    BucketLocksSet,
     BucketOwner,
     BucketOwnerGet,
     BucketSettingsSet,
@@ -42,6 +43,7 @@ class BucketHandlers:
             BucketOwnerGet: self.owner,
             BucketSettingsSet: self.set_settings,
             BucketVersioningSet: self.set_versioning,
+            BucketLocksSet: self.set_locks,
             BucketDelete: self.delete,
             BucketsList: self.list_buckets,
         }
@@ -82,6 +84,15 @@ class BucketHandlers:
             caller,
             request,
             lambda sql, tenant, asked, _now_ms: buckets.set_versioning(sql, tenant, asked),
+            grows=None,
+        )
+
+    async def set_locks(self, caller: Caller, request: BucketLocksSet, _: memoryview) -> Answer:
+        """Let the versions of a bucket be locked."""
+        return await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: buckets.set_locks(sql, tenant, asked),
             grows=None,
         )
 

@@ -11,12 +11,14 @@ from common.wire.messages.base import Done
 from common.wire.messages.objects import (
     Committed,
     Deleted,
+    HoldSet,
     ObjectCommit,
     ObjectGet,
     ObjectRecord,
     ObjectsDelete,
     ObjectsList,
     ObjectTagsSet,
+    RetentionSet,
     VersionsList,
 )
 from coordinator.handlers.places import Places
@@ -40,6 +42,8 @@ class ObjectHandlers:
             ObjectsDelete: self.delete,
             ObjectsList: self.list_objects,
             ObjectTagsSet: self.set_tags,
+            RetentionSet: self.set_retention,
+            HoldSet: self.set_hold,
             VersionsList: self.list_versions,
         }
 
@@ -81,6 +85,7 @@ class ObjectHandlers:
             found.versioning,
             found.is_null,
             found.delete_marker,
+            found.lock,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
@@ -96,6 +101,21 @@ class ObjectHandlers:
             caller,
             request,
             lambda sql, tenant, asked, _now_ms: objects.set_tags(sql, tenant, asked),
+            grows=None,
+        )
+        return Done()
+
+    async def set_retention(self, caller: Caller, request: RetentionSet, _: memoryview) -> Answer:
+        """Replace the retention of a version."""
+        await self._store.transact(caller, request, objects.set_retention, grows=None)
+        return Done()
+
+    async def set_hold(self, caller: Caller, request: HoldSet, _: memoryview) -> Answer:
+        """Set the legal hold of a version."""
+        await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: objects.set_hold(sql, tenant, asked),
             grows=None,
         )
         return Done()

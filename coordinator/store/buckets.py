@@ -17,12 +17,15 @@ from common.wire.messages.buckets import (
     UNVERSIONED,
     VERSIONED,
     BucketCreate,
+    BucketLocksSet,
     BucketRecord,
     BucketRow,
     Buckets,
     BucketSettingsSet,
     BucketVersioningSet,
 )
+from common.wire.messages.locks import DefaultRetention
+from coordinator.policy.locks import check_default
 from coordinator.store import classes
 
 ROW_OVERHEAD_BYTES: Final = 64
@@ -38,6 +41,8 @@ class StoredBucket:
     revision: int
     """Of its settings."""
     versioning: int = UNVERSIONED
+    default_retention: DefaultRetention | None = None
+    """None: its versions cannot be locked."""
 
 
 def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> StoredBucket:
@@ -51,7 +56,8 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         Refused: ``not_owner``: it is another tenant's.
     """
     row = sql.execute(
-        "SELECT bucket, bucket_id, tenant, revision, versioning FROM buckets WHERE name = ?",
+        f"SELECT bucket, bucket_id, tenant, revision, versioning, {_RETENTION}"
+        " FROM buckets WHERE name = ?",
         (name,),
     ).fetchone()
     if row is None:
@@ -60,7 +66,14 @@ def find(sql: Sql, tenant: int, name: str, expected: bytes | None = None) -> Sto
         raise Refused(Refusal.NOT_OWNER)
     if expected is not None and row[1] != expected:
         raise NotFound(Absence.NO_SUCH_BUCKET)
-    return StoredBucket(row[0], BucketId(row[1]), row[3], row[4])
+    return StoredBucket(row[0], BucketId(row[1]), row[3], row[4], _retention(*row[5:]))
+
+
+_RETENTION: Final = "has_locks, retention_mode, retention_days, retention_years"
+
+
+def _retention(has_locks: int, mode: int, days: int, years: int) -> DefaultRetention | None:
+    return DefaultRetention(mode, days, years) if has_locks else None
 
 
 def owner(sql: Sql, name: str) -> TenantId:
@@ -91,20 +104,26 @@ def create(
         raise Refused(Refusal.BAD_NAME)
     _check_settings(request.settings)
     row = sql.execute(
-        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class, versioning"
-        " FROM buckets"
-        " WHERE name = ?",
+        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class, versioning,"
+        f" {_RETENTION} FROM buckets WHERE name = ?",
         (request.name,),
     ).fetchone()
     if row is not None:
-        owner, bucket_id, created_ms, settings, revision, number, versioning = row
+        owner, bucket_id, created_ms, settings, revision, number, versioning, *retention = row
         if owner != tenant:
             raise Refused(Refusal.BUCKET_EXISTS)
         if bucket_id != request.bucket_id:
             raise Refused(Refusal.BUCKET_OWNED)
         name = classes.name_of(sql, number)
         return BucketRecord(
-            BucketId(bucket_id), request.name, created_ms, settings, revision, name, versioning
+            BucketId(bucket_id),
+            request.name,
+            created_ms,
+            settings,
+            revision,
+            name,
+            versioning,
+            _retention(*retention),
         )
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
@@ -118,11 +137,21 @@ def create(
     if count >= most_buckets:
         raise Refused(Refusal.TOO_MANY_BUCKETS, most=most_buckets)
     sql.execute(
-        "INSERT INTO buckets (bucket_id, name, tenant, created_ms, settings, revision)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (request.bucket_id, request.name, tenant, now_ms, request.settings, FIRST_REVISION),
+        "INSERT INTO buckets"
+        " (bucket_id, name, tenant, created_ms, settings, revision, versioning, has_locks)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            request.bucket_id,
+            request.name,
+            tenant,
+            now_ms,
+            request.settings,
+            FIRST_REVISION,
+            VERSIONED if request.has_locks else UNVERSIONED,
+            int(request.has_locks),
+        ),
     )
-    return BucketRecord(request.bucket_id, request.name, now_ms, request.settings, FIRST_REVISION)
+    return get(sql, tenant, request.name)
 
 
 def _check_settings(settings: bytes) -> None:
@@ -146,6 +175,7 @@ def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
         revision,
         storage_class,
         bucket.versioning,
+        bucket.default_retention,
     )
 
 
@@ -214,12 +244,37 @@ def set_versioning(sql: Sql, tenant: int, request: BucketVersioningSet) -> Bucke
 
     Raises:
         NotFound: ``no_such_bucket``: of this name, or no longer the one with this id.
-        Refused: ``not_owner``; ``bad_value``: versioning cannot be undone.
+        Refused: ``not_owner``; ``bad_value``: versioning cannot be undone; ``bucket_has_locks``:
+            it cannot be suspended.
     """
     if request.versioning not in {VERSIONED, SUSPENDED}:
         raise Refused(Refusal.BAD_VALUE, versioning=request.versioning)
-    bucket = find(sql, tenant, request.bucket, request.bucket_id).bucket
-    sql.execute("UPDATE buckets SET versioning = ? WHERE bucket = ?", (request.versioning, bucket))
+    bucket = find(sql, tenant, request.bucket, request.bucket_id)
+    if bucket.default_retention is not None and request.versioning != VERSIONED:
+        raise Refused(Refusal.BUCKET_HAS_LOCKS)
+    sql.execute(
+        "UPDATE buckets SET versioning = ? WHERE bucket = ?", (request.versioning, bucket.bucket)
+    )
+    return get(sql, tenant, request.bucket)
+
+
+def set_locks(sql: Sql, tenant: int, request: BucketLocksSet) -> BucketRecord:
+    """Let the versions of a bucket be locked, and set the retention that new ones get.
+
+    Raises:
+        NotFound: ``no_such_bucket``: of this name, or no longer the one with this id.
+        Refused: ``not_owner``; ``not_versioned``: its versioning is not enabled; ``bad_value``.
+    """
+    default = request.default_retention
+    check_default(default)
+    bucket = find(sql, tenant, request.bucket, request.bucket_id)
+    if bucket.versioning != VERSIONED:
+        raise Refused(Refusal.NOT_VERSIONED)
+    sql.execute(
+        "UPDATE buckets SET has_locks = 1, retention_mode = ?, retention_days = ?,"
+        " retention_years = ? WHERE bucket = ?",
+        (default.mode, default.days, default.years, bucket.bucket),
+    )
     return get(sql, tenant, request.bucket)
 
 

@@ -16,6 +16,7 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId, VersionId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
+from common.wire.messages.locks import Lock
 from common.wire.messages.multipart import (
     ChosenPart,
     PartCommit,
@@ -48,13 +49,14 @@ def create(
     Raises:
         NotFound: ``no_such_bucket``.
         Refused: ``not_owner``, ``bad_name``, ``upload_exists``, ``too_large`` (its record),
-            ``too_many_uploads``.
+            ``too_many_uploads``; as :func:`coordinator.store.versions.check_new_lock`.
     """
     if not request.name:
         raise Refused(Refusal.BAD_NAME)
     if len(request.sealed) > limits.MAX_UPLOAD_RECORD_BYTES:
         raise Refused(Refusal.TOO_LARGE, sealed_bytes=len(request.sealed))
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
+    versions.check_new_lock(bucket, request.lock)
     row = sql.execute(
         "SELECT bucket, name, created_ms, sealed FROM uploads WHERE upload_id = ?",
         (request.upload_id,),
@@ -70,8 +72,8 @@ def create(
         raise Refused(Refusal.TOO_MANY_UPLOADS, most=most_uploads)
     _count(sql, tenant, 1)
     sql.execute(
-        "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed, retention,"
+        " retain_until_ms, hold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             next_number(sql, "sequence"),
             bucket.bucket,
@@ -79,10 +81,18 @@ def create(
             request.upload_id,
             now_ms,
             request.sealed,
+            request.lock.mode,
+            request.lock.until_ms,
+            request.lock.hold,
         ),
     )
     return UploadRecord(
-        bucket.bucket_id, request.upload_id, now_ms, request.sealed, bucket.revision
+        bucket.bucket_id,
+        request.upload_id,
+        now_ms,
+        request.sealed,
+        bucket.revision,
+        request.lock,
     )
 
 
@@ -101,10 +111,13 @@ def get(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes) 
     """An upload in progress. Raises NotFound ``no_such_bucket``, ``no_such_upload``."""
     bucket = buckets.find(sql, tenant, bucket_name)
     upload = _find(sql, bucket.bucket, name, upload_id)
-    created_ms, sealed = sql.execute(
-        "SELECT created_ms, sealed FROM uploads WHERE upload = ?", (upload,)
+    created_ms, sealed, *lock = sql.execute(
+        "SELECT created_ms, sealed, retention, retain_until_ms, hold FROM uploads WHERE upload = ?",
+        (upload,),
     ).fetchone()
-    return UploadRecord(bucket.bucket_id, VersionId(upload_id), created_ms, sealed, bucket.revision)
+    return UploadRecord(
+        bucket.bucket_id, VersionId(upload_id), created_ms, sealed, bucket.revision, Lock(*lock)
+    )
 
 
 def check_part(request: PartCommit) -> None:
@@ -210,6 +223,9 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
     moves = _moves(parts, request.parts, sequence, request.size)
     if not versions.holds(request.condition, found):
         raise Refused(Refusal.CONDITION_FAILED)
+    lock = sql.execute(
+        "SELECT retention, retain_until_ms, hold FROM uploads WHERE upload = ?", (upload,)
+    ).fetchone()
     sql.executemany(
         "UPDATE pages SET owner = ?, number = number + ?, start = start + ? WHERE owner = ?", moves
     )
@@ -227,6 +243,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         request.summary,
         request.sealed,
         request.tags,
+        lock=Lock(*lock),
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     return objects.committed(bucket, sequence, now_ms)

@@ -17,17 +17,21 @@ from common.ports import Sql
 from common.reasons import Absence, Refusal
 from common.wire.control import Failure
 from common.wire.messages.buckets import UNVERSIONED, VERSIONED
+from common.wire.messages.locks import HOLD_OFF, HOLD_ON, NO_RETENTION, Lock
 from common.wire.messages.objects import (
     Committed,
     DeleteItem,
     DeleteResult,
+    HoldSet,
     ObjectCommit,
     ObjectGet,
     ObjectsDelete,
     ObjectTagsSet,
     PlacedPage,
+    RetentionSet,
 )
 from common.wire.messages.writing import Page
+from coordinator.policy.locks import check_lock, may_retain
 from coordinator.store import buckets, segments, versions
 from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
@@ -109,7 +113,8 @@ def commit(
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_segment``.
         Refused: ``not_owner``, ``condition_failed``, ``version_exists``, and what
-            :func:`coordinator.store.segments.register` refuses.
+            :func:`coordinator.store.segments.register` and
+            :func:`coordinator.store.versions.insert` refuse.
     """
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
     before = committed_before(sql, bucket, request.name, request.version_id, request.sealed)
@@ -128,6 +133,7 @@ def commit(
         request.summary,
         request.sealed,
         request.tags,
+        lock=request.lock,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     return committed(bucket, sequence, now_ms)
@@ -150,8 +156,57 @@ def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
         raise NotFound(Absence.NO_SUCH_VERSION)
 
 
+def set_retention(sql: Sql, tenant: int, request: RetentionSet, now_ms: int) -> None:
+    """Replace the retention of a version, where the one that it has allows that.
+
+    Raises:
+        NotFound: ``no_such_bucket``, ``no_such_version``.
+        Refused: ``not_owner``, ``no_locks``, ``bad_value``, ``retention_over``,
+            ``version_locked``.
+    """
+    new = Lock(request.mode, request.until_ms)
+    check_lock(new)
+    sequence, lock = _lockable(sql, tenant, request)
+    if not may_retain(lock, new, now_ms, bypass=request.bypass):
+        raise Refused(Refusal.VERSION_LOCKED)
+    if new.mode != NO_RETENTION and new.until_ms <= now_ms:
+        raise Refused(Refusal.RETENTION_OVER)
+    sql.execute(
+        "UPDATE versions SET retention = ?, retain_until_ms = ? WHERE sequence = ?",
+        (new.mode, new.until_ms, sequence),
+    )
+
+
+def set_hold(sql: Sql, tenant: int, request: HoldSet) -> None:
+    """Set the legal hold of a version.
+
+    Raises:
+        NotFound: ``no_such_bucket``, ``no_such_version``.
+        Refused: ``not_owner``, ``no_locks``, ``bad_value``.
+    """
+    if request.hold not in {HOLD_OFF, HOLD_ON}:
+        raise Refused(Refusal.BAD_VALUE, hold=request.hold)
+    sequence, _ = _lockable(sql, tenant, request)
+    sql.execute("UPDATE versions SET hold = ? WHERE sequence = ?", (request.hold, sequence))
+
+
+def _lockable(sql: Sql, tenant: int, request: RetentionSet | HoldSet) -> tuple[int, Lock]:
+    """The sequence and the lock of the version whose lock is to be set. Raises as the callers."""
+    bucket = buckets.find(sql, tenant, request.bucket)
+    if bucket.default_retention is None:
+        raise Refused(Refusal.NO_LOCKS)
+    row = sql.execute(
+        "SELECT sequence, retention, retain_until_ms, hold FROM versions WHERE version_id = ?"
+        " AND bucket = ? AND name = ? AND dropped = 0 AND delete_marker = 0",
+        (request.version_id, bucket.bucket, request.name),
+    ).fetchone()
+    if row is None:
+        raise NotFound(Absence.NO_SUCH_VERSION)
+    return row[0], Lock(*row[1:])
+
+
 def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[DeleteResult]:
-    """Delete names, or versions of them, each on its condition.
+    """Delete names, or versions of them, each on its condition and unless its lock forbids it.
 
     Raises:
         NotFound: ``no_such_bucket``.
@@ -174,7 +229,13 @@ def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[D
             results.append(DeleteResult(None, bucket.versioning, True))
             continue
         if gone is not None:
-            objects += versions.remove(sql, bucket, item.name, gone, found)
+            try:
+                objects += versions.remove(
+                    sql, bucket, item.name, gone, found, now_ms, bypass=item.bypass
+                )
+            except Refused as error:
+                results.append(DeleteResult(Failure.of(error), bucket.versioning))
+                continue
             size += gone.size
         was_marker = gone is not None and gone.delete_marker
         results.append(DeleteResult(None, bucket.versioning, was_marker))
@@ -234,12 +295,13 @@ class FoundVersion:
     versioning: int
     is_null: bool
     delete_marker: bool
+    lock: Lock
 
 
 _FOUND: Final = (
     "v.version_id, v.sequence, v.created_ms, v.size,"
     " CASE WHEN v.delete_marker = 1 THEN v.summary ELSE v.sealed END, v.tags,"
-    " v.versioning, v.delete_marker"
+    " v.versioning, v.delete_marker, v.retention, v.retain_until_ms, v.hold"
 )
 
 
@@ -251,9 +313,8 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         Refused: ``not_owner``.
     """
     bucket = buckets.find(sql, tenant, request.bucket)
-    version_id, sequence, created_ms, size, sealed, tags, versioning, delete_marker = _find(
-        sql, bucket, request
-    )
+    row = _find(sql, bucket, request)
+    version_id, sequence, created_ms, size, sealed, tags, versioning, delete_marker, *lock = row
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
     last = min(request.last, size - 1)
@@ -274,6 +335,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         bucket.versioning,
         versioning != VERSIONED,
         bool(delete_marker),
+        Lock(*lock),
     )
 
 

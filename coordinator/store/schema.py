@@ -1,10 +1,10 @@
 """The tables, and how a store of an older version becomes one of this version.
 
 Conventions: ``*_ms`` are milliseconds of the wall clock, for people only: nothing is decided by
-them, because clocks step (an invitation's end is the one exception). Numbers such as ``tenant``,
-``bucket``, ``cell``, ``upload`` are internal and short; ``*_id`` are the ids of the wire. One
-counter, ``sequence``, orders all versions, parts and uploads, so their rows are appended, never
-scattered.
+them, because clocks step (the ends of invitations and of retentions are the exceptions). Numbers
+such as ``tenant``, ``bucket``, ``cell``, ``upload`` are internal and short; ``*_id`` are the ids of
+the wire. One counter, ``sequence``, orders all versions, parts and uploads, so their rows are
+appended, never scattered.
 
 Source: docs/placement.md, "What the store holds".
 """
@@ -58,11 +58,14 @@ _VERSION_1: Final = (
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
     # --- names ------------------------------------------------------------------------------
     # versioning: 0 never enabled, 1 enabled, 2 suspended. revision: of settings.
+    # has_locks: its versions can be locked, and versioning stays enabled. retention_*: of new ones.
     f"""CREATE TABLE buckets (
         bucket {NUMBERED}, bucket_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, tenant INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         versioning INTEGER NOT NULL DEFAULT 0, settings BLOB NOT NULL,
-        revision INTEGER NOT NULL DEFAULT 1, storage_class INTEGER NOT NULL DEFAULT 0)""",
+        revision INTEGER NOT NULL DEFAULT 1, storage_class INTEGER NOT NULL DEFAULT 0,
+        has_locks INTEGER NOT NULL DEFAULT 0, retention_mode INTEGER NOT NULL DEFAULT 0,
+        retention_days INTEGER NOT NULL DEFAULT 0, retention_years INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
     "CREATE INDEX buckets_by_class ON buckets (storage_class)",
     # versioning: of the bucket at the commit: those of 0 and 2 are null versions.
@@ -70,13 +73,15 @@ _VERSION_1: Final = (
     # tags: sealed apart, so that they change without the version; empty: none.
     # summary: of a delete marker, its record.
     # committed_as: SHA-256 of the manifest that it was committed with, if it has another now.
+    # retention, retain_until_ms, hold: its lock (common/wire/messages/locks.py).
     """CREATE TABLE versions (
         sequence INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         version_id BLOB NOT NULL UNIQUE, delete_marker INTEGER NOT NULL DEFAULT 0,
         dropped INTEGER NOT NULL DEFAULT 0, versioning INTEGER NOT NULL DEFAULT 0,
         size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL,
-        committed_as BLOB)""",
+        committed_as BLOB, retention INTEGER NOT NULL DEFAULT 0,
+        retain_until_ms INTEGER NOT NULL DEFAULT 0, hold INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence DESC) WHERE dropped = 0",
     # No row of a bucket without versions is in it: there the null version is the only one.
     "CREATE UNIQUE INDEX null_versions ON versions (bucket, name)"
@@ -85,9 +90,12 @@ _VERSION_1: Final = (
     f"""CREATE TABLE current (
         bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,
         PRIMARY KEY (bucket, name)) {BY_KEY}""",
+    # retention, retain_until_ms, hold: the lock of the object that it becomes.
     """CREATE TABLE uploads (
         upload INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
-        upload_id BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL)""",
+        upload_id BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
+        retention INTEGER NOT NULL DEFAULT 0, retain_until_ms INTEGER NOT NULL DEFAULT 0,
+        hold INTEGER NOT NULL DEFAULT 0)""",
     "CREATE UNIQUE INDEX uploads_by_name ON uploads (bucket, name, upload_id)",
     # sequence owns the part's pages.
     f"""CREATE TABLE parts (

@@ -15,14 +15,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from common.errors import Refused
 from common.ids import VersionId
 from common.ports import Sql
+from common.reasons import Refusal
 from common.wire.messages.buckets import SUSPENDED, UNVERSIONED, VERSIONED
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.objects import Condition
+from coordinator.policy.locks import check_lock, may_delete, of_new_version
 from coordinator.store.buckets import StoredBucket
 
 KIND_VERSION: Final = 0
-_COLUMNS: Final = "v.sequence, v.version_id, v.size, v.versioning, v.delete_marker"
+_COLUMNS: Final = (
+    "v.sequence, v.version_id, v.size, v.versioning, v.delete_marker,"
+    " v.retention, v.retain_until_ms, v.hold"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class KeptVersion:
     size: int
     versioning: int
     delete_marker: bool
+    lock: Lock = NO_LOCK
 
     @property
     def is_null(self) -> bool:
@@ -53,14 +61,29 @@ class NewVersion:
     sealed: bytes
     tags: bytes = b""
     delete_marker: bool = False
+    lock: Lock = NO_LOCK
 
 
 def _kept(row: Any) -> KeptVersion | None:
-    return (
-        None
-        if row is None
-        else KeptVersion(row[0], VersionId(row[1]), row[2], row[3], bool(row[4]))
+    if row is None:
+        return None
+    sequence, version_id, size, versioning, delete_marker, *lock = row
+    return KeptVersion(
+        sequence, VersionId(version_id), size, versioning, bool(delete_marker), Lock(*lock)
     )
+
+
+def check_new_lock(bucket: StoredBucket, lock: Lock) -> None:
+    """Refuse a lock that versions of a bucket cannot have.
+
+    Raises:
+        Refused: ``no_locks``, ``bad_value``.
+    """
+    if lock == NO_LOCK:
+        return
+    if bucket.default_retention is None:
+        raise Refused(Refusal.NO_LOCKS)
+    check_lock(lock)
 
 
 def current(sql: Sql, bucket: int, name: bytes) -> KeptVersion | None:
@@ -140,21 +163,30 @@ def insert(
     now_ms: int,
 ) -> None:
     """Write a version, which becomes the latest of its name, drop the one whose place it takes,
-    account.
+    account. In a bucket with locks it gets the default retention where it brings none.
 
     Args:
         found: the current version of the name.
+
+    Raises:
+        Refused: ``version_locked``: the one whose place it would take must stay; ``no_locks``,
+            ``bad_value``: as :func:`check_new_lock`.
     """
+    check_new_lock(bucket, new.lock)
+    lock = new.lock
+    if bucket.default_retention is not None and not new.delete_marker:
+        lock = of_new_version(lock, bucket.default_retention, now_ms)
     gone = found
     if bucket.versioning == VERSIONED:
         gone = None
     elif bucket.versioning == SUSPENDED:
         gone = null_version(sql, bucket, new.name, found)
     if gone is not None:
-        _drop(sql, gone.sequence)
+        _drop(sql, gone, now_ms, bypass=False)
     sql.execute(
         "INSERT INTO versions (sequence, bucket, name, version_id, delete_marker, versioning, size,"
-        " created_ms, summary, sealed, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, summary, sealed, tags, retention, retain_until_ms, hold)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.sequence,
             bucket.bucket,
@@ -167,6 +199,9 @@ def insert(
             new.summary,
             new.sealed,
             new.tags,
+            lock.mode,
+            lock.until_ms,
+            lock.hold,
         ),
     )
     if not new.delete_marker:
@@ -178,17 +213,28 @@ def insert(
 
 
 def remove(
-    sql: Sql, bucket: StoredBucket, name: bytes, gone: KeptVersion, found: KeptVersion | None
+    sql: Sql,
+    bucket: StoredBucket,
+    name: bytes,
+    gone: KeptVersion,
+    found: KeptVersion | None,
+    now_ms: int,
+    *,
+    bypass: bool = False,
 ) -> int:
     """Drop a version for good, and let the latest of those that are left be current.
 
     Args:
         found: the current version of the name.
+        bypass: also one that GOVERNANCE protects.
 
     Returns:
         The number of objects that were removed: none with a delete marker. The caller accounts.
+
+    Raises:
+        Refused: ``version_locked``: it must stay; nothing was changed.
     """
-    _drop(sql, gone.sequence)
+    _drop(sql, gone, now_ms, bypass=bypass)
     if found is None or found.sequence == gone.sequence:
         left = None
         if bucket.versioning != UNVERSIONED:
@@ -218,7 +264,11 @@ def _objects(gone: KeptVersion | None) -> int:
     return int(gone is not None and not gone.delete_marker)
 
 
-def _drop(sql: Sql, sequence: int) -> None:
+def _drop(sql: Sql, gone: KeptVersion, now_ms: int, *, bypass: bool) -> None:
+    """Drop a version: the only way out of the kept ones. Raises Refused ``version_locked``."""
+    if not may_delete(gone.lock, now_ms, bypass=bypass):
+        raise Refused(Refusal.VERSION_LOCKED)
+    sequence = gone.sequence
     sql.execute("UPDATE versions SET dropped = 1 WHERE sequence = ?", (sequence,))
     sql.execute(
         "INSERT INTO dropped (owner, kind, bucket)"

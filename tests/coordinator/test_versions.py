@@ -1,5 +1,5 @@
-"""Versions in the coordinator's store: what is current, null, latest, listed and kept, against a
-model of it."""
+"""Versions in the coordinator's store: what is current, null, latest, listed, locked and kept,
+against a model of it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ class Version:
     version_id: VersionId
     null: bool
     marker: bool = False
+    lock: m.Lock = m.NO_LOCK
+
+    def is_governed(self, now_ms: int) -> bool:
+        return self.lock.mode == m.GOVERNANCE and now_ms < self.lock.until_ms
+
+    def is_compliant(self, now_ms: int) -> bool:
+        return self.lock.mode == m.COMPLIANCE and now_ms < self.lock.until_ms
+
+    def must_stay(self, now_ms: int, *, bypass: bool) -> bool:
+        """Whether it is locked, as S3's documentation says it."""
+        held = self.lock.hold == m.HOLD_ON
+        return held or self.is_compliant(now_ms) or (self.is_governed(now_ms) and not bypass)
 
 
 @dataclass
@@ -50,6 +62,7 @@ class Names:
     """Versions of each name, the latest first: what S3 has."""
 
     versioning: int = m.UNVERSIONED
+    default: m.DefaultRetention | None = None
     held: dict[bytes, list[Version]] = field(default_factory=dict)
 
     def of(self, name: bytes) -> list[Version]:
@@ -117,12 +130,15 @@ def put(
     version_id: VersionId,
     condition: m.Condition = ANY,
     sealed: bytes = b"sealed",
+    lock: m.Lock = m.NO_LOCK,
+    now_ms: int = 0,
 ) -> m.Committed:
     request = m.ObjectCommit(
-        TENANT, "bucket", name, version_id, 0, sealed, b"", (), (), condition, BUCKET
+        *(TENANT, "bucket", name, version_id, 0, sealed, b"", (), (), condition, BUCKET),
+        lock=lock,
     )
     content = check_content((), (), 0)
-    return objects.commit(sql, 1, PeerId(bytes(32)), request, content, 0)
+    return objects.commit(sql, 1, PeerId(bytes(32)), request, content, now_ms)
 
 
 def get(
@@ -135,11 +151,18 @@ def get(
     return objects.get(sql, 1, m.ObjectGet(TENANT, "bucket", name, version_id, False, 0, 0, named))
 
 
-def delete(sql: sqlite3.Connection, *items: m.DeleteItem) -> list[m.DeleteResult]:
+def delete(sql: sqlite3.Connection, *items: m.DeleteItem, now_ms: int = 0) -> list[m.DeleteResult]:
     request = m.ObjectsDelete(TENANT, "bucket", items, BUCKET)
-    results = objects.delete(sql, 1, request, 0)
+    results = objects.delete(sql, 1, request, now_ms)
     check_answer(request, m.Deleted(tuple(results)))
     return results
+
+
+def set_locks(sql: sqlite3.Connection, default: m.DefaultRetention) -> m.BucketRecord:
+    request = m.BucketLocksSet(TENANT, "bucket", BUCKET, default)
+    record = buckets.set_locks(sql, 1, request)
+    check_answer(request, record)
+    return record
 
 
 def versions_list(
@@ -168,8 +191,18 @@ def marker(name: bytes, number: int, condition: m.Condition = ANY) -> m.DeleteIt
     return m.DeleteItem(name, condition=condition, marker=b"marker", marker_id=ident(number))
 
 
-def named(name: bytes, version_id: VersionId | None) -> m.DeleteItem:
-    return m.DeleteItem(name, version_id, named=True)
+def named(name: bytes, version_id: VersionId | None, *, bypass: bool = False) -> m.DeleteItem:
+    return m.DeleteItem(name, version_id, named=True, bypass=bypass)
+
+
+DAY_MS = 86_400_000
+retentions = st.sampled_from(
+    [
+        (m.NO_RETENTION, 0),
+        *((mode, days) for mode in (m.GOVERNANCE, m.COMPLIANCE) for days in (1, 3)),
+    ]
+)
+"""Modes, and days from now on."""
 
 
 def sweep(sql: sqlite3.Connection) -> None:
@@ -187,6 +220,7 @@ class VersionsMachine(RuleBasedStateMachine):
         self.sql = store()
         self.model = Names()
         self.last = 0
+        self.now_ms = DAY_MS
 
     def _new(self) -> VersionId:
         self.last += 1
@@ -207,22 +241,102 @@ class VersionsMachine(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from([m.VERSIONED, m.VERSIONED, m.SUSPENDED]))
     def version(self, state: int) -> None:
+        if state == m.SUSPENDED and self.model.default is not None:
+            with pytest.raises(Refused, match="bucket_has_locks"):
+                set_versioning(self.sql, state)
+            return
         assert set_versioning(self.sql, state).versioning == state
         self.model.versioning = state
 
-    @rule(target=ids, name=st.sampled_from(NAMES), kind=kinds)
-    def put(self, name: bytes, kind: str) -> object:
+    @rule(retention=retentions, yearly=st.booleans())
+    def lock_bucket(self, retention: tuple[int, int], yearly: bool) -> None:
+        mode, days = retention
+        default = m.DefaultRetention(mode, 0, days) if yearly else m.DefaultRetention(mode, days)
+        if self.model.versioning != m.VERSIONED:
+            with pytest.raises(Refused, match="not_versioned"):
+                set_locks(self.sql, default)
+            return
+        set_locks(self.sql, default)
+        self.model.default = default
+
+    @rule(days=st.sampled_from([0.5, 1, 2, 400]))
+    def wait(self, days: float) -> None:
+        self.now_ms += int(days * DAY_MS)
+
+    @rule(
+        target=ids,
+        name=st.sampled_from(NAMES),
+        kind=kinds,
+        retention=retentions,
+        hold=st.sampled_from([m.HOLD_NEVER_SET, m.HOLD_NEVER_SET, m.HOLD_OFF, m.HOLD_ON]),
+    )
+    def put(self, name: bytes, kind: str, retention: tuple[int, int], hold: int) -> object:
         condition, holds = self._condition(name, kind)
         version_id = self._new()
+        mode, days = retention
+        lock = m.NO_LOCK
+        if self.model.default is not None:
+            lock = m.Lock(mode, self.now_ms + days * DAY_MS if days else 0, hold)
+        elif mode:
+            with pytest.raises(Refused, match=r"no_locks|condition_failed"):
+                put(self.sql, name, version_id, condition, lock=m.Lock(mode, self.now_ms + DAY_MS))
+            return multiple()
         if not holds:
             with pytest.raises(Refused, match="condition_failed"):
-                put(self.sql, name, version_id, condition)
+                put(self.sql, name, version_id, condition, lock=lock, now_ms=self.now_ms)
             return multiple()
-        committed = put(self.sql, name, version_id, condition)
+        committed = put(self.sql, name, version_id, condition, lock=lock, now_ms=self.now_ms)
         assert committed.versioning == self.model.versioning
-        assert put(self.sql, name, version_id, condition) == committed
-        self.model.add(name, Version(version_id, self.model.versioning != m.VERSIONED))
+        again = put(self.sql, name, version_id, condition, lock=lock, now_ms=self.now_ms)
+        assert again == committed
+        default = self.model.default
+        if default is not None and default.mode and not mode:
+            end = self.now_ms + (default.days + 365 * default.years) * DAY_MS
+            lock = m.Lock(default.mode, end, hold)
+        made = Version(version_id, self.model.versioning != m.VERSIONED, lock=lock)
+        self.model.add(name, made)
         return name, version_id
+
+    @rule(place=ids, retention=retentions, bypass=st.booleans())
+    def retain(
+        self, place: tuple[bytes, VersionId], retention: tuple[int, int], bypass: bool
+    ) -> None:
+        name, version_id = place
+        mode, days = retention
+        until_ms = self.now_ms + days * DAY_MS if days else 0
+        request = m.RetentionSet(TENANT, "bucket", name, version_id, mode, until_ms, bypass)
+
+        def work() -> None:
+            objects.set_retention(self.sql, 1, request, self.now_ms)
+
+        found = next((v for v in self.model.of(name) if v.version_id == version_id), None)
+        if self.model.default is None:
+            with pytest.raises(Refused, match="no_locks"):
+                work()
+        elif found is None or found.marker:
+            with pytest.raises(NotFound, match="no_such_version"):
+                work()
+        else:
+            extends = mode == found.lock.mode and until_ms >= found.lock.until_ms
+            is_free = bypass or not found.is_governed(self.now_ms)
+            if extends or (is_free and not found.is_compliant(self.now_ms)):
+                work()
+                found.lock = m.Lock(mode, until_ms, found.lock.hold)
+            else:
+                with pytest.raises(Refused, match="version_locked"):
+                    work()
+
+    @rule(place=ids, hold=st.sampled_from([m.HOLD_OFF, m.HOLD_ON]))
+    def hold(self, place: tuple[bytes, VersionId], hold: int) -> None:
+        name, version_id = place
+        found = next((v for v in self.model.of(name) if v.version_id == version_id), None)
+        request = m.HoldSet(TENANT, "bucket", name, version_id, hold)
+        if self.model.default is None or found is None or found.marker:
+            with pytest.raises((Refused, NotFound), match=r"no_locks|no_such_version"):
+                objects.set_hold(self.sql, 1, request)
+            return
+        objects.set_hold(self.sql, 1, request)
+        found.lock = m.Lock(found.lock.mode, found.lock.until_ms, hold)
 
     @rule(target=ids, name=st.sampled_from(NAMES), kind=kinds)
     def delete(self, name: bytes, kind: str) -> object:
@@ -237,18 +351,23 @@ class VersionsMachine(RuleBasedStateMachine):
             assert result.delete_marker == (self.model.versioning != m.UNVERSIONED)
         return name, marker_id
 
-    @rule(place=ids)
-    def delete_version(self, place: tuple[bytes, VersionId]) -> None:
+    @rule(place=ids, bypass=st.booleans())
+    def delete_version(self, place: tuple[bytes, VersionId], bypass: bool) -> None:
         name, version_id = place
-        self._delete_named(name, version_id)
+        self._delete_named(name, version_id, bypass)
 
-    @rule(name=st.sampled_from(NAMES))
-    def delete_null(self, name: bytes) -> None:
-        self._delete_named(name, None)
+    @rule(name=st.sampled_from(NAMES), bypass=st.booleans())
+    def delete_null(self, name: bytes, bypass: bool) -> None:
+        self._delete_named(name, None, bypass)
 
-    def _delete_named(self, name: bytes, version_id: VersionId | None) -> None:
+    def _delete_named(self, name: bytes, version_id: VersionId | None, bypass: bool) -> None:
         gone = self.model.named(name, version_id)
-        (result,) = delete(self.sql, named(name, version_id))
+        item = named(name, version_id, bypass=bypass)
+        (result,) = delete(self.sql, item, now_ms=self.now_ms)
+        if gone is not None and gone.must_stay(self.now_ms, bypass=bypass):
+            assert result.failure is not None
+            assert result.failure.reason == "version_locked"
+            return
         assert result.failure is None
         assert result.delete_marker == (gone is not None and gone.marker)
         if gone is not None:
@@ -272,6 +391,7 @@ class VersionsMachine(RuleBasedStateMachine):
         assert (found.version_id, found.is_null) == (wanted.version_id, wanted.null)
         assert (found.delete_marker, found.versioning) == (wanted.marker, self.model.versioning)
         assert found.sealed == (b"marker" if wanted.marker else b"sealed")
+        assert found.lock == wanted.lock
 
     @rule()
     def collect_garbage(self) -> None:

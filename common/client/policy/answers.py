@@ -81,7 +81,7 @@ def _bucket_made(request: m.BucketCreate, reply: m.BucketRecord) -> str:
         return "bucket"
     if (reply.settings, reply.revision) != (request.settings, FIRST_REVISION):
         return "settings"
-    return ""
+    return "has_locks" if (reply.default_retention is not None) != request.has_locks else ""
 
 
 def _settings_set(request: m.BucketSettingsSet, reply: m.BucketRecord) -> str:
@@ -96,6 +96,14 @@ def _versioning_set(request: m.BucketVersioningSet, reply: m.BucketRecord) -> st
     if (reply.name, reply.bucket_id) != (request.bucket, request.bucket_id):
         return "bucket"
     return "versioning" if reply.versioning != request.versioning else ""
+
+
+def _locks_set(request: m.BucketLocksSet, reply: m.BucketRecord) -> str:
+    if (reply.name, reply.bucket_id) != (request.bucket, request.bucket_id):
+        return "bucket"
+    if reply.versioning != m.VERSIONED:
+        return "versioning"
+    return "" if reply.default_retention == request.default_retention else "default_retention"
 
 
 def _buckets(request: m.BucketsList, reply: m.Buckets) -> str:
@@ -216,6 +224,7 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.BucketCreate: _bucket_made,
     m.BucketSettingsSet: _settings_set,
     m.BucketVersioningSet: _versioning_set,
+    m.BucketLocksSet: _locks_set,
     m.BucketsList: _buckets,
     m.UploadCreate: _upload_made,
     m.UploadGet: _upload,

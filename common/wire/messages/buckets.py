@@ -22,6 +22,7 @@ from common.wire.messages.base import (
     TenantRequest,
     TenantScope,
 )
+from common.wire.messages.locks import DefaultRetention
 from common.wire.records import Max, Record
 
 FIRST_REVISION: Final = 1
@@ -47,6 +48,8 @@ class BucketRecord(Reply):
     storage_class: Label = STANDARD_CLASS
     """The name of the class that its new objects are written in."""
     versioning: int = UNVERSIONED
+    default_retention: DefaultRetention | None = None
+    """None: its versions cannot be locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class BucketCreate(TenantRequest):
     bucket_id: Bucket
     name: Label
     settings: Sealed
+    has_locks: bool = False
+    """Its versions can be locked: versioning is enabled for good."""
     code: ClassVar[int] = 57
     reply: ClassVar[type[Reply]] = BucketRecord
     idempotency: ClassVar[Idempotency] = Idempotency.ONCE
@@ -152,11 +157,26 @@ class BucketSettingsSet(TenantRequest):
 @dataclass(frozen=True, slots=True)
 class BucketVersioningSet(TenantRequest):
     """Enable or suspend the versioning of a bucket that is still the one with this id: VERSIONED or
-    SUSPENDED. Refused ``bad_value`` for any other; NotFound ``no_such_bucket``."""
+    SUSPENDED. Refused ``bad_value`` for any other, ``bucket_has_locks``: it stays enabled; NotFound
+    ``no_such_bucket``."""
 
     bucket: Label
     bucket_id: Bucket
     versioning: int
     code: ClassVar[int] = 71
+    reply: ClassVar[type[Reply]] = BucketRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLocksSet(TenantRequest):
+    """Let the versions of a bucket be locked, for good, and set the retention that new ones get.
+    Refused ``not_versioned``: its versioning is not enabled; ``bad_value``; NotFound
+    ``no_such_bucket``, also when it is no longer the one with this id."""
+
+    bucket: Label
+    bucket_id: Bucket
+    default_retention: DefaultRetention
+    code: ClassVar[int] = 90
     reply: ClassVar[type[Reply]] = BucketRecord
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -23,6 +23,7 @@ from common.wire.messages.base import (
     TenantRequest,
     Version,
 )
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.objects import Committed, Condition
 from common.wire.messages.writing import NewSegments, Pages
 from common.wire.records import Max, Record
@@ -37,11 +38,13 @@ class UploadRecord(Reply):
     created_ms: int
     sealed: Sealed
     bucket_revision: Revision = 0
+    lock: Lock = NO_LOCK
 
 
 @dataclass(frozen=True, slots=True)
 class UploadCreate(TenantRequest):
-    """Begin an upload in parts. ``upload_id`` is drawn by the gateway."""
+    """Begin an upload in parts. ``upload_id`` is drawn by the gateway. Refused ``no_locks`` as for
+    ObjectCommit."""
 
     bucket: Label
     name: Name
@@ -49,6 +52,8 @@ class UploadCreate(TenantRequest):
     sealed: Sealed
     bucket_id: Bucket | None = None
     """As in ObjectCommit."""
+    lock: Lock = NO_LOCK
+    """Of the object that it becomes."""
     code: ClassVar[int] = 61
     reply: ClassVar[type[Reply]] = UploadRecord
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -29,6 +29,7 @@ from common.wire.messages.base import (
     Version,
 )
 from common.wire.messages.buckets import UNVERSIONED
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.writing import NewSegments, Page, Pages, SegmentPlace
 from common.wire.records import Max, Record
 
@@ -64,7 +65,8 @@ class ObjectCommit(TenantRequest):
     live objects hold. Idempotent by ``version_id``.
 
     Raises over the wire: NotFound ``no_such_bucket``, ``no_such_segment`` (a shared one is gone:
-    look the source up again); Refused ``condition_failed``, ``lease_ended``, ``below_quorum``.
+    look the source up again); Refused ``condition_failed``, ``lease_ended``, ``below_quorum``,
+    ``no_locks`` (the bucket's versions cannot be locked).
     """
 
     bucket: Label
@@ -80,6 +82,8 @@ class ObjectCommit(TenantRequest):
     """The bucket that the sealed record is bound to: when the name now belongs to another one
     (deleted and made again), NotFound ``no_such_bucket`` and nothing is done."""
     tags: SealedTags = b""
+    lock: Lock = NO_LOCK
+    """Without retention: the bucket's default one."""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -115,6 +119,7 @@ class ObjectRecord(Reply):
     """It is the null version of its name, and not known by its id."""
     delete_marker: bool = False
     """It says that there is no object. ``sealed`` is the record of a marker."""
+    lock: Lock = NO_LOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,40 @@ class ObjectTagsSet(TenantRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSet(TenantRequest):
+    """Set the retention of a version, or remove it (NO_RETENTION). While one is in force, it can be
+    extended; of GOVERNANCE anything else takes ``bypass``, which gateways decide about, and of
+    COMPLIANCE nothing else can be done: Refused ``version_locked``.
+
+    Refused also ``no_locks``, ``bad_value``, ``retention_over``: it would have ended before it
+    begins. NotFound ``no_such_bucket``, ``no_such_version`` as for ObjectTagsSet."""
+
+    bucket: Label
+    name: Name
+    version_id: Version
+    mode: int
+    until_ms: int
+    bypass: bool = False
+    code: ClassVar[int] = 91
+    reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSet(TenantRequest):
+    """Set the legal hold of a version: HOLD_ON or HOLD_OFF. Of two requests the one that is carried
+    out last counts. Refused ``no_locks``, ``bad_value``; NotFound as for ObjectTagsSet."""
+
+    bucket: Label
+    name: Name
+    version_id: Version
+    hold: int
+    code: ClassVar[int] = 92
+    reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteItem(Record):
     """One name to delete, or one version of it. ``condition`` as for a commit: on the current
     version of the name, whichever is deleted."""
@@ -176,11 +215,15 @@ class DeleteItem(Record):
     """The sealed record of the delete marker that is made where versioning is not UNVERSIONED and
     no version is named. ``marker_id``: its version id."""
     marker_id: Version | None = None
+    bypass: bool = False
+    """A version that is named is deleted though GOVERNANCE protects it; who may do so is decided by
+    gateways."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteResult(Record):
-    """``failure``: why it was not deleted; None when done, also when there was nothing."""
+    """``failure``: why it was not deleted (``condition_failed``, ``version_locked``); None when
+    done, also when there was nothing."""
 
     failure: Failure | None = None
     versioning: int = UNVERSIONED

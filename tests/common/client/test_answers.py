@@ -63,6 +63,8 @@ LOOK = m.UploadGet(TENANT, "bucket", b"name", ONE)
 DELETE = m.ObjectsDelete(TENANT, "bucket", (m.DeleteItem(b"a"), m.DeleteItem(b"b")))
 DONE = m.DeleteResult()
 MARKED = m.DeleteResult(None, m.VERSIONED, True)
+LOCKING = m.BucketLocksSet(TENANT, "bucket", BUCKET, m.DefaultRetention())
+LOCKED = replace(MADE, versioning=m.VERSIONED, default_retention=m.DefaultRetention())
 VERSIONING = m.BucketVersioningSet(TENANT, "bucket", BUCKET, m.VERSIONED)
 VERSIONED = replace(MADE, versioning=m.VERSIONED)
 NULL = m.ObjectGet(TENANT, "bucket", b"name", None, False, 0, 0, True)
@@ -111,6 +113,8 @@ def kept(
         (DELETE, m.Deleted((DONE, DONE))),
         (replace(DELETE, items=(m.DeleteItem(b"a", named=True),)), m.Deleted((MARKED,))),
         (VERSIONING, VERSIONED),
+        (replace(CREATE, has_locks=True), LOCKED),
+        (LOCKING, LOCKED),
         (replace(GET, named=True), replace(RECORD, is_null=False)),
         (NULL, RECORD),
         (versions(), kept((b"a", 9), (b"a", 4), (b"b", 7))),
@@ -158,6 +162,12 @@ def test_an_answer_to_the_question_is_taken(request_: m.Request, reply: m.Reply)
         (CREATE, replace(MADE, bucket_id=OTHER), "bucket"),
         (CREATE, replace(MADE, name="other"), "bucket"),
         (CREATE, replace(MADE, settings=b"others"), "settings"),
+        (CREATE, LOCKED, "has_locks"),
+        (replace(CREATE, has_locks=True), MADE, "has_locks"),
+        (LOCKING, replace(LOCKED, bucket_id=OTHER), "bucket"),
+        (LOCKING, replace(LOCKED, versioning=m.SUSPENDED), "versioning"),
+        (LOCKING, MADE, "versioning"),
+        (LOCKING, replace(LOCKED, default_retention=None), "default_retention"),
         (CREATE, replace(MADE, revision=2), "settings"),
         (SET, replace(CHANGED, bucket_id=OTHER), "bucket"),
         (SET, replace(CHANGED, name="other"), "bucket"),
