@@ -28,10 +28,12 @@ from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.base import Request
 from common.wire.messages.buckets import (
     BucketGet,
+    BucketLocksSet,
     BucketRecord,
     BucketSettingsSet,
     BucketVersioningSet,
 )
+from common.wire.messages.locks import DefaultRetention
 from common.wire.messages.multipart import PartsList, UploadGet
 from common.wire.messages.objects import ObjectGet, ObjectsList, VersionsList
 from gateway.names import is_bucket_name
@@ -158,6 +160,20 @@ class BucketCache:
         )
         self.remember(_opened(bucket.owner, record), asked)
 
+    async def set_locks(self, bucket: Bucket, default: DefaultRetention) -> None:
+        """Let the versions of a bucket be locked, and set the retention that new ones get.
+
+        Raises:
+            NotFound: ``no_such_bucket``: it was deleted, and perhaps made again.
+            Refused: ``not_versioned``.
+        """
+        self.forget(bucket.owner, bucket.name)
+        asked = trio.current_time()
+        record: BucketRecord = await self._call(
+            BucketLocksSet(bucket.owner.tenant_id, bucket.name, bucket.bucket_id, default)
+        )
+        self.remember(_opened(bucket.owner, record), asked)
+
     async def ask(self, bucket: Bucket, request: BucketQuestion) -> Any:
         """Ask about what is in a bucket, and refuse the answer of another bucket.
 
@@ -259,4 +275,5 @@ def _opened(owner: TenantKey, record: BucketRecord) -> Bucket:
         record.revision,
         record.storage_class,
         record.versioning,
+        record.default_retention,
     )

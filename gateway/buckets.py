@@ -11,13 +11,15 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import NotFound, OutcomeUnknown
+from common.errors import NotFound, OutcomeUnknown, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket
+from common.reasons import Refusal
 from common.wire.messages.buckets import (
     FIRST_REVISION,
     BucketCreate,
     BucketDelete,
+    BucketRecord,
     Buckets,
     BucketsList,
 )
@@ -34,8 +36,13 @@ class BucketEntry:
     settings: BucketSettings
 
 
-async def create_bucket(service: ObjectService, owner: TenantKey, name: str) -> None:
+async def create_bucket(
+    service: ObjectService, owner: TenantKey, name: str, *, has_locks: bool = False
+) -> None:
     """Create a bucket.
+
+    Args:
+        has_locks: its versions can be locked.
 
     Raises:
         Refused: ``bucket_owned``: it is the owner's already; ``bucket_exists``: another's;
@@ -49,12 +56,25 @@ async def create_bucket(service: ObjectService, owner: TenantKey, name: str) -> 
     )
     asked = trio.current_time()
     try:
-        await service.coordinators.call(BucketCreate(owner.tenant_id, bucket_id, name, sealed))
+        record: BucketRecord = await service.coordinators.call(
+            BucketCreate(owner.tenant_id, bucket_id, name, sealed, has_locks)
+        )
     except OutcomeUnknown:
-        # It may be there by now; that it is, is all that was asked for.
-        await service.buckets.read(owner, name)
+        # It may be there by now; that it is, and as asked for, is enough.
+        found = await service.buckets.read(owner, name)
+        if has_locks and found.default_retention is None:
+            raise Refused(Refusal.BUCKET_OWNED) from None
     else:
-        made = Bucket(name, owner, bucket_id, settings, FIRST_REVISION)
+        made = Bucket(
+            name,
+            owner,
+            bucket_id,
+            settings,
+            FIRST_REVISION,
+            record.storage_class,
+            record.versioning,
+            record.default_retention,
+        )
         service.buckets.remember(made, asked)
 
 
@@ -63,6 +83,7 @@ async def set_versioning(service: ObjectService, bucket: Bucket, versioning: Ver
 
     Raises:
         NotFound: ``no_such_bucket``.
+        Refused: ``bucket_has_locks``: it stays enabled.
     """
     await service.buckets.set_versioning(bucket, versioning.value)
 

@@ -34,11 +34,13 @@ UNCONDITIONAL: Final = Condition()
 class Deletion:
     """An object to delete, or a version of it. ``name``: as stored. ``version``: the one that is
     deleted for good; None: the object, of which a bucket with versions keeps those it has, under a
-    delete marker. ``condition``: on the current version of the name."""
+    delete marker. ``condition``: on the current version of the name. ``bypass``: the caller may
+    bypass GOVERNANCE, and asks for it."""
 
     name: bytes
     version: VersionName | None = None
     condition: Condition = UNCONDITIONAL
+    bypass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +58,23 @@ async def delete_object(
     name: bytes,
     wanted: WriteCondition,
     version: VersionName | None = None,
+    *,
+    bypass: bool = False,
 ) -> DeletedObject:
     """Delete an object, or a version of it; nothing happens when there is none of that name.
 
     Args:
         name: as stored.
         wanted: what must be there.
+        bypass: the caller may bypass GOVERNANCE, and asks for it.
 
     Raises:
         NotFound: ``no_such_bucket``; and as :func:`gateway.writing.under_condition`.
-        Refused: likewise.
+        Refused: likewise; ``version_locked``.
     """
 
     async def attempt(decided: Condition) -> DeletedObject:
-        deletion = Deletion(name, version, decided)
+        deletion = Deletion(name, version, decided, bypass)
         (result,) = await delete_objects(service, bucket, [deletion])
         if isinstance(result, AlvearyError):
             raise result
@@ -84,7 +89,8 @@ async def delete_objects(
     """Delete up to MAX_LIST_ENTRIES objects or versions, each under its own condition.
 
     Returns:
-        One result for each, in order: an error where its condition did not hold.
+        One result for each, in order: an error where its condition did not hold, or the version is
+        locked.
 
     Raises:
         NotFound: ``no_such_bucket``.
@@ -121,7 +127,7 @@ def _item(
 ) -> DeleteItem:
     name, version, condition = deletion.name, deletion.version, deletion.condition
     if version is not None:
-        return DeleteItem(name, version.version_id, condition, named=True)
+        return DeleteItem(name, version.version_id, condition, named=True, bypass=deletion.bypass)
     if not has_versions:
         return DeleteItem(name, condition=condition)
     marker_id = service.new_version()

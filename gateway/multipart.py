@@ -22,6 +22,7 @@ from common.format.objects import (
 )
 from common.ids import BucketId, VersionId
 from common.reasons import Damage
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.multipart import (
     PartCommit,
     Parts,
@@ -39,23 +40,32 @@ from gateway.writing import entries_of, in_bucket
 
 
 async def create_upload(
-    service: ObjectService, bucket: Bucket, name: bytes, info: UploadInfo
+    service: ObjectService,
+    bucket: Bucket,
+    name: bytes,
+    info: UploadInfo,
+    lock: Lock = NO_LOCK,
 ) -> VersionId:
     """Begin an upload.
+
+    Args:
+        lock: of the object that it becomes.
 
     Returns:
         Its id.
 
     Raises:
         NotFound: ``no_such_bucket``.
-        Refused: ``too_many_uploads``.
+        Refused: ``too_many_uploads``, ``no_locks``.
     """
     upload_id = service.new_upload()
 
     async def on(bucket_id: BucketId) -> tuple[None, int]:
         sealed = seal_upload(bucket.owner, bucket_id, name, upload_id, info.pack(), service.entropy)
         begun: UploadRecord = await service.coordinators.call(
-            UploadCreate(bucket.owner.tenant_id, bucket.name, name, upload_id, sealed, bucket_id)
+            UploadCreate(
+                bucket.owner.tenant_id, bucket.name, name, upload_id, sealed, bucket_id, lock
+            )
         )
         return None, begun.bucket_revision
 
@@ -75,7 +85,8 @@ async def find_upload(
         bucket, UploadGet(bucket.owner.tenant_id, bucket.name, name, upload_id)
     )
     sealed = open_upload(bucket.owner, record.bucket_id, name, upload_id, record.sealed)
-    return MultipartUpload(bucket, name, record.bucket_id, upload_id, unpack_upload(sealed))
+    info = unpack_upload(sealed)
+    return MultipartUpload(bucket, name, record.bucket_id, upload_id, info, record.lock)
 
 
 async def abort_upload(

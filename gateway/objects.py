@@ -8,18 +8,19 @@ Source: docs/crypto.md, "Answers and questions".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from common.errors import Corrupt
+from common import limits
+from common.errors import Corrupt, NotFound, Refused
 from common.format.configurations import Tags, unpack_tags
 from common.format.manifest import Manifest, open_manifest, open_tags
 from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
 from common.ports import Buffer
-from common.reasons import Damage
+from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
@@ -105,6 +106,42 @@ async def find_object(
         place = (bucket.owner, record.bucket_id, name, record.version_id)
         tags = unpack_tags(open_tags(*place, record.tags))
     return FoundObject(record, manifest, unpack_object(manifest.metadata), span, tags)
+
+
+async def change_version(
+    service: ObjectService,
+    bucket: Bucket,
+    name: bytes,
+    change: Callable[[FoundObject], Awaitable[None]],
+    named: VersionName | None = None,
+) -> FoundObject:
+    """Change what is kept beside the current version of a name; again when it was replaced
+    meanwhile.
+
+    Args:
+        name: as stored.
+        change: asks for the change of this very version; raises NotFound ``no_such_version`` where
+            it is gone.
+        named: that version instead of the current one.
+
+    Returns:
+        The version that was changed.
+
+    Raises:
+        NotFound: no such bucket, object or version.
+        Refused: ``write_conflict``: it was replaced at every try; and what ``change`` raises.
+        Unavailable: it may have been changed all the same.
+    """
+    for _ in range(limits.MAX_COMMIT_TRIES):
+        found = await find_object(service, bucket, name, named=named)
+        try:
+            await change(found)
+        except NotFound as error:
+            if error.reason != Absence.NO_SUCH_VERSION:
+                raise
+        else:
+            return found
+    raise Refused(Refusal.WRITE_CONFLICT)
 
 
 async def open_body(

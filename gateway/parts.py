@@ -13,6 +13,7 @@ from common.format.manifest import Manifest
 from common.format.objects import METADATA_VERSION, PartMetadata, UploadInfo
 from common.ids import BucketId, VersionId
 from common.reasons import Damage
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.multipart import PartRow
 from common.wire.messages.writing import NewSegment, Page
 from gateway.checksums import Algorithm
@@ -21,13 +22,14 @@ from gateway.principals import Bucket
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in progress. ``name``: as stored."""
+    """An upload in progress. ``name``: as stored. ``lock``: of the object that it becomes."""
 
     bucket: Bucket
     name: bytes
     bucket_id: BucketId
     upload_id: VersionId
     info: UploadInfo
+    lock: Lock = NO_LOCK
 
     @property
     def algorithm(self) -> Algorithm:

@@ -14,6 +14,7 @@ from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
 from common.wire.messages.buckets import UNVERSIONED
+from common.wire.messages.locks import DefaultRetention
 from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
 
@@ -66,7 +67,8 @@ Principal: TypeAlias = KeyHolder | Anonymous
 class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
     ``storage_class``: the name of the class that new objects are written in.
-    ``versioning``: as it was when the bucket was read. ``rules``: about access, read from the
+    ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
+    the bucket was read. ``rules``: about access, read from the
     settings once for each revision, so that a remembered bucket is the memory of its parsed policy,
     too."""
 
@@ -77,6 +79,7 @@ class Bucket:
     revision: int
     storage_class: str = STANDARD_CLASS
     versioning: int = UNVERSIONED
+    default_retention: DefaultRetention | None = None
     rules: AccessRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from common import limits
-from common.errors import NotFound, Refused
+from common.errors import NotFound
 from common.format.configurations import Tags
-from common.reasons import Absence, Refusal
 from common.wire.messages.objects import ObjectTagsSet
 from gateway.object_service import ObjectService
-from gateway.objects import FoundObject, find_object
+from gateway.objects import FoundObject, change_version, find_object
 from gateway.principals import Bucket
 from gateway.versions import VersionName
 from gateway.writing import sealed_tags
@@ -57,18 +55,13 @@ async def set_tags(
         Unavailable: they may have been set all the same.
     """
     packed = tags.pack() if tags is not None and tags.tags else b""
-    for _ in range(limits.MAX_COMMIT_TRIES):
-        found = await find_object(service, bucket, name, named=named)
+
+    async def change(found: FoundObject) -> None:
         version_id = found.record.version_id
         place = (found.record.bucket_id, name, version_id)
         sealed = sealed_tags(service, bucket.owner, place, packed)
-        try:
-            await service.coordinators.call(
-                ObjectTagsSet(bucket.owner.tenant_id, bucket.name, name, version_id, sealed)
-            )
-        except NotFound as error:
-            if error.reason != Absence.NO_SUCH_VERSION:
-                raise
-        else:
-            return found
-    raise Refused(Refusal.WRITE_CONFLICT)
+        await service.coordinators.call(
+            ObjectTagsSet(bucket.owner.tenant_id, bucket.name, name, version_id, sealed)
+        )
+
+    return await change_version(service, bucket, name, change, named)

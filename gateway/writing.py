@@ -32,6 +32,7 @@ from common.format.manifest import (
 from common.format.objects import ObjectMetadata, summary_of
 from common.ids import BucketId, VersionId, lease_of
 from common.reasons import Absence, Refusal
+from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
 from gateway.conditions import WriteCondition
@@ -48,7 +49,7 @@ UNCONDITIONAL: Final = WriteCondition()
 @dataclass(frozen=True, slots=True)
 class NewObject:
     """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
-    ``tags``: packed, or empty."""
+    ``tags``: packed, or empty. ``lock``: that its writer gives it."""
 
     metadata: ObjectMetadata
     size: int
@@ -56,6 +57,7 @@ class NewObject:
     keys: tuple[bytes, ...]
     segments: tuple[NewSegment, ...] = ()
     tags: bytes = b""
+    lock: Lock = NO_LOCK
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
@@ -139,7 +141,7 @@ async def commit_object(
         Its version id, and when it was made.
 
     Raises:
-        Refused: as :func:`under_condition`.
+        Refused: as :func:`under_condition`; ``no_locks``.
         NotFound: likewise; ``no_such_bucket``; ``no_such_segment``: look the source of a copy up
             again.
         Unavailable, OutcomeUnknown: it may have been committed all the same.
@@ -167,6 +169,7 @@ async def commit_object(
                     condition,
                     bucket_id,
                     sealed_tags(service, owner, (bucket_id, name, version_id), new.tags),
+                    new.lock,
                 )
             )
             return (version_id, committed), committed.bucket_revision

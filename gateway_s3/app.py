@@ -15,6 +15,8 @@ import trio
 from common.errors import AlvearyError, NotFound, Unavailable
 from common.http.records import Headers, HttpRequest, HttpResponse
 from common.reasons import Absence, Outage
+from common.wire.messages.locks import Lock
+from gateway.access.policy import Policy
 from gateway.access.rules import NO_RULES
 from gateway.authorization import (
     OF_A_VERSION,
@@ -45,6 +47,7 @@ from gateway_s3.handlers import (
     copy,
     cross_origin,
     listing,
+    locks,
     multipart,
     object_tags,
     objects,
@@ -125,9 +128,19 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetPublicAccessBlock": access.get_public_access,
     "PutPublicAccessBlock": access.put_public_access,
     "DeletePublicAccessBlock": access.delete_public_access,
+    "GetObjectLockConfiguration": locks.get_configuration,
+    "PutObjectLockConfiguration": locks.put_configuration,
+    "GetObjectRetention": locks.get_retention,
+    "PutObjectRetention": locks.put_retention,
+    "GetObjectLegalHold": locks.get_hold,
+    "PutObjectLegalHold": locks.put_hold,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}
+_LOCKS_IN_BODIES: Final[Mapping[str, Callable[[Backend, Call], Awaitable[Lock]]]] = {
+    "PutObjectRetention": locks.read_retention,
+    "PutObjectLegalHold": locks.read_hold,
+}
 _NO_OPERATION: Final = "none"
 _WEBSITE: Final = "Website"
 """The name under which requests to websites are counted."""
@@ -314,15 +327,10 @@ class App:
             circumstances = await informed(
                 backend, circumstances, bucket, routed.key, routed.version
             )
-            asks = bucket.rules.asks_given_tags or (policy is not None and policy.asks_given_tags)
-            if asks and routed.operation.name == "PutObjectTagging":
-                # The one body that is read before the decision, since the decision asks for it.
-                unproven = Call(
-                    request, routed, principal, verified, bucket, b"", request_id, circumstances
-                )
-                circumstances = replace(
-                    circumstances, given_tags=await read_object_tags(backend, unproven)
-                )
+            unproven = Call(
+                request, routed, principal, verified, bucket, b"", request_id, circumstances
+            )
+            circumstances = await self._with_body(unproven, bucket, policy)
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
         for permission in permissions_of(routed.operation, routed.query, described):
             verdict = self._judge(
@@ -356,6 +364,26 @@ class App:
             circumstances,
             form,
         )
+
+    async def _with_body(
+        self, unproven: Call, bucket: Bucket, policy: Policy | None
+    ) -> RequestCircumstances:
+        """Return the circumstances of a request with what its body gives an object, where a
+        condition asks for it: the only bodies that are read before the decision.
+
+        Args:
+            policy: of the user, if the caller is one.
+        """
+        backend, facts = self._backend, unproven.circumstances
+        operation = unproven.route.operation.name
+        asks_tags = bucket.rules.asks_given_tags or (policy is not None and policy.asks_given_tags)
+        if asks_tags and operation == "PutObjectTagging":
+            return replace(facts, given_tags=await read_object_tags(backend, unproven))
+        asks_lock = bucket.rules.asks_given_lock or (policy is not None and policy.asks_given_lock)
+        read_lock = _LOCKS_IN_BODIES.get(operation)
+        if asks_lock and read_lock is not None:
+            return replace(facts, given_lock=await read_lock(backend, unproven))
+        return facts
 
     def _fetch_page(self, request_id: str) -> Fetch:
         """Return what reads objects for a website, as an anonymous caller."""

@@ -252,6 +252,11 @@ class FormFile:
         (fast if self.algorithm.is_crc else slow).append(self._checksum)
         return slow, fast
 
+    @property
+    def is_vouched_for(self) -> bool:
+        """Return whether the form has a digest of the file."""
+        return self._expected is not None or self._content_md5 is not None
+
     def md5(self) -> bytes:
         """MD5 of the whole file, once it is in."""
         return self._md5.digest()

@@ -15,6 +15,7 @@ from gateway.access.patterns import Circumstances, Pattern
 EXISTING_TAG: Final = "s3:existingobjecttag/"
 REQUEST_TAG: Final = "s3:requestobjecttag/"
 REQUEST_TAG_KEYS: Final = "s3:requestobjecttagkeys"
+LOCK: Final = "s3:object-lock-"
 """Condition keys about the tags that an object has, and those that a request gives it."""
 USER_ID: Final = "aws:userid"
 """The condition key that everybody has a value of."""
@@ -106,11 +107,13 @@ def _any(patterns: tuple[Pattern, ...], subject: str, circumstances: Circumstanc
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The policy of a bucket. ``asks_existing_tags``, ``asks_given_tags``: a condition looks at the
-    tags that an object has, or that a request gives it."""
+    tags that an object has, or that a request gives it. ``asks_given_lock``: one looks at the lock
+    that a request gives it."""
 
     statements: tuple[Statement, ...]
     asks_existing_tags: bool = False
     asks_given_tags: bool = False
+    asks_given_lock: bool = False
 
     def judge(
         self,

@@ -20,6 +20,7 @@ from gateway.access.patterns import NOTHING_KNOWN, Pattern, condition_key, parse
 from gateway.access.permissions import ALL, OF_BUCKETS, OF_OBJECTS
 from gateway.access.policy import (
     EXISTING_TAG,
+    LOCK,
     REQUEST_TAG,
     REQUEST_TAG_KEYS,
     Effect,
@@ -135,6 +136,7 @@ def _parse(
         read,
         any(key.startswith(EXISTING_TAG) for key in keys),
         any(key.startswith(REQUEST_TAG) or key == REQUEST_TAG_KEYS for key in keys),
+        any(key.startswith(LOCK) for key in keys),
     )
 
 

@@ -46,6 +46,11 @@ class AccessRules:
         """Return whether a condition of the policy looks at the tags that a request gives."""
         return self.policy is not None and self.policy.asks_given_tags
 
+    @property
+    def asks_given_lock(self) -> bool:
+        """Return whether a condition of the policy looks at the lock that a request gives."""
+        return self.policy is not None and self.policy.asks_given_lock
+
 
 NO_RULES: Final = AccessRules()
 _UNREADABLE: Final = AccessRules(is_readable=False)

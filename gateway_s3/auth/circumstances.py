@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from common.http.records import HttpRequest
-from gateway.access.policy import EXISTING_TAG, NOBODYS_ID, REQUEST_TAG, USER_ID, PolicyCaller
+from common.wire.messages.locks import Lock
+from gateway.access.policy import EXISTING_TAG, LOCK, NOBODYS_ID, REQUEST_TAG, USER_ID, PolicyCaller
 from gateway.principals import KeyHolder, Principal
 from gateway.versions import VersionName
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.errors import S3Error
+from gateway_s3.request.locks import HOLD_NAMES, MODE_NAMES, lock_of_request
 from gateway_s3.request.operations import BY_NAME
 from gateway_s3.request.query import Query
 from gateway_s3.request.tags import HEADER, parse_tagging_header
@@ -34,12 +36,10 @@ _OF_HEADERS: Final[Mapping[str, bytes]] = {
     "aws:useragent": b"user-agent",
     "s3:if-match": b"if-match",
     "s3:if-none-match": b"if-none-match",
-    "s3:object-lock-legal-hold": b"x-amz-object-lock-legal-hold",
-    "s3:object-lock-mode": b"x-amz-object-lock-mode",
-    "s3:object-lock-retain-until-date": b"x-amz-object-lock-retain-until-date",
 }
 
 
+_DAY_S: Final = 86_400
 _CREATES: Final[Mapping[str, str]] = {
     "PutObject": "true",
     "PostObject": "true",
@@ -60,8 +60,8 @@ class RequestCircumstances:
     ``operation``: its name. ``version``: that is named, of one key of a list or of the source of a
     copy, too. ``owner``: the account that owns the bucket; empty where there is none.
     ``form_signature``: the version of the signature of a form; None: it is none. ``if_match``: of
-    one key of a list. ``given_tags``: where no header gives them. ``existing_tags``: of its object,
-    where they were looked up.
+    one key of a list. ``given_tags``, ``given_lock``: where no header gives them.
+    ``existing_tags``: of its object, where they were looked up.
     """
 
     request: HttpRequest
@@ -77,6 +77,7 @@ class RequestCircumstances:
     if_match: str | None = None
     given_tags: Mapping[str, str] | None = None
     existing_tags: Mapping[str, str] | None = None
+    given_lock: Lock | None = None
 
     def values(self, key: str) -> Sequence[str] | None:
         """Return the values of a condition key; None where the request has none."""
@@ -92,6 +93,8 @@ class RequestCircumstances:
             header = key.removeprefix(_S3).encode("utf-8", "replace")
         if key == "s3:if-match" and self.if_match is not None:
             return (self.if_match,)
+        if key.startswith(LOCK):
+            return _one(self._given_lock().get(key.removeprefix(LOCK)))
         if header is not None:
             return _one(_text(self.request.header(header)))
         if key.startswith(EXISTING_TAG):
@@ -100,6 +103,20 @@ class RequestCircumstances:
             return _one(self._request_tags().get(key.removeprefix(REQUEST_TAG)))
         find = _OTHERS.get(key)
         return None if find is None else find(self)
+
+    def _given_lock(self) -> Mapping[str, str]:
+        lock = self.given_lock
+        if lock is None:
+            try:
+                lock = lock_of_request(self.request, 0)
+            except S3Error:
+                return {}  # The handler refuses the request for it.
+        given = {"mode": MODE_NAMES.get(lock.mode), "legal-hold": HOLD_NAMES.get(lock.hold)}
+        if lock.mode in MODE_NAMES:
+            until_s = lock.until_ms / 1000
+            given["retain-until-date"] = _time(until_s)
+            given["remaining-retention-days"] = f"{(until_s - self.now) / _DAY_S:.6f}"
+        return {name: value for name, value in given.items() if value is not None}
 
     def _request_tags(self) -> Mapping[str, str]:
         if self.given_tags is not None:

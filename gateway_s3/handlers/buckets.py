@@ -22,6 +22,7 @@ from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import xml_response
 from gateway_s3.request.listing_params import list_buckets_params, make_token
+from gateway_s3.request.locks import asks_locks
 from gateway_s3.request.names import check_bucket_name
 from gateway_s3.request.router import Route
 from gateway_s3.request.virtual_hosts import NOT_SET_UP, buckets_of_host
@@ -40,17 +41,19 @@ async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     name, owner = call.route.bucket, call.asking_tenant
     check_bucket_name(name)
     await check_host(backend, call.request, call.route, call.principal)
+    has_locks = asks_locks(call.request)
     constraint = await read_document(backend, call, parse_create_bucket)
     if constraint is not None and constraint not in {backend.region, ""}:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
     try:
-        await buckets.create_bucket(backend, owner, name)
+        await buckets.create_bucket(backend, owner, name, has_locks=has_locks)
     except Refused as error:
         if error.reason != Refusal.BUCKET_OWNED:
             raise
-        if backend.region != DEFAULT_REGION:
+        bucket = await backend.buckets.read(owner, name)
+        lacks_locks = has_locks and bucket.default_retention is None
+        if backend.region != DEFAULT_REGION or lacks_locks:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=name) from error
-        await backend.buckets.read(owner, name)
     return HttpResponse(200, [(b"location", b"/" + name.encode("ascii"))])
 
 

@@ -14,6 +14,7 @@ from common.errors import NotFound
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
 from common.http.records import Headers, HttpResponse
 from common.reasons import Absence
+from common.wire.messages.locks import Lock
 from gateway.access.rules import NO_RULES
 from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, encode
@@ -39,6 +40,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, paired, xml_response
+from gateway_s3.handlers.locks import lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
 from gateway_s3.informing import informed
@@ -74,6 +76,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
     given = tags_of_request(call.request)
+    lock = await lock_of_new(backend, call, call.request)
     # Without REPLACE they are the source's, and the header means nothing, as on S3.
     own_tags = call.request.header(b"x-amz-tagging-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
@@ -100,7 +103,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         tags = given if own_tags else tags_of_object(found)
         if tags and not own_tags:
             await _check_tags(backend, call, named, source, found)
-        return await _copy(backend, call, source, found, condition, replace, algorithm, tags)
+        return await _copy(backend, call, source, found, condition, replace, algorithm, tags, lock)
 
     copied_object = await _from_source(backend, call, named, use)
     metadata = copied_object.metadata
@@ -138,6 +141,7 @@ async def _copy(
     replace: bool,
     algorithm: Algorithm | None,
     tags: bytes,
+    lock: Lock,
 ) -> _Copied:
     size = found.manifest.size
     _check_copied_bytes(size)
@@ -161,7 +165,7 @@ async def _copy(
     )
 
     async def commit(made: Extents) -> _Copied:
-        new = NewObject(metadata, size, made.pages, made.keys, made.segments, tags=tags)
+        new = NewObject(metadata, size, made.pages, made.keys, made.segments, tags, lock)
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
         return _Copied(metadata, name_of_new(version_id, committed), found.version)
 

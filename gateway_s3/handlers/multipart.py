@@ -23,6 +23,7 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
+from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.request.checksums import Type, expected_checksum, upload_checksum
@@ -50,7 +51,8 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         asked is not None and asked[1] is Type.COMPOSITE,
         tags_of_request(request),
     )
-    upload_id = await multipart.create_upload(backend, call.bucket, call.name, info)
+    lock = await lock_of_new(backend, call, request)
+    upload_id = await multipart.create_upload(backend, call.bucket, call.name, info, lock)
     headers = []
     if asked is not None:
         headers = [
@@ -72,6 +74,7 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
         strict=upload.is_explicit,
         required=upload.info.composite,
     )
+    check_vouched(upload.lock, call.bucket, "Put Part", is_vouched_for=body.is_vouched_for)
 
     async def commit(written: Written) -> None:
         backend.metrics.received_bytes.inc(body.size)

@@ -24,11 +24,14 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
+from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.informing import informed
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.request.locks import asks_bypass
 from gateway_s3.request.names import check_key
+from gateway_s3.request.permissions import BYPASS
 from gateway_s3.request.version_ids import parse_version_id, version_headers, version_text
 from gateway_s3.translation import from_error
 from gateway_s3.xml.read import DeleteTarget, parse_delete
@@ -42,14 +45,18 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(request))
     user = flat(user_metadata(request))
     tags = tags_of_request(request)
+    lock = await lock_of_new(backend, call, request)
     body = IncomingBody(request, call.verified)
+    check_vouched(lock, call.bucket, "Put Object", is_vouched_for=body.is_vouched_for)
 
     async def commit(written: Written) -> tuple[ObjectMetadata, VersionName | None]:
         backend.metrics.received_bytes.inc(body.size)
         etag = body.md5().hex()
         checksum = Checksum(body.algorithm.value, encode(body.checksum()))
         metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
-        new = NewObject(metadata, body.size, written.pages, written.keys, written.segments, tags)
+        new = NewObject(
+            metadata, body.size, written.pages, written.keys, written.segments, tags, lock
+        )
         made = await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata, name_of_new(*made)
 
@@ -63,7 +70,10 @@ async def delete_object(backend: Backend, call: Call) -> HttpResponse:
     """Remove a key, or a version of it; 204 also when there is nothing of that name."""
     condition = write_condition(call.request)
     version = call.route.version
-    done = await deletion.delete_object(backend, call.bucket, call.name, condition, version)
+    bypass = asks_bypass(call.request)
+    done = await deletion.delete_object(
+        backend, call.bucket, call.name, condition, version, bypass=bypass
+    )
     headers = version_headers(version or done.marker)
     if done.marker is not None or done.was_marker:
         headers.append((b"x-amz-delete-marker", b"true"))
@@ -113,10 +123,13 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     asked = replace(call.circumstances, if_match=target.etag)
     facts = await informed(backend, asked, call.bucket, target.key, version)
     check(authorize(call.principal, action, call.bucket, target.key, facts))
+    bypass = asks_bypass(call.request)
+    if bypass:
+        check(authorize(call.principal, action, call.bucket, target.key, facts, BYPASS))
     name = backend.names.encode(check_key(target.key))
     wanted = WriteCondition(etag=target.etag, size=target.size, modified_s=target.modified_s)
     if not wanted:
-        return Deletion(name, version)
+        return Deletion(name, version, bypass=bypass)
     # Whether a condition holds shows something of the object.
     readable = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
     check(authorize(call.principal, readable, call.bucket, target.key, facts))
@@ -125,7 +138,7 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     except NotFound:
         call.check_may_list(call.bucket)
         raise
-    return Deletion(name, version, condition)
+    return Deletion(name, version, condition, bypass)
 
 
 def _failure(target: DeleteTarget, error: S3Error) -> DeleteFailure:

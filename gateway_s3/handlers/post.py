@@ -21,6 +21,7 @@ from gateway.writing import NewObject, commit_object, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.forms import FormFile, PostForm
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat
+from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.tags import object_tags
 from gateway_s3.request.version_ids import version_headers
@@ -41,7 +42,9 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(form.headers))
     user = flat(user_metadata(form.headers))
     tags = _tags(form)
+    lock = await lock_of_new(backend, call, form.headers)
     file = FormFile(call.request, form)
+    check_vouched(lock, call.bucket, "Put Object", is_vouched_for=file.is_vouched_for)
 
     async def commit(runs: tuple[Written, ...]) -> Posted:
         backend.metrics.received_bytes.inc(file.size)
@@ -55,6 +58,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             tuple([key for run in runs for key in run.keys]),
             tuple([segment for run in runs for segment in run.segments]),
             tags,
+            lock,
         )
         made = await commit_object(backend, call.bucket, call.name, new)
         return metadata, name_of_new(*made)

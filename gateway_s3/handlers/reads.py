@@ -31,6 +31,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.handlers.locks import lock_headers
 from gateway_s3.handlers.object_tags import count_header
 from gateway_s3.handlers.smart_storage import answer_in_place
 from gateway_s3.request.conditions import range_applies, read_conditions
@@ -204,6 +205,7 @@ def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
     headers += kept
     headers += shown_metadata(paired(metadata.user))
     headers += count_header(call, found)
+    headers += lock_headers(call, found)
     if part.part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
     if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":

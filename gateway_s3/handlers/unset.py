@@ -70,7 +70,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketLifecycleConfiguration": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
     "GetBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
-    "GetObjectLockConfiguration": errors.OBJECT_LOCK_CONFIGURATION_NOT_FOUND,
     "DeleteBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "DeleteBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
     "DeleteBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
@@ -114,11 +113,6 @@ async def _say_absent(backend: Backend, call: Call) -> HttpResponse:
     await _check_resource(backend, call)
     facts = {} if call.route.operation.scope is Scope.OBJECT else {"BucketName": call.bucket.name}
     raise S3Error(_ABSENT[call.route.operation.name], **facts)
-
-
-async def _get_lock(backend: Backend, call: Call) -> HttpResponse:
-    await _check_resource(backend, call)
-    raise S3Error(errors.INVALID_REQUEST, "Bucket is missing Object Lock Configuration")
 
 
 async def _delete_nothing(backend: Backend, call: Call) -> HttpResponse:
@@ -188,7 +182,5 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetObjectAcl": _get_acl,
     "PutBucketAcl": _put_acl,
     "PutObjectAcl": _put_acl,
-    "GetObjectLegalHold": _get_lock,
-    "GetObjectRetention": _get_lock,
 }
 assert HANDLERS.keys() <= BY_NAME.keys()

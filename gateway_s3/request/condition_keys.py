@@ -57,6 +57,7 @@ _KNOWN: Final = frozenset(
         "s3:if-none-match",
         "s3:object-lock-legal-hold",
         "s3:object-lock-mode",
+        "s3:object-lock-remaining-retention-days",
         "s3:object-lock-retain-until-date",
     ]
 )

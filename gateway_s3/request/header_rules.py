@@ -16,9 +16,11 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request.locks import BYPASS, HOLD, MODE, OF_BUCKET, UNTIL
 from gateway_s3.request.operations import BY_NAME
 
 ANY: Final = frozenset({"*"})
+_BOOLEANS: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-acl": frozenset(
@@ -34,7 +36,8 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
         }
     ),
     b"x-amz-bucket-namespace": frozenset({"global"}),
-    b"x-amz-bucket-object-lock-enabled": frozenset({"false", "False"}),
+    OF_BUCKET: _BOOLEANS,
+    BYPASS: _BOOLEANS,
     b"x-amz-checksum-algorithm": ANY,
     b"x-amz-checksum-crc32": ANY,
     b"x-amz-checksum-crc32c": ANY,
@@ -60,6 +63,9 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-metadata-directive": frozenset({"COPY", "REPLACE"}),
     b"x-amz-mp-object-size": ANY,
     b"x-amz-object-attributes": ANY,
+    HOLD: ANY,
+    MODE: ANY,
+    UNTIL: ANY,
     b"x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
     b"x-amz-optional-object-attributes": ANY,
     b"x-amz-part-number-marker": ANY,
@@ -145,16 +151,18 @@ _SINGLE: Final = frozenset(
 """Headers with one value. Of two, one reader takes the first and the next one the last."""
 
 _COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
+_MAKES: Final = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
 _EVERY: Final = frozenset(BY_NAME)
 _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-max-parts": frozenset({"GetObjectAttributes"}),
     b"x-amz-object-attributes": frozenset({"GetObjectAttributes"}),
     b"x-amz-part-number-marker": frozenset({"GetObjectAttributes"}),
     b"x-amz-source-expected-bucket-owner": _COPIES,
-    b"x-amz-tagging": frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"}),
-    b"x-amz-website-redirect-location": frozenset(
-        {"PutObject", "CopyObject", "CreateMultipartUpload"}
-    ),
+    BYPASS: frozenset({"DeleteObject", "DeleteObjects", "PutObjectRetention"}),
+    OF_BUCKET: frozenset({"CreateBucket"}),
+    **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
+    b"x-amz-tagging": _MAKES,
+    b"x-amz-website-redirect-location": _MAKES,
 }
 """The operations on which a header means something, where it would be ignored on others."""
 _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {

@@ -11,6 +11,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway.access.permissions import ALL, OF_OBJECTS
 from gateway.authorization import PERMISSIONS, Action
+from gateway_s3.request.locks import HOLD, MODE, asks_bypass, asks_locks
 from gateway_s3.request.operations import OPERATIONS, Operation
 from gateway_s3.request.query import Query
 
@@ -59,11 +60,11 @@ _RENAMED: Final[Mapping[str, str]] = {
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
 """Operations whose permission has another name than their own or that of their action."""
+BYPASS: Final = "s3:BypassGovernanceRetention"
 _OF_HEADERS: Final[Mapping[bytes, str]] = {
     b"x-amz-acl": "s3:PutObjectAcl",
-    b"x-amz-bypass-governance-retention": "s3:BypassGovernanceRetention",
-    b"x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
-    b"x-amz-object-lock-mode": "s3:PutObjectRetention",
+    HOLD: "s3:PutObjectLegalHold",
+    MODE: "s3:PutObjectRetention",
     b"x-amz-tagging": "s3:PutObjectTagging",
     **{
         b"x-amz-grant-" + name: "s3:PutObjectAcl"
@@ -71,7 +72,6 @@ _OF_HEADERS: Final[Mapping[bytes, str]] = {
     },
 }
 """Headers that ask for more than the operation does by itself."""
-_BYPASS: Final = b"x-amz-bypass-governance-retention"
 _WITH_HEADERS: Final = frozenset({"PutObject", "PostObject", "CopyObject", "CreateMultipartUpload"})
 _WITH_BYPASS: Final = frozenset({"DeleteObject", "PutObjectRetention"})
 _WITH_CONDITION: Final = frozenset(
@@ -125,8 +125,10 @@ def permissions_of(
             for header, further in _OF_HEADERS.items()
             if request.header(header) and further not in needed
         ]
-    elif name in _WITH_BYPASS and request.header(_BYPASS):
-        needed.append(_OF_HEADERS[_BYPASS])
+    elif name in _WITH_BYPASS and asks_bypass(request):
+        needed.append(BYPASS)
+    elif name == "CreateBucket" and asks_locks(request):
+        needed += ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"]
     if name in _WITH_CONDITION and (request.header(b"if-match") or b"*") != b"*":
         needed.append("s3:GetObject" if permission == _PERMISSIONS[name] else "s3:GetObjectVersion")
     return tuple(needed)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,44 @@ def test_boto3_empties_a_bucket_with_versions_page_by_page(swarm: Swarm, s3: Any
     bucket.object_versions.page_size(4).delete()
     assert list(bucket.object_versions.all()) == []
     bucket.delete()
+
+
+def test_boto3_locks_versions_and_deletes_what_it_may(s3: Any) -> None:
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    s3.put_object_lock_configuration(
+        Bucket="locked",
+        ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+    )
+    shown = s3.get_object_lock_configuration(Bucket="locked")["ObjectLockConfiguration"]
+    assert shown == {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    place = {"Bucket": "locked", "Key": "backup"}
+    governed = {**place, "VersionId": s3.put_object(**place, Body=b"first")["VersionId"]}
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+    compliant = {
+        **place,
+        "VersionId": s3.put_object(
+            **place, Body=b"second", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
+        )["VersionId"],
+    }
+    head = s3.head_object(**compliant)
+    assert (head["ObjectLockMode"], head["ObjectLockRetainUntilDate"]) == ("COMPLIANCE", until)
+    for version in (governed, compliant):
+        assert code_of(lambda: s3.delete_object(**version)) == "AccessDenied"  # noqa: B023
+    versions = [
+        {"Key": each["Key"], "VersionId": each["VersionId"]} for each in (governed, compliant)
+    ]
+    batch = {"Bucket": "locked", "Delete": {"Objects": versions}}
+    done = s3.delete_objects(**batch, BypassGovernanceRetention=True)
+    assert [each["VersionId"] for each in done["Deleted"]] == [governed["VersionId"]]
+    assert [each["Code"] for each in done["Errors"]] == ["AccessDenied"]
+    later = {"Mode": "COMPLIANCE", "RetainUntilDate": until + timedelta(days=1)}
+    s3.put_object_retention(**compliant, Retention=later)
+    assert s3.get_object_retention(**compliant)["Retention"] == later
+    s3.put_object_legal_hold(**compliant, LegalHold={"Status": "ON"})
+    assert s3.get_object_legal_hold(**compliant)["LegalHold"] == {"Status": "ON"}
+    assert s3.delete_object(**place)["DeleteMarker"]
+    assert s3.get_object(**compliant)["Body"].read() == b"second"
 
 
 def test_aws_cli_uploads_lists_restores_and_removes_versions(swarm: Swarm, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import limits
 from common.http.head import BadHead, parse_head
 from common.http.records import HttpRequest
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
@@ -28,12 +29,14 @@ from gateway_s3.request.listing_params import (
     list_parts_params,
     list_uploads_params,
 )
+from gateway_s3.request.locks import lock_of_request, parse_date
 from gateway_s3.request.post_policy import parse_post_policy
 from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route, route
 from gateway_s3.request.tags import bucket_tags, parse_tagging_header
 from gateway_s3.xml.configurations import parse_cors, parse_tagging
+from gateway_s3.xml.locks import parse_hold, parse_lock_configuration, parse_retention
 from gateway_s3.xml.read import (
     parse_complete_upload,
     parse_create_bucket,
@@ -188,6 +191,7 @@ def test_any_headers_and_parameters_are_read_or_refused(
         lambda: content_headers(request),
         lambda: parse_copy_source(text),
         lambda: parse_tagging_header(text),
+        lambda: lock_of_request(request, 0),
         lambda: list_objects_params(Query(text)),
         lambda: list_objects_v2_params(Query(text)),
         lambda: list_uploads_params(Query(text)),
@@ -339,6 +343,14 @@ XML_PIECES = st.sampled_from(
         b"<Status>Enabled</Status>",
         b"<MfaDelete>Disabled</MfaDelete>",
         b"</VersioningConfiguration>",
+        b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>",
+        b"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule>",
+        b"</ObjectLockConfiguration>",
+        b"<Retention>",
+        b"<Mode>COMPLIANCE</Mode>",
+        b"<RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate>",
+        b"</Retention>",
+        b"<LegalHold><Status>ON</Status></LegalHold>",
         b"<!DOCTYPE a>",
         b"&amp;",
         b"&x;",
@@ -363,10 +375,29 @@ def test_any_document_is_read_or_refused(data: bytes) -> None:
         lambda document: bucket_tags(parse_tagging(document)).pack(),
         lambda document: parse_cors(document).pack(),
         lambda document: parse_website(document).pack(),
+        lambda document: parse_lock_configuration(document).pack(),
+        lambda document: parse_retention(document).pack(),
+        parse_hold,
     )
     for parse in parsers:
         with refused_with({400, 501}):
             parse(data)
+
+
+DATES = st.lists(
+    st.sampled_from(
+        ["2999-12-31T", "9999-12-31T23:59:59", "T", "23:59:59", ".5", "Z", "-14:00", "-W01-1"]
+    )
+    | st.text(max_size=3),
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(DATES)
+def test_any_date_of_a_retention_is_a_time_that_can_be_kept_or_none(text: str) -> None:
+    until_ms = parse_date(text)
+    assert until_ms is None or 0 < until_ms <= limits.MAX_DATE_MS
 
 
 HEAD_PIECES = st.sampled_from(

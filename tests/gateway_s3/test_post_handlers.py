@@ -276,7 +276,8 @@ SIGNING = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature
         (changed("x-amz-meta-a", "x"), 403, "AccessDenied", None),
         (changed("key", "another"), 403, "AccessDenied", None),
         (changed("acl", "public-read"), 403, "AccessDenied", None),
-        (changed("x-amz-object-lock-mode", "GOVERNANCE"), 501, "NotImplemented", None),
+        (changed("x-amz-object-lock-mode", "GOVERNANCE"), 403, "AccessDenied", None),
+        (changed("x-amz-object-lock-x", "GOVERNANCE"), 501, "NotImplemented", None),
         (changed("x-amz-meta-a b", "x"), 400, "InvalidArgument", "x-amz-meta-a b"),
     ],
 )

@@ -213,8 +213,10 @@ def test_a_copy_source_where_nothing_is_copied_is_refused(method: str, target: s
         ("x-amz-copy-source-server-side-encryption-customer-key", "x", "NotImplemented"),
         ("x-amz-server-side-encryption-aws-kms-key-id", "x", "NotImplemented"),
         ("x-amz-tagging", "a=b", None),
-        ("x-amz-object-lock-mode", "COMPLIANCE", "NotImplemented"),
-        ("x-amz-object-lock-legal-hold", "ON", "NotImplemented"),
+        ("x-amz-object-lock-mode", "COMPLIANCE", None),
+        ("x-amz-object-lock-legal-hold", "ON", None),
+        ("x-amz-bypass-governance-retention", "true", "NotImplemented"),
+        ("x-amz-bucket-object-lock-enabled", "true", "NotImplemented"),
         ("x-amz-object-lock-something-new", "ON", "NotImplemented"),
         ("x-amz-website-redirect-location", "/", None),
         ("x-amz-checksum-sha512", "x", "NotImplemented"),
@@ -271,7 +273,7 @@ def test_every_parameter_that_the_sdk_can_send_is_decided() -> None:
 def test_parameters_of_a_presigned_url_count_as_the_headers_they_stand_for() -> None:
     signed = "X-Amz-Signature=0&X-Amz-Algorithm=AWS4-HMAC-SHA256"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-acl=public-ready") == "InvalidArgument"
-    assert refusal("PUT", f"/b/k?{signed}&X-Amz-Object-Lock-Mode=GOVERNANCE") == "NotImplemented"
+    assert refusal("GET", f"/b/k?{signed}&X-Amz-Object-Lock-Mode=GOVERNANCE") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-expires=5") == "NotImplemented"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b%0d%0ac") == "InvalidArgument"
     assert refusal("PUT", f"/b/k?{signed}&x-amz-meta-a=b", {"x-amz-meta-a": "c"}) == (

@@ -16,6 +16,7 @@ from gateway_rig import Answer, Rig
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from locks_client import BYPASS, HOLD, digest_of, hold, retain, retained, set_default, wait
 from versions_client import Listed, delete_many, one_part, rows_of, set_versioning, versions
 
 from coordinator.store import purge
@@ -24,6 +25,10 @@ T = TypeVar("T")
 KEYS = ("a", "d/1", "d/2", "z")
 BODIES = st.sampled_from([b"", b"one", b"two", b"three" * 50])
 keys = st.sampled_from(KEYS)
+retentions = st.sampled_from(
+    [("", 0.0), ("GOVERNANCE", 1.0), ("GOVERNANCE", 4.0), ("COMPLIANCE", 1.0), ("COMPLIANCE", 4.0)]
+)
+"""Modes, and days from now on."""
 
 
 def tag(body: bytes) -> str:
@@ -32,18 +37,29 @@ def tag(body: bytes) -> str:
 
 @dataclass
 class Held:
-    """A version of the model: a delete marker has no body."""
+    """A version of the model: a delete marker has no body. ``until_day``: of the retention."""
 
     version: str
     body: bytes | None
     tag: str = ""
+    mode: str = ""
+    until_day: float = 0
+    is_held: bool = False
+
+    def must_stay(self, day: float, *, bypass: bool = False) -> bool:
+        """Whether its lock keeps it."""
+        is_retained = bool(self.mode) and day < self.until_day
+        return self.is_held or (is_retained and not (bypass and self.mode == "GOVERNANCE"))
 
 
 @dataclass
 class Bucket:
-    """What S3 has: versions of each key, the latest first, and the state of versioning."""
+    """What S3 has: versions of each key, the latest first, and the state of versioning. ``day``:
+    now."""
 
     state: str = ""
+    has_locks: bool = False
+    day: float = 0
     keys: dict[str, list[Held]] = field(default_factory=lambda: {key: [] for key in KEYS})
 
     def current(self, key: str) -> Held | None:
@@ -58,6 +74,11 @@ class Bucket:
         if version == "null":
             held[:] = [each for each in held if each.version != "null"]
         held.insert(0, Held(version, body, etag or tag(body or b"")))
+
+    def stays(self, key: str, version: str, *, bypass: bool = False) -> bool:
+        """Whether a version is there and its lock keeps it."""
+        found = self.named(key, version)
+        return found is not None and found.must_stay(self.day, bypass=bypass)
 
     def rows(self) -> list[Listed]:
         return [
@@ -142,8 +163,70 @@ class S3Machine(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(["Enabled", "Enabled", "Suspended"]))
     def version(self, state: str) -> None:
-        assert self.loop.run(lambda: set_versioning(self.rig, state)).status == 200
-        self.model.state = state
+        refused = self.model.has_locks and state == "Suspended"
+        answer = self.loop.run(lambda: set_versioning(self.rig, state))
+        assert answer.status == (409 if refused else 200)
+        if not refused:
+            self.model.state = state
+
+    @rule()
+    def lock_bucket(self) -> None:
+        is_enabled = self.model.state == "Enabled"
+        answer = self.loop.run(lambda: set_default(self.rig, ""))
+        assert answer.status == (200 if is_enabled else 409)
+        self.model.has_locks |= is_enabled
+
+    @rule(days=st.sampled_from([0.5, 1, 3]))
+    def wait(self, days: float) -> None:
+        wait(self.rig, days)
+        self.model.day += days
+
+    @rule(key=keys, body=BODIES, lock=retentions, held=st.booleans())
+    def put_locked(self, key: str, body: bytes, lock: tuple[str, float], held: bool) -> None:
+        mode, days = lock
+        headers = {**digest_of(body), HOLD: "ON" if held else "OFF"}
+
+        async def put() -> Answer:
+            until = retained(self.rig, mode, days) if mode else {}
+            return await self.rig.ask("PUT", f"/bucket/{quote(key)}", "", body, headers | until)
+
+        answer = self.loop.run(put)
+        assert answer.status == (200 if self.model.has_locks else 400)
+        if answer.status == 200:
+            self.model.write(key, self._made(answer), body)
+            made = self.model.keys[key][0]
+            made.mode, made.until_day, made.is_held = mode, self.model.day + days, held
+
+    @precondition(lambda self: self.model.has_locks)
+    @rule(key=keys, pick=st.integers(0, 9), lock=retentions, bypass=st.booleans())
+    def retain(self, key: str, pick: int, lock: tuple[str, float], bypass: bool) -> None:
+        version = self._some_version(key, pick)
+        mode, days = lock
+        headers = BYPASS if bypass else {}
+        answer = self.loop.run(lambda: retain(self.rig, key, version, mode, days, headers))
+        found = self.model.named(key, version)
+        if found is None or found.body is None:
+            assert answer.status == (404 if found is None else 405)
+            return
+        in_force = found.mode if self.model.day < found.until_day else ""
+        until = self.model.day + days
+        extends = mode == in_force and until >= found.until_day
+        is_free = not in_force or (bypass and in_force == "GOVERNANCE")
+        assert answer.status == (200 if extends or is_free else 403)
+        if answer.status == 200:
+            found.mode, found.until_day = mode, until
+
+    @precondition(lambda self: self.model.has_locks)
+    @rule(key=keys, pick=st.integers(0, 9), on=st.booleans())
+    def hold(self, key: str, pick: int, on: bool) -> None:
+        version = self._some_version(key, pick)
+        answer = self.loop.run(lambda: hold(self.rig, key, version, "ON" if on else "OFF"))
+        found = self.model.named(key, version)
+        if found is None or found.body is None:
+            assert answer.status == (404 if found is None else 405)
+        else:
+            assert answer.status == 200
+            found.is_held = on
 
     @rule(key=keys, body=BODIES)
     def put(self, key: str, body: bytes) -> None:
@@ -206,11 +289,15 @@ class S3Machine(RuleBasedStateMachine):
             assert answer.headers["x-amz-delete-marker"] == "true"
             self.model.write(key, self._made(answer), None)
 
-    @rule(key=keys, pick=st.integers(0, 9))
-    def delete_version(self, key: str, pick: int) -> None:
+    @rule(key=keys, pick=st.integers(0, 9), bypass=st.booleans())
+    def delete_version(self, key: str, pick: int, bypass: bool) -> None:
         version = self._some_version(key, pick)
         found = self.model.named(key, version)
-        answer = self.ask("DELETE", key, f"versionId={version}")
+        headers = BYPASS if bypass else {}
+        answer = self.ask("DELETE", key, f"versionId={version}", b"", headers)
+        if self.model.stays(key, version, bypass=bypass):
+            assert (answer.status, answer.code) == (403, "AccessDenied")
+            return
         assert (answer.status, answer.headers["x-amz-version-id"]) == (204, version)
         is_marker = found is not None and found.body is None
         assert ("x-amz-delete-marker" in answer.headers) == is_marker
@@ -236,6 +323,10 @@ class S3Machine(RuleBasedStateMachine):
                 ),
             )
         )
+        kept = [(key, version) for key, version in targets if self.model.stays(key, version)]
+        assert answer.texts("Error/Key") == [key for key, _ in kept]
+        assert answer.texts("Error/VersionId") == [version for _, version in kept]
+        targets = [each for each in targets if each not in kept]
         rows = [element for element in answer.xml() if element.tag == "Deleted"]
         assert len(rows) == len(targets)
         for (key, version), row in zip(targets, rows, strict=True):
@@ -280,8 +371,10 @@ class S3Machine(RuleBasedStateMachine):
                     nursery.start_soon(mark)
             return [row for row in await versions(self.rig) if row.key == key]
 
+        stays = self.model.stays(key, gone)
         listed = self.loop.run(work)
-        self._forget(key, gone)
+        if not stays:
+            self._forget(key, gone)
         assert len(made) == count + deletes
         # In whatever order they were committed: each is there, and before all that was there.
         order = [row.version for row in listed[: len(made)]]
