@@ -23,8 +23,7 @@ from common.system.disk import hold_directory
 from common.system.sqlite_backup import look_into, sync_directory, sync_file
 from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME
-from coordinator.store import dialect
-from coordinator.store.schema import SCHEMA_VERSION, counter_value
+from coordinator.store.schema import check_version, counter_value
 
 _UNFINISHED: Final = STORE_NAME + ".unfinished"
 _BESIDE: Final = ("-wal", "-shm")
@@ -90,7 +89,7 @@ def _look(source: Path) -> _Held:
     """Check a backup.
 
     Raises:
-        BadConfig: ``bad_backup``, ``store_too_new``.
+        BadConfig: ``bad_backup``, ``store_too_new``, ``store_unreleased``.
         Corrupt: ``store_corrupt``.
     """
     missing = [each for each in (STORE_NAME, *_KEYS) if not (source / each).is_file()]
@@ -100,10 +99,7 @@ def _look(source: Path) -> _Held:
         )
 
     def look(sql: Sql) -> _Held:
-        found = dialect.version(sql)
-        if found > SCHEMA_VERSION:
-            raise BadConfig(ConfigFault.STORE_TOO_NEW, found=found, known=SCHEMA_VERSION)
-        if not found:
+        if not check_version(sql):
             raise BadConfig(ConfigFault.BAD_BACKUP, message=f"the store in {source} is empty")
         return _Held(
             sql.execute("SELECT coalesce(sum(objects), 0) FROM tenants").fetchone()[0],

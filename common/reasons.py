@@ -299,6 +299,7 @@ class ConfigFault(Reason):
     STORE_EXISTS = "store_exists"
     STORE_MISSING = "store_missing"
     STORE_TOO_NEW = "store_too_new"
+    STORE_UNRELEASED = "store_unreleased"
     TENANT_EXISTS = "tenant_exists"
     TENANT_KEY_MISSING = "tenant_key_missing"
     TOO_FEW_CELLS = "too_few_cells"

@@ -55,7 +55,7 @@ async def load_parts(
     """Take up what the store holds, and begin a run on it.
 
     Raises:
-        BadConfig: ``store_too_new``, ``store_missing``.
+        BadConfig: ``store_too_new``, ``store_unreleased``, ``store_missing``.
         Corrupt: ``store_corrupt``.
         Unavailable: the store can be neither written nor read.
     """

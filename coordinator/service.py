@@ -94,7 +94,7 @@ async def serve(
     """Serve until cancelled.
 
     Raises:
-        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``,
+        BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``, ``store_unreleased``,
             ``store_missing``.
         Corrupt: ``store_corrupt``.
         Unavailable: the data directory cannot be written, and holds no store to read.

@@ -33,9 +33,16 @@ def version(sql: Sql) -> int:
     return found
 
 
-def set_version(sql: Sql, number: int) -> None:
-    """Note the version of the store's tables."""
+def digest(sql: Sql) -> int:
+    """The digest of the statements that made the store's tables; 0 if none was noted."""
+    found: int = sql.execute("PRAGMA application_id").fetchone()[0]
+    return found
+
+
+def set_version(sql: Sql, number: int, digest: int) -> None:
+    """Note the version of the store's tables, and a digest (31 bits) of what made them."""
     sql.execute(f"PRAGMA user_version = {number:d}")
+    sql.execute(f"PRAGMA application_id = {digest:d}")
 
 
 def store_bytes(sql: Sql) -> int:

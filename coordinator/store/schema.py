@@ -11,6 +11,8 @@ Source: docs/placement.md, "What the store holds".
 
 from __future__ import annotations
 
+import zlib
+from itertools import chain
 from typing import Final
 
 from common.errors import BadConfig
@@ -233,6 +235,8 @@ _VERSION_1: Final = (
 MIGRATIONS: Final = (_VERSION_1,)
 """``MIGRATIONS[v]`` makes version v + 1 of version v. Never change one that was released."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
+SCHEMA_DIGEST: Final = zlib.crc32("\n".join(chain(*MIGRATIONS)).encode()) >> 1
+"""Distinguishes tables of the same version from before its release, while they still changed."""
 
 
 def migrate(sql: Sql) -> int:
@@ -242,16 +246,33 @@ def migrate(sql: Sql) -> int:
         The version the store had before; 0 when it was empty.
 
     Raises:
-        BadConfig: ``store_too_new``: a newer coordinator has written it.
+        BadConfig: as :func:`check_version`.
     """
-    found = dialect.version(sql)
-    if found > SCHEMA_VERSION:
-        raise BadConfig(ConfigFault.STORE_TOO_NEW, found=found, known=SCHEMA_VERSION)
+    found = check_version(sql)
     for version in range(found, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             sql.execute(statement)
     if found != SCHEMA_VERSION:
-        dialect.set_version(sql, SCHEMA_VERSION)
+        dialect.set_version(sql, SCHEMA_VERSION, SCHEMA_DIGEST)
+    return found
+
+
+def check_version(sql: Sql) -> int:
+    """Return the version of a store: 0 of an empty one.
+
+    Raises:
+        BadConfig: ``store_too_new``: a newer coordinator has written it; ``store_unreleased``: its
+            tables were made before the release of their version, and are others.
+    """
+    found = dialect.version(sql)
+    if found > SCHEMA_VERSION:
+        raise BadConfig(ConfigFault.STORE_TOO_NEW, found=found, known=SCHEMA_VERSION)
+    if found == SCHEMA_VERSION and dialect.digest(sql) != SCHEMA_DIGEST:
+        raise BadConfig(
+            ConfigFault.STORE_UNRELEASED,
+            message="the store was made by an unreleased version of Alveary and has other tables:"
+            " run it with that version, or copy the data by S3 into a new swarm",
+        )
     return found
 
 

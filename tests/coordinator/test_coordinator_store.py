@@ -9,12 +9,14 @@ from coordinator_rig import page
 from common.erasure.geometry import Geometry
 from common.errors import BadConfig, Refused
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId, segment_id
+from common.reasons import ConfigFault
 from common.system.sqlite import SqliteStores
 from common.wire import messages as m
 from coordinator.journaled_store import STORE_NAME
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.store import buckets, leases, objects, rings, segments, tenants
-from coordinator.store.schema import SCHEMA_VERSION, migrate, next_number
+from coordinator.store.dialect import set_version
+from coordinator.store.schema import SCHEMA_DIGEST, SCHEMA_VERSION, migrate, next_number
 
 TENANT_ID = TenantId(bytes(16))
 WRITER = PeerId(bytes(32))
@@ -135,6 +137,18 @@ async def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
     )
     with pytest.raises(BadConfig, match="store_too_new"):
         await store.transact(migrate)
+    await store.close()
+
+
+@pytest.mark.parametrize("digest", [0, SCHEMA_DIGEST ^ 1])
+async def test_a_store_of_this_version_with_other_tables_is_not_touched(tmp_path, digest):
+    store = await SqliteStores(tmp_path).open(STORE_NAME)
+    await store.transact(migrate)
+    assert await store.transact(migrate) == SCHEMA_VERSION
+    await store.transact(lambda sql: set_version(sql, SCHEMA_VERSION, digest))
+    with pytest.raises(BadConfig, match="other tables") as refused:
+        await store.transact(migrate)
+    assert refused.value.reason == ConfigFault.STORE_UNRELEASED
     await store.close()
 
 
