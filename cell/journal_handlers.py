@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cell.rescuers import Rescuers
 from cell.session import Caller, Handler
 from cell.storage.journal import CellJournal
 from common.errors import Refused
@@ -20,6 +21,7 @@ from common.wire.messages.journal import (
     JournalBegin,
     JournalConfigure,
     JournalKeep,
+    JournalLook,
     JournalPoint,
     JournalRead,
     JournalRecords,
@@ -30,20 +32,22 @@ from common.wire.messages.journal import (
 
 
 class JournalHandlers:
-    """Answers coordinators, and nobody else.
+    """Answers coordinators and, where it is only read, callers with a rescue pass; nobody else.
 
     Args:
         coordinator_id: the key that the swarm's coordinators prove.
     """
 
-    def __init__(self, journal: CellJournal, coordinator_id: PeerId) -> None:
+    def __init__(self, journal: CellJournal, coordinator_id: PeerId, rescuers: Rescuers) -> None:
         self._journal = journal
         self._coordinator_id = coordinator_id
+        self._rescuers = rescuers
 
     def by_request(self) -> Mapping[type[Request], Handler]:
         """For :class:`common.rpc.server.PeerServer`."""
         return {
             JournalBegin: self.begin,
+            JournalLook: self.look,
             JournalAppend: self.append,
             JournalRead: self.read,
             SnapshotWrite: self.write_snapshot,
@@ -52,14 +56,25 @@ class JournalHandlers:
             JournalConfigure: self.configure,
         }
 
-    def recognise(self, caller: Caller) -> None:
-        """Introduce a coordinator."""
+    def recognise(self, caller: Caller, request: Request) -> None:
+        """Introduce a coordinator, or a caller with a rescue pass."""
         if caller.peer_id == self._coordinator_id:
             caller.introduce(caller.peer_id)
+        elif isinstance(request, JournalLook | JournalRead | SnapshotRead):
+            self._rescuers.admits(caller, request.rescue_pass)
 
     def _check(self, caller: Caller) -> None:
         if caller.peer_id != self._coordinator_id:
             raise Refused(Refusal.NOT_A_COORDINATOR)
+
+    def _check_reader(self, caller: Caller, rescue_pass: bytes) -> None:
+        if not self._rescuers.admits(caller, rescue_pass):
+            self._check(caller)
+
+    async def look(self, caller: Caller, request: JournalLook, payload: memoryview) -> Answer:
+        """Return what is kept, and promise nothing."""
+        self._check_reader(caller, request.rescue_pass)
+        return self._journal.state()
 
     async def begin(self, caller: Caller, request: JournalBegin, payload: memoryview) -> Answer:
         """Promise an epoch."""
@@ -74,7 +89,7 @@ class JournalHandlers:
 
     async def read(self, caller: Caller, request: JournalRead, payload: memoryview) -> Answer:
         """Return records."""
-        self._check(caller)
+        self._check_reader(caller, request.rescue_pass)
         return JournalRecords(), [await self._journal.read(request.after)]
 
     async def write_snapshot(
@@ -102,7 +117,7 @@ class JournalHandlers:
         self, caller: Caller, request: SnapshotRead, payload: memoryview
     ) -> Answer:
         """Return bytes of the snapshot."""
-        self._check(caller)
+        self._check_reader(caller, request.rescue_pass)
         piece = await self._journal.read_snapshot(request.snapshot_id, request.offset)
         return SnapshotPiece(), [piece]
 

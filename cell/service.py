@@ -24,6 +24,7 @@ from cell.journal_handlers import JournalHandlers
 from cell.metrics import CellMetrics
 from cell.owner_rules import OWNER_RULES_S, OwnerRules
 from cell.positions import Positions
+from cell.rescuers import Rescuers
 from cell.rounds.audit import AUDIT_RETRY_S, AuditRound
 from cell.rounds.compare import COMPARE_RETRY_S, CompareRound
 from cell.rounds.filling import ShardFiller
@@ -88,6 +89,7 @@ class _Parts:
     owner_rules: OwnerRules
     disk_watch: DiskWatch
     journal: JournalHandlers
+    rescuers: Rescuers
 
 
 async def serve(
@@ -117,6 +119,7 @@ async def serve(
         metrics,
         parts.background,
         parts.owner_rules,
+        parts.rescuers,
     )
     server = _server(world, parts, handlers)
     app = CellHealth(parts.store, heartbeat, handlers, parts.owner_rules, metrics).app()
@@ -170,6 +173,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         lambda: store.index.marked_bad,
         is_used=config.smart is SmartUse.AUTO,
     )
+    coordinator_id = coordinator_id_of(config, token)
+    rescuers = Rescuers(coordinator_id)
     return _Parts(
         identity,
         store,
@@ -180,9 +185,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         background,
         owner_rules,
         disk_watch,
-        JournalHandlers(
-            await CellJournal.load(world.disk, world.log), coordinator_id_of(config, token)
-        ),
+        JournalHandlers(await CellJournal.load(world.disk, world.log), coordinator_id, rescuers),
+        rescuers,
     )
 
 
@@ -278,7 +282,7 @@ def _filler(world: World, parts: _Parts) -> ShardFiller:
 
 def _server(world: World, parts: _Parts, handlers: Handlers) -> PeerServer[CellSession]:
     def recognise(caller: Caller, request: Request) -> None:
-        parts.journal.recognise(caller)
+        parts.journal.recognise(caller, request)
         handlers.recognise(caller, request)
 
     return PeerServer(

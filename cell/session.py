@@ -14,9 +14,11 @@ from cell.storage.incoming import IncomingShard
 
 @dataclass(slots=True)
 class CellSession:
-    """The uploads in progress, by the caller's numbers for them: they die with it."""
+    """``uploads``: those in progress, by the caller's numbers for them: they die with it.
+    ``rescue_pass``: the one that was checked last and holds, or empty."""
 
     uploads: dict[int, IncomingShard] = field(default_factory=dict)
+    rescue_pass: bytes = b""
 
 
 Caller: TypeAlias = rpc.Caller[CellSession]

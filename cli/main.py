@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),
     "cell": ("cli.services", "cell", "Run a cell, or join one to a swarm."),
     "gateway": ("cli.services", "gateway", "Run an S3 gateway, or join one to a swarm."),
+    "rescue": ("cli.rescue", "rescue", "Objects from the cells alone, without coordinators."),
     "sim": ("sim.__main__", "main", "Run the deterministic simulator."),
 }
 

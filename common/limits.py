@@ -77,6 +77,12 @@ MOST_JOURNAL_TEXTS: Final = 4096
 MOST_SETTLING_TRIES: Final = 8
 """Of one settling: changes of members and of epochs that follow one another."""
 MAX_SNAPSHOT_BYTES: Final = 1024 * 1024 * MIB
+MOST_KIT_CELLS: Final = 64
+"""Cells that a rescue kit names: any of them that keeps the journal names the others."""
+MAX_RESCUE_KIT_BYTES: Final = 4 * MIB
+"""Thousands of tenants."""
+MOST_RESTORED_NAME_BYTES: Final = 200
+"""Of a component of a restored file's path: file systems allow 255, and marks follow it."""
 MAX_CALL_ID: Final = (1 << 32) - 1
 """The prefix of a frame has 32 bits for it; after the last comes 1 again."""
 FRAME_PREFIX_BYTES: Final = 16

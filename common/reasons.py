@@ -64,6 +64,7 @@ class Outage(Reason):
     LISTENER_CLOSED = "listener_closed"
     NO_COORDINATOR = "no_coordinator"
     NO_DISCOVERY = "no_discovery"
+    NO_JOURNAL = "no_journal"
     NO_LEASE = "no_lease"
     NO_PARENT_SIGNAL = "no_parent_signal"
     NO_RING = "no_ring"
@@ -273,6 +274,7 @@ class ConfigFault(Reason):
     BAD_OPERATOR_FILE = "bad_operator_file"
     BAD_RECOVERY_FILE = "bad_recovery_file"
     BAD_REDUNDANCY = "bad_redundancy"
+    BAD_RESCUE_KIT = "bad_rescue_kit"
     BAD_SECRET_FILE = "bad_secret_file"
     BAD_SWARM_FILE = "bad_swarm_file"
     BAD_TENANT_KEY = "bad_tenant_key"
@@ -306,6 +308,7 @@ class ConfigFault(Reason):
     TOO_FEW_OPEN_FILES = "too_few_open_files"
     UNKNOWN_KEY = "unknown_key"
     WRONG_COORDINATOR = "wrong_coordinator"
+    WRONG_PASSPHRASE = "wrong_passphrase"
     WRONG_TENANT_KEY = "wrong_tenant_key"
     WRONG_TOKEN = "wrong_token"
 

@@ -64,6 +64,25 @@ def copy_at_once(source: Path, target: Path, look: Callable[[sqlite3.Connection]
         return look(copy)
 
 
+def look_beside(database: Path, look: Callable[[Sql], T]) -> T:
+    """Read something of a database, whether another process uses it or none.
+
+    Returns:
+        What ``look`` returns.
+
+    Raises:
+        Unavailable: ``store_failed``: it cannot be read.
+        Corrupt: ``store_corrupt``: it is not a database.
+    """
+    address = f"{database.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as opened:
+            opened.execute("BEGIN")
+            return look(opened)
+    except sqlite3.Error as error:
+        raise _mapped(error, Outage.STORE_FAILED) from error
+
+
 def look_into(copy: Path, look: Callable[[Sql], T]) -> T:
     """Check a copy that :func:`back_up` made as a whole, and read something of it.
 

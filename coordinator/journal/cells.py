@@ -19,6 +19,7 @@ from common.wire.messages.journal import (
     JournalBegin,
     JournalConfigure,
     JournalKeep,
+    JournalLook,
     JournalPoint,
     JournalRead,
     JournalRecords,
@@ -40,9 +41,11 @@ class JournalCell:
 
     Args:
         endpoint: its id and address.
+        rescue_pass: of a caller that only reads, and is not a coordinator.
     """
 
-    def __init__(self, pool: PeerPool, endpoint: Endpoint) -> None:
+    def __init__(self, pool: PeerPool, endpoint: Endpoint, rescue_pass: bytes = b"") -> None:
+        self._rescue_pass = rescue_pass
         self.endpoint = endpoint
         self.cell_id = bytes(endpoint.cell_id)
         self._pool = pool
@@ -62,6 +65,10 @@ class JournalCell:
             raise PeerViolation(Violation.WRONG_ANSWER)
         return reply, data
 
+    async def look(self) -> JournalState:
+        """The state of its journal."""
+        return (await self._call(JournalLook(self._rescue_pass), JournalState))[0]
+
     async def begin(self, epoch: int, run_id: bytes, *, timeout_s: float = CALL_S) -> JournalState:
         """Have it promise an epoch, or confirm the one that it has promised."""
         request = JournalBegin(epoch, run_id)
@@ -73,7 +80,7 @@ class JournalCell:
 
     async def read(self, after: int) -> memoryview:
         """Records after a number; empty at the end."""
-        return (await self._call(JournalRead(after), JournalRecords))[1]
+        return (await self._call(JournalRead(after, self._rescue_pass), JournalRecords))[1]
 
     async def write_snapshot(
         self, epoch: int, snapshot_id: bytes, offset: int, data: Buffer
@@ -90,7 +97,8 @@ class JournalCell:
 
     async def read_snapshot(self, snapshot_id: bytes, offset: int) -> memoryview:
         """Bytes of its snapshot; empty at the end."""
-        return (await self._call(SnapshotRead(snapshot_id, offset), SnapshotPiece))[1]
+        request = SnapshotRead(snapshot_id, offset, self._rescue_pass)
+        return (await self._call(request, SnapshotPiece))[1]
 
     async def configure(self, epoch: int, version: int, members: bytes) -> None:
         """Have it remember who keeps the journal."""

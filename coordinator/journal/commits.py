@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgpack
 
 from common import limits
-from common.crypto.journal import RECORD, SEAL_OVERHEAD_BYTES, JournalKey
+from common.crypto.journal import RECORD, SEAL_OVERHEAD_BYTES, JournalKey, JournalReader
 from common.errors import Corrupt
 from common.format.journal import RECORD_HEAD_BYTES, ChainEnd, RecordHead, end_of, head_of
 from common.ports import Entropy, SqlStatement
@@ -107,7 +107,7 @@ def seal_commit(
     return records
 
 
-def open_record(key: JournalKey, head: RecordHead, record: memoryview) -> bytes:
+def open_record(key: JournalReader, head: RecordHead, record: memoryview) -> bytes:
     """The body of a record. Raises Corrupt ``journal_not_authentic``."""
     return key.open(RECORD, head.pack(), record[RECORD_HEAD_BYTES:])
 

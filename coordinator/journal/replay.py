@@ -7,20 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.crypto.journal import JournalKey
+from common.crypto.journal import JournalReader
 from common.errors import Corrupt, PeerViolation
 from common.format.journal import ChainEnd, follow
 from common.ports import Sql, Store
 from common.reasons import Damage, Violation
 from common.recording import run, unrecorded
-from coordinator.journal.cells import end_in
+from coordinator.journal.cells import JournalCell, end_in
 from coordinator.journal.commits import Assembly, Commit, open_record, unpack_commit
 from coordinator.journal.settling import BegunEpoch
 from coordinator.store import dialect, journal
 
 
-async def replay(store: Store, settled: BegunEpoch, key: JournalKey) -> int:
+async def replay(store: Store, settled: BegunEpoch, key: JournalReader) -> int:
     """Make the commits that the store lacks, from its point on, and note the epoch's beginning.
+
+    Returns:
+        The number of commits.
+
+    Raises:
+        AlvearyError: as :func:`catch_up`.
+    """
+    count, source = 0, settled.source
+    if source is not None:
+        count = await catch_up(store, source.cell, end_in(source.state.end), key)
+    await store.transact(lambda sql: journal.move(unrecorded(sql), settled.begun.end))
+    return count
+
+
+async def catch_up(store: Store, cell: JournalCell, end: ChainEnd, key: JournalReader) -> int:
+    """Make the commits between the store's point and another, as a cell has them.
 
     Returns:
         The number of commits.
@@ -28,27 +44,24 @@ async def replay(store: Store, settled: BegunEpoch, key: JournalKey) -> int:
     Raises:
         Corrupt: ``journal_not_authentic``, ``journal_diverged``: a commit does other things here
             than where it was made.
+        PeerViolation: the cell does not have what it said.
         AlvearyError: of a call, or of the store.
     """
-    row = await store.read(journal.load)
-    at, count = row.end, 0
-    if settled.source is not None:
-        end = end_in(settled.source.state.end)
-        assembly = Assembly()
-        texts = await store.read(journal.texts)
-        while at.sequence < end.sequence:
-            data = await settled.source.cell.read(at.sequence)
-            commits, at = _opened(key, at, end, data, assembly, texts)
-            await store.transact(_Applying(commits, at))
-            count += len(commits)
-        if at != end:
-            raise PeerViolation(Violation.WRONG_ANSWER, what="another journal")
-    await store.transact(lambda sql: journal.move(unrecorded(sql), settled.begun.end))
+    at, count = (await store.read(journal.load)).end, 0
+    assembly = Assembly()
+    texts = await store.read(journal.texts)
+    while at.sequence < end.sequence:
+        data = await cell.read(at.sequence)
+        commits, at = _opened(key, at, end, data, assembly, texts)
+        await store.transact(_Applying(commits, at))
+        count += len(commits)
+    if at != end:
+        raise PeerViolation(Violation.WRONG_ANSWER, what="another journal")
     return count
 
 
 def _opened(
-    key: JournalKey,
+    key: JournalReader,
     at: ChainEnd,
     last: ChainEnd,
     data: memoryview,

@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from common import limits
-from common.crypto.journal import MEMBERS, JournalKey
+from common.crypto.journal import MEMBERS, JournalKey, JournalReader
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused, Unavailable
 from common.format.journal import ChainEnd, follow
 from common.ports import Entropy, Log
@@ -45,7 +45,7 @@ def seal_members(key: JournalKey, members: JournalMembers, entropy: Entropy) -> 
     return key.seal(MEMBERS, _MEMBERS_CONTEXT, members.pack(), entropy)
 
 
-def open_members(key: JournalKey, sealed: bytes) -> JournalMembers:
+def open_members(key: JournalReader, sealed: bytes) -> JournalMembers:
     """Return the list of members. Raises Corrupt ``journal_not_authentic``."""
     return JournalMembers.unpack(key.open(MEMBERS, _MEMBERS_CONTEXT, sealed))
 

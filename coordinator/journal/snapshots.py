@@ -15,7 +15,7 @@ from typing import Final
 from blake3 import blake3
 
 from common import limits
-from common.crypto.journal import PIECE, JournalKey
+from common.crypto.journal import PIECE, JournalKey, JournalReader
 from common.errors import Corrupt
 from common.format.journal import ChainEnd
 from common.ports import Disk, Entropy, Stores, Workers
@@ -117,7 +117,7 @@ async def relay_snapshot(
 
 
 async def fetch_snapshot(
-    cell: JournalCell, state: JournalState, key: JournalKey, disk: Disk, workers: Workers
+    cell: JournalCell, state: JournalState, key: JournalReader, disk: Disk, workers: Workers
 ) -> None:
     """Read a cell's snapshot back, into the file RESTORED_NAME.
 
@@ -160,6 +160,6 @@ def _next_piece(held: bytes) -> bytes | None:
     return whole if len(whole) == length else None
 
 
-def _open(key: JournalKey, context: bytes, piece: bytes) -> bytes:
+def _open(key: JournalReader, context: bytes, piece: bytes) -> bytes:
     # Written by a coordinator of this swarm, or it would not open: no more than PIECE_BYTES come.
     return zlib.decompressobj().decompress(key.open(PIECE, context, piece), PIECE_BYTES)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from cell.journal_handlers import JournalHandlers
+from cell.rescuers import Rescuers
 from cell.session import CellSession
 from cell.storage.journal import CellJournal
 from common import limits
@@ -52,7 +53,8 @@ class RigCell:
         """Begin a life."""
         world = self.node.world
         self.journal = await CellJournal.load(world.disk, world.log)
-        handlers = JournalHandlers(self.journal, self.rig.keys.identity.peer_id)
+        coordinator_id = self.rig.keys.identity.peer_id
+        handlers = JournalHandlers(self.journal, coordinator_id, Rescuers(coordinator_id))
         server: PeerServer[CellSession] = PeerServer(
             self.identity,
             handlers.by_request(),
@@ -60,7 +62,7 @@ class RigCell:
             log=world.log,
             buffer_budget_bytes=limits.CELL_BUFFER_BUDGET_BYTES,
             new_session=CellSession,
-            recognise=lambda caller, request: handlers.recognise(caller),
+            recognise=handlers.recognise,
             reply_payload_bytes={
                 JournalRead: limits.MAX_JOURNAL_APPEND_BYTES,
                 SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,

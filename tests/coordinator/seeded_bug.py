@@ -13,6 +13,7 @@ LISTING = HERE / "moves_mutants.toml"
 AUDITS = HERE / "audit_mutants.toml"
 FENCES = HERE / "fence_mutants.toml"
 JOURNAL = HERE / "journal_mutants.toml"
+RESCUE = HERE / "rescue_mutants.toml"
 
 
 def load(listing=LISTING):
@@ -51,7 +52,7 @@ def run_tests(name, tests):
 
 
 if "SEEDED_BUG" in os.environ:
-    listings = (LISTING, AUDITS, FENCES, JOURNAL)
+    listings = (LISTING, AUDITS, FENCES, JOURNAL, RESCUE)
     install(
         {name: each for listing in listings for name, each in load(listing).items()}[
             os.environ["SEEDED_BUG"]

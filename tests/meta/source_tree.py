@@ -8,7 +8,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "cell", "coordinator", "gateway", "gateway_s3", "cli", "sim", "bench")
+PACKAGES = (
+    "common",
+    "cell",
+    "coordinator",
+    "gateway",
+    "gateway_s3",
+    "rescue",
+    "cli",
+    "sim",
+    "bench",
+)
 SERVICES = ("common", "cell", "coordinator", "gateway", "gateway_s3")
 
 

@@ -12,7 +12,7 @@ import pytest
 from common import limits
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("common", "cell", "coordinator", "gateway", "gateway_s3", "cli")
+PRODUCT = ("common", "cell", "coordinator", "gateway", "gateway_s3", "rescue", "cli")
 """The simulator and the bench have limits of their own, which bound a run and no product."""
 LIMIT_NAME = re.compile(r"_?([A-Z0-9]+_)*(MAX|MIN|LEAST|MOST)(_[A-Z0-9]+)*")
 NO_LIMITS = {

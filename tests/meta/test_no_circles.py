@@ -16,7 +16,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [
     name
-    for name in ("common", "cell", "coordinator", "gateway", "gateway_s3", "cli", "sim", "bench")
+    for name in (
+        "common",
+        "cell",
+        "coordinator",
+        "gateway",
+        "gateway_s3",
+        "rescue",
+        "cli",
+        "sim",
+        "bench",
+    )
     if (ROOT / name).is_dir()
 ]
 

@@ -1,5 +1,5 @@
 """Messages by which a coordinator keeps its journal on cells. Only the swarm's coordinators may
-send them: Refused ``not_a_coordinator``.
+send them, and those that only read callers with a rescue pass: Refused ``not_a_coordinator``.
 
 Source: docs/journal.md, "Messages".
 """
@@ -22,6 +22,8 @@ from common.wire.messages.base import (
 )
 from common.wire.records import Max, Record
 
+RescuePass = Annotated[bytes, Max(128)]
+"""Of a caller that is not a coordinator (docs/crypto.md, "Rescue passes"); else empty."""
 SealedMembers = Annotated[bytes, Max(limits.MAX_JOURNAL_MEMBERS_BYTES)]
 
 
@@ -60,6 +62,17 @@ class JournalState(Reply):
     members: SealedMembers = b""
     """A sealed :class:`JournalMembers`, as last set; empty: never."""
     members_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLook(Request):
+    """Ask for the state of a cell's journal; the cell promises nothing."""
+
+    rescue_pass: RescuePass = b""
+    code: ClassVar[int] = 23
+    reply: ClassVar[type[Reply]] = JournalState
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 
 class JournalRequest(Request):
@@ -118,6 +131,7 @@ class JournalRead(Request):
     """
 
     after: int
+    rescue_pass: RescuePass = b""
     code: ClassVar[int] = 26
     reply: ClassVar[type[Reply]] = JournalRecords
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
@@ -167,6 +181,7 @@ class SnapshotRead(Request):
 
     snapshot_id: Id16
     offset: int
+    rescue_pass: RescuePass = b""
     code: ClassVar[int] = 29
     reply: ClassVar[type[Reply]] = SnapshotPiece
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS

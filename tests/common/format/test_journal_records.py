@@ -46,6 +46,9 @@ def vectors() -> dict[str, object]:
         "digests": [each.digest.hex() for each in ends],
         "piece": KEY.seal(PIECE, b"context", b"a piece", salt).hex(),
         "members": KEY.seal(MEMBERS, b"members", b"who", salt).hex(),
+        "read_key": KEY.read_key.hex(),
+        "author": KEY.author.hex(),
+        "sealing_version_1": json.loads(VECTORS.read_text())["sealing_version_1"],
     }
 
 
@@ -64,6 +67,26 @@ def test_frozen_records_are_read() -> None:
     known = json.loads(VECTORS.read_text())
     data = b"".join(bytes.fromhex(each) for each in known["records"])
     assert open_all(data) == list(BODIES)
+
+
+def test_what_was_sealed_before_it_was_signed_is_read_by_coordinators_alone() -> None:
+    known = json.loads(VECTORS.read_text())["sealing_version_1"]
+    data = b"".join(bytes.fromhex(each) for each in known["records"])
+    assert open_all(data) == list(BODIES)
+    assert KEY.open(PIECE, b"context", bytes.fromhex(known["piece"])) == b"a piece"
+    with pytest.raises(Corrupt, match="journal_not_authentic"):
+        KEY.reader.open(PIECE, b"context", bytes.fromhex(known["piece"]))
+
+
+def test_who_can_read_cannot_write() -> None:
+    sealed = KEY.seal(PIECE, b"context", b"plain", salt)
+    assert KEY.reader.open(PIECE, b"context", sealed) == b"plain"
+    forger = JournalKey(bytes(32))
+    forger.read_key = KEY.read_key  # type: ignore[misc]  # what the holder of a kit has
+    forged = forger.seal(PIECE, b"context", b"other", salt)
+    for key in (KEY, KEY.reader):
+        with pytest.raises(Corrupt, match="journal_not_authentic"):
+            key.open(PIECE, b"context", forged)
 
 
 @pytest.mark.parametrize("at", [0, 4, 15, 23, 30, 60])

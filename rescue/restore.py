@@ -1,0 +1,350 @@
+"""A restore: every object that a kit's tenants have, from the cells into a directory.
+
+Source: docs/rescue.md, "What is read" and "What is written".
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from common.client.policy.slot_health import SlotHealth
+from common.crypto.keys import TenantKey
+from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Unavailable
+from common.format.manifest import open_manifest
+from common.format.objects import unpack_object
+from common.ids import TenantId
+from common.ports import World
+from common.reasons import Outage
+from common.wire.messages.base import Endpoint
+from coordinator.store import restoring
+from coordinator.store.restoring import RestorableBucket, RestorableVersion
+from rescue.file_names import path_of
+from rescue.journal_reading import ReadJournal, Survey, read_swarm, shown
+from rescue.kit import Kit
+from rescue.lines import LinesFile
+from rescue.objects import ObjectReader, ShardSource, write_file
+from rescue.records import (
+    bucket_record,
+    marker_record,
+    missing_record,
+    object_record,
+)
+from rescue.reports import journal_report
+from rescue.tree import TargetTree
+
+CURRENT: Final = "objects"
+OLDER: Final = "older"
+OBJECTS_NAME: Final = "objects.jsonl"
+MISSING_NAME: Final = "missing.jsonl"
+WORK: Final = "rescue"
+"""The directory of what is needed to go on."""
+PAUSE_S: Final = 5.0
+"""Before what could not be read is tried once more."""
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The part that is to be restored. ``tenants``, ``buckets``: by name; empty: all."""
+
+    all_versions: bool = False
+    tenants: Collection[str] = ()
+    buckets: Collection[str] = ()
+    at_once: int = 8
+
+    def keys(self, kit: Kit) -> Mapping[str, TenantKey]:
+        """The keys of the tenants, by name."""
+        return {
+            name: key
+            for name, key in kit.tenants.items()
+            if not self.tenants or name in self.tenants
+        }
+
+
+@dataclass(slots=True)
+class Progress:
+    """The progress of a restore. ``total``, ``done``: versions; ``notes``: defects that leave no
+    object out."""
+
+    total: int = 0
+    total_bytes: int = 0
+    done: int = 0
+    done_bytes: int = 0
+    restored: int = 0
+    kept: int = 0
+    missing: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The result of a restore. ``bad_shards``: by cell and reason; ``cells``: all of the swarm."""
+
+    progress: Progress
+    journal: ReadJournal
+    survey: Survey
+    cells: list[Endpoint]
+    bad_shards: Mapping[tuple[str, str], int]
+
+    def report(self) -> dict[str, Any]:
+        """Return the report, for JSON."""
+        progress, journal, survey = self.progress, self.journal, self.survey
+        return {
+            "objects": progress.total,
+            "bytes": progress.total_bytes,
+            "restored": progress.restored,
+            "kept": progress.kept,
+            "missing": progress.missing,
+            "notes": progress.notes,
+            "journal": journal_report(journal),
+            "cells": len(self.cells),
+            "silent_cells": {
+                shown(survey.asked[cell_id]): why for cell_id, why in survey.silent.items()
+            },
+            "bad_shards": [
+                {"cell": cell, "why": why, "count": count}
+                for (cell, why), count in sorted(self.bad_shards.items())
+            ],
+        }
+
+
+async def restore(
+    world: World, tree: TargetTree, kit: Kit, wanted: Wanted, progress: Progress
+) -> Restored:
+    """Restore all that is wanted and can be read. What is there already is left alone.
+
+    Args:
+        world: with a directory of its own, which a later run takes up.
+        tree: the directory that gets the files.
+        progress: kept up to date.
+
+    Raises:
+        Unavailable: ``no_journal``; the directory cannot be written.
+    """
+    async with read_swarm(world, kit) as (pool, reading, journal):
+        bad_shards: Counter[tuple[str, str]] = Counter()
+
+        def on_bad(cell: Endpoint, reason: str) -> None:
+            bad_shards[shown(cell), reason] += 1
+
+        source = ShardSource(
+            journal.store, pool, SlotHealth(), world.workers, kit.rescue_pass, on_bad
+        )
+        await _Restoring(source, tree, kit, wanted, progress).run()
+        await tree.sync_all()
+        cells = await journal.store.read(restoring.endpoints)
+        return Restored(progress, journal, reading.survey, cells, bad_shards)
+
+
+class _Restoring:
+    """The restore of all that is wanted from a store that was read."""
+
+    def __init__(
+        self, source: ShardSource, tree: TargetTree, kit: Kit, wanted: Wanted, progress: Progress
+    ) -> None:
+        self._source = source
+        self._store = source.store
+        self._tree = tree
+        self._wanted = wanted
+        self._keys = wanted.keys(kit)
+        self._progress = progress
+        self._objects = LinesFile(tree, f"{WORK}/{OBJECTS_NAME}", OBJECTS_NAME)
+        self._missing = LinesFile(tree, f"{WORK}/{MISSING_NAME}", MISSING_NAME)
+        self._buckets: dict[TenantId, dict[int, RestorableBucket]] = {}
+        self._folds = False
+
+    async def run(self) -> None:
+        """Restore. Raises Unavailable: the directory cannot be written."""
+        self._folds = await _folds_names(self._tree)
+        try:
+            keys = list(self._keys.values())
+            for key in keys:
+                await self._count(key)
+            for key in keys:
+                await self._restore_tenant(key)
+            await self._objects.finish()
+            await self._missing.finish()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._objects.close()
+                await self._missing.close()
+
+    async def _count(self, key: TenantKey) -> None:
+        """Take the buckets of a tenant in, and count what is to be restored."""
+        found = await self._store.read(partial(restoring.buckets, tenant=key.tenant_id))
+        names = self._wanted.buckets
+        only = {each.bucket: each for each in found if not names or each.name in names}
+        self._buckets[key.tenant_id] = only
+        if not only:
+            return
+        count, size = await self._store.read(
+            partial(
+                restoring.total,
+                tenant=key.tenant_id,
+                all_versions=self._wanted.all_versions,
+                only=list(only),
+            )
+        )
+        self._progress.total += count
+        self._progress.total_bytes += size
+
+    async def _restore_tenant(self, key: TenantKey) -> None:
+        buckets = self._buckets[key.tenant_id]
+        if not buckets:
+            return
+        for bucket in buckets.values():
+            await self._restore_bucket(key, bucket)
+        again = array("Q")
+        await self._restore_versions(key, self._sequences(key), again)
+        if again:
+            await trio.sleep(PAUSE_S)
+            await self._restore_versions(key, _each(again), None)
+
+    async def _restore_bucket(self, key: TenantKey, bucket: RestorableBucket) -> None:
+        await self._tree.make_directory(self._directory(CURRENT, bucket))
+        try:
+            await self._objects.add(bucket_record(key, bucket))
+        except AlvearyError as error:
+            if isinstance(error, Unavailable):
+                raise
+            self._progress.notes.append(f"settings of bucket {bucket.name}: {error}")
+
+    def _directory(self, which: str, bucket: RestorableBucket) -> str:
+        return f"{which}/{path_of(bucket.name.encode(), folds=self._folds)}"
+
+    async def _sequences(self, key: TenantKey) -> AsyncIterator[int]:
+        after = 0
+        while batch := await self._store.read(
+            partial(
+                restoring.sequences,
+                tenant=key.tenant_id,
+                after=after,
+                limit=_BATCH,
+                all_versions=self._wanted.all_versions,
+                only=list(self._buckets[key.tenant_id]),
+            )
+        ):
+            for sequence in batch:
+                yield sequence
+            after = batch[-1]
+
+    async def _restore_versions(
+        self, key: TenantKey, sequences: AsyncIterator[int], again: array[int] | None
+    ) -> None:
+        """Restore versions, several at a time.
+
+        Args:
+            again: gets those that may be read later; None: this is the last time.
+        """
+        send, receive = trio.open_memory_channel[int](0)
+
+        async def work(number: int, numbers: trio.MemoryReceiveChannel[int]) -> None:
+            async with numbers:
+                async for sequence in numbers:
+                    await self._restore_version(key, sequence, f"{WORK}/part-{number}", again)
+
+        async with trio.open_nursery() as nursery, send:
+            async with receive:
+                for number in range(self._wanted.at_once):
+                    nursery.start_soon(work, number, receive.clone())
+            async for sequence in sequences:
+                await send.send(sequence)
+
+    async def _restore_version(
+        self, key: TenantKey, sequence: int, draft: str, again: array[int] | None
+    ) -> None:
+        progress = self._progress
+        version = await self._store.read(partial(restoring.version, sequence=sequence))
+        bucket = self._buckets[key.tenant_id][version.bucket]
+        if version.is_marker:
+            try:
+                record = marker_record(key, bucket, version)
+            except Corrupt as error:
+                await self._note_missing(bucket, version, error, [])
+            else:
+                await self._objects.add(record)
+                progress.done += 1
+            return
+        before = progress.done_bytes
+        reader: ObjectReader | None = None
+        try:
+            manifest = open_manifest(
+                key, bucket.bucket_id, version.name, version.version_id, version.sealed
+            )
+            metadata = unpack_object(manifest.metadata)
+            path = await self._path(bucket, version)
+            record = object_record(key, bucket, version, metadata, size=manifest.size, path=path)
+            if await self._tree.stat(path) == (manifest.size, metadata.modified_ms):
+                progress.kept += 1
+                progress.done_bytes += manifest.size
+            else:
+                reader = ObjectReader(self._source, key, sequence, manifest)
+                await write_file(
+                    self._tree, draft, path, metadata.modified_ms, reader.read(), self._on_bytes
+                )
+                progress.restored += 1
+        except AlvearyError as error:
+            progress.done_bytes = before
+            if _cannot_write(error):
+                raise
+            if again is not None and isinstance(error, Unavailable | OutcomeUnknown):
+                again.append(sequence)
+                return
+            cells = [] if reader is None or reader.segment is None else reader.segment.cells
+            named = [shown(each) for each in cells if each is not None]
+            await self._note_missing(bucket, version, error, named)
+        else:
+            await self._objects.add(record)
+            progress.done += 1
+
+    def _on_bytes(self, count: int) -> None:
+        self._progress.done_bytes += count
+
+    async def _note_missing(
+        self,
+        bucket: RestorableBucket,
+        version: RestorableVersion,
+        error: AlvearyError,
+        cells: list[str],
+    ) -> None:
+        await self._missing.add(missing_record(bucket, version, str(error), cells))
+        self._progress.missing += 1
+        self._progress.done += 1
+
+    async def _path(self, bucket: RestorableBucket, version: RestorableVersion) -> str:
+        """The path of a version's file."""
+        if not version.is_latest:
+            path = path_of(version.name, version=version.version_id.hex(), folds=self._folds)
+            return f"{self._directory(OLDER, bucket)}/{path}"
+        begins = await self._store.read(
+            partial(restoring.begins_others, bucket=version.bucket, name=version.name)
+        )
+        path = path_of(version.name, begins_others=begins, folds=self._folds)
+        return f"{self._directory(CURRENT, bucket)}/{path}"
+
+
+async def _each(sequences: array[int]) -> AsyncIterator[int]:
+    for each in sequences:
+        yield each
+
+
+def _cannot_write(error: AlvearyError) -> bool:
+    """True if the directory is full, or cannot be written: nothing is gained by going on."""
+    return error.reason in {Outage.NO_SPACE, Outage.SYNC_FAILED}
+
+
+async def _folds_names(tree: TargetTree) -> bool:
+    """True if upper and lower case are the same in the names of a directory's files."""
+    await tree.make_directory(WORK)
+    file = await tree.open(f"{WORK}/case", create=True)
+    await file.close()
+    folds = await tree.stat(f"{WORK}/CASE") is not None
+    await tree.unlink(f"{WORK}/case")
+    return folds

@@ -1,0 +1,88 @@
+"""`alveary rescue kit` makes private files of a coordinator's directory, and says what is amiss."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cli.credentials import make_tenant, write_tenant
+from cli.main import main
+from coordinator.store import tenants
+from coordinator.store.schema import migrate
+from rescue.kit import unpack_kit
+
+
+@pytest.fixture
+def swarm(tmp_path: Path) -> Path:
+    """The directory of a coordinator that has two tenants, and the key files of both."""
+    made = tmp_path / "swarm"
+    (made / "coordinator").mkdir(parents=True)
+    for name in ("identity.key", "swarm.secret"):
+        (made / "coordinator" / name).write_text("11" * 32 + "\n")
+    with closing(sqlite3.connect(made / "coordinator" / "coordinator.sqlite")) as sql, sql:
+        migrate(sql)
+        for name in ("ours", "theirs"):
+            key = make_tenant()
+            write_tenant(made / "gateway" / "tenants", name, key)
+            tenants.create(sql, name, key.tenant_id, key.proof_key(), 0)
+    write_tenant(made / "gateway" / "tenants", "removed", make_tenant())
+    return made
+
+
+def test_a_kit_of_one_tenant_has_its_key_alone_and_says_what_it_shows_of_others(
+    swarm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = tmp_path / "kits" / "ours.kit"
+    assert main(["rescue", "kit", str(kit), f"--data={swarm}", "--tenant=ours"]) == 0
+    assert kit.stat().st_mode & 0o777 == 0o600
+    assert list(unpack_kit(kit.read_bytes()).tenants) == ["ours"]
+    said = capsys.readouterr()
+    assert "1 other tenants" in said.out
+    assert "keeps no journal" in said.err
+
+
+def test_a_kit_of_the_operator_has_all_keys_that_the_swarm_knows(
+    swarm: Path, tmp_path: Path
+) -> None:
+    kit = tmp_path / "all.kit"
+    directory = swarm / "coordinator"
+    tenant_files = swarm / "gateway" / "tenants"
+    command = ["rescue", "kit", str(kit), f"--data={directory}", f"--tenants={tenant_files}"]
+    assert main([*command, "--operator"]) == 0
+    assert list(unpack_kit(kit.read_bytes()).tenants) == ["ours", "theirs"]
+    assert main([*command, "--tenant=removed"]) == 2
+    assert main(command) == 2
+
+
+def test_a_kit_without_keys_wants_one_at_the_time(
+    swarm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = tmp_path / "bare.kit"
+    empty = tmp_path / "none"
+    assert (
+        main(["rescue", "kit", str(kit), f"--data={swarm}", f"--tenants={empty}", "--operator"])
+        == 0
+    )
+    assert json.loads(kit.read_text())["tenants"] == []
+    target = tmp_path / "restored"
+    assert main(["rescue", "restore", str(kit), f"--to={target}"]) == 2
+    assert "--tenant-key" in capsys.readouterr().err
+    key = swarm / "gateway" / "tenants" / "ours.json"
+    # It names no cell either, so it gets no further.
+    assert main(["rescue", "restore", str(kit), f"--to={target}", f"--tenant-key={key}"]) == 3
+    assert "no journal" in capsys.readouterr().err
+
+
+def test_a_sealed_kit_wants_its_passphrase(swarm: Path, tmp_path: Path) -> None:
+    kit, secret = tmp_path / "sealed.kit", tmp_path / "secret"
+    secret.write_text("correct horse\n")
+    sealed = f"--passphrase-file={secret}"
+    assert main(["rescue", "kit", str(kit), f"--data={swarm}", "--tenant=ours", sealed]) == 0
+    assert "rescue_key" not in kit.read_text()
+    assert main(["rescue", "check", str(kit), sealed]) == 3  # it is read, and names no cell
+    secret.write_text("battery\n")
+    assert main(["rescue", "check", str(kit), sealed]) == 2
