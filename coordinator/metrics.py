@@ -147,6 +147,17 @@ class CoordinatorMetrics:
             "Pages of objects that may not be in the storage class of their bucket yet",
             registry=self.registry,
         )
+        self.lifecycle_buckets = Gauge(
+            "alveary_lifecycle_buckets",
+            "Buckets with rules by which objects expire",
+            registry=self.registry,
+        )
+        self.lifecycle_oldest_run = Gauge(
+            "alveary_lifecycle_oldest_run_seconds",
+            "When the least recent of the last runs over these buckets began, Unix time; 0: over"
+            " one of them none by its present rules has ended",
+            registry=self.registry,
+        )
         self.classes_not_writable = Gauge(
             "alveary_classes_not_writable",
             "Storage classes of buckets in which nothing new can be written: too few cells",
