@@ -197,18 +197,18 @@ def _missing(missing: dict[str, Any]) -> str:
     return line
 
 
-def _lifecycle(told: dict[str, Any] | None) -> list[str]:
+def _lifecycle(counts: dict[str, Any] | None) -> list[str]:
     """Return what lifecycle rules did, for people, where there are any."""
-    if not told or not told["buckets"]:
+    if not counts or not counts["buckets"]:
         return []
     line = (
-        f"expiry   {counted(told['buckets'], 'bucket')} with lifecycle rules;"
-        f" {told['deleted']} deletions by the last runs"
+        f"expiry   {counted(counts['buckets'], 'bucket')} with lifecycle rules;"
+        f" {counts['deleted']} deletions by the last runs"
     )
-    if told["running"]:
-        line += f"; {told['running']} runs have not ended"
-    if told["kept"]:
-        line += f"\n         {told['kept']} versions are due and could not be deleted (locked)"
+    if counts["running"]:
+        line += f"; {counted(counts['running'], 'run')} not ended yet"
+    if counts["kept"]:
+        line += f"\n         {counts['kept']} versions are due and could not be deleted (locked)"
     return [line]
 
 

@@ -342,6 +342,23 @@ MAX_BUCKET_DOCUMENT_BYTES: Final = 128 * KIB
 """One configuration of a bucket, packed: S3's CORS rules have up to 64 KiB, its lifecycle rules are
 bounded by their number."""
 
+MAX_LIFECYCLE_RULES: Final = 1000
+"""S3: the same."""
+MAX_LIFECYCLE_ID_CHARACTERS: Final = 255
+"""S3: the same."""
+MAX_LIFECYCLE_PREFIX_BYTES: Final = 1024
+"""A key has no more (S3: the same)."""
+MAX_LIFECYCLE_ELEMENTS: Final = 64
+"""Of one rule: S3's have some forty with all tags."""
+MAX_LIFECYCLE_DAYS: Final = 2**31 - 1
+"""SDKs have it as a signed number of 32 bits."""
+MAX_NEWER_NONCURRENT: Final = 100
+"""Noncurrent versions that a rule can retain (S3: the same)."""
+LIFECYCLE_DAY_S: Final = 86_400
+"""A day of UTC."""
+LIFECYCLE_PAGE: Final = 500
+"""Versions that a lifecycle's run looks at, and deletes in one transaction, before it rests."""
+
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
 MAX_HTTP_HEADERS: Final = 200

@@ -49,6 +49,7 @@ from gateway_s3.handlers import (
     configurations,
     copy,
     cross_origin,
+    lifecycle,
     listing,
     locks,
     multipart,
@@ -121,6 +122,13 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketWebsite": configurations.get_website,
     "PutBucketWebsite": configurations.put_website,
     "DeleteBucketWebsite": configurations.delete_website,
+    **dict.fromkeys(
+        ("GetBucketLifecycle", "GetBucketLifecycleConfiguration"), lifecycle.get_lifecycle
+    ),
+    **dict.fromkeys(
+        ("PutBucketLifecycle", "PutBucketLifecycleConfiguration"), lifecycle.put_lifecycle
+    ),
+    "DeleteBucketLifecycle": lifecycle.delete_lifecycle,
     "GetObjectTagging": object_tags.get_tagging,
     "PutObjectTagging": object_tags.put_tagging,
     "DeleteObjectTagging": object_tags.delete_tagging,

@@ -104,6 +104,13 @@ class GatewayConfig:
             "Where AWS Signature V2 is accepted: off, presigned (URLs) or all.",
         ),
     )
+    lifecycle_day_s: int = field(
+        default=limits.LIFECYCLE_DAY_S,
+        metadata=key(
+            config.whole_number(1, limits.LIFECYCLE_DAY_S),
+            "Seconds that lifecycle rules take for a day; less than 86400 is for tests.",
+        ),
+    )
     drain_notice_s: int = field(
         default=0,
         metadata=key(

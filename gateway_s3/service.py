@@ -25,6 +25,7 @@ from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
+from gateway.expiring import Expirer
 from gateway.following import Follower
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
@@ -132,6 +133,7 @@ async def serve(
         domains=config.domains,
         budget=swarm.budget,
         gathered=swarm.gathered,
+        lifecycle_day_ms=1000 * config.lifecycle_day_s,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:
@@ -234,6 +236,8 @@ async def serve(
         nursery.start_soon(presence.run)
         follower = Follower(backend, tenants.keys, metrics.rewritten_bytes)
         nursery.start_soon(go_on, "following", follower.run, world.log)
+        expirer = Expirer(backend, tenants.keys, backend.lifecycle_day_ms, metrics)
+        nursery.start_soon(go_on, "lifecycle", expirer.run, world.log)
 
         async def facts() -> Mapping[str, Any]:
             if stop.is_near:

@@ -325,7 +325,7 @@ class ListedVersion(Record):
     is_latest: bool
     delete_marker: bool
     tags: SealedTags = b""
-    """Where they were asked for."""
+    """Empty, too, where they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
