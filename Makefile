@@ -16,7 +16,7 @@ SCENARIO ?= everything
 SEEDS ?=
 MIB ?= 256
 
-.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -78,6 +78,10 @@ power-test: $(VENV)/.dev
 		tests/e2e/test_power_cuts.py tests/e2e/test_power_cuts_store.py \
 		tests/e2e/test_injected_io_errors.py \
 		tests/e2e/test_injected_store_errors.py
+
+# 1,000 objects restored from the cells alone, every coordinator and n-k cells gone.
+rescue-test: $(VENV)/.dev
+	ALVEARY_RESCUE_OBJECTS=1000 $(BIN)/python -m pytest -s -m e2e tests/e2e/test_rescue.py
 
 # Whole sites that go, in network namespaces (root only), and a cell of MIB that is wiped while
 # clients go on: how fast it is rebuilt, and what the clients notice.

@@ -60,6 +60,10 @@ _ADVICE: Final[Mapping[str, str]] = {
         "(the coordinator writes operator.json into its data directory)."
     ),
     Refusal.UNAUTHORIZED: "The token in operator.json is not this coordinator's.",
+    Outage.NO_JOURNAL: (
+        "Can the cells be reached from here (--cell says where one is now)? Was a journal kept? Are"
+        " the coordinator's keys still those that the kit was made with?"
+    ),
     Outage.DAEMON_FAILED: "The end of its log is above; the whole of it is in the file named.",
     ConfigFault.REDUNDANCY_DIFFERS: "Omit --redundancy, or make a new swarm in another --data.",
     ConfigFault.CELLS_DIFFER: "Omit --cells, or give a greater number.",

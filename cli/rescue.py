@@ -6,6 +6,7 @@ Source: docs/rescue.md.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
@@ -13,19 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
 import trio
 
 from cli.credentials import read_tenant
 from cli.files import make_private_directory, write_private
+from cli.ports import parse_address
 from cli.report import human_bytes, print_error, print_result
 from common import limits
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.errors import BadConfig
-from common.ports import Sql
+from common.ports import Address, Sql
 from common.reasons import ConfigFault
 from common.system.clock import system_entropy
 from common.system.disk import hold_directory
@@ -48,6 +50,8 @@ NO_JOURNAL: Final = (
     'the coordinator keeps no journal on cells (journal = "off"): with this kit nothing can be'
     " restored until one is kept"
 )
+_ID_DIGITS: Final = 8
+Moved: TypeAlias = dict[str, Address]
 C = TypeVar("C", bound=Callable[..., Any])
 
 _passphrase_option: Final = click.option(
@@ -171,7 +175,20 @@ def _passphrase(file: Path | None, *, is_new: bool) -> bytes:
     return text.encode()
 
 
-def _read_kit(file: Path, passphrase_file: Path | None, key_files: Sequence[Path]) -> Kit:
+def _moved(context: click.Context, option: click.Parameter, texts: Sequence[str]) -> Moved:
+    """The addresses of cells by the first digits of their ids."""
+    moved: Moved = {}
+    for text in texts:
+        digits, _, address = text.partition("=")
+        if re.fullmatch(f"[0-9a-f]{{{_ID_DIGITS},64}}", digits) is None:
+            raise click.BadParameter(f"{text}: ID=HOST:PORT, with 8 or more digits of the id")
+        moved[digits] = parse_address(address)
+    return moved
+
+
+def _read_kit(
+    file: Path, passphrase_file: Path | None, key_files: Sequence[Path], moved: Moved
+) -> Kit:
     try:
         with file.open("rb") as opened:
             content = opened.read(limits.MAX_RESCUE_KIT_BYTES)
@@ -186,7 +203,7 @@ def _read_kit(file: Path, passphrase_file: Path | None, key_files: Sequence[Path
             ConfigFault.NO_TENANT_KEY,
             message="this kit has no tenant's key: name a key file with --tenant-key FILE",
         )
-    return replace(kit, tenants=tenants)
+    return replace(kit, tenants=tenants, moved=moved)
 
 
 _kit_argument: Final = click.argument(
@@ -199,6 +216,14 @@ _key_option: Final = click.option(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A tenant's key file, where the kit does not have the key; may be repeated.",
 )
+_moved_option: Final = click.option(
+    "--cell",
+    "moved",
+    multiple=True,
+    callback=_moved,
+    metavar="ID=HOST:PORT",
+    help="Where a cell is now, if it has moved; ID: its first digits; may be repeated.",
+)
 
 
 # --- check ------------------------------------------------------------------------------------
@@ -207,17 +232,22 @@ _key_option: Final = click.option(
 @rescue.command("check")
 @_kit_argument
 @_key_option
+@_moved_option
 @_passphrase_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check_kit(
-    file: Path, key_files: Sequence[Path], passphrase_file: Path | None, as_json: bool
+    file: Path,
+    key_files: Sequence[Path],
+    moved: Moved,
+    passphrase_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Say whether the kit FILE fits the swarm, and what would be restored with it now.
 
     Reads the whole journal, and no object; the swarm may be in use. Exit code 0 if all could be
     restored, else 3.
     """
-    kit = _read_kit(file, passphrase_file, key_files)
+    kit = _read_kit(file, passphrase_file, key_files, moved)
     with tempfile.TemporaryDirectory(prefix="alveary-rescue-") as directory:
         found = trio.run(_check, Path(directory), kit)
     fits = all(each["key_fits"] and each["is_known"] for each in found["tenants"])
@@ -301,6 +331,7 @@ def _swarm_lines(found: dict[str, Any]) -> list[str]:
     help="Objects at a time; each takes up to 16 MiB of memory.",
 )
 @_key_option
+@_moved_option
 @_passphrase_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def restore_objects(
@@ -311,6 +342,7 @@ def restore_objects(
     buckets: Sequence[str],
     at_once: int,
     key_files: Sequence[Path],
+    moved: Moved,
     passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
@@ -319,7 +351,7 @@ def restore_objects(
     What is there already (same size and time) is left alone, so a run that was cut short is simply
     repeated. Exit code 0 if nothing is missing, else 3: missing.jsonl says what, and why.
     """
-    kit = _read_kit(file, passphrase_file, key_files)
+    kit = _read_kit(file, passphrase_file, key_files, moved)
     unknown = [each for each in names if each not in kit.tenants]
     if unknown:
         raise click.UsageError(f"--tenant {unknown[0]}: the kit has {', '.join(kit.tenants)}")

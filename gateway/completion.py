@@ -40,13 +40,10 @@ upload is gone, or the object that the condition is about is the one it made."""
 
 @dataclass(frozen=True, slots=True)
 class CompletedUpload:
-    """The object that an upload became. ``version``: None where the bucket never had versions.
-    ``tags``: packed, or empty."""
+    """The object that an upload became. ``version``: None where the bucket never had versions."""
 
     metadata: ObjectMetadata
     version: VersionName | None
-    size: int
-    tags: bytes
 
 
 async def complete_upload(
@@ -87,8 +84,7 @@ async def complete_upload(
             pass
         else:
             if is_made_of(found.metadata, wanted):
-                tags = b"" if found.tags is None else found.tags.pack()
-                return CompletedUpload(found.metadata, found.version, found.manifest.size, tags)
+                return CompletedUpload(found.metadata, found.version)
         if error.reason in _UPLOAD_IS_GONE:
             raise NotFound(Absence.NO_SUCH_UPLOAD, upload_id=upload_id.hex()) from error
         raise
@@ -124,8 +120,7 @@ async def _complete(
         return committed
 
     committed = await under_condition(service, upload.bucket, upload.name, condition, attempt)
-    version = name_of_new(upload.upload_id, committed)
-    return CompletedUpload(metadata, version, manifest.size, upload.info.tags)
+    return CompletedUpload(metadata, name_of_new(upload.upload_id, committed))
 
 
 async def _all_parts(service: ObjectService, upload: MultipartUpload) -> dict[int, Part]:

@@ -34,6 +34,7 @@ _DONE_NAME: Final = "swarm.read"
 """There once the store is whole."""
 _AT_ONCE: Final = 32
 CONNECTIONS_PER_CELL: Final = 2
+_REASONS_SAID: Final = 5
 _TRIES: Final = 2
 """A swarm that is alive may replace a snapshot while it is read."""
 
@@ -55,8 +56,9 @@ class Survey:
             each.clear()
 
     async def ask(self, pool: PeerPool, kit: Kit, cells: Iterable[Endpoint]) -> None:
-        """Ask cells that were not asked yet."""
-        new = [each for each in cells if bytes(each.cell_id) not in self.asked]
+        """Ask cells that were not asked yet, or did not answer at another address."""
+        known = [kit.where_now(each) for each in cells]
+        new = {bytes(each.cell_id): each for each in known if not self._is_asked(each)}
         places = trio.CapacityLimiter(_AT_ONCE)
 
         async def ask(endpoint: Endpoint) -> None:
@@ -68,11 +70,16 @@ class Survey:
                     self.silent[cell_id] = str(error)
                 else:
                     self.states[cell_id] = state
+                    self.silent.pop(cell_id, None)
 
         async with trio.open_nursery() as nursery:
-            for each in new:
+            for each in new.values():
                 self.asked[bytes(each.cell_id)] = each
                 nursery.start_soon(ask, each)
+
+    def _is_asked(self, cell: Endpoint) -> bool:
+        cell_id = bytes(cell.cell_id)
+        return cell_id in self.states or self.asked.get(cell_id) == cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,9 @@ class JournalReading:
             answered=len(survey.states),
             asked=len(survey.asked),
             unusable=len(self._unusable),
+            why="; ".join(
+                sorted({*survey.silent.values(), *self._unusable.values()})[:_REASONS_SAID]
+            ),
         )
 
     def _members(self) -> JournalMembers | None:

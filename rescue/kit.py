@@ -24,7 +24,7 @@ from common.crypto.keys import TenantKey
 from common.crypto.rescue import PASS_BYTES, issue_pass, pass_holds
 from common.errors import BadConfig, PeerViolation
 from common.ids import PEER_ID_BYTES, PeerId, TenantId
-from common.ports import Entropy
+from common.ports import Address, Entropy
 from common.reasons import ConfigFault
 from common.wire.messages.base import Endpoint
 
@@ -43,7 +43,8 @@ class Kit:
     """All that a rescue needs beside the cells.
 
     ``coordinator_id``: of the key that signed the pass. ``cells``: where to look for the journal,
-    those that keep it first. ``tenants``: keys by the names of their tenants.
+    those that keep it first. ``tenants``: keys by the names of their tenants. ``moved``: by the
+    first digits of the ids of cells, where they are now, whatever else is known of them.
     """
 
     identity: KeyPair
@@ -52,6 +53,14 @@ class Kit:
     reader: JournalReader = field(repr=False)
     cells: tuple[Endpoint, ...]
     tenants: Mapping[str, TenantKey]
+    moved: Mapping[str, Address] = field(default_factory=dict)
+
+    def where_now(self, cell: Endpoint) -> Endpoint:
+        """Return a cell with the address that it has now."""
+        for digits, address in self.moved.items():
+            if cell.cell_id.hex().startswith(digits):
+                return Endpoint(cell.cell_id, address.host, address.port)
+        return cell
 
 
 def make_kit(

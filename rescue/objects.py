@@ -5,7 +5,8 @@ Source: docs/rescue.md, "What is read" and "What is written".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -30,6 +31,7 @@ from common.wire.messages.base import Endpoint
 from common.wire.messages.writing import Extent, SegmentPlace
 from coordinator.store import restoring
 from coordinator.store.restoring import RestorableSegment
+from rescue.kit import Kit
 from rescue.tree import TargetTree
 
 GROUP_BYTES: Final = 4 * limits.MIB
@@ -38,14 +40,14 @@ GROUP_BYTES: Final = 4 * limits.MIB
 
 @dataclass(frozen=True, slots=True)
 class ShardSource:
-    """The origin of objects' bytes. ``rescue_pass``: of the key that ``pool`` proves. ``on_bad``:
-    called for each shard that is not what it should be, with its cell and the reason."""
+    """The origin of objects' bytes. ``pool``: proves the key of the kit. ``on_bad``: called for
+    each shard that is not what it should be, with its cell and the reason."""
 
     store: Store
     pool: PeerPool
     health: SlotHealth
     workers: Workers
-    rescue_pass: bytes
+    kit: Kit
     on_bad: Callable[[Endpoint, str], None]
 
     def fetcher(self, segment: RestorableSegment) -> ShardFetcher:
@@ -55,7 +57,8 @@ class ShardSource:
             Unavailable: ``too_few_shards``: none of its cells is known.
             PeerViolation: ``bad_geometry``, ``bad_place``.
         """
-        place, endpoints = place_of(segment, self.rescue_pass)
+        place, known = place_of(segment, self.kit.rescue_pass)
+        endpoints = [self.kit.where_now(each) for each in known]
         if not endpoints:
             raise Unavailable(Outage.TOO_FEW_SHARDS, good=0, needed=segment.k)
 
@@ -87,8 +90,8 @@ class ObjectReader:
         self._keys: dict[bytes, bytes] = {}
         self._reader: tuple[object, SegmentReader] | None = None
 
-    async def read(self) -> AsyncIterator[Sequence[Buffer]]:
-        """Yield the bytes, a few stripes at a time.
+    async def read(self) -> AsyncGenerator[Sequence[Buffer], None]:
+        """Yield the bytes, a few stripes at a time. To be closed by who does not take them all.
 
         Raises:
             Corrupt: ``manifest_page_mismatch``, ``no_such_key``, ``extent_beyond_segment``,
@@ -103,10 +106,11 @@ class ObjectReader:
             if page is None or page_digest(page) != entry.digest or page_bytes(page) != entry.size:
                 raise Corrupt(Damage.MANIFEST_PAGE_MISMATCH, page=number)
             for extent in page.extents:
-                async for chunks in self._extent(extent):
-                    yield chunks
+                async with aclosing(self._extent(extent)) as pieces:
+                    async for chunks in pieces:
+                        yield chunks
 
-    async def _extent(self, extent: Extent) -> AsyncIterator[Sequence[Buffer]]:
+    async def _extent(self, extent: Extent) -> AsyncGenerator[Sequence[Buffer], None]:
         reader = await self._reader_of(extent)
         geometry = reader.geometry
         if extent.offset + extent.length > geometry.segment_bytes:
@@ -179,13 +183,14 @@ async def write_file(
     draft: str,
     path: str,
     modified_ms: int,
-    chunks: AsyncIterator[Sequence[Buffer]],
+    chunks: AsyncGenerator[Sequence[Buffer], None],
     on_bytes: Callable[[int], None],
 ) -> int:
     """Write a file whole, or not at all: durable before it has its name, and with its time.
 
     Args:
         draft: the name that it has meanwhile.
+        chunks: its content; closed here.
         on_bytes: called with the number of bytes that were written.
 
     Returns:
@@ -198,11 +203,12 @@ async def write_file(
     try:
         await file.truncate(0)
         size = 0
-        async for each in chunks:
-            await file.write(size, each)
-            written = sum(map(len, each))
-            size += written
-            on_bytes(written)
+        async with aclosing(chunks):
+            async for each in chunks:
+                await file.write(size, each)
+                written = sum(map(len, each))
+                size += written
+                on_bytes(written)
         await file.sync()
     finally:
         await file.close()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -134,9 +135,7 @@ async def restore(
         def on_bad(cell: Endpoint, reason: str) -> None:
             bad_shards[shown(cell), reason] += 1
 
-        source = ShardSource(
-            journal.store, pool, SlotHealth(), world.workers, kit.rescue_pass, on_bad
-        )
+        source = ShardSource(journal.store, pool, SlotHealth(), world.workers, kit, on_bad)
         await _Restoring(source, tree, kit, wanted, progress).run()
         await tree.sync_all()
         cells = await journal.store.read(restoring.endpoints)
@@ -219,7 +218,7 @@ class _Restoring:
     def _directory(self, which: str, bucket: RestorableBucket) -> str:
         return f"{which}/{path_of(bucket.name.encode(), folds=self._folds)}"
 
-    async def _sequences(self, key: TenantKey) -> AsyncIterator[int]:
+    async def _sequences(self, key: TenantKey) -> AsyncGenerator[int, None]:
         after = 0
         while batch := await self._store.read(
             partial(
@@ -236,7 +235,7 @@ class _Restoring:
             after = batch[-1]
 
     async def _restore_versions(
-        self, key: TenantKey, sequences: AsyncIterator[int], again: array[int] | None
+        self, key: TenantKey, sequences: AsyncGenerator[int, None], again: array[int] | None
     ) -> None:
         """Restore versions, several at a time.
 
@@ -254,8 +253,9 @@ class _Restoring:
             async with receive:
                 for number in range(self._wanted.at_once):
                     nursery.start_soon(work, number, receive.clone())
-            async for sequence in sequences:
-                await send.send(sequence)
+            async with aclosing(sequences):
+                async for sequence in sequences:
+                    await send.send(sequence)
 
     async def _restore_version(
         self, key: TenantKey, sequence: int, draft: str, again: array[int] | None
@@ -330,7 +330,7 @@ class _Restoring:
         return f"{self._directory(CURRENT, bucket)}/{path}"
 
 
-async def _each(sequences: array[int]) -> AsyncIterator[int]:
+async def _each(sequences: array[int]) -> AsyncGenerator[int, None]:
     for each in sequences:
         yield each
 

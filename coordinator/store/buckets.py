@@ -278,11 +278,8 @@ def set_locks(sql: Sql, tenant: int, request: BucketLocksSet) -> BucketRecord:
     return get(sql, tenant, request.bucket)
 
 
-def delete(sql: Sql, tenant: int, name: str) -> int:
+def delete(sql: Sql, tenant: int, name: str) -> None:
     """Delete an empty bucket.
-
-    Returns:
-        The number that it had.
 
     Raises:
         NotFound: ``no_such_bucket``.
@@ -297,7 +294,6 @@ def delete(sql: Sql, tenant: int, name: str) -> int:
     if holds:
         raise Refused(Refusal.BUCKET_NOT_EMPTY)
     sql.execute("DELETE FROM buckets WHERE bucket = ?", (bucket,))
-    return bucket
 
 
 def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> Buckets:

@@ -24,9 +24,9 @@ SHAPE = Shape(overrides={"coordinator": {"journal": "on"}})
 class SimTree(SimDisk):
     """A directory with files' times, on a node's disk."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: SimNode, before: SimTree | None = None) -> None:
         super().__init__(node, node.platter)
-        self.times: dict[int, int] = {}
+        self.times: dict[int, int] = {} if before is None else before.times
         """By the object that a file is, wherever it is named."""
 
     async def stat(self, path: str) -> tuple[int, int] | None:
@@ -103,6 +103,28 @@ async def rescue(
     """Restore into a tree."""
     world = cluster.swarm.node("rescuer").world
     return await restore(world, tree, kit, wanted or Wanted(), Progress())
+
+
+async def rescue_until_power_cut(
+    cluster: Cluster, kit: Kit, tree: SimTree, after_steps: int
+) -> bool:
+    """Restore on a machine that loses its power; returns whether it was done before."""
+    node = cluster.swarm.node("rescuer")
+    node.cut_at_step = node.steps + after_steps
+    died, is_done = node.died, False
+    async with trio.open_nursery() as nursery:
+
+        async def restore_all() -> None:
+            nonlocal is_done
+            await rescue(cluster, kit, tree)
+            is_done = True
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(restore_all)
+        await died.wait()
+        nursery.cancel_scope.cancel()
+    node.cut_at_step = None
+    return is_done
 
 
 def cell_id(daemon: SimDaemon) -> PeerId:

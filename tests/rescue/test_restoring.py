@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import trio
-from rescue_rig import SHAPE, SimTree, cell_id, kit_of, lose, rescue, wait_kept, wait_up
+from rescue_rig import (
+    SHAPE,
+    SimTree,
+    cell_id,
+    kit_of,
+    lose,
+    rescue,
+    rescue_until_power_cut,
+    wait_kept,
+    wait_up,
+)
 from trio.testing import MockClock
 
 from cell.journal_handlers import JournalHandlers
@@ -29,6 +40,7 @@ from common.wire.messages.journal import (
 )
 from coordinator.journal.cells import JournalCell
 from rescue.checking import check
+from rescue.file_names import name_of
 from rescue.restore import Wanted
 from sim.cluster import NATIVE_PORT, Cluster
 from sim.replacing import replaced
@@ -100,6 +112,30 @@ async def test_objects_come_back_from_k_cells_that_nobody_sends_keys_to(
         again = (await rescue(cluster, kit, tree)).report()
         assert (again["restored"], again["kept"]) == (3, 2)
         assert restored(tree) == {**BODIES, "large": b"replaced"}
+
+
+async def test_a_restore_whose_power_goes_again_and_again_goes_on_where_it_was(
+    autojump_clock: MockClock,
+) -> None:
+    async with Cluster(SimWorld(8), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        await put(cluster, BODIES)
+        kit = await kit_of(cluster)
+        await lose(cluster)
+        await wait_up(cluster.cells)
+        node = cluster.swarm.node("rescuer")
+        tree = SimTree(node)
+        after_steps, cuts = 1, 0
+        while not await rescue_until_power_cut(cluster, kit, tree, after_steps):
+            cuts += 1
+            after_steps += 2
+            for path, content in tree.files("objects/").items():
+                key = name_of(path.removeprefix("bucket/"))[0].decode()
+                assert content == BODIES[key]
+            tree = SimTree(node, tree)
+        assert cuts > 3
+        assert restored(tree) == BODIES
 
 
 async def test_versions_and_delete_markers_come_back_where_they_are_wanted(
@@ -242,6 +278,34 @@ async def test_without_a_journal_nothing_is_restored_and_an_earlier_run_is_taken
         assert report["journal"]["may_lack_newest"]
         with pytest.raises(Unavailable, match="no_journal"):
             await check(cluster.swarm.node("checker").world, kit)
+
+
+async def test_cells_are_found_where_the_holder_of_the_kit_says_they_are(
+    autojump_clock: MockClock,
+) -> None:
+    async with Cluster(SimWorld(9), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        await put(cluster, BODIES)
+        kit = await kit_of(cluster)
+        await lose(cluster)
+        await wait_up(cluster.cells)
+        lost = replace(
+            kit, cells=tuple(replace(each, host=f"not-{each.host}") for each in kit.cells)
+        )
+        tree = SimTree(cluster.swarm.node("rescuer"))
+        with pytest.raises(Unavailable, match=r"no_journal.*asked=6.*connect_failed"):
+            await rescue(cluster, lost, tree)
+        # One is enough: it names the others, whose addresses are tried though the kit's failed.
+        members = [each for each in cluster.cells if "journal.state" in each.node.platter.inodes]
+        moved = {
+            cell_id(members[0]).hex()[:8]: Address(members[0].node.name, NATIVE_PORT),
+            cell_id(cluster.cells[5]).hex(): Address("nowhere", 1),
+        }
+        report = (await rescue(cluster, replace(lost, moved=moved), tree)).report()
+        assert restored(tree) == BODIES
+        (silent,) = report["silent_cells"]
+        assert silent.endswith("nowhere:1")
 
 
 async def test_a_kit_reads_and_can_do_nothing_else(autojump_clock: MockClock) -> None:
