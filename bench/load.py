@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 
-from bench.client import S3Connection
+from bench.client import RequestFailed, S3Connection
 from bench.signing import UNSIGNED, Signer
 
 
@@ -21,6 +21,8 @@ from bench.signing import UNSIGNED, Signer
 class LoadJob:
     """``kind``: put, get or delete. ``prefix``: /bucket/name-prefix; object i of connection c is
     prefix-c-i. ``distinct``: names per connection, used in turn. ``operations``: per connection.
+    ``goes_on``: after refusals too, and with another connection where one was closed.
+    ``shares_names``: all connections use those of the first.
     """
 
     host: str
@@ -36,18 +38,21 @@ class LoadJob:
     distinct: int
     seconds: float
     signed: bool = False
+    goes_on: bool = False
+    shares_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """Seconds. ``latencies_s`` sorted, of all operations. ``least``: operations of the slowest
-    connection."""
+    connection. ``refused``: operations that failed."""
 
     operations: int
     least: int
     elapsed_s: float
     cpu_s: float
     latencies_s: list[float]
+    refused: int = 0
 
 
 def _connection(job: LoadJob) -> S3Connection:
@@ -60,6 +65,18 @@ def content(size: int) -> memoryview:
     return memoryview(random.Random(size).randbytes(size))
 
 
+def _operate(
+    job: LoadJob, connection: S3Connection, path: str, body: memoryview, digest: str
+) -> None:
+    if job.kind == "put":
+        connection.put(path, body, digest)
+    elif job.kind == "get":
+        if connection.get(path) != job.size:
+            raise AssertionError(f"{path} has another size")
+    else:
+        connection.delete(path)
+
+
 def run(job: LoadJob) -> Result:
     """Run a job and measure it; the connections are open and the content made before it starts."""
     body = content(job.size) if job.kind == "put" else memoryview(b"")
@@ -67,6 +84,7 @@ def run(job: LoadJob) -> Result:
     connections = [_connection(job) for _ in range(job.connections)]
     latencies: list[list[float]] = [[] for _ in connections]
     failures: list[BaseException] = []
+    refused = [0] * job.connections
     barrier = threading.Barrier(job.connections + 1)
 
     def work(number: int) -> None:
@@ -76,17 +94,21 @@ def run(job: LoadJob) -> Result:
         deadline = time.perf_counter() + job.seconds
         try:
             for operation in range(job.operations):
-                path = f"{job.prefix}-{number}-{operation % job.distinct}"
+                names = 0 if job.shares_names else number
+                path = f"{job.prefix}-{names}-{operation % job.distinct}"
                 begin = time.perf_counter()
                 if begin >= deadline:
                     break
-                if job.kind == "put":
-                    connection.put(path, body, digest)
-                elif job.kind == "get":
-                    if connection.get(path) != job.size:
-                        raise AssertionError(f"{path} has another size")
-                else:
-                    connection.delete(path)
+                try:
+                    _operate(job, connection, path, body, digest)
+                except (RequestFailed, OSError) as error:
+                    if not job.goes_on:
+                        raise
+                    refused[number] += 1
+                    if not isinstance(error, RequestFailed) or "closed" in str(error):
+                        connection.close()
+                        connection = connections[number] = _connection(job)
+                    continue
                 times.append(time.perf_counter() - begin)
         except BaseException as error:
             failures.append(error)
@@ -104,7 +126,9 @@ def run(job: LoadJob) -> Result:
     if failures:
         raise failures[0]
     every = sorted(each for times in latencies for each in times)
-    return Result(len(every), min(len(times) for times in latencies), elapsed, cpu, every)
+    return Result(
+        len(every), min(len(times) for times in latencies), elapsed, cpu, every, sum(refused)
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from cli.report import (
 from common import limits
 from common.errors import AlvearyError
 from common.system.disk import LOCK_NAME
-from common.words import human_duration
+from common.words import counted, human_duration
 
 SHOWN_OWNERS = 5
 SHOWN_SITES = 3
@@ -197,6 +197,21 @@ def _missing(missing: dict[str, Any]) -> str:
     return line
 
 
+def _lifecycle(counts: dict[str, Any] | None) -> list[str]:
+    """Return what lifecycle rules did, for people, where there are any."""
+    if not counts or not counts["buckets"]:
+        return []
+    line = (
+        f"expiry   {counted(counts['buckets'], 'bucket')} with lifecycle rules;"
+        f" {counts['deleted']} deletions by the last runs"
+    )
+    if counts["running"]:
+        line += f"; {counted(counts['running'], 'run')} not ended yet"
+    if counts["kept"]:
+        line += f"\n         {counts['kept']} versions are due and could not be deleted (locked)"
+    return [line]
+
+
 def _class(answer: dict[str, Any]) -> list[str]:
     """Return what is written in another class than the configured one, for people."""
     configured, written = answer.get("redundancy"), answer.get("written_as")
@@ -326,6 +341,7 @@ def describe(answer: dict[str, Any]) -> str:
         )
     parts += _owners(answer)
     parts.append(f"objects  {answer.get('objects', 0)}")
+    parts += _lifecycle(answer.get("lifecycle"))
     parts.append(_missing(answer.get("missing", {})))
     parts += answer.get("if_a_site_fails", [])
     parts += describe_buckets(answer.get("buckets"))

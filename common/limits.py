@@ -342,6 +342,23 @@ MAX_BUCKET_DOCUMENT_BYTES: Final = 128 * KIB
 """One configuration of a bucket, packed: S3's CORS rules have up to 64 KiB, its lifecycle rules are
 bounded by their number."""
 
+MAX_LIFECYCLE_RULES: Final = 1000
+"""S3: the same."""
+MAX_LIFECYCLE_ID_CHARACTERS: Final = 255
+"""S3: the same."""
+MAX_LIFECYCLE_PREFIX_BYTES: Final = 1024
+"""A key has no more (S3: the same)."""
+MAX_LIFECYCLE_ELEMENTS: Final = 64
+"""Of one rule: S3's have some forty with all tags."""
+MAX_LIFECYCLE_DAYS: Final = 2**31 - 1
+"""SDKs have it as a signed number of 32 bits."""
+MAX_NEWER_NONCURRENT: Final = 100
+"""Noncurrent versions that a rule can retain (S3: the same)."""
+LIFECYCLE_DAY_S: Final = 86_400
+"""A day of UTC."""
+LIFECYCLE_PAGE: Final = 500
+"""Versions that a lifecycle's run looks at, and deletes in one transaction, before it rests."""
+
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
 MAX_HTTP_HEADERS: Final = 200
@@ -427,6 +444,22 @@ MAX_OWNER_LOOKUPS: Final = 64
 that proved a key, and as many whose owner it knew."""
 MAX_REMEMBERED_BUCKET_BYTES: Final = 16 * MIB
 """Those buckets with their documents: a few dozen with all that S3 allows, all with usual ones."""
+MAX_S3_REQUESTS: Final = 896
+"""In flight in one gateway, shared by its tenants: an eighth of MAX_HTTP_CONNECTIONS stays for
+those that are being refused, which give way to newcomers."""
+MAX_TENANT_S3_REQUESTS: Final = MAX_S3_REQUESTS // 2
+"""Of one tenant: what one that is alone may have."""
+MAX_S3_REQUESTS_AT_WORK: Final = 192
+"""Worked on while several tenants are there: fewer than the 256 calls to a coordinator that the two
+connections of a gateway carry, so that each finds one."""
+S3_TURN_WAIT_S: Final = 20.0
+"""The longest wait for a turn, then the client is asked to come later; SDKs wait 60 s."""
+MAX_TENANT_REQUESTS_PER_S: Final = 1_000_000
+"""Of a configuration: no gateway or coordinator answers so many."""
+MIN_TENANT_BYTES_PER_S: Final = 1 * MIB
+"""Of a configuration: with less, the patience of clients would end before their objects."""
+MAX_TENANT_BYTES_PER_S: Final = 1 << 40
+"""Of a configuration: no gateway moves so many."""
 MAX_DRAIN_NOTICE_S: Final = 600
 """Longer notice of a gateway's shutdown would delay an upgrade."""
 
@@ -536,6 +569,13 @@ MAX_SUSPENSION_CHARACTERS: Final = 500
 """Of the reason, which people read: as long as a value in the log."""
 MAX_API_BODY_BYTES: Final = 64 * KIB
 """Of a request of an operator: the largest, an access key's, is a tenth of it."""
+MAX_TENANT_CALLS: Final = 4096
+"""Requests of gateways in flight, shared by their tenants: half of MAX_TRANSACTIONS_QUEUED."""
+MAX_TENANT_CALLS_AT_WORK: Final = 256
+"""Worked on while several tenants are there: two commits of MAX_TRANSACTIONS_PER_COMMIT, one being
+written, the next gathering."""
+TENANT_CALL_TURN_WAIT_S: Final = 5.0
+"""The longest wait for a turn, within COORDINATOR_PATIENCE_S."""
 COORDINATOR_LEAST_FREE_BYTES: Final = 32 * MIB
 """With less on its file system a coordinator says that it is not ready: a transaction of 128 large
 manifests, its write-ahead log and the checkpoint of that take some MiB each."""
@@ -706,6 +746,10 @@ assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES < MAX_METADATA_BYTES
 assert MAX_METADATA_BYTES < MAX_SEALED_RECORD_BYTES < MAX_FRAME_HEADER_BYTES
 assert MAX_CROWDED_HASH_LANE_BYTES < MAX_HASH_LANE_BYTES < HASH_CROWD_BYTES
 assert MAX_SIGNED_CHUNK_BYTES < MAX_HELD_CHUNKS_BYTES
+assert MAX_TENANT_CALLS <= MAX_TRANSACTIONS_QUEUED
+assert TENANT_CALL_TURN_WAIT_S < COORDINATOR_PATIENCE_S
+assert 8 * MAX_S3_REQUESTS <= 7 * MAX_HTTP_CONNECTIONS
+assert MAX_S3_REQUESTS_AT_WORK < 2 * MAX_CALLS_IN_FLIGHT_PER_CONNECTION
 assert MAX_HTTP_TRAILER_BYTES >= MAX_SIGNED_TRAILER_BYTES
 assert MAX_BUCKETS_LISTED >= MAX_BUCKETS_PER_TENANT
 assert MIN_VOLUME_BYTES < MIN_CELL_CAPACITY_BYTES

@@ -76,6 +76,7 @@ class Outage(Reason):
     QUIET_HOURS = "quiet_hours"
     READ_ONLY = "read_only"
     SEGMENT_NOT_PLACED = "segment_not_placed"
+    SHARE_USED = "share_used"
     STORE_BEHIND = "store_behind"
     STORE_BUSY = "store_busy"
     STORE_CLOSED = "store_closed"

@@ -135,6 +135,13 @@ class CoordinatorConfig:
             config.whole_number(1, 10_000_000), "Uploads in progress that each tenant may have."
         ),
     )
+    tenant_requests_per_s: int | None = field(
+        default=None,
+        metadata=key(
+            config.whole_number(1, limits.MAX_TENANT_REQUESTS_PER_S),
+            "Requests of all gateways of one tenant in a second (no limit).",
+        ),
+    )
     audit_interval_s: int = field(
         default=600,
         metadata=key(

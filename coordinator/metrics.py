@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from common.rpc.fair_queue import FairQueue
 from common.wire.messages.base import Request
 
 _LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
@@ -146,6 +147,17 @@ class CoordinatorMetrics:
             "Pages of objects that may not be in the storage class of their bucket yet",
             registry=self.registry,
         )
+        self.lifecycle_buckets = Gauge(
+            "alveary_lifecycle_buckets",
+            "Buckets with rules by which objects expire",
+            registry=self.registry,
+        )
+        self.lifecycle_oldest_run = Gauge(
+            "alveary_lifecycle_oldest_run_seconds",
+            "When the least recent of the last runs over these buckets began, Unix time; 0: over"
+            " one of them none by its present rules has ended",
+            registry=self.registry,
+        )
         self.classes_not_writable = Gauge(
             "alveary_classes_not_writable",
             "Storage classes of buckets in which nothing new can be written: too few cells",
@@ -260,6 +272,19 @@ class CoordinatorMetrics:
             registry=self.registry,
         )
         self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
+
+    def watch(self, queue: FairQueue) -> None:
+        """Show how many requests of tenants wait, and how many were turned away."""
+        Gauge(
+            "alveary_coordinator_requests_waiting",
+            "Requests that wait for their turn beside those of other tenants",
+            registry=self.registry,
+        ).set_function(lambda: queue.waiting)
+        Gauge(
+            "alveary_coordinator_requests_turned_away",
+            "Requests beyond the share or the rate of their tenant, since the start",
+            registry=self.registry,
+        ).set_function(lambda: queue.turned_away)
 
     def count(self, request: type[Request], outcome: str, seconds: float) -> None:
         """Count an answered request."""

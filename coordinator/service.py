@@ -19,6 +19,7 @@ from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Log, World
+from common.rpc.fair_queue import FairQueue
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, log_fault
@@ -269,9 +270,16 @@ def _server(
         _of_gateways(world, config, parts),
     )
     check_complete(handlers)
+    queue = FairQueue(
+        places=limits.MAX_TENANT_CALLS,
+        at_work=limits.MAX_TENANT_CALLS_AT_WORK,
+        patience_s=limits.TENANT_CALL_TURN_WAIT_S,
+        requests_per_s=config.tenant_requests_per_s or 0,
+    )
+    metrics.watch(queue)
     return PeerServer(
         parts.keys.identity,
-        guarded(handlers, metrics, parts.watched, parts.store, parts.history, check_lease),
+        guarded(handlers, metrics, parts.watched, parts.store, parts.history, check_lease, queue),
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,

@@ -36,6 +36,7 @@ from common.wire.messages.buckets import (
 from common.wire.messages.locks import DefaultRetention
 from common.wire.messages.multipart import PartsList, UploadGet
 from common.wire.messages.objects import ObjectGet, ObjectsList, VersionsList
+from gateway.lifecycle import LIFECYCLE
 from gateway.names import is_bucket_name
 from gateway.principals import Anonymous, Bucket, ForeignBucket, Principal
 
@@ -141,7 +142,14 @@ class BucketCache:
         self.forget(owner, name)
         asked = trio.current_time()
         record: BucketRecord = await self._call(
-            BucketSettingsSet(owner.tenant_id, name, bucket_id, bucket.revision, sealed)
+            BucketSettingsSet(
+                owner.tenant_id,
+                name,
+                bucket_id,
+                bucket.revision,
+                sealed,
+                settings.document(LIFECYCLE) is not None,
+            )
         )
         changed = _opened(owner, record)
         self.remember(changed, asked)

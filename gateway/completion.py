@@ -40,10 +40,13 @@ upload is gone, or the object that the condition is about is the one it made."""
 
 @dataclass(frozen=True, slots=True)
 class CompletedUpload:
-    """The object that an upload became. ``version``: None where the bucket never had versions."""
+    """The object that an upload became. ``version``: None where the bucket never had versions.
+    ``tags``: packed, or empty."""
 
     metadata: ObjectMetadata
     version: VersionName | None
+    size: int
+    tags: bytes
 
 
 async def complete_upload(
@@ -84,7 +87,8 @@ async def complete_upload(
             pass
         else:
             if is_made_of(found.metadata, wanted):
-                return CompletedUpload(found.metadata, found.version)
+                tags = b"" if found.tags is None else found.tags.pack()
+                return CompletedUpload(found.metadata, found.version, found.manifest.size, tags)
         if error.reason in _UPLOAD_IS_GONE:
             raise NotFound(Absence.NO_SUCH_UPLOAD, upload_id=upload_id.hex()) from error
         raise
@@ -120,7 +124,8 @@ async def _complete(
         return committed
 
     committed = await under_condition(service, upload.bucket, upload.name, condition, attempt)
-    return CompletedUpload(metadata, name_of_new(upload.upload_id, committed))
+    version = name_of_new(upload.upload_id, committed)
+    return CompletedUpload(metadata, version, manifest.size, upload.info.tags)
 
 
 async def _all_parts(service: ObjectService, upload: MultipartUpload) -> dict[int, Part]:

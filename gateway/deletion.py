@@ -19,6 +19,7 @@ from common.wire.messages.objects import (
     Deleted,
     DeleteItem,
     DeleteResult,
+    JudgedVersion,
     ObjectsDelete,
 )
 from gateway.conditions import WriteCondition
@@ -35,12 +36,14 @@ class Deletion:
     """An object to delete, or a version of it. ``name``: as stored. ``version``: the one that is
     deleted for good; None: the object, of which a bucket with versions keeps those it has, under a
     delete marker. ``condition``: on the current version of the name. ``bypass``: the caller may
-    bypass GOVERNANCE, and asks for it."""
+    bypass GOVERNANCE, and asks for it. ``judged``: the version that was found to be due, which must
+    still be as it was judged; it is the one that is deleted where ``version`` is given."""
 
     name: bytes
     version: VersionName | None = None
     condition: Condition = UNCONDITIONAL
     bypass: bool = False
+    judged: JudgedVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +128,23 @@ async def _delete(
 def _item(
     service: ObjectService, bucket: Bucket, deletion: Deletion, has_versions: bool
 ) -> DeleteItem:
-    name, version, condition = deletion.name, deletion.version, deletion.condition
+    name, version = deletion.name, deletion.version
+    condition, judged = deletion.condition, deletion.judged
     if version is not None:
-        return DeleteItem(name, version.version_id, condition, named=True, bypass=deletion.bypass)
+        return DeleteItem(
+            name,
+            version.version_id,
+            condition,
+            named=True,
+            bypass=deletion.bypass,
+            judged=judged,
+        )
     if not has_versions:
-        return DeleteItem(name, condition=condition)
+        return DeleteItem(name, condition=condition, judged=judged)
     marker_id = service.new_version()
     marker = DeleteMarker(METADATA_VERSION, service.now_ms()).pack()
     sealed = seal_marker(bucket.owner, bucket.bucket_id, name, marker_id, marker, service.entropy)
-    return DeleteItem(name, condition=condition, marker=sealed, marker_id=marker_id)
+    return DeleteItem(name, condition=condition, marker=sealed, marker_id=marker_id, judged=judged)
 
 
 def _deleted(item: DeleteItem, result: DeleteResult) -> DeletedObject | AlvearyError:

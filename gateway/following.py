@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 import trio
 from prometheus_client import Counter
@@ -27,16 +26,12 @@ from common.ids import TenantId, VersionId
 from common.ports import Buffer
 from common.reasons import Absence, Outage, Refusal
 from common.wire.messages.misplaced import MisplacedList, MisplacedPage, MisplacedPages, PageReplace
+from gateway.background import look_for_work, rest_since
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
 from gateway.principals import Bucket
 from gateway.spans import Span
 from gateway.writing import commit_or_abandon, entries_of
-
-FOLLOW_EVERY_S: Final = 10.0
-"""Pause between two looks for data that is to follow."""
-REST_PER_WORK: Final = 1.0
-"""A gateway rests after each page for as long as it took, so that clients come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +166,10 @@ class Follower:
 
     async def run(self) -> None:
         """Look for such data at an interval, until cancelled."""
-        while True:
-            await trio.sleep(FOLLOW_EVERY_S)
-            try:
-                await self._look()
-            except AlvearyError as error:
-                self._service.log.warning("following_waits", error=str(error))
+        await look_for_work(self._look, self._waits)
+
+    def _waits(self, error: AlvearyError) -> None:
+        self._service.log.warning("following_waits", error=str(error))
 
     async def _look(self) -> None:
         """Write all again that there is now."""
@@ -208,7 +201,7 @@ class Follower:
             if error.reason == Outage.NO_RING:
                 raise  # it is the same for the others
             self._failed(misplaced, error)
-        await trio.sleep(REST_PER_WORK * (trio.current_time() - begun))
+        await rest_since(begun)
 
     def _failed(self, misplaced: MisplacedPage, error: AlvearyError) -> None:
         """Log a page that stays where it is until the next look."""

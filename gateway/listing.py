@@ -179,7 +179,7 @@ async def list_versions(
             ),
         )
         for row in reply.versions:
-            page.rows.append(_version_row(service, bucket.owner, reply.bucket_id, row))
+            page.rows.append(open_version(service, bucket.owner, reply.bucket_id, row))
         if reply.versions or reply.prefixes:
             page.last_version = page.rows[-1].version if reply.last_version else None
         if _ends(page, names, reply, len(reply.versions), room):
@@ -187,9 +187,14 @@ async def list_versions(
         await trio.lowlevel.checkpoint()
 
 
-def _version_row(
+def open_version(
     service: ObjectService, owner: TenantKey, bucket_id: BucketId, row: ListedVersion
 ) -> VersionEntry:
+    """Open a row of a listing of versions.
+
+    Raises:
+        Corrupt: it is not authentic, or not of this bucket, or of another size.
+    """
     place = (owner, bucket_id, row.name, row.version_id, row.summary)
     if row.delete_marker:
         marker = unpack_marker(open_marker(*place))

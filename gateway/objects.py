@@ -186,6 +186,8 @@ class ObjectBody:
         self._first: Buffer | None = None
         self.on_close: Callable[[], None] | None = None
         """Called once, when the body has been sent or abandoned."""
+        self.on_chunk: Callable[[int], Awaitable[None]] | None = None
+        """Called with the size of each piece, before it is handed on."""
 
     async def begin(self) -> Buffer:
         """Wait for the first piece; it is given again by the iteration.
@@ -204,6 +206,8 @@ class ObjectBody:
         if chunk is None:
             chunk = await anext(self._chunks)
         self._counter.inc(len(chunk))
+        if self.on_chunk is not None:
+            await self.on_chunk(len(chunk))
         return chunk
 
     async def aclose(self) -> None:

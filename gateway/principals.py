@@ -17,6 +17,7 @@ from common.wire.messages.buckets import UNVERSIONED
 from common.wire.messages.locks import DefaultRetention
 from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
+from gateway.lifecycle import Lifecycle, lifecycle_of
 
 NOBODY: Final = PolicyCaller(None)
 
@@ -68,9 +69,9 @@ class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
     ``storage_class``: the name of the class that new objects are written in.
     ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
-    the bucket was read. ``rules``: about access, read from the
-    settings once for each revision, so that a remembered bucket is the memory of its parsed policy,
-    too."""
+    the bucket was read. ``rules``: about access, and ``lifecycle``: about expiry, None without any,
+    are read from the settings once for each revision, so that a remembered bucket is the memory of
+    its parsed policy, too."""
 
     name: str
     owner: TenantKey
@@ -81,9 +82,11 @@ class Bucket:
     versioning: int = UNVERSIONED
     default_retention: DefaultRetention | None = None
     rules: AccessRules = field(init=False, repr=False, compare=False)
+    lifecycle: Lifecycle | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings, self.name))
+        object.__setattr__(self, "lifecycle", lifecycle_of(self.settings))
 
 
 @dataclass(frozen=True, slots=True)

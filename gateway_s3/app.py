@@ -8,13 +8,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
 
+from common import limits
 from common.errors import AlvearyError, NotFound, Unavailable
-from common.http.records import Headers, HttpRequest, HttpResponse
+from common.http.records import Body, Headers, HttpRequest, HttpResponse
 from common.reasons import Absence, Outage
+from common.rpc.fair_queue import FairQueue, Visit, cost_of
 from common.wire.messages.locks import Lock
 from gateway.access.policy import Policy
 from gateway.access.rules import NO_RULES
@@ -46,6 +49,7 @@ from gateway_s3.handlers import (
     configurations,
     copy,
     cross_origin,
+    lifecycle,
     listing,
     locks,
     multipart,
@@ -118,6 +122,13 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketWebsite": configurations.get_website,
     "PutBucketWebsite": configurations.put_website,
     "DeleteBucketWebsite": configurations.delete_website,
+    **dict.fromkeys(
+        ("GetBucketLifecycle", "GetBucketLifecycleConfiguration"), lifecycle.get_lifecycle
+    ),
+    **dict.fromkeys(
+        ("PutBucketLifecycle", "PutBucketLifecycleConfiguration"), lifecycle.put_lifecycle
+    ),
+    "DeleteBucketLifecycle": lifecycle.delete_lifecycle,
     "GetObjectTagging": object_tags.get_tagging,
     "PutObjectTagging": object_tags.put_tagging,
     "DeleteObjectTagging": object_tags.delete_tagging,
@@ -146,6 +157,9 @@ _WEBSITE: Final = "Website"
 """The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
+REFUSAL_PAUSE_S: Final = 1.0
+"""Time for which a connection is not read on that used more than its tenant's share: refusals cost,
+too, and not every client heeds what it is asked."""
 _ENCRYPTED: Final = frozenset(
     {
         "PutObject",
@@ -178,6 +192,28 @@ _LACKS: Final = frozenset({Absence.NO_SUCH_OBJECT, Absence.DELETE_MARKER, Absenc
 """Absences by which an answer shows what keys a bucket has."""
 
 
+_STRANGERS: Final = "strangers"
+"""The user of the queue to which requests count that are refused before it is known whose they are,
+and those that nobody signs."""
+
+
+class _PacedBody:
+    """The body of a request, received at the rate of whose request it is."""
+
+    def __init__(self, body: Body, visit: Visit) -> None:
+        self._body = body
+        self._visit = visit
+
+    @property
+    def length(self) -> int | None:
+        return self._body.length
+
+    async def receive(self) -> bytes | memoryview:
+        data = await self._body.receive()
+        await self._visit.pace(len(data))
+        return data
+
+
 class App:
     """The S3 side of a gateway, as an HTTP handler.
 
@@ -189,6 +225,7 @@ class App:
         website_domains: host names under which the first label names a bucket that is a website.
         handlers: by operation; of every one that is implemented.
         judge: decides whether a principal may do what it asks for.
+        queue: shares the gateway between tenants.
     """
 
     def __init__(
@@ -201,8 +238,14 @@ class App:
         website_domains: Sequence[str] = (),
         handlers: Mapping[str, Handle] = HANDLERS,
         judge: Authorize = authorize,
+        queue: FairQueue | None = None,
     ) -> None:
         self._backend = backend
+        self._queue = queue or FairQueue(
+            places=limits.MAX_S3_REQUESTS,
+            at_work=limits.MAX_S3_REQUESTS_AT_WORK,
+            patience_s=limits.S3_TURN_WAIT_S,
+        )
         self._signature_v2 = signature_v2
         self._keys = keys
         self._handlers = handlers
@@ -226,23 +269,28 @@ class App:
         self._running += 1
         streams = False
         bucket: Bucket | None = None
+        visit = self._queue.visit()
+        if self._queue.has_byte_rate:
+            request.body = _PacedBody(request.body, visit)
         try:
             website = self._website(request)
             if website is not None:
                 operation = _WEBSITE
                 response = await answer_website(
-                    backend, request, website, self._fetch_page(request_id), request_id
+                    backend, request, website, self._fetch_page(request_id, visit), request_id
                 )
+                await visit.enter(_STRANGERS)
             elif request.method == "OPTIONS":
                 resource = locate(request, self._domains)
                 operation = PREFLIGHT_OF[resource.scope]
+                await visit.enter(_STRANGERS)
                 response = await cross_origin.answer_preflight(
                     backend, request, resource.bucket, resource.scope
                 )
             else:
                 routed = route(request, self._domains)
                 operation = routed.operation.name
-                call = await self._prove(request, routed, request_id)
+                call = await self._prove(request, routed, request_id, visit)
                 bucket = call.about
                 response = await self._handle(call)
             if operation in _ENCRYPTED and response.status < 300:
@@ -250,11 +298,15 @@ class App:
             body = response.body
             if isinstance(body, ObjectBody):
                 streams = True
-                body.on_close = self._ended
+                body.on_close = partial(self._ended, visit)
+                body.on_chunk = partial(_pay, visit)
+            else:
+                visit.charge(len(body) if isinstance(body, bytes) else 0)
         except AlvearyError as error:
             if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 raise
-            response = self._refuse(request, operation, error, request_id)
+            refusal = await self._in_line(visit, error)
+            response = self._refuse(request, operation, refusal, request_id)
         except Exception as error:
             backend.log.error(
                 "request_broke",
@@ -265,8 +317,9 @@ class App:
             )
             response = self._answer_error(request, S3Error(errors.INTERNAL_ERROR), request_id)
         finally:
+            visit.end_work()
             if not streams:
-                self._ended()
+                self._ended(visit)
         if request.header(b"origin") is not None and request.method != "OPTIONS":
             response.headers += await self._cross_origin(request, bucket)
         response.headers.append((b"x-amz-request-id", request_id.encode("ascii")))
@@ -274,7 +327,22 @@ class App:
         backend.metrics.count(operation, response.status, trio.current_time() - started)
         return response
 
-    async def _prove(self, request: HttpRequest, routed: Route, request_id: str) -> Call:
+    async def _in_line(self, visit: Visit, error: AlvearyError) -> AlvearyError:
+        """Have a request that was refused before it was known whose it is wait in the line of all
+        such requests, so that a flood of them has one share of the gateway.
+
+        Returns:
+            What to refuse it with.
+        """
+        try:
+            await visit.enter(_STRANGERS)
+        except Unavailable as busy:
+            return busy
+        return error
+
+    async def _prove(
+        self, request: HttpRequest, routed: Route, request_id: str, visit: Visit
+    ) -> Call:
         """Return the call that a request makes, proven and allowed: no handler runs without one."""
         backend = self._backend
         form: PostForm | None = None
@@ -301,6 +369,9 @@ class App:
                 region=backend.region,
                 signature_v2=self._signature_v2,
             )
+        if isinstance(principal, KeyHolder):
+            cost = cost_of(request.body.length or 0)
+            await visit.enter(("tenant", principal.tenant.tenant_id), cost)
         action = routed.operation.action
         assert action is not None, "only what is implemented is routed"
         if action is Action.DELETE_BUCKET:
@@ -310,6 +381,9 @@ class App:
             # An anonymous caller must not be able to make a coordinator work for each request.
             fresh = action in _OF_THE_BUCKET and isinstance(principal, KeyHolder)
             bucket = await backend.owners.seen_by(principal, routed.bucket, fresh=fresh)
+            if isinstance(bucket, Bucket):
+                # Beside the owner's own share: the public must not shut the owner out.
+                await visit.enter(("public", bucket.owner.tenant_id))
         described = request if form is None else described_by(form, request)
         circumstances = RequestCircumstances(
             described,
@@ -385,13 +459,13 @@ class App:
             return replace(facts, given_lock=await read_lock(backend, unproven))
         return facts
 
-    def _fetch_page(self, request_id: str) -> Fetch:
+    def _fetch_page(self, request_id: str, visit: Visit) -> Fetch:
         """Return what reads objects for a website, as an anonymous caller."""
 
         async def fetch(request: HttpRequest, bucket: str, key: bytes) -> HttpResponse:
             operation = BY_NAME["HeadObject" if request.method == "HEAD" else "GetObject"]
             routed = Route(operation, bucket, check_key(key), Query(b""), by_host=True)
-            return await self._handle(await self._prove(request, routed, request_id))
+            return await self._handle(await self._prove(request, routed, request_id, visit))
 
         return fetch
 
@@ -422,7 +496,8 @@ class App:
         """The bucket whose website a request is for; None: for none. Raises S3Error InvalidURI."""
         return bucket_of_host(request.header(b"host") or b"", self._website_domains)
 
-    def _ended(self) -> None:
+    def _ended(self, visit: Visit) -> None:
+        visit.leave()
         self._running -= 1
 
     def _refuse(
@@ -432,7 +507,8 @@ class App:
             told = _with_name(self._resource(request), error, marker_error(error))
         else:
             told = _with_name(self._resource(request), error, from_error(error))
-        if told.status >= 500:
+        is_share_used = isinstance(error, Unavailable) and error.reason == Outage.SHARE_USED
+        if told.status >= 500 and not is_share_used:
             self._backend.log.warning(
                 "request_failed",
                 operation=operation,
@@ -440,7 +516,10 @@ class App:
                 status=told.status,
                 cause=str(error),
             )
-        return self._answer_error(request, told, request_id)
+        response = self._answer_error(request, told, request_id)
+        if is_share_used:
+            response.pause_s = REFUSAL_PAUSE_S
+        return response
 
     def _answer_error(self, request: HttpRequest, error: S3Error, request_id: str) -> HttpResponse:
         headers = [*error.headers, *self._region_headers(request, error.status)]
@@ -472,6 +551,12 @@ class App:
             return locate(request, self._domains)
         except S3Error:
             return None
+
+
+async def _pay(visit: Visit, size: int) -> None:
+    """Let the user of a request pay for bytes of its answer, and wait for its rate."""
+    visit.charge(size)
+    await visit.pace(size)
 
 
 def _with_name(resource: Resource | None, cause: AlvearyError, error: S3Error) -> S3Error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from common import limits
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from common.ids import TenantId
@@ -22,12 +23,14 @@ from gateway_s3.swarm_space import SwarmSpace
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend(ObjectService):
     """The object service of this gateway, and what S3 adds to it. ``domains``: host names under
-    which a bucket may stand as the first label."""
+    which a bucket may stand as the first label. ``lifecycle_day_ms``: the length of a day for
+    lifecycle rules."""
 
     metrics: GatewayMetrics
     region: str
     domains: tuple[str, ...] = ()
     space: SwarmSpace = field(default_factory=SwarmSpace)
+    lifecycle_day_ms: int = 1000 * limits.LIFECYCLE_DAY_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,39 @@ class GatewayConfig:
             "Memory for the data of all requests, 16MiB or more (64MiB).",
         ),
     )
+    tenant_requests: int = field(
+        default=limits.MAX_TENANT_S3_REQUESTS,
+        metadata=key(
+            config.whole_number(1, limits.MAX_TENANT_S3_REQUESTS),
+            "Requests in flight of one tenant at most (448); fewer while others need places.",
+        ),
+    )
+    tenant_requests_per_s: int | None = field(
+        default=None,
+        metadata=key(
+            config.whole_number(1, limits.MAX_TENANT_REQUESTS_PER_S),
+            "Requests of one tenant in a second (no limit).",
+        ),
+    )
+    tenant_bytes_per_s: int | None = field(
+        default=None,
+        metadata=key(
+            config.size(limits.MIN_TENANT_BYTES_PER_S, limits.MAX_TENANT_BYTES_PER_S),
+            "Bytes of bodies of one tenant in a second, both ways, 1MiB or more (no limit).",
+        ),
+    )
     signature_v2: SignatureV2 = field(
         default=SignatureV2.PRESIGNED,
         metadata=key(
             config.one_of(SignatureV2),
             "Where AWS Signature V2 is accepted: off, presigned (URLs) or all.",
+        ),
+    )
+    lifecycle_day_s: int = field(
+        default=limits.LIFECYCLE_DAY_S,
+        metadata=key(
+            config.whole_number(1, limits.LIFECYCLE_DAY_S),
+            "Seconds that lifecycle rules take for a day; less than 86400 is for tests.",
         ),
     )
     drain_notice_s: int = field(

@@ -72,7 +72,26 @@ class GatewayMetrics:
             "Bytes read to write them again in the storage class of their bucket",
             registry=self.registry,
         )
+        self._expired = Counter(
+            "alveary_gateway_expired",
+            "Deletions by lifecycle rules, by what expired: current, noncurrent, marker or upload",
+            ("what",),
+            registry=self.registry,
+        )
+        self._kept = Counter(
+            "alveary_gateway_expiry_refused",
+            "Versions that were due by lifecycle rules and could not be deleted: they are locked",
+            registry=self.registry,
+        )
         self._series: dict[str, _Series] = {}
+
+    def expired(self, what: str) -> None:
+        """See :class:`gateway.expiring.ExpiryCounts`."""
+        self._expired.labels(what).inc()
+
+    def kept(self) -> None:
+        """See :class:`gateway.expiring.ExpiryCounts`."""
+        self._kept.inc()
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
         """Show a figure that is read whenever somebody looks."""

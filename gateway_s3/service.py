@@ -12,17 +12,20 @@ from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.client.object_client import SwarmClient
 from common.http.connection import HttpFaultCounts
 from common.http.health import health_app
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, CertificateSource, Disk, World
+from common.rpc.fair_queue import FairQueue
 from common.tasks import CountedLog, go_on
 from common.wire.messages.writing import AccessKey, AccessKeyGet
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
+from gateway.expiring import Expirer
 from gateway.following import Follower
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
@@ -130,6 +133,7 @@ async def serve(
         domains=config.domains,
         budget=swarm.budget,
         gathered=swarm.gathered,
+        lifecycle_day_ms=1000 * config.lifecycle_day_s,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:
@@ -137,12 +141,21 @@ async def serve(
         return record
 
     keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
+    queue = FairQueue(
+        places=limits.MAX_S3_REQUESTS,
+        at_work=limits.MAX_S3_REQUESTS_AT_WORK,
+        patience_s=limits.S3_TURN_WAIT_S,
+        most_of_one=config.tenant_requests,
+        requests_per_s=config.tenant_requests_per_s or 0,
+        bytes_per_s=config.tenant_bytes_per_s or 0,
+    )
     app = App(
         backend,
         keys,
         config.domains,
         config.signature_v2,
         website_domains=config.website_domains,
+        queue=queue,
     )
 
     metrics.watch(
@@ -160,7 +173,7 @@ async def serve(
     )
 
     counts = HttpFaultCounts()
-    _watch_limits(metrics, counts, swarm)
+    _watch_limits(metrics, counts, swarm, queue)
 
     metrics.watch(
         "alveary_gateway_unreachable_peers",
@@ -223,6 +236,8 @@ async def serve(
         nursery.start_soon(presence.run)
         follower = Follower(backend, tenants.keys, metrics.rewritten_bytes)
         nursery.start_soon(go_on, "following", follower.run, world.log)
+        expirer = Expirer(backend, tenants.keys, backend.lifecycle_day_ms, metrics)
+        nursery.start_soon(go_on, "lifecycle", expirer.run, world.log)
 
         async def facts() -> Mapping[str, Any]:
             if stop.is_near:
@@ -249,8 +264,20 @@ async def serve(
         )
 
 
-def _watch_limits(metrics: GatewayMetrics, counts: HttpFaultCounts, swarm: SwarmClient) -> None:
-    """Show how often clients met a limit of time or memory."""
+def _watch_limits(
+    metrics: GatewayMetrics, counts: HttpFaultCounts, swarm: SwarmClient, queue: FairQueue
+) -> None:
+    """Show how often clients met a limit of time, memory or requests."""
+    metrics.watch(
+        "alveary_s3_requests_waiting",
+        "Requests that wait for their turn beside those of other tenants",
+        lambda: queue.waiting,
+    )
+    metrics.watch_count(
+        "alveary_s3_requests_turned_away",
+        "Requests beyond the share or the rate of their tenant",
+        lambda: queue.turned_away,
+    )
     metrics.watch(
         "alveary_gateway_gathered_bytes",
         "Bytes of bodies that arrived before there was room for them",

@@ -153,6 +153,7 @@ _DATA_LOST: Final = (
 UNAVAILABLE: Final[Mapping[str, ErrorCode | _Answer]] = {
     Outage.CLIENT_GONE: errors.REQUEST_TIMEOUT,
     Outage.TOO_BUSY: errors.SLOW_DOWN,
+    Outage.SHARE_USED: errors.SLOW_DOWN,
 }
 """The others are ServiceUnavailable."""
 

@@ -118,6 +118,48 @@ class Website(Record):
     redirects: Annotated[tuple[WebsiteRedirect, ...], Max(limits.MAX_WEBSITE_RULES)]
 
 
+@dataclass(frozen=True, slots=True)
+class LifecycleRule(Record):
+    """A rule by which objects of a bucket expire. What is 0 or None is not asked for.
+
+    What it is for: keys that begin with ``prefix``, with all of ``tags``, of more bytes than
+    ``larger_than`` and fewer than ``smaller_than``. ``prefix``: None where none was given.
+    ``is_filter``: it was given as a filter, ``is_joined``: of several conditions; else as a prefix
+    alone, in the older form.
+
+    What it does: ``expire_days`` after a version was made, or from ``expire_ms`` (unix
+    milliseconds) on, the current version expires. ``removes_markers``: a delete marker without
+    versions is removed. A version expires ``noncurrent_days`` after another one took its place, if
+    at least ``newer_noncurrent`` stay that are newer and noncurrent, too. An upload is aborted
+    ``abort_days`` after it was begun.
+    """
+
+    rule_id: Annotated[str, Max(limits.MAX_LIFECYCLE_ID_CHARACTERS)]
+    is_enabled: bool
+    is_filter: bool
+    is_joined: bool
+    prefix: Annotated[str, Max(limits.MAX_LIFECYCLE_PREFIX_BYTES)] | None
+    tags: Annotated[tuple[Tag, ...], Max(limits.MAX_OBJECT_TAGS)]
+    larger_than: int | None
+    smaller_than: int | None
+    expire_days: int
+    expire_ms: int | None
+    removes_markers: bool | None
+    noncurrent_days: int
+    newer_noncurrent: int
+    abort_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleRules(Record):
+    """The rules of a bucket, each for itself. ``smallest``: which objects transitions pass over,
+    as it was set."""
+
+    version: int
+    smallest: Text
+    rules: Annotated[tuple[LifecycleRule, ...], Max(limits.MAX_LIFECYCLE_RULES)]
+
+
 def unpack_tags(data: bytes) -> Tags:
     """Read tags. Raises Corrupt ``bad_metadata``: authentic bytes that this version cannot read."""
     return unpack_versioned(Tags, CONFIGURATION_VERSION, "tags", data)
@@ -141,3 +183,8 @@ def unpack_public_access(data: bytes) -> PublicAccess:
 def unpack_website(data: bytes) -> Website:
     """Read a website's configuration. Raises Corrupt ``bad_metadata``."""
     return unpack_versioned(Website, CONFIGURATION_VERSION, "website", data)
+
+
+def unpack_lifecycle(data: bytes) -> LifecycleRules:
+    """Read the rules by which objects expire. Raises Corrupt ``bad_metadata``."""
+    return unpack_versioned(LifecycleRules, CONFIGURATION_VERSION, "lifecycle", data)

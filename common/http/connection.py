@@ -167,6 +167,8 @@ class HttpConnection:
             return False
         if not body.done:
             await body.drain()
+        if response.pause_s:
+            await self._pause(response.pause_s)
         return True
 
     def _body_too_slow(self) -> None:
@@ -206,6 +208,15 @@ class HttpConnection:
                     self._give_up_in(timeouts.head_s)
         finally:
             server.waiting.pop(self, None)
+
+    async def _pause(self, seconds: float) -> None:
+        """Read nothing for a while."""
+        self.is_idle = not len(self._input)
+        self._server.waiting[self] = None
+        try:
+            await trio.sleep(seconds)
+        finally:
+            self._server.waiting.pop(self, None)
 
     async def _linger(self) -> None:
         """Listen to a client that may still be sending, so that it reads the answer before it is

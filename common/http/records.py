@@ -106,11 +106,15 @@ class HttpResponse:
 
     The server adds ``date``, ``server``, ``connection``, ``transfer-encoding`` and, for bytes,
     ``content-length`` (unless given: answers to HEAD say the length of what GET would send).
+
+    ``pause_s``: seconds after it in which no other request of its connection is read, for a client
+    that was asked to come later; the connection gives way to others meanwhile.
     """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | AsyncIterator[Buffer] = b""
+    pause_s: float = 0.0
 
 
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[HttpResponse]]

@@ -25,7 +25,9 @@ LONGEST_PAUSE_S: Final = 1.0
 FIND_TIMEOUT_S: Final = 3.0
 """Time for which coordinators are looked for on the LAN."""
 
-FINAL_REASONS: Final = frozenset({Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED})
+FINAL_REASONS: Final = frozenset(
+    {Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED, Outage.SHARE_USED}
+)
 """Unavailable answers of a live coordinator that another try soon would not change."""
 
 ELSEWHERE_REASONS: Final = frozenset(

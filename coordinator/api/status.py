@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
@@ -285,6 +285,7 @@ class Status:
             "following": tell_following(
                 counts.misplaced_pages, counts.class_scans, self._membership.look
             ),
+            "lifecycle": asdict(counts.lifecycle),
             "cells": cells,
             "most_cells_offline": self._membership.is_cut_off,
             "availability_target": TARGET,
@@ -441,6 +442,8 @@ class Status:
         )
         metrics.fallback_segments.set(sum(counts.fallback_segments.values()))
         metrics.misplaced_pages.set(counts.misplaced_pages)
+        metrics.lifecycle_buckets.set(counts.lifecycle.buckets)
+        metrics.lifecycle_oldest_run.set(counts.lifecycle.oldest_ms / 1000)
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()
         metrics.clocks_off.set(clocks["cells_off"])

@@ -19,13 +19,21 @@ from common.wire.messages.buckets import (
     BucketLocksSet,
     BucketOwner,
     BucketOwnerGet,
+    BucketRecord,
     BucketSettingsSet,
     BucketsList,
     BucketVersioningSet,
 )
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import buckets, multipart
+from coordinator.store import buckets, lifecycles, multipart
+
+
+def _set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
+    record = buckets.set_settings(sql, tenant, request)
+    bucket = buckets.find(sql, tenant, request.bucket).bucket
+    lifecycles.set_rules(sql, tenant, bucket, request.has_lifecycle)
+    return record
 
 
 class BucketHandlers:
@@ -72,7 +80,7 @@ class BucketHandlers:
         return await self._store.transact(
             caller,
             request,
-            lambda sql, tenant, asked, _now_ms: buckets.set_settings(sql, tenant, asked),
+            lambda sql, tenant, asked, _now_ms: _set_settings(sql, tenant, asked),
             grows=None,
         )
 
@@ -102,7 +110,7 @@ class BucketHandlers:
 
         def work(sql: Sql) -> None:
             multipart.abort_all(sql, tenant, request.name)
-            buckets.delete(sql, tenant, request.name)
+            lifecycles.forget(sql, buckets.delete(sql, tenant, request.name))
 
         await self._store.grow(self._store.dropped, work)
         return Done()

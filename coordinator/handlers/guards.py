@@ -1,6 +1,7 @@
-"""Counts of requests, and the history of the store, around every handler of a coordinator.
+"""Counts of requests, the turns of tenants, and the history of the store, around every handler of a
+coordinator.
 
-Source: docs/decisions/0005-store-generation.md.
+Source: docs/decisions/0005-store-generation.md; docs/decisions/0049-fair-shares.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import trio
 from common.errors import AlvearyError, Unavailable
 from common.reasons import Outage
 from common.rpc.caller import Answer
-from common.wire.messages.base import Request
+from common.rpc.fair_queue import FairQueue
+from common.wire.messages.base import Request, TenantRequest
 from common.wire.messages.buckets import (
     BucketCreate,
     BucketDelete,
@@ -72,20 +74,21 @@ def guarded(
     store: NumberedStore,
     past: StoreHistory,
     check_lease: Callable[[], None],
+    queue: FairQueue,
 ) -> ByRequest:
-    """Return handlers that are counted, and that answer only what the state of the store allows.
+    """Return handlers that are counted, and that answer only what the state of the store allows;
+    requests of tenants in their turn.
 
     Args:
         check_lease: raises Unavailable where another coordinator may have taken over.
+        queue: shares the coordinator between tenants.
     """
-    return {
-        kind: _counted(
-            metrics,
-            kind,
-            _leased(check_lease, kind, _of_history(watched, store, past, kind, handler)),
-        )
-        for kind, handler in handlers.items()
-    }
+
+    def whole(kind: type[Request], handler: Handler) -> Handler:
+        allowed = _leased(check_lease, kind, _of_history(watched, store, past, kind, handler))
+        return _counted(metrics, kind, _in_turn(queue, kind, allowed))
+
+    return {kind: whole(kind, handler) for kind, handler in handlers.items()}
 
 
 def _leased(check_lease: Callable[[], None], kind: type[Request], handler: Handler) -> Handler:
@@ -96,6 +99,26 @@ def _leased(check_lease: Callable[[], None], kind: type[Request], handler: Handl
         # What is read from now on was current when the request came: that is enough.
         check_lease()
         return await handler(caller, request, payload)
+
+    return handle
+
+
+def _in_turn(queue: FairQueue, kind: type[Request], handler: Handler) -> Handler:
+    """Carry out requests of tenants within the shares of those that their connections are open for:
+    a name that nobody proved has no share."""
+    if not issubclass(kind, TenantRequest):
+        return handler
+
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        tenant = caller.session.tenants.get(request.tenant_id)
+        if tenant is None:
+            return await handler(caller, request, payload)
+        visit = queue.visit()
+        try:
+            await visit.enter(tenant)
+            return await handler(caller, request, payload)
+        finally:
+            visit.leave()
 
     return handle
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from common.ports import Sql, Store
 from common.rpc.caller import Answer
 from common.wire.messages.misplaced import MisplacedList, MisplacedPages, PageReplace
+from coordinator.handlers.given_work import GivenWork
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.placement import Placement
 from coordinator.session import ByRequest, Caller
@@ -31,9 +32,7 @@ class MisplacedHandlers:
         self._store = store
         self._placement = placement
         self._tenant_store = tenant_store
-        self._leases = lease_book
-        self._given: dict[int, frozenset[PageKey]] = {}
-        """By lease: the pages that its gateway was given last."""
+        self._given = GivenWork[PageKey](lease_book)
 
     def by_request(self) -> ByRequest:
         """Return the handler of each request."""
@@ -46,23 +45,17 @@ class MisplacedHandlers:
         if not request.lease:
             may_be = await self._store.read(lambda sql: misplaced.has_any(sql, tenants))
             return MisplacedPages((), *after, may_be)
-        self._leases.check(request.lease, caller.peer_id)
-        self._given = {
-            lease: keys
-            for lease, keys in self._given.items()
-            if lease in self._leases and lease != request.lease
-        }
-        taken = frozenset[PageKey]().union(*self._given.values())
-
         waiting = {
             each.storage_class.name for each in self._placement.classes if not each.can_be_written
         }
+        async with self._given.choosing:
+            taken = self._given.taken_by_others(request.lease, caller.peer_id)
 
-        def work(sql: Sql) -> Found:
-            return misplaced.next_pages(sql, tenants, after, taken, waiting)
+            def work(sql: Sql) -> Found:
+                return misplaced.next_pages(sql, tenants, after, taken, waiting)
 
-        found = await self._store.transact(work)
-        self._given[request.lease] = frozenset(found.keys)
+            found = await self._store.transact(work)
+            self._given.give(request.lease, found.keys)
         return MisplacedPages(found.pages, *found.last, found.more)
 
     async def replace_page(self, caller: Caller, request: PageReplace, _: memoryview) -> Answer:

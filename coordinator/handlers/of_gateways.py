@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from common.ports import Chance, Entropy, Store, WallClock
 from coordinator.handlers.buckets import BucketHandlers
+from coordinator.handlers.lifecycles import LifecycleHandlers
 from coordinator.handlers.misplaced import MisplacedHandlers
 from coordinator.handlers.multipart import MultipartHandlers
 from coordinator.handlers.objects import ObjectHandlers
@@ -71,4 +72,5 @@ def gateway_handlers(
         buckets.by_request(),
         multipart.by_request(),
         MisplacedHandlers(store, placement, tenant_store, lease_book).by_request(),
+        LifecycleHandlers(store, tenant_store, lease_book).by_request(),
     )

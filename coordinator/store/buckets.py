@@ -278,8 +278,11 @@ def set_locks(sql: Sql, tenant: int, request: BucketLocksSet) -> BucketRecord:
     return get(sql, tenant, request.bucket)
 
 
-def delete(sql: Sql, tenant: int, name: str) -> None:
+def delete(sql: Sql, tenant: int, name: str) -> int:
     """Delete an empty bucket.
+
+    Returns:
+        The number that it had.
 
     Raises:
         NotFound: ``no_such_bucket``.
@@ -294,6 +297,7 @@ def delete(sql: Sql, tenant: int, name: str) -> None:
     if holds:
         raise Refused(Refusal.BUCKET_NOT_EMPTY)
     sql.execute("DELETE FROM buckets WHERE bucket = ?", (bucket,))
+    return bucket
 
 
 def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> Buckets:

@@ -13,8 +13,9 @@ from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import StorageClass
-from coordinator.store import dialect, misplaced
+from coordinator.store import dialect, lifecycles, misplaced
 from coordinator.store.classes import buckets_of
+from coordinator.store.lifecycles import LifecycleCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StoreCounts:
     ``fallback_segments``: by the name of a storage class, and the redundancy that stands in for its
     own; ``buckets``: by the number of a storage class, how many have it. ``misplaced_pages``: pages
     of objects that may not be in the class of their bucket; ``class_scans``: buckets that are still
-    looked through for such."""
+    looked through for such. ``lifecycle``: of runs over buckets with rules."""
 
     missing_shards: int
     segments_at_risk: int
@@ -33,6 +34,7 @@ class StoreCounts:
     buckets: Mapping[int, int]
     misplaced_pages: int
     class_scans: int
+    lifecycle: LifecycleCounts
     suspect_shards: int
     queued_deletes: int
     tenants: int
@@ -102,6 +104,7 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         _count_fallback(sql, classes),
         buckets_of(sql),
         *misplaced.count(sql),
+        lifecycles.count(sql),
         suspect,
         deletes,
         number,

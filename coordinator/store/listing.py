@@ -168,7 +168,7 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
         older_than = _sequence_after(sql, bucket, request)
     columns = (
         "SELECT name, version_id, sequence, created_ms, size, summary, versioning, delete_marker"
-        " FROM versions WHERE bucket = ? AND dropped = 0"
+        f"{', tags' if request.with_tags else ''} FROM versions WHERE bucket = ? AND dropped = 0"
     )
 
     def found(start: bytes, inclusive: bool) -> Iterator[tuple[Any, ...]]:
@@ -186,9 +186,9 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
 
     def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, ListedVersion]]:
         before: bytes | None = None
-        for name, version_id, sequence, created_ms, size, summary, versioning, marker in found(
-            start, inclusive
-        ):
+        for each in found(start, inclusive):
+            name, version_id, sequence, created_ms, size, summary, versioning, marker = each[:8]
+            tags = each[8] if request.with_tags else b""
             is_latest = name != before
             if is_latest and name == after:
                 newest = versions.latest(sql, bucket.bucket, name)
@@ -204,8 +204,9 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
                 versioning != VERSIONED,
                 is_latest,
                 bool(marker),
+                tags,
             )
-            yield name, len(name) + len(summary) + ROW_OVERHEAD_BYTES, row
+            yield name, len(name) + len(summary) + len(tags) + ROW_OVERHEAD_BYTES, row
 
     after_more = bool(request.after_version or request.after_null)
     truncated = _fill(page, scan, request.prefix, request.delimiter, after, after_more)

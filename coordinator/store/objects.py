@@ -217,13 +217,17 @@ def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[D
     objects = size = 0
     for item in request.items:
         found = versions.current(sql, bucket.bucket, item.name)
-        if not versions.holds(item.condition, found):
+        holds, judged = versions.holds(item.condition, found), None
+        if holds and item.judged is not None:
+            judged = versions.judged(sql, bucket, item.name, item.judged, found)
+            holds = judged is not None
+        if not holds:
             refused = Failure.of(Refused(Refusal.CONDITION_FAILED))
             results.append(DeleteResult(refused, bucket.versioning))
             continue
         gone = found
         if item.named or item.version_id is not None:
-            gone = _named(sql, bucket, item.name, item.version_id, found)
+            gone = judged or _named(sql, bucket, item.name, item.version_id, found)
         elif bucket.versioning != UNVERSIONED:
             _mark(sql, tenant, bucket, item, found, now_ms)
             results.append(DeleteResult(None, bucket.versioning, True))

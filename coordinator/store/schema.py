@@ -1,10 +1,10 @@
 """The tables, and how a store of an older version becomes one of this version.
 
 Conventions: ``*_ms`` are milliseconds of the wall clock, for people only: nothing is decided by
-them, because clocks step (the ends of invitations and of retentions are the exceptions). Numbers
-such as ``tenant``, ``bucket``, ``cell``, ``upload`` are internal and short; ``*_id`` are the ids of
-the wire. One counter, ``sequence``, orders all versions, parts and uploads, so their rows are
-appended, never scattered.
+them, because clocks step (the exceptions: the ends of invitations and of retentions, and when
+objects of a bucket are to expire). Numbers such as ``tenant``, ``bucket``, ``cell``, ``upload`` are
+internal and short; ``*_id`` are the ids of the wire. One counter, ``sequence``, orders all
+versions, parts and uploads, so their rows are appended, never scattered.
 
 Source: docs/placement.md, "What the store holds".
 """
@@ -113,6 +113,17 @@ _VERSION_1: Final = (
     # Buckets whose class was changed, and the version up to which their pages are noted there.
     f"""CREATE TABLE class_scans (
         bucket INTEGER PRIMARY KEY, name BLOB NOT NULL, sequence INTEGER NOT NULL) {BY_KEY}""",
+    # Buckets with rules by which objects expire. ran_ms: when the last run began that has ended and
+    # was by the rules that there are; 0: none. Of a run that has not ended: begun_ms, or 0;
+    # revision: of the settings when it began; after: the name up to which it has come; deleted,
+    # kept: what it deleted, and was refused. last_deleted, last_kept: of the last that ended.
+    f"""CREATE TABLE lifecycles (
+        bucket INTEGER PRIMARY KEY, tenant INTEGER NOT NULL,
+        ran_ms INTEGER NOT NULL DEFAULT 0, begun_ms INTEGER NOT NULL DEFAULT 0,
+        revision INTEGER NOT NULL DEFAULT 0, after BLOB NOT NULL,
+        deleted INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0,
+        last_deleted INTEGER NOT NULL DEFAULT 0, last_kept INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
+    "CREATE INDEX lifecycles_by_tenant ON lifecycles (tenant, bucket)",
     # --- data -------------------------------------------------------------------------------
     # owner: the sequence of a version or a part. extents: a packed Page record.
     f"""CREATE TABLE pages (

@@ -12,6 +12,7 @@ Source: docs/placement.md, "Versions".
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from common.ports import Sql
 from common.reasons import Refusal
 from common.wire.messages.buckets import SUSPENDED, UNVERSIONED, VERSIONED
 from common.wire.messages.locks import NO_LOCK, Lock
-from common.wire.messages.objects import Condition
+from common.wire.messages.objects import Condition, JudgedVersion
 from coordinator.policy.locks import check_lock, may_delete, of_new_version
 from coordinator.store.buckets import StoredBucket
 
@@ -152,6 +153,34 @@ def holds(condition: Condition, found: KeptVersion | None) -> bool:
     return condition.version_id is None or (
         found is not None and found.version_id == condition.version_id
     )
+
+
+def judged(
+    sql: Sql, bucket: StoredBucket, name: bytes, wanted: JudgedVersion, found: KeptVersion | None
+) -> KeptVersion | None:
+    """The kept version that something was decided about, if all that it was decided by is so still.
+
+    Args:
+        found: the current version of the name.
+    """
+    newest = found if bucket.versioning == UNVERSIONED else latest(sql, bucket.bucket, name)
+    if newest is None or newest.version_id != wanted.latest:
+        return None
+    kept: KeptVersion | None = newest
+    if wanted.version_id != wanted.latest:
+        kept = _kept(
+            sql.execute(
+                f"SELECT {_COLUMNS} FROM versions v WHERE v.version_id = ? AND v.bucket = ?"
+                " AND v.name = ? AND v.dropped = 0",
+                (wanted.version_id, bucket.bucket, name),
+            ).fetchone()
+        )
+    if kept is None or not wanted.tags:
+        return kept
+    (tags,) = sql.execute(
+        "SELECT tags FROM versions WHERE sequence = ?", (kept.sequence,)
+    ).fetchone()
+    return kept if hashlib.sha256(tags).digest() == wanted.tags else None
 
 
 def insert(

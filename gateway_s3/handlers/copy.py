@@ -40,6 +40,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, paired, xml_response
+from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
@@ -118,6 +119,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     headers = [
         *version_headers(copied_object.version),
         *version_headers(copied_object.source, b"x-amz-copy-source-version-id"),
+        *expiration_header(backend, call, metadata, copied_object.size, copied_object.tags),
     ]
     return xml_response(document, headers)
 
@@ -125,11 +127,13 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
 @dataclass(frozen=True, slots=True)
 class _Copied:
     """A copy that was made. ``version``, ``source``: the names of its version and of the one that
-    was copied; None where their buckets never had versions."""
+    was copied; None where their buckets never had versions. ``tags``: packed, or empty."""
 
     metadata: ObjectMetadata
     version: VersionName | None
     source: VersionName | None
+    size: int
+    tags: bytes
 
 
 async def _copy(
@@ -167,7 +171,8 @@ async def _copy(
     async def commit(made: Extents) -> _Copied:
         new = NewObject(metadata, size, made.pages, made.keys, made.segments, tags, lock)
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
-        return _Copied(metadata, name_of_new(version_id, committed), found.version)
+        version = name_of_new(version_id, committed)
+        return _Copied(metadata, version, found.version, size, tags)
 
     counter = backend.metrics.copied_bytes
     return await with_extents(backend, source, found, span, call.bucket, counter, commit)

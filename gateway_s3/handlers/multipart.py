@@ -14,8 +14,8 @@ from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, Up
 from common.http.records import HttpResponse
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
-from gateway.parts import MultipartUpload, PartContent, part_metadata
-from gateway.versions import VersionName
+from gateway.completion import CompletedUpload
+from gateway.parts import MultipartUpload, PartContent, begun_ms, part_metadata
 from gateway.writing import store
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -23,6 +23,7 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
+from gateway_s3.handlers.expiration import abort_headers, expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_request
@@ -60,6 +61,7 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
             (b"x-amz-checksum-type", asked[1].value.encode("ascii")),
         ]
     document = write.upload_created(call.bucket.name, call.route.key, upload_id_text(upload_id))
+    headers += abort_headers(backend, call, begun_ms(upload_id))
     return xml_response(document, headers)
 
 
@@ -116,7 +118,7 @@ async def list_parts(backend: Backend, call: Call) -> HttpResponse:
         algorithm=upload.info.algorithm,
         checksum_type=type_text(upload.info.composite) if upload.info.algorithm else "",
     )
-    return xml_response(document)
+    return xml_response(document, abort_headers(backend, call, begun_ms(upload.upload_id)))
 
 
 async def abort_upload(backend: Backend, call: Call) -> HttpResponse:
@@ -141,7 +143,7 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
         condition,
         partial(_check_whole, call),
     )
-    return _completed(call, completed.metadata, completed.version)
+    return _completed(backend, call, completed)
 
 
 def _check_whole(
@@ -185,7 +187,8 @@ def _check_whole(
         )
 
 
-def _completed(call: Call, metadata: ObjectMetadata, version: VersionName | None) -> HttpResponse:
+def _completed(backend: Backend, call: Call, completed: CompletedUpload) -> HttpResponse:
+    metadata = completed.metadata
     checksum = metadata.checksum
     host = (call.request.header(b"host") or b"").decode("latin-1")
     path = call.request.path.decode("latin-1")
@@ -198,7 +201,8 @@ def _completed(call: Call, metadata: ObjectMetadata, version: VersionName | None
         checksum.value if checksum is not None else "",
         type_text(checksum.composite) if checksum is not None else "",
     )
-    return xml_response(document, version_headers(version))
+    expires = expiration_header(backend, call, metadata, completed.size, completed.tags)
+    return xml_response(document, [*version_headers(completed.version), *expires])
 
 
 def _text(call: Call, header: bytes) -> str | None:

@@ -24,6 +24,7 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
+from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.informing import informed
@@ -63,7 +64,8 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     ingest = body.ingest(backend.workers, backend.backlog)
     metadata, version = await store(backend, call.bucket, ingest, body.size, commit)
     answered = [etag_header(metadata.etag), *checksum_headers(metadata.checksum)]
-    return HttpResponse(200, [*answered, *version_headers(version)])
+    expires = expiration_header(backend, call, metadata, body.size, tags)
+    return HttpResponse(200, [*answered, *version_headers(version), *expires])
 
 
 async def delete_object(backend: Backend, call: Call) -> HttpResponse:

@@ -21,6 +21,7 @@ from gateway.writing import NewObject, commit_object, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.forms import FormFile, PostForm
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat
+from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.tags import object_tags
@@ -82,7 +83,9 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
         )
     else:
         stored = await store_rest(())
-    return _answer(call, form, *stored)
+    metadata, _ = stored
+    expires = expiration_header(backend, call, metadata, file.size, tags)
+    return _answer(call, form, *stored, expires)
 
 
 async def _store_rest(
@@ -138,15 +141,20 @@ def _tags(form: PostForm) -> bytes:
 
 
 def _answer(
-    call: Call, form: PostForm, metadata: ObjectMetadata, version: VersionName | None
+    call: Call,
+    form: PostForm,
+    metadata: ObjectMetadata,
+    version: VersionName | None,
+    expires: Headers,
 ) -> HttpResponse:
-    """The answer that the form asks for."""
+    """The answer that the form asks for. ``expires``: the header that says when it does."""
     location = _location(call)
     headers = [
         etag_header(metadata.etag),
         (b"location", location.encode("latin-1")),
         *checksum_headers(metadata.checksum),
         *version_headers(version),
+        *expires,
     ]
     target = form.fields.get("success_action_redirect") or form.fields.get("redirect") or ""
     if target.startswith(("http://", "https://")):

@@ -31,8 +31,9 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_headers
-from gateway_s3.handlers.object_tags import count_header
+from gateway_s3.handlers.object_tags import count_header, tags_of_object
 from gateway_s3.handlers.smart_storage import answer_in_place
 from gateway_s3.request.conditions import range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
@@ -84,7 +85,7 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
 async def _answer(backend: Backend, call: Call, found: FoundObject, part: _Part) -> HttpResponse:
     size = found.manifest.size
     span = part.span or Span(0, size - 1)
-    status, headers = _head(call, found, part)
+    status, headers = _head(backend, call, found, part)
     if not span.length:
         return HttpResponse(status, headers)
     body = await open_body(backend, call.bucket, call.name, found, span, backend.metrics.sent_bytes)
@@ -112,7 +113,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal
-    status, headers = _head(call, found, _wanted(call, found, header, number))
+    status, headers = _head(backend, call, found, _wanted(call, found, header, number))
     return HttpResponse(status, headers)
 
 
@@ -189,7 +190,7 @@ def _identity(found: FoundObject) -> Headers:
     ]
 
 
-def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
+def _head(backend: Backend, call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
     """Status and headers of the answer to a GET or HEAD."""
     metadata = found.metadata
     size = found.manifest.size
@@ -206,6 +207,9 @@ def _head(call: Call, found: FoundObject, part: _Part) -> tuple[int, Headers]:
     headers += shown_metadata(paired(metadata.user))
     headers += count_header(call, found)
     headers += lock_headers(call, found)
+    if call.bucket.lifecycle is not None and call.route.version is None:
+        tags = tags_of_object(found)
+        headers += expiration_header(backend, call, metadata, size, tags)
     if part.part is not None:
         headers.append((b"x-amz-mp-parts-count", b"%d" % part_count(metadata)))
     if call.request.header(b"x-amz-checksum-mode") == b"ENABLED":

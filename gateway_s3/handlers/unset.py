@@ -66,8 +66,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
     "GetBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketIntelligentTieringConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketInventoryConfiguration": errors.NO_SUCH_CONFIGURATION,
-    "GetBucketLifecycle": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
-    "GetBucketLifecycleConfiguration": errors.NO_SUCH_LIFECYCLE_CONFIGURATION,
     "GetBucketMetricsConfiguration": errors.NO_SUCH_CONFIGURATION,
     "GetBucketReplication": errors.REPLICATION_CONFIGURATION_NOT_FOUND,
     "DeleteBucketAnalyticsConfiguration": errors.NO_SUCH_CONFIGURATION,
@@ -79,7 +77,6 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
 
 _DELETIONS: Final = (
     "DeleteBucketEncryption",
-    "DeleteBucketLifecycle",
     "DeleteBucketReplication",
 )
 """Deletions that leave everything as it is: 204, as for what was deleted before."""

@@ -78,6 +78,9 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-storage-class": frozenset({"STANDARD"}),
     b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
+    b"x-amz-transition-default-minimum-object-size": frozenset(
+        {"all_storage_classes_128K", "varies_by_storage_class"}
+    ),
     b"x-amz-website-redirect-location": ANY,
 }
 """Headers of the refused families that are accepted, with the values that are. What an access
@@ -108,6 +111,7 @@ REFUSED_FAMILIES: Final = (
     b"x-amz-source-expected-bucket-owner",
     b"x-amz-storage-class",
     b"x-amz-tagging",
+    b"x-amz-transition-",
     b"x-amz-website-",
     b"x-amz-write-offset-bytes",
 )
@@ -162,6 +166,9 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     OF_BUCKET: frozenset({"CreateBucket"}),
     **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
     b"x-amz-tagging": _MAKES,
+    b"x-amz-transition-default-minimum-object-size": frozenset(
+        {"PutBucketLifecycle", "PutBucketLifecycleConfiguration"}
+    ),
     b"x-amz-website-redirect-location": _MAKES,
 }
 """The operations on which a header means something, where it would be ignored on others."""
@@ -196,6 +203,7 @@ _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
     b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
     b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
+    b"x-amz-transition-default-minimum-object-size": (frozenset(), errors.INVALID_ARGUMENT),
 }
 """Headers whose values are words: those that S3 knows beyond the accepted ones, and what it says
 to any other."""

@@ -140,3 +140,14 @@ def test_what_a_site_would_take_is_shown_as_it_was_worked_out() -> None:
     line = "if site Bologna fails now: nothing lost, margin 2; writes go on"
     assert line in describe({**WELL, "if_a_site_fails": [line]}).splitlines()
     assert "fails now" not in describe(WELL)
+
+
+def test_status_says_what_lifecycle_rules_deleted_where_there_are_any() -> None:
+    counts = {"buckets": 2, "running": 0, "deleted": 40, "kept": 0, "oldest_ms": 1}
+    assert "lifecycle" not in describe({**WELL, "lifecycle": {**counts, "buckets": 0}})
+    text = describe({**WELL, "lifecycle": counts})
+    assert "2 buckets with lifecycle rules; 40 deletions by the last runs" in text
+    assert "locked" not in text
+    text = describe({**WELL, "lifecycle": {**counts, "running": 1, "kept": 3}})
+    assert "1 run not ended yet" in text
+    assert "3 versions are due and could not be deleted (locked)" in text

@@ -4,6 +4,7 @@ requests by an HTTP client."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -23,10 +24,40 @@ BUCKET = "features"
 @pytest.fixture(scope="module")
 def swarm(make_swarm: Callable[..., Swarm]) -> Iterator[Swarm]:
     made = make_swarm(cells=3, redundancy="2/3")
-    made.configure("gateway", website_domains=["web.test"])
+    made.configure("gateway", website_domains=["web.test"], lifecycle_day_s=1)
     made.start()
     yield made
     made.stop()
+
+
+RULES = [
+    {
+        "ID": "logs",
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": "logs/", "ObjectSizeGreaterThan": 1}},
+        "Expiration": {"Days": 1},
+    },
+    {
+        "ID": "versions",
+        "Status": "Disabled",
+        "Filter": {"Tag": {"Key": "keep", "Value": "no"}},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 2, "NewerNoncurrentVersions": 3},
+    },
+]
+EXPIRING = "expiring"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def expiring(swarm: Swarm) -> None:
+    """Objects that expire while other tests run: a run over their bucket is some seconds away."""
+    with closing(swarm.boto3()) as client:
+        client.create_bucket(Bucket=EXPIRING)
+        client.put_bucket_lifecycle_configuration(
+            Bucket=EXPIRING, LifecycleConfiguration={"Rules": RULES}
+        )
+        for key in ("logs/one", "logs/two", "data/one"):
+            made = client.put_object(Bucket=EXPIRING, Key=key, Body=b"content")
+            assert ('rule-id="logs"' in made.get("Expiration", "")) is key.startswith("logs/")
 
 
 @pytest.fixture(autouse=True)
@@ -441,3 +472,26 @@ def test_aws_cli_makes_a_bucket_a_website_that_everybody_reads(
     assert (browse("/").content, browse("/sub/").content) == (b"home", b"sub")
     assert (browse("/sub").status_code, browse("/sub").headers["location"]) == (302, "/sub/")
     assert (browse("/none").status_code, browse("/none").content) == (404, b"oops")
+
+
+def test_objects_expire_by_rules_of_boto3_that_aws_cli_reads_and_removes(
+    swarm: Swarm, s3: Any
+) -> None:
+    shown = s3.get_bucket_lifecycle_configuration(Bucket=EXPIRING)
+    assert shown["Rules"] == RULES
+    assert shown["TransitionDefaultMinimumObjectSize"] == "all_storage_classes_128K"
+
+    def keys() -> list[str]:
+        listed = s3.list_objects_v2(Bucket=EXPIRING).get("Contents", [])
+        return [each["Key"] for each in listed]
+
+    deadline = time.monotonic() + 60
+    while len(keys()) > 1 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert keys() == ["data/one"]
+    assert swarm.status()["lifecycle"]["buckets"] == 1
+    told = swarm.aws("s3api", "get-bucket-lifecycle-configuration", "--bucket", EXPIRING)
+    assert [each["ID"] for each in json.loads(told)["Rules"]] == ["logs", "versions"]
+    swarm.aws("s3api", "delete-bucket-lifecycle", "--bucket", EXPIRING)
+    asked = lambda: s3.get_bucket_lifecycle_configuration(Bucket=EXPIRING)  # noqa: E731
+    assert code_of(asked) == "NoSuchLifecycleConfiguration"

@@ -20,6 +20,7 @@ from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.limits import MIB
 from common.ports import Address, Stream
+from gateway_s3.app import REFUSAL_PAUSE_S
 from sim.cluster import CLIENT_TIMEOUT_S, S3_PORT, Cluster, Shape, write_file
 from sim.http import SimTransport
 from sim.s3_client import S3Client, SimCredentials
@@ -42,6 +43,8 @@ class Town:
     backlog: S3Client
     bystander: S3Client
     nursery: trio.Nursery
+    connect: Callable[[], S3Client]
+    """Makes a client of the bystander with connections of its own."""
 
     async def open(self, method: str, path: str, headers: Mapping[str, str]) -> Stream:
         """A connection of the backlog on which one request has begun."""
@@ -102,13 +105,16 @@ async def town() -> AsyncIterator[Town]:
         disk = cluster.gateways[0].node.world.disk
         await write_file(disk, "tenants/other.json", json.dumps(file).encode())
         node = cluster.swarm.node("bystander")
-        http = httpx.AsyncClient(
-            transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
-        )
-        bystander = S3Client(
-            http, f"{GATEWAY}:{S3_PORT}", SimCredentials("AKOTHER", secret), node.world.clock
-        )
-        place = Town(cluster, cluster.client(), bystander, nursery)
+
+        def connect() -> S3Client:
+            http = httpx.AsyncClient(
+                transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
+            )
+            credentials = SimCredentials("AKOTHER", secret)
+            return S3Client(http, f"{GATEWAY}:{S3_PORT}", credentials, node.world.clock)
+
+        bystander = connect()
+        place = Town(cluster, cluster.client(), bystander, nursery, connect)
         for client, bucket in ((place.backlog, "/backlog"), (bystander, "/bystander")):
             assert (await client.request("PUT", bucket)).status_code == 200
         await place.works()
@@ -220,3 +226,32 @@ async def test_readers_that_stall_are_not_cut_early_while_nobody_waits(
             place.nursery.start_soon(place.stall, "/backlog/large")
         await trio.sleep(4 * limits.HTTP_PRESSED_SEND_TIMEOUT_S)
         assert "alveary_gateway_slow_readers_total 0.0" in await place.metrics()
+
+
+async def test_a_tenant_that_takes_all_connections_leaves_others_theirs(
+    autojump_clock: MockClock,
+) -> None:
+    async with town() as place:
+        answer = await place.backlog.request("PUT", "/backlog/large", body=content(2 * MIB))
+        assert answer.status_code == 200
+        calm = await place.works()
+        for _ in range(limits.MAX_HTTP_CONNECTIONS + 50):
+            place.nursery.start_soon(place.stall, "/backlog/large")
+            await trio.sleep(0.01)
+        place.bystander = place.connect()
+        for beside, alone in zip(await place.works(), calm, strict=True):
+            assert beside <= MOST_SLOWER * alone
+
+
+async def test_who_used_its_share_is_not_read_from_for_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    async with town() as place:
+        app = place.cluster.gateways[0].serving.app
+        app._queue._most_of_one = 0
+        began = trio.current_time()
+        codes = [(await place.backlog.request("GET", "/backlog/none")).status_code for _ in "12345"]
+        assert codes == [503] * 5
+        assert trio.current_time() - began == pytest.approx(4 * REFUSAL_PAUSE_S, abs=0.1)
+        app._queue._most_of_one = 10
+        assert (await place.backlog.request("GET", "/backlog/none")).status_code == 404

@@ -48,13 +48,19 @@ ONE_SHARD: Final = Redundancy(1, 1, 1)
 class HeldLease:
     """The write lease of a gateway in memory."""
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, ask: Callable[[m.Request], Awaitable[Any]]) -> None:
+        self._ask = ask
+        self.held = 0
         """0: none."""
 
+    async def number(self) -> int:
+        if not self.held:
+            self.held = (await self._ask(m.LeaseRenew(0))).lease
+        return self.held
+
     def has_ended(self, lease: int) -> None:
-        if lease == self.number:
-            self.number = 0
+        if lease == self.held:
+            self.held = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class GatewayCoordinator(InProcessCoordinator):
         entropy = node.world.entropy
         cell = m.Endpoint(KeyPair.generate(entropy).peer_id, "cell", 7000)
         super().__init__(node, [cell], [[0]], ONE_SHARD)
-        self.lease = HeldLease()
+        self.lease = HeldLease(self.ask)
         self.reply_rows = MAX_LIST_ENTRIES
         """The most rows in a reply: a coordinator may give fewer than it was asked for."""
         self.numbers = {
@@ -221,10 +227,8 @@ class MemorySwarm:
     async def _grant(
         self, tenant: TenantKey, size: int, storage_class: str
     ) -> tuple[m.SegmentGrant, PeerId]:
-        lease = self.coordinators.lease
-        if not lease.number:
-            lease.number = (await self.coordinators.ask(m.LeaseRenew(0))).lease
-        asked = m.WriteStart(tenant.tenant_id, lease.number, 1, size, storage_class)
+        lease = await self.coordinators.lease.number()
+        asked = m.WriteStart(tenant.tenant_id, lease, 1, size, storage_class)
         reply = await self.coordinators.ask(asked)
         assert isinstance(reply, m.Grants)
         (grant,) = reply.grants

@@ -215,6 +215,15 @@ def _misplaced(request: m.MisplacedList, reply: m.MisplacedPages) -> str:
     return "last" if reply.more and last <= after else ""
 
 
+def _lifecycle(request: m.LifecycleTake, reply: m.LifecycleTurn) -> str:
+    task = reply.task
+    if task is None:
+        return ""
+    if request.lease == 0 or task.number <= request.after:
+        return "task"
+    return "now_ms" if task.now_ms > request.now_ms else ""
+
+
 _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.LeaseRenew: _lease,
     m.ObjectGet: _object,
@@ -232,6 +241,7 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.UploadsList: _uploads,
     m.VersionsList: _versions,
     m.MisplacedList: _misplaced,
+    m.LifecycleTake: _lifecycle,
 }
 """By type of request, what of the reply does not fit it; empty when all does. Missing: requests
 whose reply says nothing of the question (Done, Committed), or is checked by its user with what it

@@ -149,6 +149,8 @@ class BucketSettingsSet(TenantRequest):
     bucket_id: Bucket
     expected_revision: int
     settings: Sealed
+    has_lifecycle: bool = False
+    """They have rules by which objects expire: a gateway has to look at the bucket every day."""
     code: ClassVar[int] = 70
     reply: ClassVar[type[Reply]] = BucketRecord
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -201,6 +201,18 @@ class HoldSet(TenantRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedVersion(Record):
+    """A version that something was decided about, and what it was decided by. ``version_id``: of a
+    kept version of the name, of a null version or a delete marker too. ``latest``: that of the
+    name's latest version; a delete marker counts. ``tags``: the SHA-256 of its sealed tags, where
+    it was decided by them; empty: not by them."""
+
+    version_id: Version
+    latest: Version
+    tags: Annotated[bytes, Max(32)] = b""
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteItem(Record):
     """One name to delete, or one version of it. ``condition`` as for a commit: on the current
     version of the name, whichever is deleted."""
@@ -218,6 +230,9 @@ class DeleteItem(Record):
     bypass: bool = False
     """A version that is named is deleted though GOVERNANCE protects it; who may do so is decided by
     gateways."""
+    judged: JudgedVersion | None = None
+    """Refused ``condition_failed`` unless all of it is still so. With ``named`` it is this version
+    that is deleted, a null version too, and ``version_id`` says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +324,8 @@ class ListedVersion(Record):
     is_null: bool
     is_latest: bool
     delete_marker: bool
+    tags: SealedTags = b""
+    """Empty, too, where they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +356,8 @@ class VersionsList(TenantRequest):
     after_version: Annotated[bytes, Max(16)]
     after_null: bool
     limit: int
+    with_tags: bool = False
+    """Also the sealed tags of each version."""
     code: ClassVar[int] = 72
     reply: ClassVar[type[Reply]] = VersionListing
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS

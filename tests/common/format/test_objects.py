@@ -26,6 +26,7 @@ UNPACK = {
     "Website": configurations.unpack_website,
     "PolicyText": configurations.unpack_policy,
     "PublicAccess": configurations.unpack_public_access,
+    "LifecycleRules": configurations.unpack_lifecycle,
 }
 
 

@@ -1,0 +1,231 @@
+"""The rules of a bucket by which objects expire, and what they say of each version. Pure.
+
+A day is as long as a gateway is configured to take it, and begins at multiples of it: at midnight
+UTC. What is to happen days after something happens at the first midnight after that.
+
+Source: Amazon S3 User Guide, "Managing the lifecycle of objects", "Lifecycle configuration
+elements"; docs/s3-compatibility.md, "Lifecycle"; docs/decisions/0044-lifecycle.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from common.errors import Corrupt
+from common.format.configurations import LifecycleRule, unpack_lifecycle
+from common.format.objects import BucketSettings
+from common.ids import VersionId
+
+LIFECYCLE: Final = "lifecycle"
+"""The kind of the document with a bucket's rules."""
+NO_TAGS: Final[Mapping[str, str]] = {}
+
+
+class Expiry(Enum):
+    """The fate of a version that is due."""
+
+    CURRENT = "current"
+    """The object expires: it is deleted, and kept under a delete marker where versions are."""
+    NONCURRENT = "noncurrent"
+    """The version is deleted for good."""
+    MARKER = "marker"
+    """The delete marker, under which nothing is left, is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenVersion:
+    """A version of a key, or a delete marker, as a listing shows it. ``version_id``: that of a null
+    version, too. ``tags``: empty for none."""
+
+    key: bytes
+    version_id: VersionId
+    modified_ms: int
+    size: int
+    is_marker: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The decision about a version that is due. ``rule_id``: of a rule that says so. ``by_tags``:
+    none would say so if the version had other tags."""
+
+    expiry: Expiry
+    rule_id: str
+    by_tags: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The rules of a bucket that are enabled."""
+
+    rules: tuple[LifecycleRule, ...]
+
+    @property
+    def asks_tags(self) -> bool:
+        """Return whether a rule is for some tags only."""
+        return any(rule.tags for rule in self.rules)
+
+    @property
+    def aborts_uploads(self) -> bool:
+        """Return whether a rule is about uploads in parts."""
+        return any(rule.abort_days for rule in self.rules)
+
+    def prefixes(self) -> tuple[bytes, ...]:
+        """Return prefixes of all keys that rules about versions are for, in order; none begins with
+        another."""
+        prefixes = sorted(_prefix(rule) for rule in self.rules if _is_about_versions(rule))
+        found: list[bytes] = []
+        for prefix in prefixes:
+            if not found or not prefix.startswith(found[-1]):
+                found.append(prefix)
+        return tuple(found)
+
+    def end_of(
+        self, key: bytes, size: int, tags: Mapping[str, str], modified_ms: int, day_ms: int
+    ) -> tuple[int, str] | None:
+        """Return when the current version of a key expires, unix milliseconds, and the id of the
+        first rule that says so; None: no rule does."""
+        version = SeenVersion(key, VersionId(bytes(16)), modified_ms, size, False, tags)
+        ends = [
+            (end, rule.rule_id)
+            for rule in self.rules
+            if _is_for(rule, version) and (end := _end(rule, modified_ms, day_ms)) is not None
+        ]
+        return min(ends, key=lambda each: each[0], default=None)
+
+    def abort_of(self, key: bytes, begun_ms: int, day_ms: int) -> tuple[int, str] | None:
+        """Return when an upload in parts is aborted, unix milliseconds, and the id of the first
+        rule that says so; None: no rule does."""
+        ends = [
+            (end_of_days(begun_ms, rule.abort_days, day_ms), rule.rule_id)
+            for rule in self.rules
+            if rule.abort_days and key.startswith(_prefix(rule))
+        ]
+        return min(ends, key=lambda each: each[0], default=None)
+
+
+NOTHING: Final = Lifecycle(())
+
+
+def lifecycle_of(settings: BucketSettings) -> Lifecycle | None:
+    """Return the rules that a bucket's settings have; None where there are none. Of a version that
+    this gateway cannot read they say nothing."""
+    if not settings.documents:
+        return None
+    body = settings.document(LIFECYCLE)
+    if body is None:
+        return None
+    try:
+        return Lifecycle(tuple(rule for rule in unpack_lifecycle(body).rules if rule.is_enabled))
+    except Corrupt:
+        return NOTHING
+
+
+def end_of_days(from_ms: int, days: int, day_ms: int) -> int:
+    """Return the first midnight after so many days from a moment, all in milliseconds."""
+    return (from_ms // day_ms + days + 1) * day_ms
+
+
+def _prefix(rule: LifecycleRule) -> bytes:
+    return (rule.prefix or "").encode("utf-8")
+
+
+def _is_about_versions(rule: LifecycleRule) -> bool:
+    return bool(
+        rule.expire_days
+        or rule.expire_ms is not None
+        or rule.removes_markers
+        or rule.noncurrent_days
+    )
+
+
+def _end(rule: LifecycleRule, modified_ms: int, day_ms: int) -> int | None:
+    """The time at which a current version of this age expires."""
+    if rule.expire_days:
+        return end_of_days(modified_ms, rule.expire_days, day_ms)
+    return rule.expire_ms
+
+
+def _is_for(rule: LifecycleRule, version: SeenVersion) -> bool:
+    """Return whether a rule is for a version. A delete marker has neither size nor tags, so rules
+    that ask for some are not for it."""
+    if not version.key.startswith(_prefix(rule)):
+        return False
+    if version.is_marker:
+        return not rule.tags and rule.larger_than is None and rule.smaller_than is None
+    if rule.larger_than is not None and version.size <= rule.larger_than:
+        return False
+    if rule.smaller_than is not None and version.size >= rule.smaller_than:
+        return False
+    return all(version.tags.get(tag.key) == tag.value for tag in rule.tags)
+
+
+class NameJudge:
+    """Judges the versions of one key, the latest first.
+
+    Args:
+        now_ms: the time, unix milliseconds.
+        day_ms: the length of a day.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, now_ms: int, day_ms: int) -> None:
+        self._rules = lifecycle.rules
+        self._now_ms = now_ms
+        self._day_ms = day_ms
+        self._replaced_ms: int | None = None
+        """The time at which the next version became noncurrent; None: it is the latest."""
+        self._stay = 0
+        """Noncurrent versions so far that stay."""
+
+    def judge(self, version: SeenVersion, *, is_last: bool) -> Judgement | None:
+        """Return what is to be done to the next version; None: it stays.
+
+        Args:
+            is_last: it is the oldest one of its key.
+        """
+        replaced_ms, self._replaced_ms = self._replaced_ms, version.modified_ms
+
+        def is_over(rule: LifecycleRule) -> bool:
+            end = _end(rule, version.modified_ms, self._day_ms)
+            return end is not None and end <= self._now_ms
+
+        if replaced_ms is not None:
+            since_ms = replaced_ms
+            judgement = self._judgement(
+                Expiry.NONCURRENT, version, lambda rule: self._is_outdated(rule, since_ms)
+            )
+            if judgement is None and not version.is_marker:
+                self._stay += 1
+            return judgement
+        if not version.is_marker:
+            return self._judgement(Expiry.CURRENT, version, is_over)
+        if not is_last:
+            return None
+        return self._judgement(
+            Expiry.MARKER, version, lambda rule: bool(rule.removes_markers) or is_over(rule)
+        )
+
+    def _is_outdated(self, rule: LifecycleRule, since_ms: int) -> bool:
+        return (
+            rule.noncurrent_days > 0
+            and self._stay >= rule.newer_noncurrent
+            and end_of_days(since_ms, rule.noncurrent_days, self._day_ms) <= self._now_ms
+        )
+
+    def _judgement(
+        self, expiry: Expiry, version: SeenVersion, says: Callable[[LifecycleRule], bool]
+    ) -> Judgement | None:
+        found = [rule for rule in self._rules if says(rule) and _is_for(rule, version)]
+        if not found:
+            return None
+        return Judgement(expiry, found[0].rule_id, all(rule.tags for rule in found))
+
+    def pass_over(self) -> None:
+        """Take in that the next version cannot be judged: it stays, and so does the one before."""
+        if self._replaced_ms is not None:
+            self._stay += 1
+        self._replaced_ms = self._now_ms

@@ -1,0 +1,381 @@
+"""The document with the rules by which objects of a bucket expire, read and written.
+
+Source: Amazon S3 API Reference, PutBucketLifecycleConfiguration; User Guide, "Lifecycle
+configuration elements"; docs/s3-compatibility.md, "Lifecycle".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from common import limits
+from common.format.configurations import (
+    LifecycleRule,
+    LifecycleRules,
+    Tag,
+)
+from gateway_s3 import errors
+from gateway_s3.errors import S3Error
+from gateway_s3.request.tags import object_tags
+from gateway_s3.xml.read import Tree, parse_children
+
+_DAY_MS: Final = 86_400_000
+_STATUSES: Final = {"Enabled": True, "Disabled": False}
+_STORAGE_CLASSES: Final = frozenset(
+    {
+        "DEEP_ARCHIVE",
+        "GLACIER",
+        "GLACIER_IR",
+        "INTELLIGENT_TIERING",
+        "ONEZONE_IA",
+        "STANDARD_IA",
+    }
+)
+"""The classes to which S3's transitions lead."""
+_TRANSITIONS: Final = ("Transition", "NoncurrentVersionTransition")
+_ACTIONS: Final = (
+    "Expiration",
+    "NoncurrentVersionExpiration",
+    "AbortIncompleteMultipartUpload",
+)
+_OF_A_RULE: Final = frozenset({"ID", "Status", "Prefix", "Filter", *_ACTIONS})
+_PREDICATES: Final = frozenset({"Prefix", "Tag", "ObjectSizeGreaterThan", "ObjectSizeLessThan"})
+_POSITIVE: Final = "'{}' for {} action must be a positive integer"
+
+
+def _malformed() -> NoReturn:
+    raise S3Error(errors.MALFORMED_XML)
+
+
+def _refused(message: str) -> NoReturn:
+    raise S3Error(errors.INVALID_REQUEST, message)
+
+
+def _wrong(message: str, name: str, value: str) -> NoReturn:
+    raise S3Error(errors.INVALID_ARGUMENT, message, ArgumentName=name, ArgumentValue=value[:255])
+
+
+def parse_lifecycle(data: bytes) -> tuple[LifecycleRule, ...]:
+    """The rules of a LifecycleConfiguration document. A rule without an id has an empty one.
+
+    Raises:
+        S3Error: MalformedXML, InvalidArgument, InvalidRequest, InvalidTag: what S3 refuses, too;
+            NotImplemented: a transition to another storage class.
+    """
+    most = limits.MAX_LIFECYCLE_RULES
+    # One more than there may be, for which there is an error of its own.
+    found = parse_children(data, "LifecycleConfiguration", most + 1, limits.MAX_LIFECYCLE_ELEMENTS)
+    if not found:
+        _malformed()
+    if len(found) > most:
+        _refused(f"The number of lifecycle rules must not exceed the allowed limit of {most} rules")
+    rules = tuple(map(_rule, found))
+    ids = [rule.rule_id for rule in rules if rule.rule_id]
+    if len(ids) != len(set(ids)):
+        twice = next(each for each in ids if ids.count(each) > 1)
+        _wrong("Rule ID must be unique. Found same ID for one or more rules", "ID", twice)
+    # What S3 refuses is said of all rules before what is not done here is said of one.
+    for element in found:
+        for child in element.children:
+            if child.name in _TRANSITIONS:
+                raise S3Error(
+                    errors.NOT_IMPLEMENTED,
+                    "Transitions are not implemented: a bucket has one storage class, which all "
+                    "of its objects follow.",
+                    Element=child.name,
+                )
+    return rules
+
+
+def _members(element: Tree, known: frozenset[str]) -> Mapping[str, Tree]:
+    """The children of an element by their names, each once. Raises S3Error MalformedXML."""
+    found = {child.name: child for child in element.children}
+    if len(found) != len(element.children) or not found.keys() <= known:
+        _malformed()
+    return found
+
+
+def _text(members: Mapping[str, Tree], name: str) -> str | None:
+    """The text of a child; None without it. Raises S3Error MalformedXML."""
+    child = members.get(name)
+    if child is None:
+        return None
+    if child.children:
+        _malformed()
+    return child.text
+
+
+def _rule(element: Tree) -> LifecycleRule:
+    if element.name != "Rule":
+        _malformed()
+    transitions = [child for child in element.children if child.name in _TRANSITIONS]
+    for each in transitions:
+        _check_transition(each)
+    others = tuple([child for child in element.children if child.name not in _TRANSITIONS])
+    members = _members(Tree("Rule", "", others), _OF_A_RULE)
+    rule_id = _text(members, "ID") or ""
+    if len(rule_id) > limits.MAX_LIFECYCLE_ID_CHARACTERS:
+        _wrong(
+            f"ID length should not exceed allowed limit of {limits.MAX_LIFECYCLE_ID_CHARACTERS}",
+            "ID",
+            rule_id,
+        )
+    status = (_text(members, "Status") or "").strip()
+    if status not in _STATUSES or ("Prefix" in members) is ("Filter" in members):
+        _malformed()
+    is_joined, prefix, tags, larger_than, smaller_than = _filter(members)
+    days, date_ms, removes_markers = _expiration(members)
+    noncurrent_days, newer = _noncurrent(members)
+    abort_days = _abort(members)
+    if not transitions and not members.keys() & set(_ACTIONS):
+        _refused("At least one action needs to be specified in a rule")
+    if tags and removes_markers:
+        _refused("ExpiredObjectDeleteMarker cannot be specified with Tags.")
+    if tags and abort_days:
+        _refused("AbortIncompleteMultipartUpload cannot be specified with Tags.")
+    if abort_days and (larger_than is not None or smaller_than is not None):
+        _refused("AbortIncompleteMultipartUpload cannot be specified with Object Size.")
+    if newer and "Filter" not in members:
+        _refused("NewerNoncurrentVersions can only be specified in a rule with a Filter.")
+    return LifecycleRule(
+        rule_id,
+        _STATUSES[status],
+        "Filter" in members,
+        is_joined,
+        prefix,
+        tags,
+        larger_than,
+        smaller_than,
+        days,
+        date_ms,
+        removes_markers,
+        noncurrent_days,
+        newer,
+        abort_days,
+    )
+
+
+# --- what a rule is for -------------------------------------------------------------------------
+
+
+def _filter(
+    members: Mapping[str, Tree],
+) -> tuple[bool, str | None, tuple[Tag, ...], int | None, int | None]:
+    """A boolean: the conditions are joined by And; then prefix, tags, and bounds of sizes."""
+    if "Prefix" in members:
+        return False, _prefix(members), (), None, None
+    whole = members["Filter"]
+    if not whole.children and whole.text.strip():
+        _malformed()
+    outer = _members(whole, _PREDICATES | {"And"})
+    if len(outer) > 1:
+        _malformed()
+    is_joined = "And" in outer
+    conditions = outer["And"].children if is_joined else whole.children
+    tags = [_tag(each) for each in conditions if each.name == "Tag"]
+    inner = _members(
+        Tree("", "", tuple([each for each in conditions if each.name != "Tag"])), _PREDICATES
+    )
+    if is_joined and len(inner) + len(tags) < 2:
+        _malformed()
+    if len({key for key, _ in tags}) != len(tags):
+        _refused("Duplicate Tag Keys are not allowed.")
+    larger_than = _size(inner, "ObjectSizeGreaterThan")
+    smaller_than = _size(inner, "ObjectSizeLessThan")
+    if larger_than is not None and smaller_than is not None and smaller_than <= larger_than:
+        _refused("'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.")
+    return is_joined, _prefix(inner), object_tags(tags).tags, larger_than, smaller_than
+
+
+def _prefix(members: Mapping[str, Tree]) -> str | None:
+    prefix = _text(members, "Prefix")
+    if prefix is not None and len(prefix.encode("utf-8")) > limits.MAX_LIFECYCLE_PREFIX_BYTES:
+        _refused(f"The maximum size of a prefix is {limits.MAX_LIFECYCLE_PREFIX_BYTES}.")
+    return prefix
+
+
+def _tag(element: Tree) -> tuple[str, str]:
+    members = _members(element, frozenset({"Key", "Value"}))
+    key, value = _text(members, "Key"), _text(members, "Value")
+    if key is None or value is None:
+        _malformed()
+    return key, value
+
+
+def _size(members: Mapping[str, Tree], name: str) -> int | None:
+    text = _text(members, name)
+    if text is None:
+        return None
+    size = _number(text)
+    if size is None:
+        _malformed()
+    if not 0 <= size <= limits.MAX_OBJECT_BYTES:
+        _refused(f"'{name}' should be between 0 and {limits.MAX_OBJECT_BYTES}.")
+    return size
+
+
+# --- what a rule does ---------------------------------------------------------------------------
+
+
+def _number(text: str) -> int | None:
+    """A whole number; None: it is none. A long one is as good as any that is too large."""
+    text = text.strip()
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(text) if len(digits) <= 18 else limits.MAX_UINT * (-1 if text[0] == "-" else 1)
+
+
+def _days(members: Mapping[str, Tree], name: str, action: str) -> int:
+    """A number of days; 0 without one."""
+    text = _text(members, name)
+    if text is None:
+        return 0
+    days = _number(text)
+    if days is None:
+        _malformed()
+    if not 1 <= days <= limits.MAX_LIFECYCLE_DAYS:
+        _wrong(_POSITIVE.format(name, action), name, text)
+    return days
+
+
+def _expiration(members: Mapping[str, Tree]) -> tuple[int, int | None, bool | None]:
+    """Days, or a date (unix milliseconds), or whether delete markers are removed."""
+    if "Expiration" not in members:
+        return 0, None, None
+    inner = _members(
+        members["Expiration"], frozenset({"Days", "Date", "ExpiredObjectDeleteMarker"})
+    )
+    if len(inner) != 1:
+        _malformed()
+    date = _text(inner, "Date")
+    marker = _text(inner, "ExpiredObjectDeleteMarker")
+    if marker is not None and marker.strip() not in {"true", "false"}:
+        _malformed()
+    return (
+        _days(inner, "Days", "Expiration"),
+        None if date is None else _date(date),
+        None if marker is None else marker.strip() == "true",
+    )
+
+
+def _date(text: str) -> int:
+    """Midnight of a day, unix milliseconds."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        _malformed()
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        at_ms = round(moment.timestamp() * 1000)
+    except (OverflowError, ValueError):
+        _malformed()
+    if at_ms % _DAY_MS or not 0 <= at_ms <= limits.MAX_DATE_MS:
+        _wrong("'Date' must be at midnight GMT", "Date", text)
+    return at_ms
+
+
+def _noncurrent(members: Mapping[str, Tree]) -> tuple[int, int]:
+    """Days, and the number of versions that stay."""
+    action = "NoncurrentVersionExpiration"
+    if action not in members:
+        return 0, 0
+    inner = _members(members[action], frozenset({"NoncurrentDays", "NewerNoncurrentVersions"}))
+    if "NoncurrentDays" not in inner:
+        _malformed()
+    text = _text(inner, "NewerNoncurrentVersions")
+    newer = 0
+    if text is not None:
+        number = _number(text)
+        if number is None:
+            _malformed()
+        if not 1 <= number <= limits.MAX_NEWER_NONCURRENT:
+            _wrong(
+                f"'NewerNoncurrentVersions' for {action} action must be between 1 and "
+                f"{limits.MAX_NEWER_NONCURRENT}",
+                "NewerNoncurrentVersions",
+                text,
+            )
+        newer = number
+    return _days(inner, "NoncurrentDays", action), newer
+
+
+def _abort(members: Mapping[str, Tree]) -> int:
+    action = "AbortIncompleteMultipartUpload"
+    if action not in members:
+        return 0
+    inner = _members(members[action], frozenset({"DaysAfterInitiation"}))
+    if not inner:
+        _malformed()
+    return _days(inner, "DaysAfterInitiation", action)
+
+
+def _check_transition(element: Tree) -> None:
+    """Refuse a transition that S3 refuses, too. Raises S3Error MalformedXML."""
+    if element.name == "Transition":
+        inner = _members(element, frozenset({"Days", "Date", "StorageClass"}))
+        is_timed = ("Days" in inner) is not ("Date" in inner)
+    else:
+        inner = _members(
+            element, frozenset({"NoncurrentDays", "NewerNoncurrentVersions", "StorageClass"})
+        )
+        is_timed = "NoncurrentDays" in inner
+    if not is_timed or (_text(inner, "StorageClass") or "").strip() not in _STORAGE_CLASSES:
+        _malformed()
+
+
+# --- written ------------------------------------------------------------------------------------
+
+
+def lifecycle_tree(rules: LifecycleRules) -> Tree:
+    """The LifecycleConfiguration document of rules."""
+    return Tree("LifecycleConfiguration", "", tuple(map(_rule_tree, rules.rules)))
+
+
+def _rule_tree(rule: LifecycleRule) -> Tree:
+    children = [Tree("ID", rule.rule_id)]
+    if rule.is_filter:
+        children.append(Tree("Filter", "", _filter_tree(rule)))
+    else:
+        children.append(Tree("Prefix", rule.prefix or ""))
+    children.append(Tree("Status", "Enabled" if rule.is_enabled else "Disabled"))
+    expiration = _expiration_tree(rule)
+    if expiration:
+        children.append(Tree("Expiration", "", expiration))
+    if rule.noncurrent_days:
+        inner = [Tree("NoncurrentDays", str(rule.noncurrent_days))]
+        if rule.newer_noncurrent:
+            inner.append(Tree("NewerNoncurrentVersions", str(rule.newer_noncurrent)))
+        children.append(Tree("NoncurrentVersionExpiration", "", tuple(inner)))
+    if rule.abort_days:
+        days = Tree("DaysAfterInitiation", str(rule.abort_days))
+        children.append(Tree("AbortIncompleteMultipartUpload", "", (days,)))
+    return Tree("Rule", "", tuple(children))
+
+
+def _filter_tree(rule: LifecycleRule) -> tuple[Tree, ...]:
+    conditions = [] if rule.prefix is None else [Tree("Prefix", rule.prefix)]
+    conditions += [
+        Tree("Tag", "", (Tree("Key", tag.key), Tree("Value", tag.value))) for tag in rule.tags
+    ]
+    for name, size in (
+        ("ObjectSizeGreaterThan", rule.larger_than),
+        ("ObjectSizeLessThan", rule.smaller_than),
+    ):
+        if size is not None:
+            conditions.append(Tree(name, str(size)))
+    return (Tree("And", "", tuple(conditions)),) if rule.is_joined else tuple(conditions)
+
+
+def _expiration_tree(rule: LifecycleRule) -> tuple[Tree, ...]:
+    if rule.expire_days:
+        return (Tree("Days", str(rule.expire_days)),)
+    if rule.expire_ms is not None:
+        date = datetime.fromtimestamp(rule.expire_ms / 1000, UTC)
+        return (Tree("Date", date.strftime("%Y-%m-%dT%H:%M:%S.000Z")),)
+    if rule.removes_markers is None:
+        return ()
+    return (Tree("ExpiredObjectDeleteMarker", "true" if rule.removes_markers else "false"),)
