@@ -25,7 +25,7 @@ from common.ports import World
 from common.reasons import Outage
 from common.wire.messages.base import Endpoint
 from coordinator.store import restoring
-from coordinator.store.restoring import RestorableBucket, RestorableVersion
+from coordinator.store.restoring import PlaceInBucket, RestorableBucket, RestorableVersion
 from rescue.file_names import path_of
 from rescue.journal_reading import ReadJournal, Survey, read_swarm, shown
 from rescue.kit import Kit
@@ -219,20 +219,20 @@ class _Restoring:
         return f"{which}/{path_of(bucket.name.encode(), folds=self._folds)}"
 
     async def _sequences(self, key: TenantKey) -> AsyncGenerator[int, None]:
-        after = 0
-        while batch := await self._store.read(
-            partial(
-                restoring.sequences,
-                tenant=key.tenant_id,
-                after=after,
-                limit=_BATCH,
-                all_versions=self._wanted.all_versions,
-                only=list(self._buckets[key.tenant_id]),
-            )
-        ):
-            for sequence in batch:
-                yield sequence
-            after = batch[-1]
+        for bucket in self._buckets[key.tenant_id]:
+            after: PlaceInBucket | None = None
+            while batch := await self._store.read(
+                partial(
+                    restoring.listed,
+                    bucket=bucket,
+                    after=after,
+                    limit=_BATCH,
+                    all_versions=self._wanted.all_versions,
+                )
+            ):
+                for each in batch:
+                    yield each.sequence
+                after = batch[-1]
 
     async def _restore_versions(
         self, key: TenantKey, sequences: AsyncGenerator[int, None], again: array[int] | None

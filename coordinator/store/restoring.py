@@ -122,24 +122,36 @@ def total(
     return row[0], row[1]
 
 
-def sequences(
-    sql: Sql,
-    tenant: TenantId,
-    after: int,
-    limit: int,
-    *,
-    all_versions: bool,
-    only: Collection[int] = (),
-) -> list[int]:
-    """Return the numbers of the next versions of a tenant, or of its next current objects. Args:
-    as of :func:`total`."""
-    which = _where(all_versions, only)
-    query = f"SELECT v.sequence{which} AND v.sequence > ? ORDER BY v.sequence LIMIT ?"
-    return [number for (number,) in sql.execute(query, (tenant, after, limit))]
+@dataclass(frozen=True, slots=True)
+class PlaceInBucket:
+    """The place of a version in the order of a bucket: by name, and the later ones first."""
+
+    name: bytes
+    sequence: int
+
+
+def listed(
+    sql: Sql, bucket: int, after: PlaceInBucket | None, limit: int, *, all_versions: bool
+) -> list[PlaceInBucket]:
+    """Return the next versions of a bucket, or its next current objects; as long as it takes for
+    so many, however many there are."""
+    at: tuple[bytes | int, ...]
+    if all_versions:
+        query = (
+            "SELECT name, sequence FROM versions WHERE bucket = ? AND dropped = 0 AND name >= ?"
+            " AND (name > ? OR sequence < ?) ORDER BY name, sequence DESC LIMIT ?"
+        )
+        at = (b"", b"", 0) if after is None else (after.name, after.name, after.sequence)
+    else:
+        query = (
+            "SELECT name, sequence FROM current WHERE bucket = ? AND name > ? ORDER BY name LIMIT ?"
+        )
+        at = (b"" if after is None else after.name,)
+    return [PlaceInBucket(*row) for row in sql.execute(query, (bucket, *at, limit))]
 
 
 def version(sql: Sql, sequence: int) -> RestorableVersion:
-    """Return a version by its number, which :func:`sequences` gave."""
+    """Return a version by its number, which :func:`listed` gave."""
     bucket, name, version_id, marker, versioning, sealed, summary, tags, last, *lock = sql.execute(
         "SELECT bucket, name, version_id, delete_marker, versioning, sealed, summary, tags,"
         " (SELECT max(o.sequence) FROM versions o"
