@@ -33,6 +33,7 @@ from gateway_s3.request.presigned import binds_nothing
 from gateway_s3.request.query import Query, decode_percent
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_ASYMMETRIC: Final = "AWS4-ECDSA-"
 SERVICE: Final = "s3"
 TERMINATION: Final = "aws4_request"
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -260,7 +261,7 @@ class HeaderValues:
             if len(values) == 1:
                 continue
             # Two readers of a repeated header may take different ones (s3s #176).
-            if name in {"authorization", "host"} or (
+            if name in {"authorization", "date", "host"} or (
                 name.startswith("x-amz-") and not name.startswith("x-amz-meta-")
             ):
                 raise S3Error(
@@ -302,7 +303,7 @@ def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, reg
     mechanism, _, rest = value.partition(" ")
     if mechanism == "AWS":
         raise unsupported_mechanism()
-    if mechanism.startswith("AWS4-") and mechanism != ALGORITHM:
+    if mechanism.startswith(_ASYMMETRIC):
         raise S3Error(errors.NOT_IMPLEMENTED, Algorithm=mechanism[:64])
     if mechanism != ALGORITHM:
         raise S3Error(
@@ -357,7 +358,7 @@ def _parse_presigned(
             )
         parts[name] = values[0].decode("latin-1")
     if parts["X-Amz-Algorithm"] != ALGORITHM:
-        if parts["X-Amz-Algorithm"].startswith("AWS4-"):
+        if parts["X-Amz-Algorithm"].startswith(_ASYMMETRIC):
             raise S3Error(errors.NOT_IMPLEMENTED, Algorithm=parts["X-Amz-Algorithm"][:64])
         raise S3Error(code, 'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     timestamp = parts["X-Amz-Date"]

@@ -33,6 +33,8 @@ _SIGNING: Final = frozenset(
 )
 """Parameters of presigned URLs, which mean nothing to the operation."""
 _SIGNING_LOWERED: Final = frozenset(name.lower() for name in _SIGNING)
+_CREDENTIALS: Final = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-signature"})
+"""A query with one of them claims to be signed, and is refused where the others are missing."""
 _CHECKSUM_SETTINGS: Final = frozenset(
     {b"x-amz-checksum-algorithm", b"x-amz-checksum-mode", b"x-amz-checksum-type"}
 )
@@ -42,8 +44,9 @@ _TOKEN: Final = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def is_v2(query: Query) -> bool:
-    """Return whether a query is that of a URL presigned with Signature V2."""
-    return "Signature" in query and "AWSAccessKeyId" in query
+    """Return whether a query claims to be that of a URL presigned with Signature V2: it is refused
+    as such where a part is missing."""
+    return "Signature" in query or "AWSAccessKeyId" in query
 
 
 def binds_nothing(name: bytes) -> bool:
@@ -69,7 +72,7 @@ def lift_headers(request: HttpRequest, query: Query) -> None:
             have, or the header is there too and says anything else, in any of its lines.
     """
     v2 = is_v2(query)
-    presigned = v2 or "X-Amz-Signature" in query
+    presigned = v2 or any(name.lower() in _CREDENTIALS for name, _ in query)
     for raw_name, raw_value in query:
         name = raw_name.lower()
         if not name.startswith(b"x-amz-"):
