@@ -155,6 +155,7 @@ def test_a_hundred_thousand_headers_are_refused_in_bounded_memory(
     assert attacked.peak_mib("gateway") - before < 16
 
 
+@pytest.mark.incident(24)
 @pytest.mark.parametrize(
     "key", ["..", "../../etc/passwd", "a/../b", "%00", "%2F", "a%2F%2Fb", "//", ".", "%E8%9C%82"]
 )
@@ -176,6 +177,7 @@ def test_a_key_of_1025_bytes_is_refused_and_one_of_1024_is_not(raw: RawClient) -
     assert raw.request("DELETE", "/bucket/" + "k" * 1024).status == 204
 
 
+@pytest.mark.incident(9)
 def test_documents_that_are_bombs_or_too_long_are_refused(attacked: Swarm, raw: RawClient) -> None:
     levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "lol"}">' for n in range(10))
     bomb = f"<!DOCTYPE d [{levels}]><Delete><Object><Key>&l9;</Key></Object></Delete>".encode()

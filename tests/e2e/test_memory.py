@@ -35,6 +35,7 @@ def signer(swarm: Swarm) -> Signer:
     )
 
 
+@pytest.mark.incident(14)
 @pytest.mark.timeout(3000 if OBJECT_MIB > 1000 else 240)
 def test_one_put_and_get_of_a_large_object_stay_in_bounded_memory(
     make_swarm: Callable[..., Swarm],

@@ -236,6 +236,7 @@ def content_keys(coordinator: Path, copy: Path, tenant: TenantKey) -> list[bytes
     return [*uploads, *derived]
 
 
+@pytest.mark.incident(30)
 @pytest.mark.timeout(120)
 def test_neither_disks_nor_wires_show_content_secrets_or_keys(
     deployment: Deployment, tmp_path: Path

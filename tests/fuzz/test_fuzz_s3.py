@@ -128,6 +128,7 @@ def refused_with(statuses: Container[int]) -> Iterator[None]:
     assert refused is None or refused.status in statuses
 
 
+@pytest.mark.incident(22)
 @settings(max_examples=200, deadline=None)
 @given(METHODS, TEXT, HEADERS)
 def test_any_request_is_routed_or_refused(
@@ -175,6 +176,7 @@ def test_any_version_2_signature_is_a_claim_that_does_not_hold_or_an_error(
         verify_v2(claim, "secret", claim.signed_at or 98.0)
 
 
+@pytest.mark.incident(22)
 @settings(max_examples=150, deadline=None)
 @given(TEXT, HEADERS)
 def test_any_headers_and_parameters_are_read_or_refused(
@@ -260,6 +262,7 @@ FORM_PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.incident(18)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FORM_PIECES | st.binary(max_size=8), max_size=30).map(b"".join), st.integers(1, 40))
 def test_any_form_is_read_alike_however_it_comes_or_refused(data: bytes, step: int) -> None:
@@ -364,6 +367,7 @@ XML_PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.incident(18)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(XML_PIECES | st.binary(max_size=5), max_size=30).map(b"".join))
 def test_any_document_is_read_or_refused(data: bytes) -> None:

@@ -130,6 +130,7 @@ class StuckWorkers:
         await trio.sleep_forever()
 
 
+@pytest.mark.incident(14)
 @pytest.mark.parametrize("crowded", [False, True])
 async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: object) -> None:
     backlog = HashBacklog()

@@ -191,6 +191,7 @@ async def test_requests_are_counted_by_operation_and_class(rig: Rig) -> None:
     assert value("alveary_s3_received_bytes_total") == len(DATA)
 
 
+@pytest.mark.incident(37)
 async def test_no_secret_is_logged(rig: Rig) -> None:
     await rig.ask("GET", "/bucket/none", secret="wrong")
     signed = rig.sign("GET", "/bucket/key", "", {})

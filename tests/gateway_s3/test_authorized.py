@@ -215,6 +215,7 @@ def key_of(operation: Operation) -> bytes | None:
     return b"key" if operation.scope is Scope.OBJECT else None
 
 
+@pytest.mark.incident(4)
 @every_sign
 async def test_the_owner_reaches_every_handler_by_what_was_allowed(sign: Sign) -> None:
     gate = Gate()
@@ -252,6 +253,7 @@ def check_reached(gate: Gate, rig: Rig, operation: Operation) -> None:
         assert (bucket.name, bucket.owner, bucket.revision) == ("bucket", rig.tenant, 1)
 
 
+@pytest.mark.incident(4)
 @every_sign
 async def test_what_is_denied_reaches_no_handler(sign: Sign) -> None:
     gate = Gate(lambda *_: Deny(Denial.NOT_OWNER))
@@ -288,6 +290,7 @@ async def test_another_tenants_key_reaches_no_handler_of_a_bucket(sign: Sign) ->
             assert not gate.reached
 
 
+@pytest.mark.incident(3, 5)
 @every_sign
 @pytest.mark.parametrize(("key", "secret"), [("AK", "wrong"), ("NOBODY", SECRET)])
 async def test_a_signature_that_does_not_hold_is_not_even_judged(
@@ -418,6 +421,7 @@ async def test_a_permission_that_is_denied_closes_its_handlers_and_no_others(
                     assert len(gate.reached) == is_open, (denied, key)
 
 
+@pytest.mark.incident(26)
 @every_sign
 async def test_a_user_reaches_what_its_own_policy_allows_and_nothing_else(
     sign: Sign, autojump_clock: MockClock
@@ -494,6 +498,7 @@ async def test_a_form_reaches_its_handler_by_what_was_allowed(
         assert answer.status == 403
 
 
+@pytest.mark.incident(25)
 @pytest.mark.parametrize(
     "operation",
     [each for each in IMPLEMENTED if each.header == b"x-amz-copy-source"],

@@ -68,6 +68,7 @@ async def test_a_plain_body_gets_md5_and_crc64_when_nothing_is_asked() -> None:
     assert not body.is_vouched_for
 
 
+@pytest.mark.incident(7)
 @pytest.mark.parametrize("right", [True, False])
 async def test_signed_sha256_content_md5_and_checksums_must_hold(right: bool) -> None:
     data = DATA if right else DATA[:-1] + b"!"

@@ -179,6 +179,7 @@ def test_byte_by_byte_gives_the_same_content(form: str) -> None:
     decoder.finish()
 
 
+@pytest.mark.incident(10)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_truncation_is_an_error_and_never_a_shorter_body(form: str) -> None:
     _, body = decoder_of(form)
@@ -193,6 +194,7 @@ def test_every_truncation_is_an_error_and_never_a_shorter_body(form: str) -> Non
         assert caught.value.code.code in {"IncompleteBody", "MalformedTrailerError"}
 
 
+@pytest.mark.incident(6)
 @pytest.mark.parametrize("form", ["signed", "signed, trailer"])
 def test_any_changed_byte_of_a_signed_body_is_found_before_its_bytes_are_released(
     form: str,
@@ -214,6 +216,7 @@ def slowly(decoder: ChunkDecoder, data: bytes, found: list[bytes]) -> None:
     decoder.finish()
 
 
+@pytest.mark.incident(6)
 def test_no_byte_is_released_before_its_chunk_is_whole_and_its_signature_holds() -> None:
     decoder, body = decoder_of("signed")
     first_end = body.index(PIECES[0]) + len(PIECES[0])

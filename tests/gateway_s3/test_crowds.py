@@ -132,6 +132,7 @@ async def _holds_up(place: Town, begin: Callable[[], Awaitable[None]], backlog: 
             assert beside <= MOST_SLOWER * alone
 
 
+@pytest.mark.incident(35)
 @pytest.mark.fault("H2")
 async def test_slow_bodies_of_a_tenant_leave_others_their_speed(autojump_clock: MockClock) -> None:
     async with town() as place:
@@ -152,6 +153,7 @@ async def test_bodies_that_stop_late_leave_others_their_speed(
         await _holds_up(place, lambda: place.drip(size, begin), 60)
 
 
+@pytest.mark.incident(35)
 @pytest.mark.fault("H2")
 async def test_readers_that_stall_leave_others_their_speed(autojump_clock: MockClock) -> None:
     async with town() as place:

@@ -128,6 +128,7 @@ async def test_bytes_of_a_tenant_take_the_time_that_its_rate_says(
     assert trio.current_time() - began == pytest.approx(5, abs=0.2)
 
 
+@pytest.mark.incident(13)
 async def test_every_end_of_a_request_gives_its_place_back(rig: Rig) -> None:
     queue = limit(rig, places=4, at_work=2)
     large = bytes(2 * MIB)

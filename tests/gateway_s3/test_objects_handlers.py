@@ -214,6 +214,7 @@ async def test_checksums_are_kept_and_shown_when_asked_for(rig: Rig) -> None:
     assert not [name for name in part.headers if "checksum" in name]
 
 
+@pytest.mark.incident(7)
 async def test_wrong_digests_store_nothing(rig: Rig) -> None:
     wrong = b64(hashlib.md5(b"other").digest())
     cases = [
@@ -358,6 +359,7 @@ async def test_delete_objects_takes_a_thousand_keys_and_no_more(rig: Rig) -> Non
             assert answer.code == "MalformedXML"
 
 
+@pytest.mark.incident(24)
 @pytest.mark.parametrize(
     "key",
     [
@@ -376,6 +378,7 @@ async def test_any_utf8_key_is_just_a_key(rig: Rig, key: str) -> None:
     assert not rig.coordinators.current
 
 
+@pytest.mark.incident(32)
 async def test_an_encoded_slash_is_not_another_path(rig: Rig) -> None:
     await rig.put("/bucket/a%2Fb", b"one")
     assert (await rig.ask("GET", "/bucket/a/b")).body == b"one"

@@ -242,6 +242,7 @@ def credential(part: int, value: str) -> Change:
 SIGNING = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
 
 
+@pytest.mark.incident(15)
 @pytest.mark.parametrize(
     ("change", "status", "code", "argument"),
     [
@@ -308,6 +309,7 @@ async def test_metadata_that_comes_twice_is_one_value(rig: Rig) -> None:
     assert (await rig.ask("HEAD", "/bucket/k")).headers["x-amz-meta-a"] == "one,two"
 
 
+@pytest.mark.incident(16)
 @pytest.mark.fault("S3-15", "S3-16")
 async def test_the_bucket_of_the_request_is_the_one_that_the_policy_is_about(rig: Rig) -> None:
     await rig.put("/other", b"")
@@ -349,6 +351,7 @@ async def test_a_signature_is_for_now(rig: Rig, step_s: int, message: str) -> No
     assert answer.text("Message") == message
 
 
+@pytest.mark.incident(15)
 @pytest.mark.parametrize(
     ("conditions", "fields", "shown"),
     [

@@ -24,6 +24,7 @@ async def put(
     return await rig.send("PUT", "/bucket/key", query, body, sent)
 
 
+@pytest.mark.incident(1)
 @pytest.mark.fault("M3")
 async def test_a_parameter_makes_no_room_for_unsigned_header_lines(rig: Rig) -> None:
     query = rig.presign("PUT", "/bucket/key", "x-amz-meta-role=reader")
@@ -55,6 +56,7 @@ async def test_a_parameter_becomes_a_header_only_with_the_name_of_one(rig: Rig, 
     assert not rig.coordinators.current
 
 
+@pytest.mark.incident(19)
 @pytest.mark.fault("M4")
 @pytest.mark.parametrize("code", [*range(9), *range(10, 32), 127])
 async def test_a_parameter_becomes_a_header_only_with_the_value_of_one(rig: Rig, code: int) -> None:

@@ -93,6 +93,7 @@ def test_a_key_is_1_to_1024_bytes_of_utf8_and_otherwise_opaque() -> None:
 # --- copy source ---------------------------------------------------------------------------------
 
 
+@pytest.mark.incident(23)
 @pytest.mark.parametrize(
     ("header", "source"),
     [
@@ -112,6 +113,7 @@ def test_a_copy_source_is_split_before_it_is_decoded(header: bytes, source: Copy
     assert parse_copy_source(header) == source
 
 
+@pytest.mark.incident(17)
 @pytest.mark.parametrize(
     ("header", "code"),
     [
@@ -137,6 +139,7 @@ def test_a_copy_source_that_is_none_is_refused(header: bytes, code: str) -> None
 # --- listings ------------------------------------------------------------------------------------
 
 
+@pytest.mark.incident(21)
 def test_listing_parameters_have_their_defaults_and_bounds() -> None:
     params = list_objects_params(Query(b"prefix=a%2F&delimiter=/&marker=a/b&max-keys=5000"))
     assert (params.prefix, params.delimiter, params.after) == (b"a/", b"/", b"a/b")
@@ -157,6 +160,7 @@ def test_listing_parameters_have_their_defaults_and_bounds() -> None:
     assert (buckets.limit, buckets.prefix, buckets.after) == (3, "p", "")
 
 
+@pytest.mark.incident(21)
 @pytest.mark.parametrize(
     "query",
     [
@@ -213,6 +217,7 @@ def test_content_headers_are_kept_without_the_form_of_transfer() -> None:
     assert content_headers(request) == [(b"content-type", b"text/plain")]
 
 
+@pytest.mark.incident(20)
 def test_overrides_replace_headers_for_signed_requests_and_inject_nothing() -> None:
     query = Query(b"response-content-type=text%2Fhtml&response-expires=x")
     overrides = response_overrides(query, signed=True)

@@ -139,6 +139,7 @@ def test_what_cannot_be_meant_is_refused(method: str, target: str, code: str) ->
     assert refusal(method, target) == code
 
 
+@pytest.mark.incident(32)
 @pytest.mark.parametrize(
     ("target", "bucket", "key"),
     [
@@ -180,6 +181,7 @@ def test_a_bucket_may_stand_in_the_host(
     assert (found.operation.name, found.bucket, found.key) == (operation, bucket, key)
 
 
+@pytest.mark.incident(17)
 def test_a_copy_source_makes_a_copy_even_when_it_is_empty() -> None:
     assert ask("PUT", "/b/k", {"x-amz-copy-source": ""}).operation.name == "CopyObject"
     found = ask("PUT", "/b/k?uploadId=a&partNumber=1", {"x-amz-copy-source": ""})

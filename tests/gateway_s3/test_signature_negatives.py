@@ -114,6 +114,7 @@ async def rig() -> Rig:
     return made
 
 
+@pytest.mark.incident(2, 5, 33, 34)
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_changed_field_is_refused_with_its_code(rig: Rig, way: str) -> None:
     before = dict(rig.coordinators.current)

@@ -219,6 +219,7 @@ async def test_a_changed_url_is_refused(rig: Rig, name: str, value: str | None) 
     assert rig.coordinators.current == before
 
 
+@pytest.mark.incident(1)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -337,6 +338,7 @@ async def test_a_changed_header_is_refused(name: str, value: str) -> None:
     assert (await rig.ask("GET", "/bucket/key")).body == DATA
 
 
+@pytest.mark.incident(8)
 async def test_a_date_that_is_missing_or_far_off_is_refused() -> None:
     rig = await made(SignatureV2.ALL)
     headers = signed(rig, "GET", "/bucket/key")

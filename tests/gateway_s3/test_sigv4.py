@@ -151,6 +151,7 @@ def test_a_changed_request_does_not_match(sign) -> None:
     assert refusal(request) == "SignatureDoesNotMatch"
 
 
+@pytest.mark.incident(1)
 @pytest.mark.parametrize("sign", [signed, presigned])
 @pytest.mark.parametrize("name", [b"x-amz-copy-source", b"x-amz-acl", b"x-amz-meta-a"])
 def test_an_unsigned_amz_header_is_refused(sign, name: bytes) -> None:
@@ -173,6 +174,7 @@ def test_a_signed_header_that_was_taken_out_does_not_match() -> None:
     assert refusal(request) == "SignatureDoesNotMatch"
 
 
+@pytest.mark.incident(8)
 @pytest.mark.parametrize(
     ("seconds", "code"),
     [(899, None), (-899, None), (902, "RequestTimeTooSkewed"), (-902, "RequestTimeTooSkewed")],
@@ -207,6 +209,7 @@ def test_the_date_header_does_when_there_is_no_amz_date() -> None:
     assert refusal(request, now=NOW + 2000) == "RequestTimeTooSkewed"
 
 
+@pytest.mark.incident(8)
 def test_no_date_at_all_is_refused() -> None:
     request = signed()
     request.headers = [pair for pair in request.headers if pair[0] != b"x-amz-date"]
@@ -252,6 +255,7 @@ def test_another_scope_is_refused(region: str, service: str, code: str) -> None:
     assert refusal(signed(region=region, service=service)) == code
 
 
+@pytest.mark.incident(34)
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
@@ -282,6 +286,7 @@ def test_the_credential_must_be_of_the_day_of_the_request() -> None:
     assert refusal(request) == "AuthorizationHeaderMalformed"
 
 
+@pytest.mark.incident(33)
 @pytest.mark.parametrize("name", [b"authorization", b"x-amz-date", b"x-amz-content-sha256"])
 def test_a_repeated_header_is_refused(name: bytes) -> None:
     request = signed()
@@ -289,6 +294,7 @@ def test_a_repeated_header_is_refused(name: bytes) -> None:
     assert refusal(request) == "InvalidArgument"
 
 
+@pytest.mark.incident(34)
 def test_credentials_in_two_places_are_refused() -> None:
     request = presigned()
     request.headers.append((b"authorization", b"AWS4-HMAC-SHA256 Credential=x"))
@@ -298,6 +304,7 @@ def test_credentials_in_two_places_are_refused() -> None:
     assert refusal(request) == "InvalidArgument"
 
 
+@pytest.mark.incident(34)
 @pytest.mark.parametrize(
     "name",
     ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"],
@@ -335,6 +342,7 @@ def test_an_amz_parameter_of_a_presigned_url_counts_as_signed_with_it() -> None:
     check(request)
 
 
+@pytest.mark.incident(37)
 def test_no_secret_shows_where_a_signature_is_printed() -> None:
     verified = check(signed())
     shown = repr(verified)

@@ -27,6 +27,7 @@ async def status(rig: Rig, user: str, method: str, path: str, query: str = "") -
     return (await rig.ask(method, path, query, access_key=user)).status
 
 
+@pytest.mark.incident(26)
 async def test_a_user_does_what_its_policy_allows_and_no_more(rig: Rig) -> None:
     rig.add_user("ann", ALLOW)
     read = await rig.ask("GET", "/bucket/key", access_key="ann")

@@ -42,6 +42,7 @@ BOMB = (
 )
 
 
+@pytest.mark.incident(9)
 @pytest.mark.parametrize("parse", PARSERS)
 @pytest.mark.parametrize(
     "data",

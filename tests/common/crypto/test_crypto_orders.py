@@ -46,6 +46,7 @@ def test_an_issued_order_is_read_back(action, segment, slot, caller, shard_bytes
     assert check(KEY, data, actions=[action], caller=caller, now=expires) == order
 
 
+@pytest.mark.incident(29)
 def test_no_bit_of_an_order_can_be_changed():
     for bit in range(8 * len(DATA)):
         changed = bytearray(DATA)
@@ -68,6 +69,7 @@ def test_an_order_is_no_good_in_other_hands():
     assert refused(caller=b"q" * 32) == "order_not_yours"
 
 
+@pytest.mark.incident(29)
 def test_an_order_to_read_is_none_to_write():
     reading = issue(KEY, ORDER._replace(action=OrderAction.GET))
     assert refused(reading, action=OrderAction.PUT) == "order_wrong_action"

@@ -49,6 +49,7 @@ def test_a_row_of_stripes_opens_as_it_was_sealed(stripes):
     assert open_row(cipher_of(), seal_row(cipher_of(), stripes)) == stripes
 
 
+@pytest.mark.incident(31)
 def test_no_other_row_of_authentic_stripes_opens():
     """Exhaustive: dropped, cut off, repeated, reordered, extended, spliced with another segment,
     another tenant's, another upload's, or with the same data cut as the last stripe."""
@@ -88,6 +89,7 @@ def test_a_stripe_opens_only_under_its_own_number_and_flag():
                 open_(cipher, opened_as, last, row[sealed_as])
 
 
+@pytest.mark.incident(31)
 def test_a_stripe_opens_only_for_its_tenant_segment_upload_key_and_number():
     sealed = seal(cipher_of(), 0, True, STRIPES[0])
     same_key_other_names = [

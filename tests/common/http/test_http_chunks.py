@@ -33,6 +33,7 @@ def test_any_cut_gives_the_same_body_and_leaves_what_follows(cuts: list[int]) ->
     assert decode(GOOD + b"GET /", cuts) == (BODY, len(GOOD), True)
 
 
+@pytest.mark.incident(10)
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_truncated_body_is_not_done(length: int) -> None:
     assert not decode(GOOD[:length], [])[2]
@@ -49,6 +50,7 @@ def test_any_bytes_give_pieces_or_the_one_error(data: bytes | str) -> None:
     assert len(body) <= used <= len(raw)
 
 
+@pytest.mark.incident(36)
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\r\n", b"\n\r"])
 def test_only_crlf_ends_a_line(line_end: bytes) -> None:
     for data in (b"1" + line_end + b"x\r\n0\r\n\r\n", b"1\r\nx" + line_end + b"0\r\n\r\n"):

@@ -289,6 +289,7 @@ async def test_a_large_unread_body_may_be_sent_to_its_end_before_the_close(
     assert await client.is_closed()
 
 
+@pytest.mark.incident(22)
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -343,6 +344,7 @@ async def test_an_ambiguous_or_boundless_head_is_refused_and_the_connection_clos
     assert await client.is_closed()
 
 
+@pytest.mark.incident(36)
 @pytest.mark.parametrize(
     "body",
     [
@@ -419,6 +421,7 @@ async def test_a_failing_handler_gives_an_empty_500(autojump_clock: object, star
     assert (status, headers["connection"], body) == (500, "close", b"")
 
 
+@pytest.mark.incident(19)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -540,6 +543,7 @@ async def test_a_body_that_fails_before_its_first_byte_is_a_500(
     assert body.closed
 
 
+@pytest.mark.incident(13)
 async def test_a_client_that_goes_away_closes_the_body_it_was_sent(
     autojump_clock: object, start: Start
 ) -> None:
@@ -658,6 +662,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_cut(
     assert counts.slow_readers == 1
 
 
+@pytest.mark.incident(35)
 @pytest.mark.fault("H2")
 async def test_heads_that_do_not_end_give_way_to_new_connections(
     autojump_clock: object, start: Start
