@@ -16,7 +16,7 @@ SCENARIO ?= everything
 SEEDS ?=
 MIB ?= 256
 
-.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test hostile-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -88,6 +88,13 @@ rescue-test: $(VENV)/.dev
 repair-test: $(VENV)/.dev
 	ALVEARY_REPAIR_TEST_MIB=$(MIB) $(BIN)/python -m pytest -s -m 'slow or not slow' \
 		tests/e2e/test_sites.py tests/e2e/test_repair.py tests/e2e/test_rebuild.py
+
+# 10^6 hostile keys, 10,000 broken requests, 1,000 slow clients (simulated, then real ones beside a
+# tenant whose p99 may double), and much fuzzing.
+hostile-test: $(VENV)/.dev
+	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest -s -m 'slow or not slow' --timeout 3600 \
+		tests/gateway_s3/test_hostile_keys.py tests/gateway_s3/test_broken_requests.py \
+		tests/fuzz tests/e2e/test_slow_clients.py
 
 # Choose the newest versions (docs/hacking.md, "Dependencies").
 lock: $(VENV)/.dev
