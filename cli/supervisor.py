@@ -5,10 +5,13 @@ Source: docs/operations.md, "A swarm on one machine".
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -20,16 +23,28 @@ from cli.ports import PortChooser, can_listen, parse_address
 from cli.processes import DaemonProcess, Processes
 from cli.report import explain, print_error
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
-from common.errors import BadConfig, Unavailable
+from common.errors import BadConfig, OutcomeUnknown, Unavailable
 from common.ports import Address
-from common.reasons import ConfigFault, Outage
+from common.reasons import ConfigFault, Outage, Uncertainty
+from coordinator.policy.journal import FEWEST
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
+JOURNAL_TIMEOUT_S: Final = 10.0
+"""Time for the journal, once everything else is there."""
 POLL_S: Final = 0.05
+_PASSING: Final = frozenset(
+    {
+        Outage.JOURNAL_UNSETTLED,
+        Outage.COORDINATOR_UNREACHABLE,
+        Uncertainty.CONNECTION_LOST,
+        Uncertainty.CALL_TIMEOUT,
+    }
+)
 TOKEN_LIFETIME_S: Final = 30 * 86_400
 """A first start that was cut short is finished by the next one, perhaps days later."""
 HEARD_STATES: Final = frozenset({"alive", "read_only", "full"})
+T = TypeVar("T")
 SWARM_NAME: Final = "local"
 TENANT_NAME: Final = "default"
 REGION: Final = "us-east-1"
@@ -76,14 +91,22 @@ class LocalSwarm:
         self._directory.write_settings(self._settings)
         if self._settings.tls:
             self._tls = prepare_tls(self._directory.tls, address, time.time())
-        coordinator = await self._start_coordinator()
-        async with OperatorApi(*read_operator_file(self._directory.operator_file)) as api:
-            async with trio.open_nursery() as nursery:
-                for cell in self._cells:
-                    nursery.start_soon(self._start_cell, cell, coordinator, api)
-                credentials = await self._prepare_tenant(api)
-                ready = await self._start_gateway(coordinator)
-            await self._wait_heard(api)
+        path, listen = self._configure_coordinator()
+        async with trio.open_nursery() as nursery:
+            # Cells that were there before start beside the coordinator, which needs their journal.
+            known = {"native": str(listen), "peer_id": self._settings.coordinator_id}
+            early = [cell for cell in self._cells if known["peer_id"] and self._has_token(cell)]
+            for cell in early:
+                nursery.start_soon(self._start_cell, cell, known, None)
+            coordinator = await self._start_coordinator(path)
+            async with OperatorApi(*read_operator_file(self._directory.operator_file)) as api:
+                async with trio.open_nursery() as later:
+                    for cell in self._cells:
+                        if cell not in early:
+                            later.start_soon(self._start_cell, cell, coordinator, api)
+                    credentials = await self._patiently(partial(self._prepare_tenant, api))
+                    ready = await self._start_gateway(coordinator)
+                await self._wait_heard(api)
         credentials = replace(
             credentials,
             endpoint=_endpoint(parse_address(ready["s3"]), secure=ready["secure"]),
@@ -132,7 +155,8 @@ class LocalSwarm:
         self.forget_processes()
         return killed
 
-    async def _start_coordinator(self) -> dict[str, Any]:
+    def _configure_coordinator(self) -> tuple[Path, Address]:
+        """Write the coordinator's configuration; return where, and where it is to listen."""
         known = self._directory.read_daemon_config("coordinator")
         listen = self._ports.choose(known.get("listen"))
         config = {
@@ -146,7 +170,9 @@ class LocalSwarm:
             "redundancy": self._settings.redundancy,
             "discovery": False,  # Nobody else can reach a swarm that listens on loopback.
         }
-        path = self._directory.write_daemon_config("coordinator", config)
+        return self._directory.write_daemon_config("coordinator", config), listen
+
+    async def _start_coordinator(self, path: Path) -> dict[str, Any]:
         ready = await self._run(self._coordinator, path)
         if not self._settings.coordinator_id:
             self._settings = replace(self._settings, coordinator_id=str(ready["peer_id"]))
@@ -160,13 +186,35 @@ class LocalSwarm:
             )
         return ready
 
+    def _has_token(self, cell: DaemonProcess) -> bool:
+        return "token" in self._directory.read_daemon_config(cell.name)
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what may be repeated, again while the coordinator waits for its journal's cells, or
+        opens its store again.
+
+        Raises:
+            AlvearyError: of the work, when that lasts.
+        """
+        give_up_at = trio.current_time() + START_TIMEOUT_S
+        while True:
+            try:
+                return await work()
+            except (Unavailable, OutcomeUnknown) as error:
+                is_waiting = error.reason in _PASSING and self._coordinator.is_running
+                if not is_waiting or trio.current_time() > give_up_at:
+                    raise
+            await trio.sleep(POLL_S)
+
     async def _start_cell(
-        self, cell: DaemonProcess, coordinator: dict[str, Any], api: OperatorApi
+        self, cell: DaemonProcess, coordinator: dict[str, Any], api: OperatorApi | None
     ) -> None:
+        """Start a cell. ``api``: asked for a token if it has none."""
         known = self._directory.read_daemon_config(cell.name)
         listen = self._ports.choose(known.get("listen"))
         http = self._ports.choose(known.get("http"))
         if "token" not in known:
+            assert api is not None
             invite = {"owner": cell.name, "uses": 1, "expires_in_s": TOKEN_LIFETIME_S}
             known["token"] = (await api.call("POST", "/v1/invites", invite))["token"]
         config = {
@@ -247,9 +295,10 @@ class LocalSwarm:
         written are named and keep nobody waiting: what they hold can be read."""
         _, slots = parse_redundancy(self._settings.redundancy)
         status: dict[str, Any] = {}
+        until = math.inf
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
-                status = await api.call("GET", "/v1/status")
+                status = await self._patiently(partial(api.call, "GET", "/v1/status"))
                 if not _serves(status):
                     return
                 heard = [cell for cell in status["cells"] if cell["state"] in HEARD_STATES]
@@ -258,10 +307,15 @@ class LocalSwarm:
                     and status["rings"]
                     and (status["writable"] or _cannot_be_written(status))
                 ):
+                    until = min(until, trio.current_time() + JOURNAL_TIMEOUT_S)
+                    if _journal_comes(status, heard) and trio.current_time() < until:
+                        await trio.sleep(POLL_S)
+                        continue
                     _warn_of_unwritable(heard)
                     if not status["coordinator"]["store_writable"]:
                         reason = status["coordinator"]["reason"]
                         print_error(f"warning: the coordinator cannot write: {reason}")
+                    _warn_of_journal(status["journal"])
                     return
                 await trio.sleep(POLL_S)
         raise Unavailable(
@@ -281,6 +335,17 @@ def _serves(status: dict[str, Any]) -> bool:
         return True
     print_error(f"warning: nothing is served: {store['what_to_do']}")
     return False
+
+
+def _journal_comes(status: dict[str, Any], heard: list[dict[str, Any]]) -> bool:
+    """Return whether the journal will soon be kept: its cells were heard just now."""
+    is_late = status["journal"]["state"] not in ("kept", "off")
+    return is_late and sum(cell["state"] == "alive" for cell in heard) >= FEWEST
+
+
+def _warn_of_journal(journal: dict[str, Any]) -> None:
+    if journal["state"] != "kept":
+        print_error(f"warning: journal {journal['state']}: {journal['why']}")
 
 
 def _cannot_be_written(status: dict[str, Any]) -> bool:

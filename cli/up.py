@@ -20,8 +20,10 @@ from cli.supervisor import LocalSwarm
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
 from common import limits
 from common.system.process import die_with_parent, keep_files_private
+from coordinator.config import JournalUse
 from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.policy.classes import weaknesses
+from coordinator.policy.journal import FEWEST
 from coordinator.policy.placement import Redundancy, default_quorum
 
 
@@ -57,15 +59,25 @@ Ctrl-C stops it; started again on the same --data, everything is there."""
 def _of_loss(root: Path) -> str:
     """Return what becomes of the objects when the coordinator's disk is lost, and what helps."""
     directory = SwarmDirectory(root)
-    if directory.read_daemon_config("coordinator").get("journal") == "on":
+    recovery = directory.daemon("coordinator") / RECOVERY_NAME
+    use = directory.read_daemon_config("coordinator").get("journal", JournalUse.ON)
+    if use == JournalUse.ON and recovery.exists():
         return f"""
-The coordinator's commits are on three of the cells as well. Keep a copy of
-  {root / "coordinator" / RECOVERY_NAME}
-somewhere else, secret: with it and the cells a lost coordinator is recovered, and not without.
+IMPORTANT: keep a copy of this file on another disk or machine, secret:
+  {recovery}
+If the disk with {recovery.parent} is lost, it and the cells bring the coordinator back
+(alveary coordinator recover); without it every object is lost. docs/operations.md, "A lost
+coordinator".
 """
-    return """
-Where every object is stands in the coordinator's store alone. Back it up (alveary coordinator
-backup), or set journal = "on" in its config.toml: docs/operations.md, "A lost coordinator".
+    why = (
+        'In coordinator/config.toml stands journal = "off".'
+        if use == JournalUse.OFF
+        else f"Fewer than {FEWEST} cells keep no journal."
+    )
+    return f"""
+IMPORTANT: where every object is stands in {directory.daemon("coordinator")} alone.
+{why} Back it up: alveary coordinator backup.
+docs/operations.md, "A lost coordinator".
 """
 
 

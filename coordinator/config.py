@@ -175,10 +175,11 @@ class CoordinatorConfig:
         metadata=key(config.boolean, "true or false: announce the coordinator on the LAN (true)."),
     )
     journal: JournalUse = field(
-        default=JournalUse.OFF,
+        default=JournalUse.ON,
         metadata=key(
             config.one_of(JournalUse),
-            "Whether each commit is on most of three or five cells before it counts: on, or off.",
+            "on: each commit is on most of three or five cells before it counts, so that a lost"
+            " disk of the coordinator is recovered from them; off (on).",
         ),
     )
     log: str | None = field(

@@ -67,6 +67,21 @@ class JournaledStore:
         if self.keeper is not None:
             self.keeper.lease.check(trio.current_time())
 
+    @property
+    def is_journaled(self) -> bool:
+        """Whether commits have to pass a journal that is kept already."""
+        return self.keeper is not None and self.keeper.lease.groups is not None
+
+    def note_place(self, place: Endpoint) -> None:
+        """Take in where a cell was heard, if it keeps the journal."""
+        if self.keeper is not None and self.keeper.has_member(place.cell_id):
+            self.heard_at[bytes(place.cell_id)] = place
+
+    async def wait_kept(self) -> None:
+        """Wait until commits may pass."""
+        if self.keeper is not None and self.is_journaled:
+            await self.keeper.kept.wait()
+
     async def look_once_kept(self, look: Callable[[], Awaitable[None]]) -> None:
         """Call ``look`` when commits may pass, where they could not at the start."""
         if self.keeper is not None:

@@ -44,12 +44,14 @@ from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.handlers.places import Places
 from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
+from coordinator.journal.keeper import KnownCell
 from coordinator.journaled_store import JournaledStore, known_cells, open_store
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
 from coordinator.policy.audit_book import AuditBook
 from coordinator.policy.classes import weaknesses
+from coordinator.policy.history import Standing
 from coordinator.policy.losses import cells_on_boxes
 from coordinator.policy.placement import Redundancy
 from coordinator.rounds.audits import AUDITS_S, AuditsRound
@@ -71,6 +73,7 @@ from coordinator.session import ByRequest, CoordinatorSession
 from coordinator.shared_cells import SharedCells
 from coordinator.store.leadership import BEAT_S
 from coordinator.store_health import WatchedStore
+from coordinator.upgrading import Upgrade, must_upgrade
 
 CLOSE_TIMEOUT_S: Final = 5.0
 OPEN_AGAIN_S: Final = 1.0
@@ -136,8 +139,11 @@ async def _serve_stores(
         try:
             journaled = await open_store(world, config, keys, pool)
             watched = WatchedStore(journaled.store, world.disk, world.log)
+            serve_it = _upgrade if await must_upgrade(journaled) else _serve
             try:
-                config = await _serve(world, config, keys, journaled, watched, metrics, task_status)
+                config = await serve_it(
+                    world, config, keys, journaled, watched, metrics, task_status
+                )
             finally:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
                     await watched.close()
@@ -148,6 +154,29 @@ async def _serve_stores(
         await trio.sleep(OPEN_AGAIN_S)
         was_served = True
         task_status = trio.TASK_STATUS_IGNORED
+
+
+async def _upgrade(
+    world: World,
+    config: CoordinatorConfig,
+    keys: Keys,
+    journaled: JournaledStore,
+    watched: WatchedStore,
+    metrics: CoordinatorMetrics,
+    task_status: trio.TaskStatus[RunningCoordinator],
+) -> CoordinatorConfig:
+    """Bring the store to this version, as :func:`_serve` serves it."""
+    native = await world.network.listen(config.listen, identity=keys.identity)
+    http = await world.network.listen(config.http, identity=None)
+    await _write_operator_file(world, keys, advertised_url(http.address))
+    task_status.started(
+        RunningCoordinator(native.address, http.address, keys.identity.peer_id, keys.operator_token)
+    )
+    await Upgrade(world, config, keys, journaled, watched, metrics).run(native, http)
+    with trio.CancelScope(shield=True):
+        await native.close()
+        await http.close()
+    return replace(config, listen=native.address, http=http.address)
 
 
 async def _serve(
@@ -165,7 +194,7 @@ async def _serve(
         The configuration to go on with: it names the ports that are used.
     """
     parts = await load_parts(world, config, keys, watched)
-    journaled.known_cells = lambda: known_cells(parts.membership, trio.current_time())
+    journaled.known_cells = partial(_cells_of_journal, parts)
     _warn_of_class(world.log, parts.placement.redundancy, parts.membership)
     listener = await world.network.listen(config.listen, identity=keys.identity)
     http = await world.network.listen(config.http, identity=None)
@@ -214,6 +243,14 @@ async def _serve(
         await listener.close()
         await http.close()
     return replace(config, listen=listener.address, http=http.address)
+
+
+def _cells_of_journal(parts: CoordinatorParts) -> list[KnownCell]:
+    """Return the cells that may keep a journal; none while the store lacks what its swarm has seen:
+    the journal that they have may be all that is left of it, and must not give way to this one."""
+    if parts.history.standing is Standing.BEHIND:
+        return []
+    return known_cells(parts.membership, trio.current_time())
 
 
 def _auditor(

@@ -288,6 +288,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                     "swarm": "sim",
                     "redundancy": self.shape.redundancy,
                     "discovery": False,
+                    "journal": "off",
                 },
             )
         )

@@ -54,8 +54,10 @@ class Guests:
             self.hollow = HollowCell(swarm.random("hollow"), options)
         self.class_changes: ClassChanges | None = None
         self.lost: LostCoordinator | None = None
+        if scenario.keeps_journal:
+            options.overrides["coordinator"]["journal"] = "on"
         if scenario.loses_coordinator:
-            self.lost = LostCoordinator(swarm, options)
+            self.lost = LostCoordinator(swarm)
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures

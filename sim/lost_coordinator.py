@@ -25,7 +25,6 @@ from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover
 from sim.checkers.tables import MOST_SHOWN
 from sim.cluster import Cluster, SimDaemon
-from sim.options import Options
 from sim.replacing import replaced
 from sim.world import SimNode, SimWorld
 
@@ -42,7 +41,7 @@ APART: Final = frozenset({"journal"})
 class LostCoordinator:
     """Loses the coordinator's disk and recovers it, until the scenario is over."""
 
-    def __init__(self, swarm: SimWorld, options: Options) -> None:
+    def __init__(self, swarm: SimWorld) -> None:
         self.losses = 0
         self.lies = 0
         self.is_away = False
@@ -54,7 +53,6 @@ class LostCoordinator:
         self._copy = b""
         self._liar: SimDaemon | None = None
         self._lies = self._chance.random() < LYING_SHARE
-        options.overrides["coordinator"]["journal"] = "on"
 
     def come(self, cluster: Cluster) -> None:
         """Come to a swarm, and choose the cell that lies."""
@@ -150,7 +148,7 @@ class LostCoordinator:
         ]
         if behind[1] - behind[0] > 1:
             return []  # its last commit was on its way; it is taken in at the next start
-        return _differences(mine, other)
+        return differences(mine, other)
 
     # --- lies -----------------------------------------------------------------------------------
 
@@ -211,7 +209,7 @@ def _with_end(state: JournalState, end: ChainEnd) -> JournalState:
     return JournalState(**{**fields, "end": JournalPoint(*end)})
 
 
-def _differences(mine: Any, other: Any) -> list[str]:
+def differences(mine: Any, other: Any) -> list[str]:
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     found = []
     for (table,) in mine.execute(f"{query} ORDER BY name").fetchall():

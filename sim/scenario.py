@@ -33,8 +33,10 @@ class Scenario:
     versions: float = 0.0
     """Share of the runs whose clients keep versions (:mod:`sim.workloads_versions`)."""
     loses_coordinator: bool = False
-    """The coordinator keeps a journal on cells, loses its disk, and is recovered
+    """The coordinator loses its disk, and is recovered from its journal
     (:mod:`sim.lost_coordinator`)."""
+    keeps_journal: bool = False
+    """The coordinator keeps a journal on cells, as it does by default."""
     departures: float = 0.0
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
     has_hollow: bool = False
@@ -80,6 +82,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
         Scenario("everything", liar=0.2, departures=0.5, versions=0.5),
+        Scenario("journaled", liar=0.2, departures=0.5, versions=0.5, keeps_journal=True),
         Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=CRASH_KINDS),
@@ -94,6 +97,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         _small("liars-small", ("lies",), 5.0),
         replace(_small("versions", KINDS), versions=1.0, departures=0.3, cells=9),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
+        replace(_small("journaled-boxes", KINDS), cells=3, redundancy="2/3", keeps_journal=True),
+        replace(_small("journaled-small", KINDS), keeps_journal=True),
         replace(_small("liars", ()), minutes=1, liar=1.0),
         replace(_small("greedy", ()), minutes=1, greedy=1.0),
         replace(_small("older-store", ()), minutes=2, older_store=1.0),
@@ -101,6 +106,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             _small("journal", JOURNAL_KINDS, 5.0),
             minutes=2,
             cells=8,
+            keeps_journal=True,
             loses_coordinator=True,
         ),
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),

@@ -156,6 +156,11 @@ class JournalKeeper:
         if self.lease.groups is not None:
             self.lease.groups = ()
 
+    def has_member(self, cell_id: bytes) -> bool:
+        """Return whether a cell kept the journal when the store was opened."""
+        members = self._row.members
+        return members is not None and cell_id in {each.cell_id for each in members.members}
+
     async def enforce_lease(self) -> None:
         """Have requests refused without a lease from now on, here and by all successors: a standby
         follows. Raises as :meth:`common.ports.Store.transact`; call it again then."""

@@ -287,6 +287,11 @@ def check_version(sql: Sql) -> int:
     return found
 
 
+def is_older(sql: Sql) -> bool:
+    """Return whether the store is of an earlier version."""
+    return 0 < dialect.version(sql) < SCHEMA_VERSION
+
+
 def next_number(sql: Sql, counter: str) -> int:
     """Count a counter up and return its new value, the first of which is 1."""
     row = sql.execute(

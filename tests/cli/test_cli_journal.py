@@ -32,12 +32,26 @@ def test_a_journal_that_is_not_kept_is_said_in_red(state: str) -> None:
     assert "\x1b[31m" in line
 
 
-@pytest.mark.parametrize(("journal", "words"), [("on", "recovery.json"), ("off", "backup")])
-def test_up_says_what_to_keep_elsewhere(journal: str, words: str, tmp_path: Path) -> None:
-    SwarmDirectory(tmp_path).write_daemon_config("coordinator", {"journal": journal})
+@pytest.mark.parametrize(
+    ("config", "is_kept", "words"),
+    [
+        ({}, True, ("coordinator/recovery.json", "alveary coordinator recover")),
+        ({"journal": "on"}, True, ("coordinator/recovery.json",)),
+        ({}, False, ("Fewer than 3 cells", "alveary coordinator backup")),
+        ({"journal": "off"}, True, ('journal = "off"', "alveary coordinator backup")),
+    ],
+)
+def test_up_says_what_to_keep_elsewhere(
+    config: dict[str, str], is_kept: bool, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    SwarmDirectory(tmp_path).write_daemon_config("coordinator", config)
+    if is_kept:
+        (tmp_path / "coordinator" / "recovery.json").write_text("{}")
     credentials = S3Credentials("http://127.0.0.1:9000", "us-east-1", "key", "secret")
     shown = greeting(Settings(6, "4/6", "127.0.0.1:9000", False), credentials, tmp_path)
-    assert words in shown
+    assert shown.count("IMPORTANT") == 1
+    for each in words:
+        assert each in shown
 
 
 def test_a_file_that_is_no_recovery_file_recovers_nothing(

@@ -382,6 +382,7 @@ async def running(cells: int = 6, seed: int = 1, **config: Any) -> AsyncIterator
             "http": "coordinator:7001",
             "swarm": "test",
             "discovery": False,
+            "journal": "off",  # these cells keep none
             **config,
         }
     )

@@ -337,6 +337,7 @@ async def test_rings_of_another_class_are_read_and_not_written(autojump_clock):
                 "http": "coordinator:7001",
                 "swarm": "test",
                 "discovery": False,
+                "journal": "off",
                 "redundancy": "2/3",
             }
         )

@@ -21,7 +21,9 @@ latest."""
 @pytest.fixture
 def swarm(tmp_path: Path) -> Iterator[Swarm]:
     made = Swarm(tmp_path / "swarm", cells=4, redundancy="2/3")
-    made.configure("coordinator", **QUICK, write_lease_ttl_s=2, inherited_lease_grace_s=0)
+    made.configure(
+        "coordinator", **QUICK, write_lease_ttl_s=2, inherited_lease_grace_s=0, journal="off"
+    )
     made.start()
     try:
         yield made
