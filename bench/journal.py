@@ -19,7 +19,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bench.__main__ import BUCKET, Bench, BenchPlan
 from bench.client import S3Connection
@@ -31,6 +31,8 @@ REDUNDANCY: Final = "4/6"
 CONNECTIONS: Final = (1, 32)
 SECONDS: Final = 4.0
 KEPT_WITHIN_S: Final = 60.0
+Figures: TypeAlias = "dict[tuple[str, int, str], list[float]]"
+"""By kind, connections, and whether a journal is kept."""
 
 
 def _status(data: Path) -> dict[str, Any]:
@@ -66,6 +68,20 @@ def _journal_bytes(data: Path) -> list[int]:
     return [each for each in sizes if each]
 
 
+def _compare(size: str, unit: str, figures: Figures) -> None:
+    """Print medians without and with a journal, and what it takes, pair by pair."""
+    for (kind, connections, how), rates in figures.items():
+        if how == "off":
+            with_it = figures[kind, connections, "on"]
+            pairs = [1 - each / plain for each, plain in zip(with_it, rates, strict=True)]
+            name = f"{kind} {size}, {connections} connections"
+            both = (
+                f"{statistics.median(rates):.0f} without, {statistics.median(with_it):.0f} with it"
+            )
+            less = f"{statistics.median(pairs):.1%} less ({min(pairs):.1%} to {max(pairs):.1%})"
+            print(f"{name}: {both}{unit}: {less}")
+
+
 def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,7 +89,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     root = (options.data or Path(".bench") / f"{time.time_ns()}").absolute()
-    figures: dict[tuple[str, int, str], list[float]] = {}
+    small: Figures = {}
+    cpu: Figures = {}
+    large: Figures = {}
     try:
         with ExitStack() as stack:
             made = {how: _start(stack, root / how, how) for how in ("off", "on")}
@@ -81,24 +99,28 @@ def main() -> int:
                 for connections in CONNECTIONS:
                     for how, (_, bench) in made.items():
                         for kind in ("put", "get"):
-                            small = bench.small(kind, connections)
-                            figures.setdefault((kind, connections, how), []).append(small.per_s)
-                            print(how, small, file=sys.stderr, flush=True)
+                            found = bench.small(kind, connections)
+                            small.setdefault((kind, connections, how), []).append(found.per_s)
+                            cpu.setdefault((kind, connections, how), []).append(
+                                1000 / found.cpu_ms_each
+                            )
+                            print(how, found, file=sys.stderr, flush=True)
             status = _status(root / "on")
             written = int(status["objects"])
             sizes = _journal_bytes(root / "on")
             store = sum(e.stat().st_size for e in (root / "on/coordinator").glob("*.sqlite*"))
+            for _ in range(options.pairs):
+                for kind in ("put", "get"):
+                    for how, (_, bench) in made.items():
+                        whole = bench.large(kind, 1)
+                        large.setdefault((kind, 1, how), []).append(whole.mib_per_s)
+                        print(how, whole, file=sys.stderr, flush=True)
     finally:
         if options.data is None:
             shutil.rmtree(root, ignore_errors=True)
-    for (kind, connections, how), rates in figures.items():
-        if how == "off":
-            with_it = figures[kind, connections, "on"]
-            pairs = [1 - each / plain for each, plain in zip(with_it, rates, strict=True)]
-            name = f"{kind} 4 KiB, {connections} connections"
-            both = f"{statistics.median(rates):.0f}/s without, {statistics.median(with_it):.0f}/s"
-            less = f"{statistics.median(pairs):.1%} less ({min(pairs):.1%} to {max(pairs):.1%})"
-            print(f"{name}: {both} with a journal: {less}")
+    _compare("4 KiB", "/s", small)
+    _compare("4 KiB", " for each second of CPU of all daemons", cpu)
+    _compare("64 MiB", " MiB/s", large)
     print(
         f"{written} objects: {sum(sizes) / len(sizes) / written:.0f} bytes an object on each of"
         f" {len(sizes)} cells; the store: {store / written:.0f}"
