@@ -69,7 +69,7 @@ class JournaledStore:
 
     @property
     def is_journaled(self) -> bool:
-        """Whether commits have to pass a journal that is kept already."""
+        """True: commits have to pass a journal that is kept already."""
         return self.keeper is not None and self.keeper.lease.groups is not None
 
     def note_place(self, place: Endpoint) -> None:

@@ -167,10 +167,10 @@ class WatchedStore:
 
     def _fail(self, error: AlvearyError) -> None:
         if not self._failure:
-            # At a start that is usual: the journal is taken up once the store is served.
-            is_usual = error.reason == Outage.JOURNAL_UNSETTLED
-            say = self._log.warning if is_usual else self._log.error
-            say("store_not_writable", error=str(error), free_bytes=self.free_bytes)
+            if error.reason == Outage.JOURNAL_UNSETTLED:  # as after each start, for a moment
+                self._log.info("store_waits_for_journal")
+            else:
+                self._log.error("store_not_writable", error=str(error), free_bytes=self.free_bytes)
         self._failure = error.reason
         self._failed.set()
 

@@ -2,8 +2,8 @@
 other commit is made, through the journal, once most of the journal's cells answer.
 
 What those cells have and the store lacks was written by the older version and is made again in its
-tables, so the tables must not change before. Until then a coordinator listens, so that whoever
-starts cells and coordinators together sees it start, says why nothing is served, and learns from
+tables, so the tables must not change before. Until then a coordinator listens, so that a
+supervisor of cells and coordinators sees it start, says why nothing is served, and learns from
 heartbeats where its cells are.
 
 Source: docs/journal.md, "Settling".

@@ -13,10 +13,8 @@ from test_journal import put, wait_kept
 from trio.testing import MockClock
 
 from common.errors import Refused, Unavailable
-from common.ids import TenantId
 from common.wire.messages.base import Done
-from common.wire.messages.buckets import BucketsList
-from common.wire.messages.membership import Heartbeat
+from common.wire.messages.membership import Heartbeat, Settle
 from coordinator.handlers.guards import guarded
 from coordinator.journal.keeper import JournalKeeper
 from coordinator.journal.lease import LEASE_S, RENEW_S, SUCCESSOR_WAIT_S, EpochLease
@@ -179,12 +177,10 @@ async def test_requests_are_refused_without_a_lease_and_heartbeats_are_not() -> 
 
     watched = SimpleNamespace(check_whole=lambda: None)
     past = SimpleNamespace(standing=Standing.CURRENT, hear=lambda seen: [])
-    rest = (CoordinatorMetrics(), watched, None, past, check)
-    handlers = guarded({BucketsList: answer, Heartbeat: answer}, *cast("Any", rest))
+    rest = (CoordinatorMetrics(), watched, None, past, check, None)
+    handlers = guarded({Settle: answer, Heartbeat: answer}, *cast("Any", rest))
     caller = cast("Any", None)
     with pytest.raises(Unavailable, match="no_lease"):
-        await handlers[BucketsList](
-            caller, BucketsList(TenantId(bytes(16)), "", "", 1), memoryview(b"")
-        )
+        await handlers[Settle](caller, Settle(()), memoryview(b""))
     beat = Heartbeat("cell", 7000, facts(), ())
     assert await handlers[Heartbeat](caller, beat, memoryview(b"")) == Done()
