@@ -34,8 +34,9 @@ from sim.replay import run_seeded
 from sim.scenario import Scenario
 from sim.trace import TraceEvent
 from sim.workloads import BUCKET, DEFAULT_MIX, Workload
+from sim.workloads_locks import LOCK_MIX, LocksWorkload
 from sim.workloads_parts import BLIND_MIX, PartsWorkload
-from sim.workloads_versions import KEEP_MIX, VersionsWorkload
+from sim.workloads_versions import VersionsWorkload
 from sim.world import SimWorld
 
 CONVERGE_S: Final = 1200.0
@@ -197,7 +198,7 @@ def _workloads(
         client = cluster.client(f"client-{number}", number % options.gateways)
         drawn = random.Random(f"{seed}/client-{number}")
         if has_versions:
-            keeper = VersionsWorkload(client, history, drawn, options.pace, pulse, KEEP_MIX)
+            keeper = LocksWorkload(client, history, drawn, options.pace, pulse, LOCK_MIX)
             keeper.prepare(f"kept-by-{number}")
             workloads.append(keeper)
             continue

@@ -31,7 +31,8 @@ class Scenario:
     older_store: float = 0.0
     """Share of the runs in which an older store comes back (:mod:`sim.older_store`)."""
     versions: float = 0.0
-    """Share of the runs whose clients keep versions (:mod:`sim.workloads_versions`)."""
+    """Share of the runs whose clients keep versions, and lock some
+    (:mod:`sim.workloads_versions`, :mod:`sim.workloads_locks`)."""
     loses_coordinator: bool = False
     """The coordinator loses its disk, and is recovered from its journal
     (:mod:`sim.lost_coordinator`)."""
