@@ -191,7 +191,10 @@ class HeartbeatRound:
             self._hurries = False
             return False
         wanted = [(each.segment_id, each.slot) for each in reply.deletes]
-        gone = await self._store.delete(wanted)
+        kept = await self._store.retained(wanted)
+        if kept:
+            self._log.warning("deletes_refused", shards=len(kept))
+        gone = {*await self._store.delete(wanted), *kept}
         self._deleted.update(gone)
         # Confirmed at once, but not repeatedly to a coordinator that repeats itself.
         self._hurries = bool(gone) and (len(wanted) == limits.MAX_DELETE_BATCH or not self._hurries)

@@ -240,6 +240,15 @@ class Index:
         self._batch.settled[key] = sequence
         self._wake()
 
+    def retain(self, key: ShardKey, until: int) -> None:
+        """Note that a shard is not deleted before a time, or before a later one noted earlier.
+
+        Args:
+            until: unix seconds.
+        """
+        self._batch.retained[key] = max(until, self._batch.retained.get(key, 0))
+        self._wake()
+
     def reported(self, keys: Sequence[ShardKey]) -> None:
         """Note that the coordinator knows that these are lost."""
         self._batch.reported.update(keys)
@@ -262,6 +271,7 @@ class Index:
         self._cache.pop(key, None)
         self._batch.new.pop(key, None)
         self._batch.changed.pop(key, None)
+        self._batch.retained.pop(key, None)
         self._batch.gone.discard(key)
 
     def _drop(self, key: ShardKey) -> None:
@@ -375,6 +385,30 @@ class Index:
             entry = self._peek(key)
             answers.append(row if isinstance(entry, _Unknown) else entry)
         return answers
+
+    async def retained_until(self, keys: Sequence[ShardKey]) -> dict[ShardKey, int]:
+        """Until when shards are not deleted, unix seconds; those that never were retained are left
+        out.
+
+        Raises:
+            Unavailable: ``store_failed``.
+        """
+        # A batch that is written meanwhile may be in neither the tables as read nor in memory.
+        before = self._gathered(keys)
+        found = await self._store.read(partial(index_tables.retained, keys=keys))
+        for key, until in (*before, *self._gathered(keys)):
+            found[key] = max(until, found.get(key, 0))
+        return found
+
+    def _gathered(self, keys: Sequence[ShardKey]) -> list[tuple[ShardKey, int]]:
+        """The retentions of shards that are not in the tables yet."""
+        return [
+            (key, batch.retained[key])
+            for batch in (self._writing, self._batch)
+            if batch is not None and batch.retained
+            for key in keys
+            if key in batch.retained
+        ]
 
     async def shards_in(self, volume: int) -> list[tuple[ShardKey, Entry]]:
         """The shards that lie in a volume, after :meth:`flush`; it reads a whole table."""

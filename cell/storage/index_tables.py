@@ -48,6 +48,11 @@ _SCHEMA: Final = (
     " PRIMARY KEY (segment_id, slot)) WITHOUT ROWID",
 )
 _TABLES: Final = ("meta", "shards", "tombstones", "dead", "volumes", "lost")
+_RETAINED: Final = (
+    "CREATE TABLE IF NOT EXISTS retained (segment_id BLOB NOT NULL, slot INTEGER NOT NULL,"
+    " until INTEGER NOT NULL, PRIMARY KEY (segment_id, slot)) WITHOUT ROWID"
+)
+"""The ends of retentions, unix seconds: no shard is deleted before. Made with the first row."""
 _ENTRY: Final = "volume, offset, sequence, unit_bytes, shard_bytes, root, state"
 _HELD: Final = "segment_id, slot, sequence, root, shard_bytes, added, state"
 _KEY: Final = "segment_id = ? AND slot = ?"
@@ -59,13 +64,15 @@ class Batch:
     """Changes that are not in the tables yet. What it says of a shard goes before the tables.
 
     ``new``: written shards and when, unix seconds. ``changed``: shards whose place or badness
-    changed. ``gone``: deleted shards. ``settled``: shard and sequence number.
+    changed. ``gone``: deleted shards. ``settled``: shard and sequence number. ``retained``: until
+    when, unix seconds.
     """
 
     new: dict[ShardKey, tuple[Entry, int]] = field(default_factory=dict)
     changed: dict[ShardKey, Entry] = field(default_factory=dict)
     gone: set[ShardKey] = field(default_factory=set)
     settled: dict[ShardKey, int] = field(default_factory=dict)
+    retained: dict[ShardKey, int] = field(default_factory=dict)
     tombstones: dict[ShardKey, tuple[int, int] | None] = field(default_factory=dict)
     dead: set[tuple[SegmentId, int, int]] = field(default_factory=set)
     lost: set[ShardKey] = field(default_factory=set)
@@ -78,6 +85,7 @@ class Batch:
             + len(self.changed)
             + len(self.gone)
             + len(self.settled)
+            + len(self.retained)
             + len(self.tombstones)
             + len(self.dead)
             + len(self.lost)
@@ -112,7 +120,7 @@ def prepare(sql: Sql) -> None:
     """Make the tables; replace tables of an unknown version by empty ones."""
     if is_prepared(sql):
         return
-    for name in _TABLES:
+    for name in (*_TABLES, "retained"):
         sql.execute(f"DROP TABLE IF EXISTS {name}")
     for statement in _SCHEMA:
         sql.execute(statement)
@@ -235,6 +243,23 @@ def is_lost(sql: Sql, key: ShardKey) -> bool:
     return sql.execute(f"SELECT 1 FROM lost WHERE {_KEY}", key).fetchone() is not None
 
 
+def retained(sql: Sql, keys: Iterable[ShardKey]) -> dict[ShardKey, int]:
+    """Until when shards are retained, unix seconds; those that never were are left out."""
+    found: dict[ShardKey, int] = {}
+    if not _has_retained(sql):
+        return found
+    for key in keys:
+        row = sql.execute(f"SELECT until FROM retained WHERE {_KEY}", key).fetchone()
+        if row is not None:
+            found[key] = row[0]
+    return found
+
+
+def _has_retained(sql: Sql) -> bool:
+    row = sql.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'retained'")
+    return row.fetchone() is not None
+
+
 def size_bytes(sql: Sql) -> int:
     """Bytes of the database file."""
     pages = sql.execute("PRAGMA page_count").fetchone()[0]
@@ -245,6 +270,8 @@ def apply(sql: Sql, batch: Batch, volumes: Sequence[VolumeFacts], next_sequence:
     """Write a batch, with the facts of its volumes as they were when it was closed."""
     if batch.gone:
         sql.executemany(f"DELETE FROM shards WHERE {_KEY}", batch.gone)
+        if _has_retained(sql):
+            sql.executemany(f"DELETE FROM retained WHERE {_KEY}", batch.gone)
     if batch.new:
         sql.executemany(
             "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -267,6 +294,13 @@ def apply(sql: Sql, batch: Batch, volumes: Sequence[VolumeFacts], next_sequence:
             f"UPDATE shards SET state = {SETTLED} WHERE {_KEY} AND sequence = ?"
             f" AND state = {UNSETTLED}",
             [(*key, sequence) for key, sequence in batch.settled.items()],
+        )
+    if batch.retained:
+        sql.execute(_RETAINED)
+        sql.executemany(
+            "INSERT INTO retained VALUES (?, ?, ?) ON CONFLICT (segment_id, slot)"
+            " DO UPDATE SET until = max(until, excluded.until)",
+            [(*key, until) for key, until in batch.retained.items()],
         )
     for key, stone in batch.tombstones.items():
         if stone is None:

@@ -69,6 +69,7 @@ class ShardStore:
         self.lost_shards = 0
         """Of volumes that were gone at a start, index and all."""
         self._log: Log = world.log
+        self._clock = world.clock
         self._store = recovered.store
         self._leaves = LeafCache()
 
@@ -173,7 +174,7 @@ class ShardStore:
     async def delete(
         self, keys: Sequence[ShardKey], *, sequences: Mapping[ShardKey, int] | None = None
     ) -> list[ShardKey]:
-        """Delete shards; those that are not here count as deleted.
+        """Delete shards; those that are not here count as deleted. Those that are retained stay.
 
         Args:
             sequences: the only record of each shard that is meant: a later one stays.
@@ -191,9 +192,12 @@ class ShardStore:
         left = set(keys)
         try:
             entries = await self.index.find_all(keys)
+            retained = await self.retained(keys)
             for key, entry in zip(keys, entries, strict=True):
                 if entry is None:
                     gone.append(key)
+                    continue
+                if key in retained:
                     continue
                 if sequences is not None and entry.sequence != sequences[key]:
                     continue
@@ -209,6 +213,16 @@ class ShardStore:
         if jobs:
             self.compaction.look_soon()
         return gone
+
+    async def retained(self, keys: Sequence[ShardKey]) -> set[ShardKey]:
+        """Return those of the shards that nobody may have deleted now, by this cell's own clock.
+
+        Raises:
+            Unavailable: ``store_failed``.
+        """
+        now = self._clock.now()
+        until = await self.index.retained_until(keys)
+        return {key for key, end in until.items() if now < end}
 
     def _bury(self, key: ShardKey, entry: Entry) -> WriteJob:
         sequence = self.index.take_sequence()

@@ -277,7 +277,7 @@ class CellHandlers:
             self._queues.deletes.tell()
         if settled.has_missing:
             self._queues.missing.tell()
-        return SettleReply(settled.verdicts, history.run_id)
+        return SettleReply(settled.verdicts, history.run_id, settled.retain)
 
     async def lost(self, caller: Caller, request: ShardsLost, _: memoryview) -> Answer:
         """Remember what a cell has lost."""

@@ -20,6 +20,7 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId, SegmentId, TenantId, VersionId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
+from common.wire.messages.locks import COMPLIANCE
 from common.wire.messages.misplaced import MisplacedPage, PageReplace
 from common.wire.messages.objects import Committed
 from common.wire.messages.writing import Page
@@ -257,14 +258,15 @@ def replace_page(
     """
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id).bucket
     row = sql.execute(
-        "SELECT v.sequence, v.created_ms, v.sealed, p.start, p.size FROM versions v"
+        "SELECT v.sequence, v.created_ms, v.sealed, p.start, p.size, v.retention,"
+        " v.retain_until_ms FROM versions v"
         " JOIN pages p ON p.owner = v.sequence AND p.number = ?"
         " WHERE v.version_id = ? AND v.bucket = ? AND v.name = ? AND v.dropped = 0",
         (request.number, request.version_id, bucket, request.name),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_VERSION)
-    sequence, created_ms, sealed, start, size = row
+    sequence, created_ms, sealed, start, size, retention, until_ms = row
     if sealed == request.sealed:
         return Committed(sequence, created_ms)
     former = hashlib.sha256(sealed).digest()
@@ -284,6 +286,8 @@ def replace_page(
     )
     made = next_number(sql, "sequence")
     segments.register(sql, tenant, bucket, writer, made, content, now_ms)
+    if retention == COMPLIANCE:
+        segments.retain(sql, made, until_ms)
     sql.execute(
         "UPDATE pages SET owner = ?, number = ?, start = ? WHERE owner = ?",
         (sequence, number, start, made),

@@ -17,7 +17,7 @@ from common.ports import Sql
 from common.reasons import Absence, Refusal
 from common.wire.control import Failure
 from common.wire.messages.buckets import UNVERSIONED, VERSIONED
-from common.wire.messages.locks import HOLD_OFF, HOLD_ON, NO_RETENTION, Lock
+from common.wire.messages.locks import COMPLIANCE, HOLD_OFF, HOLD_ON, NO_RETENTION, Lock
 from common.wire.messages.objects import (
     Committed,
     DeleteItem,
@@ -175,6 +175,8 @@ def set_retention(sql: Sql, tenant: int, request: RetentionSet, now_ms: int) -> 
         "UPDATE versions SET retention = ?, retain_until_ms = ? WHERE sequence = ?",
         (new.mode, new.until_ms, sequence),
     )
+    if new.mode == COMPLIANCE:
+        segments.retain(sql, sequence, new.until_ms)
 
 
 def set_hold(sql: Sql, tenant: int, request: HoldSet) -> None:

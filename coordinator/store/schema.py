@@ -131,11 +131,12 @@ _VERSION_1: Final = (
         size INTEGER NOT NULL, extents BLOB NOT NULL,
         PRIMARY KEY (owner, number)) {BY_KEY}""",
     # refs: extents of versions and parts (dropped ones too) that lie in the segment.
+    # retain_until_s: cells keep its shards until then: the latest end of a COMPLIANCE retention.
     f"""CREATE TABLE segments (
         segment_id BLOB PRIMARY KEY, tenant INTEGER NOT NULL, ring INTEGER NOT NULL,
         segment_bytes INTEGER NOT NULL, unit_bytes INTEGER NOT NULL,
         shard_bytes INTEGER NOT NULL, refs INTEGER NOT NULL, roots BLOB NOT NULL,
-        bucket INTEGER NOT NULL) {BY_KEY}""",
+        bucket INTEGER NOT NULL, retain_until_s INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
     "CREATE INDEX segments_by_ring ON segments (ring, segment_id)",
     # Other buckets with extents in a segment than the one that its row names.
     f"""CREATE TABLE shared_segments (

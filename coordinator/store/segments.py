@@ -275,6 +275,26 @@ def _share(
     bucket_rings.share(sql, segment_id, row[1], row[2], bucket, uses)
 
 
+def retain(sql: Sql, owner: int, until_ms: int) -> None:
+    """Have cells keep the shards of all segments of an owner until a time, or longer where another
+    version asks for more. Nothing makes it shorter again.
+
+    Args:
+        owner: the sequence of a version.
+        until_ms: unix milliseconds.
+    """
+    until_s = -(-until_ms // 1000)
+    kept = {
+        extent.segment_id
+        for (packed,) in sql.execute("SELECT extents FROM pages WHERE owner = ?", (owner,))
+        for extent in Page.unpack(packed).extents
+    }
+    sql.executemany(
+        "UPDATE segments SET retain_until_s = ? WHERE segment_id = ? AND retain_until_s < ?",
+        [(until_s, segment_id, until_s) for segment_id in sorted(kept)],
+    )
+
+
 def release(sql: Sql, bucket: int, uses: Mapping[SegmentId, int]) -> int:
     """Take extents of a bucket away from segments; delete the segments that no extent is left of.
 

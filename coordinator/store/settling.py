@@ -22,11 +22,13 @@ from coordinator.store import deletes, homes, leases, missing
 class Settled:
     """The verdicts on the shards that a cell holds: one of PENDING, COMMITTED, GARBAGE for each, as
     a byte. ``has_deletes``: others are to delete shards now; ``has_missing``: shards are missing
-    that were not known to be."""
+    that were not known to be. ``retain``: for each the unix second until which the cell is to keep
+    it, or 0; empty where all are 0."""
 
     verdicts: bytes
     has_deletes: bool
     has_missing: bool
+    retain: tuple[int, ...] = ()
 
 
 def settle(
@@ -45,19 +47,21 @@ def settle(
         kept_leases: leases up to this number make no garbage, though they have ended.
     """
     verdicts = bytearray()
+    retain: list[int] = []
     has_deletes = has_missing = False
     alive: dict[int, bool] = {}
     for shard in shards:
         row = sql.execute(
-            "SELECT s.ring, s.roots, r.cell, q.cell FROM segments s"
+            "SELECT s.ring, s.roots, r.cell, q.cell, s.retain_until_s FROM segments s"
             " LEFT JOIN ring_slots r ON r.ring = s.ring AND r.slot = ?"
             " LEFT JOIN sources q ON q.ring = s.ring AND q.slot = ? WHERE s.segment_id = ?",
             (shard.slot, shard.slot, shard.segment_id),
         ).fetchone()
         if row is None:
             verdicts.append(_uncommitted(sql, shard.segment_id, alive, kept_leases))
+            retain.append(0)
             continue
-        ring, roots, holder, source = row
+        ring, roots, holder, source, retain_until_s = row
         is_whole = roots[DIGEST_BYTES * shard.slot : DIGEST_BYTES * (shard.slot + 1)] == shard.root
         if holder == cell:
             verdicts.append(COMMITTED if is_whole else GARBAGE)
@@ -77,10 +81,11 @@ def settle(
                 verdicts.append(COMMITTED)
             else:
                 verdicts.append(PENDING if is_of_home else GARBAGE)
+        retain.append(retain_until_s if verdicts[-1] == COMMITTED else 0)
     told = bytes(verdicts)
     if not may_destroy:
         told = told.replace(bytes([GARBAGE]), bytes([PENDING]))
-    return Settled(told, has_deletes, has_missing)
+    return Settled(told, has_deletes, has_missing, tuple(retain) if any(retain) else ())
 
 
 def _uncommitted(sql: Sql, segment_id: SegmentId, alive: dict[int, bool], kept_leases: int) -> int:

@@ -21,9 +21,10 @@ from common.ids import VersionId
 from common.ports import Sql
 from common.reasons import Refusal
 from common.wire.messages.buckets import SUSPENDED, UNVERSIONED, VERSIONED
-from common.wire.messages.locks import NO_LOCK, Lock
+from common.wire.messages.locks import COMPLIANCE, NO_LOCK, Lock
 from common.wire.messages.objects import Condition, JudgedVersion
 from coordinator.policy.locks import check_lock, may_delete, of_new_version
+from coordinator.store import segments
 from coordinator.store.buckets import StoredBucket
 
 KIND_VERSION: Final = 0
@@ -192,7 +193,8 @@ def insert(
     now_ms: int,
 ) -> None:
     """Write a version, which becomes the latest of its name, drop the one whose place it takes,
-    account. In a bucket with locks it gets the default retention where it brings none.
+    account. In a bucket with locks it gets the default retention where it brings none. Its pages
+    are there already.
 
     Args:
         found: the current version of the name.
@@ -233,6 +235,8 @@ def insert(
             lock.hold,
         ),
     )
+    if lock.mode == COMPLIANCE:
+        segments.retain(sql, new.sequence, lock.until_ms)
     if not new.delete_marker:
         _lead_to(sql, bucket.bucket, new.name, new.sequence, found)
     elif found is not None:

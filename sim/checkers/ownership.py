@@ -11,7 +11,14 @@ from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.wire.messages.writing import Page
 from coordinator.journaled_store import STORE_NAME
 from coordinator.store.schema import counter_value
-from sim.checkers.tables import MOST_SHOWN, cell_id_of, has_index, index_rows, rows
+from sim.checkers.tables import (
+    MOST_SHOWN,
+    cell_id_of,
+    has_index,
+    index_rows,
+    retained_rows,
+    rows,
+)
 from sim.cluster import Cluster
 from sim.world import SimNode
 
@@ -65,6 +72,7 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
             these numbers are given out again and have ended (docs/placement.md).
     """
     held: dict[bytes, Held] = {}
+    retained: dict[bytes, set[tuple[bytes, int]]] = {}
     nodes: dict[bytes, SimNode] = {}
     for daemon in cluster.cells:
         if not has_index(daemon.node):
@@ -77,9 +85,16 @@ async def check_ownership(cluster: Cluster, *, had_older_store: bool = False) ->
                 daemon.node, "SELECT segment_id, slot, root, state FROM shards"
             )
         }
+        retained[cell_id] = {
+            (segment, slot)
+            for segment, slot, until in retained_rows(daemon.node)
+            if daemon.node.world.clock.now() < until
+        }
     node = cluster.store_node
     return [
-        *_some(_compare(node, held, nodes, _last_lease(node) if had_older_store else None)),
+        *_some(
+            _compare(node, held, retained, nodes, _last_lease(node) if had_older_store else None)
+        ),
         *_some(_leftovers(node, held.keys())),
         *_some(_staying(cluster, node)),
         *_some(_accounts(node)),
@@ -93,6 +108,7 @@ def _last_lease(node: SimNode) -> int:
 def _compare(
     node: SimNode,
     held: dict[bytes, Held],
+    retained: dict[bytes, set[tuple[bytes, int]]],
     nodes: dict[bytes, SimNode],
     last_lease: int | None,
 ) -> list[str]:
@@ -118,6 +134,8 @@ def _compare(
                 continue  # made, or being made, for a segment that returns to its home class
             where = f"{nodes[cell_id].name} holds slot {slot} of {segment.hex()}"
             if (segment, slot) not in owned[cell_id]:
+                if (segment, slot) in retained[cell_id]:
+                    continue  # it went to another cell, and this one keeps it until its time
                 if last_lease is not None and lease_of(SegmentId(segment)) > last_lease:
                     continue
                 problems.append(f"shard without an owner: {where}")

@@ -50,6 +50,13 @@ def has_index(node: SimNode) -> bool:
     )
 
 
+def retained_rows(node: SimNode) -> list[tuple[bytes, int, int]]:
+    """Return the shards that a cell keeps, and until when, unix seconds."""
+    if not index_rows(node, "SELECT 1 FROM sqlite_master WHERE name = 'retained'"):
+        return []
+    return index_rows(node, "SELECT segment_id, slot, until FROM retained")
+
+
 def fails_index(node: SimNode) -> bool:
     """Return whether a cell that has an index cannot write it now."""
     return node.databases[INDEX_NAME].fail_commits > 0

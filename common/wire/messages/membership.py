@@ -86,7 +86,8 @@ class HeartbeatReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat(Request):
-    """A cell is alive. ``deleted``: shards of earlier replies that are durably gone."""
+    """A cell is alive. ``deleted``: shards of earlier replies that are durably gone, or that the
+    cell keeps until their retention ends and then asks about."""
 
     address_host: Label
     address_port: int
@@ -125,6 +126,9 @@ class SettleReply(Reply):
     verdicts: Annotated[bytes, Max(limits.MAX_SETTLE_BATCH)]
     run_id: Annotated[bytes, Max(16)] = b""
     """The coordinator's run: GARBAGE counts only when the cell's positions were covered by it."""
+    retain: Annotated[tuple[int, ...], Max(limits.MAX_SETTLE_BATCH)] = ()
+    """For each shard asked, the unix second until which the cell deletes it for nobody, by its own
+    clock, or 0; empty: none of them. A later answer can make it later, and never earlier."""
 
 
 @dataclass(frozen=True, slots=True)
