@@ -35,8 +35,15 @@ _DONE_NAME: Final = "swarm.read"
 _AT_ONCE: Final = 32
 CONNECTIONS_PER_CELL: Final = 2
 _REASONS_SAID: Final = 5
+_SHOWN_CHARACTERS: Final = 300
 _TRIES: Final = 2
 """A swarm that is alive may replace a snapshot while it is read."""
+
+
+def said(error: AlvearyError) -> str:
+    """Return an error, which may be a cell's own words, as one line that is safe to show."""
+    text = str(error)[:_SHOWN_CHARACTERS]
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 @dataclass(slots=True)
@@ -67,7 +74,7 @@ class Survey:
                 try:
                     state = await JournalCell(pool, endpoint, kit.rescue_pass).look()
                 except AlvearyError as error:
-                    self.silent[cell_id] = str(error)
+                    self.silent[cell_id] = said(error)
                 else:
                     self.states[cell_id] = state
                     self.silent.pop(cell_id, None)
@@ -157,7 +164,7 @@ class JournalReading:
             try:
                 named = open_members(self._kit.reader, state.members)
             except (Corrupt, PeerViolation) as error:
-                self._unusable[cell_id] = str(error)
+                self._unusable[cell_id] = said(error)
                 continue
             if newest is None or (named.epoch, named.version) > (newest.epoch, newest.version):
                 newest = named
@@ -182,7 +189,7 @@ class JournalReading:
             try:
                 await self._read(tail.cell_id, states[tail.cell_id])
             except AlvearyError as error:
-                self._unusable[tail.cell_id] = str(error)
+                self._unusable[tail.cell_id] = said(error)
                 continue
             return await self._opened(tail.cell_id, members, answered)
         if kept is None:

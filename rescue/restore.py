@@ -27,7 +27,7 @@ from common.wire.messages.base import Endpoint
 from coordinator.store import restoring
 from coordinator.store.restoring import PlaceInBucket, RestorableBucket, RestorableVersion
 from rescue.file_names import path_of
-from rescue.journal_reading import ReadJournal, Survey, read_swarm, shown
+from rescue.journal_reading import ReadJournal, Survey, read_swarm, said, shown
 from rescue.kit import Kit
 from rescue.lines import LinesFile
 from rescue.objects import ObjectReader, ShardSource, write_file
@@ -213,7 +213,7 @@ class _Restoring:
         except AlvearyError as error:
             if isinstance(error, Unavailable):
                 raise
-            self._progress.notes.append(f"settings of bucket {bucket.name}: {error}")
+            self._progress.notes.append(f"settings of bucket {bucket.name}: {said(error)}")
 
     def _directory(self, which: str, bucket: RestorableBucket) -> str:
         return f"{which}/{path_of(bucket.name.encode(), folds=self._folds)}"
@@ -314,7 +314,7 @@ class _Restoring:
         error: AlvearyError,
         cells: list[str],
     ) -> None:
-        await self._missing.add(missing_record(bucket, version, str(error), cells))
+        await self._missing.add(missing_record(bucket, version, said(error), cells))
         self._progress.missing += 1
         self._progress.done += 1
 

@@ -11,9 +11,13 @@ import pytest
 
 from cli.credentials import make_tenant, write_tenant
 from cli.main import main
+from cli.rescue import _bar, _restore_text
+from common.errors import Unavailable
 from coordinator.store import tenants
 from coordinator.store.schema import migrate
+from rescue.journal_reading import said
 from rescue.kit import unpack_kit
+from rescue.restore import Progress
 
 
 @pytest.fixture
@@ -86,3 +90,52 @@ def test_a_sealed_kit_wants_its_passphrase(swarm: Path, tmp_path: Path) -> None:
     assert main(["rescue", "check", str(kit), sealed]) == 3  # it is read, and names no cell
     secret.write_text("battery\n")
     assert main(["rescue", "check", str(kit), sealed]) == 2
+
+
+REPORT = {
+    "restored": 1200,
+    "kept": 3,
+    "missing": 2,
+    "notes": ["settings of bucket odd: record_not_authentic"],
+    "bad_shards": [{"cell": "00ff cell-1:7000", "why": "leaf_mismatch", "count": 4}],
+    "journal": {
+        "sequence": 1234,
+        "epoch": 5,
+        "answered": 1,
+        "members": 3,
+        "may_lack_newest": True,
+        "unusable": {"aa" * 32: "journal_not_authentic"},
+    },
+    "cells": 6,
+    "silent_cells": {"11ee cell-2:7000": "connect_failed"},
+}
+
+
+def test_a_report_for_people_names_what_is_missing_and_whom_to_ask() -> None:
+    text = _restore_text(REPORT, Path("/to"))
+    for part in (
+        "1,200 objects restored, 3 were there already, 2 missing",
+        "/to/missing.jsonl",
+        "settings of bucket odd",
+        "4 of cell 00ff cell-1:7000: leaf_mismatch",
+        "record 1,234 of epoch 5; 1 of the 3 cells",
+        "the newest objects may be known to the others only",
+        "cell aaaaaaaaaaaaaaaa: journal_not_authentic",
+        "6 known, 1 silent",
+        "11ee cell-2:7000: connect_failed",
+    ):
+        assert part in text
+
+
+def test_a_bar_shows_objects_and_bytes() -> None:
+    progress = Progress(total=4, total_bytes=4096, done=2, done_bytes=2048, missing=1)
+    assert _bar(progress) == (
+        "[###############...............]  50%  2 of 4 objects, 2.0 KiB of 4.0 KiB, 1 missing"
+    )
+    assert "0%" in _bar(Progress())
+
+
+def test_what_a_cell_says_is_one_line_without_signs_of_control() -> None:
+    error = Unavailable.received("no\x1b[31m\nluck" + "x" * 1000)
+    assert said(error).startswith("no?[31m?luck")
+    assert len(said(error)) == 300
