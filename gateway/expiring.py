@@ -163,8 +163,7 @@ class _Run:
         """
         _, rules = await self._rules()
         for prefix in rules.prefixes():
-            if prefix >= self._after or self._after.startswith(prefix):
-                await self._look_through(prefix)
+            await self._look_through(prefix)
         if rules.aborts_uploads:
             await self._abort_uploads()
         await self._note(has_ended=True)
@@ -172,8 +171,6 @@ class _Run:
     async def _rules(self) -> tuple[Bucket, Lifecycle]:
         """The bucket, and the rules that it has now: no older than seconds."""
         bucket = await self._service.buckets.find(self._owner, self._task.bucket)
-        if bucket.bucket_id != self._task.bucket_id:
-            raise NotFound(Absence.NO_SUCH_BUCKET)
         return bucket, bucket.lifecycle or NOTHING
 
     async def _note(self, *, has_ended: bool = False) -> None:
@@ -194,7 +191,8 @@ class _Run:
     # --- versions -------------------------------------------------------------------------
 
     async def _look_through(self, prefix: bytes) -> None:
-        """Delete what is due of all names that begin with a prefix."""
+        """Delete what is due of all names that begin with a prefix and come after those that are
+        done with."""
         last: VersionListing | None = None
         held: list[_Row] = []
         judge: NameJudge | None = None

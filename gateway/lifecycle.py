@@ -63,6 +63,15 @@ class Lifecycle:
     """The rules of a bucket that are enabled."""
 
     rules: tuple[LifecycleRule, ...]
+    _by_prefix: tuple[tuple[bytes, LifecycleRule], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        pairs = tuple([((rule.prefix or "").encode("utf-8"), rule) for rule in self.rules])
+        object.__setattr__(self, "_by_prefix", pairs)
+
+    def of_key(self, key: bytes) -> list[LifecycleRule]:
+        """Return the rules that are for keys like this one."""
+        return [rule for prefix, rule in self._by_prefix if key.startswith(prefix)]
 
     @property
     def asks_tags(self) -> bool:
@@ -77,7 +86,7 @@ class Lifecycle:
     def prefixes(self) -> tuple[bytes, ...]:
         """Return prefixes of all keys that rules about versions are for, in order; none begins with
         another."""
-        prefixes = sorted(_prefix(rule) for rule in self.rules if _is_about_versions(rule))
+        prefixes = sorted(prefix for prefix, rule in self._by_prefix if _is_about_versions(rule))
         found: list[bytes] = []
         for prefix in prefixes:
             if not found or not prefix.startswith(found[-1]):
@@ -92,7 +101,7 @@ class Lifecycle:
         version = SeenVersion(key, VersionId(bytes(16)), modified_ms, size, False, tags)
         ends = [
             (end, rule.rule_id)
-            for rule in self.rules
+            for rule in self.of_key(key)
             if _is_for(rule, version) and (end := _end(rule, modified_ms, day_ms)) is not None
         ]
         return min(ends, key=lambda each: each[0], default=None)
@@ -102,8 +111,8 @@ class Lifecycle:
         rule that says so; None: no rule does."""
         ends = [
             (end_of_days(begun_ms, rule.abort_days, day_ms), rule.rule_id)
-            for rule in self.rules
-            if rule.abort_days and key.startswith(_prefix(rule))
+            for rule in self.of_key(key)
+            if rule.abort_days
         ]
         return min(ends, key=lambda each: each[0], default=None)
 
@@ -130,10 +139,6 @@ def end_of_days(from_ms: int, days: int, day_ms: int) -> int:
     return (from_ms // day_ms + days + 1) * day_ms
 
 
-def _prefix(rule: LifecycleRule) -> bytes:
-    return (rule.prefix or "").encode("utf-8")
-
-
 def _is_about_versions(rule: LifecycleRule) -> bool:
     return bool(
         rule.expire_days
@@ -151,10 +156,8 @@ def _end(rule: LifecycleRule, modified_ms: int, day_ms: int) -> int | None:
 
 
 def _is_for(rule: LifecycleRule, version: SeenVersion) -> bool:
-    """Return whether a rule is for a version. A delete marker has neither size nor tags, so rules
-    that ask for some are not for it."""
-    if not version.key.startswith(_prefix(rule)):
-        return False
+    """Return whether a rule of its key is for a version. A delete marker has neither size nor tags,
+    so rules that ask for some are not for it."""
     if version.is_marker:
         return not rule.tags and rule.larger_than is None and rule.smaller_than is None
     if rule.larger_than is not None and version.size <= rule.larger_than:
@@ -173,7 +176,9 @@ class NameJudge:
     """
 
     def __init__(self, lifecycle: Lifecycle, now_ms: int, day_ms: int) -> None:
-        self._rules = lifecycle.rules
+        self._lifecycle = lifecycle
+        self._rules: list[LifecycleRule] | None = None
+        """Those of the key, once it is known."""
         self._now_ms = now_ms
         self._day_ms = day_ms
         self._replaced_ms: int | None = None
@@ -219,6 +224,8 @@ class NameJudge:
     def _judgement(
         self, expiry: Expiry, version: SeenVersion, says: Callable[[LifecycleRule], bool]
     ) -> Judgement | None:
+        if self._rules is None:
+            self._rules = self._lifecycle.of_key(version.key)
         found = [rule for rule in self._rules if says(rule) and _is_for(rule, version)]
         if not found:
             return None
