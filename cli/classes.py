@@ -1,6 +1,6 @@
-"""``alveary class`` and ``alveary bucket``: storage classes, and which of them a bucket has.
+"""``alveary class`` and ``alveary bucket``: storage classes, and the class and quota of a bucket.
 
-Source: docs/operations.md, "Storage classes".
+Source: docs/operations.md, "Storage classes", "Quotas".
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from urllib.parse import quote
 import click
 
 from cli.operators import access_options, ask
-from cli.report import print_result, table
+from cli.report import human_bytes, print_result, table
+from common import limits
+from common.config import size
+from common.errors import BadConfig
+from common.words import counted
 
 
 def describe_class(each: dict[str, Any]) -> str:
@@ -89,16 +93,77 @@ def remove_class(name: str, operator: Path | None, data: Path | None, as_json: b
 
 @click.group()
 def bucket() -> None:
-    """List buckets, and give them storage classes."""
+    """List buckets, and give them storage classes and quotas."""
 
 
 @bucket.command("list")
 @access_options
 def list_buckets(operator: Path | None, data: Path | None, as_json: bool) -> None:
-    """List the buckets of all tenants with their storage classes."""
+    """List the buckets of all tenants with their storage classes, what they hold, and quotas."""
     found = ask(operator, data, "GET", "/v1/buckets")["buckets"]
-    rows = [[each["name"], each["storage_class"]] for each in found]
-    print_result(found, as_json=as_json, text=table(["BUCKET", "CLASS"], rows))
+    rows = [
+        [
+            each["name"],
+            each["storage_class"],
+            each["objects"],
+            human_bytes(each["logical_bytes"]),
+            describe_quota(each),
+        ]
+        for each in found
+    ]
+    text = table(["BUCKET", "CLASS", "OBJECTS", "SIZE", "QUOTA"], rows)
+    print_result(found, as_json=as_json, text=text)
+
+
+def describe_quota(each: dict[str, Any]) -> str:
+    """Return the quota of a bucket, for people."""
+    most, most_bytes = each["most_objects"], each["most_bytes"]
+    parts = [] if most is None else [counted(most, "object")]
+    if most_bytes is not None:
+        parts.append(human_bytes(most_bytes))
+    return ", ".join(parts) or "none"
+
+
+def _bytes(_: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        figure: int = size(0, limits.MAX_UINT)(str(option.name), value)
+    except BadConfig:
+        raise click.BadParameter("a size such as 500GB or 2TiB") from None
+    return figure
+
+
+@bucket.command("quota")
+@click.argument("name")
+@click.option("--bytes", "most_bytes", callback=_bytes, metavar="SIZE", help="Such as 500GB.")
+@click.option("--objects", type=click.IntRange(0), help="Versions of objects.")
+@click.option("--none", "is_none", is_flag=True, help="Remove the quota.")
+@access_options
+def set_quota(
+    name: str,
+    most_bytes: int | None,
+    objects: int | None,
+    is_none: bool,
+    operator: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Give the bucket NAME a quota, in place of the one it has.
+
+    Every version counts, noncurrent ones too; delete markers and parts of uploads do not. Writes
+    that would exceed it are refused (S3 clients get 403 QuotaExceeded); what is there stays.
+    """
+    if is_none is (most_bytes is not None or objects is not None):
+        raise click.UsageError("say --bytes, --objects or both, or else --none")
+    given = {"bytes": most_bytes, "objects": objects}
+    body = {key: figure for key, figure in given.items() if figure is not None}
+    answer = ask(operator, data, "POST", f"/v1/buckets/{quote(name, safe='')}/quota", body)
+    text = (
+        f"bucket {name}: quota {describe_quota(answer)}; it holds"
+        f" {counted(answer['objects'], 'object')}, {human_bytes(answer['logical_bytes'])}"
+    )
+    print_result(answer, as_json=as_json, text=text)
 
 
 @bucket.command("class")

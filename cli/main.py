@@ -22,7 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "tenant": ("cli.tenants", "tenant", "Create, list and remove tenants."),
     "key": ("cli.tenants", "key", "Create, list and revoke S3 access keys."),
     "class": ("cli.classes", "storage_class", "Make, list and remove storage classes."),
-    "bucket": ("cli.classes", "bucket", "List buckets, and give them storage classes."),
+    "bucket": ("cli.classes", "bucket", "List buckets, and give them storage classes and quotas."),
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),
     "cell": ("cli.services", "cell", "Run a cell, or join one to a swarm."),
     "gateway": ("cli.services", "gateway", "Run an S3 gateway, or join one to a swarm."),

@@ -23,6 +23,7 @@ from common.system.disk import hold_directory
 from common.system.sqlite_backup import look_into, sync_directory, sync_file
 from coordinator.journaled_store import STORE_NAME
 from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME
+from coordinator.store.counts import object_count
 from coordinator.store.schema import check_version, counter_value
 
 _UNFINISHED: Final = STORE_NAME + ".unfinished"
@@ -102,7 +103,7 @@ def _look(source: Path) -> _Held:
         if not check_version(sql):
             raise BadConfig(ConfigFault.BAD_BACKUP, message=f"the store in {source} is empty")
         return _Held(
-            sql.execute("SELECT coalesce(sum(objects), 0) FROM tenants").fetchone()[0],
+            object_count(sql),
             sql.execute("SELECT count(*) FROM buckets").fetchone()[0],
             counter_value(sql, "commit"),
             sql.execute("SELECT coalesce(max(started_ms), 0) FROM runs").fetchone()[0],

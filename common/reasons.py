@@ -202,6 +202,7 @@ class Refusal(Reason):
     RECORD_TOO_LARGE = "record_too_large"
     RETENTION_OVER = "retention_over"
     SEGMENT_ABANDONED = "segment_abandoned"
+    QUOTA_EXCEEDED = "quota_exceeded"
     SEGMENT_EXISTS = "segment_exists"
     SETTINGS_CHANGED = "settings_changed"
     SHARD_EXISTS = "shard_exists"

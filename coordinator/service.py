@@ -30,6 +30,7 @@ from coordinator.api.cells import CellOperations
 from coordinator.api.classes import ClassOperations
 from coordinator.api.decisions import DecisionOperations
 from coordinator.api.invites import InviteOperations
+from coordinator.api.quotas import QuotaOperations
 from coordinator.api.routes import ApiRoute
 from coordinator.api.status import Status
 from coordinator.api.store import StoreOperations
@@ -427,6 +428,7 @@ def _routes(
         *DecisionOperations(parts, world, status).routes(),
         *AuditOperations(parts.store, parts.membership, parts.keys.identity).routes(),
         *ClassOperations(parts, log).routes(),
+        *QuotaOperations(parts, log).routes(),
         *TenantOperations(parts.store, clock, log).routes(),
         *StoreOperations(parts.store, parts.history, lease_ends.end_all).routes(),
     )

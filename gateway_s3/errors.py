@@ -279,6 +279,7 @@ OPERATION_ABORTED: Final = _row(
     "A conflicting conditional operation is currently in progress against this resource. "
     "Please try again.",
 )
+QUOTA_EXCEEDED: Final = _row("QuotaExceeded", 403, "The quota of the bucket is exceeded.")
 TOO_MANY_BUCKETS: Final = _row(
     "TooManyBuckets", 400, "You have attempted to create more buckets than allowed"
 )

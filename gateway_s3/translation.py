@@ -112,6 +112,7 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     ),
     Refusal.TENANT_NOT_OPEN: errors.SERVICE_UNAVAILABLE,
     Refusal.TOO_LARGE: errors.ENTITY_TOO_LARGE,
+    Refusal.QUOTA_EXCEEDED: errors.QUOTA_EXCEEDED,
     Refusal.TOO_MANY_BUCKETS: errors.TOO_MANY_BUCKETS,
     Refusal.TOO_MANY_CONNECTIONS: errors.SERVICE_UNAVAILABLE,
     Refusal.TOO_MANY_LEASES: errors.SERVICE_UNAVAILABLE,

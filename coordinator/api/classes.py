@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import trio
@@ -64,7 +65,11 @@ class ClassOperations:
                 204,
             ),
             ApiRoute(
-                "GET", "/v1/buckets", "Buckets and their storage classes.", self._list_buckets, {}
+                "GET",
+                "/v1/buckets",
+                "Buckets with their storage classes, what they hold, and their quotas.",
+                self._list_buckets,
+                {},
             ),
             ApiRoute(
                 "POST",
@@ -122,12 +127,8 @@ class ClassOperations:
         self._log.warning("class_removed", storage_class=names["name"])
 
     async def _list_buckets(self, _: Mapping[str, str], body: Json) -> Json:
-        found = await self._store.read(
-            lambda sql: buckets.with_classes(sql, limits.MAX_BUCKETS_LISTED)
-        )
-        return {
-            "buckets": [{"name": name, "storage_class": its_class} for name, its_class in found]
-        }
+        found = await self._store.read(lambda sql: buckets.overview(sql, limits.MAX_BUCKETS_LISTED))
+        return {"buckets": [asdict(each) for each in found]}
 
     async def _set_class(self, names: Mapping[str, str], body: Json) -> Json:
         name, wanted = names["name"], str(body["storage_class"])

@@ -87,8 +87,8 @@ class TenantOperations:
                     "name": each.name,
                     "tenant_id": each.tenant_id.hex(),
                     "created_ms": each.created_ms,
-                    "objects": each.objects,
-                    "logical_bytes": each.logical_bytes,
+                    "objects": each.usage.objects,
+                    "logical_bytes": each.usage.logical_bytes,
                 }
                 for each in found
             ]

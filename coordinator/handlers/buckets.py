@@ -26,7 +26,7 @@ from common.wire.messages.buckets import (
 )
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import buckets, lifecycles, multipart
+from coordinator.store import buckets, lifecycles, multipart, usage
 
 
 def _set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
@@ -110,7 +110,9 @@ class BucketHandlers:
 
         def work(sql: Sql) -> None:
             multipart.abort_all(sql, tenant, request.name)
-            lifecycles.forget(sql, buckets.delete(sql, tenant, request.name))
+            bucket = buckets.delete(sql, tenant, request.name)
+            lifecycles.forget(sql, bucket)
+            usage.forget(sql, bucket)
 
         await self._store.grow(self._store.dropped, work)
         return Done()

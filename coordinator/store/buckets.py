@@ -204,13 +204,28 @@ def set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRec
     return replace(found, settings=request.settings, revision=revision)
 
 
-def with_classes(sql: Sql, limit: int) -> list[tuple[str, str]]:
-    """The names of buckets of all tenants, each with the name of its storage class."""
+@dataclass(frozen=True, slots=True)
+class BucketOverview:
+    """A bucket as operators see it. ``storage_class``: its name. ``most_objects``, ``most_bytes``:
+    its quota; None: none."""
+
+    name: str
+    storage_class: str
+    objects: int
+    logical_bytes: int
+    most_objects: int | None
+    most_bytes: int | None
+
+
+def overview(sql: Sql, limit: int) -> list[BucketOverview]:
+    """The buckets of all tenants, by name."""
     return [
-        (name, its_class or STANDARD_CLASS)
-        for name, its_class in sql.execute(
-            "SELECT b.name, c.name FROM buckets b LEFT JOIN storage_classes c"
-            " ON c.storage_class = b.storage_class ORDER BY b.name LIMIT ?",
+        BucketOverview(name, its_class or STANDARD_CLASS, objects, size, most, most_bytes)
+        for name, its_class, objects, size, most, most_bytes in sql.execute(
+            "SELECT b.name, c.name, coalesce(u.objects, 0), coalesce(u.logical_bytes, 0),"
+            " u.most_objects, u.most_bytes FROM buckets b"
+            " LEFT JOIN storage_classes c ON c.storage_class = b.storage_class"
+            " LEFT JOIN bucket_usage u ON u.bucket = b.bucket ORDER BY b.name LIMIT ?",
             (limit,),
         )
     ]

@@ -13,7 +13,7 @@ from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import StorageClass
-from coordinator.store import dialect, lifecycles, misplaced
+from coordinator.store import dialect, lifecycles, misplaced, usage
 from coordinator.store.classes import buckets_of
 from coordinator.store.lifecycles import LifecycleCounts
 
@@ -94,9 +94,8 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
     ).fetchone()
     suspect = sql.execute("SELECT count(*) FROM suspect_shards").fetchone()[0]
     deletes = sql.execute("SELECT count(*) FROM deletes").fetchone()[0]
-    number, objects, size = sql.execute(
-        "SELECT count(*), coalesce(sum(objects), 0), coalesce(sum(logical_bytes), 0) FROM tenants"
-    ).fetchone()
+    number = sql.execute("SELECT count(*) FROM tenants").fetchone()[0]
+    held = usage.total(sql)
     return StoreCounts(
         missing,
         at_risk,
@@ -108,13 +107,12 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         suspect,
         deletes,
         number,
-        objects,
-        size,
+        held.objects,
+        held.logical_bytes,
         dialect.store_bytes(sql),
     )
 
 
 def object_count(sql: Sql) -> int:
     """The number of objects of all tenants."""
-    found: int = sql.execute("SELECT coalesce(sum(objects), 0) FROM tenants").fetchone()[0]
-    return found
+    return usage.total(sql).objects

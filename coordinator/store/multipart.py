@@ -28,7 +28,7 @@ from common.wire.messages.multipart import (
     UploadRecord,
 )
 from common.wire.messages.objects import Committed
-from coordinator.store import buckets, objects, segments, versions
+from coordinator.store import buckets, objects, segments, usage, versions
 from coordinator.store.objects import KIND_PART
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
@@ -136,7 +136,8 @@ def commit_part(
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_upload``, ``no_such_segment``.
-        Refused: ``not_owner`` and what :func:`coordinator.store.segments.register` refuses.
+        Refused: ``not_owner``, ``quota_exceeded``, and what
+            :func:`coordinator.store.segments.register` refuses.
     """
     bucket = buckets.find(sql, tenant, request.bucket)
     upload = _find(sql, bucket.bucket, request.name, request.upload_id)
@@ -167,6 +168,7 @@ def commit_part(
             request.sealed,
         ),
     )
+    usage.check_part(sql, bucket.bucket, upload)
     return Committed(sequence, now_ms, bucket_revision=bucket.revision)
 
 

@@ -32,7 +32,7 @@ from common.wire.messages.objects import (
 )
 from common.wire.messages.writing import Page
 from coordinator.policy.locks import check_lock, may_retain
-from coordinator.store import buckets, segments, versions
+from coordinator.store import buckets, segments, usage, versions
 from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content, Stored
@@ -246,7 +246,7 @@ def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[D
         was_marker = gone is not None and gone.delete_marker
         results.append(DeleteResult(None, bucket.versioning, was_marker))
     if objects:
-        versions.account(sql, tenant, -objects, -size)
+        usage.account(sql, tenant, bucket.bucket, -objects, -size)
     return results
 
 

@@ -52,7 +52,6 @@ _VERSION_1: Final = (
     f"""CREATE TABLE tenants (
         tenant {NUMBERED}, tenant_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
-        objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
         uploads INTEGER NOT NULL DEFAULT 0)""",
     f"""CREATE TABLE access_keys (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
@@ -70,6 +69,11 @@ _VERSION_1: Final = (
         retention_days INTEGER NOT NULL DEFAULT 0, retention_years INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX buckets_by_tenant ON buckets (tenant, name)",
     "CREATE INDEX buckets_by_class ON buckets (storage_class)",
+    # Versions that are kept, delete markers aside. most_*: its quota; NULL: none.
+    f"""CREATE TABLE bucket_usage (
+        bucket INTEGER PRIMARY KEY, tenant INTEGER NOT NULL,
+        objects INTEGER NOT NULL DEFAULT 0, logical_bytes INTEGER NOT NULL DEFAULT 0,
+        most_objects INTEGER, most_bytes INTEGER) {BY_KEY}""",
     # versioning: of the bucket at the commit: those of 0 and 2 are null versions.
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
     # tags: sealed apart, so that they change without the version; empty: none.

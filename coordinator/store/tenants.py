@@ -14,6 +14,8 @@ from common.errors import NotFound, Refused
 from common.ids import TenantId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
+from coordinator.store import usage
+from coordinator.store.usage import NOTHING, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,7 @@ class Tenant:
     tenant_id: TenantId
     name: str
     created_ms: int
-    objects: int
-    logical_bytes: int
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,11 @@ def remove(sql: Sql, name: str) -> None:
 
 def list_tenants(sql: Sql) -> list[Tenant]:
     """All tenants, by name."""
+    held = usage.by_tenant(sql)
     return [
-        Tenant(row[0], TenantId(row[1]), row[2], row[3], row[4], row[5])
-        for row in sql.execute(
-            "SELECT tenant, tenant_id, name, created_ms, objects, logical_bytes FROM tenants"
-            " ORDER BY name"
+        Tenant(tenant, TenantId(tenant_id), name, created_ms, held.get(tenant, NOTHING))
+        for tenant, tenant_id, name, created_ms in sql.execute(
+            "SELECT tenant, tenant_id, name, created_ms FROM tenants ORDER BY name"
         )
     ]
 

@@ -24,7 +24,7 @@ from common.wire.messages.buckets import SUSPENDED, UNVERSIONED, VERSIONED
 from common.wire.messages.locks import COMPLIANCE, NO_LOCK, Lock
 from common.wire.messages.objects import Condition, JudgedVersion
 from coordinator.policy.locks import check_lock, may_delete, of_new_version
-from coordinator.store import segments
+from coordinator.store import segments, usage
 from coordinator.store.buckets import StoredBucket
 
 KIND_VERSION: Final = 0
@@ -201,7 +201,7 @@ def insert(
 
     Raises:
         Refused: ``version_locked``: the one whose place it would take must stay; ``no_locks``,
-            ``bad_value``: as :func:`check_new_lock`.
+            ``bad_value``: as :func:`check_new_lock`; ``quota_exceeded``.
     """
     check_new_lock(bucket, new.lock)
     lock = new.lock
@@ -242,7 +242,8 @@ def insert(
     elif found is not None:
         _lead_nowhere(sql, bucket.bucket, new.name)
     objects = int(not new.delete_marker) - _objects(gone)
-    account(sql, tenant, objects, new.size - (gone.size if gone is not None else 0))
+    size = new.size - (gone.size if gone is not None else 0)
+    usage.account(sql, tenant, bucket.bucket, objects, size)
 
 
 def remove(
@@ -307,13 +308,4 @@ def _drop(sql: Sql, gone: KeptVersion, now_ms: int, *, bypass: bool) -> None:
         "INSERT INTO dropped (owner, kind, bucket)"
         " SELECT sequence, ?, bucket FROM versions WHERE sequence = ?",
         (KIND_VERSION, sequence),
-    )
-
-
-def account(sql: Sql, tenant: int, objects: int, size: int) -> None:
-    """Add to a tenant's number of objects, noncurrent versions too, and to their bytes."""
-    sql.execute(
-        "UPDATE tenants SET objects = objects + ?, logical_bytes = logical_bytes + ?"
-        " WHERE tenant = ?",
-        (objects, size, tenant),
     )

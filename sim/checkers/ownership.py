@@ -34,6 +34,8 @@ LEFTOVERS: Final = {
     " (SELECT segment_id FROM segments)",
     "pages without a version or a part": "pages WHERE owner NOT IN (SELECT sequence FROM versions)"
     " AND owner NOT IN (SELECT sequence FROM parts)",
+    "accounts of buckets that are none": "bucket_usage WHERE bucket NOT IN"
+    " (SELECT bucket FROM buckets)",
     "dropped versions": "versions WHERE dropped = 1",
     "versions that are replaced in buckets that keep none": "versions WHERE dropped = 0"
     " AND bucket IN (SELECT bucket FROM buckets WHERE versioning = 0)"
@@ -201,19 +203,22 @@ def _accounts(node: SimNode) -> list[str]:
     counted = dict(rows(node, STORE_NAME, "SELECT segment_id, refs FROM segments"))
     if dict(references) != counted:
         problems.append(f"references {len(references)} are not those counted {len(counted)}")
-    for tenant, objects, size, uploads in rows(
-        node, STORE_NAME, "SELECT tenant, objects, logical_bytes, uploads FROM tenants"
+    for bucket, objects, size in rows(
+        node,
+        STORE_NAME,
+        "SELECT b.bucket, coalesce(u.objects, 0), coalesce(u.logical_bytes, 0) FROM buckets b"
+        " LEFT JOIN bucket_usage u ON u.bucket = b.bucket AND u.tenant = b.tenant",
     ):
         used = rows(
             node,
             STORE_NAME,
-            "SELECT count(*), coalesce(sum(v.size), 0) FROM versions v"
-            " JOIN buckets b ON b.bucket = v.bucket"
-            " WHERE v.dropped = 0 AND v.delete_marker = 0 AND b.tenant = ?",
-            tenant,
+            "SELECT count(*), coalesce(sum(size), 0) FROM versions"
+            " WHERE dropped = 0 AND delete_marker = 0 AND bucket = ?",
+            bucket,
         )[0]
         if used != (objects, size):
             problems.append(f"accounted {(objects, size)} objects and bytes, used {used}")
+    for tenant, uploads in rows(node, STORE_NAME, "SELECT tenant, uploads FROM tenants"):
         begun = rows(
             node,
             STORE_NAME,

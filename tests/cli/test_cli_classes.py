@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 import cli.classes
-from cli.classes import describe_class
+from cli.classes import describe_class, describe_quota
 from cli.main import alveary
 from cli.status import SHOWN_BUCKETS, describe, describe_buckets
 
+HELD = {"objects": 3, "logical_bytes": 2048, "most_objects": 10, "most_bytes": None}
 COLD = {"name": "COLD", "redundancy": "2/4", "write_quorum": 3, "sites": ["a", "b"]}
 
 
@@ -25,7 +26,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return {
             **COLD,
             "classes": [{**COLD, "buckets": 2}],
-            "buckets": [{"name": "b", "storage_class": "COLD"}],
+            "buckets": [{"name": "b", "storage_class": "COLD", **HELD}],
+            **HELD,
         }
 
     monkeypatch.setattr(cli.classes, "ask", ask)
@@ -55,7 +57,9 @@ def test_a_class_is_made_with_its_sites(asked: list[tuple[Any, ...]]) -> None:
 
 def test_classes_and_buckets_are_listed(asked: list[tuple[Any, ...]]) -> None:
     assert run("class", "list").splitlines()[1].split() == ["COLD", "2/4", "3", "a,", "b", "2"]
-    assert run("bucket", "list").splitlines()[1].split() == ["b", "COLD"]
+    assert run("bucket", "list").splitlines()[1].split() == [
+        *("b", "COLD", "3", "2.0", "KiB", "10", "objects")
+    ]
     assert [path for _, path, _ in asked] == ["/v1/classes", "/v1/buckets"]
 
 
@@ -112,3 +116,21 @@ def test_each_bucket_is_said_to_survive_its_worst_site_or_not() -> None:
     many = describe_buckets([safe] * SHOWN_BUCKETS + [safe, others])
     assert many[-1] == "(8 more buckets, none of them worse)"
     assert describe_buckets(None) == []
+
+
+def test_a_bucket_gets_a_quota_and_loses_it(asked: list[tuple[Any, ...]]) -> None:
+    shown = run("bucket", "quota", "b", "--bytes", "1.5GiB", "--objects", "10")
+    assert shown == "bucket b: quota 10 objects; it holds 3 objects, 2.0 KiB\n"
+    run("bucket", "quota", "b", "--bytes", "0")
+    run("bucket", "quota", "b", "--none")
+    path = "/v1/buckets/b/quota"
+    assert asked == [
+        ("POST", path, {"bytes": 3 << 29, "objects": 10}),
+        ("POST", path, {"bytes": 0}),
+        ("POST", path, {}),
+    ]
+    for wrong in ((), ("--none", "--objects", "1"), ("--bytes", "much"), ("--objects", "-1")):
+        done = CliRunner().invoke(alveary, ["bucket", "quota", "b", *wrong])
+        assert done.exit_code == 2, wrong
+    assert describe_quota({"most_objects": None, "most_bytes": 5}) == "5 B"
+    assert describe_quota({"most_objects": None, "most_bytes": None}) == "none"

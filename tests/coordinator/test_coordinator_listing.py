@@ -47,7 +47,9 @@ def store_of(objects=(), uploads=()):
             sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
     for number, (name, upload_id) in enumerate(uploads):
         sql.execute(
-            "INSERT INTO uploads VALUES (?, 1, ?, ?, 0, x'')", (number + 1, name, upload_id)
+            "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
+            " VALUES (?, 1, ?, ?, 0, x'')",
+            (number + 1, name, upload_id),
         )
     return sql
 

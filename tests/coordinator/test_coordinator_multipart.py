@@ -79,7 +79,7 @@ async def test_a_completed_upload_is_one_object_of_its_parts_in_order(autojump_c
         ]
         with pytest.raises(NotFound, match="no_such_upload"):
             await gateway.call(m.UploadGet(gateway.tenant_id, BUCKET, NAME, upload_id))
-        assert rig.sql("SELECT objects, logical_bytes FROM tenants") == [(1, 187)]
+        assert rig.sql("SELECT objects, logical_bytes FROM bucket_usage") == [(1, 187)]
         assert rig.one("SELECT count(*) FROM dropped") == 0
 
 

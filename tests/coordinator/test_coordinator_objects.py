@@ -76,7 +76,7 @@ async def test_the_same_version_again_gets_the_same_answer(autojump_clock):
         await gateway.put(b"name", 7)
         assert bare(await gateway.call(request)) == bare(first)
         assert (await gateway.get(b"name")).size == 7
-        assert rig.one("SELECT logical_bytes FROM tenants") == 7
+        assert rig.one("SELECT logical_bytes FROM bucket_usage") == 7
 
 
 async def test_an_empty_object_has_no_pages(autojump_clock):
@@ -176,7 +176,7 @@ async def test_deletes_answer_item_by_item(autojump_clock):
             m.DeleteItem(b"a", condition=m.Condition(version_id=a.version_id)), b"b"
         ) == ["", ""]
         assert (await gateway.names()).objects == ()
-        assert rig.sql("SELECT objects, logical_bytes FROM tenants") == [(0, 0)]
+        assert rig.sql("SELECT objects, logical_bytes FROM bucket_usage") == [(0, 0)]
 
 
 async def test_tags_of_a_version_are_replaced_and_the_version_stays(autojump_clock):

@@ -495,3 +495,18 @@ def test_objects_expire_by_rules_of_boto3_that_aws_cli_reads_and_removes(
     swarm.aws("s3api", "delete-bucket-lifecycle", "--bucket", EXPIRING)
     asked = lambda: s3.get_bucket_lifecycle_configuration(Bucket=EXPIRING)  # noqa: E731
     assert code_of(asked) == "NoSuchLifecycleConfiguration"
+
+
+def test_a_quota_of_the_command_line_refuses_boto3_until_there_is_room(
+    swarm: Swarm, s3: Any
+) -> None:
+    s3.create_bucket(Bucket="limited")
+    place = f"--data={swarm.root}"
+    shown = swarm.alveary("bucket", "quota", "limited", "--bytes=10kB", place).stdout
+    assert shown == "bucket limited: quota 9.8 KiB; it holds 0 objects, 0 B\n"
+    s3.put_object(Bucket="limited", Key="first", Body=bytes(6000))
+    second = {"Bucket": "limited", "Key": "second", "Body": bytes(6000)}
+    assert code_of(lambda: s3.put_object(**second)) == "QuotaExceeded"
+    s3.delete_object(Bucket="limited", Key="first")
+    s3.put_object(**second)
+    assert "limited" in swarm.alveary("bucket", "list", place).stdout

@@ -29,7 +29,17 @@ from common.wire.messages.objects import (
 from common.wire.messages.writing import Extent, NewSegment, Page
 from coordinator.journaled_store import STORE_NAME
 from coordinator.policy.placement import Redundancy, RingPlan
-from coordinator.store import buckets, leases, multipart, objects, purge, rings, segments, tenants
+from coordinator.store import (
+    buckets,
+    leases,
+    multipart,
+    objects,
+    purge,
+    rings,
+    segments,
+    tenants,
+    usage,
+)
 from coordinator.store.schema import migrate
 from sim.replay import run_seeded
 from sim.world import SimWorld
@@ -214,11 +224,11 @@ class Life:
         queued = Counter(row[0] for row in sql.execute("SELECT segment_id FROM deletes"))
         assert not queued.keys() & counted.keys(), "what is owned is to be deleted"
         assert set(queued.values()) <= {N}
-        objects_, size = sql.execute("SELECT objects, logical_bytes FROM tenants").fetchone()
+        held = usage.total(sql)
         live = sql.execute(
             "SELECT count(*), coalesce(sum(size), 0) FROM current JOIN versions USING (sequence)"
         ).fetchone()
-        assert (objects_, size) == live
+        assert (held.objects, held.logical_bytes) == live
 
 
 OPERATIONS = ("commit", "replace", "delete", "copy", "complete", "purge", "abandon")
