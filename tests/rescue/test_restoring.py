@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from rescue_rig import (
     wait_kept,
     wait_up,
 )
+from thoroughness import quick_or
 from trio.testing import MockClock
 
 from cell.journal_handlers import JournalHandlers
@@ -136,6 +138,35 @@ async def test_a_restore_whose_power_goes_again_and_again_goes_on_where_it_was(
             tree = SimTree(node, tree)
         assert cuts > 3
         assert restored(tree) == BODIES
+
+
+@pytest.mark.parametrize("seed", range(100, quick_or(102, 130)))
+async def test_what_was_acknowledged_comes_back_from_cells_that_are_left_and_lie(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    chance = random.Random(seed)
+    async with Cluster(SimWorld(seed), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        kit = await kit_of(cluster)
+        wanted: dict[str, bytes] = {}
+        for _ in range(25):
+            key = f"k{chance.randrange(12)}" + chance.choice(["", "", "/x"])
+            if chance.random() < 0.2:
+                await cluster.client().request("DELETE", f"/bucket/{key}")
+                wanted.pop(key, None)
+            else:
+                wanted[key] = chance.randbytes(chance.choice([0, 10, 5000, 300_000, 2_000_000]))
+                await put(cluster, {key: wanted[key]})
+        gone = chance.sample(cluster.cells, chance.choice([0, 1, 2]))
+        left = [each for each in cluster.cells if each not in gone]
+        await lose(cluster, *gone)
+        await wait_up(left)
+        if len(gone) < 2:
+            chance.choice(left).node.lies = 1.0
+        tree = SimTree(cluster.swarm.node("rescuer"))
+        await rescue(cluster, kit, tree)
+        assert restored(tree) == wanted
 
 
 async def test_versions_and_delete_markers_come_back_where_they_are_wanted(
