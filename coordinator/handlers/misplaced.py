@@ -48,11 +48,12 @@ class MisplacedHandlers:
         waiting = {
             each.storage_class.name for each in self._placement.classes if not each.can_be_written
         }
+        now_ms = self._tenant_store.now_ms()
         async with self._given.choosing:
             taken = self._given.taken_by_others(request.lease, caller.peer_id)
 
             def work(sql: Sql) -> Found:
-                return misplaced.next_pages(sql, tenants, after, taken, waiting)
+                return misplaced.next_pages(sql, tenants, after, taken, waiting, now_ms=now_ms)
 
             found = await self._store.transact(work)
             self._given.give(request.lease, found.keys)

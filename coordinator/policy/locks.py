@@ -31,8 +31,8 @@ def is_retained(lock: Lock, now_ms: int) -> bool:
     return lock.mode != NO_RETENTION and now_ms < lock.until_ms
 
 
-def may_delete(lock: Lock, now_ms: int, *, bypass: bool) -> bool:
-    """Return whether a version may be deleted.
+def may_delete(lock: Lock, now_ms: int, *, bypass: bool = False) -> bool:
+    """Return whether a version may be deleted, or its data exchanged.
 
     Args:
         now_ms: unix milliseconds.

@@ -20,10 +20,11 @@ from common.errors import NotFound, Refused
 from common.ids import PeerId, SegmentId, TenantId, VersionId
 from common.ports import Sql
 from common.reasons import Absence, Refusal
-from common.wire.messages.locks import COMPLIANCE
+from common.wire.messages.locks import Lock
 from common.wire.messages.misplaced import MisplacedPage, PageReplace
 from common.wire.messages.objects import Committed
 from common.wire.messages.writing import Page
+from coordinator.policy.locks import may_delete
 from coordinator.store import buckets, classes, objects, segments
 from coordinator.store.objects import KIND_PART
 from coordinator.store.schema import next_number
@@ -174,9 +175,11 @@ def next_pages(
     after: PageKey,
     taken: Collection[PageKey],
     waiting: Collection[str] = (),
+    *,
+    now_ms: int,
 ) -> Found:
     """Find the next pages of some tenants that are to be written again, and forget those looked at
-    that are not.
+    that are not. Those of versions that are locked are passed over: they follow later.
 
     Args:
         taken: pages that others are at.
@@ -204,7 +207,7 @@ def next_pages(
                 "DELETE FROM misplaced_pages WHERE owner = ? AND number = ?", (owner, number)
             )
             continue
-        if page.storage_class in waiting:
+        if page.storage_class in waiting or not may_delete(_lock_of(sql, owner), now_ms):
             continue
         pages.append(page)
         keys.append(last)
@@ -239,6 +242,14 @@ def _misplaced(sql: Sql, owner: int, number: int) -> tuple[MisplacedPage | None,
     return page, len(extents)
 
 
+def _lock_of(sql: Sql, sequence: int) -> Lock:
+    """The lock of a version."""
+    row = sql.execute(
+        "SELECT retention, retain_until_ms, hold FROM versions WHERE sequence = ?", (sequence,)
+    ).fetchone()
+    return Lock(*row)
+
+
 def replace_page(
     sql: Sql, tenant: int, writer: PeerId, request: PageReplace, content: Content, now_ms: int
 ) -> Committed:
@@ -253,22 +264,23 @@ def replace_page(
     Raises:
         NotFound: ``no_such_bucket``; ``no_such_version``: it was replaced or deleted.
         Refused: ``not_owner``; ``condition_failed``: its sealed record is another one by now;
-            ``bad_pages``: the page has another length; and what
-            :func:`coordinator.store.segments.register` refuses.
+            ``bad_pages``: the page has another length; ``version_locked``: its bytes may be
+            others; and what :func:`coordinator.store.segments.register` refuses.
     """
     bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id).bucket
     row = sql.execute(
-        "SELECT v.sequence, v.created_ms, v.sealed, p.start, p.size, v.retention,"
-        " v.retain_until_ms FROM versions v"
+        "SELECT v.sequence, v.created_ms, v.sealed, p.start, p.size FROM versions v"
         " JOIN pages p ON p.owner = v.sequence AND p.number = ?"
         " WHERE v.version_id = ? AND v.bucket = ? AND v.name = ? AND v.dropped = 0",
         (request.number, request.version_id, bucket, request.name),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_VERSION)
-    sequence, created_ms, sealed, start, size, retention, until_ms = row
+    sequence, created_ms, sealed, start, size = row
     if sealed == request.sealed:
         return Committed(sequence, created_ms)
+    if not may_delete(_lock_of(sql, sequence), now_ms):
+        raise Refused(Refusal.VERSION_LOCKED)
     former = hashlib.sha256(sealed).digest()
     if former != request.former:
         raise Refused(Refusal.CONDITION_FAILED)
@@ -286,8 +298,6 @@ def replace_page(
     )
     made = next_number(sql, "sequence")
     segments.register(sql, tenant, bucket, writer, made, content, now_ms)
-    if retention == COMPLIANCE:
-        segments.retain(sql, made, until_ms)
     sql.execute(
         "UPDATE pages SET owner = ?, number = ?, start = ? WHERE owner = ?",
         (sequence, number, start, made),

@@ -96,7 +96,7 @@ async def test_buckets_of_others_are_not_to_be_touched(autojump_clock):
     async with running() as rig:
         gateway = await rig.add_gateway()
         other = await rig.add_gateway("other")
-        await gateway.make_bucket()
+        bucket = await gateway.make_bucket()
         request, _ = await gateway.put(b"name")
         segment = await other.segment()
         with pytest.raises(Refused, match="bucket_exists"):
@@ -110,6 +110,9 @@ async def test_buckets_of_others_are_not_to_be_touched(autojump_clock):
             m.UploadCreate(other.tenant_id, BUCKET, b"name", other.new_id(), b""),
             m.UploadsList(other.tenant_id, BUCKET, b"", b"", b"", b"", 10),
             other.commit_of(b"name", [segment]),
+            m.BucketLocksSet(other.tenant_id, BUCKET, bucket.bucket_id, m.DefaultRetention()),
+            m.RetentionSet(other.tenant_id, BUCKET, b"name", request.version_id, 0, 0, True),
+            m.HoldSet(other.tenant_id, BUCKET, b"name", request.version_id, m.HOLD_OFF),
         ):
             with pytest.raises(Refused, match="not_owner"):
                 await other.call(asked)

@@ -11,6 +11,7 @@ from test_coordinator_segments import root_of
 from test_misplaced import ask, change, replacement, swarm
 from trio.testing import MockClock
 
+from common.errors import Refused
 from common.ids import SegmentId
 from common.wire import messages as m
 from common.wire.messages.membership import COMMITTED, GARBAGE
@@ -110,24 +111,38 @@ async def test_all_segments_of_an_upload_in_parts_are_kept(autojump_clock: MockC
         assert kept_until(rig, left_out.segments[0].segment_id) == 0
 
 
-async def test_a_page_that_follows_its_bucket_is_kept_where_it_is_now(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize("kind", ["compliance", "governance", "hold"])
+async def test_data_of_a_locked_version_is_not_exchanged_and_follows_later(
+    autojump_clock: MockClock, kind: str
 ) -> None:
     async with running() as rig:
         gateway = await swarm(rig)
         bucket = await gateway.call(m.BucketGet(gateway.tenant_id, BUCKET))
         await lockable(gateway, bucket)
-        lock = m.Lock(m.COMPLIANCE, in_years(rig, 1))
-        await gateway.put(b"one", lock=lock)
+        mode = {"compliance": m.COMPLIANCE, "governance": m.GOVERNANCE}.get(kind, 0)
+        request, _ = await gateway.put(b"locked")
+        await gateway.put(b"free")
         await change(rig)
-        (misplaced,) = (await ask(gateway)).pages
-        request = await replacement(gateway, misplaced)
-        await gateway.call(request)
-        assert kept_until(rig, request.segments[0].segment_id) == -(-lock.until_ms // 1000)
+        free, page_of_it = sorted((await ask(gateway)).pages, key=lambda each: each.name)
+        place = (gateway.tenant_id, BUCKET, b"locked", request.version_id)
+        if mode:
+            await gateway.call(m.RetentionSet(*place, mode, in_years(rig, 1)))
+        else:
+            await gateway.call(m.HoldSet(*place, m.HOLD_ON))
+        assert (await ask(gateway)).pages == (free,)
+        exchange = await replacement(gateway, page_of_it)
+        with pytest.raises(Refused, match="version_locked"):
+            await gateway.call(exchange)
+        assert (await gateway.get(b"locked")).sealed == request.sealed
+        if mode:
+            rig.node.clock_offset_s += YEAR_MS / 1000
+        else:
+            await gateway.call(m.HoldSet(*place, m.HOLD_OFF))
+        assert page_of_it in (await ask(gateway)).pages
+        await gateway.call(exchange)
 
 
-@pytest.mark.parametrize("restarts", [False, True])
-async def test_no_call_deletes_what_a_lock_keeps(autojump_clock: MockClock, restarts: bool) -> None:
+async def test_no_call_deletes_what_a_lock_keeps(autojump_clock: MockClock) -> None:
     async with running() as rig:
         gateway = await rig.add_gateway()
         bucket = await gateway.make_bucket()
