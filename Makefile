@@ -15,8 +15,9 @@ MINUTES ?= 10
 SCENARIO ?= everything
 SEEDS ?=
 MIB ?= 256
+ROUNDS ?= 50
 
-.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test hostile-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test takeover-test hostile-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -67,6 +68,10 @@ client-test: $(VENV)/.dev
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/e2e/test_cell_kill.py
+
+# 50 take-overs by a standby, from a coordinator that is killed or stopped under load.
+takeover-test: $(VENV)/.dev
+	ALVEARY_TAKEOVER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m slow -s tests/e2e/test_takeover.py
 
 # A 5 GiB object through the gateway, every daemon's memory watched.
 memory-test: $(VENV)/.dev

@@ -79,7 +79,13 @@ class JournalHandlers:
     async def begin(self, caller: Caller, request: JournalBegin, payload: memoryview) -> Answer:
         """Promise an epoch."""
         self._check(caller)
-        return await self._journal.begin(request.epoch, request.run_id)
+        return await self._journal.begin(
+            request.epoch,
+            request.run_id,
+            succeeds=request.succeeds,
+            host=request.host,
+            port=request.port,
+        )
 
     async def append(self, caller: Caller, request: JournalAppend, payload: memoryview) -> Answer:
         """Append records, durably."""

@@ -46,8 +46,9 @@ from common.client.policy.slot_health import SlotHealth
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.server import serve_http
 from common.ids import PeerId
+from common.known_coordinators import KnownCoordinators
 from common.ports import Address, Identity, Listener, World
-from common.rpc.coordinators import Coordinators
+from common.rpc.coordinators import Coordinator, Coordinators
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, go_on
@@ -90,6 +91,7 @@ class _Parts:
     disk_watch: DiskWatch
     journal: JournalHandlers
     rescuers: Rescuers
+    known: KnownCoordinators
 
 
 async def serve(
@@ -164,6 +166,13 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
     )
     coordinators = coordinators_of(world, config, token, pool)
+    key_id = coordinator_id_of(config, token)
+    known = KnownCoordinators(
+        world.disk,
+        world.log,
+        lambda named: coordinators.learn([Coordinator(each, key_id) for each in named]),
+    )
+    await known.load()
     positions = await Positions.load(world.disk, world.log)
     owner_rules = await OwnerRules.load(config, disk=world.disk, clock=world.clock, log=world.log)
     background = BackgroundTurns(config.repair_bandwidth, owner_rules.check_quiet)
@@ -187,6 +196,7 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         disk_watch,
         JournalHandlers(await CellJournal.load(world.disk, world.log), coordinator_id, rescuers),
         rescuers,
+        known,
     )
 
 
@@ -201,6 +211,7 @@ def _heartbeat(
         parts.held,
         parts.disk_watch,
         parts.owner_rules,
+        parts.known,
         address=Address(advertised.host, advertised.port or listening.port),
         clock=world.clock,
         log=world.log,

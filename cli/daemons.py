@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 import typing
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -110,11 +111,14 @@ class DaemonCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         kind = config_class(self.role)
         hints = typing.get_type_hints(kind)
+        defaults_off = {each.name for each in fields(kind) if each.default is False}
         flags: list[click.Parameter] = [
             click.Option(
                 ["--" + name.replace("_", "-"), name],
                 multiple=takes_many(hints[name]),
                 type=SECRET if key.is_secret else None,
+                is_flag=False,
+                flag_value="true" if name in defaults_off else None,
                 help=key.help,
             )
             for name, key in keys_of(kind).items()

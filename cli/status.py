@@ -27,6 +27,8 @@ from common.words import counted, human_duration
 SHOWN_OWNERS = 5
 SHOWN_SITES = 3
 SHOWN_BUCKETS = 10
+BEHIND_S = 30.0
+"""A standby that has not had everything for longer does not keep up."""
 STATUS_TIMEOUT_S = 5.0
 """A coordinator that takes longer is not well, and that is what the operator asks for."""
 
@@ -89,6 +91,44 @@ def describe_journal(journal: dict[str, Any]) -> list[str]:
     lagging = [each for each in journal["cells"] if each["behind"] is None or each["error"]]
     behind = f", {len(lagging)} of them lag" if lagging else ""
     return [f"journal  on {len(journal['cells'])} cells{behind}{why}"]
+
+
+def describe_standbys(answer: dict[str, Any]) -> list[str]:
+    """Return which coordinator is active and who follows it, for people; in red where nobody does
+    any more."""
+    lines = []
+    if answer.get("coordinators"):
+        lines.append(f"active   coordinator at {answer['coordinators'][0]}")
+    standbys = answer.get("standbys", [])
+    for each in standbys:
+        where = each["address"] or "at an address that it does not say"
+        if each["follows"]:
+            lines.append(f"standby  {where}, {each['behind']} records behind")
+        else:
+            silent = human_duration(each["heard_s"])
+            lines.append(click.style(f"STANDBY {where} SILENT for {silent}", fg="red", bold=True))
+    wanted = answer.get("journal", {}).get("lease", {}).get("enforced")
+    if wanted and not any(each["follows"] for each in standbys):
+        text = "NO STANDBY FOLLOWS: if this coordinator's machine fails, nobody takes over"
+        lines.append(click.style(text, fg="red", bold=True))
+    return lines
+
+
+def describe_standby(answer: dict[str, Any]) -> str:
+    """The status of a standby, for people."""
+    active = answer["active"] or "an active coordinator that does not say where it is"
+    lines = [
+        f"swarm {answer['swarm']}",
+        f"standby of {active}, {answer['behind']} records behind (epoch {answer['epoch']}, record"
+        f" {answer['sequence']})",
+    ]
+    if answer["behind_s"] > BEHIND_S:
+        behind = human_duration(answer["behind_s"])
+        text = f"DOES NOT KEEP UP: it had everything {behind} ago"
+        lines.append(click.style(text, fg="red", bold=True))
+    if answer["error"]:
+        lines.append(click.style(f"FOLLOWS NOT: {answer['error']}", fg="red", bold=True))
+    return "\n".join(lines)
 
 
 def _cells(cells: list[dict[str, Any]]) -> str:
@@ -304,6 +344,7 @@ def describe(answer: dict[str, Any]) -> str:
     parts = describe_outlook(answer.get("outlook"))
     parts += [f"swarm {answer.get('swarm', '')}", *describe_store(answer.get("store", {}))]
     parts += describe_journal(answer.get("journal", {}))
+    parts += describe_standbys(answer)
     if not answer.get("writable", True):
         parts.append(f"NOT WRITABLE: {answer.get('reason')}")
     if answer.get("most_cells_offline"):
@@ -378,7 +419,7 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
     result = {**answer, "if_a_site_fails": sites}
     if processes:
         result["processes"] = processes
-    text = describe(result)
+    text = describe_standby(result) if result.get("role") == "standby" else describe(result)
     if processes:
         text += "\n\n" + describe_processes(processes)
     print_result(result, as_json=as_json, text=text)

@@ -74,6 +74,8 @@ MOST_RECENT_JOURNAL_BYTES: Final = 16 * MIB
 """Records in a coordinator's memory, for cells that lag: those that lag more get a snapshot."""
 MOST_JOURNAL_TEXTS: Final = 4096
 """Texts of statements that get numbers; others are written out."""
+JOURNAL_HELD_S: Final = 7.0
+"""Time for which a cell of the journal that heard its coordinator promises nothing to another."""
 MOST_SETTLING_TRIES: Final = 8
 """Of one settling: changes of members and of epochs that follow one another."""
 MAX_SNAPSHOT_BYTES: Final = 1024 * 1024 * MIB

@@ -29,6 +29,11 @@ class Address(NamedTuple):
     port: int
 
     @property
+    def is_wildcard(self) -> bool:
+        """Return whether it stands for every address of the machine, and so leads nowhere."""
+        return self.host in ("0.0.0.0", "::", "")  # noqa: S104  # nothing listens here
+
+    @property
     def is_loopback(self) -> bool:
         """Return whether a listener here is for this machine alone. A name is only if it is
         localhost."""

@@ -60,6 +60,7 @@ class Outage(Reason):
     INDEX_FAILED = "index_failed"
     INTERNAL_ERROR = "internal_error"
     JOURNAL_FAILED = "journal_failed"
+    JOURNAL_HELD_ELSEWHERE = "journal_held_elsewhere"
     JOURNAL_UNSETTLED = "journal_unsettled"
     LISTENER_CLOSED = "listener_closed"
     NO_COORDINATOR = "no_coordinator"
@@ -175,6 +176,7 @@ class Refusal(Reason):
     ETAG_DIFFERS = "etag_differs"
     JOURNAL_EPOCH = "journal_epoch"
     JOURNAL_GAP = "journal_gap"
+    JOURNAL_HELD = "journal_held"
     LEASE_ENDED = "lease_ended"
     MALFORMED_POLICY = "malformed_policy"
     MARKER_MISSING = "marker_missing"
@@ -296,6 +298,7 @@ class ConfigFault(Reason):
     NO_COORDINATOR_ID = "no_coordinator_id"
     NO_FREE_PORT = "no_free_port"
     NO_OPERATOR_FILE = "no_operator_file"
+    NO_RECOVERY_FILE = "no_recovery_file"
     NO_SUCH_COORDINATOR = "no_such_coordinator"
     NO_TENANT_KEY = "no_tenant_key"
     NOT_JOINED = "not_joined"
@@ -323,3 +326,4 @@ class Uncertainty(Reason):
 
     CALL_TIMEOUT = "call_timeout"
     CONNECTION_LOST = "connection_lost"
+    STORE_UNKNOWN = "store_unknown"

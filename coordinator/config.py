@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -182,12 +182,27 @@ class CoordinatorConfig:
             " disk of the coordinator is recovered from them; off (on).",
         ),
     )
+    standby: bool = field(
+        default=False,
+        metadata=key(
+            config.boolean,
+            "In an empty directory: follow the active coordinator and take over when it is gone,"
+            " with the recovery.json that was copied here.",
+        ),
+    )
     log: str | None = field(
         default=None,
         metadata=key(
             config.path, "A file for log lines, rotated by size (standard error).", is_path=True
         ),
     )
+
+    @property
+    def place(self) -> Address | None:
+        """The address under which others reach this coordinator; None: it is not known."""
+        place = self.advertise or self.listen
+        place = Address(place.host, place.port or self.listen.port)
+        return None if place.is_wildcard or not place.port else place
 
     @property
     def log_path(self) -> Path | None:
@@ -202,6 +217,10 @@ class CoordinatorConfig:
             bad_value("cell_timeout_s", "at least two heartbeat intervals")
         if parsed.lost_after_s < parsed.cell_timeout_s:
             bad_value("lost_after_s", "at least cell_timeout_s")
+        if parsed.standby and table.get("journal") is None:
+            parsed = replace(parsed, journal=JournalUse.ON)
+        if parsed.standby and parsed.journal is JournalUse.OFF:
+            bad_value("standby", "a journal: it is what a standby follows")
         parsed.redundancy_class()
         return parsed
 

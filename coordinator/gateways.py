@@ -14,6 +14,7 @@ import trio
 from common import limits
 from common.ids import PeerId
 from common.rpc.caller import Answer
+from common.wire.messages.membership import CoordinatorAddress
 from common.wire.messages.objects import GatewayPresence, SwarmState
 from coordinator.session import ByRequest, Caller
 
@@ -31,9 +32,16 @@ class Gateways:
     Args:
         unwritable: why the swarm cannot be written; empty when it can be.
         space: bytes of objects that the swarm could hold, and that it can still take.
+        coordinators: returns where the swarm's coordinators take calls.
     """
 
-    def __init__(self, unwritable: Callable[[], str], space: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        unwritable: Callable[[], str],
+        space: Callable[[], tuple[int, int]],
+        coordinators: Callable[[], tuple[CoordinatorAddress, ...]] = tuple,
+    ) -> None:
+        self._coordinators = coordinators
         self._unwritable = unwritable
         self._space = space
         self._counted = (0, 0)
@@ -55,7 +63,7 @@ class Gateways:
         if now >= self._counted_at + limits.GATEWAY_PRESENCE_INTERVAL_S:
             # Once for all gateways: every cell is asked what it has.
             self._counted, self._counted_at = self._space(), now
-        return SwarmState(not reason, reason, *self._counted)
+        return SwarmState(not reason, reason, *self._counted, self._coordinators())
 
     def tell(self, now: float) -> list[dict[str, Any]]:
         """Everything, JSON-like; those that are silent for long are forgotten."""

@@ -12,10 +12,12 @@ from typing import Any, Final
 import trio
 
 from common.crypto.journal import JournalKey
+from common.errors import Refused
 from common.ports import Store, World
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from coordinator.config import CoordinatorConfig, JournalUse
+from coordinator.journal.cells import NOWHERE
 from coordinator.journal.gate import JournalGate
 from coordinator.journal.keeper import REPLACE_AFTER_S, JournalKeeper, KnownCell
 from coordinator.journal.opening import StoreOpener
@@ -48,6 +50,30 @@ class JournaledStore:
     known_cells: Callable[[], list[KnownCell]] = list
     heard_at: dict[bytes, Endpoint] = field(default_factory=dict)
     """The places where cells were heard before the store could be served."""
+    is_lease_noted: bool = False
+    """True if the store says that requests are refused without a lease."""
+
+    @property
+    def is_superseded(self) -> bool:
+        """Return whether another coordinator is active."""
+        return self.keeper is not None and (self.keeper.fenced is not None or self.keeper.gave_way)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was begun; 0: none yet."""
+        return 0 if self.keeper is None else self.keeper.epoch
+
+    @property
+    def sequence(self) -> int:
+        """The number of the journal's last record."""
+        return 0 if self.keeper is None else self.keeper.sequence
+
+    async def enforce_lease(self) -> None:
+        """Have requests refused without a lease from now on, durably: a standby follows. Raises as
+        :meth:`common.ports.Store.transact`."""
+        if self.keeper is not None and not self.is_lease_noted:
+            await self.keeper.enforce_lease()
+            self.is_lease_noted = True
 
     def tell(self) -> dict[str, Any]:
         """The journal, for operators."""
@@ -89,25 +115,39 @@ class JournaledStore:
             await look()
 
     async def run(self) -> None:
-        """Keep the journal until the store must be opened again. Raises as
-        :meth:`coordinator.journal.keeper.JournalKeeper.run`."""
+        """Keep the journal until the store must be opened again, or another coordinator is active.
+        Raises as :meth:`coordinator.journal.keeper.JournalKeeper.run`, but for ``journal_epoch``.
+        """
         if self.keeper is None:
             await trio.sleep_forever()
         assert self.keeper is not None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.keeper.run)
-            await self.keeper.stale.wait()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.keeper.run)
+                await self.keeper.stale.wait()
+                nursery.cancel_scope.cancel()
+        except* Refused:
+            if self.keeper.fenced is None:
+                raise
 
 
 async def open_store(
-    world: World, config: CoordinatorConfig, keys: Keys, pool: PeerPool
+    world: World,
+    config: CoordinatorConfig,
+    keys: Keys,
+    pool: PeerPool,
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> JournaledStore:
     """Open the coordinator's store; where a journal is kept, with everything that the cells have.
 
+    Args:
+        patience_s: for the journal's cells.
+
     Raises:
         Corrupt: ``store_corrupt``, ``journal_forked``, ``journal_diverged``.
-        Unavailable: the store can be neither written nor read.
+        Unavailable: the store can be neither written nor read; ``journal_held_elsewhere``: another
+            coordinator is active.
     """
     if config.journal is JournalUse.OFF:
         store: Store = await world.stores.open(STORE_NAME)
@@ -116,9 +156,19 @@ async def open_store(
     key = JournalKey(keys.swarm_secret)
     gate = JournalGate(key, world.entropy)
     run_id = world.entropy(RUN_ID_BYTES)
-    opener = StoreOpener(world, pool, STORE_NAME, gate, key, keys.swarm_id, run_id)
-    opened = await opener.open(patience_s=PATIENCE_S)
-    made = JournaledStore(opened.store, None)
+    opener = StoreOpener(
+        world,
+        pool,
+        STORE_NAME,
+        gate,
+        key,
+        keys.swarm_id,
+        run_id,
+        at=config.place or NOWHERE,
+        gives_way=True,
+    )
+    opened = await opener.open(patience_s=patience_s)
+    made = JournaledStore(opened.store, None, is_lease_noted=opened.row.is_leased)
     opener.heard_at = made.where
     made.keeper = JournalKeeper(
         world,

@@ -42,4 +42,5 @@ def _facts(serving: RunningCoordinator) -> dict[str, object]:
         "native": str(serving.native),
         "http": str(serving.http),
         "peer_id": serving.peer_id.hex(),
+        "state": serving.role.name,
     }

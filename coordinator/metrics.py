@@ -259,6 +259,43 @@ class CoordinatorMetrics:
         self.store_bytes = Gauge(
             "alveary_coordinator_store_bytes", "Size of the database", registry=self.registry
         )
+        self.is_active = Gauge(
+            "alveary_coordinator_active",
+            "1 for the coordinator that serves, 0 for a standby",
+            registry=self.registry,
+        )
+        self.standbys = Gauge(
+            "alveary_standbys",
+            "Standbys that follow this coordinator's journal, and those that did within an hour",
+            ("state",),
+            registry=self.registry,
+        )
+        self.standby_wanted = Gauge(
+            "alveary_standby_wanted",
+            "1 once a standby has followed: without its lease this coordinator answers nobody",
+            registry=self.registry,
+        )
+        self.standby_behind = Gauge(
+            "alveary_standby_behind_records",
+            "Records of the journal that the standby lacks; of the active coordinator, that the"
+            " closest standby lacks",
+            registry=self.registry,
+        )
+        self.standby_behind_s = Gauge(
+            "alveary_standby_behind_seconds",
+            "Time since this standby last had everything in the journal",
+            registry=self.registry,
+        )
+        self._requests_waiting = Gauge(
+            "alveary_coordinator_requests_waiting",
+            "Requests that wait for their turn beside those of other tenants",
+            registry=self.registry,
+        )
+        self._turned_away = Gauge(
+            "alveary_coordinator_requests_turned_away",
+            "Requests beyond the share or the rate of their tenant, since the start",
+            registry=self.registry,
+        )
         self._audits = Counter(
             "alveary_coordinator_audits",
             "Audits of cells, by what they found; void: the shard was no longer the cell's",
@@ -274,17 +311,10 @@ class CoordinatorMetrics:
         self._children: dict[tuple[type[Request], str], tuple[Counter, Histogram]] = {}
 
     def watch(self, queue: FairQueue) -> None:
-        """Show how many requests of tenants wait, and how many were turned away."""
-        Gauge(
-            "alveary_coordinator_requests_waiting",
-            "Requests that wait for their turn beside those of other tenants",
-            registry=self.registry,
-        ).set_function(lambda: queue.waiting)
-        Gauge(
-            "alveary_coordinator_requests_turned_away",
-            "Requests beyond the share or the rate of their tenant, since the start",
-            registry=self.registry,
-        ).set_function(lambda: queue.turned_away)
+        """Show how many requests of tenants wait, and how many were turned away. Called again
+        whenever the store was opened again."""
+        self._requests_waiting.set_function(lambda: queue.waiting)
+        self._turned_away.set_function(lambda: queue.turned_away)
 
     def count(self, request: type[Request], outcome: str, seconds: float) -> None:
         """Count an answered request."""

@@ -13,17 +13,19 @@ from typing import Final
 import trio
 
 from common import limits
-from common.errors import AlvearyError, Unavailable
+from common.errors import AlvearyError, Corrupt, Unavailable
 from common.http.health import health_app
 from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Log, World
+from common.reasons import Outage
 from common.rpc.fair_queue import FairQueue
 from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import CountedLog, Round, every, log_fault
-from coordinator.api.addresses import advertised_url, is_wildcard
+from common.wire.messages.base import Request
+from coordinator.api.addresses import advertised_url
 from coordinator.api.app import Api
 from coordinator.api.audits import AuditOperations
 from coordinator.api.cells import CellOperations
@@ -46,7 +48,13 @@ from coordinator.handlers.places import Places
 from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
 from coordinator.journal.keeper import KnownCell
-from coordinator.journaled_store import JournaledStore, known_cells, open_store
+from coordinator.journaled_store import (
+    PATIENCE_S,
+    STORE_NAME,
+    JournaledStore,
+    known_cells,
+    open_store,
+)
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
@@ -70,14 +78,27 @@ from coordinator.rounds.repair import REPAIR_S, RepairRound
 from coordinator.rounds.rings import REFRESH_S, RingsRound
 from coordinator.rounds.runner import run_rounds
 from coordinator.secrets import Keys, load_keys, write_operator_file
-from coordinator.session import ByRequest, CoordinatorSession
+from coordinator.session import ByRequest, Caller, CoordinatorSession
 from coordinator.shared_cells import SharedCells
+from coordinator.standby import (
+    UNFIT,
+    CoordinatorRole,
+    Standby,
+    become_active,
+    become_standby,
+    discard_copy,
+    is_standby,
+    prepare_standby,
+)
+from coordinator.standbys import Standbys
 from coordinator.store.leadership import BEAT_S
 from coordinator.store_health import WatchedStore
 from coordinator.upgrading import Upgrade, must_upgrade
 
 CLOSE_TIMEOUT_S: Final = 5.0
 OPEN_AGAIN_S: Final = 1.0
+TAKE_OVER_PATIENCE_S: Final = 10.0
+"""Time for the journal's cells when a standby takes over; then it stands by again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +109,8 @@ class RunningCoordinator:
     http: Address
     peer_id: PeerId
     operator_token: str
+    role: CoordinatorRole
+    """Changes while it runs."""
 
 
 async def serve(
@@ -100,12 +123,14 @@ async def serve(
 
     Raises:
         BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``, ``store_unreleased``,
-            ``store_missing``.
-        Corrupt: ``store_corrupt``.
+            ``store_missing``; ``no_recovery_file``, ``bad_recovery_file``: of a standby.
+        Corrupt: ``store_corrupt``; ``journal_forked``, ``journal_diverged``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
     metrics = CoordinatorMetrics()
     world = replace(world, log=CountedLog(world.log, metrics.registry))
+    if config.standby:
+        await prepare_standby(world.disk)
     keys = await load_keys(world.disk, world.entropy)
     pool = PeerPool(
         world.network,
@@ -126,6 +151,19 @@ async def serve(
         raise failure
 
 
+class _StartedOnce:
+    """Says the first time that the coordinator answers, as whatever it is then."""
+
+    def __init__(self, task_status: trio.TaskStatus[RunningCoordinator]) -> None:
+        self.is_told = False
+        self._task_status = task_status
+
+    def started(self, serving: RunningCoordinator) -> None:
+        if not self.is_told:
+            self.is_told = True
+            self._task_status.started(serving)
+
+
 async def _serve_stores(
     world: World,
     config: CoordinatorConfig,
@@ -134,27 +172,114 @@ async def _serve_stores(
     metrics: CoordinatorMetrics,
     task_status: trio.TaskStatus[RunningCoordinator],
 ) -> None:
-    """Open the store and serve it; again, whenever its journal has more than it."""
-    was_served = False
+    """Open the store and serve it; again, whenever its journal has more than it. Stand by, while
+    another coordinator is active."""
+    role = CoordinatorRole()
+    started = _StartedOnce(task_status)
     while True:
+        stood_by = await is_standby(world.disk)
         try:
-            journaled = await open_store(world, config, keys, pool)
-            watched = WatchedStore(journaled.store, world.disk, world.log)
-            serve_it = _upgrade if await must_upgrade(journaled) else _serve
-            try:
-                config = await serve_it(
-                    world, config, keys, journaled, watched, metrics, task_status
-                )
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-                    await watched.close()
+            if stood_by:
+                config = await _stand_by(world, config, keys, pool, metrics, role, started)
+            served = await _open_and_serve(
+                world, config, keys, pool, metrics, role, started, stood_by=stood_by
+            )
+            config = served or config
         except Unavailable as error:
-            if not was_served:
+            if error.reason == Outage.JOURNAL_HELD_ELSEWHERE:
+                await _give_way(world, stood_by=stood_by)
+                continue
+            if not started.is_told:
                 raise
             world.log.error("store_not_opened_again", error=str(error))
+        except Corrupt as error:
+            if not stood_by or error.reason not in UNFIT:
+                raise
+            await discard_copy(world, STORE_NAME, error)
         await trio.sleep(OPEN_AGAIN_S)
-        was_served = True
-        task_status = trio.TASK_STATUS_IGNORED
+
+
+async def _give_way(world: World, *, stood_by: bool) -> None:
+    """Become a standby: the journal's cells hear another coordinator."""
+    if not stood_by:
+        world.log.warning("stands_by", why="another coordinator is active")
+        await become_standby(world.disk)
+
+
+async def _stand_by(
+    world: World,
+    config: CoordinatorConfig,
+    keys: Keys,
+    pool: PeerPool,
+    metrics: CoordinatorMetrics,
+    role: CoordinatorRole,
+    started: _StartedOnce,
+) -> CoordinatorConfig:
+    """Follow the active coordinator until there is none.
+
+    Returns:
+        The configuration to go on with, as of :func:`_serve`.
+    """
+    role.name = "standby"
+    metrics.is_active.set(0)
+    standby = Standby(world, pool, keys, metrics, config.swarm, STORE_NAME, config.place)
+    http = await world.network.listen(config.http, identity=None)
+    places = connection_places(world.open_files)
+    try:
+        await _write_operator_file(world, keys, advertised_url(http.address))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(standby.serve_http, http, places.http)
+            world.log.info("standing_by", http=str(http.address))
+            started.started(
+                RunningCoordinator(
+                    config.listen, http.address, keys.identity.peer_id, keys.operator_token, role
+                )
+            )
+            await standby.run()
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await http.close()
+    return replace(config, http=http.address)
+
+
+async def _open_and_serve(
+    world: World,
+    config: CoordinatorConfig,
+    keys: Keys,
+    pool: PeerPool,
+    metrics: CoordinatorMetrics,
+    role: CoordinatorRole,
+    started: _StartedOnce,
+    *,
+    stood_by: bool,
+) -> CoordinatorConfig | None:
+    """Open the store, and serve it until it must be opened again, or another coordinator is active.
+    A standby serves it only if the journal is settled.
+
+    Returns:
+        As of :func:`_serve`; None: it was not served.
+    """
+    patience_s = TAKE_OVER_PATIENCE_S if stood_by else PATIENCE_S
+    journaled = await open_store(world, config, keys, pool, patience_s=patience_s)
+    watched = WatchedStore(journaled.store, world.disk, world.log)
+    try:
+        if stood_by:
+            if not journaled.epoch:
+                return None
+            world.log.warning("took_over", epoch=journaled.epoch)
+        await become_active(world.disk)
+        role.name = "active"
+        metrics.is_active.set(1)
+        metrics.standby_behind_s.set(0)
+        serve_it = _upgrade if await must_upgrade(journaled) else _serve
+        config = await serve_it(world, config, keys, journaled, watched, metrics, role, started)
+        if journaled.is_superseded:
+            await _give_way(world, stood_by=False)
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+            await watched.close()
+    return config
 
 
 async def _upgrade(
@@ -164,14 +289,17 @@ async def _upgrade(
     journaled: JournaledStore,
     watched: WatchedStore,
     metrics: CoordinatorMetrics,
-    task_status: trio.TaskStatus[RunningCoordinator],
+    role: CoordinatorRole,
+    started: _StartedOnce,
 ) -> CoordinatorConfig:
     """Bring the store to this version, as :func:`_serve` serves it."""
     native = await world.network.listen(config.listen, identity=keys.identity)
     http = await world.network.listen(config.http, identity=None)
     await _write_operator_file(world, keys, advertised_url(http.address))
-    task_status.started(
-        RunningCoordinator(native.address, http.address, keys.identity.peer_id, keys.operator_token)
+    started.started(
+        RunningCoordinator(
+            native.address, http.address, keys.identity.peer_id, keys.operator_token, role
+        )
     )
     await Upgrade(world, config, keys, journaled, watched, metrics).run(native, http)
     with trio.CancelScope(shield=True):
@@ -187,7 +315,8 @@ async def _serve(
     journaled: JournaledStore,
     watched: WatchedStore,
     metrics: CoordinatorMetrics,
-    task_status: trio.TaskStatus[RunningCoordinator],
+    role: CoordinatorRole,
+    started: _StartedOnce,
 ) -> CoordinatorConfig:
     """Serve until cancelled, or until the store must be opened again.
 
@@ -202,6 +331,12 @@ async def _serve(
     advertise = config.advertise or config.listen
     advertised = Address(advertise.host, advertise.port or listener.address.port)
     await _write_operator_file(world, keys, advertised_url(http.address))
+    standbys = Standbys(
+        keys.identity.peer_id,
+        None if advertised.is_wildcard else advertised,
+        lambda: journaled.sequence,
+        journaled.enforce_lease,
+    )
     status = Status(
         config.swarm,
         watched,
@@ -210,12 +345,15 @@ async def _serve(
         parts.lease_book,
         parts.history,
         journaled.tell,
+        standbys,
     )
     auditor = _auditor(world, config, parts, metrics)
     await auditor.load()
     places = connection_places(world.open_files)
     _warn_of_places(world, places, len(parts.membership.cells))
-    server = _server(world, config, parts, status, metrics, auditor, places, journaled.check_lease)
+    server = _server(
+        world, config, parts, status, metrics, auditor, places, standbys, journaled.check_lease
+    )
     lease_ends = LeaseEndsRound(
         parts.store, parts.leadership, parts.lease_book, parts.history, world.log
     )
@@ -233,9 +371,9 @@ async def _serve(
         if config.discovery:
             nursery.start_soon(_advertise, world, advertised, config.swarm)
         world.log.info("serving", native=str(listener.address), http=str(http.address))
-        task_status.started(
+        started.started(
             RunningCoordinator(
-                listener.address, http.address, keys.identity.peer_id, keys.operator_token
+                listener.address, http.address, keys.identity.peer_id, keys.operator_token, role
             )
         )
         await journaled.run()
@@ -279,6 +417,7 @@ def _server(
     metrics: CoordinatorMetrics,
     auditor: Auditor,
     places: ConnectionPlaces,
+    standbys: Standbys,
     check_lease: Callable[[], None],
 ) -> PeerServer[CoordinatorSession]:
     of_cells = CellHandlers(
@@ -294,7 +433,13 @@ def _server(
         world.log,
         swarm_name=config.swarm,
         swarm_id=parts.keys.swarm_id,
+        coordinators=standbys.named,
     )
+
+    def recognise(caller: Caller, request: Request) -> None:
+        of_cells.recognise(caller, request)
+        standbys.recognise(caller, request)
+
     of_repair = RepairHandlers(
         parts.store,
         parts.membership,
@@ -305,6 +450,7 @@ def _server(
         of_repair.by_request(),
         AuditHandlers(auditor, parts.membership, world.entropy).by_request(),
         status.gateways.by_request(),
+        standbys.by_request(),
         _of_gateways(world, config, parts),
     )
     check_complete(handlers)
@@ -323,7 +469,7 @@ def _server(
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
         new_session=CoordinatorSession,
         end_session=of_cells.end_session,
-        recognise=of_cells.recognise,
+        recognise=recognise,
         max_connections=places.native,
     )
 
@@ -420,7 +566,7 @@ def _routes(
         log,
         key_id=parts.keys.identity.peer_id,
         swarm_name=config.swarm,
-        advertised=None if is_wildcard(advertised) else advertised,
+        advertised=None if advertised.is_wildcard else advertised,
     )
     return (
         *invites.routes(),

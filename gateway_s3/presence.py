@@ -15,6 +15,7 @@ from common.client.coordinators import CoordinatorClient
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
 from common.ids import TenantId
+from common.known_coordinators import KnownCoordinators
 from common.ports import Log
 from common.wire.messages.objects import GatewayPresence, SwarmState
 from gateway_s3.swarm_space import SwarmSpace
@@ -30,6 +31,7 @@ class Presence:
         tenants_path: where their files lie, for the log.
         s3: where the gateway listens for clients.
         space: gets what the coordinator says of the swarm's.
+        known: gets the coordinators that it names.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Presence:
         log: Log,
         s3: str,
         space: SwarmSpace,
+        known: KnownCoordinators,
     ) -> None:
         self._coordinators = coordinators
         self._tenants = tenants
@@ -47,6 +50,7 @@ class Presence:
         self._log = log
         self._s3 = s3
         self._space = space
+        self._known = known
         self._last = ""
         self.is_writable = False
         """True if objects could be written when a coordinator was last asked."""
@@ -71,6 +75,7 @@ class Presence:
                 reason = state.reason
                 self._space.capacity_bytes = state.capacity_bytes
                 self._space.free_bytes = state.free_bytes
+                await self._known.note(state.coordinators)
             except AlvearyError as error:
                 reason = error.reason
         is_reachable = state is not None

@@ -18,6 +18,7 @@ from common.http.connection import HttpFaultCounts
 from common.http.health import health_app
 from common.http.server import serve_http
 from common.ids import PeerId
+from common.known_coordinators import KnownCoordinators
 from common.ports import Address, CertificateSource, Disk, World
 from common.rpc.fair_queue import FairQueue
 from common.tasks import CountedLog, go_on
@@ -220,6 +221,8 @@ async def serve(
                 danger="names and contents can be read, and unsigned bodies changed, on the way",
                 remedy="tls_certificate and tls_key, or a proxy with TLS before a loopback address",
             )
+        known = KnownCoordinators(world.disk, world.log, coordinators.learn)
+        await known.load()
         presence = Presence(
             coordinators,
             tenants.keys,
@@ -227,6 +230,7 @@ async def serve(
             world.log,
             str(s3.address),
             backend.space,
+            known,
         )
         metrics.watch(
             "alveary_gateway_writable",

@@ -190,6 +190,7 @@ NOT_THE_CLIENTS: Final[frozenset[Reason]] = frozenset(
         Refusal.CELL_IS_NEEDED,
         Refusal.CELL_REMOVED,
         Refusal.JOURNAL_EPOCH,
+        Refusal.JOURNAL_HELD,
         Refusal.JOURNAL_GAP,
         Refusal.NOT_ADVERTISED,
         Refusal.NOT_A_CELL,

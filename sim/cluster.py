@@ -28,6 +28,9 @@ from common.errors import AlvearyError
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.ports import Disk, World
+from coordinator.journal.recovery_file import RECOVERY_NAME
+from coordinator.journaled_store import STORE_NAME
+from coordinator.store import dialect, journal
 from sim.http import SimTransport
 from sim.s3_client import S3Client, SimCredentials
 from sim.world import SimNode, SimWorld
@@ -200,6 +203,19 @@ class Shape:
     """More configuration by service: ``{"coordinator": {...}}``."""
 
 
+def _is_active(daemon: SimDaemon) -> bool:
+    return daemon.is_up and bool(daemon.serving.role.is_active)
+
+
+def _place_in_journal(node: SimNode) -> tuple[int, int]:
+    """The epoch and the number of the last record that a node's store has; nothing: -1."""
+    database = node.databases.get(STORE_NAME)
+    if database is None or not dialect.version(database.connection):
+        return (-1, -1)
+    end = journal.load(database.connection).end
+    return (end.epoch, end.sequence)
+
+
 class Cluster(AbstractAsyncContextManager["Cluster"]):
     """A running swarm: ``async with Cluster(swarm, shape) as cluster``."""
 
@@ -209,7 +225,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.swarm = swarm
         self.shape = shape
         self.coordinators: list[SimDaemon] = []
-        """They share one store and one key. One, for now."""
+        """All have one key. One is active; the others are standbys."""
         self.cells: list[SimDaemon] = []
         self.gateways: list[SimDaemon] = []
         self.credentials: SimCredentials
@@ -254,8 +270,31 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     @property
     def store_node(self) -> SimNode:
-        """The node where the coordinators' store and secrets lie."""
-        return self.coordinators[0].node
+        """The node with the store that counts: the one that is furthest in the journal."""
+        if len(self.coordinators) == 1:
+            return self.coordinators[0].node
+        # Of those that are equally far, the one that is active: the API of the others only looks.
+        return max(
+            (each.node for each in sorted(self.coordinators, key=_is_active, reverse=True)),
+            key=_place_in_journal,
+        )
+
+    @property
+    def active(self) -> SimDaemon | None:
+        """The coordinator whose store counts, while it is up and active."""
+        furthest = _place_in_journal(self.store_node)
+        for each in self.coordinators:
+            is_furthest = _place_in_journal(each.node) == furthest
+            if is_furthest and _is_active(each):
+                return each
+        return None
+
+    async def add_standby(self, number: int) -> None:
+        """Start one more coordinator, which follows; it has a copy of the recovery file."""
+        name = f"standby-{number}"
+        content = await read_file(self.store_node.world.disk, RECOVERY_NAME)
+        await write_file(self.swarm.node(name).world.disk, RECOVERY_NAME, content)
+        await self._add_coordinator(name, standby=True)
 
     def _configured(self, service: str, config: dict[str, Any]) -> dict[str, Any]:
         return {**config, **self.shape.overrides.get(service, {})}
@@ -275,7 +314,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         operator = json.loads(await read_file(self.store_node.world.disk, "operator.json"))
         self._operator_token = operator["token"]
 
-    async def _add_coordinator(self, name: str) -> SimNode:
+    async def _add_coordinator(self, name: str, *, standby: bool = False) -> SimNode:
         node = self.swarm.node(name)
         config = coordinator.config.CoordinatorConfig.parse(
             self._configured(
@@ -289,6 +328,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                     "redundancy": self.shape.redundancy,
                     "discovery": False,
                     "journal": "off",
+                    "standby": standby,
                 },
             )
         )
@@ -384,6 +424,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
     async def operate(self, method: str, path: str, body: Any = None) -> Any:
         """Call the operators' HTTP API of a coordinator."""
         network = self.swarm.node("operator").world.network
+        if len(self.coordinators) > 1:
+            await self.learn_operator_token()
         async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:
             answer = await http.request(
                 method,

@@ -23,6 +23,7 @@ from sim.lost_coordinator import LostCoordinator
 from sim.older_store import OlderStore
 from sim.options import Options
 from sim.scenario import Scenario
+from sim.takeovers import Takeovers
 from sim.world import SimWorld
 
 GREEDY_BUDGET_BYTES: Final = 24 * MIB
@@ -58,6 +59,9 @@ class Guests:
             options.overrides["coordinator"]["journal"] = "on"
         if scenario.loses_coordinator:
             self.lost = LostCoordinator(swarm)
+        self.takeovers: Takeovers | None = None
+        if scenario.takes_over:
+            self.takeovers = Takeovers(swarm, options, is_calm=not scenario.kinds)
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures
@@ -121,6 +125,8 @@ class Guests:
             self.hollow.choose(cluster)
         if self.lost is not None:
             self.lost.come(cluster)
+        if self.takeovers is not None:
+            await self.takeovers.come(cluster)
         if self.has_older:
             self.older = OlderStore(self._swarm, cluster, self._lease_ttl_s)
 
@@ -133,7 +139,7 @@ class Guests:
     @property
     def only_watch(self) -> bool:
         """Return whether no guest makes a request fail."""
-        return not (self.liar or self.older or self.departures or self.lost)
+        return not (self.liar or self.older or self.departures or self.lost or self.takeovers)
 
     def findings(self) -> list[str]:
         """Return the forbidden actions of other nodes toward the guests."""
@@ -152,6 +158,8 @@ class Guests:
             counts |= dict(sorted(self.class_changes.counts.items()))
         if self.lost is not None:
             counts |= {"a disk lost": self.lost.losses, "a journal's lies": self.lost.lies}
+        if self.takeovers is not None:
+            counts |= dict(sorted(self.takeovers.counts.items()))
         if self.departures is not None:
             counts |= dict(sorted(self.departures.counts.items()))
         return counts

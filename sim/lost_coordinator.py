@@ -23,7 +23,7 @@ from coordinator.journal.cells import end_in
 from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover
-from sim.checkers.tables import MOST_SHOWN
+from sim.checkers.tables import differences
 from sim.cluster import Cluster, SimDaemon
 from sim.replacing import replaced
 from sim.world import SimNode, SimWorld
@@ -34,8 +34,6 @@ PATIENCE_S: Final = 20.0
 RECOVERED_WITHIN_S: Final = 1200.0
 """Longer than any fault lasts."""
 LYING_SHARE: Final = 0.5
-APART: Final = frozenset({"journal"})
-"""Tables that say where a store is in its journal: a recovered one has begun another epoch."""
 
 
 class LostCoordinator:
@@ -207,16 +205,3 @@ def _forged(state: JournalState, epoch: int, chance: Any) -> tuple[JournalState,
 def _with_end(state: JournalState, end: ChainEnd) -> JournalState:
     fields = {name: getattr(state, name) for name in JournalState.__slots__}
     return JournalState(**{**fields, "end": JournalPoint(*end)})
-
-
-def differences(mine: Any, other: Any) -> list[str]:
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    found = []
-    for (table,) in mine.execute(f"{query} ORDER BY name").fetchall():
-        if table in APART:
-            continue
-        rows = [set(each.execute(f"SELECT * FROM {table}")) for each in (mine, other)]
-        for row in list(rows[0] ^ rows[1])[:MOST_SHOWN]:
-            whose = "lacks" if row in rows[0] else "has besides"
-            found.append(f"a recovered store {whose} in {table}: {row!r:.200}")
-    return found[:MOST_SHOWN]

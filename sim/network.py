@@ -58,6 +58,8 @@ class Internet:
         self.listeners: dict[tuple[str, int], SimListener] = {}
         self.slow_nodes: dict[str, float] = {}
         """Extra seconds for everything a node sends."""
+        self.paused: set[str] = set()
+        """Nodes that do nothing now: what they sent, and what was sent to them, arrives later."""
         self._blocked: set[tuple[str, str]] = set()
         self._pipes: dict[int, SimPipe] = {}
         self._next_pipe = 0
@@ -80,6 +82,15 @@ class Internet:
         self._blocked.discard((source, target))
         self._wake_all()
 
+    def pause(self, node: str) -> None:
+        """From now on nothing reaches a node, and nothing leaves it."""
+        self.paused.add(node)
+
+    def resume(self, node: str) -> None:
+        """Undo :meth:`pause`."""
+        self.paused.discard(node)
+        self._wake_all()
+
     def heal(self) -> None:
         """No partition, no slow node, perfect links."""
         self._blocked.clear()
@@ -88,6 +99,8 @@ class Internet:
         self._wake_all()
 
     def is_blocked(self, source: str, target: str) -> bool:
+        if self.paused and (source in self.paused or target in self.paused):
+            return True
         return (source, target) in self._blocked
 
     def delay_s(self, source: str) -> float:

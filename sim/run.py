@@ -249,6 +249,8 @@ async def _trouble(
             faults.start_soon(guests.class_changes.run)
         if guests.lost is not None:
             faults.start_soon(guests.lost.run)
+        if guests.takeovers is not None:
+            faults.start_soon(guests.takeovers.run)
         if scenario.clients:
             async with trio.open_nursery() as nursery:
                 for workload in workloads:
@@ -269,6 +271,8 @@ async def _trouble(
     if guests.lost is not None:
         swarm.internet.heal()
         await guests.lost.finish()
+    if guests.takeovers is not None:
+        guests.takeovers.heal()
     report.violations += intruder.findings
     if plan is not None:
         await nemesis.heal()
@@ -288,6 +292,8 @@ async def _converge(
     violations: list[str] = []
     with trio.move_on_after(CONVERGE_S) as scope:
         await cluster.wait_all_up()
+        if guests.takeovers is not None:
+            await guests.takeovers.wait_settled()
         await trio.sleep(30)
         for workload in {each.bucket: each for each in workloads}.values():
             await workload.read_all()
@@ -302,6 +308,8 @@ async def _converge(
             await trio.sleep(10)  # stores know no events; a poll in virtual time costs nothing
     if guests.lost is not None and not scope.cancelled_caught:
         report.violations += await guests.lost.compare()
+    if guests.takeovers is not None:
+        report.violations += await guests.takeovers.violations()
     if scope.cancelled_caught:
         report.violations.append(f"did not converge within {CONVERGE_S:.0f} s of virtual time")
         report.violations += violations

@@ -38,6 +38,8 @@ class Scenario:
     (:mod:`sim.lost_coordinator`)."""
     keeps_journal: bool = False
     """The coordinator keeps a journal on cells, as it does by default."""
+    takes_over: bool = False
+    """Standbys follow the coordinator, and take over (:mod:`sim.takeovers`)."""
     departures: float = 0.0
     """Share of the runs in which cells go (:mod:`sim.departures`)."""
     has_hollow: bool = False
@@ -59,6 +61,16 @@ class Scenario:
 CRASH_KINDS: Final = ("kill", "power_cut", "blackout")
 NETWORK_KINDS: Final = ("partition", "one_way_partition", "slow_node", "cut_connections")
 JOURNAL_KINDS: Final = ("kill", "power_cut", "partition", "cut_connections", "store_error")
+TAKEOVER_KINDS: Final = (
+    "kill",
+    "power_cut",
+    "partition",
+    "one_way_partition",
+    "cut_connections",
+    "store_error",
+    "clock_step",
+    "slow_disk",
+)
 DISK_KINDS: Final = (
     "power_cut",
     "blackout",
@@ -110,6 +122,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             keeps_journal=True,
             loses_coordinator=True,
         ),
+        replace(
+            _small("takeover", TAKEOVER_KINDS, 8.0),
+            minutes=2,
+            cells=8,
+            takes_over=True,
+        ),
+        replace(_small("takeover-calm", ()), minutes=2, cells=6, takes_over=True),
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
         replace(_small("hollow", ()), minutes=2, has_hollow=True),

@@ -119,6 +119,8 @@ class SimNode:
         """Probability that a payload which it serves is not what it should be."""
         self.cut_at_step: int | None = None
         """Lose power just before the step of this number (see :meth:`step`)."""
+        self._awake: trio.Event | None = None
+        """While it does nothing: set when it goes on."""
         self.died = trio.Event()
         """Set when the current life ends; the runner then cancels the service."""
         self.platter = Platter(swarm.random(f"{name}/disk"), capacity_bytes)
@@ -149,15 +151,17 @@ class SimNode:
         return self.swarm.disk_latency_s
 
     async def alive(self, life: int) -> None:
-        """Return if that life goes on; a dead life's task waits here until it is cancelled."""
+        """Return if that life goes on; a dead life's task waits here until it is cancelled, and a
+        paused one's until it goes on."""
+        while self._awake is not None and life == self.life:
+            await self._awake.wait()
         if life != self.life:
             await trio.sleep_forever()
 
     async def step(self, life: int, event: str, latency_s: float = 0.0) -> None:
         """A point at which the power may go: counted, and cut where the test asks for it. What the
         caller does next takes effect after ``latency_s``, unless the life ends meanwhile."""
-        if life != self.life:
-            await trio.sleep_forever()
+        await self.alive(life)
         self.steps += 1
         self.mark(event, self.steps)
         if self.cut_at_step is not None and self.steps == self.cut_at_step:
@@ -167,14 +171,30 @@ class SimNode:
             await trio.sleep(latency_s)
         else:
             await trio.lowlevel.checkpoint()
-        if life != self.life:
-            await trio.sleep_forever()
+        await self.alive(life)
+
+    def pause(self) -> None:
+        """Stop whatever it does at the next point where it meets the world, as a stopped process or
+        a machine that sleeps; its clocks go on."""
+        if self._awake is None:
+            self.note("paused", {})
+            self._awake = trio.Event()
+            self.swarm.internet.pause(self.name)
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._awake is not None:
+            self.note("resumed", {})
+            self._awake.set()
+            self._awake = None
+            self.swarm.internet.resume(self.name)
 
     def crash(self, *, power: bool) -> None:
         """End this life at once: connections reset, listeners gone; with ``power`` also everything
         that was not synced. The ports of the old life never answer again."""
         self.note("power cut" if power else "killed", {})
         self.life += 1
+        self.resume()
         self.died.set()
         self.died = trio.Event()
         internet = self.swarm.internet

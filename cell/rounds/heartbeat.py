@@ -18,6 +18,7 @@ from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
 from common.errors import OutcomeUnknown, Unavailable
+from common.known_coordinators import KnownCoordinators
 from common.ports import Address, Log, WallClock
 from common.rpc.coordinators import Coordinators
 from common.wire.messages.base import ShardName
@@ -46,6 +47,7 @@ class HeartbeatRound:
         held: Held,
         disk_watch: DiskWatch,
         owner_rules: OwnerRules,
+        known: KnownCoordinators,
         *,
         address: Address,
         clock: WallClock,
@@ -76,6 +78,7 @@ class HeartbeatRound:
         self._held = held
         self._disk_watch = disk_watch
         self._owner_rules = owner_rules
+        self._known = known
         self._address = address
         self._clock = clock
         self._log = log
@@ -186,6 +189,7 @@ class HeartbeatRound:
             max(reply.interval_s, FIRST_INTERVAL_S), limits.MAX_HEARTBEAT_INTERVAL_S
         )
         self._note_work(reply, now)
+        await self._known.note(reply.coordinators)
         is_trusted = await self._positions.heard(seen, reply, trio.current_time())
         if not reply.deletes or not is_trusted:
             self._hurries = False

@@ -31,6 +31,7 @@ from common.format.journal import (
 from common.ports import Disk, Log
 from common.reasons import Absence, Damage, Refusal
 from common.state_files import read_whole, write_whole
+from common.wire.messages.base import Label
 from common.wire.messages.journal import JournalPoint, JournalState
 from common.wire.records import Max, Record, Size
 
@@ -56,6 +57,8 @@ class _Kept(Record):
     snapshot_bytes: int = 0
     members_version: int = 0
     members: Annotated[bytes, Max(limits.MAX_JOURNAL_MEMBERS_BYTES)] = b""
+    host: Label = ""
+    port: int = 0
 
     @property
     def base(self) -> ChainEnd:
@@ -95,6 +98,9 @@ class CellJournal:
         """The highest number that a file of records ever had: none is written again once the state
         on the disk may name it."""
         self._lock = trio.Lock()
+        self._heard_at = trio.current_time()
+        """The last call of the coordinator that the epoch was promised to. A start counts as one:
+        it may have called just before."""
 
     @classmethod
     async def load(cls, disk: Disk, log: Log) -> CellJournal:
@@ -177,7 +183,17 @@ class CellJournal:
             kept.snapshot_bytes,
             kept.members,
             kept.members_version,
+            kept.run_id,
+            kept.host,
+            kept.port,
+            int(1000 * (trio.current_time() - self._heard_at)),
+            self._is_held,
         )
+
+    @property
+    def _is_held(self) -> bool:
+        silent_s = trio.current_time() - self._heard_at
+        return bool(self._kept.epoch) and silent_s < limits.JOURNAL_HELD_S
 
     async def read(self, after: int) -> bytes:
         """Return records after a number: at most MAX_JOURNAL_APPEND_BYTES, and one at least if
@@ -218,11 +234,17 @@ class CellJournal:
 
     # --- changed ------------------------------------------------------------------------------
 
-    async def begin(self, epoch: int, run_id: bytes) -> JournalState:
+    async def begin(
+        self, epoch: int, run_id: bytes, *, succeeds: int = 0, host: str = "", port: int = 0
+    ) -> JournalState:
         """Promise to take nothing of an earlier epoch.
 
+        Args:
+            succeeds: the last epoch whose coordinator has ended for sure.
+            host, port: where the coordinator takes calls.
+
         Raises:
-            Refused: ``journal_epoch``.
+            Refused: ``journal_epoch``, ``journal_held``.
             Unavailable: the promise, or what is kept, could not be made durable.
         """
         async with self._lock:
@@ -230,9 +252,12 @@ class CellJournal:
             kept = self._kept
             if epoch < kept.epoch or (epoch == kept.epoch and run_id != kept.run_id):
                 raise Refused(Refusal.JOURNAL_EPOCH, current=kept.epoch)
+            if run_id != kept.run_id and kept.epoch > succeeds and self._is_held:
+                raise Refused(Refusal.JOURNAL_HELD, current=kept.epoch)
             if epoch > kept.epoch:
-                await self._keep(replace(kept, epoch=epoch, run_id=run_id))
-            return self.state()
+                await self._keep(replace(kept, epoch=epoch, run_id=run_id, host=host, port=port))
+            self._heard_at = trio.current_time()
+            return replace(self.state(), has_waited=True)
 
     async def _make_durable(self) -> None:
         """Sync what an earlier life wrote last, once: it counts from now on. Whatever it wrote
@@ -255,6 +280,7 @@ class CellJournal:
     def _check(self, epoch: int) -> None:
         if epoch != self._kept.epoch:
             raise Refused(Refusal.JOURNAL_EPOCH, current=self._kept.epoch)
+        self._heard_at = trio.current_time()
 
     async def append(self, epoch: int, after: ChainEnd, records: memoryview) -> None:
         """Append records after a point, durably.

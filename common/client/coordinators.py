@@ -54,12 +54,17 @@ class CoordinatorClient:
             timeout_s=limits.CALL_TIMEOUT_S,
             is_patient=True,
         )
+        self._key_id = coordinators[0][1]
         self._tenants = tenants
         self._opened: WeakKeyDictionary[PeerConnection, set[TenantId]] = WeakKeyDictionary()
         """The tenants that each connection is open for."""
         self._known = Known()
         self.lease = WriteLease(self.call, self._known)
         """The write lease of this process; somebody runs it."""
+
+    def learn(self, named: Sequence[Address]) -> None:
+        """Take in where coordinators of the swarm take calls, beside those that are configured."""
+        self._coordinators.learn([Coordinator(each, self._key_id) for each in named])
 
     async def call(
         self,

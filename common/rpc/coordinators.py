@@ -104,8 +104,19 @@ class Coordinators:
         self._is_patient = is_patient
         self._find = find
         self._all = list(known)
+        self._learned: list[Coordinator] = []
         self._is_found = not known
         self._unanswered_until = 0.0
+
+    def learn(self, named: Sequence[Coordinator]) -> None:
+        """Take in the coordinators that they have named, beside those that are configured: new ones
+        are tried after the others. What was learned before and is not among these is forgotten."""
+        given = [each for each in self._all if each not in self._learned]
+        new = [each for each in named if each not in given]
+        room = max(0, limits.MAX_COORDINATOR_ADDRESSES - len(given))
+        self._learned = new[:room]
+        kept = [each for each in self._all if each in given or each in self._learned]
+        self._all = [*kept, *(each for each in self._learned if each not in kept)]
 
     async def call(
         self,
@@ -216,7 +227,7 @@ class Coordinators:
         if self._is_patient:
             self._note_unanswered(request, last)
         if self._is_found:
-            self._all = []
+            self._all = list(self._learned)
         if isinstance(last, OutcomeUnknown) and request.idempotency is Idempotency.ASKS:
             raise Unavailable.received(last.reason, last.fields) from last
         raise last

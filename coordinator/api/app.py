@@ -40,13 +40,14 @@ class Api:
 
     Args:
         routes: of the operations, beside the route of their description.
+        history: of the store that they work on; None: they only look.
         operator_token: what a request must show.
     """
 
     def __init__(
         self,
         routes: Sequence[ApiRoute],
-        history: StoreHistory,
+        history: StoreHistory | None,
         operator_token: str,
         log: Log,
     ) -> None:
@@ -90,6 +91,7 @@ class Api:
         try:
             if (
                 route.method != "GET"
+                and self._history is not None
                 and self._history.standing is Standing.BEHIND
                 and not route.when_behind
             ):

@@ -38,6 +38,7 @@ from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing
 from coordinator.policy.outlook import Outlook, outlook_of
 from coordinator.policy.reputation import Trust
 from coordinator.policy.storage_classes import STANDARD
+from coordinator.standbys import Standbys
 from coordinator.store import schema
 from coordinator.store.cells import Cell
 from coordinator.store.counts import StoreCounts, count
@@ -108,8 +109,10 @@ class Status:
         lease_book: LeaseBook,
         history: StoreHistory,
         journal: Callable[[], dict[str, Any]],
+        standbys: Standbys,
     ) -> None:
-        self.gateways = Gateways(self.unwritable, self.space_of_objects)
+        self.gateways = Gateways(self.unwritable, self.space_of_objects, standbys.named)
+        self._standbys = standbys
         self._name = name
         self._store = store
         self._membership = membership
@@ -275,6 +278,9 @@ class Status:
             **tell_look(self._membership.look),
             "store": self._history.tell(),
             "journal": self._journal(),
+            "role": "active",
+            "coordinators": [str(each) for each in self._standbys.addresses()],
+            "standbys": self._standbys.tell(now),
             "redundancy": str(self._placement.redundancy),
             "written_as": str(self._placement.written),
             "fallback_segments": [
@@ -414,6 +420,7 @@ class Status:
             metrics.store_standing.labels(standing.value).set(standing is self._history.standing)
         self._measure_availability(metrics)
         metrics.most_cells_offline.set(self._membership.is_cut_off)
+        self._measure_standbys(metrics, now)
         self._measure_losses(metrics, states, lacking)
         advised = Counter(hazard.advice for hazard in self._membership.hazards.values())
         for advice in Advice:
@@ -452,6 +459,14 @@ class Status:
         metrics.objects.set(counts.objects)
         metrics.logical_bytes.set(counts.logical_bytes)
         metrics.store_bytes.set(counts.store_bytes)
+
+    def _measure_standbys(self, metrics: CoordinatorMetrics, now: float) -> None:
+        standbys = self._standbys.tell(now)
+        following = [each["behind"] for each in standbys if each["follows"]]
+        metrics.standbys.labels("following").set(len(following))
+        metrics.standbys.labels("silent").set(len(standbys) - len(following))
+        metrics.standby_behind.set(min(following, default=0))
+        metrics.standby_wanted.set(self._journal()["lease"]["enforced"])
 
     def _measure_availability(self, metrics: CoordinatorMetrics) -> None:
         """Only cells that were ever silent, and others of their owners, can be below the target."""

@@ -6,7 +6,7 @@ Source: docs/protocol.md, "Cells and coordinators".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from common.wire.messages.membership import (
     PENDING,
     CellJoin,
     CellJoined,
+    CoordinatorAddress,
     Heartbeat,
     HeartbeatReply,
     Settle,
@@ -74,6 +75,7 @@ class CellHandlers:
     Args:
         queues: of work for cells; notified of what is lost.
         swarm_name, swarm_id: sent to a cell that joins.
+        coordinators: returns where the swarm's coordinators take calls.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class CellHandlers:
         *,
         swarm_name: str,
         swarm_id: bytes,
+        coordinators: Callable[[], tuple[CoordinatorAddress, ...]] = tuple,
     ) -> None:
         self._store = store
         self._membership = membership
@@ -104,6 +107,7 @@ class CellHandlers:
         self._log = log
         self._name = swarm_name
         self._swarm_id = BucketId(swarm_id)
+        self._coordinators = coordinators
         self._heard_on: dict[int, Caller] = {}
         self._stored: dict[int, _Stored] = {}
 
@@ -193,6 +197,7 @@ class CellHandlers:
             is_audit_due=self._auditor.heard(cell.cell, now),
             trust=trust.value,
             trust_reason=trust_reason[: limits.MAX_LABEL_CHARACTERS],
+            coordinators=self._coordinators(),
         )
 
     def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:

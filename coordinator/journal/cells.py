@@ -30,6 +30,8 @@ from common.wire.messages.journal import (
 )
 
 R = TypeVar("R", bound=Reply)
+NOWHERE: Final = Address("", 0)
+"""The place of a coordinator that does not say where it takes calls."""
 CALL_S: Final = 10.0
 KEEP_S: Final = 120.0
 """A cell reads a whole snapshot to check it."""
@@ -65,13 +67,28 @@ class JournalCell:
             raise PeerViolation(Violation.WRONG_ANSWER)
         return reply, data
 
-    async def look(self) -> JournalState:
+    async def look(self, *, timeout_s: float = CALL_S) -> JournalState:
         """The state of its journal."""
-        return (await self._call(JournalLook(self._rescue_pass), JournalState))[0]
+        return (
+            await self._call(JournalLook(self._rescue_pass), JournalState, timeout_s=timeout_s)
+        )[0]
 
-    async def begin(self, epoch: int, run_id: bytes, *, timeout_s: float = CALL_S) -> JournalState:
-        """Have it promise an epoch, or confirm the one that it has promised."""
-        request = JournalBegin(epoch, run_id)
+    async def begin(
+        self,
+        epoch: int,
+        run_id: bytes,
+        *,
+        succeeds: int = 0,
+        at: Address = NOWHERE,
+        timeout_s: float = CALL_S,
+    ) -> JournalState:
+        """Have it promise an epoch, or confirm the one that it has promised.
+
+        Args:
+            succeeds: as of the request.
+            at: where this coordinator takes calls.
+        """
+        request = JournalBegin(epoch, run_id, succeeds, at.host, at.port)
         return (await self._call(request, JournalState, timeout_s=timeout_s))[0]
 
     async def append(self, epoch: int, after: ChainEnd, records: Buffer) -> None:

@@ -123,6 +123,11 @@ class Assembly:
         self._parts: list[bytes] = []
         self._epoch = 0
 
+    @property
+    def is_whole(self) -> bool:
+        """False while parts of a commit wait for its last one."""
+        return not self._parts
+
     def take(self, epoch: int, body: bytes) -> Iterator[bytes]:
         """Take the next body; yields a commit's bytes if that was its last part."""
         if epoch != self._epoch or body[0] == BEGUN:

@@ -15,10 +15,10 @@ import trio
 
 from common import limits
 from common.crypto.journal import JournalKey
-from common.errors import AlvearyError, Refused, Unavailable
+from common.errors import AlvearyError, OutcomeUnknown, Refused, Unavailable
 from common.format.journal import ChainEnd
 from common.ports import Sql, Store, World
-from common.reasons import Outage, Refusal
+from common.reasons import Outage, Refusal, Uncertainty
 from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
@@ -86,6 +86,9 @@ class JournalKeeper:
         self.kept = trio.Event()
         """Set when commits may pass after a start."""
         self.fenced: Refused | None = None
+        """The refusal of a cell that has promised a later epoch: another coordinator is active."""
+        self.gave_way = False
+        """True when the journal's cells heard another coordinator at the start."""
         self.lease = EpochLease(is_enforced=opened.row.is_leased)
         if gate.is_closed:
             self.lease.groups = ()
@@ -105,6 +108,8 @@ class JournalKeeper:
         self._members: dict[bytes, Member] = {}
         self._configured: JournalMembers | None = None
         self._groups: list[tuple[bytes, ...]] = []
+        self._later: set[bytes] = set()
+        """Cells that have promised a later epoch."""
         self._at_gate: tuple[SealedCommit, Done] | None = None
         self._progress = trio.Event()
         self._nursery: trio.Nursery
@@ -119,6 +124,16 @@ class JournalKeeper:
         """The failure of the last change of the cells."""
         self._is_stopped = False
         gate.connect(self._submit, self.stale.set)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this coordinator; 0: none was begun."""
+        return 0 if self._settled is None else self._settled.epoch
+
+    @property
+    def sequence(self) -> int:
+        """The number of the journal's last record."""
+        return self._recent.end.sequence
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -149,7 +164,8 @@ class JournalKeeper:
         if self._at_gate is not None:
             _, done = self._at_gate
             self._at_gate = None
-            done(Unavailable(Outage.JOURNAL_UNSETTLED))
+            # It is on some cells, and counts if the next coordinator finds it there.
+            done(OutcomeUnknown(Uncertainty.STORE_UNKNOWN))
 
     def _lose_lease(self) -> None:
         """Answer nothing any more that a lease is needed for."""
@@ -170,7 +186,12 @@ class JournalKeeper:
     async def _settle(self) -> None:
         members = self._row.members
         assert members is not None
-        settled = await self._opener.settle_patiently(self._row.end, members)
+        try:
+            settled = await self._opener.settle_patiently(self._row.end, members)
+        except Unavailable:
+            self.gave_way = True
+            self.stale.set()
+            await trio.sleep_forever()
         while settled.source is None:
             try:
                 await self._store.transact(partial(_move, settled))
@@ -244,12 +265,27 @@ class JournalKeeper:
             if member.acked is not None
         }
 
-    def _on_fenced(self, current: int) -> None:
-        if self.fenced is None and current > self._gate.epoch:
+    def _on_fenced(self, cell_id: bytes, current: int) -> None:
+        """Note that a cell has promised a later epoch. One that most cells have promised has begun;
+        a cell that is alone with it, from a coordinator that did not get further, follows again in
+        an epoch after that."""
+        if self.fenced is not None or current <= self._gate.epoch:
+            return
+        if not self._later:
+            self._nursery.start_soon(self._begin_again_later)
+        self._later.add(cell_id)
+        is_begun = any(len(self._later & set(each)) >= quorum(len(each)) for each in self._groups)
+        if is_begun or not self._groups:
             self.fenced = Refused(Refusal.JOURNAL_EPOCH, current=current)
             self._lose_lease()
             self._world.log.error("journal_fenced", epoch=self._gate.epoch, current=current)
             self._nursery.start_soon(self._end_fenced)
+
+    async def _begin_again_later(self) -> None:
+        """Have the store opened again, unless it turns out that another coordinator is active."""
+        await trio.sleep(limits.JOURNAL_HELD_S)
+        self._world.log.warning("journal_epoch_passed", epoch=self._gate.epoch)
+        self.stale.set()
 
     async def _end_fenced(self) -> None:
         assert self.fenced is not None
@@ -263,6 +299,7 @@ class JournalKeeper:
             self._recent,
             self._gate.epoch,
             self._run_id,
+            self._opener.at,
             self._world.log,
             send_snapshot=self._send_snapshot,
             wants_snapshot=self._wants_snapshot,
@@ -349,7 +386,13 @@ class JournalKeeper:
         asked = [JournalCell(self._pool, each) for each in wanted]
         for cell in asked:
             try:
-                state = await cell.begin(epoch, self._run_id, timeout_s=CONFIRM_WITHIN_S)
+                state = await cell.begin(
+                    epoch,
+                    self._run_id,
+                    succeeds=self._row.end.epoch,
+                    at=self._opener.at,
+                    timeout_s=CONFIRM_WITHIN_S,
+                )
                 highest = max(highest, state.end.sequence)
             except AlvearyError as error:
                 current = later_epoch(error) if isinstance(error, Refused) else None

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from common import limits
 from common.errors import Unavailable
 from common.ports import Disk, Log
 from common.reasons import Outage
@@ -43,7 +44,7 @@ EPOCH_NAME: Final = "journal.epoch"
 """The last epoch that a coordinator of this directory has begun, in decimal digits. One process
 holds the directory, so at a start nobody holds a lease of that epoch."""
 
-assert RENEW_S * 2 < LEASE_S < SUCCESSOR_WAIT_S
+assert RENEW_S * 2 < LEASE_S < SUCCESSOR_WAIT_S <= limits.JOURNAL_HELD_S
 
 
 class EpochLease:

@@ -18,10 +18,10 @@ import trio
 from common import limits
 from common.errors import AlvearyError, Refused
 from common.format.journal import ChainEnd
-from common.ports import Log
+from common.ports import Address, Log
 from common.reasons import Refusal
 from common.wire.messages.journal import JournalState
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import CALL_S, JournalCell, end_in
 from coordinator.journal.commits import SealedRecord
 from coordinator.journal.lease import LEASE_S, RENEW_S
 from coordinator.journal.settling import later_epoch
@@ -83,6 +83,7 @@ class Member:
     """A cell that follows the journal.
 
     Args:
+        place: where this coordinator takes calls.
         send_snapshot: gives a cell a snapshot, and returns its journal then; it sends records in
             between with :meth:`append`.
         wants_snapshot: whether its snapshot is so old that its records are too many.
@@ -98,13 +99,14 @@ class Member:
         recent: Recent,
         epoch: int,
         run_id: bytes,
+        place: Address,
         log: Log,
         *,
         send_snapshot: SendSnapshot,
         wants_snapshot: Callable[[Member], bool],
         on_progress: Callable[[], None],
         on_confirmed: Callable[[bytes, float], None],
-        on_fenced: Callable[[int], None],
+        on_fenced: Callable[[bytes, int], None],
     ) -> None:
         self.cell = cell
         self.acked: ChainEnd | None = None
@@ -119,6 +121,7 @@ class Member:
         self._recent = recent
         self._epoch = epoch
         self._run_id = run_id
+        self._place = place
         self._log = log
         self._send_snapshot = send_snapshot
         self._wants_snapshot = wants_snapshot
@@ -163,7 +166,7 @@ class Member:
             if sent_at < self._confirmed_at + RENEW_S:
                 continue
             try:
-                await self.cell.begin(self._epoch, self._run_id, timeout_s=CONFIRM_WITHIN_S)
+                await self._begin(CONFIRM_WITHIN_S)
             except AlvearyError as error:
                 self._look_fenced(error)
                 await trio.sleep(RETRY_S)
@@ -174,15 +177,26 @@ class Member:
         self._confirmed_at = max(self._confirmed_at, sent_at)
         self._on_confirmed(self.cell.cell_id, sent_at)
 
+    async def _begin(self, timeout_s: float) -> JournalState:
+        """Have the cell promise this epoch, or confirm it. It is settled, so that no coordinator of
+        an earlier one is waited for."""
+        return await self.cell.begin(
+            self._epoch,
+            self._run_id,
+            succeeds=self._epoch - 1,
+            at=self._place,
+            timeout_s=timeout_s,
+        )
+
     def _look_fenced(self, error: AlvearyError) -> None:
         current = later_epoch(error) if isinstance(error, Refused) else None
         if current is not None:
-            self._on_fenced(current)
+            self._on_fenced(self.cell.cell_id, current)
 
     async def _follow(self) -> None:
         """Send what the cell lacks, as long as it answers."""
         sent_at = trio.current_time()
-        self._note(await self.cell.begin(self._epoch, self._run_id))
+        self._note(await self._begin(CALL_S))
         self._confirm(sent_at)
         while True:
             self._wake = trio.Event()

@@ -23,12 +23,13 @@ from common.errors import (
     Unavailable,
 )
 from common.format.journal import BEGINNING, ChainEnd
-from common.ports import Sql, Store, World
+from common.ports import Address, Sql, Store, World
 from common.reasons import Outage
 from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers
+from coordinator.journal.cells import NOWHERE
 from coordinator.journal.gate import GateMode, JournalGate
 from coordinator.journal.lease import note_own_epoch, own_epoch
 from coordinator.journal.replay import replay
@@ -69,6 +70,9 @@ class StoreOpener:
         gate: every commit passes it.
         key_id: names the key of the journal; a store that knows another key begins a journal again.
         run_id: 16 bytes, of this process.
+        at: where this coordinator takes calls.
+        gives_way: whether it is left to the caller what to do where the journal's cells hear
+            another coordinator; else that one is waited for.
     """
 
     def __init__(
@@ -80,6 +84,9 @@ class StoreOpener:
         key: JournalKey,
         key_id: bytes,
         run_id: bytes,
+        *,
+        at: Address = NOWHERE,
+        gives_way: bool = False,
     ) -> None:
         self._world = world
         self._pool = pool
@@ -90,6 +97,8 @@ class StoreOpener:
         self._run_id = run_id
         self.heard_at: Callable[[], Mapping[bytes, Endpoint]] = dict
         """The places where cells were heard since this process began, by id."""
+        self.at = at
+        self._gives_way = gives_way
 
     async def open(
         self,
@@ -140,8 +149,8 @@ class StoreOpener:
         self, local: ChainEnd, members: JournalMembers, *, needs_all: bool = False
     ) -> BegunEpoch:
         """Begin an epoch, trying until enough cells answer. Raises as
-        :meth:`EpochBeginning.run`, but for Unavailable."""
-        said, pause_s = "", SHORTEST_RETRY_S
+        :meth:`EpochBeginning.run`, but for Unavailable ``journal_unsettled``."""
+        said, attempted, pause_s = "", 0, SHORTEST_RETRY_S
         own = await own_epoch(self._world.disk)
         while True:
             settling = EpochBeginning(
@@ -154,13 +163,17 @@ class StoreOpener:
                 needs_all=needs_all,
                 own_epoch=own,
                 heard_at=self.heard_at(),
+                attempted=attempted,
+                at=self.at,
             )
             try:
                 return await settling.run(members)
             except Unavailable as error:
+                if error.reason == Outage.JOURNAL_HELD_ELSEWHERE and self._gives_way:
+                    raise
                 if str(error) != said:
                     self._world.log.warning("journal_unsettled", error=str(error))
-                said = str(error)
+                said, attempted = str(error), settling.epoch
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S)
 

@@ -10,13 +10,66 @@ from collections.abc import Sequence
 from common.crypto.journal import JournalReader
 from common.errors import Corrupt, PeerViolation
 from common.format.journal import ChainEnd, follow
-from common.ports import Sql, Store
+from common.ports import Buffer, Sql, Store
 from common.reasons import Damage, Violation
 from common.recording import run, unrecorded
 from coordinator.journal.cells import JournalCell, end_in
 from coordinator.journal.commits import Assembly, Commit, open_record, unpack_commit
 from coordinator.journal.settling import BegunEpoch
 from coordinator.store import dialect, journal
+from coordinator.store.journal import JournalRow
+
+
+class Replay:
+    """Makes the commits of a journal again, in a store, from the store's point on.
+
+    ``at``: the point up to which records were taken. The store gets as far as the last whole commit
+    among them: a commit is made as a whole, or read again.
+    """
+
+    def __init__(self, store: Store, key: JournalReader, row: JournalRow, texts: dict[int, str]):
+        self.at = row.end
+        self._store = store
+        self._key = key
+        self._texts = texts
+        self._assembly = Assembly()
+
+    @classmethod
+    async def load(cls, store: Store, key: JournalReader) -> Replay:
+        """Begin where the store is."""
+        return cls(
+            store, key, *await store.read(lambda sql: (journal.load(sql), journal.texts(sql)))
+        )
+
+    async def take(self, records: Buffer, last: int) -> int:
+        """Take in records that follow, up to the one of a number.
+
+        Returns:
+            The number of commits made.
+
+        Raises:
+            PeerViolation: ``bad_record``, ``wrong_answer``: these are not the next records.
+            Corrupt: ``journal_not_authentic``, ``journal_diverged``: a commit does other things
+                here than where it was made.
+            AlvearyError: of the store. Whatever was raised, begin again with :meth:`load`.
+        """
+        commits: list[Commit] = []
+        whole: ChainEnd | None = None
+        before = self.at
+        for head, record, end in follow(self.at, records):
+            for packed in self._assembly.take(head.epoch, open_record(self._key, head, record)):
+                commits.append(unpack_commit(packed, self._texts))
+                self._texts.update(commits[-1].definitions)
+            self.at = end
+            if self._assembly.is_whole:
+                whole = end
+            if end.sequence == last:
+                break  # a record that nobody has settled may follow
+        if self.at is before:
+            raise PeerViolation(Violation.WRONG_ANSWER, what="journal is shorter than it said")
+        if whole is not None:
+            await self._store.transact(_Applying(commits, whole))
+        return len(commits)
 
 
 async def replay(store: Store, settled: BegunEpoch, key: JournalReader) -> int:
@@ -47,40 +100,13 @@ async def catch_up(store: Store, cell: JournalCell, end: ChainEnd, key: JournalR
         PeerViolation: the cell does not have what it said.
         AlvearyError: of a call, or of the store.
     """
-    at, count = (await store.read(journal.load)).end, 0
-    assembly = Assembly()
-    texts = await store.read(journal.texts)
-    while at.sequence < end.sequence:
-        data = await cell.read(at.sequence)
-        commits, at = _opened(key, at, end, data, assembly, texts)
-        await store.transact(_Applying(commits, at))
-        count += len(commits)
-    if at != end:
+    replaying, count = await Replay.load(store, key), 0
+    while replaying.at.sequence < end.sequence:
+        data = await cell.read(replaying.at.sequence)
+        count += await replaying.take(data, end.sequence)
+    if replaying.at != end:
         raise PeerViolation(Violation.WRONG_ANSWER, what="another journal")
     return count
-
-
-def _opened(
-    key: JournalReader,
-    at: ChainEnd,
-    last: ChainEnd,
-    data: memoryview,
-    assembly: Assembly,
-    texts: dict[int, str],
-) -> tuple[list[Commit], ChainEnd]:
-    """The commits in records after a point, up to the last one that is wanted."""
-    commits: list[Commit] = []
-    before = at
-    for head, record, end in follow(at, data):
-        for packed in assembly.take(head.epoch, open_record(key, head, record)):
-            commits.append(unpack_commit(packed, texts))
-            texts.update(commits[-1].definitions)
-        at = end
-        if at.sequence == last.sequence:
-            break  # the record that begins this epoch may be there, too
-    if at is before:
-        raise PeerViolation(Violation.WRONG_ANSWER, what="journal is shorter than it said")
-    return commits, at
 
 
 class _Applying:

@@ -22,12 +22,12 @@ from common import limits
 from common.crypto.journal import MEMBERS, JournalKey, JournalReader
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused, Unavailable
 from common.format.journal import ChainEnd, follow
-from common.ports import Entropy, Log
+from common.ports import Address, Entropy, Log
 from common.reasons import Damage, Outage, Refusal, Violation
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers, JournalState
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import NOWHERE, JournalCell, end_in
 from coordinator.journal.commits import BEGUN, SealedRecord, open_record, seal_record
 from coordinator.journal.lease import SUCCESSOR_WAIT_S
 from coordinator.journal.snapshots import relay_snapshot
@@ -102,6 +102,8 @@ class EpochBeginning:
             answers with an older journal must not be needed.
         own_epoch: the last that a coordinator of this directory has begun; 0: none.
         heard_at: the places where cells were heard since, by id.
+        attempted: the last epoch that this process has tried to begin; 0: none.
+        at: where this coordinator takes calls.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class EpochBeginning:
         needs_all: bool = False,
         own_epoch: int = 0,
         heard_at: Mapping[bytes, Endpoint] = MappingProxyType({}),
+        attempted: int = 0,
+        at: Address = NOWHERE,
     ) -> None:
         self._pool = pool
         self._key = key
@@ -126,9 +130,18 @@ class EpochBeginning:
         self._needs_all = needs_all
         self._own_epoch = own_epoch
         self._heard_at = heard_at
-        self._epoch = local.epoch + 1
+        self._at = at
+        # Never one that was tried before: there may be a record of it.
+        self._epoch = max(local.epoch, attempted) + 1
+        self._has_waited = False
+        self._held: set[bytes] = set()
         self._promised_at = -math.inf
         self._unusable: set[bytes] = set()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was tried last."""
+        return self._epoch
 
     async def run(self, members: JournalMembers) -> BegunEpoch:
         """Begin an epoch.
@@ -137,7 +150,8 @@ class EpochBeginning:
             members: who kept the journal when last heard of.
 
         Raises:
-            Unavailable: ``journal_unsettled``: too few cells answered; try again.
+            Unavailable: ``journal_unsettled``: too few cells answered; try again;
+                ``journal_held_elsewhere``: cells hear another coordinator.
             Corrupt: ``journal_forked``: the store is not of this journal.
         """
         answers: dict[bytes, MemberJournal] = {}
@@ -176,10 +190,14 @@ class EpochBeginning:
         """Have most of the members promise one epoch."""
         own = {bytes(each.cell_id) for each in members.members}
         needed = len(own) if self._needs_all else quorum(len(own))
-        for _ in range(limits.MOST_SETTLING_TRIES):
+        for number in range(1, limits.MOST_SETTLING_TRIES + 1):
             later = await self._ask(cells, answers, own, needed)
-            if len(own & answers.keys()) >= needed:
+            # A cell with a later promise would follow no more: begin after that, unless it lies.
+            is_last = not later or number == limits.MOST_SETTLING_TRIES
+            if is_last and len(own & answers.keys()) >= needed:
                 self._promised_at = trio.current_time()
+                waited = [each for each in own & answers.keys() if answers[each].state.has_waited]
+                self._has_waited = len(waited) >= quorum(len(own))
                 return
             if not later:
                 break
@@ -191,7 +209,9 @@ class EpochBeginning:
             ]
             answers.clear()
         raise Unavailable(
-            Outage.JOURNAL_UNSETTLED, answered=len(own & answers.keys()), needed=needed
+            Outage.JOURNAL_HELD_ELSEWHERE if self._held else Outage.JOURNAL_UNSETTLED,
+            answered=len(own & answers.keys()),
+            needed=needed,
         )
 
     async def _ask(
@@ -211,8 +231,12 @@ class EpochBeginning:
 
         async def ask(cell: JournalCell) -> None:
             try:
-                state = await cell.begin(self._epoch, self._run_id)
+                state = await cell.begin(
+                    self._epoch, self._run_id, succeeds=self._own_epoch, at=self._at
+                )
             except Refused as error:
+                if error.reason == Refusal.JOURNAL_HELD:
+                    self._held.add(cell.cell_id)
                 current = later_epoch(error)
                 if current is not None and current - self._epoch < FURTHEST_LEAP:
                     later.append(current)
@@ -352,7 +376,7 @@ class EpochBeginning:
         is_behind_store: bool,
     ) -> BegunEpoch:
         # This directory had begun the store's epoch, and most cells had promised no later one.
-        is_alone = self._own_epoch == self._local.epoch == self._epoch - 1
+        is_alone = self._has_waited or self._own_epoch == self._local.epoch == self._epoch - 1
         alone_at = self._promised_at + (0.0 if is_alone else SUCCESSOR_WAIT_S)
         where = tuple(self._heard_at.get(bytes(each.cell_id), each) for each in members.members)
         return BegunEpoch(

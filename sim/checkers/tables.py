@@ -18,6 +18,9 @@ from sim.world import SimNode
 MOST_SHOWN: Final = 5
 """Violations of one kind that a report shows."""
 
+APART: Final = frozenset({"journal"})
+"""Tables that say where a store is in its journal, which another one may have begun again."""
+
 Shard = tuple[bytes, int]
 """A segment and a slot."""
 
@@ -123,3 +126,21 @@ class NewLives:
             if daemon.is_up and self._seen.get(node.name, 0) != node.life and has_index(node):
                 self._seen[node.name] = node.life
                 yield daemon
+
+
+def differences(mine: Any, other: Any) -> list[str]:
+    """Return the rows that one store has and another has not.
+
+    Args:
+        mine, other: their connections.
+    """
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    found = []
+    for (table,) in mine.execute(f"{query} ORDER BY name").fetchall():
+        if table in APART:
+            continue
+        rows = [set(each.execute(f"SELECT * FROM {table}")) for each in (mine, other)]
+        for row in list(rows[0] ^ rows[1])[:MOST_SHOWN]:
+            whose = "lacks" if row in rows[0] else "has besides"
+            found.append(f"the other store {whose} in {table}: {row!r:.200}")
+    return found[:MOST_SHOWN]

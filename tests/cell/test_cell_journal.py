@@ -10,6 +10,7 @@ from journal_records import chain, joined
 from trio.testing import MockClock
 
 from cell.storage.journal import DIRECTORY, STATE_NAME, CellJournal
+from common import limits
 from common.errors import Corrupt, NotFound, PeerViolation, Refused, Unavailable
 from common.format.journal import BEGINNING
 from sim.world import SimNode, SimWorld
@@ -72,6 +73,51 @@ async def test_an_epoch_that_was_promised_survives_a_power_cut(node: SimNode) ->
         await journal.configure(6, 1, b"members")
 
 
+@pytest.mark.fault("M4")
+async def test_nothing_is_promised_to_another_while_the_coordinator_is_heard(
+    node: SimNode, autojump_clock: MockClock
+) -> None:
+    journal = await begun(node)
+    assert journal.state().is_held
+    for _ in range(3):
+        await trio.sleep(limits.JOURNAL_HELD_S - 0.1)
+        with pytest.raises(Refused, match="journal_held"):
+            await journal.begin(2, OTHER_RUN)
+        await journal.append(1, BEGINNING, joined([]))
+    await trio.sleep(limits.JOURNAL_HELD_S)
+    assert not journal.state().is_held
+    state = await journal.begin(2, OTHER_RUN, host="other", port=7)
+    assert (state.host, state.port, state.run_id) == ("other", 7, OTHER_RUN)
+    assert state.has_waited
+    assert state.is_held
+    with pytest.raises(Refused, match="journal_epoch"):
+        await journal.append(1, BEGINNING, joined(chain(1)))
+
+
+@pytest.mark.fault("M4")
+async def test_a_start_counts_as_a_call_of_the_coordinator(
+    node: SimNode, autojump_clock: MockClock
+) -> None:
+    await begun(node)
+    await trio.sleep(2 * limits.JOURNAL_HELD_S)
+    node.crash(power=False)
+    journal = await load(node)
+    with pytest.raises(Refused, match="journal_held"):
+        await journal.begin(2, OTHER_RUN)
+    await trio.sleep(limits.JOURNAL_HELD_S)
+    await journal.begin(2, OTHER_RUN)
+
+
+async def test_a_coordinator_waits_neither_for_itself_nor_for_one_that_has_ended(
+    node: SimNode, autojump_clock: MockClock
+) -> None:
+    journal = await begun(node, epoch=3)
+    await journal.begin(4, RUN)
+    with pytest.raises(Refused, match="journal_held"):
+        await journal.begin(5, OTHER_RUN, succeeds=3)
+    assert (await journal.begin(5, OTHER_RUN, succeeds=4)).epoch == 5
+
+
 async def test_a_gap_is_refused_and_the_same_again_is_fine(node: SimNode) -> None:
     journal = await begun(node)
     records = chain(4)
@@ -95,7 +141,7 @@ async def test_records_of_another_coordinator_that_were_not_settled_are_dropped(
     settled = chain(2)
     stale = chain(3, after=settled[-1].end)
     await journal.append(1, BEGINNING, joined(settled + stale))
-    await journal.begin(2, OTHER_RUN)
+    await journal.begin(2, OTHER_RUN, succeeds=1)
     mine = chain(1, epoch=2, after=settled[-1].end)
     await journal.append(2, settled[-1].end, joined(mine))
     for _ in range(2):
@@ -173,7 +219,7 @@ async def test_power_that_goes_at_any_step_takes_nothing_that_was_acknowledged(
         acknowledged.append(4)
         digest = await write_snapshot(journal, ID, b"snapshot")
         await journal.keep(1, ID, 8, digest, records[1].end)
-        await journal.begin(2, OTHER_RUN)
+        await journal.begin(2, OTHER_RUN, succeeds=1)
         mine = chain(3, epoch=2, after=records[3].end)
         await journal.append(2, records[3].end, joined(mine))
         acknowledged.append(7)

@@ -17,6 +17,7 @@ from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.runner import run_rounds
 from cell.storage.held import Held
 from cell.timed_disk import DiskTimes
+from common.known_coordinators import KnownCoordinators
 from common.ports import Address
 from common.tasks import Round, every
 from common.wire.messages.base import Request
@@ -50,6 +51,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         await Held.load(world.disk, world.log),
         DiskWatch(world.disk_reports, DiskTimes(), lambda: 0, is_used=True),
         await OwnerRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),
+        KnownCoordinators(world.disk, world.log, lambda named: None),
         address=Address("cell", 7000),
         clock=world.clock,
         log=world.log,

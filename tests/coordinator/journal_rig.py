@@ -34,6 +34,10 @@ from sim.world import SimNode, SimWorld
 PORT = 7000
 STORE = "coordinator.sqlite"
 SECRET = b"s" * 32
+ALL_ENDED = 1 << 40
+"""An epoch after all."""
+PATIENCE_S = 30
+"""More than cells wait for a coordinator that they have heard."""
 KEY = JournalKey(SECRET)
 
 
@@ -116,7 +120,7 @@ class JournalRig:
         return JournalCell(self.pool, cell.endpoint)
 
     async def settle(self, local: ChainEnd = BEGINNING, *, needs_all: bool = False) -> BegunEpoch:
-        """Begin an epoch."""
+        """Begin an epoch, as one that knows that all earlier coordinators have ended."""
         world = self.node.world
         settling = EpochBeginning(
             self.pool,
@@ -126,6 +130,7 @@ class JournalRig:
             local=local,
             run_id=self.run_id(),
             needs_all=needs_all,
+            own_epoch=ALL_ENDED,
         )
         return await settling.run(self.members)
 
@@ -159,7 +164,7 @@ class JournalRig:
         pool = pool or self.pool
         opener = StoreOpener(node.world, pool, STORE, gate, KEY, self.keys.swarm_id, run_id)
         opener.heard_at = where or dict
-        opened = await opener.open(patience_s=5, recovered=recovered)
+        opened = await opener.open(patience_s=PATIENCE_S, recovered=recovered)
         await opened.store.transact(migrate)
         keeper = JournalKeeper(
             node.world,

@@ -13,6 +13,8 @@ LISTING = HERE / "moves_mutants.toml"
 AUDITS = HERE / "audit_mutants.toml"
 FENCES = HERE / "fence_mutants.toml"
 JOURNAL = HERE / "journal_mutants.toml"
+STANDBY = HERE / "standby_mutants.toml"
+STANDBY = HERE / "standby_mutants.toml"
 RESCUE = HERE / "rescue_mutants.toml"
 
 
@@ -52,7 +54,7 @@ def run_tests(name, tests):
 
 
 if "SEEDED_BUG" in os.environ:
-    listings = (LISTING, AUDITS, FENCES, JOURNAL, RESCUE)
+    listings = (LISTING, AUDITS, FENCES, JOURNAL, RESCUE, STANDBY)
     install(
         {name: each for listing in listings for name, each in load(listing).items()}[
             os.environ["SEEDED_BUG"]

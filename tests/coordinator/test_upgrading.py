@@ -17,9 +17,9 @@ from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover
 from coordinator.store import schema
+from sim.checkers.tables import differences
 from sim.cluster import HTTP_PORT, Cluster, Shape
 from sim.http import SimTransport
-from sim.lost_coordinator import differences
 from sim.replacing import replaced
 from sim.world import SimWorld
 

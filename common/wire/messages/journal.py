@@ -16,6 +16,7 @@ from common.wire.messages.base import (
     Endpoint,
     Id16,
     Idempotency,
+    Label,
     Reply,
     Request,
     TenantScope,
@@ -62,6 +63,18 @@ class JournalState(Reply):
     members: SealedMembers = b""
     """A sealed :class:`JournalMembers`, as last set; empty: never."""
     members_version: int = 0
+    run_id: Annotated[bytes, Max(16)] = b""
+    """The coordinator that the epoch was promised to; empty: to none."""
+    host: Label = ""
+    port: int = 0
+    """The place where that coordinator takes calls; port 0: it did not say."""
+    heard_ms: int = 0
+    """Milliseconds since the cell heard from that coordinator, or started."""
+    is_held: bool = False
+    """True if the time is so short that the cell promises nothing to another coordinator."""
+    has_waited: bool = False
+    """Of an answer to ``JournalBegin``: the cell has heard no other coordinator for long enough,
+    but for those of epochs up to ``succeeds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +107,18 @@ class JournalBegin(JournalRequest):
     begins it.
 
     Raises over the wire: Refused ``journal_epoch``: a later one was promised, or the same one to
-    another run (``current``).
+    another run (``current``); ``journal_held``: the coordinator that the last epoch was promised to
+    was heard lately.
     """
 
     epoch: int
     run_id: Id16
+    succeeds: int = 0
+    """The last epoch of which the caller knows that its coordinator has ended, such as its own
+    before a restart: that one is not waited for."""
+    host: Label = ""
+    port: int = 0
+    """The place where the caller takes calls; port 0: not said."""
     code: ClassVar[int] = 24
     reply: ClassVar[type[Reply]] = JournalState
 

@@ -52,6 +52,19 @@ class CellJoin(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class CoordinatorAddress(Record):
+    """A place where a coordinator of the swarm takes calls, or will once it is active."""
+
+    host: Label
+    port: int
+
+
+CoordinatorAddresses = Annotated[
+    tuple[CoordinatorAddress, ...], Max(limits.MAX_COORDINATOR_ADDRESSES)
+]
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatReply(Reply):
     """The state and the work that a coordinator sends to a cell."""
 
@@ -82,6 +95,8 @@ class HeartbeatReply(Reply):
     """By the cell's audits, or an operator: good, warned or suspended; empty: not known."""
     trust_reason: Label = ""
     """In words, for the owner; empty: nothing is wrong."""
+    coordinators: CoordinatorAddresses = ()
+    """All of the swarm, the active one first; none: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +164,28 @@ class ShardsLost(Request):
     shards: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     code: ClassVar[int] = 35
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyHeard(Reply):
+    """The active coordinator knows of the standby."""
+
+    coordinators: CoordinatorAddresses = ()
+    """All of the swarm, the active one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyPresence(Request):
+    """A standby follows the journal, up to the record ``sequence``. Only the swarm's coordinators
+    may send it: Refused ``not_a_coordinator``."""
+
+    host: Label
+    port: int
+    """The place where it will take calls once it is active; port 0: it does not say."""
+    sequence: int
+    code: ClassVar[int] = 41
+    reply: ClassVar[type[Reply]] = StandbyHeard
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
     tenant_scope: ClassVar[TenantScope] = TenantScope.NONE

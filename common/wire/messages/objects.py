@@ -30,6 +30,7 @@ from common.wire.messages.base import (
 )
 from common.wire.messages.buckets import UNVERSIONED
 from common.wire.messages.locks import NO_LOCK, Lock
+from common.wire.messages.membership import CoordinatorAddresses
 from common.wire.messages.writing import NewSegments, Page, Pages, SegmentPlace
 from common.wire.records import Max, Record
 
@@ -375,6 +376,8 @@ class SwarmState(Reply):
     """Bytes of objects that all cells could hold in the configured class; 0: not said."""
     free_bytes: int = 0
     """Bytes of objects that they can still take."""
+    coordinators: CoordinatorAddresses = ()
+    """All coordinators of the swarm, the active one first; none: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
