@@ -266,6 +266,8 @@ async def test_ids_are_given_once_and_rules_are_a_thousand_at_most(rig: Rig) -> 
     assert (await put_rules(rig, *twice)).code == "InvalidArgument"
     many = [rule(id=f"r{number}", prefix=f"p{number}", Expiration=DAY) for number in range(1001)]
     assert (await put_rules(rig, *many)).code == "InvalidRequest"
+    long = [rule(id=f"{number:0255}", Expiration=DAY) for number in range(1000)]
+    assert (await put_rules(rig, *long)).code == "EntityTooLarge"
     await set_rules(rig, *many[:1000])
     assert len((await get_rules(rig)).texts("Rule")) == 1000
 
