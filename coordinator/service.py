@@ -358,7 +358,7 @@ async def _serve(
         parts.store, parts.leadership, parts.lease_book, parts.history, world.log
     )
     rounds = _rounds(world, config, parts, lease_ends, auditor)
-    routes = _routes(world, config, parts, status, lease_ends, advertised)
+    routes = _routes(world, config, parts, status, lease_ends, standbys)
     api = Api(routes, parts.history, keys.operator_token, world.log)
     app = _app(metrics, status, api)
     on_http = partial(serve_http, log=world.log, clock=world.clock, max_connections=places.http)
@@ -556,7 +556,7 @@ def _routes(
     parts: CoordinatorParts,
     status: Status,
     lease_ends: LeaseEndsRound,
-    advertised: Address,
+    standbys: Standbys,
 ) -> tuple[ApiRoute, ...]:
     clock, log = world.clock, world.log
     invites = InviteOperations(
@@ -566,7 +566,7 @@ def _routes(
         log,
         key_id=parts.keys.identity.peer_id,
         swarm_name=config.swarm,
-        advertised=None if advertised.is_wildcard else advertised,
+        advertised=standbys.addresses,
     )
     return (
         *invites.routes(),

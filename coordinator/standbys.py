@@ -81,7 +81,8 @@ class Standbys:
         return StandbyHeard(self.named())
 
     def addresses(self) -> tuple[Address, ...]:
-        """Return where the swarm's coordinators take calls, this one first."""
+        """Return where the swarm's coordinators take calls, this one first; none where it does not
+        say where it does itself."""
         now = trio.current_time()
         for address, each in list(self._known.items()):
             if now - each.heard_at > FORGOTTEN_AFTER_S:
@@ -89,7 +90,7 @@ class Standbys:
         others = tuple(
             each for each in self._known if each.host and each.port and each != self._own
         )
-        return others if self._own is None else (self._own, *others)
+        return () if self._own is None else (self._own, *others)
 
     def named(self) -> tuple[CoordinatorAddress, ...]:
         """The same, for messages."""

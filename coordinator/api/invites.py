@@ -5,7 +5,7 @@ Source: docs/operations.md, "Operator access".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -36,8 +36,8 @@ class InviteOperations:
     Args:
         key_id: of the coordinator's key; named in tokens.
         swarm_name: named in tokens.
-        advertised: where cells find this coordinator; named in tokens. None: they look for it on
-            their LAN.
+        advertised: returns where the swarm's coordinators take calls; named in tokens. Empty: cells
+            look for them on their LAN.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class InviteOperations:
         *,
         key_id: PeerId,
         swarm_name: str,
-        advertised: Address | None,
+        advertised: Callable[[], Sequence[Address]],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -121,8 +121,7 @@ class InviteOperations:
         return int(self._clock.now() * 1000)
 
     def _token(self, role: str, secret: bytes) -> str:
-        address = self._advertised
-        addresses = () if address is None else (TokenAddress(address.host, address.port),)
+        addresses = tuple(TokenAddress(each.host, each.port) for each in self._advertised())
         return encode_token(
             JoinToken(TOKEN_VERSION, role, self._swarm_name, addresses, self._key_id, secret)
         )
@@ -137,7 +136,7 @@ class InviteOperations:
         self._log.info("invite_withdrawn", invite=names["invite_id"])
 
     async def _gateway_token(self, _: Mapping[str, str], body: Json) -> Json:
-        if self._advertised is None:
+        if not self._advertised():
             raise Refused(
                 Refusal.NOT_ADVERTISED,
                 message="gateways need an address of this coordinator: start it with --advertise",

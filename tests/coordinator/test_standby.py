@@ -17,11 +17,13 @@ from trio.testing import MockClock
 from common import limits
 from common.errors import BadConfig, Corrupt, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.format.journal import BEGINNING
+from common.format.token import ROLE_CELL, decode_token
 from common.ids import PeerId
 from common.known_coordinators import FILE_NAME, KnownCoordinators
 from common.ports import Address
 from common.state_files import read_whole, write_whole
 from common.wire.messages.membership import CoordinatorAddress, StandbyHeard, StandbyPresence
+from coordinator.api.invites import InviteOperations
 from coordinator.journal.commits import pack_commit, seal_commit
 from coordinator.journal.following import JournalFollower
 from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
@@ -268,6 +270,28 @@ def standbys(told: list[int] | None = None) -> Standbys:
     return Standbys(COORDINATORS, Address("active", 1), lambda: 100, enforce)
 
 
+@pytest.mark.fault("M4")
+async def test_a_token_names_the_standbys_too(autojump_clock: MockClock) -> None:
+    world = SimWorld(1).node("active").world
+    store = await world.stores.open(STORE)
+    await store.transact(migrate)
+    book = standbys()
+    invites = InviteOperations(
+        store,
+        world.clock,
+        world.entropy,
+        world.log,
+        key_id=COORDINATORS,
+        swarm_name="sim",
+        advertised=book.addresses,
+    )
+    await hear(book, "one", 1)
+    made = await invites._invite({}, {})
+    assert made is not None
+    token = decode_token(made["token"], ROLE_CELL)
+    assert [each.host for each in token.coordinators] == ["active", "one"]
+
+
 async def hear(book: Standbys, host: str, sequence: int, peer: PeerId = COORDINATORS) -> Any:
     caller = cast("Any", SimpleNamespace(peer_id=peer))
     return await book.hear(caller, StandbyPresence(host, 7, sequence), memoryview(b""))
@@ -291,6 +315,9 @@ async def test_the_active_one_knows_and_names_its_standbys(autojump_clock: MockC
     await trio.sleep(FORGOTTEN_AFTER_S - 1)
     await hear(book, "", 100)
     assert [each.host for each in book.addresses()] == ["active", "two"]
+    book._own = None
+    assert book.addresses() == ()
+    book._own = Address("active", 1)
     for number in range(2 * limits.MAX_COORDINATOR_ADDRESSES):
         heard = await hear(book, f"host-{number}", 1)
     assert len(heard.coordinators) <= limits.MAX_COORDINATOR_ADDRESSES

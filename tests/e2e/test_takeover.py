@@ -170,6 +170,7 @@ def take_over(swarm: Swarm, load: Load, old: Coordinator, new: Coordinator, numb
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.fault("M4", "F5")
 @pytest.mark.timeout(120 + 90 * ROUNDS)
 def test_a_standby_takes_over_and_nothing_that_was_acknowledged_is_lost(swarm: Swarm) -> None:
