@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,9 @@ def _lifecycle(counts: dict[str, Any] | None) -> list[str]:
         f"expiry   {counted(counts['buckets'], 'bucket')} with lifecycle rules;"
         f" {counts['deleted']} deletions by the last runs"
     )
+    if counts["oldest_ms"]:
+        begun = datetime.fromtimestamp(counts["oldest_ms"] / 1000, UTC)
+        line += f", of which the first began {begun:%Y-%m-%d %H:%M} UTC"
     if counts["running"]:
         line += f"; {counted(counts['running'], 'run')} not ended yet"
     if counts["kept"]:

@@ -65,6 +65,9 @@ class ExpiryCounts(Protocol):
     def kept(self) -> None:
         """Count a version that is due and could not be deleted."""
 
+    def ran(self, *, has_ended: bool) -> None:
+        """Count a run over a bucket that has ended, or failed and is to go on later."""
+
 
 class Expirer:
     """Runs over the buckets of this gateway's tenants that have rules by which objects expire.
@@ -118,7 +121,10 @@ class Expirer:
             if isinstance(error, NotFound) and error.reason == Absence.NO_SUCH_BUCKET:
                 return
             # Other buckets do not wait for this one: it goes on at the next look.
+            self._counts.ran(has_ended=False)
             self._service.log.warning("lifecycle_run_waits", bucket=task.bucket, error=str(error))
+        else:
+            self._counts.ran(has_ended=True)
 
 
 @dataclass(frozen=True, slots=True)

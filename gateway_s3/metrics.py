@@ -83,6 +83,12 @@ class GatewayMetrics:
             "Versions that were due by lifecycle rules and could not be deleted: they are locked",
             registry=self.registry,
         )
+        self._runs = Counter(
+            "alveary_gateway_lifecycle_runs",
+            "Runs of lifecycle rules over a bucket, by outcome: ended, or failed for now",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._series: dict[str, _Series] = {}
 
     def expired(self, what: str) -> None:
@@ -92,6 +98,10 @@ class GatewayMetrics:
     def kept(self) -> None:
         """See :class:`gateway.expiring.ExpiryCounts`."""
         self._kept.inc()
+
+    def ran(self, *, has_ended: bool) -> None:
+        """See :class:`gateway.expiring.ExpiryCounts`."""
+        self._runs.labels("ended" if has_ended else "failed").inc()
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
         """Show a figure that is read whenever somebody looks."""

@@ -143,10 +143,12 @@ def test_what_a_site_would_take_is_shown_as_it_was_worked_out() -> None:
 
 
 def test_status_says_what_lifecycle_rules_deleted_where_there_are_any() -> None:
-    counts = {"buckets": 2, "running": 0, "deleted": 40, "kept": 0, "oldest_ms": 1}
+    counts = {"buckets": 2, "running": 0, "deleted": 40, "kept": 0, "oldest_ms": 1_800_000_000_000}
     assert "lifecycle" not in describe({**WELL, "lifecycle": {**counts, "buckets": 0}})
     text = describe({**WELL, "lifecycle": counts})
-    assert "2 buckets with lifecycle rules; 40 deletions by the last runs" in text
+    line = "2 buckets with lifecycle rules; 40 deletions by the last runs"
+    assert f"{line}, of which the first began 2027-01-15 08:00 UTC" in text
+    assert f"{line}\n" in describe({**WELL, "lifecycle": {**counts, "oldest_ms": 0}})
     assert "locked" not in text
     text = describe({**WELL, "lifecycle": {**counts, "running": 1, "kept": 3}})
     assert "1 run not ended yet" in text

@@ -304,8 +304,14 @@ async def test_a_bucket_that_fails_holds_up_no_other(rig: Rig) -> None:
         if request.bucket == "bucket":
             raise Unavailable(Outage.TOO_BUSY)
 
+    def runs(outcome: str) -> float | None:
+        return rig.backend.metrics.registry.get_sample_value(
+            "alveary_gateway_lifecycle_runs_total", {"outcome": outcome}
+        )
+
     rig.coordinators.faults[m.ObjectsDelete] = fail
     await run(rig)
+    assert (runs("ended"), runs("failed")) == (1, 1)
     assert await v.live(rig) == ["key"]
     assert (await rig.ask("GET", "/second", "list-type=2")).texts("Contents/Key") == []
     rig.coordinators.faults.clear()
