@@ -26,6 +26,9 @@ from common.tasks import log_fault
 
 _RELIEVE_EVERY_S: Final = 1.0
 """Interval at which answers that no client takes are looked for."""
+RELIEVED_AT_ONCE: Final = 4
+"""Answers that are cut then, those that stand still longest first: as many others begin in their
+place, and all at once would hold up everybody."""
 _ACCEPT_PAUSE_S: Final = 0.1
 """After a failed accept (no file descriptors left), before the next try."""
 
@@ -156,9 +159,9 @@ async def _relieve(server: HttpServerState, wait_pressed: Callable[[], Awaitable
     while True:
         await wait_pressed()
         before = trio.current_time() - limits.HTTP_PRESSED_SEND_TIMEOUT_S
-        for answers, since in list(server.sending.items()):
-            if since <= before:
-                answers.cut()
+        stalled = [answers for answers, since in server.sending.items() if since <= before]
+        for answers in stalled[:RELIEVED_AT_ONCE]:
+            answers.cut()
         await trio.sleep(_RELIEVE_EVERY_S)
 
 

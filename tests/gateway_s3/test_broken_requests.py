@@ -17,9 +17,9 @@ from common.ports import Address, Buffer
 from gateway_s3.app import App
 from sim.cluster import S3_PORT
 
-BROKEN = quick_or(280, 10_000)
+BROKEN = quick_or(140, 10_000)
 AT_ONCE = 20
-SLOW = quick_or(120, 1_000)
+SLOW = quick_or(60, 1_000)
 MOST_SLOWER = 2.0
 STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 

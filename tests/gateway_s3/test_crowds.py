@@ -10,6 +10,7 @@ from town import Town, content, town
 from trio.testing import MockClock
 
 from common import limits
+from common.http.server import RELIEVED_AT_ONCE
 from common.limits import MIB
 from gateway_s3.app import REFUSAL_PAUSE_S
 
@@ -152,3 +153,19 @@ async def test_who_used_its_share_is_not_read_from_for_a_second(
         assert trio.current_time() - began == pytest.approx(4 * REFUSAL_PAUSE_S, abs=0.1)
         app._queue._most_of_one = 10
         assert (await place.backlog.request("GET", "/backlog/none")).status_code == 404
+
+
+async def test_readers_that_stall_are_cut_a_few_at_a_time(autojump_clock: MockClock) -> None:
+    """As many others begin in their place: all at once they would hold up everybody."""
+    async with town() as place:
+        answer = await place.backlog.request("PUT", "/backlog/large", body=content(24 * MIB))
+        assert answer.status_code == 200
+        for _ in range(70):
+            place.nursery.start_soon(place.stall, "/backlog/large")
+        await trio.sleep(limits.HTTP_PRESSED_SEND_TIMEOUT_S + 3.5)
+        line = next(
+            each
+            for each in (await place.metrics()).splitlines()
+            if each.startswith("alveary_gateway_slow_readers_total ")
+        )
+        assert 2 * RELIEVED_AT_ONCE <= float(line.split()[1]) <= 5 * RELIEVED_AT_ONCE

@@ -15,6 +15,10 @@ from source_tree import SERVICES, modules, name_of, tree
 
 REPEATS = {code.MAX_REPEAT, code.MIN_REPEAT}
 SECRET = re.compile(r"(^|_)(signature|secret|token|mac|hmac|tag)$")
+COMPARED = re.compile(
+    r"(signature|secret|token|mac|tag)\b[^\n]*[!=]=|[!=]=[^\n]*(signature|secret|token|mac|tag)\b"
+)
+"""In the text of a module that may compare one."""
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
@@ -80,6 +84,10 @@ def compared(module: ast.Module) -> Iterator[str]:
 
 @pytest.mark.incident(34)
 def test_secrets_are_compared_in_constant_time() -> None:
-    found = {name_of(path): list(compared(tree(path))) for path in modules(*SERVICES)}
+    found = {
+        name_of(path): list(compared(tree(path)))
+        for path in modules(*SERVICES)
+        if COMPARED.search(path.read_text(encoding="utf-8"))
+    }
     assert {name: secrets for name, secrets in found.items() if secrets} == {}
     assert list(compared(ast.parse("if claim.signature != expected: pass"))) == ["signature"]
