@@ -205,3 +205,25 @@ async def test_a_swarm_that_had_no_journal_begins_one_while_it_is_written_to(
         fresh = cluster.swarm.node("fresh")
         found = await recover(fresh.world, recovery_file(cluster), patience_s=60)
         assert found.objects == sum(code == 200 for code, _ in answers)
+
+
+async def test_a_store_that_lacks_something_is_served_again_once_its_cells_come(
+    autojump_clock: MockClock,
+) -> None:
+    async with journaled() as cluster:
+        coordinator = cluster.coordinators[0]
+        older = coordinator.node.databases[STORE_NAME].copy()
+        assert (await cluster.client().request("PUT", "/second")).status_code == 200
+        stop(cluster, cells=True)
+        coordinator.node.databases[STORE_NAME].put_in_place(older)
+        coordinator.come_back()
+        with trio.fail_after(60):
+            while not coordinator.is_up:  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        assert (await cluster.operate("GET", "/v1/status"))["journal"]["state"] == "unsettled"
+        for each in cluster.cells:
+            each.come_back()
+        await wait_kept(cluster)
+        assert rows(cluster, "SELECT name FROM buckets ORDER BY name") == [("first",), ("second",)]
+        code, _ = await readiness(cluster)
+        assert (code, coordinator.is_up) == (200, True)
