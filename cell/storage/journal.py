@@ -349,8 +349,9 @@ class CellJournal:
 
     async def _write(self, new: list[tuple[memoryview, ChainEnd]]) -> None:
         index = new[0][1].sequence - self._kept.base_sequence - 1
-        await self._disk.make_directory(DIRECTORY)
         is_first = not self._offsets and not self._bytes
+        if is_first:
+            await self._disk.make_directory(DIRECTORY)
         file = await self._disk.open(self._kept.records_name, create=True)
         try:
             if index < len(self._offsets):

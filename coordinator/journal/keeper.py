@@ -44,6 +44,9 @@ LOOK_EVERY_S: Final = 5.0
 """Interval at which it is looked at who should keep the journal."""
 LOOK_SOON_S: Final = 0.25
 """The same, while other cells should."""
+REST_AFTER_S: Final = 0.05
+"""Time after which the cells get a commit that it can pass without: that much it waits where one of
+the others has just gone."""
 REPLACE_AFTER_S: Final = 60.0
 """Time after which a cell that does not answer is replaced, where another can take its place:
 longer than a restart, shorter than the next loss takes to come."""
@@ -112,6 +115,8 @@ class JournalKeeper:
         """Cells that have promised a later epoch."""
         self._at_gate: tuple[SealedCommit, Done] | None = None
         self._progress = trio.Event()
+        self._has_rest = trio.Event()
+        """Set when some cells were not sent the latest records yet."""
         self._nursery: trio.Nursery
         self._snapshot: Snapshot | None = None
         self._snapshot_turn = trio.Lock()
@@ -147,6 +152,7 @@ class JournalKeeper:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self._keep_rest_close)
                 if self._gate.mode is GateMode.HOLDING and self._settled is None:
                     await self._settle()
                 if self._settled is not None:
@@ -237,12 +243,35 @@ class JournalKeeper:
             return
         for record in commit.records:
             self._recent.add(record)
-        for member in self._members.values():
-            member.wake()
+        self._wake(commit.records[0].end.sequence - 1)
         if not self.is_kept:
             done(None)
             return
         self._at_gate = (commit, done)
+
+    def _wake(self, before: int) -> None:
+        """Have just so many cells sent a commit that it passes: of each group the fastest ones that
+        have all records up to ``before``. The others get it with the next ones, a little later; at
+        once, where those are too few."""
+        front: list[Member] = []
+        for group in self._groups:
+            members = [self._members[each] for each in group if each in self._members]
+            ready = [each for each in members if each.has(before)]
+            front += sorted(ready, key=_answer_s)[: quorum(len(group))]
+            if len(ready) < quorum(len(group)):
+                front = []
+                break
+        for member in front or self._members.values():
+            member.wake()
+        self._has_rest.set()
+
+    async def _keep_rest_close(self) -> None:
+        while True:
+            await self._has_rest.wait()
+            await trio.sleep(REST_AFTER_S)
+            self._has_rest = trio.Event()
+            for member in self._members.values():
+                member.wake()
 
     def _on_progress(self) -> None:
         self._progress.set()
@@ -595,6 +624,10 @@ class JournalKeeper:
         if self._trouble:
             return f"cells do not take it ({self._trouble}): {alone}"
         return "the cells are being given what there is so far"
+
+
+def _answer_s(member: Member) -> float:
+    return member.answer_s
 
 
 def _move(settled: BegunEpoch, sql: Sql) -> None:

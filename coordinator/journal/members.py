@@ -29,6 +29,7 @@ from coordinator.journal.settling import later_epoch
 RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 5.0
 CONFIRM_WITHIN_S: Final = LEASE_S / 2
+SMOOTHING: Final = 0.1
 SendSnapshot: TypeAlias = "Callable[[Member], Awaitable[JournalState]]"
 
 
@@ -130,6 +131,8 @@ class Member:
         self._on_fenced = on_fenced
         self._confirmed_at = -math.inf
         self._began_at = trio.current_time()
+        self.answer_s = 0.0
+        """Seconds that it takes to make records durable, smoothed."""
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -215,6 +218,10 @@ class Member:
         """Monotonic time at which it last followed, or began to."""
         return max(self._began_at, self._confirmed_at)
 
+    def has(self, sequence: int) -> bool:
+        """Return whether it answers and has made everything durable up to a record."""
+        return not self.error and self.acked is not None and self.acked.sequence >= sequence
+
     def _well(self) -> None:
         if self.error:
             self.error = ""
@@ -249,6 +256,7 @@ class Member:
                 return
             raise
         self._confirm(sent_at)
+        self.answer_s += SMOOTHING * (trio.current_time() - sent_at - self.answer_s)
         self._advance(end)
 
     def _advance(self, end: ChainEnd) -> None:
