@@ -207,6 +207,8 @@ class JournalKeeper:
             except Unavailable as error:  # its medium is full, or can only be read
                 self._world.log.info("journal_unsettled", error=str(error))
             await trio.sleep(LOOK_EVERY_S)
+        # The cells must know, when it is opened again, that this epoch's coordinator was this one.
+        await self._opener.wait_alone(self._row, settled)
         self.stale.set()
         await trio.sleep_forever()
 
