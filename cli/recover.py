@@ -77,4 +77,5 @@ def _explained(error: AlvearyError, *, with_most: bool) -> AlvearyError:
         else "not all cells that keep the journal answer; where some are gone for good, go on with"
         " --with-most"
     )
+    advice += "; or they hear another coordinator, which must be stopped first"
     return error.again(message=advice)

@@ -19,7 +19,7 @@ from common.wire.messages.base import Endpoint
 from coordinator.config import CoordinatorConfig, JournalUse
 from coordinator.journal.cells import NOWHERE
 from coordinator.journal.gate import JournalGate
-from coordinator.journal.keeper import REPLACE_AFTER_S, JournalKeeper, KnownCell
+from coordinator.journal.keeper import REPLACE_AFTER_S, JournalKeeper, KnownCell, LaterPromises
 from coordinator.journal.opening import StoreOpener
 from coordinator.membership import Membership
 from coordinator.policy.health import CellState, leaves
@@ -138,11 +138,13 @@ async def open_store(
     pool: PeerPool,
     *,
     patience_s: float = PATIENCE_S,
+    later_promises: LaterPromises | None = None,
 ) -> JournaledStore:
     """Open the coordinator's store; where a journal is kept, with everything that the cells have.
 
     Args:
         patience_s: for the journal's cells.
+        later_promises: of this process.
 
     Raises:
         Corrupt: ``store_corrupt``, ``journal_forked``, ``journal_diverged``.
@@ -181,6 +183,7 @@ async def open_store(
         run_id,
         STORE_NAME,
         lambda: made.known_cells(),  # noqa: PLW0108 - it is named later
+        later_promises,
     )
     return made
 

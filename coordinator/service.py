@@ -47,7 +47,7 @@ from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.handlers.places import Places
 from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
-from coordinator.journal.keeper import KnownCell
+from coordinator.journal.keeper import KnownCell, LaterPromises
 from coordinator.journaled_store import (
     PATIENCE_S,
     STORE_NAME,
@@ -175,6 +175,7 @@ async def _serve_stores(
     """Open the store and serve it; again, whenever its journal has more than it. Stand by, while
     another coordinator is active."""
     role = CoordinatorRole()
+    later_promises = LaterPromises()
     started = _StartedOnce(task_status)
     while True:
         stood_by = await is_standby(world.disk)
@@ -182,7 +183,15 @@ async def _serve_stores(
             if stood_by:
                 config = await _stand_by(world, config, keys, pool, metrics, role, started)
             served = await _open_and_serve(
-                world, config, keys, pool, metrics, role, started, stood_by=stood_by
+                world,
+                config,
+                keys,
+                pool,
+                metrics,
+                role,
+                started,
+                later_promises,
+                stood_by=stood_by,
             )
             config = served or config
         except Unavailable as error:
@@ -251,6 +260,7 @@ async def _open_and_serve(
     metrics: CoordinatorMetrics,
     role: CoordinatorRole,
     started: _StartedOnce,
+    later_promises: LaterPromises,
     *,
     stood_by: bool,
 ) -> CoordinatorConfig | None:
@@ -261,7 +271,9 @@ async def _open_and_serve(
         As of :func:`_serve`; None: it was not served.
     """
     patience_s = TAKE_OVER_PATIENCE_S if stood_by else PATIENCE_S
-    journaled = await open_store(world, config, keys, pool, patience_s=patience_s)
+    journaled = await open_store(
+        world, config, keys, pool, patience_s=patience_s, later_promises=later_promises
+    )
     watched = WatchedStore(journaled.store, world.disk, world.log)
     try:
         if stood_by:

@@ -52,12 +52,23 @@ REPLACE_AFTER_S: Final = 60.0
 longer than a restart, shorter than the next loss takes to come."""
 
 
+LONGEST_PATIENCE_S: Final = 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class KnownCell:
     """A cell that may keep the journal, and where it is."""
 
     candidate: JournalCandidate
     endpoint: Endpoint
+
+
+@dataclass(slots=True)
+class LaterPromises:
+    """The patience of one process with single cells that have promised a later epoch. It doubles
+    each time: a cell that lies must not keep the others from being written."""
+
+    pause_s: float = limits.JOURNAL_HELD_S
 
 
 class JournalKeeper:
@@ -67,6 +78,7 @@ class JournalKeeper:
         opened: the store, and the epoch that its journal began.
         opener: settles the journal later, where its cells did not answer.
         known_cells: returns all cells of the swarm.
+        later_promises: of this process.
     """
 
     def __init__(
@@ -81,6 +93,7 @@ class JournalKeeper:
         run_id: bytes,
         store_name: str,
         known_cells: Callable[[], Sequence[KnownCell]],
+        later_promises: LaterPromises | None = None,
     ) -> None:
         self.stale = trio.Event()
         """Set when the store in hand must be opened again: the journal has more than it."""
@@ -107,6 +120,7 @@ class JournalKeeper:
         self._run_id = run_id
         self._store_name = store_name
         self._known_cells = known_cells
+        self._later_promises = later_promises or LaterPromises()
         self._recent = Recent(opened.row.end)
         self._members: dict[bytes, Member] = {}
         self._configured: JournalMembers | None = None
@@ -314,7 +328,8 @@ class JournalKeeper:
 
     async def _begin_again_later(self) -> None:
         """Have the store opened again, unless it turns out that another coordinator is active."""
-        await trio.sleep(limits.JOURNAL_HELD_S)
+        await trio.sleep(self._later_promises.pause_s)
+        self._later_promises.pause_s = min(2 * self._later_promises.pause_s, LONGEST_PATIENCE_S)
         self._world.log.warning("journal_epoch_passed", epoch=self._gate.epoch)
         self.stale.set()
 

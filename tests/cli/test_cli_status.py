@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.status import describe, describe_hazard, local_processes
+from cli.status import (
+    describe,
+    describe_hazard,
+    describe_standby,
+    describe_standbys,
+    local_processes,
+)
 from common.system.disk import hold_directory
 
 CELL = {
@@ -153,3 +159,44 @@ def test_status_says_what_lifecycle_rules_deleted_where_there_are_any() -> None:
     text = describe({**WELL, "lifecycle": {**counts, "running": 1, "kept": 3}})
     assert "1 run not ended yet" in text
     assert "3 versions are due and could not be deleted (locked)" in text
+
+
+@pytest.mark.fault("M4")
+def test_status_names_the_active_coordinator_and_how_far_its_standbys_are_behind() -> None:
+    standbys = [
+        {"address": "b:7400", "behind": 3, "heard_s": 1.0, "follows": True},
+        {"address": "c:7400", "behind": 9, "heard_s": 120.0, "follows": False},
+    ]
+    answer = {
+        "coordinators": ["a:7400", "b:7400", "c:7400"],
+        "standbys": standbys,
+        "journal": {"lease": {"enforced": True}},
+    }
+    shown = "\n".join(describe_standbys(answer))
+    assert "active   coordinator at a:7400" in shown
+    assert "standby  b:7400, 3 records behind" in shown
+    assert "STANDBY c:7400 SILENT for 2 min" in shown
+    assert "NO STANDBY" not in shown
+    shown = "\n".join(describe_standbys({**answer, "standbys": standbys[1:]}))
+    assert "NO STANDBY FOLLOWS" in shown
+    assert describe_standbys({"standbys": [], "journal": {"lease": {"enforced": False}}}) == []
+
+
+@pytest.mark.fault("M4")
+def test_a_standby_says_what_it_follows_and_whether_it_keeps_up() -> None:
+    told = {
+        "swarm": "sim",
+        "role": "standby",
+        "active": "a:7400",
+        "epoch": 4,
+        "sequence": 71,
+        "behind": 2,
+        "behind_s": 0.4,
+        "error": "",
+    }
+    shown = describe_standby(told)
+    assert "standby of a:7400, 2 records behind (epoch 4, record 71)" in shown
+    assert "KEEP UP" not in shown
+    shown = describe_standby({**told, "active": "", "behind_s": 90.0, "error": "no_space"})
+    assert "DOES NOT KEEP UP" in shown
+    assert "FOLLOWS NOT: no_space" in shown

@@ -184,6 +184,7 @@ async def test_one_cell_that_promised_a_later_epoch_ends_nothing_and_follows_aga
         assert keeper.fenced is None
         with trio.fail_after(30):
             await keeper.stale.wait()
+        assert keeper._later_promises.pause_s == 2 * limits.JOURNAL_HELD_S, "it may lie"
         settled = await rig.settle(keeper._recent.end)
         assert settled.epoch > later
         assert {each.journal.state().epoch for each in rig.cells} == {settled.epoch}
