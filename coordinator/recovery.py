@@ -18,7 +18,7 @@ from common.rpc.peers import PeerPool
 from common.state_files import write_whole
 from coordinator.journal.gate import JournalGate
 from coordinator.journal.opening import OpenedStore, StoreOpener
-from coordinator.journal.recovery_file import unpack_recovery
+from coordinator.journal.recovery_file import RECOVERY_NAME, unpack_recovery
 from coordinator.journaled_store import RUN_ID_BYTES, STORE_NAME
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME, Keys, note_store_begun
 from coordinator.store import dialect
@@ -61,6 +61,7 @@ async def recover(
     await _check_empty(world)
     # First of all: a coordinator that is started on half of this must not begin an empty swarm.
     await note_store_begun(world.disk)
+    await write_whole(world.disk, RECOVERY_NAME, content)  # what a standby needs, should it be one
     await write_whole(world.disk, SECRET_NAME, secret.hex().encode() + b"\n")
     await write_whole(world.disk, IDENTITY_NAME, identity.private_key.hex().encode() + b"\n")
     keys = Keys(identity, secret, "")

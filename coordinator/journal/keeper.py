@@ -207,7 +207,9 @@ class JournalKeeper:
         members = self._row.members
         assert members is not None
         try:
-            settled = await self._opener.settle_patiently(self._row.end, members)
+            settled = await self._opener.settle_patiently(
+                self._row.end, members, is_leased=self.lease.is_enforced
+            )
         except Unavailable:
             self.gave_way = True
             self.stale.set()

@@ -132,7 +132,9 @@ class StoreOpener:
             opened = OpenedStore(store, row, None)
             settled: BegunEpoch | None = None
             with trio.move_on_after(patience_s):
-                settled = await self.settle_patiently(row.end, members, needs_all=needs_all)
+                settled = await self.settle_patiently(
+                    row.end, members, needs_all=needs_all, is_leased=row.is_leased
+                )
             if settled is not None:
                 opened = await self._take_in_or_hold(store, row, settled)
                 if opened.settled is not None:
@@ -146,10 +148,20 @@ class StoreOpener:
             raise
 
     async def settle_patiently(
-        self, local: ChainEnd, members: JournalMembers, *, needs_all: bool = False
+        self,
+        local: ChainEnd,
+        members: JournalMembers,
+        *,
+        needs_all: bool = False,
+        is_leased: bool = False,
     ) -> BegunEpoch:
         """Begin an epoch, trying until enough cells answer. Raises as
-        :meth:`EpochBeginning.run`, but for Unavailable ``journal_unsettled``."""
+        :meth:`EpochBeginning.run`, but for Unavailable ``journal_unsettled``.
+
+        Args:
+            is_leased: a standby follows, or did once. Where none does, nobody would take over from
+                one who gave way, and what cells hear was this coordinator before its end.
+        """
         said, attempted, pause_s = "", 0, SHORTEST_RETRY_S
         own = await own_epoch(self._world.disk)
         while True:
@@ -169,7 +181,8 @@ class StoreOpener:
             try:
                 return await settling.run(members)
             except Unavailable as error:
-                if error.reason == Outage.JOURNAL_HELD_ELSEWHERE and self._gives_way:
+                is_held = error.reason == Outage.JOURNAL_HELD_ELSEWHERE
+                if is_held and self._gives_way and is_leased:
                     raise
                 if str(error) != said:
                     self._world.log.warning("journal_unsettled", error=str(error))

@@ -13,12 +13,13 @@ import trio
 from trio.testing import MockClock
 
 from coordinator.config import JournalUse
+from coordinator.journal.lease import EPOCH_NAME
 from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover
 from coordinator.store import schema
 from sim.checkers.tables import differences
-from sim.cluster import HTTP_PORT, Cluster, Shape
+from sim.cluster import HTTP_PORT, Cluster, Shape, write_file
 from sim.http import SimTransport
 from sim.replacing import replaced
 from sim.world import SimWorld
@@ -227,3 +228,16 @@ async def test_a_store_that_lacks_something_is_served_again_once_its_cells_come(
         assert rows(cluster, "SELECT name FROM buckets ORDER BY name") == [("first",), ("second",)]
         code, _ = await readiness(cluster)
         assert (code, coordinator.is_up) == (200, True)
+
+
+async def test_a_coordinator_whose_end_its_cells_did_not_see_is_active_again_soon(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.limits.JOURNAL_HELD_S", 60.0)  # it is started again before that
+    async with journaled() as cluster:
+        coordinator = cluster.coordinators[0]
+        stop(cluster, cells=False)
+        # As if it had ended between the promises of its cells and the note of them.
+        await write_file(coordinator.node.world.disk, EPOCH_NAME, b"0\n")
+        coordinator.come_back()
+        await wait_kept(cluster)
