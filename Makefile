@@ -16,6 +16,8 @@ SCENARIO ?= everything
 SEEDS ?=
 MIB ?= 256
 ROUNDS ?= 50
+# Processes that run tests, each a file at a time. One more than CI has cores: end-to-end tests wait.
+WORKERS ?= 3
 
 .PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test takeover-test hostile-test clean
 
@@ -23,12 +25,12 @@ run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The same with all that make test has a part of: every seed of sim-ci, every sequence that is cut,
 # large trees of files, more examples.
 thorough-test: $(VENV)/.dev
-	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest --timeout 600
+	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout 600
 
 # What is checked beside the tests: style, types, who may import whom.
 check: $(VENV)/.dev
