@@ -71,7 +71,7 @@ coordinator".
 """
     why = (
         'In coordinator/config.toml stands journal = "off".'
-        if use == JournalUse.OFF
+        if use != JournalUse.ON
         else f"Fewer than {FEWEST} cells keep no journal."
     )
     return f"""

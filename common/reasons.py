@@ -303,6 +303,7 @@ class ConfigFault(Reason):
     NO_TENANT_KEY = "no_tenant_key"
     NOT_JOINED = "not_joined"
     REDUNDANCY_DIFFERS = "redundancy_differs"
+    STANDBY_FOLLOWS = "standby_follows"
     STORE_EXISTS = "store_exists"
     STORE_MISSING = "store_missing"
     STORE_TOO_NEW = "store_too_new"

@@ -30,6 +30,8 @@ class JournalUse(StrEnum):
 
     ON = "on"
     OFF = "off"
+    OFF_WITHOUT_STANDBYS = "off_without_standbys"
+    """As off, where a standby has followed: each is stopped for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class CoordinatorConfig:
         metadata=key(
             config.one_of(JournalUse),
             "on: each commit is on most of three or five cells before it counts, so that a lost"
-            " disk of the coordinator is recovered from them; off (on).",
+            " disk of the coordinator is recovered from them; off; off_without_standbys: off, and"
+            " each standby that followed is stopped for good (on).",
         ),
     )
     standby: bool = field(
@@ -219,7 +222,7 @@ class CoordinatorConfig:
             bad_value("lost_after_s", "at least cell_timeout_s")
         if parsed.standby and table.get("journal") is None:
             parsed = replace(parsed, journal=JournalUse.ON)
-        if parsed.standby and parsed.journal is JournalUse.OFF:
+        if parsed.standby and parsed.journal is not JournalUse.ON:
             bad_value("standby", "a journal: it is what a standby follows")
         parsed.redundancy_class()
         return parsed

@@ -12,8 +12,9 @@ from typing import Any, Final
 import trio
 
 from common.crypto.journal import JournalKey
-from common.errors import Refused
+from common.errors import BadConfig, Refused
 from common.ports import Store, World
+from common.reasons import ConfigFault
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from coordinator.config import CoordinatorConfig, JournalUse
@@ -147,13 +148,15 @@ async def open_store(
         later_promises: of this process.
 
     Raises:
+        BadConfig: as :func:`forget_journal`.
         Corrupt: ``store_corrupt``, ``journal_forked``, ``journal_diverged``.
         Unavailable: the store can be neither written nor read; ``journal_held_elsewhere``: another
             coordinator is active.
     """
-    if config.journal is JournalUse.OFF:
+    if config.journal is not JournalUse.ON:
         store: Store = await world.stores.open(STORE_NAME)
-        await forget_journal(store)
+        is_alone = config.journal is JournalUse.OFF_WITHOUT_STANDBYS
+        await forget_journal(store, without_standbys=is_alone)
         return JournaledStore(store, None)
     key = JournalKey(keys.swarm_secret)
     gate = JournalGate(key, world.entropy)
@@ -188,12 +191,28 @@ async def open_store(
     return made
 
 
-async def forget_journal(store: Store) -> None:
+async def forget_journal(store: Store, *, without_standbys: bool) -> None:
     """Note that the store goes on without the journal that it had: what is committed from now on is
-    not in it, so it must not be taken up again."""
+    not in it, so it must not be taken up again.
+
+    Args:
+        without_standbys: no standby that has followed is left, as an operator says.
+
+    Raises:
+        BadConfig: ``standby_follows``: a standby would find that the journal's cells hear nobody,
+            and take over beside this coordinator. The store is closed.
+    """
     row = await store.read(lambda sql: journal.load(sql) if dialect.version(sql) else None)
-    if row is not None and row.members is not None:
-        await store.transact(lambda sql: journal.set_members(sql, b"", None))
+    if row is None or row.members is None:
+        return
+    if row.is_leased and not without_standbys:
+        await store.close()
+        raise BadConfig(
+            ConfigFault.STANDBY_FOLLOWS,
+            message="a standby has followed the journal, and would take over when it is off: stop"
+            f' every standby for good, and set journal = "{JournalUse.OFF_WITHOUT_STANDBYS}"',
+        )
+    await store.transact(journal.forget)
 
 
 def known_cells(membership: Membership, now: float) -> list[KnownCell]:

@@ -63,6 +63,12 @@ def set_leased(sql: Sql) -> None:
     )
 
 
+def forget(sql: Sql) -> None:
+    """Note that nobody keeps the journal any more, and nobody follows it."""
+    set_members(sql, b"", None)
+    sql.execute("DELETE FROM counters WHERE name = 'journal_leased'")
+
+
 def texts(sql: Sql) -> dict[int, str]:
     """The texts of statements by number."""
     return dict(sql.execute("SELECT number, text FROM journal_statements ORDER BY number"))

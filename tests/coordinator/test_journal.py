@@ -10,7 +10,7 @@ from journal_records import chain, joined
 from journal_rig import KEY, STORE, JournalRig, RigCell, dump, journal_rig, known_cell
 from trio.testing import MockClock
 
-from common.errors import Corrupt, OutcomeUnknown, Refused, Unavailable
+from common.errors import BadConfig, Corrupt, OutcomeUnknown, Refused, Unavailable
 from common.format.journal import BEGINNING, ChainEnd, read_head
 from common.ports import Sql, Store
 from common.reasons import Outage
@@ -22,6 +22,7 @@ from coordinator.journal.keeper import JournalKeeper, KnownCell
 from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
 from coordinator.journaled_store import forget_journal
 from coordinator.recovery import recover
+from coordinator.store import journal
 from sim.replacing import replaced
 
 pytestmark = pytest.mark.fault("F5")
@@ -407,6 +408,27 @@ async def recovered(rig: JournalRig) -> dict[str, list[tuple[object, ...]]]:
     return dump(fresh)
 
 
+async def test_a_journal_that_a_standby_follows_is_not_just_turned_off(
+    autojump_clock: MockClock,
+) -> None:
+    async with journal_rig() as rig:
+        async with rig.keeping() as (_, keeper):
+            await wait_kept(keeper)
+            await keeper.enforce_lease()
+        store = await rig.node.world.stores.open(STORE)
+        with pytest.raises(BadConfig, match="take over"):
+            await forget_journal(store, without_standbys=False)
+        store = await rig.node.world.stores.open(STORE)
+        row = await store.read(journal.load)
+        assert row.members is not None
+        assert row.is_leased
+        await forget_journal(store, without_standbys=True)
+        row = await store.read(journal.load)
+        assert row.members is None
+        assert not row.is_leased
+        await store.close()
+
+
 async def test_what_was_committed_while_the_journal_was_off_is_in_the_next_one(
     autojump_clock: MockClock,
 ) -> None:
@@ -415,7 +437,7 @@ async def test_what_was_committed_while_the_journal_was_off_is_in_the_next_one(
             await wait_kept(keeper)
             await opened.store.transact(put(1))
         store = await rig.node.world.stores.open(STORE)
-        await forget_journal(store)
+        await forget_journal(store, without_standbys=False)
         await store.transact(put(2))
         await store.close()
         async with rig.keeping() as (opened, keeper):
