@@ -84,7 +84,7 @@ def test_only_rings_that_hold_a_segment_are_used() -> None:
         [(1,), (2,), (3,)],
     )
     sql.executemany(
-        "INSERT INTO segments VALUES (?, 1, ?, 1, 1, 1, 1, x'', 1)",
+        "INSERT INTO segments VALUES (?, 1, ?, 1, 1, 1, 1, x'', 1, 0)",
         [(bytes([a, b]), a) for a, b in product((1, 3), range(3))],
     )
     assert rings.used(sql) == {1, 3}

@@ -115,7 +115,7 @@ def test_a_shard_is_where_its_holder_or_the_slots_source_has_it(sql: Any) -> Non
     for slot in range(4):
         sql.execute("INSERT INTO ring_slots (ring, slot, cell) VALUES (1, ?, ?)", (slot, slot + 1))
     sql.execute(
-        "INSERT INTO segments VALUES (?, 1, 1, 100, 60, 60, 1, ?, 1)", (SEGMENT, bytes(4 * 32))
+        "INSERT INTO segments VALUES (?, 1, 1, 100, 60, 60, 1, ?, 1, 0)", (SEGMENT, bytes(4 * 32))
     )
     for slot, source_lacks in ((0, 0), (1, 1)):
         sql.execute(
