@@ -436,6 +436,8 @@ async def test_what_was_committed_while_the_journal_was_off_is_in_the_next_one(
         async with rig.keeping() as (opened, keeper):
             await wait_kept(keeper)
             await opened.store.transact(put(1))
+            await trio.sleep(1)  # until the cells that a commit need not wait for have it, too
+        assert len({each.end for each in rig.cells}) == 1
         store = await rig.node.world.stores.open(STORE)
         await forget_journal(store, without_standbys=False)
         await store.transact(put(2))
