@@ -83,8 +83,8 @@ class Coordinators:
         timeout_s: for one try, at most, where a call does not say.
         is_patient: whether a call tries again while none answers, for COORDINATOR_PATIENCE_S in
             all. Else each is tried once: for callers whose own rounds come again.
-        find: looks for coordinators when none is known; those found are forgotten when none of
-            them answers, since they may have moved.
+        find: looks for coordinators when none is known, and again when none of those that were
+            found, or named by them, answers: they may have moved.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Coordinators:
     async def _next(self, tried: list[Coordinator]) -> Coordinator:
         """The best coordinator that was not tried in this pass over all of them."""
         if not self._all and self._find is not None:
-            self._all = list(await self._find())
+            self._all = await self._look(self._find)
         if not self._all:
             raise Unavailable(Outage.NO_COORDINATOR)
         left = [each for each in self._all if each not in tried]
@@ -178,6 +178,16 @@ class Coordinators:
             left = self._all
         tried.append(left[0])
         return left[0]
+
+    async def _look(self, find: Find) -> list[Coordinator]:
+        """Those on the LAN, and after them those that were named: either may have moved."""
+        try:
+            seen = list(await find())
+        except Unavailable:
+            if not self._learned:
+                raise
+            seen = []
+        return [*seen, *(each for each in self._learned if each not in seen)]
 
     async def _try(
         self,
@@ -227,7 +237,7 @@ class Coordinators:
         if self._is_patient:
             self._note_unanswered(request, last)
         if self._is_found:
-            self._all = list(self._learned)
+            self._all = []
         if isinstance(last, OutcomeUnknown) and request.idempotency is Idempotency.ASKS:
             raise Unavailable.received(last.reason, last.fields) from last
         raise last

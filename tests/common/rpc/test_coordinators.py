@@ -64,6 +64,43 @@ async def test_those_found_are_looked_for_again_when_none_answers(
         assert searches == []
 
 
+async def test_one_that_has_moved_is_looked_for_though_it_named_its_place(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as it:
+        live = Coordinator(it.address, SERVER.peer_id)
+
+        async def find() -> Sequence[Coordinator]:
+            return [live]
+
+        found = Coordinators(
+            it.pool, [], it.near.world.log, timeout_s=15, is_patient=False, find=find
+        )
+        found.learn([NOWHERE])  # by what an earlier life was told
+        with pytest.raises(Unavailable, match="connect_failed"):
+            await found.call(Ping())
+        assert await found.call(Ping()) == Done()
+
+
+async def test_those_that_were_named_are_tried_where_nobody_can_be_looked_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with bench() as it:
+
+        async def find() -> Sequence[Coordinator]:
+            raise Unavailable.received("discovery_failed")
+
+        found = Coordinators(
+            it.pool, [], it.near.world.log, timeout_s=15, is_patient=False, find=find
+        )
+        with pytest.raises(Unavailable, match="discovery_failed"):
+            await found.call(Ping())
+        found.learn([NOWHERE])
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="connect_failed"):
+                await found.call(Ping())
+
+
 async def test_somebody_else_at_one_address_hides_no_coordinator(autojump_clock: MockClock) -> None:
     async with bench() as it:
         impostor = Coordinator(it.address, CALLER.peer_id)
