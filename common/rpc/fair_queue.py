@@ -122,11 +122,6 @@ class Visit:
         self._has_place = False
         self._works = False
 
-    @property
-    def has_entered(self) -> bool:
-        """Return whether it has, or had, a place, or was refused one."""
-        return self._user is not None
-
     async def enter(self, user: Hashable, cost: float = 1.0) -> None:
         """Take a place, and wait until work on the request may begin. Only the first call does
         anything. Cancellable.
