@@ -9,23 +9,12 @@ from pathlib import Path
 
 import click
 import pytest
-from source_tree import ROOT, modules, name_of
+from source_tree import PACKAGES, ROOT, modules, name_of
 
 from cli.main import alveary
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TREES = (
-    "common",
-    "cell",
-    "coordinator",
-    "gateway",
-    "gateway_s3",
-    "rescue",
-    "cli",
-    "sim",
-    "bench",
-    "tests",
-)
+TREES = (*PACKAGES, "tests")
 FOLDERS = {*TREES, "docs", "requirements", ".ci"}
 CODE = re.compile(r"`([^`\n]+)`")
 CONSTANT = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")

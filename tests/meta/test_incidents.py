@@ -21,10 +21,12 @@ def marked() -> dict[int, set[str]]:
         if "mark.incident(" not in text:
             continue
         for node in ast.parse(text).body:
-            for mark in getattr(node, "decorator_list", ()):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.incident":
                     for row in mark.args:
-                        found[ast.literal_eval(row)].add(node.name.removeprefix("test_"))  # type: ignore[attr-defined]
+                        found[ast.literal_eval(row)].add(node.name.removeprefix("test_"))
     return found
 
 

@@ -12,23 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = [
-    name
-    for name in (
-        "common",
-        "cell",
-        "coordinator",
-        "gateway",
-        "gateway_s3",
-        "rescue",
-        "cli",
-        "sim",
-        "bench",
-    )
-    if (ROOT / name).is_dir()
-]
+from source_tree import PACKAGES, ROOT, modules, tree
 
 
 def module_name(path: Path) -> str:
@@ -36,15 +20,15 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path, modules: set[str]) -> Iterator[str]:
+def imports(path: Path, known: set[str]) -> Iterator[str]:
     """Yield the modules that one imports, whichever way."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names if each.name in modules)
+            yield from (each.name for each in node.names if each.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             within = {f"{node.module}.{each.name}" for each in node.names}
-            yield from within & modules
-            if node.module in modules and not within <= modules:
+            yield from within & known
+            if node.module in known and not within <= known:
                 yield node.module
 
 
@@ -60,7 +44,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
-    paths = {module_name(path): path for path in (ROOT / package).rglob("*.py")}
+    paths = {module_name(path): path for path in modules(package)}
     graph = {name: set(imports(path, set(paths))) for name, path in paths.items()}
     assert circle(graph) == []
 
