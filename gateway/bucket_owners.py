@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -18,7 +19,7 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import NotFound, Refused, Unavailable
+from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
 from common.ids import TenantId
 from common.reasons import Absence, Outage, Refusal
 from common.wire.messages.base import Request
@@ -42,6 +43,15 @@ class _Asker(Enum):
     """Any caller: the bucket had an owner when it was last looked up."""
 
 
+@dataclass(slots=True)
+class _Asking:
+    """A question that runs, for all who ask about its name meanwhile. No ``failure``: it was
+    answered, or the asking task was cancelled."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    failure: Unavailable | OutcomeUnknown | None = None
+
+
 class BucketOwners:
     """Finds buckets by name alone.
 
@@ -63,7 +73,7 @@ class BucketOwners:
         """Owners, and until when they count without asking. One that was found stays known for
         longer: that it is asked for again needs no place among the names that nobody knows."""
         self._nobodys: OrderedDict[str, float] = OrderedDict()
-        self._asked: dict[str, trio.Event] = {}
+        self._asking: dict[str, _Asking] = {}
         self._looking: dict[_Asker, int] = dict.fromkeys(_Asker, 0)
 
     async def seen_by(
@@ -141,15 +151,17 @@ class BucketOwners:
                 asker = _Asker.OF_KNOWN
             elif now < self._nobodys.get(name, now):
                 return None
-            asked = self._asked.get(name)
-            if asked is None:
+            running = self._asking.get(name)
+            if running is None:
                 break
-            # One look-up for all who ask about a name at the same time.
-            await asked.wait()
+            await running.done.wait()
+            if running.failure is not None:
+                # Not once more for each: they would wait for one failure after the other.
+                raise running.failure.again()
         if self._looking[asker] >= limits.MAX_OWNER_LOOKUPS:
             raise Unavailable(Outage.TOO_BUSY)
         self._looking[asker] += 1
-        asked = self._asked[name] = trio.Event()
+        asking = self._asking[name] = _Asking()
         try:
             reply: BucketOwner = await self._call(BucketOwnerGet(name))
             tenant_id: TenantId | None = reply.tenant_id
@@ -157,10 +169,13 @@ class BucketOwners:
             if error.reason != Absence.NO_SUCH_BUCKET:
                 raise
             tenant_id = None
+        except (Unavailable, OutcomeUnknown) as error:
+            asking.failure = error
+            raise
         finally:
             self._looking[asker] -= 1
-            del self._asked[name]
-            asked.set()
+            del self._asking[name]
+            asking.done.set()
         until = trio.current_time() + OWNER_REMEMBERED_S
         if tenant_id is None:
             self._known.pop(name, None)

@@ -10,6 +10,7 @@ from object_service_rig import ServiceRig
 from common import limits
 from common.errors import NotFound, Unavailable
 from common.ids import BucketId
+from common.reasons import Outage
 from common.wire import messages as m
 from gateway.bucket_owners import OWNER_REMEMBERED_S
 from gateway.buckets import create_bucket, delete_bucket
@@ -144,3 +145,49 @@ async def test_one_look_up_serves_all_who_ask_about_a_bucket_at_once(rig: Servic
     assert len(found) == 2 * limits.MAX_OWNER_LOOKUPS
     assert all(isinstance(each, Bucket) for each in found)
     assert rig.coordinators.calls.count("BucketOwnerGet") == 1
+
+
+async def test_all_who_asked_at_once_learn_of_a_failure_when_the_first_does(
+    rig: ServiceRig, autojump_clock: object
+) -> None:
+    async def fail(request: m.Request) -> None:
+        await trio.sleep(10)
+        raise Unavailable(Outage.CALL_TIMEOUT)
+
+    rig.coordinators.faults[m.BucketOwnerGet] = fail
+    failed_at: list[float] = []
+    began = trio.current_time()
+
+    async def find() -> None:
+        with pytest.raises(Unavailable, match="call_timeout"):
+            await rig.one.owners.find("bucket")
+        failed_at.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(find)
+    assert failed_at == [pytest.approx(10)] * 20
+    del rig.coordinators.faults[m.BucketOwnerGet]
+    assert await rig.one.owners.find("bucket") is not None
+
+
+async def test_who_asks_beside_one_that_goes_away_gets_an_answer(rig: ServiceRig) -> None:
+    waiting = trio.Event()
+    found: list[object] = []
+
+    async def wait(request: m.Request) -> None:
+        await waiting.wait()
+
+    async def find() -> None:
+        found.append(await rig.one.owners.find("bucket"))
+
+    rig.coordinators.faults[m.BucketOwnerGet] = wait
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as first:
+            first.start_soon(find)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(find)
+            await trio.testing.wait_all_tasks_blocked()
+            first.cancel_scope.cancel()
+        waiting.set()
+    assert [isinstance(each, Bucket) for each in found] == [True]
