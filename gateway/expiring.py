@@ -167,7 +167,9 @@ class _Run:
             NotFound: ``no_such_bucket``.
             AlvearyError: what was noted is done; the rest is not.
         """
-        _, rules = await self._rules()
+        # Those that the run is noted under, or later ones: nothing that is remembered from before.
+        bucket = await self._service.buckets.read(self._owner, self._task.bucket)
+        rules = bucket.lifecycle or NOTHING
         for prefix in rules.prefixes():
             await self._look_through(prefix)
         if rules.aborts_uploads:

@@ -233,6 +233,16 @@ async def test_rules_that_are_removed_meanwhile_delete_no_more(rig: Rig) -> None
     assert len(await v.live(rig)) == 7, "those of the first page, whose last waits for the next"
 
 
+async def test_a_run_goes_by_rules_that_another_gateway_set_just_before(rig: Rig) -> None:
+    await set_rules(rig, rule(prefix="old/", Expiration=days(1)))
+    await put_all(rig, "new/a", "old/a")
+    pass_days(rig, 2)
+    assert (await rig.ask("GET", "/bucket", "lifecycle=")).status == 200
+    await set_rules(Rig(beside=rig), rule(prefix="new/", Expiration=days(1)))
+    await run(rig)
+    assert await v.live(rig) == ["old/a"]
+
+
 async def test_a_bucket_that_is_made_again_meanwhile_loses_nothing(rig: Rig) -> None:
     await set_rules(rig, rule(Expiration=days(1)))
     await put_all(rig, "key")
