@@ -65,9 +65,17 @@ async def test_all_forms_of_rules_are_shown_as_they_were_set(rig: Rig) -> None:
     first, *_ = shown.xml()
     assert [each.tag for each in first] == ["ID", "Filter", "Status", "Expiration"]
     assert shown.texts("Rule/ID") == [
-        "days", "date", "marker", "no marker", "old form", "old form, all", "tag", "and", "size",
+        "days",
+        "date",
+        "marker",
+        "no marker",
+        "old form",
+        "old form, all",
+        "tag",
+        "and",
+        "size",
         "versions",
-    ]  # fmt: skip
+    ]
     assert parse_lifecycle(shown.body) == parse_lifecycle(
         f"<LifecycleConfiguration>{''.join(ALL_FORMS)}</LifecycleConfiguration>".encode()
     )
@@ -290,10 +298,11 @@ async def test_answers_say_when_an_object_expires_and_by_which_rule(rig: Rig) ->
         rig,
         rule(id="late", Expiration=days(30)),
         rule(id="by tag, früh", Filter=TAG.format("a", "b"), Expiration=days(2)),
-        rule(id="big", Filter="<ObjectSizeGreaterThan>9</ObjectSizeGreaterThan>",
-             Expiration=days(5)),
+        rule(
+            id="big", Filter="<ObjectSizeGreaterThan>9</ObjectSizeGreaterThan>", Expiration=days(5)
+        ),
         rule(id="off", status="Disabled", Expiration=days(1)),
-    )  # fmt: skip
+    )
     # The world begins on 15 January 2027, 8:00 UTC.
     late = 'expiry-date="Mon, 15 Feb 2027 00:00:00 GMT", rule-id="late"'
     by_tag = 'expiry-date="Mon, 18 Jan 2027 00:00:00 GMT", rule-id="by%20tag%2C%20fr%C3%BCh"'
