@@ -321,8 +321,9 @@ class JournalKeeper:
         if not self._later:
             self._nursery.start_soon(self._begin_again_later)
         self._later.add(cell_id)
-        is_begun = any(len(self._later & set(each)) >= quorum(len(each)) for each in self._groups)
-        if is_begun or not self._groups:
+        # At first there is no group yet: those that are to keep it.
+        groups = self._groups or [tuple(self._members)]
+        if any(len(self._later & set(each)) >= quorum(len(each)) for each in groups):
             self.fenced = Refused(Refusal.JOURNAL_EPOCH, current=current)
             self._lose_lease()
             self._world.log.error("journal_fenced", epoch=self._gate.epoch, current=current)

@@ -21,6 +21,7 @@ from common.format.token import ROLE_CELL, decode_token
 from common.ids import PeerId
 from common.known_coordinators import FILE_NAME, KnownCoordinators
 from common.ports import Address
+from common.reasons import Refusal
 from common.state_files import read_whole, write_whole
 from common.wire.messages.membership import CoordinatorAddress, StandbyHeard, StandbyPresence
 from coordinator.api.invites import InviteOperations
@@ -188,6 +189,30 @@ async def test_one_cell_that_promised_a_later_epoch_ends_nothing_and_follows_aga
         settled = await rig.settle(keeper._recent.end)
         assert settled.epoch > later
         assert {each.journal.state().epoch for each in rig.cells} == {settled.epoch}
+
+
+@pytest.mark.fault("M4")
+async def test_one_cell_that_names_a_later_epoch_does_not_end_one_that_begins_a_journal(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journal_rig() as rig:
+        liar = rig.cells[0].journal
+        begin, promised = liar.begin, 0
+
+        async def promise_and_lie(epoch: int, run_id: bytes, **rest: Any) -> Any:
+            nonlocal promised
+            promised += 1
+            if promised == 1:
+                return await begin(epoch, run_id, **rest)
+            raise Refused(Refusal.JOURNAL_EPOCH, current=epoch + 5)
+
+        monkeypatch.setattr(liar, "begin", promise_and_lie)
+        async with rig.keeping() as (opened, keeper):
+            with trio.fail_after(30):
+                await wait_kept(keeper)
+            assert promised > 1
+            await opened.store.transact(put(1))
+            assert keeper.fenced is None
 
 
 @pytest.mark.fault("M4")
