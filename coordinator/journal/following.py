@@ -116,6 +116,13 @@ class JournalFollower:
         if row.key_id == self._key_id and row.members is not None:
             self._learn(row.members)
 
+    async def _load_again(self) -> None:
+        """Begin again where the store is, whatever was done to it."""
+        if self._store is None:
+            await self.open()
+        else:
+            await self._load(self._store)
+
     def _learn(self, members: JournalMembers) -> None:
         if (members.epoch, members.version) > (self.members.epoch, self.members.version):
             self.members = members
@@ -169,8 +176,7 @@ class JournalFollower:
                 return await self._follow(cell, state, target)
             except AlvearyError as error:
                 failures.append(error)
-                assert self._store is not None
-                await self._load(self._store)
+                await self._load_again()
         self._judge(failures)
         raise failures[-1]
 

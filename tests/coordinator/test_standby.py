@@ -124,6 +124,26 @@ async def test_a_standby_follows_on_after_a_restart_and_from_a_snapshot(
 
 
 @pytest.mark.fault("M4")
+async def test_a_standby_goes_on_after_a_snapshot_that_could_not_be_put_in_place(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise Unavailable.received("no_space")
+
+    async with journal_rig() as rig, rig.keeping() as (opened, keeper):
+        node = rig.swarm.node("standby")
+        await wait_kept(keeper)
+        await opened.store.transact(put(1))
+        async with following(rig, node) as follower:
+            with monkeypatch.context() as full:
+                full.setattr(follower._world.stores, "put", fail)
+                with pytest.raises(Unavailable, match="no_space"):
+                    await follow(follower)
+            await follow(follower)
+            assert dump(node) == dump(rig.node)
+
+
+@pytest.mark.fault("M4")
 async def test_a_store_that_does_not_fit_the_journal_is_said_to_be_so(
     autojump_clock: MockClock,
 ) -> None:
