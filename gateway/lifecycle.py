@@ -232,7 +232,6 @@ class NameJudge:
         return Judgement(expiry, found[0].rule_id, all(rule.tags for rule in found))
 
     def pass_over(self) -> None:
-        """Take in that the next version cannot be judged: it stays, and so does the one before."""
-        if self._replaced_ms is not None:
-            self._stay += 1
+        """Take in that the next version cannot be judged: it stays, and so does the one behind it.
+        It is none of the newer ones that a rule asks for: it may be a delete marker."""
         self._replaced_ms = self._now_ms

@@ -179,6 +179,17 @@ def test_a_version_that_cannot_be_judged_stays_and_so_does_the_one_behind_it() -
     assert judgement is not None
 
 
+def test_a_version_that_cannot_be_judged_is_none_of_the_newer_ones_that_stay() -> None:
+    rules = Lifecycle((rule(noncurrent_days=1, newer_noncurrent=2),))
+    judge = NameJudge(rules, NOW, DAY)
+    assert judge.judge(seen(1, NOW - 9 * DAY), is_last=False) is None
+    judge.pass_over()
+    for number in (2, 3):
+        version = seen(number, NOW - (9 + number) * DAY)
+        assert judge.judge(version, is_last=False) is None, number
+    assert judge.judge(seen(4, NOW - 29 * DAY), is_last=True) is not None
+
+
 def test_a_verdict_says_whether_it_hangs_on_tags() -> None:
     version = aged(9, tags={"a": "1", "b": ""})
     by_tags, plain = rule(rule_id="t", expire_days=1, tags=TAGS), rule(rule_id="p", expire_days=1)
