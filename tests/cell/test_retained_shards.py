@@ -55,6 +55,11 @@ class Retaining(RingRig):
         await self.until(lambda: self.said(self.cells[SLOT], "shards_retained") > 0)
         return segment
 
+    async def hears(self, event: str) -> None:
+        """Wait until the cell logs an event once more."""
+        before = self.said(self.cells[SLOT], event)
+        await self.until(lambda: self.said(self.cells[SLOT], event) > before)
+
     async def wants_gone(self, segment: Segment) -> None:
         """Ask for the delete of a shard until the cell has confirmed it."""
         self.deletes = [m.ShardName(segment.segment_id, SLOT)]
@@ -115,12 +120,10 @@ async def test_a_comparison_brings_a_later_end_and_never_an_earlier_one(
         segment = await rig.write(1, SIZE)
         await trio.sleep(100)
         for until_s in (NOW + DAY_S, NOW + 2 * DAY_S):
-            before = rig.said(rig.cells[SLOT], "shards_retained")
             rig.until_s = until_s
-            await rig.until(lambda: rig.said(rig.cells[SLOT], "shards_retained") > before)  # noqa: B023
+            await rig.hears("shards_retained")
         rig.until_s = NOW + DAY_S
-        before = rig.said(rig.cells[SLOT], "compared")
-        await rig.until(lambda: rig.said(rig.cells[SLOT], "compared") > before)
+        await rig.hears("compared")
         rig.step(1.5)
         await rig.wants_gone(segment)
         assert await rig.has(segment)
@@ -143,8 +146,7 @@ async def test_a_cell_whose_shard_went_to_another_keeps_its_own(autojump_clock: 
         segment = await rig.retained()
         rig.holders[SLOT] = 0
         await rig.wants_gone(segment)
-        before = rig.said(rig.cells[SLOT], "compared")
-        await rig.until(lambda: rig.said(rig.cells[SLOT], "compared") > before)
+        await rig.hears("compared")
         assert await rig.has(segment)
 
 
