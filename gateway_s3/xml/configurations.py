@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from common import limits
 from common.format.configurations import CONFIGURATION_VERSION, OriginRule, OriginRules, Tags
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.xml.read import Tree, parse_children
+from gateway_s3.xml.read import Tree, malformed, parse_children
 
 METHODS: Final = ("GET", "PUT", "HEAD", "POST", "DELETE")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -22,10 +22,6 @@ _ORIGIN: Final = re.compile(r"[\x21-\x7e]*")
 _RULE_ELEMENTS: Final = frozenset(
     {"ID", "AllowedMethod", "AllowedOrigin", "AllowedHeader", "ExposeHeader", "MaxAgeSeconds"}
 )
-
-
-def _malformed() -> NoReturn:
-    raise S3Error(errors.MALFORMED_XML)
 
 
 def parse_tagging(data: bytes) -> list[tuple[str, str]]:
@@ -36,16 +32,16 @@ def parse_tagging(data: bytes) -> list[tuple[str, str]]:
     """
     sets = parse_children(data, "Tagging", 1, limits.MAX_TAG_ELEMENTS)
     if len(sets) != 1 or sets[0].name != "TagSet":
-        _malformed()
+        malformed()
     if not sets[0].children and sets[0].text.strip():
-        _malformed()
+        malformed()
     return [_tag(each) for each in sets[0].children]
 
 
 def _tag(element: Tree) -> tuple[str, str]:
     values = {child.name: child.text for child in element.children if not child.children}
     if element.name != "Tag" or len(element.children) != 2 or values.keys() != {"Key", "Value"}:
-        _malformed()
+        malformed()
     return values["Key"], values["Value"]
 
 
@@ -67,7 +63,7 @@ def parse_cors(data: bytes) -> OriginRules:
     most = limits.MAX_CORS_RULES
     found = parse_children(data, "CORSConfiguration", 10 * most, limits.MAX_CORS_ELEMENTS)
     if not found:
-        _malformed()
+        malformed()
     if len(found) > most:
         raise _refused(f"The number of CORS rules should not exceed allowed limit of {most} rules.")
     return OriginRules(CONFIGURATION_VERSION, tuple(map(_rule, found)))
@@ -77,18 +73,18 @@ def _rule(element: Tree) -> OriginRule:
     if element.name != "CORSRule" or any(
         child.name not in _RULE_ELEMENTS or child.children for child in element.children
     ):
-        _malformed()
+        malformed()
     methods, origins = _texts(element, "AllowedMethod"), _texts(element, "AllowedOrigin")
     ids, ages = _texts(element, "ID"), _texts(element, "MaxAgeSeconds")
     if not methods or not origins or len(ids) > 1 or len(ages) > 1:
-        _malformed()
+        malformed()
     for method in methods:
         if method not in METHODS:
             raise _refused(
                 f"Found unsupported HTTP method in CORS config. Unsupported method is {method[:64]}"
             )
     if len(methods) != len(set(methods)):
-        _malformed()
+        malformed()
     if ids and len(ids[0]) > limits.MAX_CORS_ID_CHARACTERS:
         raise _refused(
             f"The ID of a CORS rule can have {limits.MAX_CORS_ID_CHARACTERS} characters at most."
@@ -125,7 +121,7 @@ def _age(text: str) -> int:
     if not (
         text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= limits.MAX_CORS_AGE_S
     ):
-        _malformed()
+        malformed()
     return int(text)
 
 

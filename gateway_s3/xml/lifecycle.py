@@ -19,7 +19,7 @@ from common.format.configurations import (
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.tags import object_tags
-from gateway_s3.xml.read import Tree, parse_children
+from gateway_s3.xml.read import Tree, malformed, members_of, parse_children
 
 _DAY_MS: Final = 86_400_000
 _STATUSES: Final = {"Enabled": True, "Disabled": False}
@@ -45,10 +45,6 @@ _PREDICATES: Final = frozenset({"Prefix", "Tag", "ObjectSizeGreaterThan", "Objec
 _POSITIVE: Final = "'{}' for {} action must be a positive integer"
 
 
-def _malformed() -> NoReturn:
-    raise S3Error(errors.MALFORMED_XML)
-
-
 def _refused(message: str) -> NoReturn:
     raise S3Error(errors.INVALID_REQUEST, message)
 
@@ -68,7 +64,7 @@ def parse_lifecycle(data: bytes) -> tuple[LifecycleRule, ...]:
     # One more than there may be, for which there is an error of its own.
     found = parse_children(data, "LifecycleConfiguration", most + 1, limits.MAX_LIFECYCLE_ELEMENTS)
     if not found:
-        _malformed()
+        malformed()
     if len(found) > most:
         _refused(f"The number of lifecycle rules must not exceed the allowed limit of {most} rules")
     rules = tuple(map(_rule, found))
@@ -89,32 +85,24 @@ def parse_lifecycle(data: bytes) -> tuple[LifecycleRule, ...]:
     return rules
 
 
-def _members(element: Tree, known: frozenset[str]) -> Mapping[str, Tree]:
-    """The children of an element by their names, each once. Raises S3Error MalformedXML."""
-    found = {child.name: child for child in element.children}
-    if len(found) != len(element.children) or not found.keys() <= known:
-        _malformed()
-    return found
-
-
 def _text(members: Mapping[str, Tree], name: str) -> str | None:
     """The text of a child; None without it. Raises S3Error MalformedXML."""
     child = members.get(name)
     if child is None:
         return None
     if child.children:
-        _malformed()
+        malformed()
     return child.text
 
 
 def _rule(element: Tree) -> LifecycleRule:
     if element.name != "Rule":
-        _malformed()
+        malformed()
     transitions = [child for child in element.children if child.name in _TRANSITIONS]
     for each in transitions:
         _check_transition(each)
     others = tuple([child for child in element.children if child.name not in _TRANSITIONS])
-    members = _members(Tree("Rule", "", others), _OF_A_RULE)
+    members = members_of(Tree("Rule", "", others), _OF_A_RULE)
     rule_id = _text(members, "ID") or ""
     if len(rule_id) > limits.MAX_LIFECYCLE_ID_CHARACTERS:
         _wrong(
@@ -124,7 +112,7 @@ def _rule(element: Tree) -> LifecycleRule:
         )
     status = (_text(members, "Status") or "").strip()
     if status not in _STATUSES or ("Prefix" in members) is ("Filter" in members):
-        _malformed()
+        malformed()
     is_joined, prefix, tags, larger_than, smaller_than = _filter(members)
     days, date_ms, removes_markers = _expiration(members)
     noncurrent_days, newer = _noncurrent(members)
@@ -168,18 +156,18 @@ def _filter(
         return False, _prefix(members), (), None, None
     whole = members["Filter"]
     if not whole.children and whole.text.strip():
-        _malformed()
-    outer = _members(whole, _PREDICATES | {"And"})
+        malformed()
+    outer = members_of(whole, _PREDICATES | {"And"})
     if len(outer) > 1:
-        _malformed()
+        malformed()
     is_joined = "And" in outer
     conditions = outer["And"].children if is_joined else whole.children
     tags = [_tag(each) for each in conditions if each.name == "Tag"]
-    inner = _members(
+    inner = members_of(
         Tree("", "", tuple([each for each in conditions if each.name != "Tag"])), _PREDICATES
     )
     if is_joined and len(inner) + len(tags) < 2:
-        _malformed()
+        malformed()
     if len({key for key, _ in tags}) != len(tags):
         _refused("Duplicate Tag Keys are not allowed.")
     larger_than = _size(inner, "ObjectSizeGreaterThan")
@@ -197,10 +185,10 @@ def _prefix(members: Mapping[str, Tree]) -> str | None:
 
 
 def _tag(element: Tree) -> tuple[str, str]:
-    members = _members(element, frozenset({"Key", "Value"}))
+    members = members_of(element, frozenset({"Key", "Value"}))
     key, value = _text(members, "Key"), _text(members, "Value")
     if key is None or value is None:
-        _malformed()
+        malformed()
     return key, value
 
 
@@ -210,7 +198,7 @@ def _size(members: Mapping[str, Tree], name: str) -> int | None:
         return None
     size = _number(text)
     if size is None:
-        _malformed()
+        malformed()
     if not 0 <= size <= limits.MAX_OBJECT_BYTES:
         _refused(f"'{name}' should be between 0 and {limits.MAX_OBJECT_BYTES}.")
     return size
@@ -235,7 +223,7 @@ def _days(members: Mapping[str, Tree], name: str, action: str) -> int:
         return 0
     days = _number(text)
     if days is None:
-        _malformed()
+        malformed()
     if not 1 <= days <= limits.MAX_LIFECYCLE_DAYS:
         _wrong(_POSITIVE.format(name, action), name, text)
     return days
@@ -245,15 +233,15 @@ def _expiration(members: Mapping[str, Tree]) -> tuple[int, int | None, bool | No
     """Days, or a date (unix milliseconds), or whether delete markers are removed."""
     if "Expiration" not in members:
         return 0, None, None
-    inner = _members(
+    inner = members_of(
         members["Expiration"], frozenset({"Days", "Date", "ExpiredObjectDeleteMarker"})
     )
     if len(inner) != 1:
-        _malformed()
+        malformed()
     date = _text(inner, "Date")
     marker = _text(inner, "ExpiredObjectDeleteMarker")
     if marker is not None and marker.strip() not in {"true", "false"}:
-        _malformed()
+        malformed()
     return (
         _days(inner, "Days", "Expiration"),
         None if date is None else _date(date),
@@ -266,13 +254,13 @@ def _date(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        _malformed()
+        malformed()
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
         at_ms = round(moment.timestamp() * 1000)
     except (OverflowError, ValueError):
-        _malformed()
+        malformed()
     if at_ms % _DAY_MS or not 0 <= at_ms <= limits.MAX_DATE_MS:
         _wrong("'Date' must be at midnight GMT", "Date", text)
     return at_ms
@@ -283,15 +271,15 @@ def _noncurrent(members: Mapping[str, Tree]) -> tuple[int, int]:
     action = "NoncurrentVersionExpiration"
     if action not in members:
         return 0, 0
-    inner = _members(members[action], frozenset({"NoncurrentDays", "NewerNoncurrentVersions"}))
+    inner = members_of(members[action], frozenset({"NoncurrentDays", "NewerNoncurrentVersions"}))
     if "NoncurrentDays" not in inner:
-        _malformed()
+        malformed()
     text = _text(inner, "NewerNoncurrentVersions")
     newer = 0
     if text is not None:
         number = _number(text)
         if number is None:
-            _malformed()
+            malformed()
         if not 1 <= number <= limits.MAX_NEWER_NONCURRENT:
             _wrong(
                 f"'NewerNoncurrentVersions' for {action} action must be between 1 and "
@@ -307,24 +295,24 @@ def _abort(members: Mapping[str, Tree]) -> int:
     action = "AbortIncompleteMultipartUpload"
     if action not in members:
         return 0
-    inner = _members(members[action], frozenset({"DaysAfterInitiation"}))
+    inner = members_of(members[action], frozenset({"DaysAfterInitiation"}))
     if not inner:
-        _malformed()
+        malformed()
     return _days(inner, "DaysAfterInitiation", action)
 
 
 def _check_transition(element: Tree) -> None:
     """Refuse a transition that S3 refuses, too. Raises S3Error MalformedXML."""
     if element.name == "Transition":
-        inner = _members(element, frozenset({"Days", "Date", "StorageClass"}))
+        inner = members_of(element, frozenset({"Days", "Date", "StorageClass"}))
         is_timed = ("Days" in inner) is not ("Date" in inner)
     else:
-        inner = _members(
+        inner = members_of(
             element, frozenset({"NoncurrentDays", "NewerNoncurrentVersions", "StorageClass"})
         )
         is_timed = "NoncurrentDays" in inner
     if not is_timed or (_text(inner, "StorageClass") or "").strip() not in _STORAGE_CLASSES:
-        _malformed()
+        malformed()
 
 
 # --- written ------------------------------------------------------------------------------------

@@ -5,28 +5,22 @@ Source: Amazon S3 API Reference, PutObjectLockConfiguration, PutObjectRetention,
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from common import limits
 from common.wire.messages.locks import NO_RETENTION, DefaultRetention, Lock
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.locks import HOLD_NAMES, HOLDS, MODE_NAMES, MODES, parse_date
-from gateway_s3.xml.read import Tree, parse_children
+from gateway_s3.xml.read import Tree, malformed, parse_children
 from gateway_s3.xml.write import iso_time
-
-
-def _malformed() -> NoReturn:
-    raise S3Error(errors.MALFORMED_XML)
 
 
 def _texts(children: tuple[Tree, ...] | list[Tree], *names: str) -> dict[str, str]:
     """The texts of elements, each of which is there once at most, and no others."""
     found = {child.name: child.text.strip() for child in children}
     if len(found) != len(children) or not found.keys() <= set(names):
-        _malformed()
+        malformed()
     if any(child.children for child in children):
-        _malformed()
+        malformed()
     return found
 
 
@@ -40,15 +34,15 @@ def parse_lock_configuration(data: bytes) -> DefaultRetention:
     rules = [child for child in children if child.name == "Rule"]
     flags = _texts([child for child in children if child.name != "Rule"], "ObjectLockEnabled")
     if flags != {"ObjectLockEnabled": "Enabled"} or len(rules) > 1:
-        _malformed()
+        malformed()
     if not rules:
         return DefaultRetention()
     (rule,) = rules
     if [child.name for child in rule.children] != ["DefaultRetention"]:
-        _malformed()
+        malformed()
     values = _texts(rule.children[0].children, "Mode", "Days", "Years")
     if values.get("Mode") not in MODES or ("Days" in values) == ("Years" in values):
-        _malformed()
+        malformed()
     mode = MODES[values["Mode"]]
     if "Days" in values:
         return DefaultRetention(mode, days=_period(values["Days"], limits.MAX_RETENTION_DAYS))
@@ -58,7 +52,7 @@ def parse_lock_configuration(data: bytes) -> DefaultRetention:
 def _period(text: str, most: int) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= limits.MAX_PERIOD_DIGITS):
-        _malformed()
+        malformed()
     number = int(text)
     if number <= 0:
         raise S3Error(
@@ -90,10 +84,10 @@ def parse_retention(data: bytes) -> Lock:
     if not values:
         return Lock()
     if values.get("Mode") not in MODES or "RetainUntilDate" not in values:
-        _malformed()
+        malformed()
     until_ms = parse_date(values["RetainUntilDate"])
     if until_ms is None:
-        _malformed()
+        malformed()
     return Lock(MODES[values["Mode"]], until_ms)
 
 
@@ -107,7 +101,7 @@ def parse_hold(data: bytes) -> Lock:
     """The legal hold of a LegalHold document. Raises S3Error MalformedXML."""
     values = _texts(parse_children(data, "LegalHold", 1, 1), "Status")
     if values.get("Status") not in HOLDS:
-        _malformed()
+        malformed()
     return Lock(hold=HOLDS[values["Status"]])
 
 

@@ -93,7 +93,7 @@ def parse_create_bucket(data: bytes) -> str | None:
         elif child.name in {"Bucket", "Location", "Tags"}:
             raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
         else:
-            _malformed()
+            malformed()
 
     _parse(data, "CreateBucketConfiguration", 8, 64, take)
     return constraint or None
@@ -114,7 +114,7 @@ def parse_versioning(data: bytes) -> Versioning:
         if child.name == "Status" and status is None:
             status = text
         elif child.name != "MfaDelete" or text not in {"Enabled", "Disabled"}:
-            _malformed()
+            malformed()
         elif text == "Enabled":
             raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name)
 
@@ -122,7 +122,7 @@ def parse_versioning(data: bytes) -> Versioning:
     if status is None:
         raise S3Error(errors.ILLEGAL_VERSIONING_CONFIGURATION)
     if status not in _VERSIONING:
-        _malformed()
+        malformed()
     return _VERSIONING[status]
 
 
@@ -153,7 +153,7 @@ def parse_children(data: bytes, root: str, most_children: int, most_elements: in
     if _parse(
         data, root, most_children, most_elements, lambda each: found.append(_kept(each))
     ).strip():
-        _malformed()
+        malformed()
     return found
 
 
@@ -165,6 +165,26 @@ def _tree(element: _Element) -> Tree:
     children = [_tree(child) for child in element.children if child.name != "DisplayName"]
     children.sort(key=lambda each: (each.name, each.text))
     return Tree(element.name, "" if children else element.text.strip(), tuple(children))
+
+
+def malformed() -> NoReturn:
+    """Refuse a document. Raises S3Error MalformedXML."""
+    raise S3Error(errors.MALFORMED_XML)
+
+
+def members_of(element: Tree, known: frozenset[str]) -> Mapping[str, Tree]:
+    """Return the children of an element by their names, each once.
+
+    Args:
+        known: the names that it may have.
+
+    Raises:
+        S3Error: MalformedXML.
+    """
+    found = {child.name: child for child in element.children}
+    if len(found) != len(element.children) or not found.keys() <= known:
+        malformed()
+    return found
 
 
 def parse_delete(data: bytes) -> DeleteRequest:
@@ -183,11 +203,11 @@ def parse_delete(data: bytes) -> DeleteRequest:
         elif child.name == "Quiet":
             quiet = child.text.strip().lower() == "true"
         else:
-            _malformed()
+            malformed()
 
     _parse(data, "Delete", limits.MAX_DELETE_BATCH + 1, _ELEMENTS_PER_KEY, take)
     if not 1 <= len(targets) <= limits.MAX_DELETE_BATCH:
-        _malformed()
+        malformed()
     return DeleteRequest(tuple(targets), quiet)
 
 
@@ -195,10 +215,10 @@ def _delete_target(element: _Element) -> DeleteTarget:
     values: dict[str, str] = {}
     for child in element.children:
         if child.name not in _OF_A_TARGET or child.name in values:
-            _malformed()
+            malformed()
         values[child.name] = child.text
     if not values.get("Key"):
-        _malformed()
+        malformed()
     etag, size, modified = (values.get(name) for name in ("ETag", "Size", "LastModifiedTime"))
     return DeleteTarget(
         values["Key"].encode("utf-8"),
@@ -211,7 +231,7 @@ def _delete_target(element: _Element) -> DeleteTarget:
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        _malformed()
+        malformed()
     return int(text)
 
 
@@ -224,7 +244,7 @@ def _moment(text: str) -> int:
             moment = parsedate_to_datetime(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     except (ValueError, TypeError, OverflowError, IndexError):
-        _malformed()
+        malformed()
 
 
 def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
@@ -238,7 +258,7 @@ def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
 
     def take(child: _Element) -> None:
         if child.name != "Part":
-            _malformed()
+            malformed()
         part = _named_part(child)
         if parts and part.number <= parts[-1].number:
             raise S3Error(errors.INVALID_PART_ORDER)
@@ -246,7 +266,7 @@ def parse_complete_upload(data: bytes) -> tuple[NamedPart, ...]:
 
     _parse(data, "CompleteMultipartUpload", limits.MAX_PARTS, _ELEMENTS_PER_PART, take)
     if not 1 <= len(parts) <= limits.MAX_PARTS:
-        _malformed()
+        malformed()
     return tuple(parts)
 
 
@@ -266,16 +286,16 @@ def _named_part(element: _Element) -> NamedPart:
         elif child.name.startswith("Checksum") and algorithm is None:
             raise S3Error(errors.NOT_IMPLEMENTED, Element=child.name[:64])
         else:
-            _malformed()
+            malformed()
     if number is None or etag is None:
-        _malformed()
+        malformed()
     return NamedPart(number, etag, checksums)
 
 
 def _part_number(text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        _malformed()
+        malformed()
     number = int(text)
     if not 1 <= number <= limits.MAX_PARTS:
         raise S3Error(
@@ -290,10 +310,6 @@ def _part_number(text: str) -> int:
 def _unquoted(etag: str) -> str:
     text = etag.strip()
     return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
-
-
-def _malformed() -> NoReturn:
-    raise S3Error(errors.MALFORMED_XML)
 
 
 def _parse(
@@ -319,7 +335,7 @@ def _parse(
         S3Error: MalformedXML; and what ``take`` raises.
     """
     if len(data) > limits.MAX_XML_BODY_BYTES:
-        _malformed()
+        malformed()
     builder = _Builder(root, most_children, most_elements, take)
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True

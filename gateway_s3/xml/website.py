@@ -19,26 +19,14 @@ from common.format.configurations import (
 )
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.xml.read import Tree, parse_children
+from gateway_s3.xml.read import Tree, malformed, members_of, parse_children
 
 DEFAULT_STATUS: Final = 301
 _PROTOCOLS: Final = frozenset({"http", "https"})
 
 
-def _malformed() -> NoReturn:
-    raise S3Error(errors.MALFORMED_XML)
-
-
 def _refused(message: str) -> NoReturn:
     raise S3Error(errors.INVALID_REQUEST, message)
-
-
-def _members(element: Tree, known: frozenset[str]) -> Mapping[str, Tree]:
-    """The children of an element by their names, each once. Raises S3Error MalformedXML."""
-    found = {child.name: child for child in element.children}
-    if len(found) != len(element.children) or not found.keys() <= known:
-        _malformed()
-    return found
 
 
 def _text(members: Mapping[str, Tree], name: str) -> str:
@@ -47,7 +35,7 @@ def _text(members: Mapping[str, Tree], name: str) -> str:
     if child is None:
         return ""
     if child.children:
-        _malformed()
+        malformed()
     if len(child.text.encode("utf-8")) > limits.MAX_CORS_TEXT_BYTES:
         raise S3Error(errors.KEY_TOO_LONG)
     return child.text
@@ -60,7 +48,7 @@ def parse_website(data: bytes) -> Website:
         S3Error: MalformedXML, InvalidArgument, InvalidRequest: what S3 refuses, too.
     """
     whole = parse_children(data, "WebsiteConfiguration", 8, 16 * limits.MAX_WEBSITE_RULES)
-    root = _members(
+    root = members_of(
         Tree("", "", tuple(whole)),
         frozenset({"IndexDocument", "ErrorDocument", "RedirectAllRequestsTo", "RoutingRules"}),
     )
@@ -69,10 +57,10 @@ def parse_website(data: bytes) -> Website:
             _refused(
                 "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules."
             )
-        target = _members(root["RedirectAllRequestsTo"], frozenset({"HostName", "Protocol"}))
+        target = members_of(root["RedirectAllRequestsTo"], frozenset({"HostName", "Protocol"}))
         host = _host(target)
         if not host:
-            _malformed()
+            malformed()
         return Website(CONFIGURATION_VERSION, "", "", host, _protocol(target), ())
     if "IndexDocument" not in root:
         raise S3Error(
@@ -81,7 +69,7 @@ def parse_website(data: bytes) -> Website:
             ArgumentName="IndexDocument",
             ArgumentValue="null",
         )
-    index = _text(_members(root["IndexDocument"], frozenset({"Suffix"})), "Suffix")
+    index = _text(members_of(root["IndexDocument"], frozenset({"Suffix"})), "Suffix")
     if not index or "/" in index:
         raise S3Error(
             errors.INVALID_ARGUMENT,
@@ -91,9 +79,9 @@ def parse_website(data: bytes) -> Website:
         )
     error = ""
     if "ErrorDocument" in root:
-        error = _text(_members(root["ErrorDocument"], frozenset({"Key"})), "Key")
+        error = _text(members_of(root["ErrorDocument"], frozenset({"Key"})), "Key")
         if not error:
-            _malformed()
+            malformed()
     rules = root["RoutingRules"].children if "RoutingRules" in root else ()
     if len(rules) > limits.MAX_WEBSITE_RULES:
         _refused(
@@ -105,13 +93,13 @@ def parse_website(data: bytes) -> Website:
 
 def _redirect(element: Tree) -> WebsiteRedirect:
     if element.name != "RoutingRule":
-        _malformed()
-    parts = _members(element, frozenset({"Condition", "Redirect"}))
+        malformed()
+    parts = members_of(element, frozenset({"Condition", "Redirect"}))
     if "Redirect" not in parts:
-        _malformed()
+        malformed()
     prefix, error = "", 0
     if "Condition" in parts:
-        asked = _members(
+        asked = members_of(
             parts["Condition"], frozenset({"KeyPrefixEquals", "HttpErrorCodeReturnedEquals"})
         )
         if not asked:
@@ -121,14 +109,14 @@ def _redirect(element: Tree) -> WebsiteRedirect:
             )
         prefix = _text(asked, "KeyPrefixEquals")
         error = _status(asked, "HttpErrorCodeReturnedEquals", "45", "error", "4XX or 5XX")
-    target = _members(
+    target = members_of(
         parts["Redirect"],
         frozenset(
             {"HostName", "Protocol", "ReplaceKeyPrefixWith", "ReplaceKeyWith", "HttpRedirectCode"}
         ),
     )
     if not target:
-        _malformed()
+        malformed()
     if "ReplaceKeyPrefixWith" in target and "ReplaceKeyWith" in target:
         _refused("You can only define ReplaceKeyPrefix or ReplaceKey but not both.")
     replaces, key = KEEPS_KEY, ""
