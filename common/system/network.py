@@ -411,7 +411,8 @@ class RealNetwork:
         except BaseException as error:
             if stream is not None:
                 stream._close_now()
-            if isinstance(error, (OSError, trio.TooSlowError)):
+            # UnicodeError: no host can have this name, which may be a cell's own word.
+            if isinstance(error, (OSError, UnicodeError, trio.TooSlowError)):
                 cause = str(error) or type(error).__name__
                 raise Unavailable(
                     Outage.CONNECT_FAILED, address=str(address), cause=cause

@@ -326,6 +326,15 @@ async def test_nobody_there_is_unavailable(network: Network, identity: KeyPair |
         await network.connect(address, pin=pin)
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "nul\0", "\x1b[2J", ""])
+async def test_a_host_that_cannot_be_is_unavailable(
+    network: Network, identity: KeyPair | None, host: str
+) -> None:
+    pin = identity.peer_id if identity is not None else None
+    with pytest.raises(Unavailable, match="connect_failed"):
+        await network.connect(Address(host, 7000), pin=pin)
+
+
 async def test_another_key_than_the_pinned_one_is_a_violation(network: Network) -> None:
     async with listening(network, SERVER) as listener:
         async with trio.open_nursery() as nursery:
