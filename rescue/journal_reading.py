@@ -42,7 +42,10 @@ _TRIES: Final = 2
 
 def said(error: AlvearyError) -> str:
     """Return an error, which may be a cell's own words, as one line that is safe to show."""
-    text = str(error)[:_SHOWN_CHARACTERS]
+    return _printable(str(error)[:_SHOWN_CHARACTERS])
+
+
+def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
@@ -94,8 +97,9 @@ class ReadJournal:
     """The journal that a store was made of.
 
     ``source``: the cell that it was read from; None: it was read in an earlier run, and no cell has
-    it now. ``members``: the cells that keep it, or None where no cell says so. ``unusable``: by
-    cell, why its journal was passed over.
+    it now. ``members``: the cells that keep it, or None where no cell says so. ``answered``: how
+    many of these have it whole, as far as is known. ``unusable``: by cell, why its journal was
+    passed over.
     """
 
     store: Store
@@ -107,8 +111,8 @@ class ReadJournal:
 
     @property
     def may_lack_newest(self) -> bool:
-        """Return whether fewer than most of its cells answered: the others may know of later
-        commits."""
+        """Return whether fewer than most of its cells answered with all that they acknowledged:
+        the others may know of later commits."""
         return self.members is None or self.answered < quorum(len(self.members.members))
 
 
@@ -137,6 +141,7 @@ class JournalReading:
         for again in range(_TRIES):
             if again:
                 survey.forget()
+                self._unusable.clear()
             await survey.ask(self._pool, kit, kit.cells)
             members = self._members()
             if members is not None:
@@ -177,8 +182,8 @@ class JournalReading:
             for cell_id, state in states.items()
             if state.snapshot_id
         )
-        own = None if members is None else {bytes(each.cell_id) for each in members.members}
-        answered = len(states if own is None else own & states.keys())
+        for cell_id in states.keys() & _ids(members) - {each.cell_id for each in tails}:
+            self._unusable.setdefault(cell_id, "it keeps the journal, and does not have it whole")
         kept = await self._kept()
         for tail in tails:
             if kept is not None and (kept.epoch, kept.sequence) >= (
@@ -191,15 +196,15 @@ class JournalReading:
             except AlvearyError as error:
                 self._unusable[tail.cell_id] = said(error)
                 continue
-            return await self._opened(tail.cell_id, members, answered)
+            return await self._opened(tail.cell_id, members)
         if kept is None:
             return None
         same = [tail.cell_id for tail in tails if tail.end == kept]
-        return await self._opened(same[0] if same else None, members, answered)
+        return await self._opened(same[0] if same else None, members)
 
-    async def _opened(
-        self, source: bytes | None, members: JournalMembers | None, answered: int
-    ) -> ReadJournal:
+    async def _opened(self, source: bytes | None, members: JournalMembers | None) -> ReadJournal:
+        # As for a coordinator that settles: a cell that lost records, or lies, is none of them.
+        answered = len((self.survey.states.keys() & _ids(members)) - self._unusable.keys())
         store = await self._world.stores.open(STORE_NAME)
         row = await store.read(journal.load)
         return ReadJournal(store, row.end, source, members, answered, dict(self._unusable))
@@ -231,9 +236,13 @@ class JournalReading:
         await world.stores.discard(_DRAFT_NAME)
 
 
+def _ids(members: JournalMembers | None) -> set[bytes]:
+    return set() if members is None else {bytes(each.cell_id) for each in members.members}
+
+
 def shown(cell: Endpoint) -> str:
-    """Return a cell for people."""
-    return f"{cell.cell_id.hex()[:16]} {Address(cell.host, cell.port)}"
+    """Return a cell for people. Its host, which may be the cell's own words, is safe to show."""
+    return f"{cell.cell_id.hex()[:16]} {_printable(str(Address(cell.host, cell.port)))}"
 
 
 @asynccontextmanager

@@ -13,9 +13,11 @@ from cli.credentials import make_tenant, write_tenant
 from cli.main import main
 from cli.rescue import _bar, _restore_text
 from common.errors import Unavailable
+from common.ids import PeerId
+from common.wire.messages.base import Endpoint
 from coordinator.store import tenants
 from coordinator.store.schema import migrate
-from rescue.journal_reading import said
+from rescue.journal_reading import said, shown
 from rescue.kit import unpack_kit
 from rescue.restore import Progress
 
@@ -139,3 +141,5 @@ def test_what_a_cell_says_is_one_line_without_signs_of_control() -> None:
     error = Unavailable.received("no\x1b[31m\nluck" + "x" * 1000)
     assert said(error).startswith("no?[31m?luck")
     assert len(said(error)) == 300
+    cell = Endpoint(PeerId(bytes(32)), "h\x1b[2J\n", 7)
+    assert shown(cell) == "0000000000000000 h?[2J?:7"

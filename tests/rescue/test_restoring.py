@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,24 @@ async def put(cluster: Cluster, bodies: Mapping[str, bytes], bucket: str = "buck
 async def make_bucket(cluster: Cluster, name: str = "bucket") -> None:
     answer = await cluster.client().request("PUT", f"/{name}")
     assert answer.status_code == 200, answer.text
+
+
+@contextmanager
+def one_answers(changed: Callable[[JournalState], JournalState]) -> Iterator[None]:
+    """One cell that keeps the journal answers with another state than it has."""
+    look = JournalHandlers.look
+    liars: list[JournalHandlers] = []
+
+    async def lie(handlers: JournalHandlers, *asked: object) -> JournalState:
+        state: JournalState = await look(handlers, *asked)  # type: ignore[arg-type]
+        if not state.snapshot_id or (liars and handlers not in liars):
+            return state
+        liars.append(handlers)
+        return changed(state)
+
+    with replaced(JournalHandlers, "look", lie):
+        yield
+    assert liars
 
 
 def restored(tree: SimTree) -> dict[str, bytes]:
@@ -263,27 +282,48 @@ async def test_a_cell_that_lies_of_its_journal_is_passed_over_and_named(
         await wait_kept(cluster)
         await put(cluster, BODIES)
         kit = await kit_of(cluster)
-        look = JournalHandlers.look
-        liars: list[JournalHandlers] = []
-
-        async def lie(handlers: JournalHandlers, *asked: object) -> JournalState:
-            state: JournalState = await look(handlers, *asked)  # type: ignore[arg-type]
-            if not state.snapshot_id or (liars and handlers not in liars):
-                return state
-            liars.append(handlers)
-            fields = {name: getattr(state, name) for name in JournalState.__slots__}
+        def ahead(state: JournalState) -> JournalState:
             end = JournalPoint(state.end.sequence + 5, state.end.epoch + 5, bytes(32))
-            return JournalState(**{**fields, "end": end})
+            return replace(state, end=end)
 
         tree = SimTree(cluster.swarm.node("rescuer"))
-        with replaced(JournalHandlers, "look", lie):
+        with one_answers(ahead):
             await lose(cluster)
             await wait_up(cluster.cells)
             report = (await rescue(cluster, kit, tree)).report()
-        assert liars
         assert restored(tree) == BODIES
         (why,) = report["journal"]["unusable"].values()
         assert "shorter than it said" in why
+        assert not report["journal"]["may_lack_newest"]
+
+
+def has_lost_records(state: JournalState) -> JournalState:
+    return replace(state, is_whole=False)
+
+
+def claims_a_later_epoch(state: JournalState) -> JournalState:
+    return replace(state, end=replace(state.end, epoch=state.end.epoch + 5))
+
+
+@pytest.mark.parametrize("changed", [has_lost_records, claims_a_later_epoch])
+async def test_a_cell_that_lost_records_or_lies_is_none_of_those_that_answered(
+    changed: Callable[[JournalState], JournalState], autojump_clock: MockClock
+) -> None:
+    async with Cluster(SimWorld(10), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        await put(cluster, {"a": b"a"})
+        kit = await kit_of(cluster)
+        members = [each for each in cluster.cells if "journal.state" in each.node.platter.inodes]
+        tree = SimTree(cluster.swarm.node("rescuer"))
+        with one_answers(changed):
+            await lose(cluster, *members[:2])
+            await wait_up([each for each in cluster.cells if each not in members[:2]])
+            report = (await rescue(cluster, kit, tree)).report()["journal"]
+        assert restored(tree) == {"a": b"a"}
+        # Two are silent, and one does not count: the other two are not most of five.
+        assert (report["members"], report["answered"], len(report["unusable"])) == (5, 2, 1)
+        assert report["may_lack_newest"]
 
 
 async def test_without_a_journal_nothing_is_restored_and_an_earlier_run_is_taken_up(
