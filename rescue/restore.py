@@ -272,8 +272,14 @@ class _Restoring:
                 await self._objects.add(record)
                 progress.done += 1
             return
-        before = progress.done_bytes
         reader: ObjectReader | None = None
+        written = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal written
+            written += count
+            progress.done_bytes += count
+
         try:
             manifest = open_manifest(
                 key, bucket.bucket_id, version.name, version.version_id, version.sealed
@@ -287,11 +293,11 @@ class _Restoring:
             else:
                 reader = ObjectReader(self._source, key, sequence, manifest)
                 await write_file(
-                    self._tree, draft, path, metadata.modified_ms, reader.read(), self._on_bytes
+                    self._tree, draft, path, metadata.modified_ms, reader.read(), on_bytes
                 )
                 progress.restored += 1
         except AlvearyError as error:
-            progress.done_bytes = before
+            progress.done_bytes -= written
             if _cannot_write(error):
                 raise
             if again is not None and isinstance(error, Unavailable | OutcomeUnknown):
@@ -303,9 +309,6 @@ class _Restoring:
         else:
             await self._objects.add(record)
             progress.done += 1
-
-    def _on_bytes(self, count: int) -> None:
-        self._progress.done_bytes += count
 
     async def _note_missing(
         self,

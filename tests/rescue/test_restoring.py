@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -28,6 +29,7 @@ from common.crypto.rescue import issue_pass, rescue_order
 from common.errors import Refused, Unavailable
 from common.ids import SegmentId
 from common.ports import Address
+from common.reasons import Outage
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from common.wire.messages.cell import ShardPut, ShardRead
@@ -42,6 +44,7 @@ from common.wire.messages.journal import (
     SnapshotWrite,
 )
 from coordinator.journal.cells import JournalCell
+from rescue import restore as rescue_restore
 from rescue.checking import check
 from rescue.file_names import name_of
 from rescue.restore import Wanted
@@ -253,6 +256,31 @@ async def test_what_cannot_be_read_is_named_and_comes_back_with_its_cells(
         assert tree.lines("missing.jsonl") == []
 
 
+async def test_the_bytes_of_others_count_when_one_object_cannot_be_read(
+    autojump_clock: MockClock,
+) -> None:
+    write = rescue_restore.write_file
+
+    async def fail_late(tree: SimTree, draft: str, path: str, *others: Any) -> int:
+        if path.endswith("/large"):
+            await trio.sleep(60)  # until all others are there
+            raise Unavailable(Outage.TOO_FEW_SHARDS)
+        return await write(tree, draft, path, *others)
+
+    async with Cluster(SimWorld(11), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        await put(cluster, BODIES)
+        kit = await kit_of(cluster)
+        await lose(cluster)
+        await wait_up(cluster.cells)
+        tree = SimTree(cluster.swarm.node("rescuer"))
+        with replaced(rescue_restore, "write_file", fail_late):
+            progress = (await rescue(cluster, kit, tree)).progress
+        others = sum(len(body) for key, body in BODIES.items() if key != "large")
+        assert (progress.done, progress.missing, progress.done_bytes) == (len(BODIES), 1, others)
+
+
 async def test_a_cell_that_lies_of_shards_is_passed_over_and_named(
     autojump_clock: MockClock,
 ) -> None:
@@ -282,6 +310,7 @@ async def test_a_cell_that_lies_of_its_journal_is_passed_over_and_named(
         await wait_kept(cluster)
         await put(cluster, BODIES)
         kit = await kit_of(cluster)
+
         def ahead(state: JournalState) -> JournalState:
             end = JournalPoint(state.end.sequence + 5, state.end.epoch + 5, bytes(32))
             return replace(state, end=end)
