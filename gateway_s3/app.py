@@ -15,7 +15,7 @@ import trio
 
 from common import limits
 from common.errors import AlvearyError, NotFound, Unavailable
-from common.http.records import Body, Headers, HttpRequest, HttpResponse
+from common.http.records import Headers, HttpRequest, HttpResponse
 from common.reasons import Absence, Outage
 from common.rpc.fair_queue import FairQueue, Visit, cost_of
 from common.wire.messages.locks import Lock
@@ -70,6 +70,7 @@ from gateway_s3.request.permissions import permissions_of
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Resource, Route, bucket_of_host, locate, route
 from gateway_s3.translation import from_error
+from gateway_s3.turns import REFUSAL_PAUSE_S, STRANGERS, PacedBody, in_line, is_share_used, pay
 from gateway_s3.websites import Fetch, answer_website
 from gateway_s3.xml.write import CONTENT_TYPE, error_document
 
@@ -157,9 +158,6 @@ _WEBSITE: Final = "Website"
 """The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
-REFUSAL_PAUSE_S: Final = 1.0
-"""Time for which a connection is not read on that used more than its tenant's share: refusals cost,
-too, and not every client heeds what it is asked."""
 _ENCRYPTED: Final = frozenset(
     {
         "PutObject",
@@ -190,28 +188,6 @@ _OF_THE_BUCKET: Final = frozenset(
 
 _LACKS: Final = frozenset({Absence.NO_SUCH_OBJECT, Absence.DELETE_MARKER, Absence.NO_SUCH_VERSION})
 """Absences by which an answer shows what keys a bucket has."""
-
-
-_STRANGERS: Final = "strangers"
-"""The user of the queue to which requests count that are refused before it is known whose they are,
-and those that nobody signs."""
-
-
-class _PacedBody:
-    """The body of a request, received at the rate of whose request it is."""
-
-    def __init__(self, body: Body, visit: Visit) -> None:
-        self._body = body
-        self._visit = visit
-
-    @property
-    def length(self) -> int | None:
-        return self._body.length
-
-    async def receive(self) -> bytes | memoryview:
-        data = await self._body.receive()
-        await self._visit.pace(len(data))
-        return data
 
 
 class App:
@@ -271,7 +247,7 @@ class App:
         bucket: Bucket | None = None
         visit = self._queue.visit()
         if self._queue.has_byte_rate:
-            request.body = _PacedBody(request.body, visit)
+            request.body = PacedBody(request.body, visit)
         try:
             website = self._website(request)
             if website is not None:
@@ -279,11 +255,11 @@ class App:
                 response = await answer_website(
                     backend, request, website, self._fetch_page(request_id, visit), request_id
                 )
-                await visit.enter(_STRANGERS)
+                await visit.enter(STRANGERS)
             elif request.method == "OPTIONS":
                 resource = locate(request, self._domains)
                 operation = PREFLIGHT_OF[resource.scope]
-                await visit.enter(_STRANGERS)
+                await visit.enter(STRANGERS)
                 response = await cross_origin.answer_preflight(
                     backend, request, resource.bucket, resource.scope
                 )
@@ -299,13 +275,13 @@ class App:
             if isinstance(body, ObjectBody):
                 streams = True
                 body.on_close = partial(self._ended, visit)
-                body.on_chunk = partial(_pay, visit)
+                body.on_chunk = partial(pay, visit)
             else:
                 visit.charge(len(body) if isinstance(body, bytes) else 0)
         except AlvearyError as error:
             if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 raise
-            refusal = await self._in_line(visit, error)
+            refusal = await in_line(visit, error)
             response = self._refuse(request, operation, refusal, request_id)
         except Exception as error:
             backend.log.error(
@@ -326,19 +302,6 @@ class App:
         response.headers.append((b"x-amz-id-2", self._host_id))
         backend.metrics.count(operation, response.status, trio.current_time() - started)
         return response
-
-    async def _in_line(self, visit: Visit, error: AlvearyError) -> AlvearyError:
-        """Have a request that was refused before it was known whose it is wait in the line of all
-        such requests, so that a flood of them has one share of the gateway.
-
-        Returns:
-            What to refuse it with.
-        """
-        try:
-            await visit.enter(_STRANGERS)
-        except Unavailable as busy:
-            return busy
-        return error
 
     async def _prove(
         self, request: HttpRequest, routed: Route, request_id: str, visit: Visit
@@ -507,8 +470,7 @@ class App:
             told = _with_name(self._resource(request), error, marker_error(error))
         else:
             told = _with_name(self._resource(request), error, from_error(error))
-        is_share_used = isinstance(error, Unavailable) and error.reason == Outage.SHARE_USED
-        if told.status >= 500 and not is_share_used:
+        if told.status >= 500 and not is_share_used(error):
             self._backend.log.warning(
                 "request_failed",
                 operation=operation,
@@ -517,7 +479,7 @@ class App:
                 cause=str(error),
             )
         response = self._answer_error(request, told, request_id)
-        if is_share_used:
+        if is_share_used(error):
             response.pause_s = REFUSAL_PAUSE_S
         return response
 
@@ -551,12 +513,6 @@ class App:
             return locate(request, self._domains)
         except S3Error:
             return None
-
-
-async def _pay(visit: Visit, size: int) -> None:
-    """Let the user of a request pay for bytes of its answer, and wait for its rate."""
-    visit.charge(size)
-    await visit.pace(size)
 
 
 def _with_name(resource: Resource | None, cause: AlvearyError, error: S3Error) -> S3Error:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from common import limits
 from common.http.server import RELIEVED_AT_ONCE
 from common.limits import MIB
-from gateway_s3.app import REFUSAL_PAUSE_S
+from gateway_s3.turns import REFUSAL_PAUSE_S
 
 MOST_SLOWER = 2.0
 """What a backlog of another tenant may cost."""
