@@ -276,8 +276,9 @@ class App:
                 streams = True
                 body.on_close = partial(self._ended, visit)
                 body.on_chunk = partial(pay, visit)
-            else:
-                visit.charge(len(body) if isinstance(body, bytes) else 0)
+            elif isinstance(body, bytes) and body:
+                visit.end_work()
+                await pay(visit, len(body))
         except AlvearyError as error:
             if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 raise

@@ -128,6 +128,18 @@ async def test_bytes_of_a_tenant_take_the_time_that_its_rate_says(
     assert trio.current_time() - began == pytest.approx(5, abs=0.2)
 
 
+async def test_small_answers_take_the_time_of_their_bytes_too(
+    rig: Rig, autojump_clock: object
+) -> None:
+    data = bytes(64 << 10)
+    await rig.put("/bucket/small", data)
+    limit(rig, bytes_per_s=MIB)
+    began = trio.current_time()
+    for _ in range(48):
+        assert (await rig.ask("GET", "/bucket/small")).body == data
+    assert trio.current_time() - began == pytest.approx(2, abs=0.1)
+
+
 @pytest.mark.incident(13)
 async def test_every_end_of_a_request_gives_its_place_back(rig: Rig) -> None:
     queue = limit(rig, places=4, at_work=2)
