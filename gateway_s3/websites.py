@@ -27,6 +27,7 @@ from gateway_s3.request.headers import REDIRECT
 from gateway_s3.request.query import decode_percent
 from gateway_s3.request.website import MOVED, Sent, index_key, path_of, redirect_of
 from gateway_s3.translation import from_error
+from gateway_s3.turns import REFUSAL_PAUSE_S, is_share_used
 
 Fetch: TypeAlias = Callable[[HttpRequest, str, bytes], Awaitable[HttpResponse]]
 """Answers GET or HEAD of an object of a bucket as an anonymous caller's. Raises what it raises."""
@@ -77,6 +78,7 @@ async def answer_website(
         if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
             raise
         told = from_error(error)
+        pause_s = REFUSAL_PAUSE_S if is_share_used(error) else 0.0
     if website is not None:
         sent = _redirect(website, request, key, told.status)
         if sent is not None:
@@ -92,7 +94,9 @@ async def answer_website(
             else:
                 shown.status = told.status
                 return shown
-    return _error_page(request, told, request_id)
+    page = _error_page(request, told, request_id)
+    page.pause_s = pause_s
+    return page
 
 
 async def _page(

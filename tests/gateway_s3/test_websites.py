@@ -9,7 +9,10 @@ import json
 import pytest
 from gateway_rig import Answer, Rig
 
+from common.http.records import BytesBody, HttpRequest
+from common.rpc.fair_queue import FairQueue
 from gateway_s3.app import App
+from gateway_s3.turns import REFUSAL_PAUSE_S
 
 DOMAIN = "web.test"
 HOST = f"bucket.{DOMAIN}"
@@ -362,3 +365,15 @@ async def test_a_place_that_is_none_is_refused(rig: Rig, location: str) -> None:
         answer = await rig.ask(method, "/bucket/key", query, b"", named)
         assert (answer.status, answer.code) == (400, "InvalidRedirectLocation")
     assert ("bucket", b"key") not in rig.coordinators.current
+
+
+async def test_a_browser_beyond_the_share_of_the_public_is_not_read_from_for_a_while(
+    rig: Rig,
+) -> None:
+    queue = FairQueue(places=12, at_work=12, patience_s=5.0, most_of_one=0)
+    rig.app = App(rig.backend, rig.keys, (), website_domains=(DOMAIN,), queue=queue)
+    headers = [(b"host", HOST.encode())]
+    response = await rig.app(HttpRequest("GET", b"/", b"/", b"", headers, BytesBody()))
+    assert (response.status, response.pause_s) == (503, REFUSAL_PAUSE_S)
+    assert isinstance(response.body, bytes)
+    assert b"SlowDown" in response.body
