@@ -234,6 +234,7 @@ async def _stand_by(
     standby = Standby(world, pool, keys, metrics, config.swarm, STORE_NAME, config.place)
     http = await world.network.listen(config.http, identity=None)
     places = connection_places(world.open_files)
+    failure: AlvearyError | None = None
     try:
         await _write_operator_file(world, keys, advertised_url(http.address))
         async with trio.open_nursery() as nursery:
@@ -244,11 +245,16 @@ async def _stand_by(
                     config.listen, http.address, keys.identity.peer_id, keys.operator_token, role
                 )
             )
-            await standby.run()
+            try:
+                await standby.run()
+            except AlvearyError as error:
+                failure = error
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await http.close()
+    if failure is not None:
+        raise failure
     return replace(config, http=http.address)
 
 

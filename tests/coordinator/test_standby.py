@@ -25,11 +25,13 @@ from common.reasons import Refusal
 from common.state_files import read_whole, write_whole
 from common.wire.messages.membership import CoordinatorAddress, StandbyHeard, StandbyPresence
 from coordinator.api.invites import InviteOperations
+from coordinator.config import CoordinatorConfig
 from coordinator.journal.commits import pack_commit, seal_commit
 from coordinator.journal.following import JournalFollower
 from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
 from coordinator.journal.replay import Replay
 from coordinator.secrets import load_keys
+from coordinator.service import serve
 from coordinator.standby import (
     become_active,
     become_standby,
@@ -40,6 +42,7 @@ from coordinator.standby import (
 from coordinator.standbys import FORGOTTEN_AFTER_S, SILENT_AFTER_S, Standbys
 from coordinator.store import journal
 from coordinator.store.schema import migrate
+from sim.stores import SimStore, SimStores
 from sim.world import SimNode, SimWorld
 
 COORDINATORS = PeerId(b"c" * 32)
@@ -141,6 +144,36 @@ async def test_a_standby_goes_on_after_a_snapshot_that_could_not_be_put_in_place
                     await follow(follower)
             await follow(follower)
             assert dump(node) == dump(rig.node)
+
+
+@pytest.mark.fault("M4")
+async def test_a_standby_whose_store_cannot_be_opened_tries_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def fail_once(stores: SimStores, *args: Any, **rest: Any) -> SimStore:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Unavailable.received("store_failed")
+        return await open_store(stores, *args, **rest)
+
+    async with journal_rig() as rig, rig.keeping() as (opened, keeper):
+        node = rig.swarm.node("standby")
+        world = node.world
+        await wait_kept(keeper)
+        await opened.store.transact(put(1))
+        await write_whole(world.disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+        open_store = SimStores.open
+        monkeypatch.setattr(SimStores, "open", fail_once)
+        config = CoordinatorConfig.parse(
+            {"data": ".", "listen": "standby:1", "http": "standby:2", "standby": True}
+        )
+        await rig.nursery.start(serve, world, config)
+        await trio.sleep(5)
+        assert tries > 1
+        assert dump(node) == dump(rig.node)
 
 
 @pytest.mark.fault("M4")
