@@ -5,7 +5,8 @@ Source: docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -18,7 +19,7 @@ from common.http.health import health_app
 from common.http.records import Handler, HttpRequest, HttpResponse
 from common.http.server import serve_http
 from common.ids import PeerId
-from common.ports import Address, Log, World
+from common.ports import Address, Identity, Listener, Log, World
 from common.reasons import Outage
 from common.rpc.fair_queue import FairQueue
 from common.rpc.peers import PeerPool
@@ -215,6 +216,19 @@ async def _give_way(world: World, *, stood_by: bool) -> None:
         await become_standby(world.disk)
 
 
+@asynccontextmanager
+async def _listen(
+    world: World, address: Address, identity: Identity | None
+) -> AsyncIterator[Listener]:
+    """Listen until the end of the block, however that comes: it may be listened there again."""
+    listener = await world.network.listen(address, identity=identity)
+    try:
+        yield listener
+    finally:
+        with trio.CancelScope(shield=True):
+            await listener.close()
+
+
 async def _stand_by(
     world: World,
     config: CoordinatorConfig,
@@ -232,10 +246,9 @@ async def _stand_by(
     role.name = "standby"
     metrics.is_active.set(0)
     standby = Standby(world, pool, keys, metrics, config.swarm, STORE_NAME, config.place)
-    http = await world.network.listen(config.http, identity=None)
     places = connection_places(world.open_files)
     failure: AlvearyError | None = None
-    try:
+    async with _listen(world, config.http, None) as http:
         await _write_operator_file(world, keys, advertised_url(http.address))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(standby.serve_http, http, places.http)
@@ -250,9 +263,6 @@ async def _stand_by(
             except AlvearyError as error:
                 failure = error
             nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            await http.close()
     if failure is not None:
         raise failure
     return replace(config, http=http.address)
@@ -311,18 +321,17 @@ async def _upgrade(
     started: _StartedOnce,
 ) -> CoordinatorConfig:
     """Bring the store to this version, as :func:`_serve` serves it."""
-    native = await world.network.listen(config.listen, identity=keys.identity)
-    http = await world.network.listen(config.http, identity=None)
-    await _write_operator_file(world, keys, advertised_url(http.address))
-    started.started(
-        RunningCoordinator(
-            native.address, http.address, keys.identity.peer_id, keys.operator_token, role
+    async with (
+        _listen(world, config.listen, keys.identity) as native,
+        _listen(world, config.http, None) as http,
+    ):
+        await _write_operator_file(world, keys, advertised_url(http.address))
+        started.started(
+            RunningCoordinator(
+                native.address, http.address, keys.identity.peer_id, keys.operator_token, role
+            )
         )
-    )
-    await Upgrade(world, config, keys, journaled, watched, metrics).run(native, http)
-    with trio.CancelScope(shield=True):
-        await native.close()
-        await http.close()
+        await Upgrade(world, config, keys, journaled, watched, metrics).run(native, http)
     return replace(config, listen=native.address, http=http.address)
 
 
@@ -344,61 +353,60 @@ async def _serve(
     parts = await load_parts(world, config, keys, watched)
     journaled.known_cells = partial(_cells_of_journal, parts)
     _warn_of_class(world.log, parts.placement.redundancy, parts.membership)
-    listener = await world.network.listen(config.listen, identity=keys.identity)
-    http = await world.network.listen(config.http, identity=None)
-    advertise = config.advertise or config.listen
-    advertised = Address(advertise.host, advertise.port or listener.address.port)
-    await _write_operator_file(world, keys, advertised_url(http.address))
-    standbys = Standbys(
-        keys.identity.peer_id,
-        None if advertised.is_wildcard else advertised,
-        lambda: journaled.sequence,
-        journaled.enforce_lease,
-    )
-    status = Status(
-        config.swarm,
-        watched,
-        parts.membership,
-        parts.placement,
-        parts.lease_book,
-        parts.history,
-        journaled.tell,
-        standbys,
-    )
-    auditor = _auditor(world, config, parts, metrics)
-    await auditor.load()
-    places = connection_places(world.open_files)
-    _warn_of_places(world, places, len(parts.membership.cells))
-    server = _server(
-        world, config, parts, status, metrics, auditor, places, standbys, journaled.check_lease
-    )
-    lease_ends = LeaseEndsRound(
-        parts.store, parts.leadership, parts.lease_book, parts.history, world.log
-    )
-    rounds = _rounds(world, config, parts, lease_ends, auditor)
-    routes = _routes(world, config, parts, status, lease_ends, standbys)
-    api = Api(routes, parts.history, keys.operator_token, world.log)
-    app = _app(metrics, status, api)
-    on_http = partial(serve_http, log=world.log, clock=world.clock, max_connections=places.http)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.serve, listener)
-        nursery.start_soon(on_http, http, app)
-        nursery.start_soon(run_rounds, rounds, world.log)
-        nursery.start_soon(watched.run)
-        nursery.start_soon(journaled.look_once_kept, watched.look)
-        if config.discovery:
-            nursery.start_soon(_advertise, world, advertised, config.swarm)
-        world.log.info("serving", native=str(listener.address), http=str(http.address))
-        started.started(
-            RunningCoordinator(
-                listener.address, http.address, keys.identity.peer_id, keys.operator_token, role
-            )
+    async with (
+        _listen(world, config.listen, keys.identity) as listener,
+        _listen(world, config.http, None) as http,
+    ):
+        advertise = config.advertise or config.listen
+        advertised = Address(advertise.host, advertise.port or listener.address.port)
+        await _write_operator_file(world, keys, advertised_url(http.address))
+        standbys = Standbys(
+            keys.identity.peer_id,
+            None if advertised.is_wildcard else advertised,
+            lambda: journaled.sequence,
+            journaled.enforce_lease,
         )
-        await journaled.run()
-        nursery.cancel_scope.cancel()
-    with trio.CancelScope(shield=True):
-        await listener.close()
-        await http.close()
+        status = Status(
+            config.swarm,
+            watched,
+            parts.membership,
+            parts.placement,
+            parts.lease_book,
+            parts.history,
+            journaled.tell,
+            standbys,
+        )
+        auditor = _auditor(world, config, parts, metrics)
+        await auditor.load()
+        places = connection_places(world.open_files)
+        _warn_of_places(world, places, len(parts.membership.cells))
+        server = _server(
+            world, config, parts, status, metrics, auditor, places, standbys, journaled.check_lease
+        )
+        lease_ends = LeaseEndsRound(
+            parts.store, parts.leadership, parts.lease_book, parts.history, world.log
+        )
+        rounds = _rounds(world, config, parts, lease_ends, auditor)
+        routes = _routes(world, config, parts, status, lease_ends, standbys)
+        api = Api(routes, parts.history, keys.operator_token, world.log)
+        app = _app(metrics, status, api)
+        on_http = partial(serve_http, log=world.log, clock=world.clock, max_connections=places.http)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, listener)
+            nursery.start_soon(on_http, http, app)
+            nursery.start_soon(run_rounds, rounds, world.log)
+            nursery.start_soon(watched.run)
+            nursery.start_soon(journaled.look_once_kept, watched.look)
+            if config.discovery:
+                nursery.start_soon(_advertise, world, advertised, config.swarm)
+            world.log.info("serving", native=str(listener.address), http=str(http.address))
+            started.started(
+                RunningCoordinator(
+                    listener.address, http.address, keys.identity.peer_id, keys.operator_token, role
+                )
+            )
+            await journaled.run()
+            nursery.cancel_scope.cancel()
     return replace(config, listen=listener.address, http=http.address)
 
 

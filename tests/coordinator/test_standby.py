@@ -25,6 +25,7 @@ from common.reasons import Refusal
 from common.state_files import read_whole, write_whole
 from common.wire.messages.membership import CoordinatorAddress, StandbyHeard, StandbyPresence
 from coordinator.api.invites import InviteOperations
+from coordinator.audits import Auditor
 from coordinator.config import CoordinatorConfig
 from coordinator.journal.commits import pack_commit, seal_commit
 from coordinator.journal.following import JournalFollower
@@ -46,6 +47,9 @@ from sim.stores import SimStore, SimStores
 from sim.world import SimNode, SimWorld
 
 COORDINATORS = PeerId(b"c" * 32)
+CONFIG = CoordinatorConfig.parse(
+    {"data": ".", "listen": "standby:1", "http": "standby:2", "standby": True, "discovery": False}
+)
 
 
 @asynccontextmanager
@@ -167,13 +171,38 @@ async def test_a_standby_whose_store_cannot_be_opened_tries_again(
         await write_whole(world.disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
         open_store = SimStores.open
         monkeypatch.setattr(SimStores, "open", fail_once)
-        config = CoordinatorConfig.parse(
-            {"data": ".", "listen": "standby:1", "http": "standby:2", "standby": True}
-        )
-        await rig.nursery.start(serve, world, config)
+        await rig.nursery.start(serve, world, CONFIG)
         await trio.sleep(5)
         assert tries > 1
         assert dump(node) == dump(rig.node)
+
+
+@pytest.mark.fault("M4")
+async def test_a_standby_that_cannot_serve_at_first_takes_over_a_little_later(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def fail_once(auditor: Auditor) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Unavailable.received("store_failed")
+        await load(auditor)
+
+    load = Auditor.load
+    monkeypatch.setattr(Auditor, "load", fail_once)
+    async with journal_rig() as rig:
+        world = rig.swarm.node("standby").world
+        async with rig.keeping() as (_, keeper):
+            await wait_kept(keeper)
+            await keeper.enforce_lease()
+            await write_whole(world.disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+            serving = await rig.nursery.start(serve, world, CONFIG)
+            await trio.sleep(5)
+        await trio.sleep(60)
+        assert tries == 2
+        assert serving.role.is_active
 
 
 @pytest.mark.fault("M4")
