@@ -72,7 +72,7 @@ class Wanted:
 @dataclass(slots=True)
 class Progress:
     """The progress of a restore. ``total``, ``done``: versions; ``notes``: defects that leave no
-    object out."""
+    object out, and tenants and buckets that were asked for and are not there."""
 
     total: int = 0
     total_bytes: int = 0
@@ -166,6 +166,7 @@ class _Restoring:
             keys = list(self._keys.values())
             for key in keys:
                 await self._count(key)
+            await self._note_absent()
             for key in keys:
                 await self._restore_tenant(key)
             await self._objects.finish()
@@ -194,6 +195,23 @@ class _Restoring:
         self._progress.total += count
         self._progress.total_bytes += size
 
+    async def _note_absent(self) -> None:
+        """Note tenants and buckets that the swarm does not have."""
+        known = set(await self._store.read(restoring.tenant_ids))
+        found = {each.name for only in self._buckets.values() for each in only.values()}
+        self._progress.notes += [
+            *(
+                f"tenant {name}: the swarm knows no such tenant (any more)"
+                for name, key in self._keys.items()
+                if key.tenant_id not in known
+            ),
+            *(
+                f"bucket {name}: no tenant of the kit has it (any more)"
+                for name in self._wanted.buckets
+                if name not in found
+            ),
+        ]
+
     async def _restore_tenant(self, key: TenantKey) -> None:
         buckets = self._buckets[key.tenant_id]
         if not buckets:
@@ -209,11 +227,11 @@ class _Restoring:
     async def _restore_bucket(self, key: TenantKey, bucket: RestorableBucket) -> None:
         await self._tree.make_directory(self._directory(CURRENT, bucket))
         try:
-            await self._objects.add(bucket_record(key, bucket))
-        except AlvearyError as error:
-            if isinstance(error, Unavailable):
-                raise
+            record = bucket_record(key, bucket)
+        except Corrupt as error:
             self._progress.notes.append(f"settings of bucket {bucket.name}: {said(error)}")
+        else:
+            await self._objects.add(record)
 
     def _directory(self, which: str, bucket: RestorableBucket) -> str:
         return f"{which}/{path_of(bucket.name.encode(), folds=self._folds)}"

@@ -25,9 +25,10 @@ from thoroughness import quick_or
 from trio.testing import MockClock
 
 from cell.journal_handlers import JournalHandlers
+from common.crypto.keys import TenantKey
 from common.crypto.rescue import issue_pass, rescue_order
 from common.errors import Refused, Unavailable
-from common.ids import SegmentId
+from common.ids import SegmentId, TenantId
 from common.ports import Address
 from common.reasons import Outage
 from common.rpc.peers import PeerPool
@@ -279,6 +280,25 @@ async def test_the_bytes_of_others_count_when_one_object_cannot_be_read(
             progress = (await rescue(cluster, kit, tree)).progress
         others = sum(len(body) for key, body in BODIES.items() if key != "large")
         assert (progress.done, progress.missing, progress.done_bytes) == (len(BODIES), 1, others)
+
+
+async def test_tenants_and_buckets_that_are_not_there_are_noted(autojump_clock: MockClock) -> None:
+    async with Cluster(SimWorld(12), SHAPE) as cluster:
+        await make_bucket(cluster)
+        await wait_kept(cluster)
+        await put(cluster, {"a": b"a"})
+        kit = await kit_of(cluster)
+        gone = TenantKey(TenantId(bytes(16)), bytes(32))
+        both = replace(kit, tenants={**kit.tenants, "gone": gone})
+        tree = SimTree(cluster.swarm.node("rescuer"))
+        done = await rescue(cluster, both, tree, Wanted(buckets=["bucket", "buckte"]))
+        assert restored(tree) == {"a": b"a"}
+        assert done.report()["notes"] == [
+            "tenant gone: the swarm knows no such tenant (any more)",
+            "bucket buckte: no tenant of the kit has it (any more)",
+        ]
+        again = await rescue(cluster, both, tree, Wanted(tenants=["sim"], buckets=["bucket"]))
+        assert again.report()["notes"] == []
 
 
 async def test_a_cell_that_lies_of_shards_is_passed_over_and_named(
