@@ -22,6 +22,7 @@ GOES_ON: Final = "%+"
 VERSION: Final = "%v"
 """Before the id of a version that is not the current one."""
 _PLAIN_ASCII: Final = frozenset(chr(code) for code in range(0x20, 0x7F)) - {"%", "/"}
+_EMPTY_AT_END: Final = re.compile(rf"(?:{EMPTY})+\Z")
 _ESCAPE: Final = re.compile(rb"%([0-9a-f]{2})")
 
 
@@ -86,9 +87,7 @@ def name_of(path: str) -> tuple[bytes, str]:
         if piece.endswith(GOES_ON):
             components[-1] += piece.removesuffix(GOES_ON)
             continue
-        while piece.endswith(EMPTY):
-            piece = piece.removesuffix(EMPTY)  # noqa: PLW2901
-        components[-1] += piece
+        components[-1] += _EMPTY_AT_END.sub("", piece)
         components.append("")
     escaped = "/".join(components[:-1]).encode("utf-8")
     name = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), escaped)

@@ -5,7 +5,7 @@ Source: docs/rescue.md, "What is read" and "What is written".
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from common.client.policy.get_plan import group_stripes
 from common.client.policy.slot_health import SlotHealth
 from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
-from common.crypto.keys import TenantKey, commitment_of, segment_key
+from common.crypto.keys import TenantKey, segment_key
 from common.crypto.rescue import rescue_order
 from common.crypto.stream import StripeCipher
 from common.errors import Corrupt, Unavailable
@@ -87,7 +87,7 @@ class ObjectReader:
         self._tenant = tenant
         self._sequence = sequence
         self._manifest = manifest
-        self._keys: dict[bytes, bytes] = {}
+        self._keys: Mapping[bytes, bytes] = {}
         self._reader: tuple[object, SegmentReader] | None = None
 
     async def read(self) -> AsyncGenerator[Sequence[Buffer], None]:
@@ -148,7 +148,7 @@ class ObjectReader:
 
     def _key(self, commitment: bytes) -> bytes:
         if not self._keys:
-            self._keys = {commitment_of(each): each for each in self._manifest.keys}
+            self._keys = self._manifest.keys_by_commitment()
         try:
             return self._keys[commitment]
         except KeyError:

@@ -94,7 +94,7 @@ async def lose(cluster: Cluster, *cells: SimDaemon) -> None:
 async def wait_up(cells: list[SimDaemon]) -> None:
     """Wait until cells run again."""
     while not all(each.is_up for each in cells):  # noqa: ASYNC110
-        await trio.sleep(1)
+        await trio.sleep(1)  # what starts them again gives no sign
 
 
 async def rescue(

@@ -48,6 +48,7 @@ from coordinator.journal.cells import JournalCell
 from rescue import restore as rescue_restore
 from rescue.checking import check
 from rescue.file_names import name_of
+from rescue.objects import write_file
 from rescue.restore import Wanted
 from sim.cluster import NATIVE_PORT, Cluster
 from sim.replacing import replaced
@@ -86,8 +87,9 @@ def one_answers(changed: Callable[[JournalState], JournalState]) -> Iterator[Non
     look = JournalHandlers.look
     liars: list[JournalHandlers] = []
 
-    async def lie(handlers: JournalHandlers, *asked: object) -> JournalState:
-        state: JournalState = await look(handlers, *asked)  # type: ignore[arg-type]
+    async def lie(handlers: JournalHandlers, *asked: Any) -> JournalState:
+        state = await look(handlers, *asked)
+        assert isinstance(state, JournalState)
         if not state.snapshot_id or (liars and handlers not in liars):
             return state
         liars.append(handlers)
@@ -260,13 +262,11 @@ async def test_what_cannot_be_read_is_named_and_comes_back_with_its_cells(
 async def test_the_bytes_of_others_count_when_one_object_cannot_be_read(
     autojump_clock: MockClock,
 ) -> None:
-    write = rescue_restore.write_file
-
     async def fail_late(tree: SimTree, draft: str, path: str, *others: Any) -> int:
         if path.endswith("/large"):
             await trio.sleep(60)  # until all others are there
             raise Unavailable(Outage.TOO_FEW_SHARDS)
-        return await write(tree, draft, path, *others)
+        return await write_file(tree, draft, path, *others)
 
     async with Cluster(SimWorld(11), SHAPE) as cluster:
         await make_bucket(cluster)
