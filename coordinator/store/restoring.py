@@ -135,19 +135,26 @@ def listed(
 ) -> list[PlaceInBucket]:
     """Return the next versions of a bucket, or its next current objects; as long as it takes for
     so many, however many there are."""
-    at: tuple[bytes | int, ...]
-    if all_versions:
-        query = (
-            "SELECT name, sequence FROM versions WHERE bucket = ? AND dropped = 0 AND name >= ?"
-            " AND (name > ? OR sequence < ?) ORDER BY name, sequence DESC LIMIT ?"
-        )
-        at = (b"", b"", 0) if after is None else (after.name, after.name, after.sequence)
-    else:
-        query = (
-            "SELECT name, sequence FROM current WHERE bucket = ? AND name > ? ORDER BY name LIMIT ?"
-        )
-        at = (b"" if after is None else after.name,)
-    return [PlaceInBucket(*row) for row in sql.execute(query, (bucket, *at, limit))]
+    if not all_versions:
+        rows = sql.execute(
+            "SELECT name, sequence FROM current WHERE bucket = ? AND name > ?"
+            " ORDER BY name LIMIT ?",
+            (bucket, b"" if after is None else after.name, limit),
+        ).fetchall()
+        return [PlaceInBucket(*row) for row in rows]
+    listed = "SELECT name, sequence FROM versions WHERE bucket = ? AND dropped = 0"
+    rows = []
+    if after is not None:  # apart: one name may have any number of versions
+        rows = sql.execute(
+            f"{listed} AND name = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            (bucket, after.name, after.sequence, limit),
+        ).fetchall()
+    if len(rows) < limit:
+        rows += sql.execute(
+            f"{listed} AND name > ? ORDER BY name, sequence DESC LIMIT ?",
+            (bucket, b"" if after is None else after.name, limit - len(rows)),
+        ).fetchall()
+    return [PlaceInBucket(*row) for row in rows]
 
 
 def version(sql: Sql, sequence: int) -> RestorableVersion:

@@ -69,10 +69,12 @@ def test_pages_are_read_from_an_index_and_nothing_is_sorted(sql: Any) -> None:
     for all_versions in (False, True):
         for after in (None, restoring.PlaceInBucket(b"a", 7)):
             restoring.listed(Explaining(), 1, after, 9, all_versions=all_versions)
-    assert len(plans) == 4
+    # Behind a version the others of its name come first: they are not gone through from its latest.
+    (of_one_name,) = (each for each in plans if "bucket=? AND name=? AND sequence<?" in each)
+    assert len(plans) == 5
     for plan in plans:
         assert plan.startswith("SEARCH")
-        assert "bucket=? AND name>?" in plan
+        assert plan is of_one_name or "bucket=? AND name>?" in plan
 
 
 def test_versions_are_those_of_the_tenant_that_were_not_dropped(sql: Any) -> None:
