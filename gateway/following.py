@@ -178,9 +178,13 @@ class Follower:
         after, has_more = (0, 0), look.more
         while has_more:
             lease = await self._service.coordinators.lease.number()
+            begun = trio.current_time()
             reply: MisplacedPages = await call(MisplacedList(lease, *after))
             for each in reply.pages:
                 await self._follow(each)
+            if not reply.pages:
+                # Many may be passed over, those of locked versions at each look again.
+                await rest_since(begun)
             after, has_more = (reply.last, reply.last_number), reply.more
 
     async def _follow(self, misplaced: MisplacedPage) -> None:
