@@ -166,11 +166,11 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
     )
     coordinators = coordinators_of(world, config, token, pool)
-    key_id = coordinator_id_of(config, token)
+    coordinator_id = coordinator_id_of(config, token)
     known = KnownCoordinators(
         world.disk,
         world.log,
-        lambda named: coordinators.learn([Coordinator(each, key_id) for each in named]),
+        lambda named: coordinators.learn([Coordinator(each, coordinator_id) for each in named]),
     )
     await known.load()
     positions = await Positions.load(world.disk, world.log)
@@ -182,7 +182,6 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         lambda: store.index.marked_bad,
         is_used=config.smart is SmartUse.AUTO,
     )
-    coordinator_id = coordinator_id_of(config, token)
     rescuers = Rescuers(coordinator_id)
     return _Parts(
         identity,

@@ -58,8 +58,6 @@ class CoordinatorRole:
     """The role of a coordinator now: ``standby`` until it has taken over, or ``active``."""
 
     name: str = "active"
-    epoch: int = 0
-    """The epoch in which it is active, or was last."""
 
     @property
     def is_active(self) -> bool:

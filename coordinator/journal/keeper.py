@@ -609,9 +609,7 @@ class JournalKeeper:
             cells.append(
                 {
                     "cell_id": cell_id.hex(),
-                    "behind": self._recent.end.sequence - (acked.sequence if acked else 0)
-                    if acked
-                    else None,
+                    "behind": None if acked is None else self.sequence - acked.sequence,
                     "error": member.error if member is not None else "",
                 }
             )
@@ -619,7 +617,7 @@ class JournalKeeper:
             "state": self._state(),
             "why": self._why(known, ids),
             "epoch": self._gate.epoch,
-            "sequence": self._recent.end.sequence,
+            "sequence": self.sequence,
             "cells": cells,
             "lease": {
                 "enforced": self.lease.is_enforced,

@@ -14,7 +14,6 @@ AUDITS = HERE / "audit_mutants.toml"
 FENCES = HERE / "fence_mutants.toml"
 JOURNAL = HERE / "journal_mutants.toml"
 STANDBY = HERE / "standby_mutants.toml"
-STANDBY = HERE / "standby_mutants.toml"
 RESCUE = HERE / "rescue_mutants.toml"
 
 
