@@ -113,7 +113,8 @@ class Takeovers:
                     f"nobody has taken over from {victim.node.name} in"
                     f" {TAKEN_OVER_WITHIN_S:.0f} s at {self._swarm.virtual_s():.0f} s"
                 )
-            self._count("taken over in time")
+            else:
+                self._count("taken over in time")
             await trio.sleep(max(0.0, began + away_s + CALM_S - trio.current_time()))
 
     # --- troubles -------------------------------------------------------------------------------
