@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from common.errors import AlvearyError, Refused, Unavailable
-from common.ports import Sql, SqlStatement, Stores
+from common.ports import Sql, SqlStatement, Store, Stores
 from common.reasons import Outage
 from common.recording import run
 from common.system.sqlite import SqliteStores
@@ -92,15 +92,21 @@ def look(sql: Sql) -> tuple[list[int], int]:
     return rows, sql.execute("SELECT number FROM place").fetchone()[0]
 
 
+async def open_gated(make_stores: Callable[[], Stores]) -> tuple[Store, Gate]:
+    """A store with empty tables, all of whose commits pass a gate from now on."""
+    gate = Gate()
+    gate.is_closed = False
+    store: Store = await make_stores().open(NAME, gate=gate)
+    await store.transact(create)
+    gate.is_closed = True
+    return store, gate
+
+
 async def test_what_passed_the_gate_is_there_and_makes_the_same_store_again(
     make_stores: Callable[[], Stores],
 ) -> None:
-    gate = Gate()
-    gate.is_closed = False
-    store = await make_stores().open(NAME, gate=gate)
-    await store.transact(create)
+    store, gate = await open_gated(make_stores)
     assert gate.commits == []
-    gate.is_closed = True
     await store.transact(partial(put, 1))
     await store.transact(partial(put_many, [2, 3]))
     with pytest.raises(Refused):
@@ -120,11 +126,7 @@ async def test_what_passed_the_gate_is_there_and_makes_the_same_store_again(
 async def test_of_functions_that_commit_together_only_those_that_count_come_to_the_gate(
     make_stores: Callable[[], Stores],
 ) -> None:
-    gate = Gate()
-    gate.is_closed = False
-    store = await make_stores().open(NAME, gate=gate)
-    await store.transact(create)
-    gate.is_closed = True
+    store, gate = await open_gated(make_stores)
     refused = []
 
     async def refuse() -> None:
@@ -148,11 +150,8 @@ async def test_of_functions_that_commit_together_only_those_that_count_come_to_t
 async def test_a_commit_at_the_gate_is_not_seen_and_counts_once_it_passes(
     make_stores: Callable[[], Stores],
 ) -> None:
-    gate = Gate()
-    gate.is_closed = False
-    store = await make_stores().open(NAME, gate=gate)
-    await store.transact(create)
-    gate.is_closed, gate.lets_pass = True, False
+    store, gate = await open_gated(make_stores)
+    gate.lets_pass = False
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.transact, partial(put, 1))
         await gate.came.wait()
@@ -165,11 +164,8 @@ async def test_a_commit_at_the_gate_is_not_seen_and_counts_once_it_passes(
 
 
 async def test_a_commit_that_may_not_pass_never_was(make_stores: Callable[[], Stores]) -> None:
-    gate = Gate()
-    gate.is_closed = False
-    store = await make_stores().open(NAME, gate=gate)
-    await store.transact(create)
-    gate.is_closed, gate.lets_pass = True, False
+    store, gate = await open_gated(make_stores)
+    gate.lets_pass = False
     failed = []
 
     async def fail() -> None:
