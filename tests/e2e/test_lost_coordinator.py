@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from e2e_load import Load, body_of
 from e2e_swarm import QUICK, Swarm, wait_until
 
 WRITERS = 3
@@ -28,43 +26,6 @@ def swarm(tmp_path: Path) -> Iterator[Swarm]:
         made.destroy()
 
 
-def body_of(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest() * 700
-
-
-class Load:
-    """Clients that write until the coordinator is gone, and remember what was acknowledged."""
-
-    def __init__(self, swarm: Swarm) -> None:
-        self.acknowledged: list[str] = []
-        self._swarm = swarm
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)
-        ]
-
-    def _write(self, writer: int) -> None:
-        with closing(self._swarm.boto3()) as s3:
-            number = 0
-            while not self._stop.is_set():
-                key = f"{writer}/{number}"
-                number += 1
-                try:
-                    s3.put_object(Bucket="kept", Key=key, Body=body_of(key))
-                except (ClientError, BotoCoreError):
-                    continue
-                self.acknowledged.append(key)
-
-    def start(self) -> None:
-        for each in self._threads:
-            each.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for each in self._threads:
-            each.join()
-
-
 @pytest.mark.e2e
 @pytest.mark.fault("F5")
 @pytest.mark.timeout(300)
@@ -78,8 +39,7 @@ def test_every_acknowledged_object_is_there_after_the_coordinators_disk_is_lost(
     directory = swarm.root / "coordinator"
     shutil.copy2(directory / "recovery.json", kept)
     assert kept.stat().st_mode & 0o77 == 0
-    load = Load(swarm)
-    load.start()
+    load = Load(swarm, WRITERS)
     wait_until(lambda: len(load.acknowledged) >= 60, 60, "some objects are acknowledged")
     swarm.kill("coordinator", "cell-00", "cell-01")  # one of them at least keeps the journal
     shutil.rmtree(directory)

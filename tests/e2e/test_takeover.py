@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -19,9 +18,8 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from e2e_load import Load, body_of
 from e2e_swarm import BIN, QUICK, Swarm, clean_environment, free_port, wait_until
-from test_lost_coordinator import body_of
 
 ROUNDS = int(os.environ.get("ALVEARY_TAKEOVER_ROUNDS", "1"))
 RESUMED_WITHIN_S = 15.0
@@ -94,42 +92,6 @@ def role(swarm: Swarm, root: Path) -> str:
         return ""
 
 
-class Load:
-    """Clients that write on and on, and remember what was acknowledged, and when."""
-
-    def __init__(self, swarm: Swarm) -> None:
-        self.acknowledged: dict[str, float] = {}
-        self._swarm = swarm
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)
-        ]
-        for each in self._threads:
-            each.start()
-
-    def _write(self, writer: int) -> None:
-        with closing(self._swarm.boto3()) as s3:
-            number = 0
-            while not self._stop.is_set():
-                key = f"{writer}/{number}"
-                number += 1
-                try:
-                    s3.put_object(Bucket="kept", Key=key, Body=body_of(key))
-                except (ClientError, BotoCoreError):
-                    time.sleep(0.1)
-                    continue
-                self.acknowledged[key] = time.monotonic()
-
-    def since(self, moment: float) -> int:
-        """The number of objects that were acknowledged since."""
-        return sum(at > moment for at in list(self.acknowledged.values()))
-
-    def stop(self) -> None:
-        self._stop.set()
-        for each in self._threads:
-            each.join()
-
-
 @pytest.fixture
 def swarm(tmp_path: Path) -> Iterator[Swarm]:
     made = Swarm(tmp_path / "swarm", cells=4, redundancy="2/4")
@@ -193,7 +155,7 @@ def test_a_standby_takes_over_and_nothing_that_was_acknowledged_is_lost(swarm: S
             return known.exists() and port in known.read_text()
 
         wait_until(is_known, 60, "the gateway knows it")
-        load = Load(swarm)
+        load = Load(swarm, WRITERS)
         try:
             wait_until(lambda: len(load.acknowledged) >= 20, 60, "some objects are acknowledged")
             for number in range(1, ROUNDS + 1):
