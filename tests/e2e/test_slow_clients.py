@@ -169,4 +169,4 @@ def test_a_thousand_slow_clients_leave_others_their_p99(swarm: Swarm, tmp_path: 
 
 
 if __name__ == "__main__":
-    SlowClients(RawClient(SimpleNamespace(**json.loads(sys.argv[1]))), SLOW).run()  # type: ignore[arg-type]
+    SlowClients(RawClient(SimpleNamespace(**json.loads(sys.argv[1]))), SLOW).run()  # type: ignore[arg-type]  # these two are all it reads

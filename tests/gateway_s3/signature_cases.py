@@ -45,16 +45,16 @@ class Wire:
     fields: tuple[str, ...] = ()
 
     async def send(self, rig: Rig) -> Answer:
-        pairs = [tuple(line.split(": ", 1)) for line in self.headers]
+        pairs = [(name, value) for name, _, value in (e.partition(": ") for e in self.headers)]
         body = self.body
         if self.chunks:
             body = "".join((*self.chunks, *self.trailer, "\r\n")).encode("latin-1")
         if self.fields:
-            named = [tuple(field.split("=", 1)) for field in self.fields]
-            body = form_client.body_of(named, BODY)  # type: ignore[arg-type]
+            named = [(name, value) for name, _, value in (e.partition("=") for e in self.fields)]
+            body = form_client.body_of(named, BODY)
             kind = f"multipart/form-data; boundary={form_client.BOUNDARY}"
             pairs += [("content-type", kind), ("content-length", str(len(body)))]
-        return await rig.send(self.method, self.path, "&".join(self.query), body, pairs)  # type: ignore[arg-type]
+        return await rig.send(self.method, self.path, "&".join(self.query), body, pairs)
 
 
 Read = Callable[[Wire], tuple[str, ...]]

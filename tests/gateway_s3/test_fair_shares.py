@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -13,14 +15,15 @@ from common.http.records import BytesBody, HttpRequest
 from common.reasons import Outage
 from common.rpc.fair_queue import FairQueue
 from common.wire import messages as m
+from gateway.objects import ObjectBody
 from gateway_s3.app import App
 
 MIB = 1 << 20
 
 
-def limit(rig: Rig, **settings: float) -> FairQueue:
+def limit(rig: Rig, **settings: Any) -> FairQueue:
     """Give the gateway's app a queue with these limits."""
-    queue = FairQueue(**{"places": 12, "at_work": 12, "patience_s": 5.0, **settings})  # type: ignore[arg-type]
+    queue = FairQueue(**{"places": 12, "at_work": 12, "patience_s": 5.0, **settings})
     rig.app = App(rig.backend, rig.keys, (), queue=queue)
     return queue
 
@@ -175,9 +178,9 @@ async def abandon(rig: Rig, path: str) -> None:
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     request = HttpRequest("GET", path.encode(), path.encode(), b"", pairs, BytesBody())
     response = await rig.app(request)
-    assert not isinstance(response.body, bytes)
+    assert isinstance(response.body, ObjectBody)
     await anext(response.body)
-    await response.body.aclose()  # type: ignore[attr-defined]
+    await response.body.aclose()
 
 
 async def cancel(rig: Rig, path: str) -> None:

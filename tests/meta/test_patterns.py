@@ -6,8 +6,8 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
-from re import _constants as code  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants as code  # type: ignore[attr-defined]  # the parser has no public name
+from re import _parser as parser  # type: ignore[attr-defined]  # likewise
 from typing import Any
 
 import pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from typing import Any
 
 import pytest
 import trio
@@ -27,8 +28,8 @@ STEPS = 6
 PLACES = 800
 
 
-def queue_of(**settings: float) -> FairQueue:
-    return FairQueue(**{"places": PLACES, "at_work": 200, "patience_s": 20.0, **settings})  # type: ignore[arg-type]
+def queue_of(**settings: Any) -> FairQueue:
+    return FairQueue(**{"places": PLACES, "at_work": 200, "patience_s": 20.0, **settings})
 
 
 class Machine:
