@@ -8,7 +8,7 @@ from common import limits
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from common.ids import TenantId
-from gateway.authorization import Action, authorize, check
+from gateway.authorization import Action, Deny, authorize, check
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket, KeyHolder, Principal, account_of
 from gateway_s3.auth.circumstances import RequestCircumstances
@@ -82,6 +82,22 @@ class Call:
         """
         facts = replace(self.circumstances, owner=account_of(bucket.owner), version=None)
         check(authorize(self.principal, Action.LIST_OBJECTS, bucket, circumstances=facts))
+
+    def may_read_setting(self, permission: str) -> bool:
+        """Return whether the caller may know a setting of the call's object.
+
+        Args:
+            permission: that it takes to read the setting.
+        """
+        verdict = authorize(
+            self.principal,
+            Action.READ_OBJECT_SETTINGS,
+            self.bucket,
+            self.route.key,
+            self.circumstances,
+            permission,
+        )
+        return not isinstance(verdict, Deny)
 
     @property
     def query(self) -> Query:

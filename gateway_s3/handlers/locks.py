@@ -10,7 +10,6 @@ from typing import Final
 from common.http.records import Headers, HttpRequest, HttpResponse
 from common.wire.messages.locks import HOLD_NEVER_SET, HOLD_ON, NO_LOCK, NO_RETENTION, Lock
 from gateway import locking
-from gateway.authorization import Action, Deny, authorize
 from gateway.objects import FoundObject, find_object
 from gateway.principals import Bucket
 from gateway_s3 import errors
@@ -82,23 +81,11 @@ def lock_headers(call: Call, found: FoundObject) -> Headers:
     if lock == NO_LOCK:
         return []
     headers: Headers = []
-    if _may(call, _READ_RETENTION):
+    if call.may_read_setting(_READ_RETENTION):
         headers += retention_headers(lock, iso_time(lock.until_ms))
-    if _may(call, _READ_HOLD):
+    if call.may_read_setting(_READ_HOLD):
         headers += hold_headers(lock)
     return headers
-
-
-def _may(call: Call, permission: str) -> bool:
-    verdict = authorize(
-        call.principal,
-        Action.READ_OBJECT_SETTINGS,
-        call.bucket,
-        call.route.key,
-        call.circumstances,
-        permission,
-    )
-    return not isinstance(verdict, Deny)
 
 
 async def get_configuration(backend: Backend, call: Call) -> HttpResponse:

@@ -10,7 +10,6 @@ from typing import Final
 
 from common.format.configurations import CONFIGURATION_VERSION, Tags
 from common.http.records import Headers, HttpRequest, HttpResponse
-from gateway.authorization import Action, Deny, authorize
 from gateway.objects import FoundObject, find_object
 from gateway.tagging import set_tags
 from gateway_s3.backend import Backend, Call
@@ -47,16 +46,8 @@ def count_header(call: Call, found: FoundObject) -> Headers:
     read them."""
     if found.tags is None:
         return []
-    named = call.route.version is not None
-    verdict = authorize(
-        call.principal,
-        Action.READ_OBJECT_SETTINGS,
-        call.bucket,
-        call.route.key,
-        call.circumstances,
-        of_version(_READ) if named else _READ,
-    )
-    if isinstance(verdict, Deny):
+    permission = _READ if call.route.version is None else of_version(_READ)
+    if not call.may_read_setting(permission):
         return []
     return [(b"x-amz-tagging-count", b"%d" % len(found.tags.tags))]
 
