@@ -277,7 +277,7 @@ def _check_text(found: dict[str, Any]) -> str:
     if found["unreadable_segments"]:
         lines.append(
             f"{found['unreadable_segments']:,} segments cannot be read now: fewer than k of their"
-            " cells answer"
+            " shards are on cells that answer"
         )
     return "\n".join([*lines, *_swarm_lines(found)])
 

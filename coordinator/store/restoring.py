@@ -7,8 +7,10 @@ Source: docs/rescue.md, "What is read".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Sql
@@ -230,25 +232,36 @@ def _endpoint(sql: Sql, cell: int | None) -> Endpoint | None:
 
 
 def unreadable(sql: Sql, reachable: Collection[bytes]) -> int:
-    """Return how many segments lie on rings of which fewer than k cells are reachable.
+    """Return how many segments have fewer than k shards on cells that are reachable, as far as the
+    store knows.
 
     Args:
         reachable: the ids of the cells that are.
     """
-    left: dict[int, int] = {}
-    needed: Mapping[int, int] = dict(sql.execute("SELECT ring, k FROM rings").fetchall())
-    for ring, cell_id in _held(sql):
-        left[ring] = left.get(ring, 0) + (bytes(cell_id) in reachable)
-    poor = [ring for ring, k in needed.items() if left.get(ring, 0) < k]
-    return sum(
-        sql.execute("SELECT count(*) FROM segments WHERE ring = ?", (ring,)).fetchone()[0]
-        for ring in poor
+    spare = {ring: -k for ring, k in sql.execute("SELECT ring, k FROM rings")}
+    for ring, cell_id in sql.execute(
+        "SELECT r.ring, c.cell_id FROM rings r JOIN ring_slots s ON s.ring = r.ring"
+        " JOIN cells c ON c.cell = s.cell"
+    ):
+        spare[ring] += cell_id in reachable
+    count = 0
+    for ring, left in spare.items():
+        if left < 0:
+            query = "SELECT count(*) FROM segments WHERE ring = ?"
+            count += sql.execute(query, (ring,)).fetchone()[0]
+    # Segments that lack shards are counted apart: they may be worse off than their ring, or better.
+    lacking = sql.execute(
+        "SELECT s.segment_id, s.ring, h.cell_id, CASE WHEN m.source_lacks = 0 THEN o.cell_id END"
+        " FROM missing_shards m JOIN segments s ON s.segment_id = m.segment_id"
+        " JOIN rings g ON g.ring = s.ring"
+        " LEFT JOIN ring_slots r ON r.ring = s.ring AND r.slot = m.slot"
+        " LEFT JOIN cells h ON h.cell = r.cell"
+        " LEFT JOIN sources q ON q.ring = m.ring AND q.slot = m.slot"
+        " LEFT JOIN cells o ON o.cell = q.cell ORDER BY m.segment_id"
     )
-
-
-def _held(sql: Sql) -> Iterator[tuple[int, bytes]]:
-    return iter(
-        sql.execute(
-            "SELECT s.ring, c.cell_id FROM ring_slots s JOIN cells c ON c.cell = s.cell"
-        ).fetchall()
-    )
+    for (_, ring), slots in groupby(lacking, itemgetter(0, 1)):
+        left = spare[ring]
+        for _, _, holder, other in slots:
+            left += (other in reachable) - (holder in reachable)
+        count += (left < 0) - (spare[ring] < 0)
+    return count

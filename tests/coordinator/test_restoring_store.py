@@ -129,6 +129,18 @@ def test_a_shard_is_where_its_holder_or_the_slots_source_has_it(sql: Any) -> Non
     # The source has the first; nobody is known to have the second; the fourth has no address.
     assert [each and each.host for each in found.cells] == ["cell-5", "cell-2", "cell-3", None]
     assert restoring.segment(sql, SegmentId(bytes(16))) is None
+    # Two shards are needed: those of the source and the third are there, but for the holders.
+    for numbers, unreadable in (
+        ({3, 5}, 0),
+        ({1, 2, 3, 5}, 0),
+        ({1, 2, 3}, 1),
+        ({2, 3}, 1),
+        ({3}, 1),
+        ({3, 4}, 0),
+    ):
+        ids = {bytes([number]) * 32 for number in numbers}
+        assert restoring.unreadable(sql, ids) == unreadable, numbers
+    sql.execute("DELETE FROM missing_shards")
     reachable = {bytes([number]) * 32 for number in (2, 3)}
     assert restoring.unreadable(sql, reachable) == 0
     assert restoring.unreadable(sql, reachable - {bytes([2]) * 32}) == 1
