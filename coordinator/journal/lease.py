@@ -26,7 +26,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from common import limits
-from common.errors import Unavailable
+from common.errors import Corrupt, Unavailable
 from common.ports import Disk, Log
 from common.reasons import Outage
 from common.state_files import read_whole, write_whole
@@ -79,9 +79,14 @@ class EpochLease:
             raise Unavailable(Outage.NO_LEASE)
 
 
-async def own_epoch(disk: Disk) -> int:
-    """Return the last epoch that this directory's coordinators have begun; 0: none is known."""
-    text = await read_whole(disk, EPOCH_NAME)
+async def own_epoch(disk: Disk, log: Log) -> int:
+    """Return the last epoch that this directory's coordinators have begun; 0: none is known, or it
+    cannot be read."""
+    try:
+        text = await read_whole(disk, EPOCH_NAME)
+    except Corrupt as error:
+        log.warning("journal_epoch_not_read", error=str(error))
+        return 0
     digits = (text or b"").strip()
     return int(digits) if digits.isdigit() else 0
 

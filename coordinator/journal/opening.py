@@ -163,7 +163,7 @@ class StoreOpener:
                 one who gave way, and what cells hear was this coordinator before its end.
         """
         said, attempted, pause_s = "", 0, SHORTEST_RETRY_S
-        own = await own_epoch(self._world.disk)
+        own = await own_epoch(self._world.disk, self._world.log)
         while True:
             settling = EpochBeginning(
                 self._pool,

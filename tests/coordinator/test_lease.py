@@ -153,6 +153,21 @@ async def test_a_restart_waits_for_no_lease_of_its_own_directory(autojump_clock:
             assert trio.current_time() - began >= WAITED_S
 
 
+async def test_a_restart_whose_own_epoch_cannot_be_read_waits_as_for_another_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with journal_rig() as rig:
+        async with rig.keeping() as (_, keeper):
+            await wait_kept(keeper)
+            await keeper.enforce_lease()
+        rig.node.platter.faults.read_error = 1.0
+        began = trio.current_time()
+        async with rig.keeping() as (_, keeper):
+            rig.node.platter.faults.read_error = 0.0
+            assert trio.current_time() - began >= WAITED_S
+            await wait_kept(keeper)
+
+
 async def test_a_copy_of_a_store_waits_though_no_later_epoch_was_promised(
     autojump_clock: MockClock,
 ) -> None:
