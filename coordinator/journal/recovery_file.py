@@ -12,7 +12,7 @@ import json
 from typing import Any, Final
 
 from common.crypto.identity import KeyPair
-from common.errors import BadConfig, PeerViolation
+from common.errors import BadConfig, Corrupt, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Disk, Log
 from common.reasons import ConfigFault
@@ -77,8 +77,20 @@ def unpack_recovery(data: bytes) -> tuple[KeyPair, bytes, JournalMembers]:
 
 async def write_recovery(disk: Disk, log: Log, keys: Keys, members: JournalMembers) -> None:
     """Bring the file in the coordinator's directory up to date, and log that it is to be copied.
-    Raises as :func:`common.state_files.write_whole`."""
+    Where that fails, an older copy does for a while; it is tried again with the next start."""
     content = pack_recovery(keys, members)
-    if await read_whole(disk, RECOVERY_NAME) != content:
+    try:
+        if await _read(disk) == content:
+            return
         await write_whole(disk, RECOVERY_NAME, content)
+    except Unavailable as error:
+        log.error("recovery_file_not_written", file=RECOVERY_NAME, error=str(error))
+    else:
         log.warning("recovery_file_changed", file=RECOVERY_NAME, what_to_do=WHAT_TO_DO)
+
+
+async def _read(disk: Disk) -> bytes | None:
+    try:
+        return await read_whole(disk, RECOVERY_NAME)
+    except Corrupt:  # it is written again
+        return None

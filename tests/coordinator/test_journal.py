@@ -16,7 +16,7 @@ from common.ports import Sql, Store
 from common.reasons import Outage
 from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers
-from coordinator.journal import opening
+from coordinator.journal import opening, recovery_file
 from coordinator.journal.commits import Assembly, open_record, pack_commit, seal_commit
 from coordinator.journal.keeper import JournalKeeper, KnownCell
 from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
@@ -406,6 +406,27 @@ async def recovered(rig: JournalRig) -> dict[str, list[tuple[object, ...]]]:
     content = bytes(rig.node.platter.inodes[RECOVERY_NAME].content)
     await recover(fresh.world, content, patience_s=60)
     return dump(fresh)
+
+
+async def test_a_recovery_file_that_cannot_be_written_ends_no_coordinator(
+    autojump_clock: MockClock,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise Unavailable.received("no_space")
+
+    async with journal_rig() as rig:
+        async with rig.keeping() as (_, keeper):
+            await wait_kept(keeper)
+        content = bytes(rig.node.platter.inodes.pop(RECOVERY_NAME).content)
+        with replaced(recovery_file, "write_whole", fail):
+            async with rig.keeping() as (opened, keeper):
+                await wait_kept(keeper)
+                await opened.store.transact(put(1))
+        assert RECOVERY_NAME not in rig.node.platter.inodes
+        async with rig.keeping() as (_, keeper):
+            await wait_kept(keeper)
+            await trio.sleep(1)
+        assert bytes(rig.node.platter.inodes[RECOVERY_NAME].content) == content
 
 
 async def test_a_journal_that_a_standby_follows_is_not_just_turned_off(
