@@ -16,25 +16,11 @@ from common.errors import AlvearyError, Unavailable
 from common.reasons import Outage
 from common.rpc.caller import Answer
 from common.rpc.fair_queue import FairQueue
-from common.wire.messages.base import Request, TenantRequest
-from common.wire.messages.buckets import (
-    BucketCreate,
-    BucketDelete,
-    BucketSettingsSet,
-    BucketVersioningSet,
-)
+from common.wire.messages.base import Idempotency, Request, TenantRequest
+from common.wire.messages.lifecycle import LifecycleNote
 from common.wire.messages.membership import Heartbeat, Settle
-from common.wire.messages.misplaced import PageReplace
-from common.wire.messages.multipart import PartCommit, UploadAbort, UploadComplete, UploadCreate
-from common.wire.messages.objects import (
-    Committed,
-    Deleted,
-    GatewayPresence,
-    ObjectCommit,
-    ObjectsDelete,
-    ObjectTagsSet,
-)
-from common.wire.messages.writing import Lease
+from common.wire.messages.objects import Committed, Deleted, GatewayPresence
+from common.wire.messages.writing import Lease, ShardsReport, WriteAbandon
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller, Handler
@@ -48,23 +34,8 @@ by a store that lacks what its swarm has seen acknowledged."""
 _ANSWERED_WITHOUT_LEASE: Final = frozenset({Heartbeat})
 """By heartbeats a coordinator learns where the cells are that would confirm its lease."""
 _POSITIONED: Final = (Committed, Deleted, Lease)
-_CHANGES: Final = frozenset(
-    {
-        BucketCreate,
-        BucketDelete,
-        BucketSettingsSet,
-        BucketVersioningSet,
-        ObjectCommit,
-        ObjectsDelete,
-        ObjectTagsSet,
-        PageReplace,
-        PartCommit,
-        UploadAbort,
-        UploadComplete,
-        UploadCreate,
-    }
-)
-"""The requests whose result a caller may rely on once it is answered."""
+_NOT_RELIED_ON: Final = frozenset({LifecycleNote, ShardsReport, WriteAbandon})
+"""Changes of a tenant's that spare work where they are known; no caller is promised anything."""
 
 
 def guarded(
@@ -152,6 +123,11 @@ def _of_history(
 ) -> Handler:
     """Take in the positions that a request brings; answer it unless the store is behind or damaged;
     return the store's position with the answer."""
+    is_change = (
+        issubclass(kind, TenantRequest)
+        and kind.idempotency is not Idempotency.ASKS
+        and kind not in _NOT_RELIED_ON
+    )
 
     async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
         watched.check_whole()
@@ -163,7 +139,7 @@ def _of_history(
         if past.standing is Standing.BEHIND and kind not in _ANSWERED_WHEN_BEHIND:
             raise Unavailable(Outage.STORE_BEHIND)
         answer = await handler(caller, request, payload)
-        if kind in _CHANGES:
+        if is_change:
             past.has_acknowledged = True
         if isinstance(answer, _POSITIONED):
             return replace(answer, position=past.position())

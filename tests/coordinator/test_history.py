@@ -3,6 +3,7 @@
 import pytest
 import trio
 from coordinator_rig import BUCKET, running
+from test_retained_segments import lockable
 
 from common.crypto.positions import Position, issue, position_key, read
 from common.errors import Unavailable
@@ -98,10 +99,21 @@ async def test_one_gateway_that_has_seen_more_stops_an_older_store(autojump_cloc
 
 
 @pytest.mark.fault("M1", "F4")
-async def test_a_run_that_has_acknowledged_tags_is_not_withdrawn(autojump_clock):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda place, bucket: m.ObjectTagsSet(*place, b"tags"),
+        lambda place, bucket: m.RetentionSet(*place, m.COMPLIANCE, 1 << 43),
+        lambda place, bucket: m.HoldSet(*place, m.HOLD_ON),
+        lambda place, bucket: m.BucketLocksSet(*place[:2], bucket, m.DefaultRetention()),
+    ],
+    ids=["tags", "retention", "hold", "locks"],
+)
+async def test_a_run_that_has_acknowledged_a_change_is_not_withdrawn(autojump_clock, change):
     async with running() as rig:
         gateway = await rig.add_gateway()
-        await gateway.make_bucket()
+        bucket = await gateway.make_bucket()
+        await lockable(gateway, bucket)
         request, _ = await gateway.put(b"name")
         older = rig.copy()
         _, committed = await gateway.put(b"another")
@@ -109,7 +121,7 @@ async def test_a_run_that_has_acknowledged_tags_is_not_withdrawn(autojump_clock)
         await gateway.connect()
         await gateway.open()
         place = (gateway.tenant_id, BUCKET, b"name", request.version_id)
-        await gateway.call(m.ObjectTagsSet(*place, b"tags"))
+        await gateway.call(change(place, bucket.bucket_id))
         cell = rig.cells[0]
         cell.seen = (committed.position,)
         reply = await cell.beat()
