@@ -181,7 +181,7 @@ def unpack_kit(data: bytes) -> Kit:
             tuple(_cell(each) for each in document["cells"][: limits.MOST_KIT_CELLS]),
             {str(each["name"]): _tenant(each) for each in document["tenants"]},
         )
-    except (KeyError, TypeError, ValueError, PeerViolation) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, PeerViolation) as error:
         raise BadConfig(ConfigFault.BAD_RESCUE_KIT) from error
 
 

@@ -68,6 +68,7 @@ def test_a_sealed_kit_opens_with_its_passphrase_only(kit: Kit) -> None:
         ("coordinator_id", "00" * 32),
         ("journal_key", 7),
         ("cells", [{"cell_id": "00" * 32, "host": "h" * 5000, "port": 1}]),
+        ("cells", [{"cell_id": "00" * 32, "host": "h", "port": float("inf")}]),
         ("tenants", [{"name": "ours", "tenant_id": "00", "key": "00"}]),
         ("tenants", None),
     ],
