@@ -78,23 +78,24 @@ async def kit_of(cluster: Cluster) -> Kit:
     )
 
 
+async def wait_up(cells: list[SimDaemon]) -> None:
+    """Wait until cells run again."""
+    while not all(each.is_up for each in cells):  # noqa: ASYNC110
+        await trio.sleep(1)  # what starts them again gives no sign
+
+
 async def lose(cluster: Cluster, *cells: SimDaemon) -> None:
     """Lose the coordinator and these cells for ever, and the power of all others once: cells that
-    start again have no key of orders, since nobody sends it."""
+    start again have no key of orders, since nobody sends it. They run again at the end."""
     await trio.sleep(10)  # the journal's cells that were not waited for have everything, too
     cluster.coordinators[0].destroy()
     for daemon in (*cluster.gateways, *cells):
         daemon.stay_down()
         daemon.crash(power=True)
-    for each in cluster.cells:
-        if each not in cells:
-            each.crash(power=True)
-
-
-async def wait_up(cells: list[SimDaemon]) -> None:
-    """Wait until cells run again."""
-    while not all(each.is_up for each in cells):  # noqa: ASYNC110
-        await trio.sleep(1)  # what starts them again gives no sign
+    left = [each for each in cluster.cells if each not in cells]
+    for each in left:
+        each.crash(power=True)
+    await wait_up(left)
 
 
 async def rescue(

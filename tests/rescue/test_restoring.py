@@ -48,6 +48,7 @@ from coordinator.journal.cells import JournalCell
 from rescue import restore as rescue_restore
 from rescue.checking import check
 from rescue.file_names import name_of
+from rescue.kit import Kit
 from rescue.objects import write_file
 from rescue.restore import Wanted
 from sim.cluster import NATIVE_PORT, Cluster
@@ -79,6 +80,14 @@ async def put(cluster: Cluster, bodies: Mapping[str, bytes], bucket: str = "buck
 async def make_bucket(cluster: Cluster, name: str = "bucket") -> None:
     answer = await cluster.client().request("PUT", f"/{name}")
     assert answer.status_code == 200, answer.text
+
+
+async def kit_after(cluster: Cluster, bodies: Mapping[str, bytes]) -> Kit:
+    """A kit of a swarm that keeps its journal, and has these objects in a bucket."""
+    await make_bucket(cluster)
+    await wait_kept(cluster)
+    await put(cluster, bodies)
+    return await kit_of(cluster)
 
 
 @contextmanager
@@ -119,7 +128,6 @@ async def test_objects_come_back_from_k_cells_that_nobody_sends_keys_to(
         await put(cluster, BODIES)
         await put(cluster, {"large": b"replaced"})
         await lose(cluster, *cluster.cells[:2])
-        await wait_up(cluster.cells[2:])
         tree = SimTree(cluster.swarm.node("rescuer"))
         done = await rescue(cluster, kit, tree)
         assert restored(tree) == {**BODIES, "large": b"replaced"}
@@ -145,12 +153,8 @@ async def test_a_restore_whose_power_goes_again_and_again_goes_on_where_it_was(
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(8), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
         await lose(cluster)
-        await wait_up(cluster.cells)
         node = cluster.swarm.node("rescuer")
         tree = SimTree(node)
         after_steps, cuts = 1, 0
@@ -186,7 +190,6 @@ async def test_what_was_acknowledged_comes_back_from_cells_that_are_left_and_lie
         gone = chance.sample(cluster.cells, chance.choice([0, 1, 2]))
         left = [each for each in cluster.cells if each not in gone]
         await lose(cluster, *gone)
-        await wait_up(left)
         if len(gone) < 2:
             chance.choice(left).node.lies = 1.0
         tree = SimTree(cluster.swarm.node("rescuer"))
@@ -209,7 +212,6 @@ async def test_versions_and_delete_markers_come_back_where_they_are_wanted(
         await client.request("DELETE", "/bucket/gone")
         kit = await kit_of(cluster)
         await lose(cluster)
-        await wait_up(cluster.cells)
         tree = SimTree(cluster.swarm.node("rescuer"))
         await rescue(cluster, kit, tree)
         assert restored(tree) == {"kept": b"two"}
@@ -235,12 +237,8 @@ async def test_what_cannot_be_read_is_named_and_comes_back_with_its_cells(
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(3), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
         await lose(cluster, *cluster.cells[:3])
-        await wait_up(cluster.cells[3:])
         tree = SimTree(cluster.swarm.node("rescuer"))
         report = (await rescue(cluster, kit, tree)).report()
         assert (report["restored"], report["missing"]) == (1, 4)  # one has no bytes
@@ -269,12 +267,8 @@ async def test_the_bytes_of_others_count_when_one_object_cannot_be_read(
         return await write_file(tree, draft, path, *others)
 
     async with Cluster(SimWorld(11), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
         await lose(cluster)
-        await wait_up(cluster.cells)
         tree = SimTree(cluster.swarm.node("rescuer"))
         with replaced(rescue_restore, "write_file", fail_late):
             progress = (await rescue(cluster, kit, tree)).progress
@@ -284,10 +278,7 @@ async def test_the_bytes_of_others_count_when_one_object_cannot_be_read(
 
 async def test_tenants_and_buckets_that_are_not_there_are_noted(autojump_clock: MockClock) -> None:
     async with Cluster(SimWorld(12), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, {"a": b"a"})
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, {"a": b"a"})
         gone = TenantKey(TenantId(bytes(16)), bytes(32))
         both = replace(kit, tenants={**kit.tenants, "gone": gone})
         tree = SimTree(cluster.swarm.node("rescuer"))
@@ -305,12 +296,8 @@ async def test_a_cell_that_lies_of_shards_is_passed_over_and_named(
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(4), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
         await lose(cluster, cluster.cells[0])
-        await wait_up(cluster.cells[1:])
         liar = cluster.cells[1]
         liar.node.lies = 1.0
         tree = SimTree(cluster.swarm.node("rescuer"))
@@ -326,10 +313,7 @@ async def test_a_cell_that_lies_of_its_journal_is_passed_over_and_named(
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(5), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
 
         def ahead(state: JournalState) -> JournalState:
             end = JournalPoint(state.end.sequence + 5, state.end.epoch + 5, bytes(32))
@@ -338,7 +322,6 @@ async def test_a_cell_that_lies_of_its_journal_is_passed_over_and_named(
         tree = SimTree(cluster.swarm.node("rescuer"))
         with one_answers(ahead):
             await lose(cluster)
-            await wait_up(cluster.cells)
             report = (await rescue(cluster, kit, tree)).report()
         assert restored(tree) == BODIES
         (why,) = report["journal"]["unusable"].values()
@@ -359,15 +342,11 @@ async def test_a_cell_that_lost_records_or_lies_is_none_of_those_that_answered(
     changed: Callable[[JournalState], JournalState], autojump_clock: MockClock
 ) -> None:
     async with Cluster(SimWorld(10), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, {"a": b"a"})
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, {"a": b"a"})
         members = [each for each in cluster.cells if "journal.state" in each.node.platter.inodes]
         tree = SimTree(cluster.swarm.node("rescuer"))
         with one_answers(changed):
             await lose(cluster, *members[:2])
-            await wait_up([each for each in cluster.cells if each not in members[:2]])
             report = (await rescue(cluster, kit, tree)).report()["journal"]
         assert restored(tree) == {"a": b"a"}
         # Two are silent, and one does not count: the other two are not most of five.
@@ -379,12 +358,8 @@ async def test_without_a_journal_nothing_is_restored_and_an_earlier_run_is_taken
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(6), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, {"a": b"a"})
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, {"a": b"a"})
         await lose(cluster)
-        await wait_up(cluster.cells)
         tree = SimTree(cluster.swarm.node("rescuer"))
         await rescue(cluster, kit, tree)
         for each in cluster.cells:
@@ -404,12 +379,8 @@ async def test_cells_are_found_where_the_holder_of_the_kit_says_they_are(
     autojump_clock: MockClock,
 ) -> None:
     async with Cluster(SimWorld(9), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, BODIES)
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, BODIES)
         await lose(cluster)
-        await wait_up(cluster.cells)
         lost = replace(
             kit, cells=tuple(replace(each, host=f"not-{each.host}") for each in kit.cells)
         )
@@ -430,10 +401,7 @@ async def test_cells_are_found_where_the_holder_of_the_kit_says_they_are(
 
 async def test_a_kit_reads_and_can_do_nothing_else(autojump_clock: MockClock) -> None:
     async with Cluster(SimWorld(7), SHAPE) as cluster:
-        await make_bucket(cluster)
-        await wait_kept(cluster)
-        await put(cluster, {"a": b"a"})
-        kit = await kit_of(cluster)
+        kit = await kit_after(cluster, {"a": b"a"})
         before = (await cluster.operate("GET", "/v1/status"))["journal"]
         world = cluster.swarm.node("rescuer").world
         await check(world, kit)
