@@ -206,6 +206,7 @@ class _Run:
         judge: NameJudge | None = None
         latest: ListedVersion | None = None
         at_last: _Due | None = None
+        before = 0
         has_more = True
         while has_more:
             begun = trio.current_time()
@@ -218,12 +219,16 @@ class _Run:
             names = [each.listed.name for each in (*rows[1:], *held)]
             due: list[_Due] = []
             for row, behind in zip_longest(rows, names[: len(rows)]):
-                name = row.listed.name
-                if judge is None or latest is None or latest.name != name:
-                    judge, latest = NameJudge(rules, self._task.now_ms, self._day_ms), row.listed
+                listed, name = row.listed, row.listed.name
+                # Where the version is gone after which a listing was to go on, the versions of its
+                # name come again, from the latest on.
+                is_older = latest is not None and latest.name == name and listed.sequence < before
+                before = listed.sequence
+                if judge is None or latest is None or not is_older:
+                    judge, latest = NameJudge(rules, self._task.now_ms, self._day_ms), listed
                 is_last = behind != name
                 deletion = self._judged(judge, row, latest, is_last=is_last)
-                if row.listed is latest:
+                if listed is latest:
                     # A delete marker over it would be another latest version than was judged.
                     at_last = deletion
                 elif deletion is not None:

@@ -243,6 +243,26 @@ async def test_a_run_goes_by_rules_that_another_gateway_set_just_before(rig: Rig
     assert await v.live(rig) == ["old/a"]
 
 
+async def test_a_version_that_is_listed_again_is_not_taken_for_an_older_one(rig: Rig) -> None:
+    rig.coordinators.reply_rows = 2
+    await put_all(rig, "key", "other")
+    pass_days(rig, 5)
+    await v.set_versioning(rig, "Enabled")
+    latest = await v.put(rig, "key", b"latest")
+    await set_rules(rig, rule(NoncurrentVersionExpiration=NONCURRENT.format(1)))
+
+    async def remove() -> None:
+        await v.delete(rig, "key", "null")
+
+    async def before_the_second_page() -> None:
+        await between(rig, m.VersionsList, remove)
+
+    await between(rig, m.VersionsList, before_the_second_page)
+    await run(rig)
+    assert await v.ids(rig, "key") == [latest]
+    assert expired(rig, "noncurrent") == 0
+
+
 async def test_a_bucket_that_is_made_again_meanwhile_loses_nothing(rig: Rig) -> None:
     await set_rules(rig, rule(Expiration=days(1)))
     await put_all(rig, "key")
