@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-import coordinator.service
+import coordinator.composition
 from common import limits
 from common.crypto.orders import Order, OrderAction, cell_order_key, issue
 from common.erasure.geometry import Geometry
@@ -529,5 +529,5 @@ def lying(liar: Liar) -> Iterator[None]:
     ) -> PeerServer[CoordinatorSession]:
         return PeerServer(identity, liar.around(handlers), **rest)
 
-    with replaced(coordinator.service, "PeerServer", server):
+    with replaced(coordinator.composition, "PeerServer", server):
         yield

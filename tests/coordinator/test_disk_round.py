@@ -25,7 +25,7 @@ ROUND_S = 30.0
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour of heartbeats is much to simulate."""
     assert DISKS_S == 3600
-    monkeypatch.setattr("coordinator.service.DISKS_S", ROUND_S)
+    monkeypatch.setattr("coordinator.composition.DISKS_S", ROUND_S)
 
 
 def test_slots_that_move_are_offered_less_of_the_space_of_a_failing_disk() -> None:
