@@ -827,6 +827,39 @@ async def test_busy_connections_are_not_evicted_and_new_ones_wait(
     assert await second.status() == 200
 
 
+async def come_later(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(503, [], b"later", pause_s=5.0)
+
+
+async def test_after_a_refusal_with_a_pause_the_next_request_waits_for_its_end(
+    autojump_clock: object, start: Start
+) -> None:
+    client = await (await start(come_later)).client()
+    began = trio.current_time()
+    for number in range(3):
+        await client.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert await client.status() == 503
+        assert trio.current_time() - began == pytest.approx(5.0 * number, abs=0.5)
+
+
+async def test_a_connection_in_a_pause_gives_way_to_a_new_one_and_to_a_drain(
+    autojump_clock: object, start: Start
+) -> None:
+    drain = trio.Event()
+    site = await start(come_later, max_connections=1, drain=drain)
+    began = trio.current_time()
+    clients = []
+    for _ in range(2):
+        clients.append(await site.client())
+        await clients[-1].send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert await clients[-1].status() == 503
+    assert await clients[0].is_closed()
+    drain.set()
+    assert await clients[1].is_closed()
+    await site.ended.wait()
+    assert trio.current_time() - began < 2.0
+
+
 async def test_an_offer_to_upgrade_is_ignored(autojump_clock: object, start: Start) -> None:
     client = await (await start(echo)).client()
     await client.send(
