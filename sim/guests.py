@@ -61,7 +61,7 @@ class Guests:
             self.lost = LostCoordinator(swarm)
         self.takeovers: Takeovers | None = None
         if scenario.takes_over:
-            self.takeovers = Takeovers(swarm, options, is_calm=not scenario.kinds)
+            self.takeovers = Takeovers(swarm, is_calm=not scenario.kinds)
         self.departures: Departures | None = None
         chance = swarm.random("repair")
         self._has_departures = chance.random() < scenario.departures

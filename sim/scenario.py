@@ -126,9 +126,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             _small("takeover", TAKEOVER_KINDS, 8.0),
             minutes=2,
             cells=8,
+            keeps_journal=True,
             takes_over=True,
         ),
-        replace(_small("takeover-calm", ()), minutes=2, cells=6, takes_over=True),
+        replace(
+            _small("takeover-calm", ()), minutes=2, cells=6, keeps_journal=True, takes_over=True
+        ),
         replace(_small("churn", KINDS), minutes=8, cells=10, departures=1.0),
         replace(_small("churn-small", ()), minutes=5, cells=9, departures=1.0),
         replace(_small("hollow", ()), minutes=2, has_hollow=True),

@@ -17,7 +17,6 @@ from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from sim.checkers.tables import MOST_SHOWN, differences
 from sim.cluster import Cluster, SimDaemon
-from sim.options import Options
 from sim.pace import draw_log_uniform
 from sim.world import SimWorld
 
@@ -42,7 +41,7 @@ class Takeovers:
         is_calm: nothing else is wrong, so that a take-over has to be done in time.
     """
 
-    def __init__(self, swarm: SimWorld, options: Options, *, is_calm: bool) -> None:
+    def __init__(self, swarm: SimWorld, *, is_calm: bool) -> None:
         self.counts: dict[str, int] = {}
         self._swarm = swarm
         self._chance = swarm.random("takeovers")
@@ -51,7 +50,6 @@ class Takeovers:
         self._cluster: Cluster
         self._found: list[str] = []
         self._undo: list[Callable[[], None]] = []
-        options.overrides["coordinator"]["journal"] = "on"
 
     async def come(self, cluster: Cluster) -> None:
         """Add the standbys, once there is a journal, and wait until they follow."""
