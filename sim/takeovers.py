@@ -59,7 +59,7 @@ class Takeovers:
             await trio.sleep(1)
         for number in range(self._standbys):
             await cluster.add_standby(number)
-        while not await self._all_follow() or not self._all_know():  # noqa: ASYNC110
+        while not await self._all_follow() or not self._all_know():  # noqa: ASYNC110 - virtual time
             await trio.sleep(1)
 
     def _all_know(self) -> bool:
@@ -104,7 +104,7 @@ class Takeovers:
             began = trio.current_time()
             trouble(victim, away_s)
             with trio.move_on_after(TAKEN_OVER_WITHIN_S) as scope:
-                while self._cluster.active in (None, victim):  # noqa: ASYNC110
+                while self._cluster.active in (None, victim):  # noqa: ASYNC110 - virtual time
                     await trio.sleep(0.1)
             if scope.cancelled_caught:
                 self._found.append(
@@ -189,7 +189,7 @@ class Takeovers:
 
     async def wait_settled(self) -> None:
         """Wait until one coordinator is active."""
-        while self._cluster.active is None:  # noqa: ASYNC110
+        while self._cluster.active is None:  # noqa: ASYNC110 - virtual time
             await trio.sleep(0.5)
 
     async def violations(self) -> list[str]:
@@ -202,7 +202,7 @@ class Takeovers:
             if each is not active and each.serving.role.is_active:
                 found.append(f"{each.node.name} is active beside {active.node.name}")
         with trio.move_on_after(60):
-            while not await self._all_follow():  # noqa: ASYNC110
+            while not await self._all_follow():  # noqa: ASYNC110 - virtual time
                 await trio.sleep(1)
         if not await self._all_follow():
             found.append("a standby does not follow at the end")

@@ -320,7 +320,7 @@ async def test_another_cell_takes_the_place_of_one_that_goes(
             if not leaves:
                 gone[0].stop()
             while {each["cell_id"] for each in keeper.tell()["cells"]} == first:  # noqa: ASYNC110
-                await trio.sleep(1)
+                await trio.sleep(1)  # a poll in virtual time costs nothing
             await opened.store.transact(put(2))
             assert gone[0].identity.peer_id.hex() not in {
                 each["cell_id"] for each in keeper.tell()["cells"]
@@ -352,7 +352,7 @@ async def test_a_cell_that_was_away_for_long_gets_a_snapshot(
             await opened.store.transact(put(number))
         await rig.cells[2].start()
         while rig.cells[2].end.sequence < keeper.tell()["sequence"]:  # noqa: ASYNC110
-            await trio.sleep(1)
+            await trio.sleep(1)  # a poll in virtual time costs nothing
         assert rig.cells[2].journal.state().base.sequence > 30
 
 

@@ -219,7 +219,7 @@ async def test_a_store_that_lacks_something_is_served_again_once_its_cells_come(
         coordinator.node.databases[STORE_NAME].put_in_place(older)
         coordinator.come_back()
         with trio.fail_after(60):
-            while not coordinator.is_up:  # noqa: ASYNC110
+            while not coordinator.is_up:  # noqa: ASYNC110 - virtual time
                 await trio.sleep(0.1)
         assert (await cluster.operate("GET", "/v1/status"))["journal"]["state"] == "unsettled"
         for each in cluster.cells:
