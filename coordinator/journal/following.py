@@ -97,7 +97,11 @@ class JournalFollower:
         """Open the store, which may be empty. Raises as :meth:`common.ports.Stores.open`."""
         store: Store = await self._world.stores.open(self._name, gate=self._gate)
         self._store = store
-        await self._load(store)
+        try:
+            await self._load(store)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the store."""

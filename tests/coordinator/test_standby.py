@@ -150,6 +150,29 @@ async def test_a_standby_goes_on_after_a_snapshot_that_could_not_be_put_in_place
             assert dump(node) == dump(rig.node)
 
 
+async def test_a_store_that_cannot_be_read_at_first_is_not_left_open(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[SimStore] = []
+
+    async def close(store: SimStore) -> None:
+        closed.append(store)
+        await trio.lowlevel.checkpoint()
+
+    async def fail(*_: Any) -> None:
+        raise Unavailable.received("store_failed")
+
+    async with journal_rig() as rig:
+        node = rig.swarm.node("standby")
+        await (await node.world.stores.open(STORE)).transact(migrate)
+        monkeypatch.setattr(SimStore, "close", close)
+        monkeypatch.setattr(Replay, "load", fail)
+        with pytest.raises(Unavailable, match="store_failed"):
+            async with following(rig, node):
+                pass
+        assert len(closed) == 1
+
+
 @pytest.mark.fault("M4")
 async def test_a_standby_whose_store_cannot_be_opened_tries_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
