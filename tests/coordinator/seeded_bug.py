@@ -9,15 +9,38 @@ from pathlib import Path
 from sim.mutation import Change, Mutant, install
 
 HERE = Path(__file__).parent
-LISTING = HERE / "moves_mutants.toml"
-AUDITS = HERE / "audit_mutants.toml"
-FENCES = HERE / "fence_mutants.toml"
-JOURNAL = HERE / "journal_mutants.toml"
-STANDBY = HERE / "standby_mutants.toml"
-RESCUE = HERE / "rescue_mutants.toml"
+TESTS = {
+    "moves": [HERE / f"test_{name}.py" for name in ("targets", "moves", "evening")],
+    "audit": [
+        HERE / "test_audit_policy.py",
+        HERE / "test_reputation.py",
+        HERE / "test_audits.py",
+        HERE.parent / "cell" / "test_cell_audit.py",
+        HERE.parent / "common" / "format" / "test_evidence.py",
+    ],
+    "fence": [HERE / "test_fences.py"],
+    "journal": [
+        HERE / "test_lease.py",
+        HERE / "test_journal.py",
+        HERE.parent / "cell" / "test_cell_journal.py",
+    ],
+    "rescue": [
+        HERE.parent / "common" / "format" / "test_journal_records.py",
+        HERE / "test_restoring_store.py",
+        HERE.parent / "rescue",
+    ],
+    "standby": [
+        HERE / "test_standby_policy.py",
+        HERE / "test_standby.py",
+        HERE / "test_journal.py",
+        HERE.parent / "cell" / "test_cell_journal.py",
+    ],
+}
+"""The tests that find the seeded bugs of each subject."""
+LISTINGS = {subject: HERE / f"{subject}_mutants.toml" for subject in TESTS}
 
 
-def load(listing=LISTING):
+def load(listing):
     """The seeded bugs of a listing by name."""
     with listing.open("rb") as file:
         entries = tomllib.load(file)["mutant"]
@@ -31,6 +54,9 @@ def load(listing=LISTING):
         )
         for each in entries
     }
+
+
+MUTANTS = {subject: load(listing) for subject, listing in LISTINGS.items()}
 
 
 def compile_all(mutants):
@@ -53,9 +79,10 @@ def run_tests(name, tests):
 
 
 if "SEEDED_BUG" in os.environ:
-    listings = (LISTING, AUDITS, FENCES, JOURNAL, RESCUE, STANDBY)
     install(
-        {name: each for listing in listings for name, each in load(listing).items()}[
-            os.environ["SEEDED_BUG"]
-        ]
+        next(
+            mutants[os.environ["SEEDED_BUG"]]
+            for mutants in MUTANTS.values()
+            if os.environ["SEEDED_BUG"] in mutants
+        )
     )
