@@ -5,6 +5,8 @@ Source: docs/rescue.md.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 import sys
@@ -25,8 +27,9 @@ from cli.ports import parse_address
 from cli.report import human_bytes, print_error, print_result
 from common import limits
 from common.crypto.identity import KeyPair
-from common.crypto.keys import TenantKey
+from common.crypto.keys import KEY_BYTES, TenantKey
 from common.errors import BadConfig
+from common.format.envelope import WrappingKey
 from common.ports import Address, Sql
 from common.reasons import ConfigFault
 from common.system.clock import system_entropy
@@ -206,6 +209,23 @@ def _read_kit(
     return replace(kit, tenants=tenants, moved=moved)
 
 
+def _customer_key(file: Path) -> WrappingKey:
+    """Read a key that a customer gives to S3: as its bytes, or as headers have it."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(128)
+    except OSError as error:
+        raise BadConfig(ConfigFault.CANNOT_READ, file=str(file), error=error.strerror) from error
+    if len(content) != KEY_BYTES:
+        try:
+            content = base64.b64decode(content.strip(), validate=True)
+        except binascii.Error:
+            content = b""
+    if len(content) != KEY_BYTES:
+        raise click.UsageError(f"--customer-key {file}: neither 32 bytes nor their base64")
+    return WrappingKey(content)
+
+
 _kit_argument: Final = click.argument(
     "file", type=click.Path(path_type=Path, dir_okay=False, exists=True)
 )
@@ -330,6 +350,13 @@ def _swarm_lines(found: dict[str, Any]) -> list[str]:
     show_default=True,
     help="Objects at a time; each takes up to 16 MiB of memory.",
 )
+@click.option(
+    "--customer-key",
+    "customer_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file with a customer's key, 32 bytes or their base64; may be repeated.",
+)
 @_key_option
 @_moved_option
 @_passphrase_option
@@ -341,6 +368,7 @@ def restore_objects(
     names: Sequence[str],
     buckets: Sequence[str],
     at_once: int,
+    customer_files: Sequence[Path],
     key_files: Sequence[Path],
     moved: Moved,
     passphrase_file: Path | None,
@@ -355,7 +383,8 @@ def restore_objects(
     unknown = [each for each in names if each not in kit.tenants]
     if unknown:
         raise click.UsageError(f"--tenant {unknown[0]}: the kit has {', '.join(kit.tenants)}")
-    wanted = Wanted(versions == "all", names, buckets, at_once)
+    customers = [_customer_key(each) for each in customer_files]
+    wanted = Wanted(versions == "all", names, buckets, at_once, customers)
     work = target.absolute() / WORK
     make_private_directory(target.absolute())
     with hold_directory(work):
@@ -416,6 +445,11 @@ def _restore_text(report: dict[str, Any], target: Path) -> str:
     ]
     if report["missing"]:
         lines.append(f"  what, and why: {target / MISSING_NAME}; repeat when more cells answer")
+    if report["without_key"]:
+        lines.append(
+            f"  {report['without_key']:,} of them are under a customer's key: repeat with"
+            " --customer-key FILE"
+        )
     lines += [f"  {note}" for note in report["notes"]]
     lines += [
         f"shards not usable: {each['count']:,} of cell {each['cell']}: {each['why']}"

@@ -28,8 +28,15 @@ MAX_PAGES_PER_OBJECT: Final = 20_000
 """10,000 parts of up to two pages: a full part has 80 segments; copied ranges may need more."""
 MAX_UPLOAD_KEYS_PER_OBJECT: Final = 20_000
 """One per part; a copied range brings those of its source."""
+MAX_STRETCHES: Final = 10_001
+"""Of an inner layer: one for each part, or two of a form's file (MAX_PARTS is below)."""
+MAX_KEY_NAME_CHARACTERS: Final = 64
+"""Of a named key. It becomes part of an ARN and of headers."""
+MAX_ENCRYPTION_CONTEXT_BYTES: Final = 4 * KIB
+"""Of one object (KMS: 8,192 characters for all, of which base64 in a header takes a third)."""
 MAX_SEALED_RECORD_BYTES: Final = 1_500_000
-"""A manifest of MAX_PARTS parts, each with two pages and a key of its own, is 1.2 MB."""
+"""A manifest of MAX_PARTS parts, each with two pages and a key of its own, is 1.2 MB; with an inner
+layer of as many stretches, 1.45 MB."""
 MAX_SUMMARY_BYTES: Final = 512
 """Listings carry 1,000 of them within MAX_LIST_REPLY_BYTES."""
 MAX_OBJECT_BYTES: Final = 5 * 1024 * GIB
@@ -744,6 +751,7 @@ assert SEGMENT_BYTES // STRIPE_SEALED_BYTES < MAX_STRIPES_PER_SEGMENT
 assert SEGMENT_IDS_REMEMBERED >= 16 * MAX_STOCKED_GRANTS
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES
 assert MAX_TENANT_FILES <= MAX_TENANTS_PER_CONNECTION <= MAX_TENANTS
+assert MAX_STRETCHES > MAX_PARTS
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES < MAX_METADATA_BYTES
 assert MAX_METADATA_BYTES < MAX_SEALED_RECORD_BYTES < MAX_FRAME_HEADER_BYTES
 assert MAX_CROWDED_HASH_LANE_BYTES < MAX_HASH_LANE_BYTES < HASH_CROWD_BYTES

@@ -191,6 +191,8 @@ class Refusal(Reason):
     NOT_OWNER = "not_owner"
     NOT_VERSIONED = "not_versioned"
     OBJECT_EXISTS = "object_exists"
+    OBJECT_KEY_MISSING = "object_key_missing"
+    OBJECT_KEY_NOT_NEEDED = "object_key_not_needed"
     OBJECT_TOO_LARGE = "object_too_large"
     ORDER_EXCEEDED = "order_exceeded"
     ORDER_EXPIRED = "order_expired"
@@ -232,6 +234,7 @@ class Refusal(Reason):
     VERSION_EXISTS = "version_exists"
     VERSION_LOCKED = "version_locked"
     WRITE_CONFLICT = "write_conflict"
+    WRONG_OBJECT_KEY = "wrong_object_key"
     WRONG_VERSION = "wrong_version"
 
 

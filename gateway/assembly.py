@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from common import limits
-from common.errors import NotFound, Refused
+from common.errors import Corrupt, NotFound, Refused
+from common.format.envelope import InnerLayer
 from common.format.manifest import MANIFEST_VERSION, Manifest
 from common.format.objects import (
     METADATA_VERSION,
@@ -21,7 +22,7 @@ from common.format.objects import (
     pack_parts,
     part_spans,
 )
-from common.reasons import Absence, Refusal
+from common.reasons import Absence, Damage, Refusal
 from gateway.checksums import Algorithm, combine, composite, encode
 from gateway.parts import MultipartUpload, Part
 
@@ -167,8 +168,24 @@ def assemble(
         tuple([page for part in parts for page in part.manifest.pages]),
         tuple(keys),
         metadata.pack(),
+        _inner_layer(upload, parts),
     )
     return manifest, metadata
+
+
+def _inner_layer(upload: MultipartUpload, parts: Sequence[Part]) -> InnerLayer | None:
+    """The inner layer of the parts together, whose object key the upload's envelope has.
+
+    Raises:
+        Corrupt: ``bad_metadata``: a part is not protected as its upload is.
+    """
+    layers = [part.manifest.inner for part in parts]
+    if upload.info.envelope is None and layers == [None] * len(parts):
+        return None
+    kept = [layer.stretches for layer in layers if layer is not None]
+    if upload.info.envelope is None or len(kept) < len(parts):
+        raise Corrupt(Damage.BAD_METADATA, what="part")
+    return InnerLayer(upload.info.envelope, b"".join(kept))
 
 
 def _invalid(part: NamedPart) -> NotFound:

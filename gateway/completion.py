@@ -12,6 +12,7 @@ from typing import Final
 
 from common import limits
 from common.errors import NotFound, Refused
+from common.format.envelope import KeyEnvelope
 from common.format.manifest import Manifest, seal_manifest, seal_summary
 from common.format.objects import ObjectMetadata, summary_of
 from common.ids import VersionId
@@ -41,12 +42,13 @@ upload is gone, or the object that the condition is about is the one it made."""
 @dataclass(frozen=True, slots=True)
 class CompletedUpload:
     """The object that an upload became. ``version``: None where the bucket never had versions.
-    ``tags``: packed, or empty."""
+    ``tags``: packed, or empty. ``envelope``: of its inner layer, if it has one."""
 
     metadata: ObjectMetadata
     version: VersionName | None
     size: int
     tags: bytes
+    envelope: KeyEnvelope | None
 
 
 async def complete_upload(
@@ -88,7 +90,14 @@ async def complete_upload(
         else:
             if is_made_of(found.metadata, wanted):
                 tags = b"" if found.tags is None else found.tags.pack()
-                return CompletedUpload(found.metadata, found.version, found.manifest.size, tags)
+                inner = found.manifest.inner
+                return CompletedUpload(
+                    found.metadata,
+                    found.version,
+                    found.manifest.size,
+                    tags,
+                    None if inner is None else inner.envelope,
+                )
         if error.reason in _UPLOAD_IS_GONE:
             raise NotFound(Absence.NO_SUCH_UPLOAD, upload_id=upload_id.hex()) from error
         raise
@@ -125,7 +134,8 @@ async def _complete(
 
     committed = await under_condition(service, upload.bucket, upload.name, condition, attempt)
     version = name_of_new(upload.upload_id, committed)
-    return CompletedUpload(metadata, version, manifest.size, upload.info.tags)
+    tags, envelope = upload.info.tags, upload.info.envelope
+    return CompletedUpload(metadata, version, manifest.size, tags, envelope)
 
 
 async def _all_parts(service: ObjectService, upload: MultipartUpload) -> dict[int, Part]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from prometheus_client import Counter
@@ -17,7 +17,8 @@ from common import limits
 from common.client.object_client import Written
 from common.crypto.keys import commitment_of
 from common.errors import NotFound
-from common.ports import Buffer
+from common.format.envelope import InnerLayer, WrappingKey
+from common.ports import Buffer, Entropy
 from common.reasons import Absence
 from common.wire.messages.writing import NewSegment, Page
 from gateway.access.patterns import NOTHING_KNOWN, Circumstances
@@ -28,6 +29,7 @@ from gateway.ingest import Ingest
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
 from gateway.principals import Bucket, Principal
+from gateway.protection import InnerWriter, ObjectKey, layer_of, new_object_key, wrapped_again
 from gateway.spans import EVERYTHING, Span
 from gateway.versions import VersionName
 from gateway.writing import store
@@ -48,11 +50,48 @@ class SourceObject:
 @dataclass(frozen=True, slots=True)
 class Extents:
     """Content that is ready to be committed. ``segments``: that were written for it; none where it
-    shares another object's."""
+    shares another object's. ``inner``: the inner layer. ``md5``: of the bytes, where they were
+    read."""
 
     pages: tuple[Page, ...]
     keys: tuple[bytes, ...]
     segments: tuple[NewSegment, ...] = ()
+    inner: InnerLayer | None = None
+    md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyKeys:
+    """The object keys of a source and of its copy; None of what is not protected."""
+
+    source: bytes | None = field(repr=False)
+    target: ObjectKey | None
+
+    @property
+    def agree(self) -> bool:
+        """True if the copy can have the bytes as the source's stripes hold them."""
+        return self.source == (None if self.target is None else self.target.key)
+
+
+def keys_of_copy(
+    source: SourceObject,
+    target: Bucket,
+    source_key: bytes | None,
+    wrapping: WrappingKey | None,
+    entropy: Entropy,
+) -> CopyKeys:
+    """Return the keys of a copy of all of an object: what is protected on both sides keeps its
+    object key, wrapped under the key of the copy.
+
+    Args:
+        source_key: the object key of the source.
+        wrapping: of the copy.
+    """
+    if wrapping is None:
+        return CopyKeys(source_key, None)
+    if source_key is not None and source.bucket.owner.tenant_id == target.owner.tenant_id:
+        return CopyKeys(source_key, wrapped_again(source_key, wrapping, entropy))
+    return CopyKeys(source_key, new_object_key(wrapping, entropy))
 
 
 async def open_source(
@@ -137,14 +176,16 @@ async def with_extents(
     span: Span,
     target: Bucket,
     counter: Counter,
+    keys: CopyKeys,
     commit: Callable[[Extents], Awaitable[T]],
 ) -> T:
     """Commit these bytes of the source as content of the target. They are shared where both belong
-    to one tenant; otherwise they are read and written, for extents are sealed with keys of their
-    tenant.
+    to one tenant and are under one object key, or none; otherwise they are read and written, for
+    extents are sealed with keys of their tenant.
 
     Args:
         counter: of bytes read.
+        keys: that agree for all of an object only, if it is protected.
 
     Returns:
         What ``commit`` returns.
@@ -152,16 +193,30 @@ async def with_extents(
     Raises:
         AlvearyError: as :func:`gateway.writing.store`.
     """
-    if source.bucket.owner.tenant_id == target.owner.tenant_id:
+    if source.bucket.owner.tenant_id == target.owner.tenant_id and keys.agree:
         pages = await shared_pages(service, source, found, span)
-        return await commit(Extents(pages, needed_keys(found, pages)))
+        inner = found.manifest.inner
+        if inner is not None and keys.target is not None:
+            assert span.length == found.manifest.size, "stretches are whole"
+            inner = replace(inner, envelope=keys.target.envelope)
+        return await commit(Extents(pages, needed_keys(found, pages), inner=inner))
+
+    md5 = hashlib.md5(usedforsecurity=False)
+    # The ETag of what is not protected is its MD5, which a protected source does not have.
+    is_hashed = keys.source is not None and keys.target is None
+    writers: list[InnerWriter] = []
+    if keys.target is not None:
+        writers = [keys.target.begin(span.length, service.entropy)]
 
     async def commit_written(written: Written) -> T:
-        return await commit(Extents(written.pages, written.keys, written.segments))
+        layer = layer_of(writers)
+        parts = (written.pages, written.keys, written.segments)
+        return await commit(Extents(*parts, layer, md5.digest() if is_hashed else None))
 
     body = None
     if span.length:
-        body = await open_body(service, source.bucket, source.name, found, span, counter)
+        place = (source.bucket, source.name)
+        body = await open_body(service, *place, found, span, counter, keys.source)
 
     async def receive() -> Buffer:
         return b"" if body is None else await anext(body, b"")
@@ -169,14 +224,15 @@ async def with_extents(
     ingest = Ingest(
         receive=receive,
         size=span.length,
-        slow=(),
+        slow=(md5,) if is_hashed else (),
         fast=(),
         check=lambda: None,
         workers=service.workers,
         backlog=service.backlog,
     )
     try:
-        return await store(service, target, ingest, span.length, commit_written)
+        writer = writers[0] if writers else None
+        return await store(service, target, ingest, span.length, commit_written, writer)
     finally:
         if body is not None:
             await body.aclose()
@@ -198,16 +254,19 @@ async def digests_of(
     span: Span,
     of: Algorithm,
     counter: Counter,
+    object_key: bytes | None,
 ) -> tuple[bytes, bytes]:
     """MD5 and a checksum of these bytes of the source, by reading them.
 
     Args:
         counter: of bytes read.
+        object_key: of the source, if it is protected.
     """
     md5 = hashlib.md5(usedforsecurity=False)
     checksum = new_checksum(of)
     if span.length:
-        body = await open_body(service, source.bucket, source.name, found, span, counter)
+        place = (source.bucket, source.name)
+        body = await open_body(service, *place, found, span, counter, object_key)
         try:
             async for chunk in body:
 
@@ -223,6 +282,8 @@ async def digests_of(
 
 def known_md5(found: FoundObject, span: Span) -> bytes | None:
     """MD5 of these bytes where the source's ETag is it: all of an object of a single PUT."""
+    if found.manifest.inner is not None:
+        return None
     if span.length != found.manifest.size or len(found.metadata.etag) != 32:
         return None
     return bytes.fromhex(found.metadata.etag)

@@ -28,7 +28,7 @@ from common.reasons import Absence, Outage, Refusal
 from common.wire.messages.misplaced import MisplacedList, MisplacedPage, MisplacedPages, PageReplace
 from gateway.background import look_for_work, rest_since
 from gateway.object_service import ObjectService
-from gateway.objects import FoundObject, find_object, open_body
+from gateway.objects import FoundObject, find_object, open_stored
 from gateway.principals import Bucket
 from gateway.spans import Span
 from gateway.writing import commit_or_abandon, entries_of
@@ -69,7 +69,8 @@ async def rewrite_page(
     if page.number >= len(entries) or entries[page.number].size > limits.MAX_SINGLE_PUT_BYTES:
         raise NotFound(Absence.NO_SUCH_VERSION)
     span = _span_of(found.manifest, page.number)
-    body = await open_body(service, bucket, name, found, span, counter)
+    # A protected page moves as it is: its inner layer has no part in where it lies.
+    body = await open_stored(service, bucket, name, found, span, counter)
 
     async def receive() -> Buffer:
         return bytes(await anext(body))  # it is given away

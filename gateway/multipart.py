@@ -158,6 +158,7 @@ async def commit_part(
         Unavailable, OutcomeUnknown: it may be there all the same.
     """
     owner = upload.bucket.owner
+    assert (content.inner is None) is (upload.info.envelope is None), "a part is as its upload"
     part_id = service.new_version()
     manifest = Manifest(
         MANIFEST_VERSION,
@@ -165,6 +166,7 @@ async def commit_part(
         entries_of(content.pages),
         content.keys,
         content.metadata.pack(),
+        content.inner,
     )
     sealed = seal_part(
         owner,

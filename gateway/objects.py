@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from common import limits
+from common.crypto.inner_layer import InnerStream
 from common.errors import Corrupt, NotFound, Refused
 from common.format.configurations import Tags, unpack_tags
 from common.format.manifest import Manifest, open_manifest, open_tags
 from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
-from common.ports import Buffer
+from common.ports import Buffer, Workers
 from common.reasons import Absence, Damage, Refusal
 from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
+from gateway.protection import decrypting, inner_stream
 from gateway.spans import Span
 from gateway.versions import VersionName, deleted_by, marker_of, name_of
 
@@ -151,8 +153,33 @@ async def open_body(
     found: FoundObject,
     span: Span,
     counter: Counter,
+    object_key: bytes | None,
 ) -> ObjectBody:
-    """Prepare to read bytes of an object; their places are looked up unless they are known.
+    """Prepare to read bytes of an object, as their writer gave them.
+
+    Args:
+        object_key: of its inner layer; None of one that has none.
+
+    See :func:`open_stored` for the others.
+    """
+    body = await open_stored(service, bucket, name, found, span, counter)
+    inner = found.manifest.inner
+    assert (inner is None) is (object_key is None), "what is protected is read with its key"
+    if inner is not None and object_key is not None:
+        body.decrypt(inner_stream(object_key, inner, span.first), service.workers)
+    return body
+
+
+async def open_stored(
+    service: ObjectService,
+    bucket: Bucket,
+    name: bytes,
+    found: FoundObject,
+    span: Span,
+    counter: Counter,
+) -> ObjectBody:
+    """Prepare to read bytes of an object as its stripes hold them: under its inner layer, if it has
+    one. Their places are looked up unless they are known.
 
     Args:
         name: as stored.
@@ -188,6 +215,14 @@ class ObjectBody:
         """Called once, when the body has been sent or abandoned."""
         self.on_chunk: Callable[[int], Awaitable[None]] | None = None
         """Called with the size of each piece, before it is handed on."""
+
+    def decrypt(self, stream: InnerStream, workers: Workers) -> None:
+        """Have the pieces decrypted, from the first one on.
+
+        Args:
+            stream: of the same bytes.
+        """
+        self._chunks = decrypting(self._chunks, stream, workers)
 
     async def begin(self) -> Buffer:
         """Wait for the first piece; it is given again by the iteration.

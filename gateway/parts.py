@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from common import limits
 from common.errors import Corrupt
+from common.format.envelope import InnerLayer
 from common.format.manifest import Manifest
 from common.format.objects import METADATA_VERSION, PartMetadata, UploadInfo
 from common.ids import BucketId, VersionId
@@ -65,6 +66,7 @@ class PartContent:
     pages: tuple[Page, ...]
     keys: tuple[bytes, ...]
     segments: tuple[NewSegment, ...] = ()
+    inner: InnerLayer | None = None
 
 
 def begun_ms(upload_id: VersionId) -> int:

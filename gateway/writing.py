@@ -20,6 +20,7 @@ from common.client.object_client import Written
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, Refused
+from common.format.envelope import InnerLayer
 from common.format.extents import page_bytes
 from common.format.manifest import (
     MANIFEST_VERSION,
@@ -36,10 +37,11 @@ from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
 from gateway.conditions import WriteCondition
-from gateway.ingest import Ingest
+from gateway.ingest import Ingest, Receive
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.principals import Bucket
+from gateway.protection import InnerWriter
 
 C = TypeVar("C")
 
@@ -49,7 +51,7 @@ UNCONDITIONAL: Final = WriteCondition()
 @dataclass(frozen=True, slots=True)
 class NewObject:
     """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
-    ``tags``: packed, or empty. ``lock``: that its writer gives it."""
+    ``tags``: packed, or empty. ``lock``: that its writer gives it. ``inner``: of its bytes."""
 
     metadata: ObjectMetadata
     size: int
@@ -58,6 +60,7 @@ class NewObject:
     segments: tuple[NewSegment, ...] = ()
     tags: bytes = b""
     lock: Lock = NO_LOCK
+    inner: InnerLayer | None = None
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
@@ -148,7 +151,8 @@ async def commit_object(
     """
     owner = bucket.owner
     entries = entries_of(new.pages)
-    manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, new.metadata.pack())
+    packed = new.metadata.pack()
+    manifest = Manifest(MANIFEST_VERSION, new.size, entries, new.keys, packed, new.inner)
     summary = summary_of(new.metadata, new.size).pack()
 
     async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
@@ -212,6 +216,7 @@ async def store(
     body: Ingest,
     size: int,
     commit: Callable[[Written], Awaitable[C]],
+    inner: InnerWriter | None = None,
 ) -> C:
     """Write a body to cells and commit what was written; when that does not end well, have the
     cells drop it.
@@ -220,6 +225,7 @@ async def store(
         bucket: that the version or part is of: its storage class is taken.
         body: of ``size`` bytes.
         commit: makes a version or a part of what was written.
+        inner: encrypts the body's bytes, which are of its stretch; None: they are not protected.
 
     Returns:
         What ``commit`` returns.
@@ -229,9 +235,13 @@ async def store(
             wrong, and what ``commit`` raises.
     """
     owner = bucket.owner
-    written = await body.through(
-        lambda receive: service.swarm.write(owner, receive, size, bucket.storage_class)
-    )
+
+    async def write(receive: Receive) -> Written:
+        if inner is not None:
+            receive = inner.encrypting(receive, service.workers)
+        return await service.swarm.write(owner, receive, size, bucket.storage_class)
+
+    written = await body.through(write)
     return await commit_or_abandon(service, owner, written, lambda: commit(written))
 
 

@@ -158,22 +158,6 @@ _WEBSITE: Final = "Website"
 """The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
-_ENCRYPTED: Final = frozenset(
-    {
-        "PutObject",
-        "PostObject",
-        "CopyObject",
-        "GetObject",
-        "HeadObject",
-        "CreateMultipartUpload",
-        "UploadPart",
-        "UploadPartCopy",
-        "CompleteMultipartUpload",
-    }
-)
-"""Operations whose good answers say how the object is encrypted."""
-
-
 _OF_THE_BUCKET: Final = frozenset(
     {
         Action.READ_BUCKET,
@@ -269,8 +253,6 @@ class App:
                 call = await self._prove(request, routed, request_id, visit)
                 bucket = call.about
                 response = await self._handle(call)
-            if operation in _ENCRYPTED and response.status < 300:
-                response.headers.append((b"x-amz-server-side-encryption", b"AES256"))
             body = response.body
             if isinstance(body, ObjectBody):
                 streams = True

@@ -24,13 +24,14 @@ from gateway_s3.swarm_space import SwarmSpace
 class Backend(ObjectService):
     """The object service of this gateway, and what S3 adds to it. ``domains``: host names under
     which a bucket may stand as the first label. ``lifecycle_day_ms``: the length of a day for
-    lifecycle rules."""
+    lifecycle rules. ``customer_keys_in_clear``: they are taken without TLS, too."""
 
     metrics: GatewayMetrics
     region: str
     domains: tuple[str, ...] = ()
     space: SwarmSpace = field(default_factory=SwarmSpace)
     lifecycle_day_ms: int = 1000 * limits.LIFECYCLE_DAY_S
+    customer_keys_in_clear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class IncomingBody:
         strict: a checksum that the client says must be the stored one.
         required: and the client must say it.
         checksum_is_of_body: False: a checksum header is of something else (the finished object).
+        needs_md5: False: its MD5 is computed only to be compared with the client's.
 
     Raises:
         S3Error: the head promises no length, too much, or contradicts itself.
@@ -67,11 +68,13 @@ class IncomingBody:
         strict: bool = False,
         required: bool = False,
         checksum_is_of_body: bool = True,
+        needs_md5: bool = True,
     ) -> None:
         self.size = payload_bytes(request, verified.payload)
         trailers = announced_trailers(request, verified.payload)
         self._expected = expected_checksum(request, trailers) if checksum_is_of_body else None
         self._content_md5 = content_md5(request)
+        self._hashes_md5 = needs_md5 or self._content_md5 is not None
         self._verified = verified
         self._body = request.body
         said = self._expected.algorithm if self._expected is not None else None
@@ -107,7 +110,7 @@ class IncomingBody:
 
     def ingest(self, workers: Workers, backlog: HashBacklog) -> Ingest:
         """The pipeline of this body; only once."""
-        slow: list[_Running] = [self._md5]
+        slow: list[_Running] = [self._md5] if self._hashes_md5 else []
         fast: list[_Running] = []
         for algorithm, running in self._checksums.items():
             (fast if algorithm.is_crc else slow).append(running)

@@ -104,6 +104,13 @@ class GatewayConfig:
             "Where AWS Signature V2 is accepted: off, presigned (URLs) or all.",
         ),
     )
+    customer_keys_in_clear: bool = field(
+        default=False,
+        metadata=key(
+            config.boolean,
+            "true or false: accept customer keys (SSE-C) without TLS; behind a TLS proxy (false).",
+        ),
+    )
     lifecycle_day_s: int = field(
         default=limits.LIFECYCLE_DAY_S,
         metadata=key(

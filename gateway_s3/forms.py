@@ -162,7 +162,7 @@ def _as_headers(request: HttpRequest, fields: Mapping[str, str]) -> HttpRequest:
             # The object gets the tags of the field ``tagging``, whatever this one says.
             raise S3Error(errors.NOT_IMPLEMENTED, Header=header)
         headers.append((header.encode("ascii"), text.encode("utf-8").strip(b" \t")))
-    shown = HttpRequest("PUT", request.target, request.path, b"", headers)
+    shown = HttpRequest("PUT", request.target, request.path, b"", headers, secure=request.secure)
     check_headers(shown, "PutObject")
     return shown
 

@@ -135,6 +135,7 @@ async def serve(
         budget=swarm.budget,
         gathered=swarm.gathered,
         lifecycle_day_ms=1000 * config.lifecycle_day_s,
+        customer_keys_in_clear=config.customer_keys_in_clear,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:

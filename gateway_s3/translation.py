@@ -100,6 +100,14 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
             "ETag": "{etag}",
         },
     ),
+    Refusal.OBJECT_KEY_MISSING: _Answer(
+        errors.INVALID_REQUEST,
+        "The object was stored using a form of Server Side Encryption. The correct parameters must "
+        "be provided to retrieve the object.",
+    ),
+    Refusal.OBJECT_KEY_NOT_NEEDED: _Answer(
+        errors.INVALID_REQUEST, "The encryption parameters are not applicable to this object."
+    ),
     Refusal.RECORD_TOO_LARGE: errors.METADATA_TOO_LARGE,
     Refusal.RETENTION_OVER: _Answer(
         errors.INVALID_ARGUMENT, "The retain until date must be in the future!"
@@ -127,6 +135,11 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.VERSION_EXISTS: errors.OPERATION_ABORTED,
     Refusal.VERSION_LOCKED: _Answer(
         errors.ACCESS_DENIED, "Access Denied because object protected by object lock."
+    ),
+    Refusal.WRONG_OBJECT_KEY: _Answer(
+        errors.ACCESS_DENIED,
+        "Requests specifying Server Side Encryption with Customer provided keys must provide the "
+        "correct secret key.",
     ),
     Refusal.WRITE_CONFLICT: errors.CONDITIONAL_REQUEST_CONFLICT,
 }

@@ -17,6 +17,7 @@ from common.client.policy.get_plan import group_stripes
 from common.client.policy.slot_health import SlotHealth
 from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
+from common.crypto.inner_layer import InnerStream
 from common.crypto.keys import TenantKey, segment_key
 from common.crypto.rescue import rescue_order
 from common.crypto.stream import StripeCipher
@@ -153,6 +154,15 @@ class ObjectReader:
             return self._keys[commitment]
         except KeyError:
             raise Corrupt(Damage.NO_SUCH_KEY) from None
+
+
+async def decrypted(
+    pieces: AsyncGenerator[Sequence[Buffer], None], stream: InnerStream
+) -> AsyncGenerator[Sequence[Buffer], None]:
+    """Yield an object's bytes without its inner layer. To be closed; it closes ``pieces``."""
+    async with aclosing(pieces):
+        async for chunks in pieces:
+            yield [stream.apply(each) for each in chunks]
 
 
 def place_of(segment: RestorableSegment, rescue_pass: bytes) -> tuple[SegmentPlace, list[Endpoint]]:

@@ -16,13 +16,15 @@ from typing import Any, Final
 import trio
 
 from common.client.policy.slot_health import SlotHealth
+from common.crypto.inner_layer import InnerStream, unpack_stretches
 from common.crypto.keys import TenantKey
-from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Unavailable
-from common.format.manifest import open_manifest
+from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Refused, Unavailable
+from common.format.envelope import WrappingKey
+from common.format.manifest import Manifest, open_manifest
 from common.format.objects import unpack_object
 from common.ids import TenantId
 from common.ports import World
-from common.reasons import Outage
+from common.reasons import Damage, Outage, Refusal
 from common.wire.messages.base import Endpoint
 from coordinator.store import restoring
 from coordinator.store.restoring import PlaceInBucket, RestorableBucket, RestorableVersion
@@ -30,7 +32,7 @@ from rescue.file_names import path_of
 from rescue.journal_reading import ReadJournal, Survey, read_swarm, said, shown
 from rescue.kit import Kit
 from rescue.lines import LinesFile
-from rescue.objects import ObjectReader, ShardSource, write_file
+from rescue.objects import ObjectReader, ShardSource, decrypted, write_file
 from rescue.records import (
     bucket_record,
     marker_record,
@@ -53,12 +55,14 @@ _BATCH: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The part that is to be restored. ``tenants``, ``buckets``: by name; empty: all."""
+    """The part that is to be restored. ``tenants``, ``buckets``: by name; empty: all.
+    ``wrapping_keys``: keys of customers, for what is under one."""
 
     all_versions: bool = False
     tenants: Collection[str] = ()
     buckets: Collection[str] = ()
     at_once: int = 8
+    wrapping_keys: Collection[WrappingKey] = field(default=(), repr=False)
 
     def keys(self, kit: Kit) -> Mapping[str, TenantKey]:
         """The keys of the tenants, by name."""
@@ -72,7 +76,8 @@ class Wanted:
 @dataclass(slots=True)
 class Progress:
     """The progress of a restore. ``total``, ``done``: versions; ``notes``: defects that leave no
-    object out, and tenants and buckets that were asked for and are not there."""
+    object out, and tenants and buckets that were asked for and are not there. ``without_key``: of
+    ``missing``, those under a key that is not at hand."""
 
     total: int = 0
     total_bytes: int = 0
@@ -81,6 +86,7 @@ class Progress:
     restored: int = 0
     kept: int = 0
     missing: int = 0
+    without_key: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -103,6 +109,7 @@ class Restored:
             "restored": progress.restored,
             "kept": progress.kept,
             "missing": progress.missing,
+            "without_key": progress.without_key,
             "notes": progress.notes,
             "journal": journal_report(journal),
             "cells": len(self.cells),
@@ -309,10 +316,12 @@ class _Restoring:
                 progress.kept += 1
                 progress.done_bytes += manifest.size
             else:
+                stream = self._inner_stream(manifest)
                 reader = ObjectReader(self._source, key, sequence, manifest)
-                await write_file(
-                    self._tree, draft, path, metadata.modified_ms, reader.read(), on_bytes
-                )
+                chunks = reader.read()
+                if stream is not None:
+                    chunks = decrypted(chunks, stream)
+                await write_file(self._tree, draft, path, metadata.modified_ms, chunks, on_bytes)
                 progress.restored += 1
         except AlvearyError as error:
             progress.done_bytes -= written
@@ -328,6 +337,23 @@ class _Restoring:
             await self._objects.add(record)
             progress.done += 1
 
+    def _inner_stream(self, manifest: Manifest) -> InnerStream | None:
+        """Return what decrypts an object that is protected; None: it is not.
+
+        Raises:
+            Refused: ``object_key_missing``: no key is at hand that opens it.
+        """
+        inner = manifest.inner
+        if inner is None:
+            return None
+        if inner.envelope is None:
+            raise Corrupt(Damage.BAD_METADATA, what="object")
+        for each in self._wanted.wrapping_keys:
+            if each.fits(inner.envelope):
+                stretches = unpack_stretches(inner.stretches)
+                return InnerStream(each.unwrap(inner.envelope), stretches, 0)
+        raise Refused(Refusal.OBJECT_KEY_MISSING)
+
     async def _note_missing(
         self,
         bucket: RestorableBucket,
@@ -337,6 +363,7 @@ class _Restoring:
     ) -> None:
         await self._missing.add(missing_record(bucket, version, said(error), cells))
         self._progress.missing += 1
+        self._progress.without_key += error.reason == Refusal.OBJECT_KEY_MISSING
         self._progress.done += 1
 
     async def _path(self, bucket: RestorableBucket, version: RestorableVersion) -> str:

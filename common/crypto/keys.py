@@ -1,4 +1,5 @@
-"""The key tree: tenant keys and the records sealed under them, upload keys and segment keys.
+"""The key tree: tenant keys and the records sealed under them, upload keys and segment keys,
+wrapping keys and data keys.
 
 A sealed record is ``version | salt | commitment | AES-256-GCM ciphertext and tag``. Its key is
 used once, because each record draws its own salt, so the GCM nonce is zero. The commitment is
@@ -32,6 +33,7 @@ COMMITMENT_BYTES: Final = 32
 SALT_BYTES: Final = 24
 """A salt that repeats under one purpose key would repeat a key and nonce: 2**48 records make that
 likelier than 2**-97 only."""
+DATA_NONCE_BYTES: Final = 16
 RECORD_VERSION: Final = 1
 RECORD_OVERHEAD_BYTES: Final = 1 + SALT_BYTES + COMMITMENT_BYTES + limits.AEAD_TAG_BYTES
 """The difference in length between a sealed record and its plaintext."""
@@ -53,6 +55,74 @@ def _context(purpose: str, context: Sequence[bytes]) -> bytes:
         parts.append(len(part).to_bytes(4, "big"))
         parts.append(part)
     return b"".join(parts)
+
+
+def _record_keys(purpose_key: bytes, salt: bytes) -> tuple[bytes, bytes]:
+    both = HKDFExpand(
+        algorithm=_HASH,
+        length=KEY_BYTES + COMMITMENT_BYTES,
+        info=b"alveary record v1" + salt,
+    ).derive(purpose_key)
+    return both[:KEY_BYTES], both[KEY_BYTES:]
+
+
+def seal_under(
+    purpose_key: bytes,
+    purpose: str,
+    context: Sequence[bytes],
+    plaintext: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal a record under a purpose key, 32 bytes; see :meth:`TenantKey.seal`."""
+    salt = entropy(SALT_BYTES)
+    assert len(salt) == SALT_BYTES
+    key, commitment = _record_keys(purpose_key, salt)
+    sealed = AESGCM(key).encrypt(_NONCE, plaintext, _context(purpose, context))
+    return b"".join((_VERSION_BYTE, salt, commitment, sealed))
+
+
+def is_sealed_under(purpose_key: bytes, sealed: bytes) -> bool:
+    """Return whether a record names this purpose key as its own. That it opens is not said."""
+    if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
+        return False
+    _, commitment = _record_keys(purpose_key, sealed[1:_SALT_END])
+    return hmac.compare_digest(commitment, sealed[_SALT_END:_COMMITMENT_END])
+
+
+def open_under(purpose_key: bytes, purpose: str, context: Sequence[bytes], sealed: bytes) -> bytes:
+    """The plaintext of a record; see :meth:`TenantKey.open`. Raises Corrupt."""
+    if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
+        raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
+    key, commitment = _record_keys(purpose_key, sealed[1:_SALT_END])
+    if not hmac.compare_digest(commitment, sealed[_SALT_END:_COMMITMENT_END]):
+        raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
+    try:
+        return AESGCM(key).decrypt(_NONCE, sealed[_COMMITMENT_END:], _context(purpose, context))
+    except InvalidTag:
+        raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose) from None
+
+
+def wrapping_purpose_key(wrapping_key: bytes, kind: str) -> bytes:
+    """Return the purpose key under which a wrapping key seals object keys, 32 bytes.
+
+    Args:
+        wrapping_key: 32 bytes: of a customer, or of a named key.
+        kind: of wrapping key, a constant of the program.
+    """
+    assert len(wrapping_key) == KEY_BYTES
+    return _derive(wrapping_key, None, b"alveary wrapping key v1\0" + kind.encode())
+
+
+def data_key(object_key: bytes, nonce: bytes) -> bytes:
+    """Return the key of one stretch of an object's inner layer, 32 bytes.
+
+    Args:
+        object_key: 32 random bytes, drawn for one write or upload.
+        nonce: drawn for the stretch; no two stretches under one object key have the same.
+    """
+    assert len(object_key) == KEY_BYTES
+    assert len(nonce) == DATA_NONCE_BYTES
+    return _derive(object_key, nonce, b"alveary data key v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +174,6 @@ class TenantKey:
             key = self._purpose_keys[purpose] = _derive(self.key, self.tenant_id, label)
         return key
 
-    def _record_keys(self, purpose: str, salt: bytes) -> tuple[bytes, bytes]:
-        both = HKDFExpand(
-            algorithm=_HASH,
-            length=KEY_BYTES + COMMITMENT_BYTES,
-            info=b"alveary record v1" + salt,
-        ).derive(self._purpose_key(purpose))
-        return both[:KEY_BYTES], both[KEY_BYTES:]
-
     def seal(
         self, purpose: str, context: Sequence[bytes], plaintext: bytes, entropy: Entropy
     ) -> bytes:
@@ -126,11 +188,7 @@ class TenantKey:
         Returns:
             RECORD_OVERHEAD_BYTES more than the plaintext.
         """
-        salt = entropy(SALT_BYTES)
-        assert len(salt) == SALT_BYTES
-        key, commitment = self._record_keys(purpose, salt)
-        sealed = AESGCM(key).encrypt(_NONCE, plaintext, _context(purpose, context))
-        return b"".join((_VERSION_BYTE, salt, commitment, sealed))
+        return seal_under(self._purpose_key(purpose), purpose, context, plaintext, entropy)
 
     def open(self, purpose: str, context: Sequence[bytes], sealed: bytes) -> bytes:
         """The plaintext of a record that was sealed with this purpose and context.
@@ -139,15 +197,7 @@ class TenantKey:
             Corrupt: ``record_not_authentic``: not sealed under this key, purpose and context, or
                 changed since. These cases cannot be distinguished.
         """
-        if len(sealed) < RECORD_OVERHEAD_BYTES or sealed[0] != RECORD_VERSION:
-            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
-        key, commitment = self._record_keys(purpose, sealed[1:_SALT_END])
-        if not hmac.compare_digest(commitment, sealed[_SALT_END:_COMMITMENT_END]):
-            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose)
-        try:
-            return AESGCM(key).decrypt(_NONCE, sealed[_COMMITMENT_END:], _context(purpose, context))
-        except InvalidTag:
-            raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=purpose) from None
+        return open_under(self._purpose_key(purpose), purpose, context, sealed)
 
 
 def commitment_of(upload_key: bytes) -> bytes:

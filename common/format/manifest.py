@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 from common import limits
+from common.crypto.inner_layer import unpack_stretches
 from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
 from common.errors import Corrupt, PeerViolation, Refused
+from common.format.envelope import InnerLayer
 from common.ids import BucketId, VersionId
 from common.ports import Entropy
 from common.reasons import Damage, Refusal
@@ -53,6 +55,8 @@ class Manifest(Record):
 
     ``size``: plaintext bytes. ``pages``: in order; their sizes add up to ``size``. ``keys``: the
     upload keys, each once; extents name them by commitment. ``metadata``: what the gateway packs.
+    ``inner``: the inner layer of a protected version or part: what stripes hold of it is encrypted
+    once more.
     """
 
     version: int
@@ -62,6 +66,7 @@ class Manifest(Record):
         repr=False
     )
     metadata: Annotated[bytes, Max(limits.MAX_METADATA_BYTES)]
+    inner: InnerLayer | None = None
 
     def keys_by_commitment(self) -> Mapping[bytes, bytes]:
         """The upload keys by their commitments: what an extent's commitment looks up."""
@@ -113,6 +118,10 @@ def _checked(manifest: Manifest) -> Manifest:
         raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Manifest", version=manifest.version)
     if sum(page.size for page in manifest.pages) != manifest.size:
         raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Manifest")
+    if manifest.inner is not None:
+        stretches = unpack_stretches(manifest.inner.stretches)
+        if sum(each.length for each in stretches) != manifest.size:
+            raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Manifest")
     return manifest
 
 

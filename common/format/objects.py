@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeAlias
 
 from common import limits
 from common.errors import Corrupt
+from common.format.envelope import KeyEnvelope
 from common.format.versioned import unpack_versioned
 from common.ids import DIGEST_BYTES
 from common.reasons import Damage
@@ -80,7 +81,8 @@ class DeleteMarker(Record):
 class UploadInfo(Record):
     """Headers and checksum that an upload in parts was begun with. ``algorithm``: the one that the
     client asked for, or empty: then CRC64NVME is computed. ``tags``: a packed
-    :class:`common.format.configurations.Tags`, or empty."""
+    :class:`common.format.configurations.Tags`, or empty. ``envelope``: with the object key under
+    which its parts are protected; None: they are not."""
 
     version: int
     headers: Headers
@@ -88,6 +90,7 @@ class UploadInfo(Record):
     algorithm: Annotated[str, Max(32)] = ""
     composite: bool = False
     tags: Annotated[bytes, Max(limits.MAX_TAGS_RECORD_BYTES)] = b""
+    envelope: KeyEnvelope | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from typing import Final, TypeVar
 
 from common import limits
 from common.errors import NotFound
-from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata
+from common.format.envelope import KeyEnvelope
+from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, part_count
 from common.http.records import Headers, HttpResponse
 from common.reasons import Absence
 from common.wire.messages.locks import Lock
@@ -20,10 +22,12 @@ from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import WriteCondition
 from gateway.copying import (
+    CopyKeys,
     Extents,
     SourceObject,
     digests_of,
     from_source,
+    keys_of_copy,
     known_checksum,
     known_md5,
     open_source,
@@ -33,6 +37,7 @@ from gateway.copying import (
 from gateway.multipart import commit_part
 from gateway.objects import FoundObject
 from gateway.parts import MultipartUpload, PartContent, part_metadata
+from gateway.protection import opaque_digest, opaque_etag
 from gateway.spans import Span
 from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object
@@ -40,6 +45,12 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import flat, paired, xml_response
+from gateway_s3.handlers.encryption import (
+    encryption_headers,
+    key_of_upload,
+    key_to_read,
+    wrapping_of_new,
+)
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
@@ -48,6 +59,7 @@ from gateway_s3.informing import informed
 from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
+from gateway_s3.request.customer_keys import SOURCE_PREFIX
 from gateway_s3.request.expected_owner import SOURCE_HEADER, check_expected_owner
 from gateway_s3.request.headers import (
     REDIRECT,
@@ -78,6 +90,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
     given = tags_of_request(call.request)
     lock = await lock_of_new(backend, call, call.request)
+    wrapping = await wrapping_of_new(backend, call, call.request)
     # Without REPLACE they are the source's, and the header means nothing, as on S3.
     own_tags = call.request.header(b"x-amz-tagging-directive") == b"REPLACE"
     text = call.request.header(b"x-amz-checksum-algorithm")
@@ -90,6 +103,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     changes = (
         replace
         or algorithm is not None
+        or wrapping is not None
         or any(call.request.header(name) is not None for name in _ATTRIBUTES)
     )
     if to_itself and not changes:
@@ -101,10 +115,14 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         )
 
     async def use(source: SourceObject, found: FoundObject) -> _Copied:
+        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX)
+        keys = keys_of_copy(source, call.bucket, source_key, wrapping, backend.entropy)
         tags = given if own_tags else tags_of_object(found)
         if tags and not own_tags:
             await _check_tags(backend, call, named, source, found)
-        return await _copy(backend, call, source, found, condition, replace, algorithm, tags, lock)
+        return await _copy(
+            backend, call, source, found, condition, replace, algorithm, tags, lock, keys
+        )
 
     copied_object = await _from_source(backend, call, named, use)
     metadata = copied_object.metadata
@@ -120,6 +138,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         *version_headers(copied_object.version),
         *version_headers(copied_object.source, b"x-amz-copy-source-version-id"),
         *expiration_header(backend, call, metadata, copied_object.size, copied_object.tags),
+        *encryption_headers(backend, call, copied_object.envelope),
     ]
     return xml_response(document, headers)
 
@@ -127,13 +146,15 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
 @dataclass(frozen=True, slots=True)
 class _Copied:
     """A copy that was made. ``version``, ``source``: the names of its version and of the one that
-    was copied; None where their buckets never had versions. ``tags``: packed, or empty."""
+    was copied; None where their buckets never had versions. ``tags``: packed, or empty.
+    ``envelope``: of its inner layer, if it has one."""
 
     metadata: ObjectMetadata
     version: VersionName | None
     source: VersionName | None
     size: int
     tags: bytes
+    envelope: KeyEnvelope | None
 
 
 async def _copy(
@@ -146,6 +167,7 @@ async def _copy(
     algorithm: Algorithm | None,
     tags: bytes,
     lock: Lock,
+    keys: CopyKeys,
 ) -> _Copied:
     size = found.manifest.size
     _check_copied_bytes(size)
@@ -154,7 +176,7 @@ async def _copy(
     checksum = old.checksum
     if algorithm is not None and (checksum is None or checksum.algorithm != algorithm.value):
         _, digest = await digests_of(
-            backend, source, found, span, algorithm, backend.metrics.copied_bytes
+            backend, source, found, span, algorithm, backend.metrics.copied_bytes, keys.source
         )
         checksum = Checksum(algorithm.value, encode(digest))
     metadata = ObjectMetadata(
@@ -169,13 +191,24 @@ async def _copy(
     )
 
     async def commit(made: Extents) -> _Copied:
-        new = NewObject(metadata, size, made.pages, made.keys, made.segments, tags, lock)
+        own = with_changes(metadata, etag=_etag(backend, old, made))
+        parts = (made.pages, made.keys, made.segments)
+        new = NewObject(own, size, *parts, tags, lock, made.inner)
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
         version = name_of_new(version_id, committed)
-        return _Copied(metadata, version, found.version, size, tags)
+        envelope = None if made.inner is None else made.inner.envelope
+        return _Copied(own, version, found.version, size, tags, envelope)
 
     counter = backend.metrics.copied_bytes
-    return await with_extents(backend, source, found, span, call.bucket, counter, commit)
+    return await with_extents(backend, source, found, span, call.bucket, counter, keys, commit)
+
+
+def _etag(backend: Backend, old: ObjectMetadata, made: Extents) -> str:
+    """The ETag of a copy. What is protected has one of its own, which says nothing of the bytes."""
+    of_parts = f"-{part_count(old)}" if old.parts else ""
+    if made.inner is not None:
+        return opaque_etag(backend.entropy) + of_parts
+    return old.etag if made.md5 is None or of_parts else made.md5.hex()
 
 
 async def _check_tags(
@@ -209,7 +242,7 @@ async def _check_tags(
             Action.WRITE_OBJECT_SETTINGS,
             call.bucket,
             call.route.key,
-            replace(
+            with_changes(
                 call.circumstances,
                 given_tags=None if found.tags is None else found.tags.as_mapping(),
             ),
@@ -223,11 +256,14 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     number = parse_part_number(call.query.get("partNumber"))
     named = _named_source(call)
     upload = await find_named_upload(backend, call)
+    upload_key = await key_of_upload(backend, call, upload)
 
     async def use(
         source: SourceObject, found: FoundObject
     ) -> tuple[PartContent, VersionName | None]:
-        content = await _copy_part(backend, call, source, found, upload, number)
+        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX)
+        keys = CopyKeys(source_key, upload_key)
+        content = await _copy_part(backend, call, source, found, upload, number, keys)
         return content, found.version
 
     content, version = await _from_source(backend, call, named, use)
@@ -238,7 +274,11 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
         upload.algorithm if content.metadata.checksum else None,
         encode(content.metadata.checksum),
     )
-    return xml_response(document, version_headers(version, b"x-amz-copy-source-version-id"))
+    headers = [
+        *version_headers(version, b"x-amz-copy-source-version-id"),
+        *encryption_headers(backend, call, upload.info.envelope),
+    ]
+    return xml_response(document, headers)
 
 
 async def _copy_part(
@@ -248,6 +288,7 @@ async def _copy_part(
     found: FoundObject,
     upload: MultipartUpload,
     number: int,
+    keys: CopyKeys,
 ) -> PartContent:
     header = call.request.header(b"x-amz-copy-source-range")
     size = found.manifest.size
@@ -259,19 +300,21 @@ async def _copy_part(
     if checksum is None and upload.is_explicit:
         # The client asked for this checksum of every part: only reading gives it.
         md5, checksum = await digests_of(
-            backend, source, found, span, algorithm, backend.metrics.copied_bytes
+            backend, source, found, span, algorithm, backend.metrics.copied_bytes, keys.source
         )
-    metadata = part_metadata(
-        md5 or stand_in_md5(found, span), backend.now_ms(), algorithm, checksum or b""
-    )
 
     async def commit(made: Extents) -> PartContent:
-        content = PartContent(metadata, span.length, made.pages, made.keys, made.segments)
+        layer, etag = made.inner, md5 or made.md5 or stand_in_md5(found, span)
+        if layer is not None:
+            layer, etag = with_changes(layer, envelope=None), opaque_digest(backend.entropy)
+        metadata = part_metadata(etag, backend.now_ms(), algorithm, checksum or b"")
+        parts = (made.pages, made.keys, made.segments)
+        content = PartContent(metadata, span.length, *parts, layer)
         await commit_part(backend, upload, number, content)
         return content
 
     counter = backend.metrics.copied_bytes
-    return await with_extents(backend, source, found, span, call.bucket, counter, commit)
+    return await with_extents(backend, source, found, span, call.bucket, counter, keys, commit)
 
 
 def _headers(call: Call, old: ObjectMetadata, replace: bool) -> Headers:

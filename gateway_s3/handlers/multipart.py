@@ -16,6 +16,7 @@ from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
 from gateway.completion import CompletedUpload
 from gateway.parts import MultipartUpload, PartContent, begun_ms, part_metadata
+from gateway.protection import layer_of_part, opaque_digest
 from gateway.writing import store
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
@@ -23,6 +24,12 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
+from gateway_s3.handlers.encryption import (
+    begin,
+    encryption_headers,
+    key_of_new,
+    key_of_upload,
+)
 from gateway_s3.handlers.expiration import abort_headers, expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
@@ -44,6 +51,7 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
     asked = upload_checksum(
         _text(call, b"x-amz-checksum-algorithm"), _text(call, b"x-amz-checksum-type")
     )
+    key = await key_of_new(backend, call, request)
     info = UploadInfo(
         METADATA_VERSION,
         flat(content_headers(request)),
@@ -51,12 +59,13 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         asked[0].value if asked is not None else "",
         asked is not None and asked[1] is Type.COMPOSITE,
         tags_of_request(request),
+        None if key is None else key.envelope,
     )
     lock = await lock_of_new(backend, call, request)
     upload_id = await multipart.create_upload(backend, call.bucket, call.name, info, lock)
-    headers = []
+    headers = [*encryption_headers(backend, call, info.envelope)]
     if asked is not None:
-        headers = [
+        headers += [
             (b"x-amz-checksum-algorithm", info.algorithm.encode("ascii")),
             (b"x-amz-checksum-type", asked[1].value.encode("ascii")),
         ]
@@ -69,25 +78,39 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
     """Store a body as a part of an upload."""
     number = parse_part_number(call.query.get("partNumber"))
     upload = await find_named_upload(backend, call)
+    key = await key_of_upload(backend, call, upload)
     body = IncomingBody(
         call.request,
         call.verified,
         stored=upload.algorithm,
         strict=upload.is_explicit,
         required=upload.info.composite,
+        needs_md5=key is None,
     )
     check_vouched(upload.lock, call.bucket, "Put Part", is_vouched_for=body.is_vouched_for)
 
-    async def commit(written: Written) -> None:
+    inner = begin(backend, key, body.size)
+
+    async def commit(written: Written) -> bytes:
         backend.metrics.received_bytes.inc(body.size)
-        metadata = part_metadata(body.md5(), backend.now_ms(), body.algorithm, body.checksum())
-        content = PartContent(metadata, body.size, written.pages, written.keys, written.segments)
+        etag = body.md5() if inner is None else opaque_digest(backend.entropy)
+        metadata = part_metadata(etag, backend.now_ms(), body.algorithm, body.checksum())
+        content = PartContent(
+            metadata,
+            body.size,
+            written.pages,
+            written.keys,
+            written.segments,
+            layer_of_part(inner),
+        )
         await multipart.commit_part(backend, upload, number, content)
+        return etag
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    await store(backend, call.bucket, ingest, body.size, commit)
+    etag = await store(backend, call.bucket, ingest, body.size, commit, inner)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
-    return HttpResponse(200, [etag_header(body.md5().hex()), checksum_headers(shown)[0]])
+    headers = [etag_header(etag.hex()), checksum_headers(shown)[0]]
+    return HttpResponse(200, headers + encryption_headers(backend, call, upload.info.envelope))
 
 
 async def list_parts(backend: Backend, call: Call) -> HttpResponse:
@@ -202,7 +225,8 @@ def _completed(backend: Backend, call: Call, completed: CompletedUpload) -> Http
         type_text(checksum.composite) if checksum is not None else "",
     )
     expires = expiration_header(backend, call, metadata, completed.size, completed.tags)
-    return xml_response(document, [*version_headers(completed.version), *expires])
+    protected = encryption_headers(backend, call, completed.envelope)
+    return xml_response(document, [*version_headers(completed.version), *expires, *protected])
 
 
 def _text(call: Call, header: bytes) -> str | None:

@@ -17,6 +17,7 @@ from gateway.authorization import Action, authorize, check
 from gateway.checksums import encode
 from gateway.conditions import WriteCondition
 from gateway.deletion import DeletedObject, Deletion
+from gateway.protection import layer_of, opaque_etag
 from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, decide, store
 from gateway_s3.backend import Backend, Call
@@ -24,6 +25,7 @@ from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
+from gateway_s3.handlers.encryption import begin, encryption_headers, key_of_new
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.object_tags import tags_of_request
@@ -47,23 +49,33 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     user = flat(user_metadata(request))
     tags = tags_of_request(request)
     lock = await lock_of_new(backend, call, request)
-    body = IncomingBody(request, call.verified)
+    key = await key_of_new(backend, call, request)
+    body = IncomingBody(request, call.verified, needs_md5=key is None)
     check_vouched(lock, call.bucket, "Put Object", is_vouched_for=body.is_vouched_for)
+    inner = begin(backend, key, body.size)
 
     async def commit(written: Written) -> tuple[ObjectMetadata, VersionName | None]:
         backend.metrics.received_bytes.inc(body.size)
-        etag = body.md5().hex()
+        etag = body.md5().hex() if inner is None else opaque_etag(backend.entropy)
         checksum = Checksum(body.algorithm.value, encode(body.checksum()))
         metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
         new = NewObject(
-            metadata, body.size, written.pages, written.keys, written.segments, tags, lock
+            metadata,
+            body.size,
+            written.pages,
+            written.keys,
+            written.segments,
+            tags,
+            lock,
+            layer_of([] if inner is None else [inner]),
         )
         made = await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata, name_of_new(*made)
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    metadata, version = await store(backend, call.bucket, ingest, body.size, commit)
+    metadata, version = await store(backend, call.bucket, ingest, body.size, commit, inner)
     answered = [etag_header(metadata.etag), *checksum_headers(metadata.checksum)]
+    answered += encryption_headers(backend, call, None if key is None else key.envelope)
     expires = expiration_header(backend, call, metadata, body.size, tags)
     return HttpResponse(200, [*answered, *version_headers(version), *expires])
 

@@ -16,11 +16,13 @@ from common.http.records import Headers, HttpResponse
 from common.ports import Buffer
 from gateway.checksums import encode
 from gateway.ingest import Ingest
+from gateway.protection import InnerWriter, layer_of, opaque_etag
 from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.forms import FormFile, PostForm
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat
+from gateway_s3.handlers.encryption import begin, encryption_headers, key_of_new
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.request.headers import content_headers, user_metadata
@@ -46,11 +48,19 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
     lock = await lock_of_new(backend, call, form.headers)
     file = FormFile(call.request, form)
     check_vouched(lock, call.bucket, "Put Object", is_vouched_for=file.is_vouched_for)
+    key = await key_of_new(backend, call, form.headers)
+    stretches: list[InnerWriter] = []
+
+    def begin_stretch(size: int) -> InnerWriter | None:
+        inner = begin(backend, key, size)
+        if inner is not None:
+            stretches.append(inner)
+        return inner
 
     async def commit(runs: tuple[Written, ...]) -> Posted:
         backend.metrics.received_bytes.inc(file.size)
         checksum = Checksum(file.algorithm.value, encode(file.checksum()))
-        etag = file.md5().hex()
+        etag = file.md5().hex() if key is None else opaque_etag(backend.entropy)
         metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
         new = NewObject(
             metadata,
@@ -60,12 +70,13 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             tuple([segment for run in runs for segment in run.segments]),
             tags,
             lock,
+            layer_of(stretches),
         )
         made = await commit_object(backend, call.bucket, call.name, new)
         return metadata, name_of_new(*made)
 
     async def store_rest(before: tuple[Written, ...]) -> Posted:
-        return await _store_rest(backend, call, file, before, commit)
+        return await _store_rest(backend, call, file, before, commit, begin_stretch)
 
     if file.sure_bytes:
         slow, fast = file.digests
@@ -79,13 +90,20 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             backlog=backend.backlog,
         )
         stored = await store(
-            backend, call.bucket, first, file.sure_bytes, lambda run: store_rest((run,))
+            backend,
+            call.bucket,
+            first,
+            file.sure_bytes,
+            lambda run: store_rest((run,)),
+            begin_stretch(file.sure_bytes),
         )
     else:
         stored = await store_rest(())
     metadata, _ = stored
     expires = expiration_header(backend, call, metadata, file.size, tags)
-    return _answer(call, form, *stored, expires)
+    envelope = None if key is None else key.envelope
+    more = [*expires, *encryption_headers(backend, call, envelope, form.headers)]
+    return _answer(call, form, *stored, more)
 
 
 async def _store_rest(
@@ -94,6 +112,7 @@ async def _store_rest(
     file: FormFile,
     before: tuple[Written, ...],
     commit: Commit,
+    begin_stretch: Callable[[int], InnerWriter | None],
 ) -> Posted:
     """Store what the end of the body has of the file, and commit it behind what came before.
 
@@ -125,7 +144,12 @@ async def _store_rest(
             backlog=backend.backlog,
         )
         return await store(
-            backend, call.bucket, last, len(rest), lambda run: commit((*before, run))
+            backend,
+            call.bucket,
+            last,
+            len(rest),
+            lambda run: commit((*before, run)),
+            begin_stretch(len(rest)),
         )
     finally:
         source.close()
@@ -145,16 +169,17 @@ def _answer(
     form: PostForm,
     metadata: ObjectMetadata,
     version: VersionName | None,
-    expires: Headers,
+    more: Headers,
 ) -> HttpResponse:
-    """The answer that the form asks for. ``expires``: the header that says when it does."""
+    """The answer that the form asks for. ``more``: headers that say when the object expires, and
+    how it is protected."""
     location = _location(call)
     headers = [
         etag_header(metadata.etag),
         (b"location", location.encode("latin-1")),
         *checksum_headers(metadata.checksum),
         *version_headers(version),
-        *expires,
+        *more,
     ]
     target = form.fields.get("success_action_redirect") or form.fields.get("redirect") or ""
     if target.startswith(("http://", "https://")):

@@ -31,6 +31,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.handlers.encryption import headers_of, key_to_read
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_headers
 from gateway_s3.handlers.object_tags import count_header, tags_of_object
@@ -71,24 +72,28 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
             )
         except NotFound as error:
             return answer_in_place(backend, call, error)
+        key = await key_to_read(backend, call, found)
         refusal = _decide(call, found)
         if refusal is not None:
             return refusal
         try:
-            return await _answer(backend, call, found, _wanted(call, found, header, number))
+            return await _answer(backend, call, found, _wanted(call, found, header, number), key)
         except NotFound as error:
             if error.reason != Absence.NO_SUCH_VERSION:
                 raise
     raise Unavailable(Outage.VERSION_GONE)
 
 
-async def _answer(backend: Backend, call: Call, found: FoundObject, part: _Part) -> HttpResponse:
+async def _answer(
+    backend: Backend, call: Call, found: FoundObject, part: _Part, key: bytes | None
+) -> HttpResponse:
     size = found.manifest.size
     span = part.span or Span(0, size - 1)
     status, headers = _head(backend, call, found, part)
     if not span.length:
         return HttpResponse(status, headers)
-    body = await open_body(backend, call.bucket, call.name, found, span, backend.metrics.sent_bytes)
+    counter = backend.metrics.sent_bytes
+    body = await open_body(backend, call.bucket, call.name, found, span, counter, key)
     try:
         first = await body.begin()
     except BaseException:
@@ -110,6 +115,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
         found = await find_object(backend, call.bucket, call.name, named=call.route.version)
     except NotFound as error:
         return answer_in_place(backend, call, error)
+    await key_to_read(backend, call, found)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal
@@ -205,6 +211,7 @@ def _head(backend: Backend, call: Call, found: FoundObject, part: _Part) -> tupl
         )
     headers += kept
     headers += shown_metadata(paired(metadata.user))
+    headers += headers_of(backend, call, found)
     headers += count_header(call, found)
     headers += lock_headers(call, found)
     if call.bucket.lifecycle is not None and call.route.version is None:

@@ -16,6 +16,8 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request.customer_keys import NAMES as CUSTOMER_KEYS
+from gateway_s3.request.customer_keys import PREFIX as CUSTOMER
 from gateway_s3.request.locks import BYPASS, HOLD, MODE, OF_BUCKET, UNTIL
 from gateway_s3.request.operations import BY_NAME
 
@@ -53,6 +55,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-copy-source-if-none-match": ANY,
     b"x-amz-copy-source-if-unmodified-since": ANY,
     b"x-amz-copy-source-range": ANY,
+    **dict.fromkeys(CUSTOMER_KEYS, ANY),
     b"x-amz-expected-bucket-owner": ANY,
     b"x-amz-max-parts": ANY,
     b"x-amz-grant-full-control": ANY,
@@ -156,6 +159,20 @@ _SINGLE: Final = frozenset(
 
 _COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
 _MAKES: Final = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
+_TAKES_CUSTOMER_KEYS: Final = frozenset(
+    {
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "CreateMultipartUpload",
+        "GetObject",
+        "GetObjectAttributes",
+        "HeadObject",
+        "ListParts",
+        "PutObject",
+        "UploadPart",
+        "UploadPartCopy",
+    }
+)
 _EVERY: Final = frozenset(BY_NAME)
 _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-max-parts": frozenset({"GetObjectAttributes"}),
@@ -165,6 +182,7 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     BYPASS: frozenset({"DeleteObject", "DeleteObjects", "PutObjectRetention"}),
     OF_BUCKET: frozenset({"CreateBucket"}),
     **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
+    **{name: _TAKES_CUSTOMER_KEYS for name in CUSTOMER_KEYS if name.startswith(CUSTOMER)},
     b"x-amz-tagging": _MAKES,
     b"x-amz-transition-default-minimum-object-size": frozenset(
         {"PutBucketLifecycle", "PutBucketLifecycleConfiguration"}

@@ -16,6 +16,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.request.customer_keys import SECRETS
 from gateway_s3.request.headers import check_value
 from gateway_s3.request.query import Query
 
@@ -87,6 +88,12 @@ def lift_headers(request: HttpRequest, query: Query) -> None:
                 errors.INVALID_ARGUMENT,
                 "A parameter that stands for a header has a name that no header may have.",
                 ArgumentName=name.decode("latin-1")[:255],
+            )
+        if name in SECRETS:
+            raise S3Error(
+                errors.INVALID_ARGUMENT,
+                "A customer's key must be given as a header, not in a URL, which is logged.",
+                ArgumentName=name.decode("ascii"),
             )
         value = check_value(name, raw_value.strip(b" \t"))
         if binds_nothing(name):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 
 from cli.credentials import make_tenant, write_tenant
 from cli.main import main
-from cli.rescue import _bar, _restore_text
+from cli.rescue import _bar, _customer_key, _restore_text
 from common.errors import Unavailable
+from common.format.envelope import WrappingKey
 from common.ids import PeerId
 from common.wire.messages.base import Endpoint
 from coordinator.store import tenants
@@ -98,6 +101,7 @@ REPORT = {
     "restored": 1200,
     "kept": 3,
     "missing": 2,
+    "without_key": 1,
     "notes": ["settings of bucket odd: record_not_authentic"],
     "bad_shards": [{"cell": "00ff cell-1:7000", "why": "leaf_mismatch", "count": 4}],
     "journal": {
@@ -117,6 +121,7 @@ def test_a_report_for_people_names_what_is_missing_and_whom_to_ask() -> None:
     text = _restore_text(REPORT, Path("/to"))
     for part in (
         "1,200 objects restored, 3 were there already, 2 missing",
+        "1 of them are under a customer's key: repeat with --customer-key FILE",
         "/to/missing.jsonl",
         "settings of bucket odd",
         "4 of cell 00ff cell-1:7000: leaf_mismatch",
@@ -143,3 +148,26 @@ def test_what_a_cell_says_is_one_line_without_signs_of_control() -> None:
     assert len(said(error)) == 300
     cell = Endpoint(PeerId(bytes(32)), "h\x1b[2J\n", 7)
     assert shown(cell) == "0000000000000000 h?[2J?:7"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_key"),
+    [
+        (bytes(range(32)), True),
+        (base64.b64encode(bytes(range(32))) + b"\n", True),
+        (b"x" * 31, False),
+        (b"", False),
+        (bytes(64), False),
+        (b"\xff" * 33, False),
+    ],
+)
+def test_a_customers_key_is_read_as_its_bytes_or_as_headers_have_it(
+    tmp_path: Path, content: bytes, is_key: bool
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    if is_key:
+        assert _customer_key(file) == WrappingKey(bytes(range(32)))
+    else:
+        with pytest.raises(click.UsageError):
+            _customer_key(file)

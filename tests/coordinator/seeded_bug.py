@@ -24,6 +24,10 @@ TESTS = {
         HERE / "test_journal.py",
         HERE.parent / "cell" / "test_cell_journal.py",
     ],
+    "keys": [
+        HERE.parent / "common" / "format" / "test_envelope.py",
+        HERE.parent / "gateway_s3" / "test_customer_keys.py",
+    ],
     "rescue": [
         HERE.parent / "common" / "format" / "test_journal_records.py",
         HERE / "test_restoring_store.py",

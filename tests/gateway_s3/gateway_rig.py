@@ -75,6 +75,8 @@ class Rig(ObjectRig):
         super().__init__(seed, beside=beside)
         self.region = region
         self.host = "s3.test"
+        self.secure = False
+        """Whether requests come over TLS."""
         self.backend = Backend(
             **self.service_parts(), metrics=GatewayMetrics(), region=region, domains=domains
         )
@@ -233,6 +235,7 @@ class Rig(ObjectRig):
             [(name.encode(), value.encode("latin-1")) for name, value in pairs],
             BytesBody(body),
             "192.0.2.7:50000",
+            self.secure,
         )
         response: HttpResponse = await self.app(request)
         if isinstance(response.body, bytes):

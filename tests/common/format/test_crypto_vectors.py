@@ -13,12 +13,14 @@ from common.crypto import keys as keytree
 from common.crypto.digest import leaf, page_digest, shard_root
 from common.crypto.freshness import FreshDigests
 from common.crypto.identity import KeyPair
+from common.crypto.inner_layer import InnerStream, pack_stretches, unpack_stretches
 from common.crypto.orders import Order, OrderAction, cell_order_key, check, issue
 from common.crypto.stream import StripeCipher
 from common.erasure.code import ZfecCode, make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import decode_stripe, encode_stripe
 from common.format import manifest as fmt
+from common.format.envelope import KeyEnvelope, WrappingKey
 from common.wire.messages.writing import Extent, Page
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -190,3 +192,23 @@ def test_fresh_digests():
     assert [each.hex() for each in leaves] == v["leaves"]
     args = (unhex(v["segment_id"]), v["slot"], v["unit_bytes"], v["shard_bytes"])
     assert fresh.root(*args, b"".join(leaves)).hex() == v["root"]
+
+
+def test_inner_layers():
+    v = load("inner-layer.json")
+    object_key = unhex(v["object_key"])
+    stretches = unpack_stretches(unhex(v["stretches"]))
+    assert pack_stretches(stretches).hex() == v["stretches"]
+    assert [keytree.data_key(object_key, each.nonce).hex() for each in stretches] == v["data_keys"]
+    plain, cipher = unhex(v["plaintext"]), unhex(v["ciphertext"])
+    assert InnerStream(object_key, stretches, 0).apply(plain) == cipher
+    assert InnerStream(object_key, stretches, 30).apply(cipher[30:]) == plain[30:]
+    for row in v["envelopes"]:
+        wrapping = WrappingKey(
+            unhex(row["key"]), row["name"], row["version"], unhex(row["context"]), row["bucket_key"]
+        )
+        purpose_key = keytree.wrapping_purpose_key(wrapping.key, wrapping.kind.value)
+        assert purpose_key.hex() == row["purpose_key"]
+        envelope = wrapping.wrap(object_key, lambda length: unhex(v["salt"]))
+        assert envelope.pack().hex() == row["packed"]
+        assert wrapping.unwrap(KeyEnvelope.unpack(unhex(row["packed"]))) == object_key

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.crypto.inner_layer import Stretch, pack_stretches
 from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
 from common.errors import Corrupt, Refused
 from common.format import manifest as fmt
+from common.format.envelope import InnerLayer, WrappingKey
 from common.limits import (
     MAX_PAGES_PER_OBJECT,
     MAX_PARTS,
@@ -195,10 +197,29 @@ def test_the_largest_object_of_parts_fits_a_sealed_record():
         pages=tuple(fmt.PageEntry(b"d" * 32, 1 << 28) for _ in range(MAX_PAGES_PER_OBJECT)),
         keys=tuple(number.to_bytes(32, "big") for number in range(MAX_PARTS)),
         metadata=bytes(64 * 1024),
+        inner=InnerLayer(
+            WrappingKey(bytes(32), "n" * 64, 1, bytes(4096)).wrap(bytes(32), bytes),
+            pack_stretches(
+                [Stretch(bytes(16), MAX_PAGES_PER_OBJECT // MAX_PARTS << 28)] * MAX_PARTS
+            ),
+        ),
     )
     sealed = fmt.seal_manifest(TENANT, BUCKET, NAME, VERSION, largest, entropy)
     assert len(sealed) <= MAX_SEALED_RECORD_BYTES
     assert fmt.open_manifest(TENANT, BUCKET, NAME, VERSION, sealed) == largest
+
+
+@pytest.mark.parametrize("stretches", [b"", bytes(23), bytes(24), bytes(25), bytes(48)])
+def test_an_inner_layer_of_another_length_is_not_understood(stretches):
+    inner = InnerLayer(None, stretches)
+    sealed = TENANT.seal(
+        "manifest",
+        (BUCKET, NAME, VERSION),
+        dataclasses.replace(MANIFEST, inner=inner).pack(),
+        entropy,
+    )
+    with pytest.raises(Corrupt, match="record_not_understood"):
+        fmt.open_manifest(TENANT, BUCKET, NAME, VERSION, sealed)
 
 
 def test_a_record_that_the_wire_would_not_carry_is_refused():
