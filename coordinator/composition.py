@@ -36,6 +36,7 @@ from coordinator.handlers.of_gateways import gateway_handlers
 from coordinator.handlers.places import Places
 from coordinator.handlers.repair import RepairHandlers
 from coordinator.handlers.requests import check_complete, merged
+from coordinator.kept_facts import FACTS_S, KeptFacts
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.audit_book import AuditBook
@@ -86,6 +87,7 @@ def server_of(
     places: ConnectionPlaces,
     standbys: Standbys,
     check_lease: Callable[[], None],
+    kept_facts: KeptFacts,
 ) -> PeerServer[CoordinatorSession]:
     """Return the server of cells, gateways, and standbys."""
     of_cells = CellHandlers(
@@ -97,6 +99,7 @@ def server_of(
         parts.queues,
         parts.order_time,
         auditor,
+        kept_facts,
         world.clock,
         world.log,
         swarm_name=config.swarm,
@@ -168,6 +171,7 @@ def rounds_of(
     parts: CoordinatorParts,
     lease_ends: LeaseEndsRound,
     auditor: Auditor,
+    kept_facts: KeptFacts,
 ) -> list[Round]:
     """Return all periodic work."""
     leadership = parts.leadership
@@ -215,6 +219,7 @@ def rounds_of(
         Round("disks", disks.run, every(DISKS_S)),
         Round("outlook", outlook.run, outlook.pause_s),
         Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),
+        Round("facts", kept_facts.keep, every(FACTS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]
 

@@ -34,6 +34,7 @@ from coordinator.journaled_store import (
     known_cells,
     open_store,
 )
+from coordinator.kept_facts import KeptFacts
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
@@ -342,13 +343,23 @@ async def _serve(
         await auditor.load()
         places = connection_places(world.open_files)
         _warn_of_places(world, places, len(parts.membership.cells))
+        kept_facts = KeptFacts(parts.store)
         server = server_of(
-            world, config, parts, status, metrics, auditor, places, standbys, journaled.check_lease
+            world,
+            config,
+            parts,
+            status,
+            metrics,
+            auditor,
+            places,
+            standbys,
+            journaled.check_lease,
+            kept_facts,
         )
         lease_ends = LeaseEndsRound(
             parts.store, parts.leadership, parts.lease_book, parts.history, world.log
         )
-        rounds = rounds_of(world, config, parts, lease_ends, auditor)
+        rounds = rounds_of(world, config, parts, lease_ends, auditor, kept_facts)
         routes = routes_of(world, config, parts, status, lease_ends, standbys)
         api = Api(routes, parts.history, keys.operator_token, world.log)
         app = app_of(metrics, status, api)

@@ -30,6 +30,7 @@ from common.wire.messages.membership import (
 )
 from coordinator.audits import Auditor
 from coordinator.hints import LOOK_AGAIN_S, Queues
+from coordinator.kept_facts import HeardFacts, KeptFacts
 from coordinator.membership import Membership
 from coordinator.orders import CellOrders
 from coordinator.placement import Placement
@@ -50,7 +51,7 @@ class _Stored:
     """A cell's rows in the store, as far as known, so that an idle heartbeat reads none."""
 
     facts: CellFacts
-    """As last saved."""
+    """As last given to be saved."""
     saved_at: float
     work_read_at: float = -math.inf
     """The time at which its work was last looked for."""
@@ -74,6 +75,7 @@ class CellHandlers:
 
     Args:
         queues: of work for cells; notified of what is lost.
+        kept_facts: keeps what cells say of themselves.
         swarm_name, swarm_id: sent to a cell that joins.
         coordinators: returns where the swarm's coordinators take calls.
     """
@@ -88,6 +90,7 @@ class CellHandlers:
         queues: Queues,
         order_time: OrderTime,
         auditor: Auditor,
+        kept_facts: KeptFacts,
         clock: WallClock,
         log: Log,
         *,
@@ -103,6 +106,7 @@ class CellHandlers:
         self._queues = queues
         self._order_time = order_time
         self._auditor = auditor
+        self._kept_facts = kept_facts
         self._clock = clock
         self._log = log
         self._name = swarm_name
@@ -169,6 +173,7 @@ class CellHandlers:
         stored = self._stored.get(cell.cell)
         if stored is None:
             stored = self._stored[cell.cell] = _Stored(cell.facts, now)
+        is_first = not cell.address_host
         heard = self._membership.heard(
             cell, request.address_host, request.address_port, request.facts, now
         )
@@ -180,7 +185,17 @@ class CellHandlers:
         history = self._history
         if heard.was_silent:
             stored.told = -1
-        work = await self._work(cell.cell, stored, request, heard.has_moved, now)
+        if heard.has_moved or (
+            request.facts != stored.facts and now - stored.saved_at > SAVE_FACTS_EVERY_S
+        ):
+            stored.saved_at, stored.facts = now, request.facts
+            self._kept_facts.note(
+                cell.cell,
+                HeardFacts(request.address_host, request.address_port, request.facts),
+            )
+        if is_first:
+            await self._kept_facts.keep_now(cell.cell)
+        work = await self._work(cell.cell, stored, request, now)
         is_behind = history.standing is Standing.BEHIND
         trust, trust_reason = self._membership.trust(cell)
         return HeartbeatReply(
@@ -214,12 +229,8 @@ class CellHandlers:
         elif was_off and not cell.clock_is_off:
             self._log.info("cell_clock_right", cell=cell.cell_id.hex()[:12])
 
-    async def _work(
-        self, number: int, stored: _Stored, request: Heartbeat, moved: bool, now: float
-    ) -> _Work:
+    async def _work(self, number: int, stored: _Stored, request: Heartbeat, now: float) -> _Work:
         """Take in what a heartbeat says that is to be kept, and look for work for the cell."""
-        facts = request.facts
-        is_due = moved or (facts != stored.facts and now - stored.saved_at > SAVE_FACTS_EVERY_S)
         told = self._queues.deletes.told + self._queues.missing.told
 
         def look(sql: Sql) -> _Work:
@@ -227,19 +238,15 @@ class CellHandlers:
             return _Work(queued, missing.waits_for(sql, number))
 
         def note(sql: Sql) -> _Work:
-            if is_due:
-                cells.save(sql, number, request.address_host, request.address_port, facts)
             deletes.strike(sql, number, request.deleted)
             return look(sql)
 
-        if is_due or request.deleted:
+        if request.deleted:
             work = await self._store.transact(note)
         elif told == stored.told and now - stored.work_read_at < LOOK_AGAIN_S:
             return _Work()
         else:
             work = await self._store.read(look)
-        if is_due:
-            stored.saved_at, stored.facts = now, facts
         stored.work_read_at = now
         stored.told = -1 if work else told
         return work

@@ -14,8 +14,9 @@ import trio
 from trio.testing import MockClock
 
 from common import limits
+from coordinator.handlers.cells import SAVE_FACTS_EVERY_S
 from sim.checkers.ownership import check_ownership
-from sim.cluster import Cluster, Shape
+from sim.cluster import DOWN_S, Cluster, Shape
 from sim.s3_client import S3Client
 from sim.world import SimWorld
 
@@ -150,3 +151,27 @@ async def test_three_boxes_write_on_without_one(autojump_clock: MockClock) -> No
             join_again(cluster, [lost])
             await cluster.wait_all_up()
             await trio.sleep(40)
+
+
+@pytest.mark.timeout(300)
+async def test_cells_that_start_serve_readers_while_nothing_can_be_committed(
+    autojump_clock: MockClock,
+) -> None:
+    async with swarm(
+        Shape(cells=4, redundancy="2/4", overrides={"coordinator": {"journal": "on"}}), 40
+    ) as (cluster, client):
+        for two in combinations(range(4), 2):  # for three pairs, most of the journal
+            others = [daemon for number, daemon in enumerate(cluster.cells) if number not in two]
+            # What the cells say of themselves is due to be saved by when they start.
+            await write_for(client, "first", 3)
+            await trio.sleep(SAVE_FACTS_EVERY_S / 2)
+            written = await write_for(client, "then", 3)
+            await trio.sleep(SAVE_FACTS_EVERY_S / 2 - 8)
+            part(cluster, two)
+            for daemon in others:
+                daemon.crash(power=False)
+            await trio.sleep(DOWN_S[1] + 10)
+            await read_all(client, "then", written)
+            join_again(cluster, two)
+            await cluster.wait_all_up()
+            await trio.sleep(SAVE_FACTS_EVERY_S)
