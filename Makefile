@@ -91,7 +91,8 @@ rescue-test: $(VENV)/.dev
 	ALVEARY_RESCUE_OBJECTS=1000 $(BIN)/python -m pytest -s -m e2e tests/e2e/test_rescue.py
 
 # Whole sites that go, in network namespaces (root only), and a cell of MIB that is wiped while
-# clients go on: how fast it is rebuilt, and what the clients notice.
+# clients go on: how fast it is rebuilt, and what the clients notice. Needs five times MIB of disk,
+# with MIB=10240 some 55 GB and most of an hour.
 repair-test: $(VENV)/.dev
 	ALVEARY_REPAIR_TEST_MIB=$(MIB) $(BIN)/python -m pytest -s -m 'slow or not slow' \
 		tests/e2e/test_sites.py tests/e2e/test_repair.py tests/e2e/test_rebuild.py

@@ -101,13 +101,9 @@ class Load:
                 if each.begun_at >= moment and kind in ("", each.kind)
             ]
 
-    def p99_ms(self, since: float, until: float) -> dict[str, float]:
-        """Milliseconds by kind, of the requests that were begun in between."""
-        found = {}
-        for kind in ("put", "get"):
-            took = sorted(x.seconds for x in self.since(since, kind) if x.begun_at < until)
-            found[kind] = 1000 * took[len(took) * 99 // 100]
-        return found
+    def seconds(self, kind: str, since: float, until: float) -> list[float]:
+        """The seconds that requests took that were begun in between."""
+        return [each.seconds for each in self.since(since, kind) if each.begun_at < until]
 
     def wait_for(self, moment: float, count: int) -> None:
         """Wait until so many puts and as many gets that were begun from a moment on have ended."""

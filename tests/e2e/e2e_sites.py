@@ -154,7 +154,7 @@ class Sites:
             **self._settings,
             "data": str(data),
             "listen": f"{SUBNET}.1:{COORDINATOR_PORT}",
-            "http": f"127.0.0.1:{HTTP_PORT}",
+            "http": f"{SUBNET}.1:{HTTP_PORT}",
             "discovery": False,
         }
         (data / "config.toml").write_text(tomli_w.dumps(settings))
