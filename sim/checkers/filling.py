@@ -220,22 +220,32 @@ class FillWatch:
                     self._found[f"{text}, which is not where it moved to yet"] = None
 
     def _look_for_dropped_sources(self) -> None:
-        """Look whether a source that could be read was replaced by a worse one."""
+        """Look whether a source that could be read was replaced by a worse one, or by none.
+
+        A move may be finished and the next one begun between two looks: then a former holder that
+        can be read is the source. That it has the shard is what :meth:`_look_at_sources` looks at.
+        """
         before, self._at_sources = self._at_sources, set(self._rows(AT_SOURCES))
+        named = {(segment, slot): cell for cell, segment, slot in self._at_sources}
         for cell, segment, slot in before - self._at_sources:
-            daemon = self._daemon(cell)
-            if (segment, slot) not in self._missing or daemon is None or daemon.is_emptied:
+            source = named.get((segment, slot))
+            if (segment, slot) not in self._missing or (
+                source is not None and self._is_readable(self._daemon(source))
+            ):
                 continue
-            life, since = self._up_since.get(daemon.node.name, (-1, 0.0))
-            is_readable = (
-                daemon.is_up
-                and daemon.node.life == life
-                and trio.current_time() - since >= SURELY_HEARD_S
-            )
+            daemon = self._daemon(cell)
             holder = self._holders[self._segments[segment][0]][slot]
-            if is_readable and holder != cell:
+            if daemon is not None and self._is_readable(daemon) and holder != cell:
                 text = f"{daemon.node.name} was dropped as the source of slot {slot}"
                 self._found[f"{text} of {segment.hex()}, which is still missing"] = None
+
+    def _is_readable(self, daemon: SimDaemon | None) -> bool:
+        """Return whether a cell has been up for so long that each coordinator has heard it."""
+        if daemon is None or daemon.is_emptied:
+            return False
+        life, since = self._up_since.get(daemon.node.name, (-1, 0.0))
+        is_heard = trio.current_time() - since >= SURELY_HEARD_S
+        return daemon.is_up and daemon.node.life == life and is_heard
 
     @staticmethod
     def _is_writing(daemon: SimDaemon) -> bool:
