@@ -317,6 +317,12 @@ MAX_TAGS_RECORD_BYTES: Final = 12 * KIB
 """The tags of a version, packed: ten of 384 units of UTF-16, three bytes each, and some around."""
 MAX_SEALED_TAGS_BYTES: Final = MAX_TAGS_RECORD_BYTES + 128
 """The same, sealed."""
+MAX_ACL_GRANTS: Final = 100
+"""Of one access control list (S3: the same)."""
+MAX_ACL_RECORD_BYTES: Final = 4 * KIB
+"""The access control list of a version, packed: a hundred grants of 22 bytes at most."""
+MAX_SEALED_ACL_BYTES: Final = MAX_ACL_RECORD_BYTES + 128
+"""The same, sealed."""
 MAX_BUCKET_TAGS: Final = 50
 """Of one bucket (S3: the same)."""
 MAX_CORS_RULES: Final = 100
@@ -715,10 +721,15 @@ MAX_COMMON_NAME_CHARACTERS: Final = 64
 """X.509 (RFC 5280, ub-common-name)."""
 
 assert (
-    MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES + MAX_TAGS_RECORD_BYTES + 4 * KIB
+    MAX_CONTENT_HEADER_BYTES
+    + MAX_USER_METADATA_BYTES
+    + MAX_TAGS_RECORD_BYTES
+    + MAX_ACL_RECORD_BYTES
+    + 4 * KIB
     <= MAX_UPLOAD_RECORD_BYTES
 )
 assert MAX_OBJECT_TAGS * (3 * (MAX_TAG_KEY_UNITS + MAX_TAG_VALUE_UNITS) + 8) < MAX_TAGS_RECORD_BYTES
+assert MAX_ACL_GRANTS * 24 + 16 < MAX_ACL_RECORD_BYTES
 assert MAX_UNITS_PER_READ_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < AUDIT_PATIENCE_S
 assert AUDIT_OPENED_BYTES <= MAX_UNITS_PER_READ_BYTES

@@ -160,6 +160,7 @@ def assemble(
         checksum,
         pack_parts([(part.row.part_number, part.manifest.size) for part in parts]),
         part_checksums,
+        upload.info.owner,
     )
     keys = dict.fromkeys([key for part in parts for key in part.manifest.keys])
     manifest = Manifest(

@@ -3,8 +3,11 @@
 Every request of every protocol passes :func:`authorize` between the proof of its principal and its
 handler. A statement of a policy that denies outweighs everything; then the bucket's owner may do
 everything, its users what their own policies allow, and others what the bucket's policy allows.
+Where access control lists count, they allow, too, and an object that is another tenant's than the
+bucket's is read, and its list read and set, by what its own owner and list say.
 
-Source: docs/decisions/0021-authorization.md, docs/decisions/0039-bucket-policies.md.
+Source: docs/decisions/0021-authorization.md, docs/decisions/0039-bucket-policies.md,
+docs/decisions/0052-access-lists.md.
 """
 
 from __future__ import annotations
@@ -15,13 +18,32 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from common.errors import Refused
+from common.format.access_lists import AclPermission
 from common.reasons import Refusal
+from gateway.access.lists import (
+    OF_BUCKET,
+    OF_OBJECT,
+    OF_UPLOAD,
+    Given,
+    JudgedObject,
+    JudgedUpload,
+    NoObject,
+    Subject,
+    granted,
+)
 from gateway.access.patterns import NOTHING_KNOWN, Circumstances
 from gateway.access.permissions import OWNERS_ALWAYS
 from gateway.access.policy import Effect
 from gateway.access.policy_document import ARN_PREFIX
 from gateway.access.rules import NO_RULES
-from gateway.principals import Anonymous, Bucket, ForeignBucket, KeyHolder, Principal
+from gateway.principals import (
+    Anonymous,
+    Bucket,
+    ForeignBucket,
+    KeyHolder,
+    Principal,
+    account_of,
+)
 
 
 class Action(Enum):
@@ -133,6 +155,7 @@ def authorize(
     circumstances: Circumstances = NOTHING_KNOWN,
     permission: str | None = None,
     new_bucket: str = "*",
+    subject: Subject | None = None,
 ) -> Verdict:
     """Decide whether the principal may do this.
 
@@ -142,6 +165,8 @@ def authorize(
         circumstances: the facts of the request that conditions look at.
         permission: that a policy must give; None: that of the action.
         new_bucket: the name of the bucket that would be made; ``*``: all of the tenant's are meant.
+        subject: the object or upload that it would be done to, where lists count; None: none was
+            looked up, so nobody is allowed what its owner decides.
     """
     nothing = Deny(Denial.ANONYMOUS if isinstance(principal, Anonymous) else Denial.NOT_OWNER)
     if bucket is None:
@@ -160,7 +185,8 @@ def authorize(
         return Allow() if is_owner else nothing
     if action is Action.DELETE_BATCH:
         # Each object of the list is decided about. Who could not delete any sends none.
-        return Allow() if is_owner or rules.policy is not None else nothing
+        may_any = is_owner or rules.policy is not None or rules.uses_lists
+        return Allow() if may_any else nothing
     needed = permission or PERMISSIONS[action]
     if is_owner and principal.policy is None and needed in OWNERS_ALWAYS:
         return Allow()
@@ -169,6 +195,17 @@ def authorize(
     resource = ARN_PREFIX + bucket.name
     if key is not None:
         resource += "/" + key.decode("utf-8", "surrogateescape")
+    given, is_anothers, is_unknown = Given.NOTHING, False, False
+    if rules.uses_lists:
+        given = _granted(principal, bucket, needed, subject)
+        account = principal.caller.account
+        if isinstance(subject, JudgedUpload) and needed in OF_UPLOAD:
+            is_owner = is_owner or account == subject.initiator
+        elif needed in OF_OBJECT:
+            is_unknown = subject is None
+            if isinstance(subject, JudgedObject):
+                is_anothers = subject.owner != account_of(bucket.owner)
+                is_owner = account == subject.owner
     effect = None
     if rules.policy is not None:
         effect = rules.policy.judge(
@@ -176,20 +213,44 @@ def authorize(
         )
     if effect is Effect.DENY:
         return Deny(Denial.POLICY)
+    if is_unknown:
+        return nothing
+    if is_anothers:
+        effect = None  # A bucket's owner can close what is another's, and not open it.
     own = (
         Allow()
         if isinstance(principal, Anonymous)
         else (_of_user(principal, needed, resource, circumstances))
     )
     if is_owner:
-        # Within one account either policy is enough, unless the user's denies.
-        by_bucket = effect is Effect.ALLOW and own == Deny(Denial.USER)
-        return Allow() if by_bucket else own
-    if effect is None:
-        return nothing
-    if rules.is_public and rules.limits.restrict_buckets:
-        return Deny(Denial.PUBLIC_POLICY)
+        # Within one account either policy is enough, unless the user's denies. An account that is
+        # granted something decides itself what its users get of it; of a group each is a member.
+        by_resource = effect is Effect.ALLOW or given is Given.TO_GROUP
+        return Allow() if by_resource and own == Deny(Denial.USER) else own
+    if given is Given.NOTHING:
+        if effect is None:
+            return nothing
+        if rules.is_public and rules.limits.restrict_buckets:
+            return Deny(Denial.PUBLIC_POLICY)
     return Deny(Denial.OWNER_ONLY) if needed in OWNERS_ALWAYS else own
+
+
+def _granted(principal: Principal, bucket: Bucket, needed: str, subject: Subject | None) -> Given:
+    """Return what the list that a permission is decided by gives the principal."""
+    rules = bucket.rules
+    wanted: AclPermission | None
+    grants = rules.grants or ()
+    if needed not in OF_OBJECT:
+        wanted = OF_BUCKET.get(needed)
+    elif isinstance(subject, JudgedObject):
+        wanted, grants = OF_OBJECT[needed], subject.grants
+    else:
+        # That an object is not there is for those to know who may list the bucket.
+        wanted = AclPermission.READ if isinstance(subject, NoObject) else None
+    if wanted is None:
+        return Given.NOTHING
+    account = principal.caller.account
+    return granted(grants, account, wanted, ignores_public=rules.limits.ignore_acls)
 
 
 def _of_user(

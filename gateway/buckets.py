@@ -5,7 +5,9 @@ Source: docs/crypto.md, "Answers and questions".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import trio
 
@@ -37,12 +39,18 @@ class BucketEntry:
 
 
 async def create_bucket(
-    service: ObjectService, owner: TenantKey, name: str, *, has_locks: bool = False
+    service: ObjectService,
+    owner: TenantKey,
+    name: str,
+    *,
+    has_locks: bool = False,
+    documents: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Create a bucket.
 
     Args:
         has_locks: its versions can be locked.
+        documents: that its settings begin with, by their kinds.
 
     Raises:
         Refused: ``bucket_owned``: it is the owner's already; ``bucket_exists``: another's;
@@ -51,6 +59,8 @@ async def create_bucket(
     """
     bucket_id = service.new_bucket()
     settings = BucketSettings(METADATA_VERSION, service.now_ms())
+    for kind, body in documents.items():
+        settings = settings.with_document(kind, body)
     sealed = seal_bucket_settings(
         owner, bucket_id, name, FIRST_REVISION, settings.pack(), service.entropy
     )
@@ -62,7 +72,8 @@ async def create_bucket(
     except OutcomeUnknown:
         # It may be there by now; that it is, and as asked for, is enough.
         found = await service.buckets.read(owner, name)
-        if has_locks and found.default_retention is None:
+        differs = any(found.settings.document(kind) != body for kind, body in documents.items())
+        if differs or (has_locks and found.default_retention is None):
             raise Refused(Refusal.BUCKET_OWNED) from None
     else:
         made = Bucket(

@@ -27,7 +27,7 @@ from gateway.objects import find_object
 from gateway.parts import MultipartUpload, Part
 from gateway.principals import Bucket
 from gateway.versions import VersionName, name_of_new
-from gateway.writing import sealed_tags, under_condition
+from gateway.writing import sealed_acl, sealed_tags, under_condition
 
 _UPLOAD_IS_GONE: Final = frozenset({Absence.NO_SUCH_UPLOAD, Refusal.VERSION_EXISTS})
 _MAY_BE_COMPLETED: Final = _UPLOAD_IS_GONE | {
@@ -126,6 +126,7 @@ async def _complete(
         seal_summary(owner, *place, summary_of(metadata, manifest.size).pack(), service.entropy),
         Condition(),
         sealed_tags(service, owner, place, upload.info.tags),
+        sealed_acl(service, owner, place, upload.info.acl),
     )
 
     async def attempt(decided: Condition) -> Committed:

@@ -21,13 +21,14 @@ from common.format.envelope import InnerLayer, WrappingKey
 from common.ports import Buffer, Entropy
 from common.reasons import Absence
 from common.wire.messages.writing import NewSegment, Page
-from gateway.access.patterns import NOTHING_KNOWN, Circumstances
+from gateway.access.patterns import Circumstances
 from gateway.authorization import Action, authorize, check
 from gateway.checksums import Algorithm, new_checksum, parse_digest
 from gateway.conditions import ReadConditions
 from gateway.ingest import Ingest
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object, open_body
+from gateway.ownership import judged_object
 from gateway.principals import Bucket, Principal
 from gateway.protection import InnerWriter, ObjectKey, layer_of, new_object_key, wrapped_again
 from gateway.spans import EVERYTHING, Span
@@ -40,11 +41,39 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class SourceObject:
     """The object that is copied. ``name``: as stored. ``version``: the one that the client names;
-    None: the current one."""
+    None: the current one. ``principal``, ``key``, ``circumstances``: by which each version that is
+    found is decided about, where access control lists count."""
 
     bucket: Bucket
     name: bytes
-    version: VersionName | None = None
+    version: VersionName | None
+    principal: Principal
+    key: bytes
+    circumstances: Circumstances
+
+    def check_readable(self, found: FoundObject | None) -> None:
+        """Refuse what the principal may not read.
+
+        Args:
+            found: the version that would be read; None: before it is looked up.
+
+        Raises:
+            Refused: ``access_denied``.
+        """
+        if self.bucket.rules.uses_lists and found is None:
+            return  # What was found decides.
+        action = Action.READ_OBJECT if self.version is None else Action.READ_OBJECT_VERSION
+        subject = None if found is None else judged_object(self.bucket, found)
+        check(
+            authorize(
+                self.principal,
+                action,
+                self.bucket,
+                self.key,
+                self.circumstances,
+                subject=subject,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +144,14 @@ async def open_source(
         found = await service.owners.seen_by(principal, bucket)
     except NotFound as error:
         raise NotFound(Absence.NO_SUCH_BUCKET, of="source") from error
-    action = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
-    circumstances = await inform(found) if isinstance(found, Bucket) else NOTHING_KNOWN
-    check(authorize(principal, action, found, key, circumstances))
-    assert isinstance(found, Bucket), "its owner's key is not at hand"
-    return SourceObject(found, service.names.encode(key), version)
+    if not isinstance(found, Bucket):
+        check(authorize(principal, Action.READ_OBJECT, found, key))
+        raise AssertionError("its owner's key is not at hand")
+    source = SourceObject(
+        found, service.names.encode(key), version, principal, key, await inform(found)
+    )
+    source.check_readable(None)
+    return source
 
 
 async def from_source(
@@ -133,7 +165,7 @@ async def from_source(
 
     Raises:
         NotFound: with ``of="source"``: there is no such source.
-        Refused: ``source_condition_failed``.
+        Refused: ``source_condition_failed``; ``access_denied``: by what was found.
         AlvearyError: what ``use`` raises.
     """
     for last_try in (False,) * (limits.MAX_COPY_TRIES - 1) + (True,):
@@ -143,6 +175,8 @@ async def from_source(
             )
         except NotFound as error:
             raise error.again(of="source") from error
+        if source.bucket.rules.uses_lists:
+            source.check_readable(found)
         conditions.check_source(found.metadata.etag, found.modified_s)
         try:
             return await use(found)

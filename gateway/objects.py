@@ -16,8 +16,9 @@ from prometheus_client import Counter
 from common import limits
 from common.crypto.inner_layer import InnerStream
 from common.errors import Corrupt, NotFound, Refused
+from common.format.access_lists import AccessList, unpack_access_list
 from common.format.configurations import Tags, unpack_tags
-from common.format.manifest import Manifest, open_manifest, open_tags
+from common.format.manifest import Manifest, open_acl, open_manifest, open_tags
 from common.format.objects import ObjectMetadata, unpack_object
 from common.ids import VersionId
 from common.ports import Buffer, Workers
@@ -33,13 +34,15 @@ from gateway.versions import VersionName, deleted_by, marker_of, name_of
 @dataclass(frozen=True, slots=True)
 class FoundObject:
     """An object that was looked up and opened. ``places``: the bytes whose places were asked for;
-    they may reach beyond the end. ``tags``: None where it has none."""
+    they may reach beyond the end. ``tags``: None where it has none. ``acl``: its access control
+    list, if one was set and lists count in its bucket."""
 
     record: ObjectRecord
     manifest: Manifest
     metadata: ObjectMetadata
     places: Span | None = None
     tags: Tags | None = None
+    acl: AccessList | None = None
 
     def has_places(self, span: Span) -> bool:
         """Return whether the places of exactly these bytes are known."""
@@ -103,11 +106,13 @@ async def find_object(
     manifest = open_manifest(bucket.owner, record.bucket_id, name, record.version_id, record.sealed)
     if record.size != manifest.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=record.size)
-    tags = None
+    tags = acl = None
+    place = (bucket.owner, record.bucket_id, name, record.version_id)
     if record.tags:
-        place = (bucket.owner, record.bucket_id, name, record.version_id)
         tags = unpack_tags(open_tags(*place, record.tags))
-    return FoundObject(record, manifest, unpack_object(manifest.metadata), span, tags)
+    if record.acl and bucket.rules.uses_lists:
+        acl = unpack_access_list(open_acl(*place, record.acl))
+    return FoundObject(record, manifest, unpack_object(manifest.metadata), span, tags, acl)
 
 
 async def change_version(

@@ -26,6 +26,7 @@ from common.format.manifest import (
     MANIFEST_VERSION,
     Manifest,
     PageEntry,
+    seal_acl,
     seal_manifest,
     seal_summary,
     seal_tags,
@@ -51,7 +52,8 @@ UNCONDITIONAL: Final = WriteCondition()
 @dataclass(frozen=True, slots=True)
 class NewObject:
     """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
-    ``tags``: packed, or empty. ``lock``: that its writer gives it. ``inner``: of its bytes."""
+    ``tags``, ``acl``: packed, or empty. ``lock``: that its writer gives it. ``inner``: of its
+    bytes."""
 
     metadata: ObjectMetadata
     size: int
@@ -61,6 +63,7 @@ class NewObject:
     tags: bytes = b""
     lock: Lock = NO_LOCK
     inner: InnerLayer | None = None
+    acl: bytes = b""
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
@@ -81,6 +84,17 @@ def sealed_tags(
         tags: packed, or empty.
     """
     return seal_tags(owner, *place, tags, service.entropy) if tags else b""
+
+
+def sealed_acl(
+    service: ObjectService,
+    owner: TenantKey,
+    place: tuple[BucketId, bytes, VersionId],
+    acl: bytes,
+) -> bytes:
+    """Return an access control list sealed for a version; none is nothing. Args as of
+    :func:`sealed_tags`."""
+    return seal_acl(owner, *place, acl, service.entropy) if acl else b""
 
 
 async def decide(
@@ -174,6 +188,7 @@ async def commit_object(
                     bucket_id,
                     sealed_tags(service, owner, (bucket_id, name, version_id), new.tags),
                     new.lock,
+                    sealed_acl(service, owner, (bucket_id, name, version_id), new.acl),
                 )
             )
             return (version_id, committed), committed.bucket_revision

@@ -15,10 +15,12 @@ import trio
 
 from common import limits
 from common.errors import AlvearyError, NotFound, Unavailable
+from common.format.access_lists import Ownership
 from common.http.records import Headers, HttpRequest, HttpResponse
 from common.reasons import Absence, Outage
 from common.rpc.fair_queue import FairQueue, Visit, cost_of
 from common.wire.messages.locks import Lock
+from gateway.access.lists import Subject
 from gateway.access.policy import Policy
 from gateway.access.rules import NO_RULES
 from gateway.authorization import (
@@ -44,6 +46,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.forms import PostForm, described_by, prove_form, read_form
 from gateway_s3.handlers import (
     access,
+    acl,
     attributes,
     buckets,
     configurations,
@@ -62,7 +65,8 @@ from gateway_s3.handlers import (
 from gateway_s3.handlers.answers import marker_error
 from gateway_s3.handlers.object_tags import read_object_tags
 from gateway_s3.informing import informed
-from gateway_s3.request.acl import check_acl_headers
+from gateway_s3.judging import Subjects
+from gateway_s3.request.acl import asked_ownership, check_acl_headers
 from gateway_s3.request.expected_owner import check_expected_owner
 from gateway_s3.request.names import check_key
 from gateway_s3.request.operations import BY_NAME, OPERATIONS, PREFLIGHT_OF
@@ -83,6 +87,7 @@ Authorize: TypeAlias = Callable[
         RequestCircumstances,
         str | None,
         str,
+        Subject | None,
     ],
     Verdict,
 ]
@@ -140,6 +145,13 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetPublicAccessBlock": access.get_public_access,
     "PutPublicAccessBlock": access.put_public_access,
     "DeletePublicAccessBlock": access.delete_public_access,
+    "GetBucketAcl": acl.get_bucket_acl,
+    "PutBucketAcl": acl.put_bucket_acl,
+    "GetObjectAcl": acl.get_object_acl,
+    "PutObjectAcl": acl.put_object_acl,
+    "GetBucketOwnershipControls": acl.get_ownership,
+    "PutBucketOwnershipControls": acl.put_ownership,
+    "DeleteBucketOwnershipControls": acl.delete_ownership,
     "GetObjectLockConfiguration": locks.get_configuration,
     "PutObjectLockConfiguration": locks.put_configuration,
     "GetObjectRetention": locks.get_retention,
@@ -352,6 +364,8 @@ class App:
             )
             circumstances = await self._with_body(unproven, bucket, policy)
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
+        name = backend.names.encode(routed.key)
+        subjects = Subjects(backend, principal, bucket, routed, name)
         for permission in permissions_of(routed.operation, routed.query, described):
             verdict = self._judge(
                 principal,
@@ -361,6 +375,7 @@ class App:
                 circumstances,
                 permission,
                 routed.bucket or "*",
+                await subjects.of(permission),
             )
             if isinstance(verdict, Deny) and verdict.denial is Denial.OWNER_ONLY:
                 raise S3Error(errors.METHOD_NOT_ALLOWED)
@@ -368,21 +383,25 @@ class App:
         assert not isinstance(bucket, ForeignBucket), "its owner's key is not at hand"
         if bucket is not None:
             check_expected_owner(described, bucket.owner.tenant_id)
-            owner = bucket.owner
+            owner, uses_lists = bucket.owner, bucket.rules.uses_lists
         else:
             assert isinstance(principal, KeyHolder), "anonymous callers have nothing of their own"
             owner = principal.tenant
-        check_acl_headers(described, routed.operation.name, account_of(owner))
+            uses_lists = asked_ownership(described) is not Ownership.BUCKET_OWNER
+        check_acl_headers(
+            described, routed.operation.name, account_of(owner), uses_lists=uses_lists
+        )
         return Call(
             request,
             routed,
             principal,
             verified,
             bucket,
-            backend.names.encode(routed.key),
+            name,
             request_id,
             circumstances,
             form,
+            subjects.looked_up,
         )
 
     async def _with_body(

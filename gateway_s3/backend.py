@@ -14,6 +14,7 @@ from gateway.principals import Bucket, KeyHolder, Principal, account_of
 from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.forms import PostForm
+from gateway_s3.judging import LookedUp
 from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route
@@ -39,7 +40,7 @@ class Call:
     """One request: routed, proven and allowed. ``principal``: the caller. ``about``: its bucket;
     None where it is about the asking tenant. ``name``: the stored name of its key.
     ``circumstances``: for what more a handler has to decide. ``form``: as far as it was read to
-    prove the call."""
+    prove the call. ``looked_up``: its object, where a decision was about that very one."""
 
     request: HttpRequest
     route: Route
@@ -50,6 +51,7 @@ class Call:
     request_id: str
     circumstances: RequestCircumstances
     form: PostForm | None = None
+    looked_up: LookedUp | None = None
 
     @property
     def bucket(self) -> Bucket:

@@ -96,6 +96,11 @@ INVALID_BUCKET_ACL_WITH_OWNERSHIP: Final = _row(
     400,
     "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
 )
+INVALID_BUCKET_ACL_WITH_BLOCK: Final = _row(
+    "InvalidBucketAclWithBlockPublicAccessError",
+    400,
+    "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
+)
 INVALID_BUCKET_NAME: Final = _row("InvalidBucketName", 400, "The specified bucket is not valid.")
 INVALID_BUCKET_OWNER: Final = _row(
     "InvalidBucketOwnerAWSAccountID",
@@ -166,6 +171,11 @@ MALFORMED_TRAILER: Final = _row(
     400,
     "The request contained trailing data that was not well-formed or did not conform to our "
     "published schema.",
+)
+MALFORMED_ACL: Final = _row(
+    "MalformedACLError",
+    400,
+    "The XML you provided was not well-formed or did not validate against our published schema",
 )
 MALFORMED_XML: Final = _row(
     "MalformedXML",
@@ -244,6 +254,9 @@ NO_SUCH_PUBLIC_ACCESS_BLOCK: Final = _row(
     "The public access block configuration was not found",
 )
 NO_SUCH_TAG_SET: Final = _row("NoSuchTagSet", 404, "The TagSet does not exist")
+OWNERSHIP_CONTROLS_NOT_FOUND: Final = _row(
+    "OwnershipControlsNotFoundError", 404, "The bucket ownership controls were not found"
+)
 NO_SUCH_WEBSITE_CONFIGURATION: Final = _row(
     "NoSuchWebsiteConfiguration",
     404,

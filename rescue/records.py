@@ -15,8 +15,9 @@ from typing import Any
 
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt
+from common.format.access_lists import AclPermission, Grantee, unpack_access_list
 from common.format.configurations import unpack_tags
-from common.format.manifest import open_bucket_settings, open_marker, open_tags
+from common.format.manifest import open_acl, open_bucket_settings, open_marker, open_tags
 from common.format.objects import (
     Headers,
     ObjectMetadata,
@@ -99,13 +100,24 @@ def object_record(
     """Return the record of an object's version.
 
     Raises:
-        Corrupt: its tags do not open.
+        Corrupt: its tags or its access control list do not open.
     """
     tags: Mapping[str, str] = {}
     if version.tags:
         sealed = version.tags
         opened = open_tags(tenant, bucket.bucket_id, version.name, version.version_id, sealed)
         tags = unpack_tags(opened).as_mapping()
+    grants = None
+    if version.acl:
+        sealed = version.acl
+        opened = open_acl(tenant, bucket.bucket_id, version.name, version.version_id, sealed)
+        grants = [
+            {
+                "grantee": each.account.hex() or Grantee(each.grantee).name,
+                "permission": AclPermission(each.permission).name,
+            }
+            for each in unpack_access_list(opened).grants
+        ]
     checksum = metadata.checksum
     return {
         "kind": "object",
@@ -118,6 +130,8 @@ def object_record(
         "metadata": _pairs(metadata.user),
         "tags": dict(tags),
         "lock": _lock(version.lock),
+        "owner": metadata.owner.hex() or None,
+        "grants": grants,
         "checksum": None if checksum is None else {checksum.algorithm: checksum.value},
         "parts": [each.size for each in part_spans(metadata)],
     }

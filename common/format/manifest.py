@@ -30,6 +30,7 @@ _MANIFEST: Final = "manifest"
 _PART: Final = "part"
 _SUMMARY: Final = "summary"
 _TAGS: Final = "tags"
+_ACL: Final = "acl"
 _MARKER: Final = "delete-marker"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
@@ -257,6 +258,30 @@ def open_tags(
         Corrupt: ``record_not_authentic``.
     """
     return tenant.open(_TAGS, (bucket_id, name, version_id), sealed)
+
+
+def seal_acl(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    acl: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the access control list of a version (packed, at most MAX_ACL_RECORD_BYTES)."""
+    assert len(acl) <= limits.MAX_ACL_RECORD_BYTES
+    return tenant.seal(_ACL, (bucket_id, name, version_id), acl, entropy)
+
+
+def open_acl(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> bytes:
+    """Return what was sealed as the access control list of this version of this name.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_ACL, (bucket_id, name, version_id), sealed)
 
 
 def seal_marker(

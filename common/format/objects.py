@@ -15,7 +15,7 @@ from common import limits
 from common.errors import Corrupt
 from common.format.envelope import KeyEnvelope
 from common.format.versioned import unpack_versioned
-from common.ids import DIGEST_BYTES
+from common.ids import DIGEST_BYTES, TENANT_ID_BYTES
 from common.reasons import Damage
 from common.wire.records import Max, Record, Size
 
@@ -25,6 +25,8 @@ _PART: Final = struct.Struct(">HQ")
 HeaderText: TypeAlias = Annotated[bytes, Max(limits.MAX_HTTP_HEADER_BLOCK_BYTES)]
 Headers: TypeAlias = Annotated[tuple[HeaderText, ...], Max(2 * limits.MAX_HTTP_HEADERS)]
 """Names and values in turn, names in lower case: ``(name, value, name, value, ...)``."""
+OwnerBytes: TypeAlias = Annotated[bytes, Max(TENANT_ID_BYTES)]
+"""The id of a tenant, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class ObjectMetadata(Record):
     without the prefix that a protocol's headers put before them.
     ``parts``: number and size of each part (:func:`pack_parts`), empty for a single PUT.
     ``part_checksums``: the parts' digests of the checksum's algorithm, joined, or empty.
+    ``owner``: the tenant that owns it where that is another than the bucket's owner, or empty.
     """
 
     version: int
@@ -55,11 +58,12 @@ class ObjectMetadata(Record):
     checksum: Checksum | None
     parts: Annotated[bytes, Max(_PART.size * limits.MAX_PARTS)] = b""
     part_checksums: Annotated[bytes, Max(DIGEST_BYTES * limits.MAX_PARTS)] = b""
+    owner: OwnerBytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary(Record):
-    """The facts that a listing row shows beside the name."""
+    """The facts that a listing row shows beside the name. ``owner``: as of the metadata."""
 
     version: int
     etag: Annotated[str, Max(64)]
@@ -67,6 +71,7 @@ class ObjectSummary(Record):
     modified_ms: int
     algorithm: Annotated[str, Max(32)] = ""
     composite: bool = False
+    owner: OwnerBytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,10 @@ class UploadInfo(Record):
     """Headers and checksum that an upload in parts was begun with. ``algorithm``: the one that the
     client asked for, or empty: then CRC64NVME is computed. ``tags``: a packed
     :class:`common.format.configurations.Tags`, or empty. ``envelope``: with the object key under
-    which its parts are protected; None: they are not."""
+    which its parts are protected; None: they are not. ``acl``: a packed
+    :class:`common.format.access_lists.AccessList`, or empty. ``owner``: of the object, as of its
+    metadata. ``initiator``: the tenant that began it where that is not the bucket's owner, or
+    empty."""
 
     version: int
     headers: Headers
@@ -91,6 +99,9 @@ class UploadInfo(Record):
     composite: bool = False
     tags: Annotated[bytes, Max(limits.MAX_TAGS_RECORD_BYTES)] = b""
     envelope: KeyEnvelope | None = None
+    acl: Annotated[bytes, Max(limits.MAX_ACL_RECORD_BYTES)] = b""
+    owner: OwnerBytes = b""
+    initiator: OwnerBytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +223,5 @@ def summary_of(metadata: ObjectMetadata, size: int) -> ObjectSummary:
         metadata.modified_ms,
         checksum.algorithm if checksum is not None else "",
         checksum is not None and checksum.composite,
+        metadata.owner,
     )

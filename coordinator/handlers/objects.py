@@ -12,6 +12,7 @@ from common.wire.messages.objects import (
     Committed,
     Deleted,
     HoldSet,
+    ObjectAclSet,
     ObjectCommit,
     ObjectGet,
     ObjectRecord,
@@ -41,6 +42,7 @@ class ObjectHandlers:
             ObjectGet: self.get,
             ObjectsDelete: self.delete,
             ObjectsList: self.list_objects,
+            ObjectAclSet: self.set_acl,
             ObjectTagsSet: self.set_tags,
             RetentionSet: self.set_retention,
             HoldSet: self.set_hold,
@@ -86,6 +88,7 @@ class ObjectHandlers:
             found.is_null,
             found.delete_marker,
             found.lock,
+            found.acl,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:
@@ -101,6 +104,16 @@ class ObjectHandlers:
             caller,
             request,
             lambda sql, tenant, asked, _now_ms: objects.set_tags(sql, tenant, asked),
+            grows=None,
+        )
+        return Done()
+
+    async def set_acl(self, caller: Caller, request: ObjectAclSet, _: memoryview) -> Answer:
+        """Replace the access control list of a version."""
+        await self._store.transact(
+            caller,
+            request,
+            lambda sql, tenant, asked, _now_ms: objects.set_acl(sql, tenant, asked),
             grows=None,
         )
         return Done()

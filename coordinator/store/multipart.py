@@ -246,6 +246,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         request.sealed,
         request.tags,
         lock=Lock(*lock),
+        acl=request.acl,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     return objects.committed(bucket, sequence, now_ms)

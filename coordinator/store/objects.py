@@ -23,6 +23,7 @@ from common.wire.messages.objects import (
     DeleteItem,
     DeleteResult,
     HoldSet,
+    ObjectAclSet,
     ObjectCommit,
     ObjectGet,
     ObjectsDelete,
@@ -134,6 +135,7 @@ def commit(
         request.sealed,
         request.tags,
         lock=request.lock,
+        acl=request.acl,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     return committed(bucket, sequence, now_ms)
@@ -146,11 +148,22 @@ def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
         NotFound: ``no_such_bucket``, ``no_such_version``.
         Refused: ``not_owner``.
     """
+    _set_beside(sql, tenant, request, "tags", request.tags)
+
+
+def set_acl(sql: Sql, tenant: int, request: ObjectAclSet) -> None:
+    """Replace the access control list of a version. Raises as :func:`set_tags`."""
+    _set_beside(sql, tenant, request, "acl", request.acl)
+
+
+def _set_beside(
+    sql: Sql, tenant: int, request: ObjectTagsSet | ObjectAclSet, column: str, sealed: bytes
+) -> None:
     bucket = buckets.find(sql, tenant, request.bucket).bucket
     row = sql.execute(
-        "UPDATE versions SET tags = ? WHERE version_id = ? AND bucket = ? AND name = ?"
+        f"UPDATE versions SET {column} = ? WHERE version_id = ? AND bucket = ? AND name = ?"
         " AND dropped = 0 AND delete_marker = 0 RETURNING sequence",
-        (request.tags, request.version_id, bucket, request.name),
+        (sealed, request.version_id, bucket, request.name),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_VERSION)
@@ -302,11 +315,12 @@ class FoundVersion:
     is_null: bool
     delete_marker: bool
     lock: Lock
+    acl: bytes
 
 
 _FOUND: Final = (
     "v.version_id, v.sequence, v.created_ms, v.size,"
-    " CASE WHEN v.delete_marker = 1 THEN v.summary ELSE v.sealed END, v.tags,"
+    " CASE WHEN v.delete_marker = 1 THEN v.summary ELSE v.sealed END, v.tags, v.acl,"
     " v.versioning, v.delete_marker, v.retention, v.retain_until_ms, v.hold"
 )
 
@@ -320,7 +334,8 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
     """
     bucket = buckets.find(sql, tenant, request.bucket)
     row = _find(sql, bucket, request)
-    version_id, sequence, created_ms, size, sealed, tags, versioning, delete_marker, *lock = row
+    version_id, sequence, created_ms, size, sealed, tags, acl, *rest = row
+    versioning, delete_marker, *lock = rest
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
     last = min(request.last, size - 1)
@@ -342,6 +357,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         versioning != VERSIONED,
         bool(delete_marker),
         Lock(*lock),
+        acl,
     )
 
 

@@ -57,6 +57,7 @@ class RestorableVersion:
     tags: bytes
     is_latest: bool
     lock: Lock
+    acl: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +162,15 @@ def listed(
 
 def version(sql: Sql, sequence: int) -> RestorableVersion:
     """Return a version by its number, which :func:`listed` gave."""
-    bucket, name, version_id, marker, versioning, sealed, summary, tags, last, *lock = sql.execute(
+    bucket, name, version_id, marker, versioning, sealed, summary, *rest = sql.execute(
         "SELECT bucket, name, version_id, delete_marker, versioning, sealed, summary, tags,"
-        " (SELECT max(o.sequence) FROM versions o"
+        " acl, (SELECT max(o.sequence) FROM versions o"
         "  WHERE o.bucket = v.bucket AND o.name = v.name AND o.dropped = 0),"
         " retention, retain_until_ms, hold"
         " FROM versions v WHERE sequence = ?",
         (sequence,),
     ).fetchone()
+    tags, acl, last, *lock = rest
     return RestorableVersion(
         sequence,
         bucket,
@@ -181,6 +183,7 @@ def version(sql: Sql, sequence: int) -> RestorableVersion:
         tags,
         last == sequence,
         Lock(*lock),
+        acl,
     )
 
 

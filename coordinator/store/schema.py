@@ -76,7 +76,7 @@ _VERSION_1: Final = (
         most_objects INTEGER, most_bytes INTEGER) {BY_KEY}""",
     # versioning: of the bucket at the commit: those of 0 and 2 are null versions.
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
-    # tags: sealed apart, so that they change without the version; empty: none.
+    # tags, acl: sealed apart, so that they change without the version; empty: none.
     # summary: of a delete marker, its record.
     # committed_as: SHA-256 of the manifest that it was committed with, if it has another now.
     # retention, retain_until_ms, hold: its lock (common/wire/messages/locks.py).
@@ -86,6 +86,7 @@ _VERSION_1: Final = (
         dropped INTEGER NOT NULL DEFAULT 0, versioning INTEGER NOT NULL DEFAULT 0,
         size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL,
+        acl BLOB NOT NULL,
         committed_as BLOB, retention INTEGER NOT NULL DEFAULT 0,
         retain_until_ms INTEGER NOT NULL DEFAULT 0, hold INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence DESC) WHERE dropped = 0",

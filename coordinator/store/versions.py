@@ -64,6 +64,7 @@ class NewVersion:
     tags: bytes = b""
     delete_marker: bool = False
     lock: Lock = NO_LOCK
+    acl: bytes = b""
 
 
 def _kept(row: Any) -> KeptVersion | None:
@@ -216,8 +217,8 @@ def insert(
         _drop(sql, gone, now_ms, bypass=False)
     sql.execute(
         "INSERT INTO versions (sequence, bucket, name, version_id, delete_marker, versioning, size,"
-        " created_ms, summary, sealed, tags, retention, retain_until_ms, hold)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, summary, sealed, tags, acl, retention, retain_until_ms, hold)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.sequence,
             bucket.bucket,
@@ -230,6 +231,7 @@ def insert(
             new.summary,
             new.sealed,
             new.tags,
+            new.acl,
             lock.mode,
             lock.until_ms,
             lock.hold,

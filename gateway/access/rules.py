@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.errors import Corrupt, Refused
+from common.format.access_lists import (
+    AclGrant,
+    Ownership,
+    unpack_access_list,
+    unpack_ownership,
+)
 from common.format.configurations import (
     CONFIGURATION_VERSION,
     PublicAccess,
@@ -24,6 +30,10 @@ POLICY: Final = "policy"
 """The kind of the document with a bucket's policy."""
 PUBLIC_ACCESS: Final = "public-access"
 """The kind of the document with a bucket's limits of public access."""
+OWNERSHIP: Final = "ownership"
+"""The kind of the document with the rule by which a bucket's objects have their owners."""
+ACL: Final = "acl"
+"""The kind of the document with a bucket's access control list."""
 BLOCK_ALL: Final = PublicAccess(CONFIGURATION_VERSION, True, True, True, True, True)
 """The limits of a bucket whose owner never set any, as on AWS since April 2023."""
 BLOCK_NOTHING: Final = PublicAccess(CONFIGURATION_VERSION, False, False, False, False, False)
@@ -34,12 +44,21 @@ BLOCK_NOTHING: Final = PublicAccess(CONFIGURATION_VERSION, False, False, False, 
 class AccessRules:
     """Rules of a bucket beside its owner's right. ``is_public``: the policy is. ``is_readable``:
     False where a document is of a version that this gateway cannot read: then nothing is allowed
-    but to read, set and remove the policy."""
+    but to read, set and remove the policy. ``ownership``: of its objects. ``grants``: of the
+    bucket's access control list; None: it was never set, and gives nobody but the owner anything.
+    """
 
     policy: Policy | None = None
     limits: PublicAccess = BLOCK_ALL
     is_public: bool = False
     is_readable: bool = True
+    ownership: Ownership = Ownership.BUCKET_OWNER
+    grants: tuple[AclGrant, ...] | None = None
+
+    @property
+    def uses_lists(self) -> bool:
+        """Return whether access control lists count, of the bucket and of its objects."""
+        return self.ownership is not Ownership.BUCKET_OWNER
 
     @property
     def asks_given_tags(self) -> bool:
@@ -60,15 +79,28 @@ def rules_of(settings: BucketSettings, bucket: str) -> AccessRules:
     """Return the rules that a bucket's settings have."""
     if not settings.documents:
         return NO_RULES
-    policy_body = settings.document(POLICY)
-    limits_body = settings.document(PUBLIC_ACCESS)
-    if policy_body is None and limits_body is None:
+    kinds = (POLICY, PUBLIC_ACCESS, OWNERSHIP, ACL)
+    policy_body, limits_body, ownership_body, acl_body = map(settings.document, kinds)
+    if policy_body is limits_body is ownership_body is acl_body is None:
         return NO_RULES
     try:
-        limits = BLOCK_ALL if limits_body is None else unpack_public_access(limits_body)
-        if policy_body is None:
-            return AccessRules(limits=limits)
-        policy = parse_policy(unpack_policy(policy_body).text, bucket)
+        return AccessRules(
+            policy := _policy(policy_body, bucket),
+            BLOCK_ALL if limits_body is None else unpack_public_access(limits_body),
+            policy is not None and is_public(policy),
+            ownership=_ownership(ownership_body),
+            grants=None if acl_body is None else unpack_access_list(acl_body).grants,
+        )
     except (Corrupt, Refused):
         return _UNREADABLE
-    return AccessRules(policy, limits, is_public(policy))
+
+
+def _policy(body: bytes | None, bucket: str) -> Policy | None:
+    return None if body is None else parse_policy(unpack_policy(body).text, bucket)
+
+
+def _ownership(body: bytes | None) -> Ownership:
+    if body is None:
+        return Ownership.BUCKET_OWNER
+    ownership = unpack_ownership(body)
+    return Ownership(ownership.rule) if ownership.is_set else Ownership.WRITER

@@ -20,6 +20,7 @@ from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
+from gateway_s3.handlers.acl import documents_of_new
 from gateway_s3.handlers.answers import xml_response
 from gateway_s3.request.listing_params import list_buckets_params, make_token
 from gateway_s3.request.locks import asks_locks
@@ -42,11 +43,12 @@ async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
     check_bucket_name(name)
     await check_host(backend, call.request, call.route, call.principal)
     has_locks = asks_locks(call.request)
+    documents = documents_of_new(call.request, owner.tenant_id)
     constraint = await read_document(backend, call, parse_create_bucket)
     if constraint is not None and constraint not in {backend.region, ""}:
         raise S3Error(errors.INVALID_LOCATION_CONSTRAINT, LocationConstraint=constraint[:64])
     try:
-        await buckets.create_bucket(backend, owner, name, has_locks=has_locks)
+        await buckets.create_bucket(backend, owner, name, has_locks=has_locks, documents=documents)
     except Refused as error:
         if error.reason != Refusal.BUCKET_OWNED:
             raise

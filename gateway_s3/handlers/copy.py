@@ -44,6 +44,7 @@ from gateway.writing import NewObject, commit_object
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
+from gateway_s3.handlers.acl import NewAccess, access_of_new
 from gateway_s3.handlers.answers import flat, paired, xml_response
 from gateway_s3.handlers.encryption import (
     encryption_headers,
@@ -89,6 +90,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
     condition = write_condition(call.request)
     replace = call.request.header(b"x-amz-metadata-directive") == b"REPLACE"
     given = tags_of_request(call.request)
+    access = access_of_new(call, call.request)
     lock = await lock_of_new(backend, call, call.request)
     wrapping = await wrapping_of_new(backend, call, call.request)
     # Without REPLACE they are the source's, and the header means nothing, as on S3.
@@ -121,7 +123,7 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         if tags and not own_tags:
             await _check_tags(backend, call, named, source, found)
         return await _copy(
-            backend, call, source, found, condition, replace, algorithm, tags, lock, keys
+            backend, call, source, found, condition, replace, algorithm, tags, lock, keys, access
         )
 
     copied_object = await _from_source(backend, call, named, use)
@@ -168,6 +170,7 @@ async def _copy(
     tags: bytes,
     lock: Lock,
     keys: CopyKeys,
+    access: NewAccess,
 ) -> _Copied:
     size = found.manifest.size
     _check_copied_bytes(size)
@@ -188,12 +191,13 @@ async def _copy(
         checksum,
         old.parts,
         old.part_checksums if checksum == old.checksum else b"",
+        access.owner,
     )
 
     async def commit(made: Extents) -> _Copied:
         own = with_changes(metadata, etag=_etag(backend, old, made))
         parts = (made.pages, made.keys, made.segments)
-        new = NewObject(own, size, *parts, tags, lock, made.inner)
+        new = NewObject(own, size, *parts, tags, lock, made.inner, access.acl)
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
         version = name_of_new(version_id, committed)
         envelope = None if made.inner is None else made.inner.envelope

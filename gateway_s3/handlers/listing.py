@@ -12,7 +12,7 @@ from typing import TypeVar
 from common.format.objects import ObjectSummary
 from common.http.records import HttpResponse
 from gateway import listing
-from gateway.listing import ObjectEntry
+from gateway.ownership import owner_of
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import type_text, xml_response
@@ -46,7 +46,7 @@ async def _list(
     )
     elements = write.ObjectElements(
         call.bucket.name,
-        list(map(_element, page.rows)),
+        [_facts(call, entry.key, entry.summary) for entry in page.rows],
         page.prefixes,
         call.bucket.owner.tenant_id.hex(),
         page.truncated,
@@ -55,11 +55,7 @@ async def _list(
     return xml_response(document(params, elements))
 
 
-def _element(entry: ObjectEntry) -> write.ObjectElement:
-    return _facts(entry.key, entry.summary)
-
-
-def _facts(key: bytes, summary: ObjectSummary) -> write.ObjectElement:
+def _facts(call: Call, key: bytes, summary: ObjectSummary) -> write.ObjectElement:
     return write.ObjectElement(
         key,
         summary.modified_ms,
@@ -67,6 +63,7 @@ def _facts(key: bytes, summary: ObjectSummary) -> write.ObjectElement:
         summary.size,
         summary.algorithm,
         type_text(summary.composite) if summary.algorithm else "",
+        owner_of(call.bucket, summary.owner).hex() if summary.owner else "",
     )
 
 
@@ -94,7 +91,7 @@ async def list_versions(backend: Backend, call: Call) -> HttpResponse:
     )
     rows = [
         write.VersionElement(
-            _facts(entry.key, entry.summary),
+            _facts(call, entry.key, entry.summary),
             version_text(entry.version),
             entry.is_latest,
             entry.is_marker,

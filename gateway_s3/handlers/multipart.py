@@ -15,7 +15,9 @@ from common.http.records import HttpResponse
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
 from gateway.completion import CompletedUpload
+from gateway.ownership import owner_of
 from gateway.parts import MultipartUpload, PartContent, begun_ms, part_metadata
+from gateway.principals import KeyHolder
 from gateway.protection import layer_of_part, opaque_digest
 from gateway.writing import store
 from gateway_s3 import errors
@@ -23,6 +25,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
+from gateway_s3.handlers.acl import access_of_new
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
 from gateway_s3.handlers.encryption import (
     begin,
@@ -52,6 +55,7 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         _text(call, b"x-amz-checksum-algorithm"), _text(call, b"x-amz-checksum-type")
     )
     key = await key_of_new(backend, call, request)
+    access = access_of_new(call, request)
     info = UploadInfo(
         METADATA_VERSION,
         flat(content_headers(request)),
@@ -60,6 +64,9 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         asked is not None and asked[1] is Type.COMPOSITE,
         tags_of_request(request),
         None if key is None else key.envelope,
+        access.acl,
+        access.owner,
+        _initiator(call),
     )
     lock = await lock_of_new(backend, call, request)
     upload_id = await multipart.create_upload(backend, call.bucket, call.name, info, lock)
@@ -72,6 +79,14 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
     document = write.upload_created(call.bucket.name, call.route.key, upload_id_text(upload_id))
     headers += abort_headers(backend, call, begun_ms(upload_id))
     return xml_response(document, headers)
+
+
+def _initiator(call: Call) -> bytes:
+    """The tenant that begins an upload; empty: the bucket's owner, or nobody that was proven."""
+    if not isinstance(call.principal, KeyHolder):
+        return b""
+    tenant_id = call.principal.tenant.tenant_id
+    return b"" if tenant_id == call.bucket.owner.tenant_id else tenant_id
 
 
 async def upload_part(backend: Backend, call: Call) -> HttpResponse:
@@ -135,7 +150,8 @@ async def list_parts(backend: Backend, call: Call) -> HttpResponse:
         upload_id_text(upload.upload_id),
         params,
         rows,
-        owner_id=call.bucket.owner.tenant_id.hex(),
+        owner_id=owner_of(call.bucket, upload.info.owner).hex(),
+        initiator_id=owner_of(call.bucket, upload.info.initiator).hex(),
         truncated=more,
         encode_url=(call.query.get("encoding-type") or "").lower() == "url",
         algorithm=upload.info.algorithm,

@@ -24,12 +24,14 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.bodies import IncomingBody
 from gateway_s3.documents import read_document
 from gateway_s3.errors import S3Error
+from gateway_s3.handlers.acl import access_of_new
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, xml_response
 from gateway_s3.handlers.encryption import begin, encryption_headers, key_of_new
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.handlers.object_tags import tags_of_request
 from gateway_s3.informing import informed
+from gateway_s3.judging import look_up
 from gateway_s3.request.conditions import write_condition
 from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.locks import asks_bypass
@@ -48,6 +50,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(request))
     user = flat(user_metadata(request))
     tags = tags_of_request(request)
+    access = access_of_new(call, request)
     lock = await lock_of_new(backend, call, request)
     key = await key_of_new(backend, call, request)
     body = IncomingBody(request, call.verified, needs_md5=key is None)
@@ -58,7 +61,10 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
         backend.metrics.received_bytes.inc(body.size)
         etag = body.md5().hex() if inner is None else opaque_etag(backend.entropy)
         checksum = Checksum(body.algorithm.value, encode(body.checksum()))
-        metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
+        now_ms, owner = backend.now_ms(), access.owner
+        metadata = ObjectMetadata(
+            METADATA_VERSION, etag, now_ms, headers, user, checksum, owner=owner
+        )
         new = NewObject(
             metadata,
             body.size,
@@ -68,6 +74,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
             tags,
             lock,
             layer_of([] if inner is None else [inner]),
+            access.acl,
         )
         made = await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata, name_of_new(*made)
@@ -146,7 +153,10 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
         return Deletion(name, version, bypass=bypass)
     # Whether a condition holds shows something of the object.
     readable = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
-    check(authorize(call.principal, readable, call.bucket, target.key, facts))
+    subject = None
+    if call.bucket.rules.uses_lists:
+        subject = (await look_up(backend, call.bucket, name, version)).subject(call.bucket)
+    check(authorize(call.principal, readable, call.bucket, target.key, facts, subject=subject))
     try:
         condition = await decide(backend, call.bucket, name, wanted)
     except NotFound:

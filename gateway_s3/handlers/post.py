@@ -21,6 +21,7 @@ from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, store
 from gateway_s3.backend import Backend, Call
 from gateway_s3.forms import FormFile, PostForm
+from gateway_s3.handlers.acl import access_of_new
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat
 from gateway_s3.handlers.encryption import begin, encryption_headers, key_of_new
 from gateway_s3.handlers.expiration import expiration_header
@@ -45,6 +46,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(form.headers))
     user = flat(user_metadata(form.headers))
     tags = _tags(form)
+    access = access_of_new(call, form.headers)
     lock = await lock_of_new(backend, call, form.headers)
     file = FormFile(call.request, form)
     check_vouched(lock, call.bucket, "Put Object", is_vouched_for=file.is_vouched_for)
@@ -61,7 +63,10 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
         backend.metrics.received_bytes.inc(file.size)
         checksum = Checksum(file.algorithm.value, encode(file.checksum()))
         etag = file.md5().hex() if key is None else opaque_etag(backend.entropy)
-        metadata = ObjectMetadata(METADATA_VERSION, etag, backend.now_ms(), headers, user, checksum)
+        now_ms, owner = backend.now_ms(), access.owner
+        metadata = ObjectMetadata(
+            METADATA_VERSION, etag, now_ms, headers, user, checksum, owner=owner
+        )
         new = NewObject(
             metadata,
             file.size,
@@ -71,6 +76,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             tags,
             lock,
             layer_of(stretches),
+            access.acl,
         )
         made = await commit_object(backend, call.bucket, call.name, new)
         return metadata, name_of_new(*made)

@@ -24,13 +24,14 @@ from common.http.records import Headers, HttpResponse
 from common.reasons import Absence, Outage
 from gateway.checksums import Algorithm, encode
 from gateway.conditions import Decision
-from gateway.objects import FoundObject, find_object, open_body
+from gateway.objects import FoundObject, open_body
 from gateway.principals import KeyHolder
 from gateway.spans import EVERYTHING, Span
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
+from gateway_s3.handlers.called_object import find_called_object
 from gateway_s3.handlers.encryption import headers_of, key_to_read
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_headers
@@ -67,9 +68,7 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
     guess = _guess(header) if number is None else None
     for _ in range(limits.MAX_READ_TRIES):
         try:
-            found = await find_object(
-                backend, call.bucket, call.name, span=guess, named=call.route.version
-            )
+            found = await find_called_object(backend, call, span=guess)
         except NotFound as error:
             return answer_in_place(backend, call, error)
         key = await key_to_read(backend, call, found)
@@ -81,6 +80,8 @@ async def get_object(backend: Backend, call: Call) -> HttpResponse:
         except NotFound as error:
             if error.reason != Absence.NO_SUCH_VERSION:
                 raise
+            if call.looked_up is not None:
+                break  # Of what took its place nothing was decided.
     raise Unavailable(Outage.VERSION_GONE)
 
 
@@ -112,7 +113,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
     header = call.request.header(b"range")
     number = _part_number(call, header)
     try:
-        found = await find_object(backend, call.bucket, call.name, named=call.route.version)
+        found = await find_called_object(backend, call)
     except NotFound as error:
         return answer_in_place(backend, call, error)
     await key_to_read(backend, call, found)

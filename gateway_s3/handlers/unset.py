@@ -19,10 +19,9 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.documents import read_document
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.handlers.answers import xml_response
-from gateway_s3.request.acl import has_acl_headers
 from gateway_s3.request.operations import BY_NAME, Scope
 from gateway_s3.xml.read import Tree, parse_configuration
-from gateway_s3.xml.write import access_control, configuration
+from gateway_s3.xml.write import configuration
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
@@ -37,9 +36,6 @@ ENCRYPTION: Final = Tree(
 )
 LOGGING: Final = Tree("BucketLoggingStatus")
 NOTIFICATION: Final = Tree("NotificationConfiguration")
-OWNERSHIP: Final = Tree(
-    "OwnershipControls", "", (Tree("Rule", "", (Tree("ObjectOwnership", "BucketOwnerEnforced"),)),)
-)
 REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
 
 _DOCUMENTS: Final[Mapping[str, Tree]] = {
@@ -49,7 +45,6 @@ _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketLogging": LOGGING,
     "GetBucketNotification": NOTIFICATION,
     "GetBucketNotificationConfiguration": NOTIFICATION,
-    "GetBucketOwnershipControls": OWNERSHIP,
     "GetBucketRequestPayment": REQUEST_PAYMENT,
     "ListBucketAnalyticsConfigurations": Tree(
         "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
@@ -89,7 +84,6 @@ _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
     "PutBucketLogging": (LOGGING,),
     "PutBucketNotification": (NOTIFICATION,),
     "PutBucketNotificationConfiguration": (NOTIFICATION,),
-    "PutBucketOwnershipControls": (OWNERSHIP,),
     "PutBucketRequestPayment": (REQUEST_PAYMENT,),
 }
 """The documents that ask for what is so already."""
@@ -133,51 +127,10 @@ def _check_same(call: Call, asked: Tree, accepted: tuple[Tree, ...]) -> None:
         raise S3Error(errors.NOT_IMPLEMENTED, Operation=call.route.operation.name)
 
 
-async def _get_acl(backend: Backend, call: Call) -> HttpResponse:
-    await _check_resource(backend, call)
-    return xml_response(access_control(call.bucket.owner.tenant_id.hex()))
-
-
-async def _put_acl(backend: Backend, call: Call) -> HttpResponse:
-    """Carry out only what gives the owner everything and others nothing. Headers that give more
-    were refused before."""
-    await _check_resource(backend, call)
-    own = _own_acl(call.bucket.owner.tenant_id.hex())
-    asked = await read_document(
-        backend,
-        call,
-        lambda document: parse_configuration(document, own.name) if document else None,
-    )
-    by_headers = has_acl_headers(call.request)
-    if by_headers and asked is not None:
-        raise S3Error(errors.INVALID_REQUEST, "Specify either a canned ACL or an ACL, not both.")
-    if not by_headers:
-        if asked is None:
-            raise S3Error(
-                errors.MISSING_SECURITY_HEADER,
-                "Your request was missing a required header",
-                MissingHeaderName="x-amz-acl",
-            )
-        if asked != own:
-            raise S3Error(errors.ACL_NOT_SUPPORTED)
-    return HttpResponse(200)
-
-
-def _own_acl(owner_id: str) -> Tree:
-    owner = (Tree("ID", owner_id),)
-    grant = Tree("Grant", "", (Tree("Grantee", "", owner), Tree("Permission", "FULL_CONTROL")))
-    children = (Tree("AccessControlList", "", (grant,)), Tree("Owner", "", owner))
-    return Tree("AccessControlPolicy", "", children)
-
-
 HANDLERS: Final[Mapping[str, Handle]] = {
     **dict.fromkeys(_DOCUMENTS, _get_default),
     **dict.fromkeys(_ABSENT, _say_absent),
     **dict.fromkeys(_DELETIONS, _delete_nothing),
     **dict.fromkeys(_WRITES, _put_same),
-    "GetBucketAcl": _get_acl,
-    "GetObjectAcl": _get_acl,
-    "PutBucketAcl": _put_acl,
-    "PutObjectAcl": _put_acl,
 }
 assert HANDLERS.keys() <= BY_NAME.keys()

@@ -16,6 +16,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request.acl import CANNED, CANNED_NAMES, OWNERSHIP, OWNERSHIPS
 from gateway_s3.request.customer_keys import NAMES as CUSTOMER_KEYS
 from gateway_s3.request.customer_keys import PREFIX as CUSTOMER
 from gateway_s3.request.locks import BYPASS, HOLD, MODE, OF_BUCKET, UNTIL
@@ -25,18 +26,7 @@ ANY: Final = frozenset({"*"})
 _BOOLEANS: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
-    b"x-amz-acl": frozenset(
-        {
-            "authenticated-read",
-            "aws-exec-read",
-            "bucket-owner-full-control",
-            "bucket-owner-read",
-            "log-delivery-write",
-            "private",
-            "public-read",
-            "public-read-write",
-        }
-    ),
+    CANNED: CANNED_NAMES,
     b"x-amz-bucket-namespace": frozenset({"global"}),
     OF_BUCKET: _BOOLEANS,
     BYPASS: _BOOLEANS,
@@ -69,7 +59,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     HOLD: ANY,
     MODE: ANY,
     UNTIL: ANY,
-    b"x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
+    OWNERSHIP: frozenset(OWNERSHIPS),
     b"x-amz-optional-object-attributes": ANY,
     b"x-amz-part-number-marker": ANY,
     b"x-amz-request-payer": frozenset({"requester"}),
@@ -181,6 +171,7 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-source-expected-bucket-owner": _COPIES,
     BYPASS: frozenset({"DeleteObject", "DeleteObjects", "PutObjectRetention"}),
     OF_BUCKET: frozenset({"CreateBucket"}),
+    OWNERSHIP: frozenset({"CreateBucket"}),
     **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
     **{name: _TAKES_CUSTOMER_KEYS for name in CUSTOMER_KEYS if name.startswith(CUSTOMER)},
     b"x-amz-tagging": _MAKES,
@@ -196,7 +187,6 @@ _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
 }
 """The writes on which a condition can be given; on other writes it is refused."""
 
-_OWNERSHIPS: Final = frozenset({"BucketOwnerPreferred", "ObjectWriter"})
 _STORAGE_CLASSES: Final = frozenset(
     {
         "DEEP_ARCHIVE",
@@ -215,9 +205,9 @@ _STORAGE_CLASSES: Final = frozenset(
 )
 _ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
 _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
-    b"x-amz-acl": (frozenset(), errors.INVALID_ARGUMENT),
+    CANNED: (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
-    b"x-amz-object-ownership": (_OWNERSHIPS, errors.INVALID_ARGUMENT),
+    OWNERSHIP: (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
     b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),

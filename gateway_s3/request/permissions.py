@@ -11,6 +11,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway.access.permissions import ALL, OF_OBJECTS
 from gateway.authorization import PERMISSIONS, Action
+from gateway_s3.request.acl import OWNERSHIP, has_acl_headers
 from gateway_s3.request.locks import HOLD, MODE, asks_bypass, asks_locks
 from gateway_s3.request.operations import OPERATIONS, Operation
 from gateway_s3.request.query import Query
@@ -127,8 +128,13 @@ def permissions_of(
         ]
     elif name in _WITH_BYPASS and asks_bypass(request):
         needed.append(BYPASS)
-    elif name == "CreateBucket" and asks_locks(request):
-        needed += ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"]
+    elif name == "CreateBucket":
+        if asks_locks(request):
+            needed += ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"]
+        if request.header(OWNERSHIP):
+            needed.append("s3:PutBucketOwnershipControls")
+        if has_acl_headers(request):
+            needed.append("s3:PutBucketAcl")
     if name in _WITH_CONDITION and (request.header(b"if-match") or b"*") != b"*":
         needed.append("s3:GetObject" if permission == _PERMISSIONS[name] else "s3:GetObjectVersion")
     return tuple(needed)

@@ -40,7 +40,8 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 @dataclass(frozen=True, slots=True)
 class ObjectElement:
-    """A listed object. ``etag``: without quotes. ``algorithm``, ``checksum_type``: or empty."""
+    """A listed object. ``etag``: without quotes. ``algorithm``, ``checksum_type``: or empty.
+    ``owner_id``: where it is another than of the bucket, or empty."""
 
     key: bytes
     modified_ms: int
@@ -48,6 +49,7 @@ class ObjectElement:
     size: int
     algorithm: str = ""
     checksum_type: str = ""
+    owner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,20 +233,27 @@ def versioning(status: str) -> bytes:
     return _document("VersioningConfiguration", (_tag("Status", status) if status else "",))
 
 
-def access_control(owner_id: str) -> bytes:
-    """GetBucketAcl or GetObjectAcl: the owner has full control, and nobody else any."""
-    grantee = (
-        '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-        f'xsi:type="CanonicalUser">{_tag("ID", owner_id)}{_tag("DisplayName", owner_id)}</Grantee>'
-    )
+def access_control(owner_id: str, grants: Iterable[tuple[str, str, str]]) -> bytes:
+    """GetBucketAcl or GetObjectAcl.
+
+    Args:
+        grants: of each the type of the grantee, its account or the URI of the group, the
+            permission.
+    """
+    rows = "".join([_grant(*grant) for grant in grants])
     return _document(
         "AccessControlPolicy",
-        (
-            _owner(owner_id),
-            "<AccessControlList><Grant>",
-            grantee,
-            "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList>",
-        ),
+        (_owner(owner_id), f"<AccessControlList>{rows}</AccessControlList>"),
+    )
+
+
+def _grant(kind: str, name: str, permission: str) -> str:
+    named = _tag("URI", name)
+    if kind == "CanonicalUser":
+        named = _tag("ID", name) + _tag("DisplayName", name)
+    return (
+        '<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        f'xsi:type="{kind}">{named}</Grantee>{_tag("Permission", permission)}</Grant>'
     )
 
 
@@ -270,7 +279,8 @@ def _contents(rows: Sequence[ObjectElement], names: _Names, owner: str) -> list[
     return [
         f"<Contents>{names('Key', row.key)}<LastModified>{iso_time(row.modified_ms)}</LastModified>"
         f"{_etag(row.etag)}{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>"
-        f"{owner}<StorageClass>STANDARD</StorageClass></Contents>"
+        f"{_owner(row.owner_id) if owner and row.owner_id else owner}"
+        "<StorageClass>STANDARD</StorageClass></Contents>"
         for row in rows
     ]
 
@@ -376,7 +386,8 @@ def _version_row(row: VersionElement, names: _Names, owner: str) -> str:
         return f"<DeleteMarker>{head}{owner}</DeleteMarker>"
     return (
         f"<Version>{head}{_etag(shown.etag)}{_algorithm(shown.algorithm, shown.checksum_type)}"
-        f"<Size>{shown.size}</Size>{owner}<StorageClass>STANDARD</StorageClass></Version>"
+        f"<Size>{shown.size}</Size>{_owner(shown.owner_id) if shown.owner_id else owner}"
+        "<StorageClass>STANDARD</StorageClass></Version>"
     )
 
 
@@ -427,6 +438,7 @@ def list_parts(
     rows: Sequence[PartElement],
     *,
     owner_id: str,
+    initiator_id: str,
     truncated: bool,
     encode_url: bool = False,
     algorithm: str = "",
@@ -439,7 +451,7 @@ def list_parts(
             _tag("Bucket", bucket),
             _Names(encode_url)("Key", key),
             _tag("UploadId", upload_id),
-            _owner(owner_id, "Initiator"),
+            _owner(initiator_id, "Initiator"),
             _owner(owner_id),
             "<StorageClass>STANDARD</StorageClass>",
             _tag("PartNumberMarker", params.after),

@@ -179,19 +179,24 @@ async def test_deletes_answer_item_by_item(autojump_clock):
         assert rig.sql("SELECT objects, logical_bytes FROM bucket_usage") == [(0, 0)]
 
 
-async def test_tags_of_a_version_are_replaced_and_the_version_stays(autojump_clock):
+@pytest.mark.parametrize(
+    ("beside", "request_of"), [("tags", m.ObjectTagsSet), ("acl", m.ObjectAclSet)]
+)
+async def test_what_lies_beside_a_version_is_replaced_and_the_version_stays(
+    autojump_clock, beside, request_of
+):
     async with running() as rig:
         gateway = await rig.add_gateway("tenant")
         other = await rig.add_gateway("other")
         await gateway.make_bucket()
-        request, made = await gateway.put(b"name", 5, tags=b"given")
-        assert (await gateway.get(b"name")).tags == b"given"
+        request, made = await gateway.put(b"name", 5, **{beside: b"given"})
+        assert getattr(await gateway.get(b"name"), beside) == b"given"
         place = (gateway.tenant_id, BUCKET, b"name")
-        for tags in (b"new", b"", b"newest", b"newest"):
-            await gateway.call(m.ObjectTagsSet(*place, request.version_id, tags))
+        for value in (b"new", b"", b"newest", b"newest"):
+            await gateway.call(request_of(*place, request.version_id, value))
             found = await gateway.get(b"name")
-            assert (found.tags, found.version_id, found.sequence, found.sealed) == (
-                tags,
+            assert (getattr(found, beside), found.version_id, found.sequence, found.sealed) == (
+                value,
                 request.version_id,
                 made.sequence,
                 request.sealed,
@@ -199,25 +204,23 @@ async def test_tags_of_a_version_are_replaced_and_the_version_stays(autojump_clo
         again = await gateway.call(request)
         assert again.sequence == made.sequence, "the same commit again"
         wrong = (
-            m.ObjectTagsSet(gateway.tenant_id, BUCKET, b"another", request.version_id, b"x"),
-            m.ObjectTagsSet(*place, VersionId(b"v" * 16), b"x"),
+            request_of(gateway.tenant_id, BUCKET, b"another", request.version_id, b"x"),
+            request_of(*place, VersionId(b"v" * 16), b"x"),
         )
         for each in wrong:
             with pytest.raises(NotFound, match="no_such_version"):
                 await gateway.call(each)
         with pytest.raises(NotFound, match="no_such_bucket"):
             await gateway.call(
-                m.ObjectTagsSet(gateway.tenant_id, "nothing", b"name", request.version_id, b"x")
+                request_of(gateway.tenant_id, "nothing", b"name", request.version_id, b"x")
             )
         with pytest.raises(Refused, match="not_owner"):
-            await other.call(
-                m.ObjectTagsSet(other.tenant_id, BUCKET, b"name", request.version_id, b"x")
-            )
-        assert (await gateway.get(b"name")).tags == b"newest"
+            await other.call(request_of(other.tenant_id, BUCKET, b"name", request.version_id, b"x"))
+        assert getattr(await gateway.get(b"name"), beside) == b"newest"
         await gateway.put(b"name", 5)
-        assert (await gateway.get(b"name")).tags == b""
+        assert getattr(await gateway.get(b"name"), beside) == b""
         with pytest.raises(NotFound, match="no_such_version"):  # it was replaced
-            await gateway.call(m.ObjectTagsSet(*place, request.version_id, b"x"))
+            await gateway.call(request_of(*place, request.version_id, b"x"))
 
 
 async def test_versions_are_ordered_by_the_sequence_and_not_by_a_clock(autojump_clock):

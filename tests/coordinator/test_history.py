@@ -103,11 +103,12 @@ async def test_one_gateway_that_has_seen_more_stops_an_older_store(autojump_cloc
     "change",
     [
         lambda place, bucket: m.ObjectTagsSet(*place, b"tags"),
+        lambda place, bucket: m.ObjectAclSet(*place, b"acl"),
         lambda place, bucket: m.RetentionSet(*place, m.COMPLIANCE, 1 << 43),
         lambda place, bucket: m.HoldSet(*place, m.HOLD_ON),
         lambda place, bucket: m.BucketLocksSet(*place[:2], bucket, m.DefaultRetention()),
     ],
-    ids=["tags", "retention", "hold", "locks"],
+    ids=["tags", "acl", "retention", "hold", "locks"],
 )
 async def test_a_run_that_has_acknowledged_a_change_is_not_withdrawn(autojump_clock, change):
     async with running() as rig:

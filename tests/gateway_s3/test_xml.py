@@ -214,7 +214,7 @@ def test_every_answer_is_well_formed() -> None:
         write.location("eu-west-1"),
         write.versioning(""),
         write.versioning("Enabled"),
-        write.access_control("o"),
+        write.access_control("o", [("CanonicalUser", "o", "READ"), ("Group", "u", "WRITE")]),
         write.configuration(LOGGING),
         write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
         write.upload_created("b", b"<k>", "u"),

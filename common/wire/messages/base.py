@@ -41,6 +41,9 @@ Summary: TypeAlias = Annotated[bytes, Max(limits.MAX_SUMMARY_BYTES)]
 SealedTags: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_TAGS_BYTES)]
 """The tags of a version, sealed apart from it, so that they change without it; empty: none."""
 
+SealedAcl: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_ACL_BYTES)]
+"""The access control list of a version, sealed apart from it like its tags; empty: none was set."""
+
 Token: TypeAlias = Annotated[bytes, Max(256)]
 
 Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]

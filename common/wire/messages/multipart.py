@@ -18,6 +18,7 @@ from common.wire.messages.base import (
     Reply,
     Revision,
     Sealed,
+    SealedAcl,
     SealedTags,
     Summary,
     TenantRequest,
@@ -151,6 +152,7 @@ class UploadComplete(TenantRequest):
     summary: Summary
     condition: Condition
     tags: SealedTags = b""
+    acl: SealedAcl = b""
     code: ClassVar[int] = 65
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -22,6 +22,7 @@ from common.wire.messages.base import (
     Request,
     Revision,
     Sealed,
+    SealedAcl,
     SealedTags,
     Summary,
     TenantRequest,
@@ -85,6 +86,7 @@ class ObjectCommit(TenantRequest):
     tags: SealedTags = b""
     lock: Lock = NO_LOCK
     """Without retention: the bucket's default one."""
+    acl: SealedAcl = b""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -121,6 +123,7 @@ class ObjectRecord(Reply):
     delete_marker: bool = False
     """It says that there is no object. ``sealed`` is the record of a marker."""
     lock: Lock = NO_LOCK
+    acl: SealedAcl = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,19 @@ class ObjectTagsSet(TenantRequest):
     version_id: Version
     tags: SealedTags
     code: ClassVar[int] = 81
+    reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAclSet(TenantRequest):
+    """Replace the access control list of a version; as ObjectTagsSet."""
+
+    bucket: Label
+    name: Name
+    version_id: Version
+    acl: SealedAcl
+    code: ClassVar[int] = 93
     reply: ClassVar[type[Reply]] = Done
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
 

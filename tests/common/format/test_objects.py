@@ -9,7 +9,7 @@ import pytest
 
 from common import limits
 from common.errors import Corrupt
-from common.format import configurations, objects
+from common.format import access_lists, configurations, objects
 from common.format.manifest import SUMMARY_PLAINTEXT_BYTES
 from common.limits import MAX_OBJECT_BYTES
 
@@ -26,6 +26,8 @@ UNPACK = {
     "Website": configurations.unpack_website,
     "PolicyText": configurations.unpack_policy,
     "PublicAccess": configurations.unpack_public_access,
+    "AccessList": access_lists.unpack_access_list,
+    "BucketOwnership": access_lists.unpack_ownership,
     "LifecycleRules": configurations.unpack_lifecycle,
 }
 
