@@ -28,6 +28,11 @@ TESTS = {
         HERE.parent / "common" / "format" / "test_envelope.py",
         HERE.parent / "gateway_s3" / "test_customer_keys.py",
     ],
+    "lists": [
+        HERE.parent / "gateway" / "test_authorization_lists.py",
+        *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("of_others", "limits")),
+        *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("handlers", "obeyed")),
+    ],
     "rescue": [
         HERE.parent / "common" / "format" / "test_journal_records.py",
         HERE / "test_restoring_store.py",

@@ -40,8 +40,8 @@ def store_of(objects=(), uploads=()):
             sequence += 1
             sql.execute(
                 "INSERT INTO versions"
-                " (sequence, bucket, name, version_id, size, created_ms, summary, sealed, tags)"
-                " VALUES (?, ?, ?, ?, 5, 0, x'', x'', x'')",
+                " (sequence, bucket, name, version_id, size, created_ms, summary, sealed, tags,"
+                " acl) VALUES (?, ?, ?, ?, 5, 0, x'', x'', x'', x'')",
                 (sequence, bucket, name, sequence.to_bytes(16, "big")),
             )
             sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
