@@ -13,6 +13,7 @@ import trio
 
 from cell.background_turns import BackgroundTurns
 from cell.metrics import CellMetrics
+from cell.order_epoch import SeenEpoch
 from cell.owner_rules import OwnerRules
 from cell.rescuers import Rescuers
 from cell.session import Caller, Handler
@@ -49,6 +50,7 @@ class Handlers:
     Args:
         order_time: seconds, by which orders expire.
         order_key: the key of orders; None as long as the coordinator has not sent it.
+        seen_epoch: orders of earlier coordinators are refused.
         background: hears of readers and writers, and lets reads for rebuilds wait.
         owner_rules: hear of all bytes of shards, and let callers wait for the line.
         rescuers: may read without an order.
@@ -59,6 +61,7 @@ class Handlers:
         store: ShardStore,
         order_time: Callable[[], float],
         order_key: Callable[[], bytes | None],
+        seen_epoch: SeenEpoch,
         metrics: CellMetrics,
         background: BackgroundTurns,
         owner_rules: OwnerRules,
@@ -67,6 +70,7 @@ class Handlers:
         self._store = store
         self._order_time = order_time
         self._order_key = order_key
+        self._seen_epoch = seen_epoch
         self._metrics = metrics
         self._background = background
         self._owner_rules = owner_rules
@@ -132,7 +136,14 @@ class Handlers:
         if key is None:
             raise Unavailable(Outage.NOT_READY)
         now = self._order_time()
-        checked = check(key, order, actions=actions, caller=caller.peer_id, now=now)
+        checked = check(
+            key,
+            order,
+            actions=actions,
+            caller=caller.peer_id,
+            now=now,
+            seen_epoch=self._seen_epoch.epoch,
+        )
         return checked, (checked.segment_id, checked.slot)
 
     def _check_read(

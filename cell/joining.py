@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from cell.config import CellConfig
+from cell.order_epoch import SeenEpoch
 from common.errors import AlvearyError, BadConfig, Refused
 from common.format.token import JoinToken
 from common.ids import PeerId
@@ -40,10 +41,14 @@ def coordinator_id_of(config: CellConfig, token: JoinToken | None) -> PeerId:
 
 
 def coordinators_of(
-    world: World, config: CellConfig, token: JoinToken | None, pool: PeerPool
+    world: World,
+    config: CellConfig,
+    token: JoinToken | None,
+    pool: PeerPool,
+    seen_epoch: SeenEpoch,
 ) -> Coordinators:
     """Return the client of the coordinators, from the configuration and, where that is silent, the
-    token.
+    token. What those of an earlier epoch direct is not taken.
 
     Raises:
         BadConfig: ``no_coordinator_id``.
@@ -56,7 +61,13 @@ def coordinators_of(
     known = [Coordinator(address, key_id) for address in addresses]
     find = finder_on_lan(world.discovery, swarm, key_id, world.log)
     return Coordinators(
-        pool, known, world.log, timeout_s=COORDINATOR_TIMEOUT_S, is_patient=False, find=find
+        pool,
+        known,
+        world.log,
+        timeout_s=COORDINATOR_TIMEOUT_S,
+        is_patient=False,
+        find=find,
+        ask=seen_epoch.ask,
     )
 
 

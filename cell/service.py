@@ -22,6 +22,7 @@ from cell.identity import load_identity
 from cell.joining import coordinator_id_of, coordinators_of, join
 from cell.journal_handlers import JournalHandlers
 from cell.metrics import CellMetrics
+from cell.order_epoch import SeenEpoch
 from cell.owner_rules import OWNER_RULES_S, OwnerRules
 from cell.positions import Positions
 from cell.rescuers import Rescuers
@@ -86,6 +87,7 @@ class _Parts:
     pool: PeerPool
     coordinators: Coordinators
     positions: Positions
+    seen_epoch: SeenEpoch
     background: BackgroundTurns
     owner_rules: OwnerRules
     disk_watch: DiskWatch
@@ -118,6 +120,7 @@ async def serve(
         parts.store,
         heartbeat.order_time,
         lambda: heartbeat.order_key,
+        parts.seen_epoch,
         metrics,
         parts.background,
         parts.owner_rules,
@@ -165,7 +168,8 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     pool = PeerPool(
         world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
     )
-    coordinators = coordinators_of(world, config, token, pool)
+    seen_epoch = await SeenEpoch.load(world.disk, world.log)
+    coordinators = coordinators_of(world, config, token, pool, seen_epoch)
     coordinator_id = coordinator_id_of(config, token)
     known = KnownCoordinators(
         world.disk,
@@ -190,6 +194,7 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         pool,
         coordinators,
         positions,
+        seen_epoch,
         background,
         owner_rules,
         disk_watch,
@@ -207,6 +212,7 @@ def _heartbeat(
         parts.store,
         parts.coordinators,
         parts.positions,
+        parts.seen_epoch,
         parts.held,
         parts.disk_watch,
         parts.owner_rules,

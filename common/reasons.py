@@ -20,6 +20,7 @@ class Violation(Reason):
     """
 
     BAD_CALL_ID = "bad_call_id"
+    BAD_EPOCH_MARK = "bad_epoch_mark"
     BAD_FAILURE = "bad_failure"
     BAD_FLAGS = "bad_flags"
     BAD_GEOMETRY = "bad_geometry"
@@ -54,6 +55,7 @@ class Outage(Reason):
     CLIENT_STOPS = "client_stops"
     CONNECT_FAILED = "connect_failed"
     CONNECTION_LOST = "connection_lost"
+    COORDINATOR_SUPERSEDED = "coordinator_superseded"
     COORDINATOR_UNREACHABLE = "coordinator_unreachable"
     DAEMON_FAILED = "daemon_failed"
     GOING_AWAY = "going_away"
@@ -198,6 +200,7 @@ class Refusal(Reason):
     ORDER_EXPIRED = "order_expired"
     ORDER_INVALID = "order_invalid"
     ORDER_NOT_YOURS = "order_not_yours"
+    ORDER_SUPERSEDED = "order_superseded"
     ORDER_WRONG_ACTION = "order_wrong_action"
     PART_CHECKSUM_DIFFERS = "part_checksum_differs"
     PART_CHECKSUM_MISSING = "part_checksum_missing"

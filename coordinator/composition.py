@@ -134,7 +134,16 @@ def server_of(
     metrics.watch(queue)
     return PeerServer(
         parts.keys.identity,
-        guarded(handlers, metrics, parts.watched, parts.store, parts.history, check_lease, queue),
+        guarded(
+            handlers,
+            metrics,
+            parts.watched,
+            parts.store,
+            parts.history,
+            parts.order_epoch,
+            check_lease,
+            queue,
+        ),
         entropy=world.entropy,
         log=world.log,
         buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,

@@ -10,6 +10,7 @@ from common.errors import Refused
 from common.ids import PeerId, SegmentId
 from common.reasons import Refusal
 from coordinator.membership import Membership
+from coordinator.store.order_epoch import OrderEpoch
 
 
 class CellOrders:
@@ -18,11 +19,13 @@ class CellOrders:
     Args:
         membership: the cells and rings.
         swarm_secret: the keys derive from it.
+        epoch: of this coordinator; all orders name it.
     """
 
-    def __init__(self, membership: Membership, swarm_secret: bytes) -> None:
+    def __init__(self, membership: Membership, swarm_secret: bytes, epoch: OrderEpoch) -> None:
         self._membership = membership
         self._secret = swarm_secret
+        self._epoch = epoch
         self._keys: dict[PeerId, bytes] = {}
 
     def key_of(self, cell: int) -> bytes:
@@ -34,6 +37,11 @@ class CellOrders:
         if key is None:
             key = self._keys[cell_id] = cell_order_key(self._secret, cell_id)
         return key
+
+    @property
+    def epoch(self) -> int:
+        """Return the order epoch of this coordinator."""
+        return self._epoch.epoch
 
     def issue(self, cell: int, order: Order) -> bytes:
         """Return the order for a cell; an empty one for a removed cell, which is asked nothing."""

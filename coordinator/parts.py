@@ -19,10 +19,11 @@ from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.readers import Readers
 from coordinator.secrets import Keys, check_store_is_there, note_store_begun
-from coordinator.store import cells, classes, dialect, leases, order_time, rings
+from coordinator.store import cells, classes, dialect, leases, order_epoch, order_time, rings
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leadership import Leadership
 from coordinator.store.leases import LeaseBook
+from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
 from coordinator.store_health import WatchedStore
@@ -44,6 +45,7 @@ class CoordinatorParts:
     placement: Placement
     orders: CellOrders
     order_time: OrderTime
+    order_epoch: OrderEpoch
     lease_book: LeaseBook
     readers: Readers
     queues: Queues
@@ -91,7 +93,14 @@ async def load_parts(
         settled_at=now + max(membership.timeout_s, config.write_lease_ttl_s),
         inherited_until=now + config.inherited_lease_grace_s,
     )
-    store = NumberedStore(watched, past, world.clock)
+    epoch = OrderEpoch(
+        await watched.read(order_epoch.load),
+        keys.swarm_secret,
+        world.entropy,
+        world.log,
+        is_shared=dialect.IS_SHARED,
+    )
+    store = NumberedStore(watched, past, world.clock, epoch)
     if not watched.read_only_reason:
         await store.begin_run()
         await store.transact(lambda sql: order_time.keep(sql, started_s))
@@ -106,8 +115,9 @@ async def load_parts(
         leadership=Leadership(store, past.run_id, world.log, is_shared=dialect.IS_SHARED),
         membership=membership,
         placement=placement,
-        orders=CellOrders(membership, keys.swarm_secret),
+        orders=CellOrders(membership, keys.swarm_secret, epoch),
         order_time=OrderTime(started_s, trio.current_time()),
+        order_epoch=epoch,
         lease_book=book,
         readers=Readers(book),
         queues=Queues(),

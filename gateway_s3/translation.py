@@ -215,6 +215,7 @@ NOT_THE_CLIENTS: Final[frozenset[Reason]] = frozenset(
         Refusal.ORDER_EXPIRED,
         Refusal.ORDER_INVALID,
         Refusal.ORDER_NOT_YOURS,
+        Refusal.ORDER_SUPERSEDED,
         Refusal.ORDER_WRONG_ACTION,
         Refusal.PROOF_INVALID,
         Refusal.SHARD_EXISTS,

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from common import limits
 from common.crypto.digest import leaf, shard_root
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
@@ -41,6 +42,8 @@ from sim.world import EPOCH_S, SimWorld
 PAUSE_S: Final = 4.0
 CALL_TIMEOUT_S: Final = 20.0
 DAY_S: Final = 86_400
+LATE: Final = limits.MAX_UINT
+"""An order epoch that no cell has seen a later one than."""
 OWN_BUCKET: Final = "intruders-own"
 COORDINATOR: Final = Address("coordinator", NATIVE_PORT)
 
@@ -154,7 +157,7 @@ class Intruder:
             key_of = other.serving.peer_id
         order = issue(
             cell_order_key(self._secret, key_of),
-            Order(action, segment, slot, caller, 1000, expires),
+            Order(action, segment, slot, caller, 1000, expires, LATE),
         )
         address = Address(daemon.node.name, NATIVE_PORT)
         await self._try(what, address, cell, self._request(action, order))
@@ -169,26 +172,32 @@ class Intruder:
         mine = self._identity.peer_id
         later = int(self._node.world.clock.now()) + DAY_S
         fresh = SegmentId(segment[:8] + self._chance.randbytes(8))
-        choice = self._chance.randrange(5)
+        choice = self._chance.randrange(6)
         if choice == 0:
             what = "reading with an order to write"
-            order = issue(key, Order(OrderAction.PUT, segment, slot, mine, 1000, later))
+            order = issue(key, Order(OrderAction.PUT, segment, slot, mine, 1000, later, LATE))
             request = self._request(OrderAction.GET, order)
         elif choice == 1:
             what = "writing with an order to read"
-            order = issue(key, Order(OrderAction.GET, fresh, slot, mine, 1000, later))
+            order = issue(key, Order(OrderAction.GET, fresh, slot, mine, 1000, later, LATE))
             request = self._request(OrderAction.PUT, order)
         elif choice == 2:
             what = "an order that expired long ago"
-            order = issue(key, Order(OrderAction.GET, segment, slot, mine, 0, int(EPOCH_S) - DAY_S))
+            order = issue(
+                key, Order(OrderAction.GET, segment, slot, mine, 0, int(EPOCH_S) - DAY_S, LATE)
+            )
             request = self._request(OrderAction.GET, order)
         elif choice == 3:
             what = "storing a shard under a root that is not its own"
-            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 1000, later))
+            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 1000, later, LATE))
             request = ShardPut(order, 64, self._chance.randbytes(32))
+        elif choice == 4:
+            what = "an order of an earlier coordinator"
+            order = issue(key, Order(OrderAction.GET, segment, slot, mine, 0, later, 0))
+            request = self._request(OrderAction.GET, order)
         else:
             what = "writing more than the order permits"
-            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 63, later))
+            order = issue(key, Order(OrderAction.PUT, fresh, slot, mine, 63, later, LATE))
             request = self._request(OrderAction.PUT, order)
         await self._try(what, Address(daemon.node.name, NATIVE_PORT), cell, request)
 

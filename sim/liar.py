@@ -285,7 +285,7 @@ class Liar:
         size: int,
     ) -> bytes:
         expires = int(self._node.world.clock.now()) + limits.ORDER_LIFETIME_S
-        order = Order(action, segment, slot, caller.peer_id, size, expires)
+        order = Order(action, segment, slot, caller.peer_id, size, expires, limits.MAX_UINT)
         return issue(self._key_of(cell), order)
 
     def _granted(

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from cell.disk_watch import DiskWatch
+from cell.order_epoch import SeenEpoch
 from cell.owner_rules import OwnerRules
 from cell.positions import Positions
 from cell.storage.held import Held
@@ -44,6 +45,7 @@ class HeartbeatRound:
         store: ShardStore,
         coordinators: Coordinators,
         positions: Positions,
+        seen_epoch: SeenEpoch,
         held: Held,
         disk_watch: DiskWatch,
         owner_rules: OwnerRules,
@@ -75,6 +77,7 @@ class HeartbeatRound:
         self._store = store
         self._coordinators = coordinators
         self._positions = positions
+        self._seen_epoch = seen_epoch
         self._held = held
         self._disk_watch = disk_watch
         self._owner_rules = owner_rules
@@ -169,6 +172,7 @@ class HeartbeatRound:
             tuple(ShardName(*each) for each in confirmed),
             seen,
             int(self._clock.now() * 1000),
+            self._seen_epoch.mark,
         )
         asked_at = trio.current_time()
         try:

@@ -23,7 +23,7 @@ from common.errors import Refused
 from common.ids import PEER_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId
 from common.reasons import Refusal
 
-_BODY: Final = struct.Struct(">BBBxQQ16s32s")
+_BODY: Final = struct.Struct(">BBBxQQQ16s32s")
 _MAC_BYTES: Final = 32
 ORDER_VERSION: Final = 1
 ORDER_BYTES: Final = _BODY.size + _MAC_BYTES
@@ -44,7 +44,7 @@ _ACTIONS: Final = {action.value: action for action in OrderAction}
 
 class Order(NamedTuple):
     """One permission. ``shard_bytes``: the most a PUT may store; else 0. ``expires``: order
-    time in seconds."""
+    time in seconds. ``epoch``: order epoch of the coordinator."""
 
     action: OrderAction
     segment_id: SegmentId
@@ -52,6 +52,7 @@ class Order(NamedTuple):
     caller: PeerId
     shard_bytes: int
     expires: int
+    epoch: int
 
 
 def cell_order_key(swarm_secret: bytes, cell: PeerId) -> bytes:
@@ -84,6 +85,7 @@ def issue(order_key: bytes, order: Order) -> bytes:
         order.slot,
         order.shard_bytes,
         order.expires,
+        order.epoch,
         order.segment_id,
         order.caller,
     )
@@ -114,17 +116,23 @@ def opened(order_key: bytes, data: bytes, *, caller: PeerId) -> Order:
     body = data[: _BODY.size]
     if not hmac.compare_digest(_mac(order_key, body), data[_BODY.size :]):
         raise Refused(Refusal.ORDER_INVALID)
-    version, action_code, slot, shard_bytes, expires, segment, holder = _BODY.unpack(body)
+    version, action_code, slot, shard_bytes, expires, epoch, segment, holder = _BODY.unpack(body)
     permitted = _ACTIONS.get(action_code)
     if version != ORDER_VERSION or permitted is None:
         raise Refused(Refusal.ORDER_INVALID)
     if not hmac.compare_digest(holder, caller):
         raise Refused(Refusal.ORDER_NOT_YOURS)
-    return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires)
+    return Order(permitted, SegmentId(segment), slot, PeerId(holder), shard_bytes, expires, epoch)
 
 
 def check(
-    order_key: bytes, data: bytes, *, actions: Collection[OrderAction], caller: PeerId, now: float
+    order_key: bytes,
+    data: bytes,
+    *,
+    actions: Collection[OrderAction],
+    caller: PeerId,
+    now: float,
+    seen_epoch: int,
 ) -> Order:
     """The order in ``data`` if it permits one of these actions to this caller now.
 
@@ -135,13 +143,17 @@ def check(
         caller: who the caller proved to be.
         now: order time in seconds, as the cell reckons it (docs/protocol.md, "Order time").
             ORDER_EXPIRY_GRACE_S are granted beyond the expiry.
+        seen_epoch: the latest order epoch that the cell has seen.
 
     Raises:
-        Refused: as :func:`opened`; ``order_wrong_action``, ``order_expired`` (get a new one).
+        Refused: as :func:`opened`; ``order_wrong_action``, ``order_superseded`` (of an earlier
+            coordinator) and ``order_expired``: get a new one.
     """
     order = opened(order_key, data, caller=caller)
     if order.action not in actions:
         raise Refused(Refusal.ORDER_WRONG_ACTION)
+    if order.epoch < seen_epoch:
+        raise Refused(Refusal.ORDER_SUPERSEDED, epoch=order.epoch, seen=seen_epoch)
     if now > order.expires + limits.ORDER_EXPIRY_GRACE_S:
         raise Refused(Refusal.ORDER_EXPIRED, expires=order.expires)
     return order

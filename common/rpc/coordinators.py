@@ -85,6 +85,7 @@ class Coordinators:
             all. Else each is tried once: for callers whose own rounds come again.
         find: looks for coordinators when none is known, and again when none of those that were
             found, or named by them, answers: they may have moved.
+        ask: makes requests, where a call does not say.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Coordinators:
         timeout_s: float,
         is_patient: bool,
         find: Find | None = None,
+        ask: Ask = ask_plainly,
     ) -> None:
         assert known or find is not None, "no coordinator, and no way to find one"
         self._pool = pool
@@ -103,6 +105,7 @@ class Coordinators:
         self._timeout_s = timeout_s
         self._is_patient = is_patient
         self._find = find
+        self._ask = ask
         self._all = list(known)
         self._learned: list[Coordinator] = []
         self._is_found = not known
@@ -124,7 +127,7 @@ class Coordinators:
         *,
         timeout_s: float | None = None,
         prepare: Prepare | None = None,
-        ask: Ask = ask_plainly,
+        ask: Ask | None = None,
     ) -> Reply:
         """Make a request of a live coordinator: of the next one while none can be reached. All
         tries have the patience of this object together. A request that changes something and was
@@ -149,7 +152,9 @@ class Coordinators:
         while True:
             which = await self._next(tried)
             try:
-                reply = await self._try(which, request, timeout_s, deadline, prepare, ask)
+                reply = await self._try(
+                    which, request, timeout_s, deadline, prepare, ask or self._ask
+                )
             except (Unavailable, OutcomeUnknown, PeerViolation) as error:
                 if not self._may_try_again(request, error):
                     if isinstance(error, OutcomeUnknown) and trio.current_time() >= deadline:

@@ -1,7 +1,8 @@
-"""Counts of requests, the turns of tenants, and the history of the store, around every handler of a
-coordinator.
+"""Counts of requests, the turns of tenants, the history of the store, and the order epoch, around
+every handler of a coordinator.
 
-Source: docs/decisions/0005-store-generation.md; docs/decisions/0049-fair-shares.md.
+Source: docs/decisions/0005-store-generation.md; docs/decisions/0049-fair-shares.md;
+docs/decisions/0051-order-epochs.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from common.errors import AlvearyError, Unavailable
 from common.reasons import Outage
 from common.rpc.caller import Answer
 from common.rpc.fair_queue import FairQueue
+from common.wire.messages import Directions
 from common.wire.messages.base import Idempotency, Request, TenantRequest
 from common.wire.messages.lifecycle import LifecycleNote
 from common.wire.messages.membership import Heartbeat, Settle
@@ -24,8 +26,9 @@ from common.wire.messages.writing import Lease, ShardsReport, WriteAbandon
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.policy.history import Standing
 from coordinator.session import ByRequest, Caller, Handler
-from coordinator.store import history
+from coordinator.store import history, order_epoch
 from coordinator.store.history import NumberedStore, StoreHistory
+from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store_health import WatchedStore
 
 _ANSWERED_WHEN_BEHIND: Final = frozenset({Heartbeat, Settle, GatewayPresence})
@@ -44,6 +47,7 @@ def guarded(
     watched: WatchedStore,
     store: NumberedStore,
     past: StoreHistory,
+    epoch: OrderEpoch,
     check_lease: Callable[[], None],
     queue: FairQueue,
 ) -> ByRequest:
@@ -56,7 +60,10 @@ def guarded(
     """
 
     def whole(kind: type[Request], handler: Handler) -> Handler:
-        allowed = _leased(check_lease, kind, _of_history(watched, store, past, kind, handler))
+        known = _of_history(
+            watched, store, past, kind, _of_epoch(store, past, epoch, kind, handler)
+        )
+        allowed = _leased(check_lease, kind, known)
         return _counted(metrics, kind, _in_turn(queue, kind, allowed))
 
     return {kind: whole(kind, handler) for kind, handler in handlers.items()}
@@ -110,6 +117,33 @@ def _counted(metrics: CoordinatorMetrics, kind: type[Request], handler: Handler)
             raise
         finally:
             metrics.count(kind, outcome, trio.current_time() - began)
+
+    return handle
+
+
+def _of_epoch(
+    store: NumberedStore,
+    past: StoreHistory,
+    epoch: OrderEpoch,
+    kind: type[Request],
+    handler: Handler,
+) -> Handler:
+    """Go beyond a later epoch that a cell has seen, unless the store is behind: then the later one
+    counts. Name the epoch with what directs a cell."""
+    if not issubclass(kind.reply, Directions):
+        return handler
+
+    async def handle(caller: Caller, request: Any, payload: memoryview) -> Answer:
+        told = getattr(request, "order_epoch", b"")
+        if told:
+            epoch.hear(told)
+        later = epoch.passed_by
+        if later is not None and past.standing is not Standing.BEHIND:
+            step = epoch.step()
+            epoch.moved(await store.transact(lambda sql: order_epoch.go_beyond(sql, later, step)))
+        answer = await handler(caller, request, payload)
+        assert isinstance(answer, Directions)
+        return replace(answer, order_epoch=epoch.mark())
 
     return handle
 

@@ -64,7 +64,15 @@ class ReplyPlaces:
         orders = tuple(
             self._orders.issue(
                 cell,
-                Order(OrderAction.PUT, segment, slot, self._caller, shard_bytes, self._expires),
+                Order(
+                    OrderAction.PUT,
+                    segment,
+                    slot,
+                    self._caller,
+                    shard_bytes,
+                    self._expires,
+                    self._orders.epoch,
+                ),
             )
             for slot, cell in enumerate(ring.cells)
         )
@@ -84,7 +92,15 @@ class ReplyPlaces:
             if holder is None
             else self._orders.issue(
                 holder,
-                Order(action, segment.segment_id, slot, self._caller, 0, self._expires),
+                Order(
+                    action,
+                    segment.segment_id,
+                    slot,
+                    self._caller,
+                    0,
+                    self._expires,
+                    self._orders.epoch,
+                ),
             )
             for slot, holder in enumerate(holders)
         )

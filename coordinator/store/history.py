@@ -20,6 +20,8 @@ from common.crypto import positions
 from common.crypto.positions import Position
 from common.ports import Log, Sql, Store, WallClock
 from coordinator.policy.history import CoordinatorRun, Past, Standing, judge, lacking
+from coordinator.store import order_epoch
+from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.schema import counter_value, next_number
 
 T = TypeVar("T")
@@ -244,11 +246,15 @@ class NumberedStore:
 
     Args:
         history: learns of each transaction; its run is begun before the first.
+        epoch: begins with the run.
     """
 
-    def __init__(self, store: Store, history: StoreHistory, clock: WallClock) -> None:
+    def __init__(
+        self, store: Store, history: StoreHistory, clock: WallClock, epoch: OrderEpoch
+    ) -> None:
         self._store = store
         self._history = history
+        self._epoch = epoch
         self._clock = clock
         self._beginning = trio.Lock()
 
@@ -262,8 +268,9 @@ class NumberedStore:
             if self._history.has_begun:
                 return
             run_id, now_ms = self._history.run_id, int(self._clock.now() * 1000)
+            step, is_shared = self._epoch.step(), self._epoch.is_shared
 
-            def begin(sql: Sql) -> CoordinatorRun:
+            def begin(sql: Sql) -> tuple[CoordinatorRun, int]:
                 begun = next_number(sql, "commit")
                 # It may be there: the caller that wrote it was cancelled before it heard so.
                 number, begun = sql.execute(
@@ -272,9 +279,12 @@ class NumberedStore:
                     " RETURNING run, begun",
                     (run_id, begun, now_ms),
                 ).fetchone()
-                return CoordinatorRun(number, run_id, begun)
+                epoch = order_epoch.begin(sql, step, is_shared=is_shared)
+                return CoordinatorRun(number, run_id, begun), epoch
 
-            self._history.begun(await self._store.transact(begin))
+            run, epoch = await self._store.transact(begin)
+            self._epoch.moved(epoch)
+            self._history.begun(run)
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""

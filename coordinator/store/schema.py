@@ -24,8 +24,8 @@ from coordinator.store.dialect import BY_KEY, NUMBERED
 _VERSION_1: Final = (
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
     "INSERT INTO counters VALUES"
-    " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('plans', 0),"
-    " ('watched_s', 0)",
+    " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('order_epoch', 0),"
+    " ('plans', 0), ('watched_s', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
     f"""CREATE TABLE runs (

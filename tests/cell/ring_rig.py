@@ -409,7 +409,7 @@ class RingRig:
         self, cell: RingCell, segment: SegmentId, slot: int, caller: Any, action: Any = None
     ) -> bytes:
         """An order for a cell."""
-        given = Order(action or self.action, segment, slot, caller, 0, self.order_time() + 900)
+        given = Order(action or self.action, segment, slot, caller, 0, self.order_time() + 900, 0)
         return issue(cell_order_key(SECRET, cell.cell_id), given)
 
     async def _expected(self, number: int, caller: Any, request: m.ExpectedGet) -> m.Reply:

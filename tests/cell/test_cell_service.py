@@ -179,9 +179,9 @@ class Rig:
         self.lost += [(each.segment_id, each.slot) for each in request.shards]
         return Done()
 
-    def order(self, action, key, size=0, *, caller=None, age_s=0, cell_id=None):
+    def order(self, action, key, size=0, *, caller=None, age_s=0, cell_id=None, epoch=0):
         expires = self.order_time() + 900 - age_s
-        order = Order(action, key[0], key[1], caller or self.caller.peer_id, size, expires)
+        order = Order(action, key[0], key[1], caller or self.caller.peer_id, size, expires, epoch)
         return issue(cell_order_key(SECRET, cell_id or self.cell_id), order)
 
     async def call(self, request, payload=()):

@@ -300,7 +300,7 @@ async def test_writers_share_the_bandwidth_down(autojump_clock: MockClock) -> No
             data = bytes([number]) * size
             order = issue(
                 cell_order_key(SECRET, cell.cell_id),
-                Order(OrderAction.PUT, segment_id(number), 1, rig.writer.peer_id, size, until),
+                Order(OrderAction.PUT, segment_id(number), 1, rig.writer.peer_id, size, until, 0),
             )
             await call(rig, cell, ShardPut(order, size, root_of(data, size)), [data])
 

@@ -75,6 +75,7 @@ class FakeCell(Peer):
         self.facts = facts()
         self.beating = True
         self.seen: tuple[bytes, ...] = ()
+        self.order_epoch = b""
         self.clock_ahead_s = 0.0
 
     async def join(self, token: str) -> None:
@@ -82,7 +83,15 @@ class FakeCell(Peer):
 
     async def beat(self, deleted: Iterable[m.ShardName] = ()) -> m.HeartbeatReply:
         clock_ms = int((self.rig.node.world.clock.now() + self.clock_ahead_s) * 1000)
-        beat = m.Heartbeat(self.node.name, 7000, self.facts, tuple(deleted), self.seen, clock_ms)
+        beat = m.Heartbeat(
+            self.node.name,
+            7000,
+            self.facts,
+            tuple(deleted),
+            self.seen,
+            clock_ms,
+            self.order_epoch,
+        )
         reply: m.HeartbeatReply = await self.call(beat)
         return reply
 

@@ -18,6 +18,11 @@ TESTS = {
         HERE.parent / "cell" / "test_cell_audit.py",
         HERE.parent / "common" / "format" / "test_evidence.py",
     ],
+    "epochs": [
+        HERE.parent / "common" / "crypto" / "test_crypto_orders.py",
+        HERE.parent / "cell" / "test_order_epoch.py",
+        HERE / "test_order_epochs.py",
+    ],
     "fence": [HERE / "test_fences.py"],
     "journal": [
         HERE / "test_lease.py",

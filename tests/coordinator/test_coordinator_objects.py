@@ -6,6 +6,7 @@ import pytest
 import trio
 from coordinator_rig import BUCKET, bare, page, running
 
+from common.crypto import epochs
 from common.crypto.orders import OrderAction, check
 from common.errors import NotFound, Refused
 from common.ids import BucketId, VersionId
@@ -31,14 +32,16 @@ async def test_a_committed_object_is_found_with_places_and_good_orders(autojump_
         for slot, cell in enumerate(place.cells):
             endpoint = record.endpoints[cell]
             holder = rig.cell_of(endpoint.cell_id)
-            order_key = (await holder.beat()).order_key
+            beat = await holder.beat()
             order = check(
-                order_key,
+                beat.order_key,
                 place.orders[slot],
                 actions=[OrderAction.GET],
                 caller=gateway.identity.peer_id,
                 now=rig.node.world.clock.now(),
+                seen_epoch=epochs.read(beat.order_epoch),
             )
+            assert order.epoch == epochs.read(beat.order_epoch) > 0
             assert (order.segment_id, order.slot) == (segment.segment_id, slot)
             assert (endpoint.host, endpoint.port) == (holder.node.name, 7000)
 

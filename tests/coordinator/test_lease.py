@@ -13,8 +13,7 @@ from test_journal import put, wait_kept
 from trio.testing import MockClock
 
 from common.errors import Refused, Unavailable
-from common.wire.messages.base import Done
-from common.wire.messages.membership import Heartbeat, Settle
+from common.wire.messages.membership import Heartbeat, HeartbeatReply, Settle
 from coordinator.handlers.guards import guarded
 from coordinator.journal.keeper import JournalKeeper
 from coordinator.journal.lease import LEASE_S, RENEW_S, SUCCESSOR_WAIT_S, EpochLease
@@ -184,18 +183,21 @@ async def test_a_copy_of_a_store_waits_though_no_later_epoch_was_promised(
 
 
 async def test_requests_are_refused_without_a_lease_and_heartbeats_are_not() -> None:
-    async def answer(caller: Any, request: Any, payload: memoryview) -> Done:
-        return Done()
+    reply = HeartbeatReply(bytes(32), 5, (), 0, 0)
+
+    async def answer(caller: Any, request: Any, payload: memoryview) -> HeartbeatReply:
+        return reply
 
     def check() -> None:
         raise Unavailable.received("no_lease")
 
     watched = SimpleNamespace(check_whole=lambda: None)
     past = SimpleNamespace(standing=Standing.CURRENT, hear=lambda seen: [])
-    rest = (CoordinatorMetrics(), watched, None, past, check, None)
+    epoch = SimpleNamespace(passed_by=None, mark=lambda: b"")
+    rest = (CoordinatorMetrics(), watched, None, past, epoch, check, None)
     handlers = guarded({Settle: answer, Heartbeat: answer}, *cast("Any", rest))
     caller = cast("Any", None)
     with pytest.raises(Unavailable, match="no_lease"):
         await handlers[Settle](caller, Settle(()), memoryview(b""))
     beat = Heartbeat("cell", 7000, facts(), ())
-    assert await handlers[Heartbeat](caller, beat, memoryview(b"")) == Done()
+    assert await handlers[Heartbeat](caller, beat, memoryview(b"")) == reply

@@ -52,6 +52,7 @@ async def permitted(rig, gateway, grant, asked_at):
         actions=[OrderAction.PUT],
         caller=gateway.identity.peer_id,
         now=reply.order_time + asked_at,
+        seen_epoch=0,
     )
 
 

@@ -193,7 +193,7 @@ class Driver:
 
     def order(self, action, key, size=0):
         expires = int(self.clock.now()) + 900
-        order = Order(action, key[0], key[1], self.caller.peer_id, size, expires)
+        order = Order(action, key[0], key[1], self.caller.peer_id, size, expires, 0)
         return issue(ORDER_KEY, order)
 
     async def call(self, request, payload=()):

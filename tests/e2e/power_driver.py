@@ -272,7 +272,7 @@ class CellCaller:
 
     def _order(self, action: OrderAction, key: Key, shard_bytes: int) -> bytes:
         expires = int(time.time()) + ORDER_LIFETIME_S
-        order = Order(action, *key, self._identity.peer_id, shard_bytes, expires)
+        order = Order(action, *key, self._identity.peer_id, shard_bytes, expires, 0)
         return issue(self._order_key, order)
 
     async def _connection(self) -> PeerConnection:

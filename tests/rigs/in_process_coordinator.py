@@ -34,6 +34,7 @@ from coordinator.readers import Readers
 from coordinator.session import Caller, CoordinatorSession
 from coordinator.store import cells, deletes, leases, order_time, rings, tenants
 from coordinator.store.leases import LeaseBook
+from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.order_time import OrderTime
 from coordinator.store.schema import migrate
 from sim.stores import Database, SimStore, connect_in_memory
@@ -127,11 +128,12 @@ class InProcessCoordinator:
         placement.refresh(now)
         self.book = LeaseBook(LEASE_TTL_S)
         self.book.load(leases.alive(sql), now)
+        self.epoch = OrderEpoch(0, SWARM_SECRET, world.entropy, world.log, is_shared=False)
         self._handlers = gateway_handlers(
             SimStore(self.node, self.node.platter, self.node.databases[STORE_NAME], None),
             membership,
             placement,
-            CellOrders(membership, SWARM_SECRET),
+            CellOrders(membership, SWARM_SECRET, self.epoch),
             OrderTime(order_time.start(sql, world.clock.now()), now),
             self.book,
             Readers(self.book),

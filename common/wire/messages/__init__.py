@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from common.wire.messages.audit import (
     AuditChallenge,
@@ -27,6 +27,7 @@ from common.wire.messages.base import (
     Digest,
     Done,
     Endpoint,
+    EpochMark,
     Id16,
     Idempotency,
     Label,
@@ -213,6 +214,11 @@ COORDINATOR_REQUESTS: Final = frozenset(
 )
 """The requests that a coordinator answers: all but those of cells, and Ping."""
 
+Directions: TypeAlias = (
+    HeartbeatReply | SettleReply | MissingShards | ExpectedShards | AuditQuestion
+)
+"""Replies by which a coordinator directs a cell: they name its order epoch."""
+
 __all__ = [
     "STANDARD_CLASS",
     "COMMITTED",
@@ -262,8 +268,10 @@ __all__ = [
     "DeleteResult",
     "Deleted",
     "Digest",
+    "Directions",
     "Done",
     "Endpoint",
+    "EpochMark",
     "ExpectedGet",
     "ExpectedShards",
     "Extent",

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 from common import limits
 from common.wire.messages.base import (
     Digest,
+    EpochMark,
     Id16,
     Idempotency,
     Label,
@@ -46,6 +47,7 @@ class AuditQuestion(Reply):
     """The question to the calling cell; nil: there is none now."""
 
     challenge: AuditChallenge | None
+    order_epoch: EpochMark = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,9 @@ empty."""
 Positions: TypeAlias = Annotated[tuple[PositionBytes, ...], Max(limits.MAX_POSITIONS_KNOWN)]
 """The furthest that the caller was sent, for each run that it remembers."""
 
+EpochMark: TypeAlias = Annotated[bytes, Max(64)]
+"""The mark of an order epoch (docs/protocol.md, "Order epochs"); may be empty."""
+
 
 Revision: TypeAlias = int
 """Of a bucket's settings, as the store has them now; 0: not said. A gateway that remembers settings

@@ -13,6 +13,7 @@ from common.wire.messages.base import (
     CellFacts,
     Digest,
     Done,
+    EpochMark,
     Id16,
     Idempotency,
     Label,
@@ -97,6 +98,8 @@ class HeartbeatReply(Reply):
     """In words, for the owner; empty: nothing is wrong."""
     coordinators: CoordinatorAddresses = ()
     """All of the swarm, the active one first; none: it does not say."""
+    order_epoch: EpochMark = b""
+    """Of the coordinator that answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class Heartbeat(Request):
     seen: Positions = ()
     clock_ms: int = 0
     """The cell's wall clock, unix milliseconds; 0: not reported."""
+    order_epoch: EpochMark = b""
+    """The latest that the cell has seen."""
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -144,6 +149,7 @@ class SettleReply(Reply):
     retain: Annotated[tuple[int, ...], Max(limits.MAX_SETTLE_BATCH)] = ()
     """For each shard asked, the unix second until which the cell deletes it for nobody, by its own
     clock, or 0; empty: none of them. A later answer can make it later, and never earlier."""
+    order_epoch: EpochMark = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 from common import limits
 from common.wire.messages.base import (
     Endpoint,
+    EpochMark,
     Idempotency,
     Reply,
     Request,
@@ -53,6 +54,7 @@ class MissingShards(Reply):
     shards: Annotated[tuple[MissingShard, ...], Max(limits.MAX_SEGMENTS_PER_GRANT)]
     suspects: Annotated[tuple[ShardName, ...], Max(limits.MAX_DELETE_BATCH)]
     waiting: int
+    order_epoch: EpochMark = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class ExpectedShards(Reply):
     shards: Annotated[tuple[HeldShard, ...], Max(limits.MAX_SETTLE_BATCH)]
     next_ring: int
     next_segment: Segment
+    order_epoch: EpochMark = b""
 
 
 @dataclass(frozen=True, slots=True)

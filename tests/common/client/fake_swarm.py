@@ -77,6 +77,7 @@ class FakeCell:
         self.faults: dict[type[m.Request], Callable[[Any], Any]] = {}
         self.on_read: Callable[[m.ShardUnits, bytes], tuple[m.ShardUnits, bytes]] | None = None
         self.requests: list[m.Request] = []
+        self.seen_epoch = 0
         self.address = Address(self.node.name, 0)
 
     async def serve(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
@@ -119,7 +120,14 @@ class FakeCell:
 
     def _key(self, caller: Uploader, order: bytes, action: OrderAction) -> ShardKey:
         now = self.node.world.clock.now()
-        permitted = check(self._order_key, order, actions=[action], caller=caller.peer_id, now=now)
+        permitted = check(
+            self._order_key,
+            order,
+            actions=[action],
+            caller=caller.peer_id,
+            now=now,
+            seen_epoch=self.seen_epoch,
+        )
         return permitted.segment_id, permitted.slot
 
     async def _put(self, caller: Uploader, request: m.ShardPut, payload: memoryview) -> m.Done:
@@ -282,6 +290,12 @@ class FakeSwarm:
         name = self.cells[number].node.name
         self.sim.internet.block("gateway", name)
         self.sim.internet.block(name, "gateway")
+
+    def change_coordinators(self) -> None:
+        """Have another coordinator take over: cells refuse the orders of the one before."""
+        self.coordinator.epoch.moved(self.coordinator.epoch.epoch + 1)
+        for cell in self.cells:
+            cell.seen_epoch = self.coordinator.epoch.epoch
 
     def open_uploads(self) -> int:
         return sum(len(cell.uploads) for cell in self.cells)

@@ -264,6 +264,23 @@ async def test_expired_orders_are_replaced(autojump_clock: MockClock) -> None:
         assert await swarm.read(manifest) == data
 
 
+async def test_a_read_goes_on_when_another_coordinator_takes_over(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        data = content(10 * MIB)
+        manifest = await swarm.commit(await swarm.write(data))
+        got = b""
+        async with swarm.reading(manifest) as chunks:
+            async for chunk in chunks:
+                if not got:
+                    swarm.change_coordinators()
+                got += chunk
+                await trio.sleep(0.01)
+        assert got == data
+        assert swarm.coordinator.count(m.ObjectGet) >= 1
+
+
 async def test_a_slow_reader_gets_new_places_in_time(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         data = content(10 * MIB)

@@ -73,6 +73,37 @@ async def test_one_dead_cell_is_left_out_and_remembered(
         assert await swarm.read(await swarm.commit(written)) == data
 
 
+async def test_grants_of_a_coordinator_that_was_replaced_are_given_back_for_others(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        await swarm.write(content(5000))  # there are more grants in stock than this one
+        swarm.change_coordinators()
+        data = content(5001)
+        written = await swarm.write(data)
+        assert [segment.durable for segment in written.segments] == [0b111111]
+        assert await swarm.read(await swarm.commit(written)) == data
+        assert swarm.client._health.suspects_none(trio.current_time())
+
+
+async def test_an_upload_under_way_goes_on_when_another_coordinator_takes_over(
+    autojump_clock: MockClock,
+) -> None:
+    async with fake_swarm() as swarm:
+        data = content(6 * MIB)
+        left = memoryview(data)
+
+        async def receive() -> Buffer:
+            nonlocal left
+            if len(left) == 3 * MIB:
+                swarm.change_coordinators()
+            taken, left = left[:MIB], left[MIB:]
+            return taken
+
+        written = await swarm.client.write(TENANT, receive, len(data))
+        assert await swarm.read(await swarm.commit(written)) == data
+
+
 @pytest.mark.parametrize("size", [5000, 3 * MIB])
 async def test_the_quorum_lost_fails_the_write_and_leaves_nothing(
     size: int, autojump_clock: MockClock

@@ -19,14 +19,14 @@ from common.limits import MAX_SLOTS, ORDER_EXPIRY_GRACE_S
 SECRET = b"s" * 32
 KEY = cell_order_key(SECRET, b"c" * 32)
 CALLER = b"p" * 32
-ORDER = Order(OrderAction.PUT, b"S" * 16, 3, CALLER, 1 << 24, 2_000_000_000)
+ORDER = Order(OrderAction.PUT, b"S" * 16, 3, CALLER, 1 << 24, 2_000_000_000, 7)
 DATA = issue(KEY, ORDER)
 NOW = 1_999_999_000.0
 
 
-def refused(data=DATA, key=KEY, action=OrderAction.PUT, caller=CALLER, now=NOW):
+def refused(data=DATA, key=KEY, action=OrderAction.PUT, caller=CALLER, now=NOW, seen_epoch=7):
     with pytest.raises(Refused) as caught:
-        check(key, data, actions=[action], caller=caller, now=now)
+        check(key, data, actions=[action], caller=caller, now=now, seen_epoch=seen_epoch)
     return caught.value.reason
 
 
@@ -37,13 +37,14 @@ def refused(data=DATA, key=KEY, action=OrderAction.PUT, caller=CALLER, now=NOW):
     st.binary(min_size=32, max_size=32),
     st.integers(0, 2**63 - 1),
     st.integers(0, 2**40),
+    st.integers(0, 2**63 - 1),
 )
 @settings(deadline=None)
-def test_an_issued_order_is_read_back(action, segment, slot, caller, shard_bytes, expires):
-    order = Order(action, segment, slot, caller, shard_bytes, expires)
+def test_an_issued_order_is_read_back(action, segment, slot, caller, shard_bytes, expires, epoch):
+    order = Order(action, segment, slot, caller, shard_bytes, expires, epoch)
     data = issue(KEY, order)
     assert len(data) == ORDER_BYTES <= 128
-    assert check(KEY, data, actions=[action], caller=caller, now=expires) == order
+    assert check(KEY, data, actions=[action], caller=caller, now=expires, seen_epoch=epoch) == order
 
 
 @pytest.mark.incident(29)
@@ -78,9 +79,13 @@ def test_an_order_to_read_is_none_to_write():
 
 def test_an_order_ends_after_its_grace():
     end = ORDER.expires + ORDER_EXPIRY_GRACE_S
-    assert check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=end) == ORDER
+    assert (
+        check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=end, seen_epoch=0) == ORDER
+    )
     assert refused(now=end + 0.001) == "order_expired"
-    assert check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=0.0) == ORDER
+    assert (
+        check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=0.0, seen_epoch=0) == ORDER
+    )
 
 
 @pytest.mark.parametrize(("at", "value"), [(0, 0), (0, 2), (1, 0), (1, 4)])
@@ -94,3 +99,16 @@ def test_an_authentic_order_of_an_unknown_version_or_action_is_invalid(at, value
 @given(st.one_of(st.binary(max_size=200), st.binary(min_size=ORDER_BYTES, max_size=ORDER_BYTES)))
 def test_any_bytes_are_an_invalid_order(data):
     assert refused(data) == "order_invalid"
+
+
+def test_an_order_of_an_earlier_coordinator_is_refused():
+    assert refused(seen_epoch=8) == "order_superseded"
+    # Who calls for what is looked at first: a stranger learns no epoch.
+    assert refused(seen_epoch=8, caller=b"q" * 32) == "order_not_yours"
+    assert refused(seen_epoch=8, action=OrderAction.GET) == "order_wrong_action"
+
+
+def test_orders_of_the_same_and_of_a_later_coordinator_are_taken():
+    for seen in (0, 6, 7):
+        taken = check(KEY, DATA, actions=[OrderAction.PUT], caller=CALLER, now=NOW, seen_epoch=seen)
+        assert taken == ORDER

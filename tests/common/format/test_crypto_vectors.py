@@ -56,11 +56,22 @@ def test_orders():
             unhex(row["caller"]),
             row["shard_bytes"],
             row["expires"],
+            row["epoch"],
         )
         data = unhex(row["order"])
         assert issue(key, order) == data
         now = order.expires
-        assert check(key, data, actions=[order.action], caller=order.caller, now=now) == order
+        assert (
+            check(
+                key,
+                data,
+                actions=[order.action],
+                caller=order.caller,
+                now=now,
+                seen_epoch=order.epoch,
+            )
+            == order
+        )
 
 
 def manifest_of(row):
