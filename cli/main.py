@@ -21,6 +21,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "invite": ("cli.admin", "invite", "Print a join token for a cell or a gateway."),
     "tenant": ("cli.tenants", "tenant", "Create, list and remove tenants."),
     "key": ("cli.tenants", "key", "Create, list and revoke S3 access keys."),
+    "encryption-key": (
+        "cli.encryption_keys",
+        "encryption_key",
+        "Named keys of a tenant, which protect objects (SSE-KMS).",
+    ),
     "class": ("cli.classes", "storage_class", "Make, list and remove storage classes."),
     "bucket": ("cli.classes", "bucket", "List buckets, and give them storage classes and quotas."),
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),

@@ -72,6 +72,11 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     Refusal.CLASS_EXISTS: "A class is never changed: make another one under another name.",
     Refusal.CLASS_IN_USE: "Give its buckets another class first: `alveary bucket list` shows them.",
+    Absence.NO_SUCH_NAMED_KEY: (
+        "`alveary encryption-key list` shows the keys; one that was destroyed does not come back."
+    ),
+    Refusal.NAMED_KEY_EXISTS: "Choose another name; that of a destroyed key is not given again.",
+    Refusal.NAMED_KEY_DISABLED: "`alveary encryption-key enable` lets it be used again.",
     Refusal.TENANT_NOT_EMPTY: "Delete its buckets first.",
     ConfigFault.TENANT_EXISTS: "Choose another name; `alveary tenant list` shows the tenants.",
     Refusal.NO_SUCH_TENANT: (

@@ -447,8 +447,8 @@ def _restore_text(report: dict[str, Any], target: Path) -> str:
         lines.append(f"  what, and why: {target / MISSING_NAME}; repeat when more cells answer")
     if report["without_key"]:
         lines.append(
-            f"  {report['without_key']:,} of them are under a customer's key: repeat with"
-            " --customer-key FILE"
+            f"  {report['without_key']:,} of them are under a key that is not at hand: of a"
+            " customer (repeat with --customer-key FILE), or destroyed"
         )
     lines += [f"  {note}" for note in report["notes"]]
     lines += [

@@ -37,7 +37,8 @@ _USER_NAME: Final = re.compile(rf"[A-Za-z0-9+=,.@_-]{{1,{limits.MAX_USER_NAME_CH
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def _tenants_option(command: C) -> C:
+def tenants_option(command: C) -> C:
+    """The flag that says where tenant key files are."""
     return click.option(
         "--tenants",
         type=click.Path(path_type=Path, file_okay=False),
@@ -45,7 +46,8 @@ def _tenants_option(command: C) -> C:
     )(command)
 
 
-def _tenant_directory(tenants: Path | None, data: Path | None) -> Path:
+def tenant_directory(tenants: Path | None, data: Path | None) -> Path:
+    """The directory of tenant key files: what was named, else the usual place."""
     return tenants or (data or DEFAULT_DATA) / "gateway" / "tenants"
 
 
@@ -56,14 +58,14 @@ def tenant() -> None:
 
 @tenant.command("create")
 @click.argument("name")
-@_tenants_option
+@tenants_option
 @access_options
 def create_tenant(
     name: str, tenants: Path | None, operator: Path | None, data: Path | None, as_json: bool
 ) -> None:
     """Make the tenant NAME and write its key file. Gateways that serve it need that file;
     keep a copy of it: without it the tenant's objects cannot be read."""
-    directory = _tenant_directory(tenants, data)
+    directory = tenant_directory(tenants, data)
     made = make_tenant()
     # The key is on disk before the coordinator knows the tenant, and stays where it may know it: at
     # worst a key file is left that owns nothing, never a tenant that nobody can open.
@@ -126,7 +128,7 @@ def key() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The user's policy, a JSON file in the language of IAM.",
 )
-@_tenants_option
+@tenants_option
 @access_options
 def create_key(
     name: str,
@@ -143,7 +145,7 @@ def create_key(
     Without --user the key may do all that the tenant may.
     """
     policy = _read_policy(user, policy_file)
-    owner = read_tenant(_tenant_directory(tenants, data) / f"{name}.json")
+    owner = read_tenant(tenant_directory(tenants, data) / f"{name}.json")
     access_key, secret_key = make_access_key()
     created_ms = int(time.time() * 1000)
     body = seal_key(

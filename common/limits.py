@@ -32,6 +32,20 @@ MAX_STRETCHES: Final = 10_001
 """Of an inner layer: one for each part, or two of a form's file (MAX_PARTS is below)."""
 MAX_KEY_NAME_CHARACTERS: Final = 64
 """Of a named key. It becomes part of an ARN and of headers."""
+MAX_KEY_ID_CHARACTERS: Final = 256
+"""Of what names a named key in a request: an ARN around the name."""
+MAX_NAMED_KEYS: Final = 256
+"""Of a tenant, destroyed ones too, whose names stay."""
+MAX_KEY_VERSIONS: Final = 256
+"""Of a named key: rotated every month, they last for 21 years."""
+MAX_KEY_RING_BYTES: Final = 40 * KIB
+"""The sealed key ring of a tenant, which gateways read once in a second while it is used: some
+1,000 versions of all its keys."""
+MAX_KEY_RINGS_REMEMBERED: Final = 1024
+"""By a gateway; of tenants that used theirs last. A call brings another one."""
+KEY_RING_AGE_S: Final = 1.0
+"""The age that a key ring has at most in a gateway: a key that is destroyed is used nowhere after
+it."""
 MAX_ENCRYPTION_CONTEXT_BYTES: Final = 4 * KIB
 """Of one object (KMS: 8,192 characters for all, of which base64 in a header takes a third)."""
 MAX_SEALED_RECORD_BYTES: Final = 1_500_000
@@ -763,6 +777,7 @@ assert SEGMENT_IDS_REMEMBERED >= 16 * MAX_STOCKED_GRANTS
 assert GATEWAY_BUFFER_BUDGET_BYTES >= 16 * STRIPE_SEALED_BYTES
 assert MAX_TENANT_FILES <= MAX_TENANTS_PER_CONNECTION <= MAX_TENANTS
 assert MAX_STRETCHES > MAX_PARTS
+assert MAX_KEY_RING_BYTES * 4 // 3 + KIB < MAX_API_BODY_BYTES
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES < MAX_METADATA_BYTES
 assert MAX_METADATA_BYTES < MAX_SEALED_RECORD_BYTES < MAX_FRAME_HEADER_BYTES
 assert MAX_CROWDED_HASH_LANE_BYTES < MAX_HASH_LANE_BYTES < HASH_CROWD_BYTES

@@ -15,6 +15,7 @@ from common.rpc.budget import ByteBudget
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.ingest import HashBacklog
+from gateway.key_rings import KeyRings
 from gateway.names import NameCodec
 
 
@@ -30,6 +31,7 @@ class ObjectService:
     swarm: SwarmClient
     buckets: BucketCache
     owners: BucketOwners
+    key_rings: KeyRings
     names: NameCodec
     workers: Workers
     entropy: Entropy

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from common.crypto.keys import TenantKey
+from common.format.configurations import BucketEncryption, unpack_encryption
 from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
@@ -19,6 +20,8 @@ from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
 from gateway.lifecycle import Lifecycle, lifecycle_of
 
+ENCRYPTION: Final = "encryption"
+"""The kind of the document that says which named key protects a bucket's new objects."""
 NOBODY: Final = PolicyCaller(None)
 
 
@@ -69,9 +72,9 @@ class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
     ``storage_class``: the name of the class that new objects are written in.
     ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
-    the bucket was read. ``rules``: about access, and ``lifecycle``: about expiry, None without any,
-    are read from the settings once for each revision, so that a remembered bucket is the memory of
-    its parsed policy, too."""
+    the bucket was read. ``rules``: about access, ``lifecycle``: about expiry, ``encryption``: of
+    new objects, None without any, are read from the settings once for each revision, so that a
+    remembered bucket is the memory of its parsed policy, too."""
 
     name: str
     owner: TenantKey
@@ -83,10 +86,14 @@ class Bucket:
     default_retention: DefaultRetention | None = None
     rules: AccessRules = field(init=False, repr=False, compare=False)
     lifecycle: Lifecycle | None = field(init=False, repr=False, compare=False)
+    encryption: BucketEncryption | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings, self.name))
         object.__setattr__(self, "lifecycle", lifecycle_of(self.settings))
+        encryption = self.settings.document(ENCRYPTION)
+        told = None if encryption is None else unpack_encryption(encryption)
+        object.__setattr__(self, "encryption", told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ from gateway_s3.handlers import (
     access,
     acl,
     attributes,
+    bucket_encryption,
     buckets,
     configurations,
     copy,
@@ -158,6 +159,9 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "PutObjectRetention": locks.put_retention,
     "GetObjectLegalHold": locks.get_hold,
     "PutObjectLegalHold": locks.put_hold,
+    "GetBucketEncryption": bucket_encryption.get_encryption,
+    "PutBucketEncryption": bucket_encryption.put_encryption,
+    "DeleteBucketEncryption": bucket_encryption.delete_encryption,
     **unset.HANDLERS,
 }
 assert HANDLERS.keys() == {each.name for each in OPERATIONS if each.implemented}

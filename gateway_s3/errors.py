@@ -120,6 +120,8 @@ INVALID_ENCRYPTION_ALGORITHM: Final = _row(
     400,
     "The encryption request that you specified is not valid. The valid value is AES256.",
 )
+KMS_DISABLED: Final = _row("KMS.DisabledException", 400, "The key is disabled.")
+KMS_NOT_FOUND: Final = _row("KMS.NotFoundException", 400, "The key does not exist.")
 INVALID_LOCATION_CONSTRAINT: Final = _row(
     "InvalidLocationConstraint", 400, "The specified location (Region) constraint is not valid."
 )

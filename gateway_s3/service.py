@@ -28,6 +28,7 @@ from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
 from gateway.expiring import Expirer
 from gateway.following import Follower
+from gateway.key_rings import KeyRings
 from gateway.names import IdentityNames
 from gateway.tenants import Tenants
 from gateway_s3.app import App
@@ -124,6 +125,7 @@ async def serve(
         swarm=swarm,
         buckets=buckets,
         owners=BucketOwners(coordinators.call, buckets, tenants.keys.get),
+        key_rings=KeyRings(coordinators.call),
         names=IdentityNames(),
         workers=world.workers,
         entropy=world.entropy,

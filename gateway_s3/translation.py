@@ -68,6 +68,7 @@ REFUSED: Final[Mapping[str, ErrorCode | _Answer]] = {
     Refusal.ETAG_DIFFERS: _Answer(errors.PRECONDITION_FAILED, facts={"Condition": "If-Match"}),
     Refusal.LEASE_ENDED: errors.SERVICE_UNAVAILABLE,
     Refusal.MALFORMED_POLICY: _Answer(errors.MALFORMED_POLICY, "{detail}"),
+    Refusal.NAMED_KEY_DISABLED: _Answer(errors.KMS_DISABLED, "Key '{key}' is disabled."),
     Refusal.NOT_OWNER: errors.ACCESS_DENIED,
     Refusal.NOT_VERSIONED: _Answer(
         errors.INVALID_BUCKET_STATE,
@@ -148,6 +149,7 @@ NOT_FOUND: Final[Mapping[str, ErrorCode | _Answer]] = {
     Absence.DELETE_MARKER: errors.NO_SUCH_KEY,
     Absence.NO_SUCH_ACCESS_KEY: errors.INVALID_ACCESS_KEY_ID,
     Absence.NO_SUCH_BUCKET: errors.NO_SUCH_BUCKET,
+    Absence.NO_SUCH_NAMED_KEY: _Answer(errors.KMS_NOT_FOUND, "Key '{key}' does not exist"),
     Absence.NO_SUCH_OBJECT: errors.NO_SUCH_KEY,
     Absence.NO_SUCH_PART: _Answer(
         errors.INVALID_PART, facts={"PartNumber": "{part}", "ETag": "{etag}"}
@@ -203,6 +205,9 @@ NOT_THE_CLIENTS: Final[frozenset[Reason]] = frozenset(
         Refusal.CELL_IS_NEEDED,
         Refusal.CELL_REMOVED,
         Refusal.JOURNAL_EPOCH,
+        Refusal.KEY_RING_CHANGED,
+        Refusal.KEY_RING_FULL,
+        Refusal.NAMED_KEY_EXISTS,
         Refusal.JOURNAL_HELD,
         Refusal.JOURNAL_GAP,
         Refusal.NOT_ADVERTISED,

@@ -19,12 +19,13 @@ from common.client.policy.slot_health import SlotHealth
 from common.crypto.inner_layer import InnerStream, unpack_stretches
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Refused, Unavailable
-from common.format.envelope import WrappingKey
+from common.format.envelope import Kind, WrappingKey
+from common.format.key_ring import EMPTY, KeyRing, open_key_ring, unwrapping
 from common.format.manifest import Manifest, open_manifest
 from common.format.objects import unpack_object
 from common.ids import TenantId
 from common.ports import World
-from common.reasons import Damage, Outage, Refusal
+from common.reasons import Absence, Damage, Outage, Refusal
 from common.wire.messages.base import Endpoint
 from coordinator.store import restoring
 from coordinator.store.restoring import PlaceInBucket, RestorableBucket, RestorableVersion
@@ -51,6 +52,7 @@ WORK: Final = "rescue"
 PAUSE_S: Final = 5.0
 """Before what could not be read is tried once more."""
 _BATCH: Final = 256
+_WITHOUT_KEY: Final = frozenset({Refusal.OBJECT_KEY_MISSING, Absence.NO_SUCH_NAMED_KEY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Wanted:
 class Progress:
     """The progress of a restore. ``total``, ``done``: versions; ``notes``: defects that leave no
     object out, and tenants and buckets that were asked for and are not there. ``without_key``: of
-    ``missing``, those under a key that is not at hand."""
+    ``missing``, those under a key that is not at hand, or was destroyed."""
 
     total: int = 0
     total_bytes: int = 0
@@ -164,6 +166,7 @@ class _Restoring:
         self._objects = LinesFile(tree, f"{WORK}/{OBJECTS_NAME}", OBJECTS_NAME)
         self._missing = LinesFile(tree, f"{WORK}/{MISSING_NAME}", MISSING_NAME)
         self._buckets: dict[TenantId, dict[int, RestorableBucket]] = {}
+        self._rings: dict[TenantId, KeyRing] = {}
         self._folds = False
 
     async def run(self) -> None:
@@ -223,6 +226,7 @@ class _Restoring:
         buckets = self._buckets[key.tenant_id]
         if not buckets:
             return
+        await self._read_ring(key)
         for bucket in buckets.values():
             await self._restore_bucket(key, bucket)
         again = array("Q")
@@ -230,6 +234,17 @@ class _Restoring:
         if again:
             await trio.sleep(PAUSE_S)
             await self._restore_versions(key, _each(again), None)
+
+    async def _read_ring(self, key: TenantKey) -> None:
+        """Read the named keys of a tenant; without them what they protect is missing."""
+        found = await self._store.read(partial(restoring.key_ring, tenant=key.tenant_id))
+        try:
+            self._rings[key.tenant_id] = open_key_ring(key, *found)
+        except Corrupt as error:
+            self._rings[key.tenant_id] = EMPTY
+            self._progress.notes.append(
+                f"named keys of tenant {key.tenant_id.hex()}: {said(error)}"
+            )
 
     async def _restore_bucket(self, key: TenantKey, bucket: RestorableBucket) -> None:
         await self._tree.make_directory(self._directory(CURRENT, bucket))
@@ -316,7 +331,7 @@ class _Restoring:
                 progress.kept += 1
                 progress.done_bytes += manifest.size
             else:
-                stream = self._inner_stream(manifest)
+                stream = self._inner_stream(key, manifest)
                 reader = ObjectReader(self._source, key, sequence, manifest)
                 chunks = reader.read()
                 if stream is not None:
@@ -337,21 +352,28 @@ class _Restoring:
             await self._objects.add(record)
             progress.done += 1
 
-    def _inner_stream(self, manifest: Manifest) -> InnerStream | None:
-        """Return what decrypts an object that is protected; None: it is not.
+    def _inner_stream(self, tenant: TenantKey, manifest: Manifest) -> InnerStream | None:
+        """Return what decrypts an object that is protected; None: it is not. A key that is disabled
+        serves: the holder of the tenant key could enable it.
 
         Raises:
             Refused: ``object_key_missing``: no key is at hand that opens it.
+            NotFound: ``no_such_named_key``: it was destroyed.
         """
         inner = manifest.inner
         if inner is None:
             return None
         if inner.envelope is None:
             raise Corrupt(Damage.BAD_METADATA, what="object")
-        for each in self._wanted.wrapping_keys:
-            if each.fits(inner.envelope):
+        envelope = inner.envelope
+        candidates = self._wanted.wrapping_keys
+        if envelope.kind is Kind.NAMED:
+            named = self._rings[tenant.tenant_id].find(envelope.name)
+            candidates = [unwrapping(named, envelope)]
+        for each in candidates:
+            if each.fits(envelope):
                 stretches = unpack_stretches(inner.stretches)
-                return InnerStream(each.unwrap(inner.envelope), stretches, 0)
+                return InnerStream(each.unwrap(envelope), stretches, 0)
         raise Refused(Refusal.OBJECT_KEY_MISSING)
 
     async def _note_missing(
@@ -363,7 +385,7 @@ class _Restoring:
     ) -> None:
         await self._missing.add(missing_record(bucket, version, said(error), cells))
         self._progress.missing += 1
-        self._progress.without_key += error.reason == Refusal.OBJECT_KEY_MISSING
+        self._progress.without_key += error.reason in _WITHOUT_KEY
         self._progress.done += 1
 
     async def _path(self, bucket: RestorableBucket, version: RestorableVersion) -> str:

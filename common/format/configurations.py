@@ -160,6 +160,23 @@ class LifecycleRules(Record):
     rules: Annotated[tuple[LifecycleRule, ...], Max(limits.MAX_LIFECYCLE_RULES)]
 
 
+@dataclass(frozen=True, slots=True)
+class BucketEncryption(Record):
+    """The named key that protects new objects of a bucket which name none. ``key``: its name, or
+    empty: the tenant's default one. ``given``: how the client named it, or empty. ``bucket_key``:
+    as it was set."""
+
+    version: int
+    key: Annotated[str, Max(limits.MAX_KEY_NAME_CHARACTERS)]
+    given: Annotated[str, Max(limits.MAX_KEY_ID_CHARACTERS)]
+    bucket_key: bool
+
+
+def unpack_encryption(data: bytes) -> BucketEncryption:
+    """Read how objects of a bucket are protected. Raises Corrupt ``bad_metadata``."""
+    return unpack_versioned(BucketEncryption, CONFIGURATION_VERSION, "encryption", data)
+
+
 def unpack_tags(data: bytes) -> Tags:
     """Read tags. Raises Corrupt ``bad_metadata``: authentic bytes that this version cannot read."""
     return unpack_versioned(Tags, CONFIGURATION_VERSION, "tags", data)

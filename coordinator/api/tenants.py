@@ -17,7 +17,7 @@ from common.errors import Refused
 from common.ports import Log, Store, WallClock
 from common.reasons import Refusal
 from coordinator.api.routes import ApiRoute, Field, Json
-from coordinator.store import tenants
+from coordinator.store import key_rings, tenants
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9._-]{3,128}")
@@ -77,7 +77,39 @@ class TenantOperations:
                 {},
                 204,
             ),
+            ApiRoute(
+                "GET", "/v1/tenants/{name}/key-ring", "A tenant's named keys.", self._get_ring, {}
+            ),
+            ApiRoute(
+                "PUT",
+                "/v1/tenants/{name}/key-ring",
+                "Replace a tenant's named keys, sealed under the tenant key.",
+                self._put_ring,
+                {
+                    "revision": Field("integer", "one more than that of those which are replaced"),
+                    "sealed": Field("string", "the sealed record, in base64"),
+                },
+            ),
         )
+
+    async def _get_ring(self, names: Mapping[str, str], body: Json) -> Json:
+        found = await self._store.read(
+            lambda sql: key_rings.get(sql, tenants.number_of(sql, names["name"]))
+        )
+        sealed = base64.b64encode(found.sealed).decode("ascii")
+        return {"revision": found.revision, "sealed": sealed}
+
+    async def _put_ring(self, names: Mapping[str, str], body: Json) -> Json:
+        revision, sealed = body["revision"], _base64(body, limits.MAX_KEY_RING_BYTES)
+        if not 1 <= revision <= limits.MAX_UINT:
+            raise Refused(Refusal.BAD_VALUE, message="revision: 1 or more")
+        await self._store.transact(
+            lambda sql: key_rings.replace(
+                sql, tenants.number_of(sql, names["name"]), revision, sealed
+            )
+        )
+        self._log.info("key_ring_changed", tenant=names["name"], revision=revision)
+        return {"revision": revision}
 
     async def _list_tenants(self, _: Mapping[str, str], body: Json) -> Json:
         found = await self._store.read(tenants.list_tenants)
@@ -120,15 +152,7 @@ class TenantOperations:
 
     async def _add_key(self, names: Mapping[str, str], body: Json) -> Json:
         access_key_id = _matching(body, "access_key_id", _ACCESS_KEY)
-        try:
-            sealed = base64.b64decode(body["sealed"], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise Refused(Refusal.BAD_VALUE, message="sealed: not base64") from error
-        if not sealed or len(sealed) > limits.MAX_SEALED_ACCESS_KEY_BYTES:
-            raise Refused(
-                Refusal.BAD_VALUE,
-                message=f"sealed: 1 to {limits.MAX_SEALED_ACCESS_KEY_BYTES} bytes",
-            )
+        sealed = _base64(body, limits.MAX_SEALED_ACCESS_KEY_BYTES)
         now_ms = int(self._clock.now() * 1000)
         await self._store.transact(
             lambda sql: tenants.add_access_key(sql, names["name"], access_key_id, sealed, now_ms)
@@ -143,6 +167,17 @@ class TenantOperations:
         self._log.info(
             "access_key_revoked", tenant=names["name"], access_key_id=names["access_key_id"]
         )
+
+
+def _base64(body: Json, most: int) -> bytes:
+    """The sealed record of a body. Raises Refused ``bad_value``."""
+    try:
+        sealed = base64.b64decode(body["sealed"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refused(Refusal.BAD_VALUE, message="sealed: not base64") from error
+    if not sealed or len(sealed) > most:
+        raise Refused(Refusal.BAD_VALUE, message=f"sealed: 1 to {most} bytes")
+    return sealed
 
 
 def _matching(body: Json, name: str, pattern: re.Pattern[str]) -> str:

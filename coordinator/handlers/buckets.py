@@ -24,9 +24,10 @@ from common.wire.messages.buckets import (
     BucketsList,
     BucketVersioningSet,
 )
+from common.wire.messages.key_rings import KeyRingGet
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import buckets, lifecycles, multipart, usage
+from coordinator.store import buckets, key_rings, lifecycles, multipart, usage
 
 
 def _set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
@@ -54,6 +55,7 @@ class BucketHandlers:
             BucketLocksSet: self.set_locks,
             BucketDelete: self.delete,
             BucketsList: self.list_buckets,
+            KeyRingGet: self.key_ring,
         }
 
     async def create(self, caller: Caller, request: BucketCreate, _: memoryview) -> Answer:
@@ -64,6 +66,12 @@ class BucketHandlers:
         """A bucket by its name."""
         return await self._store.read(
             caller, request, lambda sql, tenant, asked: buckets.get(sql, tenant, asked.name)
+        )
+
+    async def key_ring(self, caller: Caller, request: KeyRingGet, _: memoryview) -> Answer:
+        """The named keys that protect objects of the tenant's buckets, sealed."""
+        return await self._store.read(
+            caller, request, lambda sql, tenant, _asked: key_rings.get(sql, tenant)
         )
 
     async def owner(self, caller: Caller, request: BucketOwnerGet, _: memoryview) -> Answer:

@@ -98,6 +98,16 @@ def buckets(sql: Sql, tenant: TenantId) -> list[RestorableBucket]:
     ]
 
 
+def key_ring(sql: Sql, tenant: TenantId) -> tuple[int, bytes]:
+    """Return revision and sealed key ring of a tenant; 0 and nothing where there is none."""
+    row = sql.execute(
+        "SELECT k.revision, k.sealed FROM key_rings k JOIN tenants t ON t.tenant = k.tenant"
+        " WHERE t.tenant_id = ?",
+        (tenant,),
+    ).fetchone()
+    return (0, b"") if row is None else (row[0], row[1])
+
+
 def tenant_ids(sql: Sql) -> list[bytes]:
     """Return the ids of all tenants."""
     return [tenant_id for (tenant_id,) in sql.execute("SELECT tenant_id FROM tenants")]

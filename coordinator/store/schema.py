@@ -56,6 +56,9 @@ _VERSION_1: Final = (
     f"""CREATE TABLE access_keys (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
         created_ms INTEGER NOT NULL) {BY_KEY}""",
+    # sealed: its named keys. revision: counts the changes of them.
+    f"""CREATE TABLE key_rings (
+        tenant INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) {BY_KEY}""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
     # --- names ------------------------------------------------------------------------------
     # versioning: 0 never enabled, 1 enabled, 2 suspended. revision: of settings.

@@ -82,10 +82,11 @@ def remove(sql: Sql, name: str) -> None:
         NotFound: ``no_such_tenant``.
         Refused: ``tenant_not_empty``: it owns buckets.
     """
-    tenant = _number(sql, name)
+    tenant = number_of(sql, name)
     if sql.execute("SELECT 1 FROM buckets WHERE tenant = ? LIMIT 1", (tenant,)).fetchone():
         raise Refused(Refusal.TENANT_NOT_EMPTY)
     sql.execute("DELETE FROM access_keys WHERE tenant = ?", (tenant,))
+    sql.execute("DELETE FROM key_rings WHERE tenant = ?", (tenant,))
     sql.execute("DELETE FROM tenants WHERE tenant = ?", (tenant,))
 
 
@@ -100,7 +101,8 @@ def list_tenants(sql: Sql) -> list[Tenant]:
     ]
 
 
-def _number(sql: Sql, name: str) -> int:
+def number_of(sql: Sql, name: str) -> int:
+    """The number of a tenant. Raises NotFound ``no_such_tenant``."""
     row = sql.execute("SELECT tenant FROM tenants WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_TENANT)
@@ -115,7 +117,7 @@ def add_access_key(sql: Sql, name: str, access_key_id: str, sealed: bytes, now_m
         NotFound: ``no_such_tenant``.
         Refused: ``access_key_exists``, ``too_many_access_keys``.
     """
-    tenant = _number(sql, name)
+    tenant = number_of(sql, name)
     row = sql.execute(
         "SELECT tenant, sealed FROM access_keys WHERE access_key_id = ?", (access_key_id,)
     ).fetchone()
@@ -138,7 +140,7 @@ def list_access_keys(sql: Sql, name: str) -> list[AccessKeyRow]:
         for row in sql.execute(
             "SELECT access_key_id, created_ms FROM access_keys WHERE tenant = ?"
             " ORDER BY access_key_id",
-            (_number(sql, name),),
+            (number_of(sql, name),),
         )
     ]
 
@@ -147,7 +149,7 @@ def revoke_access_key(sql: Sql, name: str, access_key_id: str) -> None:
     """Delete an access key. Raises NotFound ``no_such_tenant``, ``no_such_access_key``."""
     deleted = sql.execute(
         "DELETE FROM access_keys WHERE access_key_id = ? AND tenant = ?",
-        (access_key_id, _number(sql, name)),
+        (access_key_id, number_of(sql, name)),
     )
     if deleted.rowcount != 1:
         raise NotFound(Absence.NO_SUCH_ACCESS_KEY)

@@ -19,7 +19,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import http_date, type_text, xml_response
 from gateway_s3.handlers.called_object import find_called_object
-from gateway_s3.handlers.encryption import key_to_read
+from gateway_s3.handlers.encryption import check_key
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.read import Tree
@@ -35,7 +35,7 @@ async def get_attributes(backend: Backend, call: Call) -> HttpResponse:
     most = _number(call, b"x-amz-max-parts", limits.MAX_LIST_ENTRIES)
     after = _number(call, b"x-amz-part-number-marker", 0)
     found = await find_called_object(backend, call)
-    await key_to_read(backend, call, found)
+    await check_key(backend, call, found)
     children = tuple(_elements(found, asked, min(most, limits.MAX_LIST_ENTRIES), after))
     headers = [(b"last-modified", http_date(found.modified_s)), *version_headers(found.version)]
     return xml_response(configuration(Tree("GetObjectAttributesResponse", "", children)), headers)

@@ -1,7 +1,7 @@
-"""The key that protects an object: given by the client of each request.
+"""The key that protects an object: given by the client of each request, or named by its tenant.
 
-Source: Amazon S3 User Guide, "Using server-side encryption with customer-provided keys";
-docs/s3-compatibility.md, "Encryption".
+Source: Amazon S3 User Guide, "Using server-side encryption with customer-provided keys", "Using
+server-side encryption with AWS KMS keys"; docs/s3-compatibility.md, "Encryption".
 """
 
 from __future__ import annotations
@@ -10,18 +10,30 @@ from typing import Final
 
 from common.errors import Refused
 from common.format.envelope import KeyEnvelope, Kind, WrappingKey
+from common.format.key_ring import KeyRing
 from common.http.records import Headers, HttpRequest
 from common.reasons import Refusal
 from gateway.objects import FoundObject
 from gateway.parts import MultipartUpload
+from gateway.principals import KeyHolder, account_of
 from gateway.protection import InnerWriter, ObjectKey, new_object_key, unwrapped
 from gateway_s3 import errors
 from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.request.customer_keys import PREFIX, CustomerKey, read_customer_key
+from gateway_s3.request.encryption import (
+    AES256,
+    BUCKET_KEY,
+    KEY_ID,
+    KMS,
+    METHOD,
+    AskedEncryption,
+    key_arn,
+    key_name,
+    read_encryption,
+)
 
-_METHOD: Final = b"x-amz-server-side-encryption"
-_BY_TENANT: Final[Headers] = [(_METHOD, b"AES256")]
+_BY_TENANT: Final[Headers] = [(METHOD, AES256.encode())]
 
 
 def customer_key(
@@ -43,18 +55,66 @@ async def wrapping_of_new(
 
     Raises:
         S3Error: the request asks for it wrongly.
+        NotFound: ``no_such_named_key``.
+        Refused: ``named_key_disabled``.
     """
     given = customer_key(backend, described)
-    if given is None:
+    asked = read_encryption(described)
+    if given is not None:
+        if asked is not None:
+            raise S3Error(
+                errors.INVALID_ARGUMENT,
+                "Server Side Encryption with Customer provided key is incompatible with the "
+                "encryption method specified",
+                ArgumentName=METHOD.decode(),
+            )
+        return given.wrapping
+    default = call.bucket.encryption
+    if asked is None:
+        if default is None:
+            return None
+        asked = AskedEncryption(KMS, default.key, bucket_key=default.bucket_key)
+    if asked.method != KMS:
         return None
-    if described.header(_METHOD) is not None:
+    owner = call.bucket.owner
+    name = key_name(asked.key_id, backend.region, account_of(owner))
+    ring = await _key_ring(backend, call)
+    return ring.wrapping(name, asked.context, bucket_key=bool(asked.bucket_key))
+
+
+async def _key_ring(backend: Backend, call: Call) -> KeyRing:
+    """The named keys of the bucket's owner; an anonymous caller uses none, whatever a policy
+    allows.
+
+    Raises:
+        S3Error: InvalidArgument.
+    """
+    if not isinstance(call.principal, KeyHolder):
         raise S3Error(
             errors.INVALID_ARGUMENT,
-            "Server Side Encryption with Customer provided key is incompatible with the "
-            "encryption method specified",
-            ArgumentName=_METHOD.decode(),
+            "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS "
+            "Signature Version 4.",
+            ArgumentName="Authorization",
         )
-    return given.wrapping
+    return await backend.key_rings.of(call.bucket.owner)
+
+
+async def _unwrapped(
+    backend: Backend, call: Call, envelope: KeyEnvelope, given: CustomerKey | None
+) -> bytes:
+    """The object key of an envelope.
+
+    Raises:
+        Refused: ``object_key_missing``, ``wrong_object_key``, ``object_key_not_needed``,
+            ``named_key_disabled``.
+        NotFound: ``no_such_named_key``.
+    """
+    if envelope.kind is Kind.CUSTOMER:
+        return unwrapped(envelope, None if given is None else given.wrapping)
+    if given is not None:
+        raise Refused(Refusal.OBJECT_KEY_NOT_NEEDED)
+    ring = await _key_ring(backend, call)
+    return ring.unwrapping(envelope).unwrap(envelope)
 
 
 async def key_of_new(backend: Backend, call: Call, described: HttpRequest) -> ObjectKey | None:
@@ -77,7 +137,7 @@ async def key_to_read(
         prefix: of the headers that give a customer's key.
 
     Raises:
-        Refused: ``object_key_missing``, ``wrong_object_key``, ``object_key_not_needed``.
+        Refused, NotFound: the object's key is not given, or cannot be used.
         S3Error: as :func:`customer_key`.
     """
     given = customer_key(backend, call.request, prefix)
@@ -87,7 +147,23 @@ async def key_to_read(
             raise Refused(Refusal.OBJECT_KEY_NOT_NEEDED)
         return None
     assert inner.envelope is not None, "only a part has none"
-    return unwrapped(inner.envelope, None if given is None else given.wrapping)
+    return await _unwrapped(backend, call, inner.envelope, given)
+
+
+async def check_key(backend: Backend, call: Call, found: FoundObject) -> None:
+    """Refuse to show what is known of an object to who does not give its customer's key. A named
+    key is not asked for, as on S3, but for a checksum.
+
+    Raises:
+        Refused, NotFound, S3Error: as :func:`key_to_read`.
+    """
+    inner = found.manifest.inner
+    if inner is not None and inner.envelope is not None and inner.envelope.kind is Kind.NAMED:
+        if customer_key(backend, call.request) is not None:
+            raise Refused(Refusal.OBJECT_KEY_NOT_NEEDED)
+        if call.request.header(b"x-amz-checksum-mode") != b"ENABLED":
+            return
+    await key_to_read(backend, call, found)
 
 
 async def key_of_upload(backend: Backend, call: Call, upload: MultipartUpload) -> ObjectKey | None:
@@ -107,7 +183,7 @@ async def key_of_upload(backend: Backend, call: Call, upload: MultipartUpload) -
             )
         return None
     try:
-        return ObjectKey(envelope, unwrapped(envelope, None if given is None else given.wrapping))
+        return ObjectKey(envelope, await _unwrapped(backend, call, envelope, given))
     except Refused as error:
         if error.reason == Refusal.OBJECT_KEY_MISSING:
             raise S3Error(
@@ -115,7 +191,7 @@ async def key_of_upload(backend: Backend, call: Call, upload: MultipartUpload) -
                 "The multipart upload initiate requested encryption. Subsequent part requests "
                 "must include the appropriate encryption parameters.",
             ) from error
-        if error.reason == Refusal.WRONG_OBJECT_KEY:
+        if error.reason in {Refusal.WRONG_OBJECT_KEY, Refusal.OBJECT_KEY_NOT_NEEDED}:
             raise S3Error(
                 errors.INVALID_REQUEST,
                 "The provided encryption parameters did not match the ones used originally.",
@@ -134,9 +210,12 @@ def encryption_headers(
     """
     if envelope is None:
         return _BY_TENANT
-    assert envelope.kind is Kind.CUSTOMER
-    given = customer_key(backend, described or call.request)
-    return [] if given is None else given.headers
+    if envelope.kind is Kind.CUSTOMER:
+        given = customer_key(backend, described or call.request)
+        return [] if given is None else given.headers
+    arn = key_arn(backend.region, account_of(call.bucket.owner), envelope.name)
+    headers = [(METHOD, KMS.encode()), (KEY_ID, arn.encode())]
+    return [*headers, (BUCKET_KEY, b"true")] if envelope.bucket_key else headers
 
 
 def headers_of(backend: Backend, call: Call, found: FoundObject) -> Headers:

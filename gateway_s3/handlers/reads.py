@@ -32,7 +32,7 @@ from gateway_s3.backend import Backend, Call
 from gateway_s3.errors import S3Error
 from gateway_s3.handlers.answers import checksum_headers, etag_header, http_date, paired
 from gateway_s3.handlers.called_object import find_called_object
-from gateway_s3.handlers.encryption import headers_of, key_to_read
+from gateway_s3.handlers.encryption import check_key, headers_of, key_to_read
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import lock_headers
 from gateway_s3.handlers.object_tags import count_header, tags_of_object
@@ -116,7 +116,7 @@ async def head_object(backend: Backend, call: Call) -> HttpResponse:
         found = await find_called_object(backend, call)
     except NotFound as error:
         return answer_in_place(backend, call, error)
-    await key_to_read(backend, call, found)
+    await check_key(backend, call, found)
     refusal = _decide(call, found)
     if refusal is not None:
         return refusal

@@ -25,15 +25,10 @@ from gateway_s3.xml.write import configuration
 
 Handle: TypeAlias = Callable[[Backend, Call], Awaitable[HttpResponse]]
 
-_AES256: Final = Tree("ApplyServerSideEncryptionByDefault", "", (Tree("SSEAlgorithm", "AES256"),))
-_NO_BUCKET_KEY: Final = Tree("BucketKeyEnabled", "false")
 _EMPTY_LIST: Final = (Tree("IsTruncated", "false"),)
 
 ABAC: Final = Tree("AbacStatus", "", (Tree("Status", "Disabled"),))
 ACCELERATE: Final = Tree("AccelerateConfiguration")
-ENCRYPTION: Final = Tree(
-    "ServerSideEncryptionConfiguration", "", (Tree("Rule", "", (_AES256, _NO_BUCKET_KEY)),)
-)
 LOGGING: Final = Tree("BucketLoggingStatus")
 NOTIFICATION: Final = Tree("NotificationConfiguration")
 REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
@@ -41,7 +36,6 @@ REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", 
 _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketAbac": ABAC,
     "GetBucketAccelerateConfiguration": ACCELERATE,
-    "GetBucketEncryption": ENCRYPTION,
     "GetBucketLogging": LOGGING,
     "GetBucketNotification": NOTIFICATION,
     "GetBucketNotificationConfiguration": NOTIFICATION,
@@ -70,17 +64,10 @@ _ABSENT: Final[Mapping[str, ErrorCode]] = {
 }
 """The errors of operations whose setting has no default."""
 
-_DELETIONS: Final = (
-    "DeleteBucketEncryption",
-    "DeleteBucketReplication",
-)
+_DELETIONS: Final = ("DeleteBucketReplication",)
 """Deletions that leave everything as it is: 204, as for what was deleted before."""
 
 _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
-    "PutBucketEncryption": (
-        ENCRYPTION,
-        Tree("ServerSideEncryptionConfiguration", "", (Tree("Rule", "", (_AES256,)),)),
-    ),
     "PutBucketLogging": (LOGGING,),
     "PutBucketNotification": (NOTIFICATION,),
     "PutBucketNotificationConfiguration": (NOTIFICATION,),

@@ -19,10 +19,12 @@ from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.request.acl import CANNED, CANNED_NAMES, OWNERSHIP, OWNERSHIPS
 from gateway_s3.request.customer_keys import NAMES as CUSTOMER_KEYS
 from gateway_s3.request.customer_keys import PREFIX as CUSTOMER
+from gateway_s3.request.encryption import AES256, BUCKET_KEY, KMS, METHOD, OF_NAMED_KEYS
 from gateway_s3.request.locks import BYPASS, HOLD, MODE, OF_BUCKET, UNTIL
 from gateway_s3.request.operations import BY_NAME
 
 ANY: Final = frozenset({"*"})
+_KMS: Final = KMS.encode()
 _BOOLEANS: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
@@ -64,8 +66,9 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     b"x-amz-part-number-marker": ANY,
     b"x-amz-request-payer": frozenset({"requester"}),
     b"x-amz-sdk-checksum-algorithm": ANY,
-    b"x-amz-server-side-encryption": frozenset({"AES256"}),
-    b"x-amz-server-side-encryption-bucket-key-enabled": frozenset({"false", "False"}),
+    METHOD: frozenset({AES256, KMS}),
+    BUCKET_KEY: _BOOLEANS,
+    **dict.fromkeys(OF_NAMED_KEYS, ANY),
     b"x-amz-skip-destination-validation": ANY,
     b"x-amz-source-expected-bucket-owner": ANY,
     b"x-amz-storage-class": frozenset({"STANDARD"}),
@@ -173,6 +176,7 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     OF_BUCKET: frozenset({"CreateBucket"}),
     OWNERSHIP: frozenset({"CreateBucket"}),
     **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
+    **dict.fromkeys(OF_NAMED_KEYS, _MAKES),
     **{name: _TAKES_CUSTOMER_KEYS for name in CUSTOMER_KEYS if name.startswith(CUSTOMER)},
     b"x-amz-tagging": _MAKES,
     b"x-amz-transition-default-minimum-object-size": frozenset(
@@ -203,12 +207,12 @@ _STORAGE_CLASSES: Final = frozenset(
         "STANDARD_IA",
     }
 )
-_ENCRYPTIONS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
+_ENCRYPTIONS: Final = frozenset({"aws:kms:dsse", "aws:fsx"})
 _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
     CANNED: (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
     OWNERSHIP: (frozenset(), errors.INVALID_ARGUMENT),
-    b"x-amz-server-side-encryption": (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
+    METHOD: (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
     b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-transition-default-minimum-object-size": (frozenset(), errors.INVALID_ARGUMENT),
@@ -239,6 +243,12 @@ def check_headers(request: HttpRequest, operation: str) -> None:
                     raise _refused(name)
                 if operation not in _MEANT_ON.get(name, _EVERY) and value:
                     raise _refused(name)
+                if name == METHOD and value == _KMS and operation not in _MAKES:
+                    raise S3Error(
+                        errors.INVALID_ARGUMENT,
+                        "x-amz-server-side-encryption header is not supported for this operation.",
+                        ArgumentName=METHOD.decode("ascii"),
+                    )
                 if name.startswith(b"x-amz-copy-source") and operation not in _COPIES:
                     raise S3Error(
                         errors.INVALID_ARGUMENT,

@@ -121,7 +121,7 @@ def test_a_report_for_people_names_what_is_missing_and_whom_to_ask() -> None:
     text = _restore_text(REPORT, Path("/to"))
     for part in (
         "1,200 objects restored, 3 were there already, 2 missing",
-        "1 of them are under a customer's key: repeat with --customer-key FILE",
+        "1 of them are under a key that is not at hand",
         "/to/missing.jsonl",
         "settings of bucket odd",
         "4 of cell 00ff cell-1:7000: leaf_mismatch",

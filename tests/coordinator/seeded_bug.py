@@ -31,7 +31,10 @@ TESTS = {
     ],
     "keys": [
         HERE.parent / "common" / "format" / "test_envelope.py",
+        HERE.parent / "common" / "format" / "test_key_ring.py",
         HERE.parent / "gateway_s3" / "test_customer_keys.py",
+        HERE.parent / "gateway_s3" / "test_named_keys.py",
+        HERE / "test_key_rings.py",
     ],
     "lists": [
         HERE.parent / "gateway" / "test_authorization_lists.py",

@@ -23,6 +23,7 @@ from common.crypto.keys import TenantKey, commitment_of
 from common.erasure.geometry import Geometry
 from common.errors import Refused
 from common.format.extents import runs_of_page
+from common.format.key_ring import KeyRing, open_key_ring, seal_key_ring
 from common.format.manifest import AccessKeyRecord, Manifest, open_manifest, seal_access_key
 from common.ids import BucketId, PeerId, TenantId
 from common.limits import GATEWAY_BUFFER_BUDGET_BYTES, GATHERED_PER_BUDGET, MAX_LIST_ENTRIES
@@ -31,9 +32,10 @@ from common.reasons import Refusal
 from common.rpc.budget import ByteBudget
 from common.wire import messages as m
 from coordinator.policy.placement import Redundancy
-from coordinator.store import buckets, listing, multipart, objects, tenants
+from coordinator.store import buckets, key_rings, listing, multipart, objects, tenants
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
+from gateway.key_rings import KeyRings
 from gateway.names import IdentityNames
 from gateway.object_service import ObjectService
 from sim.world import SimNode, SimWorld
@@ -357,6 +359,7 @@ class ObjectRig:
             "swarm": self.swarm,
             "buckets": buckets,
             "owners": BucketOwners(self._call, buckets, self.tenants.get),
+            "key_rings": KeyRings(self._call),
             "names": IdentityNames(),
             "workers": world.workers,
             "entropy": world.entropy,
@@ -365,6 +368,17 @@ class ObjectRig:
             "budget": ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES),
             "gathered": ByteBudget(GATEWAY_BUFFER_BUDGET_BYTES // GATHERED_PER_BUDGET),
         }
+
+    def change_ring(self, change: Callable[..., KeyRing], *arguments: Any, **named: Any) -> KeyRing:
+        """Change the key ring of the tenant ``AK``, as an operator does."""
+        sql, number = self.coordinators.sql, self.coordinators.numbers[self.tenant.tenant_id]
+        before = key_rings.get(sql, number)
+        opened = open_key_ring(self.tenant, before.revision, before.sealed)
+        ring = change(opened, *arguments, **named)
+        revision = before.revision + 1
+        sealed = seal_key_ring(self.tenant, revision, ring, self.node.world.entropy)
+        key_rings.replace(sql, number, revision, sealed)
+        return ring
 
     async def access_key(self, access_key_id: str) -> m.AccessKey:
         """An access key, asked of the coordinator."""

@@ -94,6 +94,7 @@ from common.wire.messages.journal import (
     SnapshotRead,
     SnapshotWrite,
 )
+from common.wire.messages.key_rings import KeyRingGet, SealedKeyRing
 from common.wire.messages.lifecycle import (
     LifecycleNote,
     LifecycleTake,
@@ -298,6 +299,7 @@ __all__ = [
     "JournalRecords",
     "JournalState",
     "JudgedVersion",
+    "KeyRingGet",
     "Label",
     "Lease",
     "LeaseRenew",
@@ -347,6 +349,7 @@ __all__ = [
     "Sealed",
     "SealedAcl",
     "SealedTags",
+    "SealedKeyRing",
     "Segment",
     "SegmentGrant",
     "SegmentPlace",

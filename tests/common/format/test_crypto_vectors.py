@@ -21,6 +21,7 @@ from common.erasure.geometry import Geometry
 from common.erasure.stripe import decode_stripe, encode_stripe
 from common.format import manifest as fmt
 from common.format.envelope import KeyEnvelope, WrappingKey
+from common.format.key_ring import open_key_ring, seal_key_ring
 from common.wire.messages.writing import Extent, Page
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -223,3 +224,13 @@ def test_inner_layers():
         envelope = wrapping.wrap(object_key, lambda length: unhex(v["salt"]))
         assert envelope.pack().hex() == row["packed"]
         assert wrapping.unwrap(KeyEnvelope.unpack(unhex(row["packed"]))) == object_key
+
+
+def test_key_rings():
+    v = load("key-ring.json")
+    tenant = keytree.TenantKey(unhex(v["tenant_id"]), unhex(v["tenant_key"]))
+    ring = open_key_ring(tenant, v["revision"], unhex(v["sealed"]))
+    assert ring.pack().hex() == v["ring"]
+    assert [each.key.hex() for each in ring.find("archive").versions] == v["keys"]
+    sealed = seal_key_ring(tenant, v["revision"], ring, lambda length: unhex(v["salt"]))
+    assert sealed.hex() == v["sealed"]

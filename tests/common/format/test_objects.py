@@ -29,6 +29,7 @@ UNPACK = {
     "AccessList": access_lists.unpack_access_list,
     "BucketOwnership": access_lists.unpack_ownership,
     "LifecycleRules": configurations.unpack_lifecycle,
+    "BucketEncryption": configurations.unpack_encryption,
 }
 
 
