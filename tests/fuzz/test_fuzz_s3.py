@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import limits
+from common.format.access_lists import AccessList
 from common.http.head import BadHead, parse_head
 from common.http.records import HttpRequest
 from gateway_s3.auth.chunked import ChunkDecoder, announced_trailers, payload_bytes
 from gateway_s3.auth.sigv2 import Form, parse_v2, verify_v2
 from gateway_s3.auth.sigv4 import Claim, Payload, Verified, parse_authorization, verify
 from gateway_s3.errors import S3Error
+from gateway_s3.request.acl import asked_list
 from gateway_s3.request.checksums import content_md5, expected_checksum
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import parse_copy_source
@@ -35,6 +37,7 @@ from gateway_s3.request.presigned import lift_headers
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Route, route
 from gateway_s3.request.tags import bucket_tags, parse_tagging_header
+from gateway_s3.xml.acl import parse_acl, parse_ownership
 from gateway_s3.xml.configurations import parse_cors, parse_tagging
 from gateway_s3.xml.locks import parse_hold, parse_lock_configuration, parse_retention
 from gateway_s3.xml.read import (
@@ -194,6 +197,7 @@ def test_any_headers_and_parameters_are_read_or_refused(
         lambda: parse_copy_source(text),
         lambda: parse_tagging_header(text),
         lambda: lock_of_request(request, 0),
+        lambda: asked_list(request_of("PUT", b"", [(b"x-amz-grant-read", text)])),
         lambda: list_objects_params(Query(text)),
         lambda: list_objects_v2_params(Query(text)),
         lambda: list_uploads_params(Query(text)),
@@ -201,7 +205,7 @@ def test_any_headers_and_parameters_are_read_or_refused(
         lambda: list_buckets_params(Query(text)),
     ]
     for read in readers:
-        with refused_with({400, 404, 411, 501}):
+        with refused_with({400, 404, 405, 411, 501}):
             read()
 
 
@@ -354,6 +358,12 @@ XML_PIECES = st.sampled_from(
         b"<RetainUntilDate>2999-01-01T00:00:00Z</RetainUntilDate>",
         b"</Retention>",
         b"<LegalHold><Status>ON</Status></LegalHold>",
+        b"<AccessControlPolicy><Owner><ID>o</ID></Owner><AccessControlList>",
+        b"</AccessControlList></AccessControlPolicy>",
+        b"<Grant><Grantee><EmailAddress>e</EmailAddress></Grantee><Permission>READ</Permission>",
+        b"<Grant><Grantee><ID>%b</ID></Grantee><Permission>READ</Permission></Grant>" % (b"0" * 32),
+        b"<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule>",
+        b"</OwnershipControls>",
         b"<!DOCTYPE a>",
         b"&amp;",
         b"&x;",
@@ -382,9 +392,11 @@ def test_any_document_is_read_or_refused(data: bytes) -> None:
         lambda document: parse_lock_configuration(document).pack(),
         lambda document: parse_retention(document).pack(),
         parse_hold,
+        lambda document: AccessList(1, parse_acl(document).grants).pack(),
+        parse_ownership,
     )
     for parse in parsers:
-        with refused_with({400, 501}):
+        with refused_with({400, 405, 501}):
             parse(data)
 
 
