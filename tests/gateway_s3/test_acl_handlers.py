@@ -266,6 +266,7 @@ async def test_a_list_is_given_once() -> None:
         ('id="0" id="1"', (400, "InvalidArgument")),
         ('uri="http://example.org/"', (400, "InvalidArgument")),
         (f'id="{"F" * 32}"', (400, "InvalidArgument")),
+        (f'id="{"0" * 34}"', (400, "InvalidArgument")),
         ('emailAddress="a@example.org"', (405, "MethodNotAllowed")),
         (",".join([f'id="{number:032x}"' for number in range(101)]), (400, "MalformedACLError")),
     ],
