@@ -256,6 +256,26 @@ def _lifecycle(counts: dict[str, Any] | None) -> list[str]:
     return [line]
 
 
+def _notifications(counts: dict[str, Any] | None) -> list[str]:
+    """Return which notifications of events wait or are lost, for people, where there are any."""
+    if not counts or not any(counts.values()):
+        return []
+    line = f"events   {counted(counts['waiting'], 'notification')} waiting to be delivered"
+    if counts["oldest_ms"]:
+        since = datetime.fromtimestamp(counts["oldest_ms"] / 1000, UTC)
+        line += f", the oldest since {since:%Y-%m-%d %H:%M} UTC"
+    if counts["full"]:
+        line += f"\n         {counted(counts['full'], 'tenant')} may have no more of them waiting"
+    lost = counts["dropped"] + counts["given_up"]
+    if lost:
+        line += (
+            f"\n         {counted(lost, 'event')} of which nobody was told:"
+            f" {counts['dropped']} while too many waited,"
+            f" {counts['given_up']} not delivered in time"
+        )
+    return [line]
+
+
 def _class(answer: dict[str, Any]) -> list[str]:
     """Return what is written in another class than the configured one, for people."""
     configured, written = answer.get("redundancy"), answer.get("written_as")
@@ -387,6 +407,7 @@ def describe(answer: dict[str, Any]) -> str:
     parts += _owners(answer)
     parts.append(f"objects  {answer.get('objects', 0)}")
     parts += _lifecycle(answer.get("lifecycle"))
+    parts += _notifications(answer.get("notifications"))
     parts.append(_missing(answer.get("missing", {})))
     parts += answer.get("if_a_site_fails", [])
     parts += describe_buckets(answer.get("buckets"))

@@ -388,6 +388,41 @@ LIFECYCLE_DAY_S: Final = 86_400
 LIFECYCLE_PAGE: Final = 500
 """Versions that a lifecycle's run looks at, and deletes in one transaction, before it rests."""
 
+MAX_NOTIFICATION_RULES: Final = 100
+"""S3: the same."""
+MAX_WEBHOOK_NAME_CHARACTERS: Final = 64
+"""The name of a receiver."""
+MAX_WEBHOOKS: Final = 256
+"""Receivers that a gateway knows."""
+MAX_WEBHOOK_FILE_BYTES: Final = 16 * KIB
+MAX_WEBHOOK_ANSWER_BYTES: Final = 64 * KIB
+"""Of a receiver's answer that is read, so that its connection can be used again."""
+WEBHOOK_TIMEOUT_S: Final = 10.0
+"""For the whole of a delivery: a receiver takes an event in, and works on it later."""
+WEBHOOK_RETRY_MIN_S: Final = 1.0
+WEBHOOK_RETRY_MAX_S: Final = 300.0
+"""Pauses between tries, each twice as long as the one before."""
+WEBHOOK_DELIVERIES: Final = 8
+"""Deliveries under way at once, of different keys of one lane."""
+MAX_EVENTS_HELD: Final = 1000
+"""Events that their receiver refused, whose next try a gateway remembers."""
+MAX_EVENT_KINDS: Final = 32
+"""Of a rule: S3 has some thirty kinds."""
+MAX_EVENT_BYTES: Final = 4 * KIB
+"""An event: its key and the id of its rule have 1 KiB each."""
+MAX_SEALED_EVENT_BYTES: Final = MAX_EVENT_BYTES + 128
+"""With what sealing adds."""
+MAX_NOTIFICATIONS_PER_TENANT: Final = 100_000
+"""Notifications that wait: about 100 MB of the coordinator's store. A receiver that is gone for an
+hour under 25 events a second loses none; further events are dropped, and counted."""
+NOTIFICATIONS_PAGE: Final = 100
+"""Notifications that a gateway looks at at once, and whose delivery it reports in one request."""
+NOTIFICATION_LANE_PATIENCE_S: Final = 60.0
+"""A gateway that has not asked for the next page of a lane for so long has died, or its receiver is
+slow: another one gets the lane, and what is delivered twice does no harm."""
+NOTIFICATION_LIFE_MS: Final = 7 * 86_400_000
+"""A notification that could not be delivered for so long is dropped."""
+
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
 MAX_HTTP_HEADERS: Final = 200

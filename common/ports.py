@@ -11,7 +11,7 @@ they become errors of :mod:`common.errors`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -472,6 +472,18 @@ class DiskReports(Protocol):
     async def read(self) -> bytes:
         """Return the output of ``smartctl --json``, at most ``MAX_SMART_BYTES`` of it, within
         ``SMART_TIMEOUT_S``; empty where there is no smartctl, no such disk, or no permission."""
+
+
+class WebhookSender(Protocol):
+    """HTTP to the receivers of events."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """POST a message, follow no redirect, and return the status of the answer. The caller
+        bounds the time.
+
+        Raises:
+            Unavailable: ``connect_failed``, ``connection_lost``: there was no answer.
+        """
 
 
 @dataclass(frozen=True, slots=True)

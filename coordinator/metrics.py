@@ -158,6 +158,28 @@ class CoordinatorMetrics:
             " one of them none by its present rules has ended",
             registry=self.registry,
         )
+        self.notifications_waiting = Gauge(
+            "alveary_notifications_waiting",
+            "Notifications of events that gateways have not delivered yet",
+            registry=self.registry,
+        )
+        self.notifications_oldest = Gauge(
+            "alveary_notifications_oldest_seconds",
+            "When the event came about whose notification waits longest, Unix time; 0: none waits",
+            registry=self.registry,
+        )
+        self.notifications_full = Gauge(
+            "alveary_notifications_full_tenants",
+            "Tenants of which as many notifications wait as may: those of further events are"
+            " dropped",
+            registry=self.registry,
+        )
+        self.notifications_lost = Gauge(
+            "alveary_notifications_lost",
+            "Events of buckets that there are of which nobody was told: too many waited, or for"
+            " too long",
+            registry=self.registry,
+        )
         self.classes_not_writable = Gauge(
             "alveary_classes_not_writable",
             "Storage classes of buckets in which nothing new can be written: too few cells",

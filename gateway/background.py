@@ -18,6 +18,23 @@ REST_PER_WORK: Final = 1.0
 """A gateway rests after each piece of work for as long as it took, so that clients come first."""
 
 
+class Signal:
+    """Wakes a task that waits for work."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def tell(self) -> None:
+        """There is work."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until there is work, or some time has gone by."""
+        with trio.move_on_after(timeout_s):
+            await self._event.wait()
+        self._event = trio.Event()
+
+
 async def look_for_work(
     look: Callable[[], Awaitable[None]], waits: Callable[[AlvearyError], None]
 ) -> None:

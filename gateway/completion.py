@@ -21,7 +21,9 @@ from common.wire.messages.multipart import ChosenPart, UploadComplete
 from common.wire.messages.objects import Committed, Condition
 from gateway.assembly import NamedPart, assemble, choose, is_made_of
 from gateway.conditions import WriteCondition
+from gateway.events import notification_of
 from gateway.multipart import find_upload, list_parts
+from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.parts import MultipartUpload, Part
@@ -59,6 +61,7 @@ async def complete_upload(
     wanted: Sequence[NamedPart],
     condition: WriteCondition,
     check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
+    cause: Cause | None = None,
 ) -> CompletedUpload:
     """Make an object of the parts that the client names.
 
@@ -67,6 +70,7 @@ async def complete_upload(
         wanted: in ascending order.
         condition: of the write.
         check: raises what is wrong with the whole, before it is committed.
+        cause: of the event.
 
     Returns:
         The object; also when this very upload became an object of these very parts
@@ -79,7 +83,7 @@ async def complete_upload(
     """
     try:
         upload = await find_upload(service, bucket, name, upload_id)
-        return await _complete(service, upload, wanted, condition, check)
+        return await _complete(service, upload, wanted, condition, check, cause)
     except (NotFound, Refused) as error:
         if error.reason not in _MAY_BE_COMPLETED:
             raise
@@ -109,12 +113,22 @@ async def _complete(
     wanted: Sequence[NamedPart],
     condition: WriteCondition,
     check: Callable[[MultipartUpload, Manifest, ObjectMetadata], None],
+    cause: Cause | None,
 ) -> CompletedUpload:
     owner = upload.bucket.owner
     chosen = choose(upload, wanted, await _all_parts(service, upload))
     manifest, metadata = assemble(upload, chosen, service.now_ms())
     check(upload, manifest, metadata)
     place = (upload.bucket_id, upload.name, upload.upload_id)
+    notification = notification_of(
+        service,
+        upload.bucket,
+        upload.name,
+        cause,
+        size=manifest.size,
+        etag=metadata.etag,
+        version_id=upload.upload_id,
+    )
     request = UploadComplete(
         owner.tenant_id,
         upload.bucket.name,
@@ -127,6 +141,7 @@ async def _complete(
         Condition(),
         sealed_tags(service, owner, place, upload.info.tags),
         sealed_acl(service, owner, place, upload.info.acl),
+        notification,
     )
 
     async def attempt(decided: Condition) -> Committed:
@@ -134,6 +149,8 @@ async def _complete(
         return committed
 
     committed = await under_condition(service, upload.bucket, upload.name, condition, attempt)
+    if notification is not None:
+        service.notified.tell()
     version = name_of_new(upload.upload_id, committed)
     tags, envelope = upload.info.tags, upload.info.envelope
     return CompletedUpload(metadata, version, manifest.size, tags, envelope)

@@ -23,6 +23,8 @@ from common.wire.messages.objects import (
     ObjectsDelete,
 )
 from gateway.conditions import WriteCondition
+from gateway.events import notification_of
+from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
 from gateway.versions import VersionName
@@ -37,13 +39,15 @@ class Deletion:
     deleted for good; None: the object, of which a bucket with versions keeps those it has, under a
     delete marker. ``condition``: on the current version of the name. ``bypass``: the caller may
     bypass GOVERNANCE, and asks for it. ``judged``: the version that was found to be due, which must
-    still be as it was judged; it is the one that is deleted where ``version`` is given."""
+    still be as it was judged; it is the one that is deleted where ``version`` is given.
+    ``cause``: of its event."""
 
     name: bytes
     version: VersionName | None = None
     condition: Condition = UNCONDITIONAL
     bypass: bool = False
     judged: JudgedVersion | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ async def delete_object(
     version: VersionName | None = None,
     *,
     bypass: bool = False,
+    cause: Cause | None = None,
 ) -> DeletedObject:
     """Delete an object, or a version of it; nothing happens when there is none of that name.
 
@@ -70,6 +75,7 @@ async def delete_object(
         name: as stored.
         wanted: what must be there.
         bypass: the caller may bypass GOVERNANCE, and asks for it.
+        cause: of the event.
 
     Raises:
         NotFound: ``no_such_bucket``; and as :func:`gateway.writing.under_condition`.
@@ -77,7 +83,7 @@ async def delete_object(
     """
 
     async def attempt(decided: Condition) -> DeletedObject:
-        deletion = Deletion(name, version, decided, bypass)
+        deletion = Deletion(name, version, decided, bypass, cause=cause)
         (result,) = await delete_objects(service, bucket, [deletion])
         if isinstance(result, AlvearyError):
             raise result
@@ -122,6 +128,8 @@ async def _delete(
             bucket.bucket_id if has_versions else None,
         )
     )
+    if any(item.notification is not None for item in items):
+        service.notified.tell()
     return [_deleted(item, result) for item, result in zip(items, reply.results, strict=True)]
 
 
@@ -138,13 +146,31 @@ def _item(
             named=True,
             bypass=deletion.bypass,
             judged=judged,
+            notification=notification_of(
+                service,
+                bucket,
+                name,
+                deletion.cause,
+                version_id=version.version_id or b"",
+                named=True,
+            ),
         )
     if not has_versions:
-        return DeleteItem(name, condition=condition, judged=judged)
+        told = notification_of(service, bucket, name, deletion.cause)
+        return DeleteItem(name, condition=condition, judged=judged, notification=told)
     marker_id = service.new_version()
     marker = DeleteMarker(METADATA_VERSION, service.now_ms()).pack()
     sealed = seal_marker(bucket.owner, bucket.bucket_id, name, marker_id, marker, service.entropy)
-    return DeleteItem(name, condition=condition, marker=sealed, marker_id=marker_id, judged=judged)
+    return DeleteItem(
+        name,
+        condition=condition,
+        marker=sealed,
+        marker_id=marker_id,
+        judged=judged,
+        notification=notification_of(
+            service, bucket, name, deletion.cause, version_id=marker_id, marks=True
+        ),
+    )
 
 
 def _deleted(item: DeleteItem, result: DeleteResult) -> DeletedObject | AlvearyError:

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -51,9 +51,13 @@ from gateway.lifecycle import (
 )
 from gateway.listing import list_uploads, open_version
 from gateway.multipart import abort_upload
+from gateway.notifications import Cause, EventKind
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
 from gateway.versions import VersionName
+
+EXPIRY: Final = "s3.amazonaws.com"
+"""The cause of an expiry, as events name it."""
 
 
 class ExpiryCounts(Protocol):
@@ -300,7 +304,8 @@ class _Run:
         tags = hashlib.sha256(row.listed.tags).digest() if judgement.by_tags else b""
         judged = JudgedVersion(row.listed.version_id, latest.version_id, tags)
         named = None if judgement.expiry is Expiry.CURRENT else row.version
-        return judgement, Deletion(row.listed.name, named, judged=judged)
+        cause = Cause(EventKind.EXPIRE, EXPIRY, request_id="")
+        return judgement, Deletion(row.listed.name, named, judged=judged, cause=cause)
 
     async def _delete(self, bucket: Bucket, due: list[_Due]) -> None:
         if not due:

@@ -20,7 +20,7 @@ from common.format.objects import (
     unpack_part,
     unpack_upload,
 )
-from common.ids import BucketId, VersionId
+from common.ids import VersionId
 from common.reasons import Damage
 from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.multipart import (
@@ -60,7 +60,8 @@ async def create_upload(
     """
     upload_id = service.new_upload()
 
-    async def on(bucket_id: BucketId) -> tuple[None, int]:
+    async def on(known: Bucket) -> tuple[None, int]:
+        bucket_id = known.bucket_id
         sealed = seal_upload(bucket.owner, bucket_id, name, upload_id, info.pack(), service.entropy)
         begun: UploadRecord = await service.coordinators.call(
             UploadCreate(

@@ -12,6 +12,7 @@ from common.client.object_client import SwarmClient
 from common.ids import BucketId, VersionId
 from common.ports import Entropy, Log, WallClock, Workers
 from common.rpc.budget import ByteBudget
+from gateway.background import Signal
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.ingest import HashBacklog
@@ -24,7 +25,7 @@ class ObjectService:
     """The parts of one gateway that store and find objects.
 
     ``budget``: of all streams of the process; the native client's. ``gathered`` counts what of
-    bodies has arrived and has no room in the budget yet.
+    bodies has arrived and has no room in the budget yet. ``notified``: a notification waits.
     """
 
     coordinators: CoordinatorClient
@@ -40,6 +41,7 @@ class ObjectService:
     budget: ByteBudget
     gathered: ByteBudget
     backlog: HashBacklog = field(default_factory=HashBacklog)
+    notified: Signal = field(default_factory=Signal)
 
     def now_ms(self) -> int:
         """The gateway's time, unix milliseconds: what is sealed as the time something was made."""

@@ -15,6 +15,8 @@ from common.format.manifest import seal_acl
 from common.reasons import Absence, Refusal
 from common.wire.messages.objects import ObjectAclSet
 from gateway.access.lists import JudgedObject, own_grants
+from gateway.events import notification_of
+from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject
 from gateway.principals import Bucket, KeyHolder, Principal
@@ -69,12 +71,14 @@ async def set_grants(
     name: bytes,
     found: FoundObject,
     grants: tuple[AclGrant, ...],
+    cause: Cause | None = None,
 ) -> None:
     """Replace the access control list of a version.
 
     Args:
         name: as stored.
         found: this very version: the decision was about it.
+        cause: of the event.
 
     Raises:
         Refused: ``write_conflict``: it was deleted or replaced meanwhile.
@@ -86,11 +90,23 @@ async def set_grants(
     if packed:
         place = (found.record.bucket_id, name, version_id)
         sealed = seal_acl(owner, *place, packed, service.entropy)
+    notification = notification_of(
+        service,
+        bucket,
+        name,
+        cause,
+        size=found.manifest.size,
+        etag=found.metadata.etag,
+        version_id=b"" if found.record.is_null else version_id,
+        named=found.version is not None,
+    )
     try:
         await service.coordinators.call(
-            ObjectAclSet(owner.tenant_id, bucket.name, name, version_id, sealed)
+            ObjectAclSet(owner.tenant_id, bucket.name, name, version_id, sealed, notification)
         )
     except NotFound as error:
         if error.reason != Absence.NO_SUCH_VERSION:
             raise
         raise Refused(Refusal.WRITE_CONFLICT) from error
+    if notification is not None:
+        service.notified.tell()

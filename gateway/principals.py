@@ -19,6 +19,7 @@ from common.wire.messages.locks import DefaultRetention
 from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
 from gateway.lifecycle import Lifecycle, lifecycle_of
+from gateway.notifications import Notifications, notifications_of
 
 ENCRYPTION: Final = "encryption"
 """The kind of the document that says which named key protects a bucket's new objects."""
@@ -73,8 +74,9 @@ class Bucket:
     ``storage_class``: the name of the class that new objects are written in.
     ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
     the bucket was read. ``rules``: about access, ``lifecycle``: about expiry, ``encryption``: of
-    new objects, None without any, are read from the settings once for each revision, so that a
-    remembered bucket is the memory of its parsed policy, too."""
+    new objects, and ``notifications``: about events, all but the first None without any, are read
+    from the settings once for each revision, so that a remembered bucket is the memory of its
+    parsed policy, too."""
 
     name: str
     owner: TenantKey
@@ -87,6 +89,7 @@ class Bucket:
     rules: AccessRules = field(init=False, repr=False, compare=False)
     lifecycle: Lifecycle | None = field(init=False, repr=False, compare=False)
     encryption: BucketEncryption | None = field(init=False, repr=False, compare=False)
+    notifications: Notifications | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings, self.name))
@@ -94,6 +97,7 @@ class Bucket:
         encryption = self.settings.document(ENCRYPTION)
         told = None if encryption is None else unpack_encryption(encryption)
         object.__setattr__(self, "encryption", told)
+        object.__setattr__(self, "notifications", notifications_of(self.settings))
 
 
 @dataclass(frozen=True, slots=True)

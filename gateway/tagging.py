@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from common.errors import NotFound
 from common.format.configurations import Tags
 from common.wire.messages.objects import ObjectTagsSet
+from gateway.events import notification_of
+from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, change_version, find_object
 from gateway.principals import Bucket
@@ -39,12 +41,14 @@ async def set_tags(
     name: bytes,
     tags: Tags | None,
     named: VersionName | None = None,
+    cause: Cause | None = None,
 ) -> FoundObject:
     """Replace the tags of the current version of a name; None: it has none then.
 
     Args:
         name: as stored.
         named: that version instead.
+        cause: of the event.
 
     Returns:
         The version that has them.
@@ -60,8 +64,22 @@ async def set_tags(
         version_id = found.record.version_id
         place = (found.record.bucket_id, name, version_id)
         sealed = sealed_tags(service, bucket.owner, place, packed)
-        await service.coordinators.call(
-            ObjectTagsSet(bucket.owner.tenant_id, bucket.name, name, version_id, sealed)
+        notification = notification_of(
+            service,
+            bucket,
+            name,
+            cause,
+            size=found.manifest.size,
+            etag=found.metadata.etag,
+            version_id=b"" if found.record.is_null else version_id,
+            named=found.version is not None,
         )
+        await service.coordinators.call(
+            ObjectTagsSet(
+                bucket.owner.tenant_id, bucket.name, name, version_id, sealed, notification
+            )
+        )
+        if notification is not None:
+            service.notified.tell()
 
     return await change_version(service, bucket, name, change, named)

@@ -38,7 +38,9 @@ from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.objects import Committed, Condition, ObjectCommit
 from common.wire.messages.writing import NewSegment, Page
 from gateway.conditions import WriteCondition
+from gateway.events import notification_of
 from gateway.ingest import Ingest, Receive
+from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.principals import Bucket
@@ -53,7 +55,7 @@ UNCONDITIONAL: Final = WriteCondition()
 class NewObject:
     """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
     ``tags``, ``acl``: packed, or empty. ``lock``: that its writer gives it. ``inner``: of its
-    bytes."""
+    bytes. ``cause``: of its event."""
 
     metadata: ObjectMetadata
     size: int
@@ -64,6 +66,7 @@ class NewObject:
     lock: Lock = NO_LOCK
     inner: InnerLayer | None = None
     acl: bytes = b""
+    cause: Cause | None = None
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
@@ -170,9 +173,18 @@ async def commit_object(
     summary = summary_of(new.metadata, new.size).pack()
 
     async def attempt(condition: Condition) -> tuple[VersionId, Committed]:
-        async def on(bucket_id: BucketId) -> tuple[tuple[VersionId, Committed], int]:
+        async def on(known: Bucket) -> tuple[tuple[VersionId, Committed], int]:
             # A fresh id for each try: the last one was refused for certain.
-            version_id = service.new_version()
+            version_id, bucket_id = service.new_version(), known.bucket_id
+            notification = notification_of(
+                service,
+                known,
+                name,
+                new.cause,
+                size=new.size,
+                etag=new.metadata.etag,
+                version_id=version_id,
+            )
             committed: Committed = await service.coordinators.call(
                 ObjectCommit(
                     owner.tenant_id,
@@ -189,8 +201,11 @@ async def commit_object(
                     sealed_tags(service, owner, (bucket_id, name, version_id), new.tags),
                     new.lock,
                     sealed_acl(service, owner, (bucket_id, name, version_id), new.acl),
+                    notification,
                 )
             )
+            if notification is not None:
+                service.notified.tell()
             return (version_id, committed), committed.bucket_revision
 
         return await in_bucket(service, bucket, on)
@@ -201,9 +216,9 @@ async def commit_object(
 async def in_bucket(
     service: ObjectService,
     bucket: Bucket,
-    attempt: Callable[[BucketId], Awaitable[tuple[C, int]]],
+    attempt: Callable[[Bucket], Awaitable[tuple[C, int]]],
 ) -> C:
-    """Run ``attempt`` with the bucket's id; retry once if the cached id is stale.
+    """Run ``attempt`` with the bucket as it is known; retry once if its cached id is stale.
 
     Args:
         attempt: returns its result, and the revision of the bucket's settings that the answer says.
@@ -214,13 +229,13 @@ async def in_bucket(
     found = await service.buckets.find(bucket.owner, bucket.name)
     asked = trio.current_time()
     try:
-        result, revision = await attempt(found.bucket_id)
+        result, revision = await attempt(found)
     except NotFound as error:
         if error.reason != Absence.NO_SUCH_BUCKET:
             raise
         found = await service.buckets.read(bucket.owner, bucket.name)
         asked = trio.current_time()
-        result, revision = await attempt(found.bucket_id)
+        result, revision = await attempt(found)
     service.buckets.confirm(found, revision, asked)
     return result
 

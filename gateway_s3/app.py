@@ -57,6 +57,7 @@ from gateway_s3.handlers import (
     listing,
     locks,
     multipart,
+    notifications,
     object_tags,
     objects,
     post,
@@ -136,6 +137,14 @@ HANDLERS: Final[Mapping[str, Handle]] = {
         ("PutBucketLifecycle", "PutBucketLifecycleConfiguration"), lifecycle.put_lifecycle
     ),
     "DeleteBucketLifecycle": lifecycle.delete_lifecycle,
+    **dict.fromkeys(
+        ("GetBucketNotification", "GetBucketNotificationConfiguration"),
+        notifications.get_notifications,
+    ),
+    **dict.fromkeys(
+        ("PutBucketNotification", "PutBucketNotificationConfiguration"),
+        notifications.put_notifications,
+    ),
     "GetObjectTagging": object_tags.get_tagging,
     "PutObjectTagging": object_tags.put_tagging,
     "DeleteObjectTagging": object_tags.delete_tagging,

@@ -8,9 +8,12 @@ from common import limits
 from common.crypto.keys import TenantKey
 from common.http.records import HttpRequest
 from common.ids import TenantId
+from common.ports import WebhookSender
 from gateway.authorization import Action, Deny, authorize, check
+from gateway.notifications import Cause, EventKind
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket, KeyHolder, Principal, account_of
+from gateway.webhooks import Webhooks
 from gateway_s3.auth.circumstances import RequestCircumstances
 from gateway_s3.auth.sigv4 import Verified
 from gateway_s3.forms import PostForm
@@ -25,7 +28,9 @@ from gateway_s3.swarm_space import SwarmSpace
 class Backend(ObjectService):
     """The object service of this gateway, and what S3 adds to it. ``domains``: host names under
     which a bucket may stand as the first label. ``lifecycle_day_ms``: the length of a day for
-    lifecycle rules. ``customer_keys_in_clear``: they are taken without TLS, too."""
+    lifecycle rules. ``customer_keys_in_clear``: they are taken without TLS, too. ``webhooks``: the
+    receivers of events, and ``sender``, which reaches them; None where this gateway
+    notifies none."""
 
     metrics: GatewayMetrics
     region: str
@@ -33,6 +38,8 @@ class Backend(ObjectService):
     space: SwarmSpace = field(default_factory=SwarmSpace)
     lifecycle_day_ms: int = 1000 * limits.LIFECYCLE_DAY_S
     customer_keys_in_clear: bool = False
+    webhooks: Webhooks | None = None
+    sender: WebhookSender | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,17 @@ class Call:
             permission,
         )
         return not isinstance(verdict, Deny)
+
+    def cause(self, kind: EventKind) -> Cause | None:
+        """Return the call as the cause of an event; None where its bucket has no rules."""
+        if self.bucket.notifications is None:
+            return None
+        return Cause(
+            kind,
+            self.circumstances.principal_id(),
+            self.circumstances.source_address() or "",
+            self.request_id,
+        )
 
     @property
     def query(self) -> Query:

@@ -118,6 +118,12 @@ class GatewayConfig:
             "Seconds that lifecycle rules take for a day; less than 86400 is for tests.",
         ),
     )
+    webhooks: str = field(
+        default="webhooks",
+        metadata=key(
+            config.path, "The directory of files that name receivers of events.", is_path=True
+        ),
+    )
     drain_notice_s: int = field(
         default=0,
         metadata=key(

@@ -12,6 +12,7 @@ from common.ports import Disk, World
 from common.system import daemon
 from common.system.certificates import CertificateFiles
 from common.system.disk import RealDisk
+from common.system.webhooks import HttpxSender
 from gateway_s3.config import GatewayConfig
 from gateway_s3.service import RunningGateway, serve
 
@@ -44,13 +45,24 @@ def run(config: GatewayConfig) -> int:
 async def _serve(
     config: GatewayConfig, world: World, *, task_status: trio.TaskStatus[RunningGateway]
 ) -> None:
-    await serve(
-        world, config, _tenants_disk(config), _certificates(config), task_status=task_status
-    )
+    sender = HttpxSender()
+    try:
+        await serve(
+            world,
+            config,
+            _disk_of(config.tenants),
+            _certificates(config),
+            webhooks_disk=_disk_of(config.webhooks),
+            sender=sender,
+            task_status=task_status,
+        )
+    finally:
+        await sender.close()
 
 
-def _tenants_disk(config: GatewayConfig) -> Disk | None:
-    path = Path(config.tenants)
+def _disk_of(directory: str) -> Disk | None:
+    """The disk of a directory that does not lie in the daemon's own; None: it does."""
+    path = Path(directory)
     return RealDisk(path) if path.is_absolute() else None
 
 

@@ -89,6 +89,13 @@ class GatewayMetrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._told = Counter(
+            "alveary_gateway_notifications",
+            "Notifications of events, by outcome: delivered, given_up, or tries that were refused"
+            " by their receiver or failed to reach it",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._series: dict[str, _Series] = {}
 
     def expired(self, what: str) -> None:
@@ -98,6 +105,10 @@ class GatewayMetrics:
     def kept(self) -> None:
         """See :class:`gateway.expiring.ExpiryCounts`."""
         self._kept.inc()
+
+    def told(self, outcome: str) -> None:
+        """See :class:`gateway.notifying.DeliveryCounts`."""
+        self._told.labels(outcome).inc()
 
     def ran(self, *, has_ended: bool) -> None:
         """See :class:`gateway.expiring.ExpiryCounts`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from common.http.health import health_app
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.known_coordinators import KnownCoordinators
-from common.ports import Address, CertificateSource, Disk, World
+from common.ports import Address, CertificateSource, Disk, WebhookSender, World
 from common.rpc.fair_queue import FairQueue
 from common.tasks import CountedLog, go_on
 from common.wire.messages.writing import AccessKey, AccessKeyGet
@@ -30,11 +31,14 @@ from gateway.expiring import Expirer
 from gateway.following import Follower
 from gateway.key_rings import KeyRings
 from gateway.names import IdentityNames
+from gateway.notifying import Notifier
 from gateway.tenants import Tenants
+from gateway.webhooks import Webhooks
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.backend import Backend
 from gateway_s3.config import GatewayConfig
+from gateway_s3.event_records import event_record
 from gateway_s3.metrics import GatewayMetrics
 from gateway_s3.presence import Presence
 from gateway_s3.tls import ServerCertificate
@@ -90,6 +94,8 @@ async def serve(
     tenants_disk: Disk | None = None,
     certificates: CertificateSource | None = None,
     *,
+    webhooks_disk: Disk | None = None,
+    sender: WebhookSender | None = None,
     task_status: trio.TaskStatus[RunningGateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve S3 until cancelled.
@@ -100,6 +106,8 @@ async def serve(
         tenants_disk: rooted at the directory of tenant key files, where that does not lie in the
             daemon's own directory.
         certificates: for TLS at the S3 listener.
+        webhooks_disk: as ``tenants_disk``, for receivers of events.
+        sender: reaches receivers of events; None: none is notified.
 
     Raises:
         BadConfig: ``cannot_listen``; ``cannot_read``, ``bad_certificate``: the certificate.
@@ -120,6 +128,11 @@ async def serve(
     )
     coordinators, swarm = connections.coordinators, connections.swarm
     buckets = BucketCache(coordinators.call)
+    webhooks = None
+    if sender is not None:
+        path = "." if webhooks_disk is not None else config.webhooks
+        webhooks = Webhooks(webhooks_disk or world.disk, path, world.log)
+        await webhooks.reload()
     backend = Backend(
         coordinators=coordinators,
         swarm=swarm,
@@ -138,6 +151,8 @@ async def serve(
         gathered=swarm.gathered,
         lifecycle_day_ms=1000 * config.lifecycle_day_s,
         customer_keys_in_clear=config.customer_keys_in_clear,
+        webhooks=webhooks,
+        sender=sender,
     )
 
     async def ask_access_key(access_key_id: str) -> AccessKey:
@@ -245,6 +260,18 @@ async def serve(
         nursery.start_soon(go_on, "following", follower.run, world.log)
         expirer = Expirer(backend, tenants.keys, backend.lifecycle_day_ms, metrics)
         nursery.start_soon(go_on, "lifecycle", expirer.run, world.log)
+
+        if webhooks is not None and sender is not None:
+            notifier = Notifier(
+                backend,
+                tenants.keys,
+                webhooks,
+                sender,
+                partial(event_record, region=config.region),
+                metrics,
+                world.chance.random,
+            )
+            nursery.start_soon(go_on, "notifying", notifier.run, world.log)
 
         async def facts() -> Mapping[str, Any]:
             if stop.is_near:

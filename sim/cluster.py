@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -27,12 +28,13 @@ from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
-from common.ports import Disk, World
+from common.ports import Disk, Network, World
 from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.store import dialect, journal
 from sim.http import SimTransport
 from sim.s3_client import S3Client, SimCredentials
+from sim.webhooks import SimSender
 from sim.world import SimNode, SimWorld
 
 NATIVE_PORT: Final = 7000
@@ -196,11 +198,18 @@ class Shape:
     cells: int = 6
     redundancy: str = "4/6"
     gateways: int = 1
+    tells_events: bool = False
+    """Gateways notify the receivers that their directory of webhooks names."""
     sites: int = 0
     """0: every cell is a site of its own."""
     cell_capacity_bytes: int = 2 * 1024**3
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     """More configuration by service: ``{"coordinator": {...}}``."""
+
+
+def _network_of(node: SimNode) -> Network:
+    """Return the network of a node's present life."""
+    return node.world.network
 
 
 def _is_active(daemon: SimDaemon) -> bool:
@@ -417,7 +426,10 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
                     },
                 )
             )
-            daemon = SimDaemon(node, gateway_s3.service.serve, config)
+            sender = None
+            if self.shape.tells_events:
+                sender = SimSender(partial(_network_of, node))
+            daemon = SimDaemon(node, partial(gateway_s3.service.serve, sender=sender), config)
             self.gateways.append(daemon)
             await self._nursery.start(daemon.keep)
 

@@ -177,6 +177,56 @@ def unpack_encryption(data: bytes) -> BucketEncryption:
     return unpack_versioned(BucketEncryption, CONFIGURATION_VERSION, "encryption", data)
 
 
+@dataclass(frozen=True, slots=True)
+class NotificationRule(Record):
+    """A rule by which a webhook is notified of events. ``rule_id``: its name. ``target``: the
+    receiver, as it was named; ``webhook``: the receiver that this is. ``element``: that of the
+    protocol's document which names it. ``kinds``: of events, each with
+    its ``*``. ``prefix``, ``suffix``: of
+    keys."""
+
+    rule_id: Annotated[str, Max(limits.MAX_LIFECYCLE_ID_CHARACTERS)]
+    target: Text
+    webhook: Annotated[str, Max(limits.MAX_WEBHOOK_NAME_CHARACTERS)]
+    element: Annotated[str, Max(64)]
+    kinds: Annotated[tuple[Text, ...], Max(limits.MAX_EVENT_KINDS)]
+    prefix: Annotated[str, Max(limits.MAX_LIFECYCLE_PREFIX_BYTES)]
+    suffix: Annotated[str, Max(limits.MAX_LIFECYCLE_PREFIX_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationRules(Record):
+    """The rules of a bucket; at most one of them is for any event."""
+
+    version: int
+    rules: Annotated[tuple[NotificationRule, ...], Max(limits.MAX_NOTIFICATION_RULES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Record):
+    """An event in a bucket, as it is known before it comes about. ``kind``: of
+    :class:`gateway.notifications.Kind`. ``rule_id``: of the rule that is for it;
+    ``webhook``: the receiver.
+    ``caller``, ``address``, ``request_id``: of the request. ``size``, ``etag``: of an object that
+    was made. ``version_id``: of the version that it makes or that a client names (``named``; empty:
+    the null version), or empty."""
+
+    version: int
+    kind: Text
+    bucket: Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
+    key: Annotated[bytes, Max(limits.MAX_NAME_BYTES)]
+    rule_id: Annotated[str, Max(limits.MAX_LIFECYCLE_ID_CHARACTERS)]
+    webhook: Annotated[str, Max(limits.MAX_WEBHOOK_NAME_CHARACTERS)]
+    at_ms: int
+    caller: Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
+    address: Annotated[str, Max(64)]
+    request_id: Annotated[str, Max(32)]
+    size: int
+    etag: Annotated[str, Max(64)]
+    version_id: Annotated[bytes, Max(16)]
+    named: bool
+
+
 def unpack_tags(data: bytes) -> Tags:
     """Read tags. Raises Corrupt ``bad_metadata``: authentic bytes that this version cannot read."""
     return unpack_versioned(Tags, CONFIGURATION_VERSION, "tags", data)
@@ -205,3 +255,13 @@ def unpack_website(data: bytes) -> Website:
 def unpack_lifecycle(data: bytes) -> LifecycleRules:
     """Read the rules by which objects expire. Raises Corrupt ``bad_metadata``."""
     return unpack_versioned(LifecycleRules, CONFIGURATION_VERSION, "lifecycle", data)
+
+
+def unpack_notification_rules(data: bytes) -> NotificationRules:
+    """Read the rules by which webhooks are notified of events. Raises Corrupt ``bad_metadata``."""
+    return unpack_versioned(NotificationRules, CONFIGURATION_VERSION, "notification rules", data)
+
+
+def unpack_event(data: bytes) -> Event:
+    """Read an event. Raises Corrupt ``bad_metadata``."""
+    return unpack_versioned(Event, CONFIGURATION_VERSION, "event", data)

@@ -34,6 +34,7 @@ _ACL: Final = "acl"
 _MARKER: Final = "delete-marker"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
+_EVENT: Final = "event"
 _ACCESS_KEY: Final = "access-key"
 _USER_KEY: Final = "user-key"
 
@@ -372,6 +373,26 @@ def open_bucket_settings(
         Corrupt: ``record_not_authentic``: also when a coordinator answers with another bucket.
     """
     return tenant.open(_BUCKET_SETTINGS, _settings_context(bucket_id, name, revision), sealed)
+
+
+def seal_event(
+    tenant: TenantKey, bucket_id: BucketId, notification_id: bytes, event: bytes, entropy: Entropy
+) -> bytes:
+    """Seal the event of a notification (packed by the gateway, at most
+    MAX_EVENT_BYTES)."""
+    assert len(event) <= limits.MAX_EVENT_BYTES
+    return tenant.seal(_EVENT, (bucket_id, notification_id), event, entropy)
+
+
+def open_event(
+    tenant: TenantKey, bucket_id: BucketId, notification_id: bytes, sealed: bytes
+) -> bytes:
+    """Return what was sealed for this notification.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_EVENT, (bucket_id, notification_id), sealed)
 
 
 def seal_access_key(

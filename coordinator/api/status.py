@@ -292,6 +292,7 @@ class Status:
                 counts.misplaced_pages, counts.class_scans, self._membership.look
             ),
             "lifecycle": asdict(counts.lifecycle),
+            "notifications": asdict(counts.notifications),
             "cells": cells,
             "most_cells_offline": self._membership.is_cut_off,
             "availability_target": TARGET,
@@ -451,6 +452,11 @@ class Status:
         metrics.misplaced_pages.set(counts.misplaced_pages)
         metrics.lifecycle_buckets.set(counts.lifecycle.buckets)
         metrics.lifecycle_oldest_run.set(counts.lifecycle.oldest_ms / 1000)
+        told = counts.notifications
+        metrics.notifications_waiting.set(told.waiting)
+        metrics.notifications_oldest.set(told.oldest_ms / 1000)
+        metrics.notifications_full.set(told.full)
+        metrics.notifications_lost.set(told.dropped + told.given_up)
         metrics.queued_deletes.set(counts.queued_deletes)
         clocks = self._clocks()
         metrics.clocks_off.set(clocks["cells_off"])

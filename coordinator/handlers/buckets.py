@@ -27,7 +27,7 @@ from common.wire.messages.buckets import (
 from common.wire.messages.key_rings import KeyRingGet
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import buckets, key_rings, lifecycles, multipart, usage
+from coordinator.store import buckets, key_rings, lifecycles, multipart, notifications, usage
 
 
 def _set_settings(sql: Sql, tenant: int, request: BucketSettingsSet) -> BucketRecord:
@@ -118,8 +118,10 @@ class BucketHandlers:
 
         def work(sql: Sql) -> None:
             multipart.abort_all(sql, tenant, request.name)
+            bucket_id = buckets.find(sql, tenant, request.name).bucket_id
             bucket = buckets.delete(sql, tenant, request.name)
             lifecycles.forget(sql, bucket)
+            notifications.forget(sql, bucket_id)
             usage.forget(sql, bucket)
 
         await self._store.grow(self._store.dropped, work)

@@ -5,6 +5,7 @@ Source: docs/placement.md, "Data follows its class".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -25,11 +26,14 @@ class GivenWork(Generic[K]):
 
     Args:
         lease_book: the living leases.
+        patience_s: for so long at most a gateway is left what it has without being heard.
     """
 
-    def __init__(self, lease_book: LeaseBook) -> None:
+    def __init__(self, lease_book: LeaseBook, patience_s: float = math.inf) -> None:
         self._leases = lease_book
-        self._given: dict[int, frozenset[K]] = {}
+        self._patience_s = patience_s
+        self._given: dict[int, tuple[frozenset[K], float]] = {}
+        """By lease: what its gateway has, and until when."""
         self.choosing = trio.Lock()
         """Held from :meth:`taken_by_others` to :meth:`give`, so that no two choose the same."""
 
@@ -40,13 +44,20 @@ class GivenWork(Generic[K]):
             Refused: ``lease_ended``: it is not a living lease of the caller.
         """
         self._leases.check(lease, caller)
+        now = trio.current_time()
         self._given = {
-            each: keys
-            for each, keys in self._given.items()
-            if each in self._leases and each != lease
+            each: (keys, until)
+            for each, (keys, until) in self._given.items()
+            if each in self._leases and each != lease and now < until
         }
-        return frozenset[K]().union(*self._given.values())
+        return frozenset[K]().union(*(keys for keys, _ in self._given.values()))
 
     def give(self, lease: int, keys: Iterable[K]) -> None:
         """Leave pieces to a gateway."""
-        self._given[lease] = frozenset(keys)
+        self._given[lease] = (frozenset(keys), trio.current_time() + self._patience_s)
+
+    def heard(self, lease: int, piece: K) -> None:
+        """Take in that a gateway is at a piece that it was given."""
+        keys, until = self._given.get(lease, (frozenset[K](), 0.0))
+        if piece in keys and trio.current_time() < until:
+            self.give(lease, keys)

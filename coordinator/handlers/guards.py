@@ -21,6 +21,7 @@ from common.wire.messages import Directions
 from common.wire.messages.base import Idempotency, Request, TenantRequest
 from common.wire.messages.lifecycle import LifecycleNote
 from common.wire.messages.membership import Heartbeat, Settle
+from common.wire.messages.notifications import NotificationsEnd
 from common.wire.messages.objects import Committed, Deleted, GatewayPresence
 from common.wire.messages.writing import Lease, ShardsReport, WriteAbandon
 from coordinator.metrics import CoordinatorMetrics
@@ -37,7 +38,7 @@ by a store that lacks what its swarm has seen acknowledged."""
 _ANSWERED_WITHOUT_LEASE: Final = frozenset({Heartbeat})
 """By heartbeats a coordinator learns where the cells are that would confirm its lease."""
 _POSITIONED: Final = (Committed, Deleted, Lease)
-_NOT_RELIED_ON: Final = frozenset({LifecycleNote, ShardsReport, WriteAbandon})
+_NOT_RELIED_ON: Final = frozenset({LifecycleNote, NotificationsEnd, ShardsReport, WriteAbandon})
 """Changes of a tenant's that spare work where they are known; no caller is promised anything."""
 
 

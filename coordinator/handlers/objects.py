@@ -100,22 +100,12 @@ class ObjectHandlers:
 
     async def set_tags(self, caller: Caller, request: ObjectTagsSet, _: memoryview) -> Answer:
         """Replace the tags of a version."""
-        await self._store.transact(
-            caller,
-            request,
-            lambda sql, tenant, asked, _now_ms: objects.set_tags(sql, tenant, asked),
-            grows=None,
-        )
+        await self._store.transact(caller, request, objects.set_tags, grows=None)
         return Done()
 
     async def set_acl(self, caller: Caller, request: ObjectAclSet, _: memoryview) -> Answer:
         """Replace the access control list of a version."""
-        await self._store.transact(
-            caller,
-            request,
-            lambda sql, tenant, asked, _now_ms: objects.set_acl(sql, tenant, asked),
-            grows=None,
-        )
+        await self._store.transact(caller, request, objects.set_acl, grows=None)
         return Done()
 
     async def set_retention(self, caller: Caller, request: RetentionSet, _: memoryview) -> Answer:

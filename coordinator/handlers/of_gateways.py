@@ -10,6 +10,7 @@ from coordinator.handlers.buckets import BucketHandlers
 from coordinator.handlers.lifecycles import LifecycleHandlers
 from coordinator.handlers.misplaced import MisplacedHandlers
 from coordinator.handlers.multipart import MultipartHandlers
+from coordinator.handlers.notifications import NotificationHandlers
 from coordinator.handlers.objects import ObjectHandlers
 from coordinator.handlers.places import Places
 from coordinator.handlers.requests import merged
@@ -73,4 +74,5 @@ def gateway_handlers(
         multipart.by_request(),
         MisplacedHandlers(store, placement, tenant_store, lease_book).by_request(),
         LifecycleHandlers(store, tenant_store, lease_book).by_request(),
+        NotificationHandlers(store, tenant_store, lease_book).by_request(),
     )

@@ -13,9 +13,10 @@ from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import StorageClass
-from coordinator.store import dialect, lifecycles, misplaced, usage
+from coordinator.store import dialect, lifecycles, misplaced, notifications, usage
 from coordinator.store.classes import buckets_of
 from coordinator.store.lifecycles import LifecycleCounts
+from coordinator.store.notifications import NotificationCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class StoreCounts:
     ``fallback_segments``: by the name of a storage class, and the redundancy that stands in for its
     own; ``buckets``: by the number of a storage class, how many have it. ``misplaced_pages``: pages
     of objects that may not be in the class of their bucket; ``class_scans``: buckets that are still
-    looked through for such. ``lifecycle``: of runs over buckets with rules."""
+    looked through for such. ``lifecycle``: of runs over buckets with rules.
+    ``notifications``: of events that wait to be delivered."""
 
     missing_shards: int
     segments_at_risk: int
@@ -35,6 +37,7 @@ class StoreCounts:
     misplaced_pages: int
     class_scans: int
     lifecycle: LifecycleCounts
+    notifications: NotificationCounts
     suspect_shards: int
     queued_deletes: int
     tenants: int
@@ -104,6 +107,7 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         buckets_of(sql),
         *misplaced.count(sql),
         lifecycles.count(sql),
+        notifications.count(sql),
         suspect,
         deletes,
         number,

@@ -28,7 +28,7 @@ from common.wire.messages.multipart import (
     UploadRecord,
 )
 from common.wire.messages.objects import Committed
-from coordinator.store import buckets, objects, segments, usage, versions
+from coordinator.store import buckets, notifications, objects, segments, usage, versions
 from coordinator.store.objects import KIND_PART
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
@@ -249,6 +249,7 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         acl=request.acl,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
+    notifications.add(sql, tenant, bucket, request.notification, now_ms)
     return objects.committed(bucket, sequence, now_ms)
 
 

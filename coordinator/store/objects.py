@@ -33,7 +33,7 @@ from common.wire.messages.objects import (
 )
 from common.wire.messages.writing import Page
 from coordinator.policy.locks import check_lock, may_retain
-from coordinator.store import buckets, segments, usage, versions
+from coordinator.store import buckets, notifications, segments, usage, versions
 from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content, Stored
@@ -138,35 +138,42 @@ def commit(
         acl=request.acl,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
+    notifications.add(sql, tenant, bucket, request.notification, now_ms)
     return committed(bucket, sequence, now_ms)
 
 
-def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet) -> None:
+def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet, now_ms: int) -> None:
     """Replace the tags of a version.
 
     Raises:
         NotFound: ``no_such_bucket``, ``no_such_version``.
         Refused: ``not_owner``.
     """
-    _set_beside(sql, tenant, request, "tags", request.tags)
+    _set_beside(sql, tenant, request, "tags", request.tags, now_ms)
 
 
-def set_acl(sql: Sql, tenant: int, request: ObjectAclSet) -> None:
+def set_acl(sql: Sql, tenant: int, request: ObjectAclSet, now_ms: int) -> None:
     """Replace the access control list of a version. Raises as :func:`set_tags`."""
-    _set_beside(sql, tenant, request, "acl", request.acl)
+    _set_beside(sql, tenant, request, "acl", request.acl, now_ms)
 
 
 def _set_beside(
-    sql: Sql, tenant: int, request: ObjectTagsSet | ObjectAclSet, column: str, sealed: bytes
+    sql: Sql,
+    tenant: int,
+    request: ObjectTagsSet | ObjectAclSet,
+    column: str,
+    sealed: bytes,
+    now_ms: int,
 ) -> None:
-    bucket = buckets.find(sql, tenant, request.bucket).bucket
+    bucket = buckets.find(sql, tenant, request.bucket)
     row = sql.execute(
         f"UPDATE versions SET {column} = ? WHERE version_id = ? AND bucket = ? AND name = ?"
         " AND dropped = 0 AND delete_marker = 0 RETURNING sequence",
-        (sealed, request.version_id, bucket, request.name),
+        (sealed, request.version_id, bucket.bucket, request.name),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_VERSION)
+    notifications.add(sql, tenant, bucket, request.notification, now_ms)
 
 
 def set_retention(sql: Sql, tenant: int, request: RetentionSet, now_ms: int) -> None:
@@ -245,6 +252,7 @@ def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[D
             gone = judged or _named(sql, bucket, item.name, item.version_id, found)
         elif bucket.versioning != UNVERSIONED:
             _mark(sql, tenant, bucket, item, found, now_ms)
+            notifications.add(sql, tenant, bucket, item.notification, now_ms)
             results.append(DeleteResult(None, bucket.versioning, True))
             continue
         if gone is not None:
@@ -256,6 +264,7 @@ def delete(sql: Sql, tenant: int, request: ObjectsDelete, now_ms: int) -> list[D
                 results.append(DeleteResult(Failure.of(error), bucket.versioning))
                 continue
             size += gone.size
+            notifications.add(sql, tenant, bucket, item.notification, now_ms)
         was_marker = gone is not None and gone.delete_marker
         results.append(DeleteResult(None, bucket.versioning, was_marker))
     if objects:

@@ -52,7 +52,7 @@ _VERSION_1: Final = (
     f"""CREATE TABLE tenants (
         tenant {NUMBERED}, tenant_id BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL UNIQUE, proof_key BLOB NOT NULL, created_ms INTEGER NOT NULL,
-        uploads INTEGER NOT NULL DEFAULT 0)""",
+        uploads INTEGER NOT NULL DEFAULT 0, notifications INTEGER NOT NULL DEFAULT 0)""",
     f"""CREATE TABLE access_keys (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
         created_ms INTEGER NOT NULL) {BY_KEY}""",
@@ -132,6 +132,19 @@ _VERSION_1: Final = (
         deleted INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0,
         last_deleted INTEGER NOT NULL DEFAULT 0, last_kept INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
     "CREATE INDEX lifecycles_by_tenant ON lifecycles (tenant, bucket)",
+    # Notifications of events that no gateway has delivered yet. versioning: of the bucket when the
+    # event came about. sealed: the event.
+    f"""CREATE TABLE notifications (
+        number {NUMBERED}, lane INTEGER NOT NULL, notification_id BLOB NOT NULL,
+        versioning INTEGER NOT NULL, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL)""",
+    "CREATE INDEX notifications_by_lane ON notifications (lane, number)",
+    # Those of one bucket for one receiver, whom lane_id stands for. dropped: for want of room;
+    # given_up: after too long a time.
+    f"""CREATE TABLE notification_lanes (
+        lane {NUMBERED}, tenant INTEGER NOT NULL, bucket_id BLOB NOT NULL, lane_id BLOB NOT NULL,
+        waiting INTEGER NOT NULL, dropped INTEGER NOT NULL, given_up INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE UNIQUE INDEX lanes_by_bucket ON notification_lanes (bucket_id, lane_id)",
+    "CREATE INDEX lanes_by_tenant ON notification_lanes (tenant, lane) WHERE waiting > 0",
     # --- data -------------------------------------------------------------------------------
     # owner: the sequence of a version or a part. extents: a packed Page record.
     f"""CREATE TABLE pages (

@@ -139,6 +139,10 @@ class RequestCircumstances:
         host = self.request.remote.rpartition(":")[0]
         return host.strip("[]") or None
 
+    def principal_id(self) -> str:
+        """The caller as events and policies name it."""
+        return _id(self.principal.caller)
+
     def account(self) -> str | None:
         """The account that asks."""
         return self.principal.caller.account

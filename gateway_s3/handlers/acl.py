@@ -21,6 +21,7 @@ from common.http.records import HttpRequest, HttpResponse
 from gateway.access.lists import is_public_list, own_grants
 from gateway.access.rules import ACL, OWNERSHIP
 from gateway.configurations import set_document
+from gateway.notifications import EventKind
 from gateway.ownership import owner_of, owner_of_new, pack_grants, set_grants
 from gateway.principals import Bucket
 from gateway_s3 import errors
@@ -180,7 +181,8 @@ async def put_object_acl(backend: Backend, call: Call) -> HttpResponse:
         assert by_document is not None, "one of both is there"
         grants = by_document.grants
     _check_public(call.bucket, grants)
-    await set_grants(backend, call.bucket, call.name, found, grants)
+    cause = call.cause(EventKind.ACL)
+    await set_grants(backend, call.bucket, call.name, found, grants, cause)
     return HttpResponse(200, version_headers(found.version))
 
 

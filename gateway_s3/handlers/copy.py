@@ -35,6 +35,7 @@ from gateway.copying import (
     with_extents,
 )
 from gateway.multipart import commit_part
+from gateway.notifications import EventKind
 from gateway.objects import FoundObject
 from gateway.parts import MultipartUpload, PartContent, part_metadata
 from gateway.protection import opaque_digest, opaque_etag
@@ -197,7 +198,8 @@ async def _copy(
     async def commit(made: Extents) -> _Copied:
         own = with_changes(metadata, etag=_etag(backend, old, made))
         parts = (made.pages, made.keys, made.segments)
-        new = NewObject(own, size, *parts, tags, lock, made.inner, access.acl)
+        made_of = (own, size, *parts, tags, lock, made.inner, access.acl)
+        new = NewObject(*made_of, call.cause(EventKind.COPY))
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
         version = name_of_new(version_id, committed)
         envelope = None if made.inner is None else made.inner.envelope

@@ -15,6 +15,7 @@ from common.http.records import HttpResponse
 from gateway import completion, multipart
 from gateway.checksums import Algorithm, encode
 from gateway.completion import CompletedUpload
+from gateway.notifications import EventKind
 from gateway.ownership import owner_of
 from gateway.parts import MultipartUpload, PartContent, begun_ms, part_metadata
 from gateway.principals import KeyHolder
@@ -181,6 +182,7 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
         wanted,
         condition,
         partial(_check_whole, call),
+        call.cause(EventKind.COMPLETE),
     )
     return _completed(backend, call, completed)
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from common.format.configurations import CONFIGURATION_VERSION, Tags
 from common.http.records import Headers, HttpRequest, HttpResponse
+from gateway.notifications import EventKind
 from gateway.objects import FoundObject, find_object
 from gateway.tagging import set_tags
 from gateway_s3.backend import Backend, Call
@@ -69,7 +70,9 @@ async def put_tagging(backend: Backend, call: Call) -> HttpResponse:
     if given is None:
         given = await read_object_tags(backend, call)
     tags = object_tags([*given.items()])
-    found = await set_tags(backend, call.bucket, call.name, tags, call.route.version)
+    found = await set_tags(
+        backend, call.bucket, call.name, tags, call.route.version, call.cause(EventKind.TAG)
+    )
     return HttpResponse(200, version_headers(found.version))
 
 
@@ -82,5 +85,7 @@ async def get_tagging(backend: Backend, call: Call) -> HttpResponse:
 
 async def delete_tagging(backend: Backend, call: Call) -> HttpResponse:
     """Remove an object's tags; 204 also where it has none."""
-    found = await set_tags(backend, call.bucket, call.name, None, call.route.version)
+    found = await set_tags(
+        backend, call.bucket, call.name, None, call.route.version, call.cause(EventKind.UNTAG)
+    )
     return HttpResponse(204, version_headers(found.version))

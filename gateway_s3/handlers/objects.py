@@ -17,6 +17,7 @@ from gateway.authorization import Action, authorize, check
 from gateway.checksums import encode
 from gateway.conditions import WriteCondition
 from gateway.deletion import DeletedObject, Deletion
+from gateway.notifications import EventKind
 from gateway.protection import layer_of, opaque_etag
 from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, decide, store
@@ -75,6 +76,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
             lock,
             layer_of([] if inner is None else [inner]),
             access.acl,
+            call.cause(EventKind.PUT),
         )
         made = await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata, name_of_new(*made)
@@ -93,7 +95,13 @@ async def delete_object(backend: Backend, call: Call) -> HttpResponse:
     version = call.route.version
     bypass = asks_bypass(call.request)
     done = await deletion.delete_object(
-        backend, call.bucket, call.name, condition, version, bypass=bypass
+        backend,
+        call.bucket,
+        call.name,
+        condition,
+        version,
+        bypass=bypass,
+        cause=call.cause(EventKind.DELETE),
     )
     headers = version_headers(version or done.marker)
     if done.marker is not None or done.was_marker:
@@ -150,7 +158,7 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     name = backend.names.encode(check_key(target.key))
     wanted = WriteCondition(etag=target.etag, size=target.size, modified_s=target.modified_s)
     if not wanted:
-        return Deletion(name, version, bypass=bypass)
+        return Deletion(name, version, bypass=bypass, cause=call.cause(EventKind.DELETE))
     # Whether a condition holds shows something of the object.
     readable = Action.READ_OBJECT if version is None else Action.READ_OBJECT_VERSION
     subject = None
@@ -162,7 +170,7 @@ async def _deletion(backend: Backend, call: Call, target: DeleteTarget) -> Delet
     except NotFound:
         call.check_may_list(call.bucket)
         raise
-    return Deletion(name, version, condition, bypass)
+    return Deletion(name, version, condition, bypass, cause=call.cause(EventKind.DELETE))
 
 
 def _failure(target: DeleteTarget, error: S3Error) -> DeleteFailure:

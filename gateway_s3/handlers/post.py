@@ -16,6 +16,7 @@ from common.http.records import Headers, HttpResponse
 from common.ports import Buffer
 from gateway.checksums import encode
 from gateway.ingest import Ingest
+from gateway.notifications import EventKind
 from gateway.protection import InnerWriter, layer_of, opaque_etag
 from gateway.versions import VersionName, name_of_new
 from gateway.writing import NewObject, commit_object, store
@@ -77,6 +78,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             lock,
             layer_of(stretches),
             access.acl,
+            call.cause(EventKind.POST),
         )
         made = await commit_object(backend, call.bucket, call.name, new)
         return metadata, name_of_new(*made)

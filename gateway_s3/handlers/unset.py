@@ -30,15 +30,12 @@ _EMPTY_LIST: Final = (Tree("IsTruncated", "false"),)
 ABAC: Final = Tree("AbacStatus", "", (Tree("Status", "Disabled"),))
 ACCELERATE: Final = Tree("AccelerateConfiguration")
 LOGGING: Final = Tree("BucketLoggingStatus")
-NOTIFICATION: Final = Tree("NotificationConfiguration")
 REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
 
 _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketAbac": ABAC,
     "GetBucketAccelerateConfiguration": ACCELERATE,
     "GetBucketLogging": LOGGING,
-    "GetBucketNotification": NOTIFICATION,
-    "GetBucketNotificationConfiguration": NOTIFICATION,
     "GetBucketRequestPayment": REQUEST_PAYMENT,
     "ListBucketAnalyticsConfigurations": Tree(
         "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
@@ -69,8 +66,6 @@ _DELETIONS: Final = ("DeleteBucketReplication",)
 
 _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
     "PutBucketLogging": (LOGGING,),
-    "PutBucketNotification": (NOTIFICATION,),
-    "PutBucketNotificationConfiguration": (NOTIFICATION,),
     "PutBucketRequestPayment": (REQUEST_PAYMENT,),
 }
 """The documents that ask for what is so already."""

@@ -41,6 +41,11 @@ TESTS = {
         *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("of_others", "limits")),
         *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("handlers", "obeyed")),
     ],
+    "notification": [
+        HERE.parent / "gateway" / "test_webhooks.py",
+        HERE.parent / "gateway_s3" / "test_notifying.py",
+        HERE.parent / "gateway_s3" / "test_notifications_handlers.py",
+    ],
     "rescue": [
         HERE.parent / "common" / "format" / "test_journal_records.py",
         HERE / "test_restoring_store.py",

@@ -224,6 +224,20 @@ def _lifecycle(request: m.LifecycleTake, reply: m.LifecycleTurn) -> str:
     return "now_ms" if task.now_ms > request.now_ms else ""
 
 
+def _notifications_turn(request: m.NotificationsTake, reply: m.NotificationsTurn) -> str:
+    lane = reply.lane
+    if lane is None:
+        return ""
+    return "lane" if request.lease == 0 or lane.number <= request.after else ""
+
+
+def _notifications(request: m.NotificationsList, reply: m.NotificationsPage) -> str:
+    numbers = [request.after, *(each.number for each in reply.waiting)]
+    if not _ascending(numbers):
+        return "order"
+    return "more" if reply.more and not reply.waiting else ""
+
+
 _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.LeaseRenew: _lease,
     m.ObjectGet: _object,
@@ -242,6 +256,8 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.VersionsList: _versions,
     m.MisplacedList: _misplaced,
     m.LifecycleTake: _lifecycle,
+    m.NotificationsTake: _notifications_turn,
+    m.NotificationsList: _notifications,
 }
 """By type of request, what of the reply does not fit it; empty when all does. Missing: requests
 whose reply says nothing of the question (Done, Committed), or is checked by its user with what it

@@ -149,6 +149,16 @@ from common.wire.messages.multipart import (
     Uploads,
     UploadsList,
 )
+from common.wire.messages.notifications import (
+    Notification,
+    NotificationLane,
+    NotificationsEnd,
+    NotificationsList,
+    NotificationsPage,
+    NotificationsTake,
+    NotificationsTurn,
+    WaitingNotification,
+)
 from common.wire.messages.objects import (
     Committed,
     Condition,
@@ -319,6 +329,14 @@ __all__ = [
     "MissingShards",
     "NO_LOCK",
     "NO_RETENTION",
+    "Notification",
+    "NotificationLane",
+    "NotificationsEnd",
+    "NotificationsList",
+    "NotificationsPage",
+    "NotificationsTake",
+    "NotificationsTurn",
+    "WaitingNotification",
     "Name",
     "NewSegment",
     "NewSegments",

@@ -25,6 +25,7 @@ from common.wire.messages.base import (
     Version,
 )
 from common.wire.messages.locks import NO_LOCK, Lock
+from common.wire.messages.notifications import Notification
 from common.wire.messages.objects import Committed, Condition
 from common.wire.messages.writing import NewSegments, Pages
 from common.wire.records import Max, Record
@@ -153,6 +154,7 @@ class UploadComplete(TenantRequest):
     condition: Condition
     tags: SealedTags = b""
     acl: SealedAcl = b""
+    notification: Notification | None = None
     code: ClassVar[int] = 65
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

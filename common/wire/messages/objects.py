@@ -32,6 +32,7 @@ from common.wire.messages.base import (
 from common.wire.messages.buckets import UNVERSIONED
 from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.membership import CoordinatorAddresses
+from common.wire.messages.notifications import Notification
 from common.wire.messages.writing import NewSegments, Page, Pages, SegmentPlace
 from common.wire.records import Max, Record
 
@@ -87,6 +88,8 @@ class ObjectCommit(TenantRequest):
     lock: Lock = NO_LOCK
     """Without retention: the bucket's default one."""
     acl: SealedAcl = b""
+    notification: Notification | None = None
+    """Of its event, where a webhook is to be notified."""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -165,6 +168,7 @@ class ObjectTagsSet(TenantRequest):
     name: Name
     version_id: Version
     tags: SealedTags
+    notification: Notification | None = None
     code: ClassVar[int] = 81
     reply: ClassVar[type[Reply]] = Done
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -178,6 +182,7 @@ class ObjectAclSet(TenantRequest):
     name: Name
     version_id: Version
     acl: SealedAcl
+    notification: Notification | None = None
     code: ClassVar[int] = 93
     reply: ClassVar[type[Reply]] = Done
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -250,6 +255,8 @@ class DeleteItem(Record):
     judged: JudgedVersion | None = None
     """Refused ``condition_failed`` unless all of it is still so. With ``named`` it is this version
     that is deleted, a null version too, and ``version_id`` says nothing."""
+    notification: Notification | None = None
+    """None is kept where nothing was there to be deleted."""
 
 
 @dataclass(frozen=True, slots=True)

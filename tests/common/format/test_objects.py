@@ -30,6 +30,8 @@ UNPACK = {
     "BucketOwnership": access_lists.unpack_ownership,
     "LifecycleRules": configurations.unpack_lifecycle,
     "BucketEncryption": configurations.unpack_encryption,
+    "NotificationRules": configurations.unpack_notification_rules,
+    "Event": configurations.unpack_event,
 }
 
 
