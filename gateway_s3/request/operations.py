@@ -96,8 +96,8 @@ def _yes(
     )
 
 
-def _preflight(name: str, scope: Scope) -> Operation:
-    return Operation(name, scope, "OPTIONS", answer=200, note="not signed; see Tags and CORS")
+def _preflight(name: str, scope: Scope, answer: int, note: str) -> Operation:
+    return Operation(name, scope, "OPTIONS", answer=answer, note=note)
 
 
 def _no(name: str, scope: Scope, method: str, *selectors: str, note: str = "") -> Operation:
@@ -422,9 +422,9 @@ _NOT_IMPLEMENTED = (
     _no("WriteGetObjectResponse", _SERVICE, "POST", "x-id=WriteGetObjectResponse"),
 )
 _PREFLIGHTS = (
-    _preflight("CorsPreflightService", _SERVICE),
-    _preflight("CorsPreflightBucket", _BUCKET),
-    _preflight("CorsPreflightObject", _OBJECT),
+    _preflight("CorsPreflightService", _SERVICE, 403, "always: AccessForbidden"),
+    _preflight("CorsPreflightBucket", _BUCKET, 200, "not signed; see Tags and CORS"),
+    _preflight("CorsPreflightObject", _OBJECT, 200, "not signed; see Tags and CORS"),
 )
 PREFLIGHT_OF: Final[Mapping[Scope, str]] = {each.scope: each.name for each in _PREFLIGHTS}
 """The operation of a preflight request about a kind of resource."""
