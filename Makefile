@@ -12,6 +12,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-annotate
 
 MINUTES ?= 10
+CLIENT_TEST ?=
 SCENARIO ?= everything
 SEEDS ?=
 MIB ?= 256
@@ -63,9 +64,10 @@ fleet: $(VENV)/.dev
 	$(BIN)/python -m sim.fleets.prediction
 	PYTHONPATH=tests/coordinator:. $(BIN)/python tests/coordinator/test_durability_page.py
 
-# Every S3 client through TLS and in the clear, those too that Go and npm install (tests/clients/run).
+# Every S3 client through TLS and in the clear, those too that tests/clients/Makefile installs.
 client-test: $(VENV)/.dev
-	PYTHON=$(BIN)/python tests/clients/run
+	$(MAKE) --directory tests/clients PYTHON=$(PYTHON)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/e2e/clients $(CLIENT_TEST)
 
 # 200 times kill -9 of a cell at random moments of PUT, DELETE and compaction.
 kill-test: $(VENV)/.dev
@@ -134,5 +136,5 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .sim
+	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .sim
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,16 +1,13 @@
 """Every client through TLS and in the clear: keys with spaces and pluses are copied and moved,
 downloads are resumed, and URLs are presigned as each client does it by default.
 
-boto3, aws-cli and rclone are in the test requirements. s5cmd and the JavaScript SDK are installed
-by `make client-test` (tests/clients/run), which names their folder in ALVEARY_CLIENTS.
+boto3, aws-cli and rclone are in the test requirements, the others `make client-test` installs.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,25 +15,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from e2e_clients import KEYS, LARGE, Clients, all_in
 from e2e_swarm import Swarm
 
-MIB = 1024 * 1024
 BUCKET = "matrix"
 OTHER = "matrix-other"
-KEYS = ["plain", "a b", "a+b", "d i r/x + y%20z&=ü.txt"]
-LARGE = os.urandom(12 * MIB + 5)
-"""Copied in parts by aws-cli, which asks for its tags before."""
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["clear", "tls"])
-def swarm(request: pytest.FixtureRequest, make_swarm: Callable[..., Swarm]) -> Iterator[Swarm]:
-    made = make_swarm(cells=3, redundancy="2/3", tls=request.param)
-    made.start()
-    assert made.credentials["endpoint"].startswith("https:" if request.param else "http:")
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -49,27 +34,11 @@ def buckets(s3: Any) -> Iterator[None]:
             s3.delete_object(Bucket=name, Key=row["Key"])
 
 
-@pytest.fixture
-def http(swarm: Swarm) -> Iterator[httpx.Client]:
-    """Somebody who was given a URL, and trusts what the swarm's users trust."""
-    ca_file = swarm.credentials.get("ca_file")
-    verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
-    with httpx.Client(verify=verify, trust_env=False, timeout=60) as client:
-        yield client
-
-
 def put_all(s3: Any) -> dict[str, bytes]:
     contents = {key: f"content of {key}".encode() for key in KEYS}
     for key, content in contents.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=content)
     return contents
-
-
-def all_in(s3: Any, bucket: str) -> dict[str, bytes]:
-    return {
-        row["Key"]: s3.get_object(Bucket=bucket, Key=row["Key"])["Body"].read()
-        for row in s3.list_objects_v2(Bucket=bucket).get("Contents", [])
-    }
 
 
 @pytest.mark.fault("B01")
@@ -125,21 +94,10 @@ def test_urls_that_boto3_presigns_put_get_and_resume(s3: Any, http: httpx.Client
     assert (whole.status_code, whole.content) == (200, b"another content")
 
 
-@pytest.fixture
-def installed() -> Path:
-    """The folder with the clients that are not in the test requirements."""
-    folder = os.environ.get("ALVEARY_CLIENTS")
-    assert folder, "run this by `make client-test`, which installs the clients"
-    return Path(folder)
-
-
 @pytest.mark.slow
 @pytest.mark.fault("B01")
-def test_s5cmd_copies_and_moves(swarm: Swarm, s3: Any, installed: Path, tmp_path: Path) -> None:
-    def s5cmd(*arguments: str) -> str:
-        endpoint = swarm.credentials["endpoint"]
-        return swarm.run_client(str(installed / "s5cmd"), "--endpoint-url", endpoint, *arguments)
-
+def test_s5cmd_copies_and_moves(clients: Clients, s3: Any, tmp_path: Path) -> None:
+    s5cmd = clients.s5cmd
     contents = put_all(s3)
     for key in KEYS:
         s5cmd("cp", "--raw", f"s3://{BUCKET}/{key}", f"s3://{BUCKET}/copied/{key}")
@@ -161,20 +119,10 @@ def test_s5cmd_copies_and_moves(swarm: Swarm, s3: Any, installed: Path, tmp_path
 @pytest.mark.fault("B01", "B02", "B04")
 @pytest.mark.parametrize("key", KEYS)
 def test_the_javascript_sdk_presigns_copies_and_resumes(
-    swarm: Swarm, installed: Path, key: str
+    swarm: Swarm, clients: Clients, key: str
 ) -> None:
     def run(operation: str, **place: str) -> Any:
-        return json.loads(
-            swarm.run_client(
-                "/usr/bin/env",
-                f"S3_ENDPOINT={swarm.credentials['endpoint']}",
-                f"AWS_REGION={swarm.credentials['region']}",
-                "node",
-                str(installed / "s3.mjs"),
-                operation,
-                json.dumps(place),
-            )
-        )
+        return clients.node("s3.mjs", operation, json.dumps(place))
 
     place = {"Bucket": BUCKET, "Key": key}
     put = run("upload", url=run("presignPut", **place), body="0123456789")
