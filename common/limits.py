@@ -173,6 +173,8 @@ PROBE_AFTER_S: Final = 4.0
 """Silence under an unanswered call after which the caller sends a Ping of its own."""
 DEAD_AFTER_S: Final = 10.0
 """Silence after which a connection with unanswered calls counts as dead."""
+IMPATIENT_PROBE_AFTER_S: Final = 1.0
+"""PROBE_AFTER_S towards one of several coordinators; it is dead after FAILOVER_S."""
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 2.0
 """Writes return within 5 s once coordinators and cells reach each other again."""
@@ -793,6 +795,7 @@ assert SEND_BATCH_BYTES <= OUTBOX_BYTES
 assert CONNECT_TIMEOUT_S <= HANDSHAKE_TIMEOUT_S < CALL_TIMEOUT_S < IDLE_CONNECTION_TIMEOUT_S
 assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < IDLE_CONNECTION_TIMEOUT_S
 assert PROBE_AFTER_S < DEAD_AFTER_S < CALL_TIMEOUT_S
+assert 2 * IMPATIENT_PROBE_AFTER_S < FAILOVER_S < DEAD_AFTER_S
 assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
 assert MAX_STRANGERS <= MAX_CONNECTIONS_PER_LISTENER
 assert MAX_CELLS < MAX_CONNECTIONS_PER_COORDINATOR

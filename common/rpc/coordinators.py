@@ -25,9 +25,7 @@ LONGEST_PAUSE_S: Final = 1.0
 FIND_TIMEOUT_S: Final = 3.0
 """Time for which coordinators are looked for on the LAN."""
 
-FINAL_REASONS: Final = frozenset(
-    {Outage.NO_RING, Outage.STORE_BEHIND, Outage.STORE_DAMAGED, Outage.SHARE_USED}
-)
+FINAL_REASONS: Final = frozenset({Outage.STORE_BEHIND, Outage.STORE_DAMAGED, Outage.SHARE_USED})
 """Unavailable answers of a live coordinator that another try soon would not change."""
 
 ELSEWHERE_REASONS: Final = frozenset(
@@ -156,7 +154,7 @@ class Coordinators:
                     which, request, timeout_s, deadline, prepare, ask or self._ask
                 )
             except (Unavailable, OutcomeUnknown, PeerViolation) as error:
-                if not self._may_try_again(request, error):
+                if not self._may_try_again(request, error, tried):
                     if isinstance(error, OutcomeUnknown) and trio.current_time() >= deadline:
                         self._note_unanswered(request, error)
                     raise
@@ -207,6 +205,8 @@ class Coordinators:
             deadline = min(deadline, trio.current_time() + limits.FAILOVER_S)
         left_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         connection = await self._pool.connection(*which, timeout_s=left_s)
+        if len(self._all) > 1:
+            connection.be_impatient()
         preparation = None if prepare is None else prepare(connection)
         if preparation is not None:
             with trio.move_on_at(deadline) as scope:
@@ -217,10 +217,14 @@ class Coordinators:
             timeout_s = min(timeout_s, max(0.0, deadline - trio.current_time()))
         return await ask(connection, request, timeout_s)
 
-    def _may_try_again(self, request: Request, error: AlvearyError) -> bool:
+    def _may_try_again(
+        self, request: Request, error: AlvearyError, tried: Sequence[Coordinator]
+    ) -> bool:
         """Return whether the request may be retried, with another coordinator or a little later."""
         is_repeatable = request.idempotency is not Idempotency.ONCE
         if isinstance(error, Unavailable):
+            if error.reason == Outage.NO_RING:  # one that has just started has heard few cells
+                return len(tried) < len(self._all)
             return error.reason not in FINAL_REASONS
         if isinstance(error, OutcomeUnknown):
             return is_repeatable

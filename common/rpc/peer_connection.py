@@ -65,9 +65,16 @@ class PeerConnection:
         self._last_received = self._busy_since = trio.current_time()
         self._alarm = trio.CancelScope(deadline=self._last_received + IDLE_AFTER_S)
         self._last_probe = 0.0
+        self._probe_after_s = limits.PROBE_AFTER_S
+        self._dead_after_s = limits.DEAD_AFTER_S
         self.fell_silent = False
         """True once it was closed because nothing came from the peer any more."""
         self._scope = trio.CancelScope()
+
+    def be_impatient(self) -> None:
+        """Give a silent peer up sooner from now on: there is another one to ask."""
+        self._probe_after_s = limits.IMPATIENT_PROBE_AFTER_S
+        self._dead_after_s = limits.FAILOVER_S
 
     def is_open(self) -> bool:
         """True while new calls can be made on it."""
@@ -163,7 +170,7 @@ class PeerConnection:
             due = deadline
             if not self._core.calls_in_flight:
                 self._busy_since = now = trio.current_time()
-                due = min(deadline, now + limits.PROBE_AFTER_S)
+                due = min(deadline, now + self._probe_after_s)
             if due < self._alarm.deadline:  # noqa: PLR1730  # setting it is what costs
                 self._alarm.deadline = due
             call_id, parts = self._core.call(request, payload)
@@ -215,13 +222,13 @@ class PeerConnection:
             return
         silent_s = now - max(self._last_received, self._busy_since)
         # A peer that is going away takes no probe: it gets as long as a call.
-        limit_s = limits.DEAD_AFTER_S if self.is_open() else limits.CALL_TIMEOUT_S
+        limit_s = self._dead_after_s if self.is_open() else limits.CALL_TIMEOUT_S
         if silent_s >= limit_s:
             self.fell_silent = True
             raise Unavailable(Outage.CONNECTION_LOST, cause="peer is silent")
         if self._outbox.stuck_at <= now:
             raise Unavailable(Outage.CONNECTION_LOST, cause="peer does not read")
-        if silent_s >= limits.PROBE_AFTER_S and now - self._last_probe >= limits.PROBE_AFTER_S:
+        if silent_s >= self._probe_after_s and now - self._last_probe >= self._probe_after_s:
             self._probe(now)
 
     def _next_look(self, now: float) -> float:
@@ -229,7 +236,7 @@ class PeerConnection:
         if self._is_idle():
             return self._last_received + IDLE_AFTER_S
         heard = max(self._last_received, self._busy_since)
-        look = min(max(heard, self._last_probe) + limits.PROBE_AFTER_S, heard + limits.DEAD_AFTER_S)
+        look = min(max(heard, self._last_probe) + self._probe_after_s, heard + self._dead_after_s)
         late = min((call.deadline for call in self._waiting.values()), default=math.inf)
         return min(late, look if look > now else now + LOOK_PAUSE_S)
 

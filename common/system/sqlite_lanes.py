@@ -1,8 +1,4 @@
-"""Lanes of a SQLite database: one connection, its thread, and the functions that wait for it.
-
-Every hop to a database thread costs about a quarter of a millisecond, more than most transactions
-themselves. So nothing hops statement by statement: callers queue whole functions, and all that
-wait when the thread is free go over together, in one BEGIN..COMMIT with one fsync.
+"""Lanes of a SQLite database: aiosqlite's connection and its thread, and how a batch is run.
 
 Source: docs/placement.md, "Transactions"; docs/journal.md, "Order of a commit".
 """
@@ -10,24 +6,20 @@ Source: docs/placement.md, "Transactions"; docs/journal.md, "Order of a commit".
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
 import aiosqlite
 import trio
 import trio_asyncio
 
-from common import limits
 from common.errors import AlvearyError, Corrupt, Unavailable
-from common.ports import CommitGate, Sql, SqlStatement
+from common.ports import CommitGate, SqlStatement
 from common.reasons import Damage, Outage
 from common.recording import RecordingSql
-
-T = TypeVar("T")
-Work = Callable[[Sql], Any]
+from common.system.lanes import BatchLane, Job, Results, Work
 
 _FATAL: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -42,6 +34,10 @@ def mapped(error: sqlite3.Error) -> AlvearyError:
     if is_of(error, _FATAL):
         return Corrupt(Damage.STORE_CORRUPT, detail=str(error))
     return Unavailable(Outage.STORE_FAILED, detail=str(error))
+
+
+def _of_caller(error: BaseException) -> BaseException:
+    return mapped(error) if isinstance(error, sqlite3.Error) else error
 
 
 class _Connection(aiosqlite.Connection):
@@ -94,24 +90,6 @@ async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
                 failure = error
     if failure is not None:
         raise failure
-
-
-class _Job:
-    __slots__ = ("done", "error", "value", "work")
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.done = trio.Event()
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def finish(self, value: Any, error: BaseException | None) -> None:
-        self.value = value
-        self.error = error
-        self.done.set()
-
-
-Results = list[tuple[Any, BaseException | None]]
 
 
 def write_batch(connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
@@ -213,8 +191,8 @@ def _begin_batch(
     return _Passing(results, None)
 
 
-class Lane:
-    """One connection, its thread and the queue of functions that wait for it.
+class Lane(BatchLane[sqlite3.Connection]):
+    """A lane of SQLite.
 
     Args:
         connector: opens the connection, in the thread.
@@ -226,84 +204,7 @@ class Lane:
         connector: Callable[[], sqlite3.Connection],
         run_batch: Callable[[sqlite3.Connection, Sequence[Work]], Results],
     ) -> None:
-        self._run_batch = run_batch
-        self._connection = _Connection(connector)
-        self._queue: deque[_Job] = deque()
-        self._under_way: list[_Job] = []
-        self._idle = trio.Event()
-        self._closing = False
-
-    async def open(self) -> None:
-        """Open the connection. Raises sqlite3.Error."""
-        await self._connection.open()
-
-    async def run(self, work: Callable[[Sql], T]) -> T:
-        """Run ``work`` with the next batch and return what it returns."""
-        if self._closing:
-            raise Unavailable(Outage.STORE_CLOSED)
-        if len(self._queue) >= limits.MAX_TRANSACTIONS_QUEUED:
-            raise Unavailable(Outage.STORE_BUSY)
-        job = _Job(work)
-        self._queue.append(job)
-        if not self._under_way and len(self._queue) == 1:
-            # Every other task that is ready in this tick of the loop joins the first batch.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            self._carry()
-        try:
-            await job.done.wait()
-        except trio.Cancelled:
-            with suppress(ValueError):  # already under way: it will be carried out
-                self._queue.remove(job)
-            raise
-        if job.error is not None:
-            if isinstance(job.error, sqlite3.Error):
-                raise mapped(job.error) from job.error
-            raise job.error
-        return cast(T, job.value)
-
-    def _take(self) -> list[_Job]:
-        """Take the longest waiting functions out of the queue: they are under way now."""
-        count = min(len(self._queue), limits.MAX_TRANSACTIONS_PER_COMMIT)
-        self._under_way = [self._queue.popleft() for _ in range(count)]
-        return self._under_way
-
-    def _carry(self) -> None:
-        """Hand the longest waiting functions to the thread, which is free."""
-        jobs = self._take()
-        works = [job.work for job in jobs]
-        run_batch = self._run_batch
-        outcome: list[Results] = []
-
-        def carry(plain: sqlite3.Connection) -> None:
-            try:
-                outcome.append(run_batch(plain, works))
-            except BaseException as error:
-                outcome.append([(None, error)] * len(works))
-
-        def carried() -> None:
-            self._finish(jobs, outcome[0])
-
-        self._connection.submit(carry, carried)
-
-    def _finish(self, jobs: Sequence[_Job], results: Results) -> None:
-        """Answer the callers, and go on with those that wait."""
-        self._under_way = []
-        for job, (value, error) in zip(jobs, results, strict=True):
-            job.finish(value, error)
-        if self._queue:
-            self._carry()
-        elif self._closing:
-            self._idle.set()
-
-    async def close(self) -> None:
-        """Finish what is queued and close. May be called again."""
-        if self._closing:
-            return
-        self._closing = True
-        with trio.CancelScope(shield=True):
-            if self._queue or self._under_way:
-                await self._idle.wait()
-            await self._connection.shut()
+        super().__init__(_Connection(connector), run_batch, _of_caller)
 
 
 class GatedLane(Lane):
@@ -341,7 +242,7 @@ class GatedLane(Lane):
 
         self._connection.submit(begin, has_begun)
 
-    def _end(self, jobs: Sequence[_Job], batch: _Passing, refusal: AlvearyError | None) -> None:
+    def _end(self, jobs: Sequence[Job], batch: _Passing, refusal: AlvearyError | None) -> None:
         """Commit a batch that may pass; roll back one that may not."""
         failed: list[BaseException] = []
 
