@@ -312,7 +312,7 @@ class CommitGate(Protocol):
 
 
 class Store(Protocol):
-    """A transactional SQL store (SQLite; later PostgreSQL)."""
+    """A transactional SQL store: SQLite, or PostgreSQL."""
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
         """Run ``work`` in a transaction of its own; return its result once that is durable.
@@ -320,7 +320,7 @@ class Store(Protocol):
         Transactions that wait at the same time run one after another, each in its savepoint, and
         share one commit and one fsync. ``work`` must be quick, do no I/O of its own, and be free
         of side effects: if it raises, its changes (only its own) are rolled back and the
-        exception is raised here.
+        exception is raised here; where several processes share the store it may be run again.
 
         Raises:
             Unavailable: ``store_failed``: the commit failed; nothing of it is durable.
@@ -355,6 +355,10 @@ class SyncedStore(Store, Protocol):
 
 class Stores(Protocol):
     """Opens the stores of one daemon."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether several processes may have one store open at the same time."""
 
     async def open(
         self, name: str, *, durable: bool = True, gate: CommitGate | None = None

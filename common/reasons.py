@@ -296,6 +296,7 @@ class ConfigFault(Reason):
     BAD_TENANT_KEY = "bad_tenant_key"
     BAD_TOKEN = "bad_token"
     BAD_TOML = "bad_toml"
+    BAD_STORE = "bad_store"
     BAD_VALUE = "bad_value"
     CANNOT_LISTEN = "cannot_listen"
     CANNOT_READ = "cannot_read"
@@ -327,6 +328,7 @@ class ConfigFault(Reason):
     UNKNOWN_KEY = "unknown_key"
     WRONG_COORDINATOR = "wrong_coordinator"
     WRONG_PASSPHRASE = "wrong_passphrase"
+    WRONG_SWARM = "wrong_swarm"
     WRONG_TENANT_KEY = "wrong_tenant_key"
     WRONG_TOKEN = "wrong_token"
 

@@ -55,6 +55,8 @@ from coordinator.rounds.repair import REPAIR_S, RepairRound
 from coordinator.rounds.rings import REFRESH_S, RingsRound
 from coordinator.session import ByRequest, Caller, CoordinatorSession
 from coordinator.shared_cells import SharedCells
+from coordinator.shared_store import BEAT_S as COORDINATORS_S
+from coordinator.shared_store import OtherCoordinators
 from coordinator.standbys import Standbys
 from coordinator.store.leadership import BEAT_S
 
@@ -181,6 +183,7 @@ def rounds_of(
     lease_ends: LeaseEndsRound,
     auditor: Auditor,
     kept_facts: KeptFacts,
+    others: OtherCoordinators,
 ) -> list[Round]:
     """Return all periodic work."""
     leadership = parts.leadership
@@ -213,6 +216,7 @@ def rounds_of(
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
         Round("shared_cells", shared_cells.keep, every(0.0)),
+        Round("coordinators", others.keep, every(COORDINATORS_S)),
     ]
     return [
         Round("refresh", rings.run, every(REFRESH_S)),

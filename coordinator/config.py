@@ -22,6 +22,8 @@ _HTTP: Final = Address("127.0.0.1", 7480)
 _REDUNDANCY: Final = re.compile(r"([0-9]{1,2})/([0-9]{1,2})")
 LOST_AFTER_S: Final = 900
 """Longer than a restart with its updates, shorter than another cell of the ring takes to fail."""
+SQLITE: Final = "sqlite"
+_STORE: Final = re.compile(r"sqlite|postgres(ql)?://[^\s]+")
 _REDUNDANCY_WANTED: Final = "k/n, such as 4/6"
 
 
@@ -176,6 +178,15 @@ class CoordinatorConfig:
         default=True,
         metadata=key(config.boolean, "true or false: announce the coordinator on the LAN (true)."),
     )
+    store: str = field(
+        default=SQLITE,
+        repr=False,
+        metadata=key(
+            config.matching(_STORE, "sqlite, or postgresql://USER@HOST/DATABASE"),
+            "sqlite: a file in the directory; or the postgresql:// URL of a database, which several"
+            " coordinators may share (sqlite). Better without a password: libpq reads ~/.pgpass.",
+        ),
+    )
     journal: JournalUse = field(
         default=JournalUse.ON,
         metadata=key(
@@ -201,6 +212,11 @@ class CoordinatorConfig:
     )
 
     @property
+    def has_postgres(self) -> bool:
+        """Return whether the store is PostgreSQL's."""
+        return self.store != SQLITE
+
+    @property
     def place(self) -> Address | None:
         """The address under which others reach this coordinator; None: it is not known."""
         place = self.advertise or self.listen
@@ -220,6 +236,13 @@ class CoordinatorConfig:
             bad_value("cell_timeout_s", "at least two heartbeat intervals")
         if parsed.lost_after_s < parsed.cell_timeout_s:
             bad_value("lost_after_s", "at least cell_timeout_s")
+        if parsed.has_postgres:
+            if parsed.standby:
+                bad_value("standby", "false: coordinators on PostgreSQL are all active")
+            if table.get("journal") is None:
+                parsed = replace(parsed, journal=JournalUse.OFF)
+            if parsed.journal is JournalUse.ON:
+                bad_value("journal", "off: PostgreSQL keeps its own, and its own backups")
         if parsed.standby and table.get("journal") is None:
             parsed = replace(parsed, journal=JournalUse.ON)
         if parsed.standby and parsed.journal is not JournalUse.ON:

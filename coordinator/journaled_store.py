@@ -5,7 +5,7 @@ Source: docs/journal.md; docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,6 +40,11 @@ NOT_KEPT: Final = {
     "cells": [],
     "lease": {"enforced": False, "held": True},
 }
+NOT_NEEDED: Final = {
+    **NOT_KEPT,
+    "why": "the store is PostgreSQL: what it has is as safe as PostgreSQL's own replicas, archive"
+    " of its write-ahead log and backups",
+}
 
 
 @dataclass(slots=True)
@@ -53,6 +58,8 @@ class JournaledStore:
     """The places where cells were heard before the store could be served."""
     is_lease_noted: bool = False
     """True if the store says that requests are refused without a lease."""
+    without: Mapping[str, Any] = field(default_factory=lambda: NOT_KEPT)
+    """The answer to operators where no journal is kept."""
 
     @property
     def is_superseded(self) -> bool:
@@ -78,7 +85,7 @@ class JournaledStore:
 
     def tell(self) -> dict[str, Any]:
         """The journal, for operators."""
-        return NOT_KEPT if self.keeper is None else self.keeper.tell()
+        return dict(self.without) if self.keeper is None else self.keeper.tell()
 
     def where(self) -> dict[bytes, Endpoint]:
         """The last places of the cells."""
@@ -157,7 +164,7 @@ async def open_store(
         store: Store = await world.stores.open(STORE_NAME)
         is_alone = config.journal is JournalUse.OFF_WITHOUT_STANDBYS
         await forget_journal(store, without_standbys=is_alone)
-        return JournaledStore(store, None)
+        return JournaledStore(store, None, without=NOT_NEEDED if config.has_postgres else NOT_KEPT)
     key = JournalKey(keys.swarm_secret)
     gate = JournalGate(key, world.entropy)
     run_id = world.entropy(RUN_ID_BYTES)

@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from common.ports import Stores
 from common.system import daemon
+from common.system.clock import system_entropy
 from coordinator.config import CoordinatorConfig
 from coordinator.service import RunningCoordinator, serve
+from coordinator.store.dialect import to_postgres
 
 TURN_S: Final = 0.0005
 """While the event loop is busy, the store's thread waits for the interpreter after each statement,
@@ -33,8 +36,19 @@ def run(config: CoordinatorConfig) -> int:
             serve=partial(serve, config=config),
             facts=_facts,
             turn_s=TURN_S,
+            stores=_stores(config),
         )
     )
+
+
+def _stores(config: CoordinatorConfig) -> Stores | None:
+    """Return where the store is, if not in the directory."""
+    if not config.has_postgres:
+        return None
+    # A coordinator on SQLite does without psycopg.
+    from common.system.postgres import PostgresStores  # noqa: PLC0415
+
+    return PostgresStores(config.store, to_postgres, system_entropy)
 
 
 def _facts(serving: RunningCoordinator) -> dict[str, object]:

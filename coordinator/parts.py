@@ -19,7 +19,15 @@ from coordinator.orders import CellOrders
 from coordinator.placement import Placement
 from coordinator.readers import Readers
 from coordinator.secrets import Keys, check_store_is_there, note_store_begun
-from coordinator.store import cells, classes, dialect, leases, order_epoch, order_time, rings
+from coordinator.store import (
+    cells,
+    classes,
+    coordinators,
+    leases,
+    order_epoch,
+    order_time,
+    rings,
+)
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leadership import Leadership
 from coordinator.store.leases import LeaseBook
@@ -92,17 +100,23 @@ async def load_parts(
         world.log,
         settled_at=now + max(membership.timeout_s, config.write_lease_ttl_s),
         inherited_until=now + config.inherited_lease_grace_s,
+        is_shared=world.stores.is_shared,
     )
     epoch = OrderEpoch(
         await watched.read(order_epoch.load),
         keys.swarm_secret,
         world.entropy,
         world.log,
-        is_shared=dialect.IS_SHARED,
+        is_shared=world.stores.is_shared,
     )
     store = NumberedStore(watched, past, world.clock, epoch)
     if not watched.read_only_reason:
         await store.begin_run()
+        if world.stores.is_shared:
+            place = config.place
+            await store.transact(
+                lambda sql: coordinators.begin(sql, past.run_id, keys.swarm_id, place)
+            )
         await store.transact(lambda sql: order_time.keep(sql, started_s))
         await _note_store_begun(world)
     book = LeaseBook(config.write_lease_ttl_s)
@@ -112,14 +126,14 @@ async def load_parts(
         watched=watched,
         store=store,
         history=past,
-        leadership=Leadership(store, past.run_id, world.log, is_shared=dialect.IS_SHARED),
+        leadership=Leadership(store, past.run_id, world.log, is_shared=world.stores.is_shared),
         membership=membership,
         placement=placement,
         orders=CellOrders(membership, keys.swarm_secret, epoch),
         order_time=OrderTime(started_s, trio.current_time()),
         order_epoch=epoch,
         lease_book=book,
-        readers=Readers(book),
+        readers=Readers(book, store if world.stores.is_shared else None),
         queues=Queues(),
     )
 

@@ -45,6 +45,7 @@ from coordinator.policy.placement import Redundancy
 from coordinator.rounds.lease_ends import LeaseEndsRound
 from coordinator.rounds.runner import run_rounds
 from coordinator.secrets import Keys, load_keys, write_operator_file
+from coordinator.shared_store import OtherCoordinators
 from coordinator.standby import (
     UNFIT,
     CoordinatorRole,
@@ -323,11 +324,14 @@ async def _serve(
         advertise = config.advertise or config.listen
         advertised = Address(advertise.host, advertise.port or listener.address.port)
         await _write_operator_file(world, keys, advertised_url(http.address))
+        place = None if advertised.is_wildcard else advertised
+        others = OtherCoordinators(parts.store, parts.order_time, parts.history.run_id, place)
         standbys = Standbys(
             keys.identity.peer_id,
-            None if advertised.is_wildcard else advertised,
+            place,
             lambda: journaled.sequence,
             journaled.enforce_lease,
+            others.addresses,
         )
         status = Status(
             config.swarm,
@@ -338,6 +342,7 @@ async def _serve(
             parts.history,
             journaled.tell,
             standbys,
+            others,
         )
         auditor = auditor_of(world, config, parts, metrics)
         await auditor.load()
@@ -359,7 +364,7 @@ async def _serve(
         lease_ends = LeaseEndsRound(
             parts.store, parts.leadership, parts.lease_book, parts.history, world.log
         )
-        rounds = rounds_of(world, config, parts, lease_ends, auditor, kept_facts)
+        rounds = rounds_of(world, config, parts, lease_ends, auditor, kept_facts, others)
         routes = routes_of(world, config, parts, status, lease_ends, standbys)
         api = Api(routes, parts.history, keys.operator_token, world.log)
         app = app_of(metrics, status, api)

@@ -43,6 +43,7 @@ class Standbys:
         own: where this coordinator takes calls; None: it does not say.
         sequence: returns the number of the journal's last record.
         enforce_lease: has requests refused without a lease from now on: the first standby is there.
+        active: returns where other active coordinators take calls.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Standbys:
         own: Address | None,
         sequence: Callable[[], int],
         enforce_lease: Callable[[], Awaitable[None]],
+        active: Callable[[], tuple[Address, ...]] = tuple,
     ) -> None:
+        self._active = active
         self._peer_id = peer_id
         self._own = own
         self._sequence = sequence
@@ -90,7 +93,9 @@ class Standbys:
         others = tuple(
             each for each in self._known if each.host and each.port and each != self._own
         )
-        return () if self._own is None else (self._own, *others)
+        if self._own is None:
+            return ()
+        return (self._own, *self._active(), *others)[: limits.MAX_COORDINATOR_ADDRESSES]
 
     def named(self) -> tuple[CoordinatorAddress, ...]:
         """The same, for messages."""

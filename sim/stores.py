@@ -11,14 +11,15 @@ import random
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
-from common.errors import AlvearyError, Corrupt, Unavailable
+from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Unavailable
 from common.ports import CommitGate, Sql, SqlStatement
-from common.reasons import Damage, Outage
+from common.reasons import Damage, Outage, Uncertainty
 from common.recording import RecordingSql, run
 from sim.disk import Platter, SimDisk
 from sim.life import Life
@@ -54,6 +55,12 @@ class Database:
         self.durable = durable
         self.connection = self._connect()
         self.fail_commits = 0.0
+        self.turn_away = 0.0
+        """The share of transactions that are run, rolled back and run again, as a shared store does
+        with those that meet others."""
+        self.lose_outcomes = 0.0
+        """The share of transactions, carried out or not, whose outcome the caller does not learn:
+        as where a shared store cannot be reached for long after a commit was sent."""
         self._chance = chance
         self._snapshots: deque[bytes] = deque([b""], maxlen=SNAPSHOTS)
         self._transactions = 0
@@ -210,6 +217,17 @@ class SimStore:
         if database.fail_commits and self._node.chance.random() < database.fail_commits:
             raise Unavailable(Outage.STORE_FAILED)
         connection = database.connection
+        chance = self._node.chance
+        is_lost = bool(database.lose_outcomes) and chance.random() < database.lose_outcomes
+        if is_lost and chance.random() < 0.5:
+            raise OutcomeUnknown(Uncertainty.STORE_UNKNOWN)
+        while database.turn_away and chance.random() < database.turn_away:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                with suppress(AlvearyError):
+                    work(connection)
+            finally:
+                connection.execute("ROLLBACK")
         before = _changes(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -221,6 +239,8 @@ class SimStore:
             raise
         connection.execute("COMMIT")
         database.committed()
+        if is_lost:
+            raise OutcomeUnknown(Uncertainty.STORE_UNKNOWN)
         return result
 
     async def read(self, work: Callable[[Sql], T]) -> T:
@@ -257,7 +277,12 @@ class SimStore:
 
 
 class SimStores:
-    """The Stores port of one life of a node."""
+    """The Stores port of one life of a node.
+
+    ``is_shared``: set where several nodes are given one dictionary of databases.
+    """
+
+    is_shared = False
 
     def __init__(self, node: Life, platter: Platter, databases: dict[str, Database]) -> None:
         self._node = node

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 import trio
 
 from common import limits
-from common.ports import World
+from common.ports import Stores, World
 from common.system.disk import hold_directory
 from common.system.memory import spare_long_lived
 from common.system.process import say_ready
@@ -39,7 +39,8 @@ class Daemon(Generic[R]):
     ``task_status`` that it takes calls. ``facts``: what the ready line says beside the role.
     ``drain``: what to wait for between a signal to stop and the stop. ``look_again``: called on
     SIGHUP, once the service takes calls; without it SIGHUP is left to the system. ``turn_s``: how
-    long one thread may keep the interpreter from others that want it.
+    long one thread may keep the interpreter from others that want it. ``stores``: where they are
+    not files in ``data``.
     """
 
     role: str
@@ -52,6 +53,7 @@ class Daemon(Generic[R]):
     drain: Callable[[R], Awaitable[None]] | None = None
     look_again: Callable[[R], None] | None = None
     turn_s: float = USUAL_TURN_S
+    stores: Stores | None = None
 
 
 def run(daemon: Daemon[R]) -> int:
@@ -81,6 +83,7 @@ async def _run(daemon: Daemon[R]) -> None:
                 daemon.role,
                 log_path=daemon.log_path,
                 kept_memory_bytes=daemon.kept_memory_bytes,
+                stores=daemon.stores,
             ) as world,
             trio.open_nursery() as nursery,
         ):

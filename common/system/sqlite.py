@@ -25,11 +25,11 @@ from common import limits
 from common.errors import Corrupt, Unavailable
 from common.ports import CommitGate, Sql
 from common.reasons import Damage, Outage
+from common.system.lanes import Work
 from common.system.sqlite_backup import copy_at_once, sync_directory, sync_file
 from common.system.sqlite_lanes import (
     GatedLane,
     Lane,
-    Work,
     is_of,
     mapped,
     read_batch,
@@ -248,6 +248,9 @@ class SqliteStores:
     Args:
         directory: exists.
     """
+
+    is_shared: Final = False
+    """The daemon holds its directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import limits
 from common.errors import BadConfig
-from common.ports import World
+from common.ports import Stores, World
 from common.reasons import ConfigFault
 from common.system.clock import SystemClock, system_chance, system_entropy
 from common.system.discovery import ZeroconfDiscovery
@@ -39,6 +39,7 @@ async def open_world(
     *,
     log_path: Path | None = None,
     kept_memory_bytes: int = limits.KEPT_MEMORY_BYTES,
+    stores: Stores | None = None,
 ) -> AsyncIterator[World]:
     """Every port of one daemon, for as long as the block lasts.
 
@@ -47,6 +48,7 @@ async def open_world(
         service: the daemon's name, on its log lines.
         log_path: the file of its log lines, rotated by size; None: standard error.
         kept_memory_bytes: freed memory that the process keeps for its next buffers.
+        stores: elsewhere; None: SQLite's files in the directory.
 
     Raises:
         BadConfig: ``bad_data_directory``: it cannot be made or is not a directory;
@@ -62,7 +64,7 @@ async def open_world(
         yield World(
             network=RealNetwork(),
             disk=RealDisk(data_directory),
-            stores=SqliteStores(data_directory),
+            stores=SqliteStores(data_directory) if stores is None else stores,
             workers=workers,
             clock=SystemClock(),
             entropy=system_entropy,

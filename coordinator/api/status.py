@@ -38,6 +38,7 @@ from coordinator.policy.losses import LossTable, PlacedCell, PlacedRing
 from coordinator.policy.outlook import Outlook, outlook_of
 from coordinator.policy.reputation import Trust
 from coordinator.policy.storage_classes import STANDARD
+from coordinator.shared_store import OtherCoordinators
 from coordinator.standbys import Standbys
 from coordinator.store import schema
 from coordinator.store.cells import Cell
@@ -110,9 +111,11 @@ class Status:
         history: StoreHistory,
         journal: Callable[[], dict[str, Any]],
         standbys: Standbys,
+        others: OtherCoordinators,
     ) -> None:
         self.gateways = Gateways(self.unwritable, self.space_of_objects, standbys.named)
         self._standbys = standbys
+        self._others = others
         self._name = name
         self._store = store
         self._membership = membership
@@ -281,6 +284,7 @@ class Status:
             "role": "active",
             "coordinators": [str(each) for each in self._standbys.addresses()],
             "standbys": self._standbys.tell(now),
+            "active": self._others.tell(now),
             "redundancy": str(self._placement.redundancy),
             "written_as": str(self._placement.written),
             "fallback_segments": [

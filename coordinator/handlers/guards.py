@@ -168,6 +168,8 @@ def _of_history(
         watched.check_whole()
         seen = getattr(request, "seen", ())
         if seen:
+            if past.lacks(seen):
+                await store.refresh()
             news = past.hear(seen)
             if news:
                 await store.transact(lambda sql: history.keep(sql, news))

@@ -116,7 +116,7 @@ class WritingHandlers:
         if request.lease:
             await self._learn(request.lease)
             self._leases.renew(request.lease, caller.peer_id, trio.current_time())
-            return self._named(request.lease, request)
+            return await self._named(request.lease, request)
         owner = caller.peer_id
         tenant = self._leases.begin(owner, caller.session.tenants.values())
         now_ms = self._tenant_store.now_ms()
@@ -128,7 +128,7 @@ class WritingHandlers:
             self._leases.not_opened(owner, tenant)
             raise
         self._leases.opened(LivingLease(lease, owner, tenant), trio.current_time())
-        return self._named(lease, request)
+        return await self._named(lease, request)
 
     async def _learn(self, lease: int) -> None:
         """Take in a lease that another coordinator opened on this store."""
@@ -137,8 +137,8 @@ class WritingHandlers:
             if found is not None:
                 self._leases.load([found], trio.current_time())
 
-    def _named(self, lease: int, request: LeaseRenew) -> Lease:
-        self._readers.name(lease, request.reading)
+    async def _named(self, lease: int, request: LeaseRenew) -> Lease:
+        await self._readers.name(lease, request.reading)
         return Lease(lease, self._lease_ttl_s, reading_every_s=self._reading_every_s)
 
     async def start(self, caller: Caller, request: WriteStart, _: memoryview) -> Answer:

@@ -28,11 +28,14 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorRun:
-    """A start of a coordinator on this store. ``begun``: the transaction that noted it."""
+    """A start of a coordinator on this store. ``begun``: the transaction that noted it.
+    ``reached``: its last transaction, where other runs go on beside it; else it ends where the next
+    one begins."""
 
     run: int
     run_id: bytes
     begun: int
+    reached: int = 0
 
 
 class Past:
@@ -41,17 +44,36 @@ class Past:
     Args:
         runs: all of them, the first first.
         accepted: runs whose loss an operator has accepted.
+        own: of a store that several processes share, the run of this one: runs go on beside each
+            other there. None: one run follows the other.
     """
 
-    def __init__(self, runs: Iterable[CoordinatorRun], accepted: Collection[bytes]) -> None:
+    def __init__(
+        self,
+        runs: Iterable[CoordinatorRun],
+        accepted: Collection[bytes],
+        *,
+        own: bytes | None = None,
+    ) -> None:
         self.runs = tuple(runs)
         self.accepted = frozenset(accepted)
         self._begun = {each.run: each.begun for each in self.runs}
-        self._ends = {
-            each.run_id: later.begun - 1
-            for each, later in zip(self.runs, self.runs[1:], strict=False)
-        }
+        self._own = own
+        if own is None:
+            self._ends = {
+                each.run_id: later.begun - 1
+                for each, later in zip(self.runs, self.runs[1:], strict=False)
+            }
+        else:
+            self._ends = {each.run_id: max(each.begun, each.reached) for each in self.runs}
         self._ends.update(dict.fromkeys(self.accepted, limits.MAX_UINT))
+
+    @property
+    def current(self) -> CoordinatorRun | None:
+        """The run that goes on in this process; None before it has begun."""
+        if self._own is None:
+            return self.runs[-1] if self.runs else None
+        return next((each for each in reversed(self.runs) if each.run_id == self._own), None)
 
     def end(self, run_id: bytes, commit: int) -> int:
         """The last transaction of a run in this history; 0 if it is not in it.
@@ -60,7 +82,7 @@ class Past:
             run_id: the run.
             commit: the last durable transaction of the store.
         """
-        if self.runs and run_id == self.runs[-1].run_id:
+        if (current := self.current) is not None and run_id == current.run_id:
             return max(commit, self._ends.get(run_id, 0))
         return self._ends.get(run_id, 0)
 

@@ -18,7 +18,8 @@ def add(sql: Sql, bucket: int, ring: int, segments: int) -> None:
     """Count segments of a bucket on a ring; fewer, if it is negative."""
     sql.execute(
         "INSERT INTO bucket_rings (bucket, ring, segments) VALUES (?, ?, ?)"
-        " ON CONFLICT (bucket, ring) DO UPDATE SET segments = segments + excluded.segments",
+        " ON CONFLICT (bucket, ring)"
+        " DO UPDATE SET segments = bucket_rings.segments + excluded.segments",
         (bucket, ring, segments),
     )
     if segments < 0:
@@ -41,7 +42,8 @@ def share(sql: Sql, segment_id: SegmentId, first: int, ring: int, bucket: int, u
         return
     refs = sql.execute(
         "INSERT INTO shared_segments (segment_id, bucket, refs) VALUES (?, ?, ?)"
-        " ON CONFLICT (segment_id, bucket) DO UPDATE SET refs = refs + excluded.refs"
+        " ON CONFLICT (segment_id, bucket)"
+        " DO UPDATE SET refs = shared_segments.refs + excluded.refs"
         " RETURNING refs",
         (segment_id, bucket, uses),
     ).fetchone()[0]

@@ -62,7 +62,7 @@ _LOST_BY_SHARD: Final = f"""{_GONE}
         WHERE m.source_lacks = 1 AND coalesce(g.slots, 0) <= r.n - r.k GROUP BY m.segment_id
         HAVING count(*) FILTER (WHERE coalesce(c.removed_ms, 0) = 0)
             + coalesce(max(g.slots), 0)
-            > max(r.n) - max(r.k))"""
+            > max(r.n) - max(r.k)) lost"""
 
 
 def _count_lost(sql: Sql) -> int:

@@ -18,9 +18,11 @@ import trio
 from common import limits
 from common.crypto import positions
 from common.crypto.positions import Position
+from common.errors import Unavailable
 from common.ports import Log, Sql, Store, WallClock
+from common.reasons import Outage
 from coordinator.policy.history import CoordinatorRun, Past, Standing, judge, lacking
-from coordinator.store import order_epoch
+from coordinator.store import dialect, order_epoch
 from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.schema import counter_value, next_number
 
@@ -45,10 +47,8 @@ class Kept:
         self.commit = counter_value(sql, "commit")
         self.last_lease = counter_value(sql, "lease")
         self.runs = [
-            CoordinatorRun(run, run_id, begun)
-            for run, run_id, begun in sql.execute(
-                "SELECT run, run_id, begun FROM runs ORDER BY run"
-            )
+            CoordinatorRun(*row)
+            for row in sql.execute("SELECT run, run_id, begun, reached FROM runs ORDER BY run")
         ]
         rows = list(sql.execute("SELECT run_id, position, accepted FROM told_positions"))
         self.accepted = {run_id for run_id, _, accepted in rows if accepted}
@@ -64,6 +64,7 @@ class StoreHistory:
         swarm_secret: vouches for positions.
         settled_at: trio's time until which peers have a chance to report a newer store.
         inherited_until: trio's time until which leases of earlier runs make no garbage.
+        is_shared: whether other processes may go on beside this one.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class StoreHistory:
         *,
         settled_at: float,
         inherited_until: float,
+        is_shared: bool = False,
     ) -> None:
+        self.is_shared = is_shared
         self.commit = kept.commit
         self.run_id = run_id
         self.standing = Standing.CURRENT
@@ -83,7 +86,8 @@ class StoreHistory:
         """True once this process's run is in the store; not while that can only be read."""
         self.has_acknowledged = False
         """True once a gateway got an acknowledgement in this run."""
-        self._past = Past(kept.runs, kept.accepted)
+        self._own = run_id if is_shared else None
+        self._past = Past(kept.runs, kept.accepted, own=self._own)
         self._key = positions.position_key(swarm_secret)
         self._log = log
         self._told: dict[bytes, bytes] = {}
@@ -97,15 +101,16 @@ class StoreHistory:
     def begun(self, run: CoordinatorRun) -> None:
         """Note that the run of this process is durable."""
         self.commit = run.begun
-        self._past = Past([*self._past.runs, run], self._past.accepted)
+        others = [each for each in self._past.runs if each.run_id != run.run_id]
+        self._past = Past([*others, run], self._past.accepted, own=self._own)
         self.has_begun = True
         self._judge()
 
     def position(self) -> bytes:
         """Return the store's position, for peers to remember; empty when it was never begun."""
-        if not self._past.runs:
+        run = self._past.current
+        if run is None:
             return b""
-        run = self._past.runs[-1]
         return positions.issue(self._key, Position(run.run, run.run_id, run.begun, self.commit))
 
     def ends(self, seen: Iterable[bytes]) -> tuple[int, ...]:
@@ -131,6 +136,21 @@ class StoreHistory:
             self._log.warning("position_not_ours", positions=len(missing) - len(genuine))
         return self._note(genuine)
 
+    def lacks(self, seen: Iterable[bytes]) -> bool:
+        """Return whether a position is of another process on this store perhaps, which has gone on
+        since :meth:`learn` was called last. Raises as :meth:`hear`."""
+        return self.is_shared and not all(
+            self._past.has(positions.read(each), self.commit) for each in seen
+        )
+
+    def learn(self, kept: Kept) -> None:
+        """Take in how far the other processes have come, and what they have heard."""
+        self._past = Past(kept.runs, kept.accepted, own=self._own)
+        for run_id in kept.accepted & self._told.keys():
+            del self._told[run_id]
+        self._note(kept.told.values())
+        self._judge()
+
     def _note(self, told: Iterable[bytes]) -> list[bytes]:
         news = []
         for data in told:
@@ -147,7 +167,8 @@ class StoreHistory:
 
     @property
     def _last_run(self) -> int:
-        return self._past.runs[-1].run if self._past.runs else 0
+        run = self._past.current
+        return 0 if run is None else run.run
 
     def _judge(self) -> None:
         told = [positions.read(each) for each in self._told.values()]
@@ -202,7 +223,8 @@ class StoreHistory:
         await store.transact(lambda sql: _accept(sql, given_up))
         for run_id, _ in given_up:
             del self._told[run_id]
-        self._past = Past(self._past.runs, self._past.accepted | {run_id for run_id, _ in given_up})
+        accepted = self._past.accepted | {run_id for run_id, _ in given_up}
+        self._past = Past(self._past.runs, accepted, own=self._own)
         self._judge()
         if given_up:
             self._log.warning("store_accepted", runs_given_up=len(given_up))
@@ -280,7 +302,7 @@ class NumberedStore:
                     (run_id, begun, now_ms),
                 ).fetchone()
                 epoch = order_epoch.begin(sql, step, is_shared=is_shared)
-                return CoordinatorRun(number, run_id, begun), epoch
+                return CoordinatorRun(number, run_id, begun, begun), epoch
 
             run, epoch = await self._store.transact(begin)
             self._epoch.moved(epoch)
@@ -292,11 +314,33 @@ class NumberedStore:
             await self.begin_run()
 
         def numbered(sql: Sql) -> tuple[T, int]:
-            return work(sql), next_number(sql, "commit")
+            return work(sql), self._number(sql)
 
         result, commit = await self._store.transact(numbered)
         self._history.commit = max(self._history.commit, commit)
         return result
+
+    def _number(self, sql: Sql) -> int:
+        """Number a transaction.
+
+        Raises:
+            Unavailable: ``store_behind``: an older copy was put in the place of the store.
+        """
+        if not self._history.is_shared:
+            return next_number(sql, "commit")
+        row = sql.execute(
+            f"UPDATE runs SET reached = {dialect.next_of(sql, 'commit')} WHERE run_id = ?"
+            " RETURNING reached",
+            (self._history.run_id,),
+        ).fetchone()
+        if row is None:
+            raise Unavailable(Outage.STORE_BEHIND, detail="it has not the run of this coordinator")
+        number: int = row[0]
+        return number
+
+    async def refresh(self) -> None:
+        """Learn how far the other processes on the store have come."""
+        self._history.learn(await self._store.read(Kept))
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""

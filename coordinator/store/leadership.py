@@ -20,7 +20,6 @@ import trio
 from common.errors import Refused
 from common.ports import Log, Sql, Store
 from common.reasons import Refusal
-from coordinator.store.dialect import UNCHANGED
 
 T = TypeVar("T")
 BEAT_S: Final = 5.0
@@ -61,7 +60,7 @@ def check(sql: Sql, epoch: int) -> None:
     Raises:
         Refused: ``not_leader``.
     """
-    current = sql.execute(f"SELECT epoch FROM leadership {UNCHANGED}").fetchone()[0]
+    current = sql.execute("SELECT epoch FROM leadership").fetchone()[0]
     if epoch != current:
         raise Refused(Refusal.NOT_LEADER, epoch=epoch, current=current)
 

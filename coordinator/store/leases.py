@@ -23,7 +23,7 @@ import trio
 
 from common import limits
 from common.errors import Refused
-from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, lease_of
+from common.ids import LEASE_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId, VersionId, lease_of
 from common.ports import Sql
 from common.reasons import Refusal
 from coordinator.store.schema import counter_value, next_number
@@ -107,7 +107,7 @@ def end_all(sql: Sql) -> None:
     """End every lease for good."""
     for lease in alive(sql):
         sql.execute("DELETE FROM leases WHERE lease = ?", (lease.lease,))
-        _forget_abandoned(sql, lease.lease)
+        _forget(sql, lease.lease)
 
 
 def end_silent(sql: Sql, silent: Iterable[LivingLease]) -> list[LivingLease]:
@@ -125,7 +125,7 @@ def end_silent(sql: Sql, silent: Iterable[LivingLease]) -> list[LivingLease]:
             "DELETE FROM leases WHERE lease = ? AND renewals = ?", (each.lease, each.renewals)
         )
         if ended.rowcount:
-            _forget_abandoned(sql, each.lease)
+            _forget(sql, each.lease)
         else:
             found = find(sql, each.lease)
             if found is not None:
@@ -133,7 +133,7 @@ def end_silent(sql: Sql, silent: Iterable[LivingLease]) -> list[LivingLease]:
     return renewed
 
 
-def _forget_abandoned(sql: Sql, lease: int) -> None:
+def _forget(sql: Sql, lease: int) -> None:
     """Forget what was remembered only while a lease lived."""
     rest = SEGMENT_ID_BYTES - LEASE_ID_BYTES
     prefix = lease.to_bytes(LEASE_ID_BYTES, "big")
@@ -141,6 +141,23 @@ def _forget_abandoned(sql: Sql, lease: int) -> None:
         "DELETE FROM abandoned WHERE segment_id BETWEEN ? AND ?",
         (prefix + bytes(rest), prefix + b"\xff" * rest),
     )
+    sql.execute("DELETE FROM readers WHERE lease = ?", (lease,))
+
+
+def set_reading(sql: Sql, lease: int, versions: Iterable[VersionId]) -> None:
+    """Note the versions that the gateway of a lease reads, and no others; none of a lease that has
+    ended."""
+    sql.execute("DELETE FROM readers WHERE lease = ?", (lease,))
+    if is_alive(sql, lease):
+        sql.executemany(
+            "INSERT INTO readers (lease, version_id) VALUES (?, ?)",
+            [(lease, each) for each in versions],
+        )
+
+
+def reading(sql: Sql) -> frozenset[bytes]:
+    """All versions that gateways read, as set by :func:`set_reading`."""
+    return frozenset(row[0] for row in sql.execute("SELECT version_id FROM readers"))
 
 
 def alive(sql: Sql) -> list[LivingLease]:

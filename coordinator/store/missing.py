@@ -191,7 +191,8 @@ def of_slot(
         MissingRow(SegmentId(segment_id), slot, ring, lacking, bool(source_lacks))
         for segment_id, source_lacks, lacking in sql.execute(
             "SELECT m.segment_id, m.source_lacks, (SELECT"
-            " sum((? >> o.slot & 1) - (1 - o.source_lacks) * (? >> o.slot & 1))"
+            " sum((CAST(? AS BIGINT) >> CAST(o.slot AS INT) & 1) - (1 - o.source_lacks)"
+            " * (CAST(? AS BIGINT) >> CAST(o.slot AS INT) & 1))"
             " FROM missing_shards o WHERE o.segment_id = m.segment_id) AS lacking"
             " FROM missing_shards m WHERE m.ring = ? AND m.slot = ?"
             " ORDER BY lacking DESC, m.segment_id LIMIT ?",
@@ -247,8 +248,8 @@ def lacking_kinds(sql: Sql, limit: int) -> list[LackingKind]:
         for ring, gone, elsewhere, segments in sql.execute(
             "SELECT ring, gone, elsewhere, count(*) FROM ("
             "SELECT max(ring) AS ring, count(*) AS slots,"
-            " sum(source_lacks * (CAST(1 AS BIGINT) << slot)) AS gone,"
-            " sum((1 - source_lacks) * (CAST(1 AS BIGINT) << slot)) AS elsewhere"
+            " sum(source_lacks * (CAST(1 AS BIGINT) << CAST(slot AS INT))) AS gone,"
+            " sum((1 - source_lacks) * (CAST(1 AS BIGINT) << CAST(slot AS INT))) AS elsewhere"
             " FROM missing_shards GROUP BY segment_id) AS lacking"
             " GROUP BY ring, gone, elsewhere ORDER BY max(slots) DESC LIMIT ?",
             (limit,),

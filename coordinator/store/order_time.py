@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from common import limits
 from common.ports import Sql
+from coordinator.store.dialect import clock_s
 from coordinator.store.schema import counter_value
 
 
@@ -24,7 +25,12 @@ def start(sql: Sql, wall_s: float) -> int:
         sql: a store in which :func:`keep` is called next, unless it can only be read.
         wall_s: unix seconds of the wall clock.
     """
-    return max(int(wall_s), counter_value(sql, "order_time"))
+    return max(int(clock_s(sql, wall_s)), counter_value(sql, "order_time"))
+
+
+def issued_elsewhere(sql: Sql) -> int:
+    """Return an order time by which some coordinator on the store has issued orders."""
+    return counter_value(sql, "order_time") - limits.ORDER_TIME_AHEAD_S
 
 
 def keep(sql: Sql, order_time_s: int) -> None:
@@ -61,6 +67,10 @@ class OrderTime:
         """Return when an order that is issued now expires."""
         self._issued_s = self.at(now)
         return self._issued_s + lifetime_s
+
+    def catch_up(self, order_time_s: int, now: float) -> None:
+        """Go on from an order time that another coordinator has reached, if that is later."""
+        self._start_s += max(0, order_time_s - self.at(now))
 
     @property
     def to_keep(self) -> int | None:

@@ -18,7 +18,7 @@ from common import limits
 from common.ids import SegmentId
 from common.ports import Sql
 from common.wire.messages.writing import Page
-from coordinator.store import misplaced, segments
+from coordinator.store import leases, misplaced, segments
 from coordinator.store.versions import KIND_VERSION
 
 
@@ -35,13 +35,13 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
     """Purge some of what was dropped with numbers up to ``due``.
 
     Args:
-        held: ids of versions that are being read, and stay.
+        held: ids of versions that are being read, and stay, as those that the store names do.
 
     Raises:
         Corrupt: ``references_broken``; nothing was changed.
     """
     owners = deleted = extents = 0
-    rows = _due(sql, due, held)
+    rows = _due(sql, due, {*held, *leases.reading(sql)})
     for number, owner, kind, bucket in rows:
         uses: Counter[SegmentId] = Counter()
         pages = []
@@ -71,12 +71,14 @@ def purge(sql: Sql, due: int, held: Collection[bytes] = ()) -> Purged:
 
 def _due(sql: Sql, due: int, held: Collection[bytes]) -> list[tuple[int, int, int, int]]:
     """The first due rows of ``dropped`` that nobody holds: number, owner, kind and bucket."""
+    # Of those that are due as many can be held as are read.
+    most = limits.MAX_PURGED_OWNERS + len(held)
     rows = []
     for number, owner, kind, bucket, version_id in sql.execute(
         "SELECT d.number, d.owner, d.kind, d.bucket, v.version_id FROM dropped d"
         " LEFT JOIN versions v ON d.kind = ? AND v.sequence = d.owner WHERE d.number <= ?"
-        " ORDER BY d.number",
-        (KIND_VERSION, due),
+        " ORDER BY d.number LIMIT ?",
+        (KIND_VERSION, due, most),
     ):
         if version_id not in held:
             rows.append((number, owner, kind, bucket))

@@ -19,7 +19,7 @@ from common.errors import BadConfig
 from common.ports import Sql
 from common.reasons import ConfigFault
 from coordinator.store import dialect
-from coordinator.store.dialect import BY_KEY, NUMBERED
+from coordinator.store.dialect import BY_KEY, NO_BYTES, NO_DIGEST, NUMBERED
 
 _VERSION_1: Final = (
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
@@ -28,9 +28,14 @@ _VERSION_1: Final = (
     " ('plans', 0), ('watched_s', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
+    # reached: the number of its last transaction, where several runs go on beside each other.
     f"""CREATE TABLE runs (
         run {NUMBERED}, run_id BLOB NOT NULL UNIQUE, begun INTEGER NOT NULL,
-        started_ms INTEGER NOT NULL)""",
+        started_ms INTEGER NOT NULL, reached INTEGER NOT NULL DEFAULT 0)""",
+    # Coordinators on a shared store. swarm_id: of the secret that all have. beats: signs of life.
+    f"""CREATE TABLE coordinators (
+        run_id BLOB PRIMARY KEY, swarm_id BLOB NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
+        beats INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
     # What peers have seen of other histories. accepted: an operator has given that run up.
     f"""CREATE TABLE told_positions (
         run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
@@ -45,7 +50,7 @@ _VERSION_1: Final = (
     """CREATE TABLE journal (
         sequence INTEGER NOT NULL, epoch INTEGER NOT NULL, digest BLOB NOT NULL,
         key_id BLOB NOT NULL, members BLOB NOT NULL)""",
-    "INSERT INTO journal VALUES (0, 0, zeroblob(32), zeroblob(0), zeroblob(0))",
+    f"INSERT INTO journal VALUES (0, 0, {NO_DIGEST}, {NO_BYTES}, {NO_BYTES})",
     # Texts that its records name by number.
     f"CREATE TABLE journal_statements (number INTEGER PRIMARY KEY, text TEXT NOT NULL) {BY_KEY}",
     # --- who --------------------------------------------------------------------------------
@@ -205,6 +210,10 @@ _VERSION_1: Final = (
     """CREATE TABLE leases (
         lease INTEGER PRIMARY KEY, owner BLOB NOT NULL, tenant INTEGER NOT NULL,
         opened_ms INTEGER NOT NULL, renewals INTEGER NOT NULL DEFAULT 0)""",
+    # Versions that gateways read, where another coordinator than theirs may purge.
+    f"""CREATE TABLE readers (
+        lease INTEGER NOT NULL, version_id BLOB NOT NULL,
+        PRIMARY KEY (lease, version_id)) {BY_KEY}""",
     # --- places -----------------------------------------------------------------------------
     # removed_ms: 0, or when the operator removed the cell: its key is refused from then on.
     # draining_ms: 0, or when it began to leave. suspended: the reason for it, or empty.
@@ -282,6 +291,8 @@ def migrate(sql: Sql) -> int:
         BadConfig: as :func:`check_version`.
     """
     found = check_version(sql)
+    if not found:
+        dialect.begin(sql)
     for version in range(found, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             sql.execute(statement)
@@ -316,18 +327,12 @@ def is_older(sql: Sql) -> bool:
 
 def next_number(sql: Sql, counter: str) -> int:
     """Count a counter up and return its new value, the first of which is 1."""
-    row = sql.execute(
-        "UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (counter,)
-    ).fetchone()
-    number: int = row[0]
-    return number
+    return dialect.draw(sql, counter)
 
 
 def counter_value(sql: Sql, counter: str) -> int:
     """The last value that a counter gave; 0 if none."""
-    row = sql.execute("SELECT value FROM counters WHERE name = ?", (counter,)).fetchone()
-    value: int = row[0]
-    return value
+    return dialect.drawn(sql, counter)
 
 
 def touch(sql: Sql) -> None:

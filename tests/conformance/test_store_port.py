@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
+from postgres_server import PostgresServer
 
 from common.errors import Corrupt, Refused, Unavailable
 from common.ports import Sql, Stores
+from common.system.postgres import PostgresStores
 from common.system.sqlite import SqliteStores
+from coordinator.store.dialect import to_postgres
+from sim.stores import SimStores
 from sim.world import SimWorld
 
 
-@pytest.fixture(params=["real", "simulated"])
+@pytest.fixture(params=["real", "simulated", "postgresql"])
 def make_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Stores]:
     if request.param == "real":
         return lambda: SqliteStores(tmp_path)
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.new_database()
+        return lambda: PostgresStores(url, to_postgres, os.urandom)
     return lambda: SimWorld(seed=1).node("node").world.stores
 
 
@@ -99,7 +108,7 @@ async def test_transactions_run_one_after_another(make_stores: Callable[[], Stor
 
 async def test_a_failed_statement_is_mapped(make_stores: Callable[[], Stores]) -> None:
     stores = make_stores()
-    if not isinstance(stores, SqliteStores):
+    if isinstance(stores, SimStores):
         pytest.skip("the simulated store does not map our own mistakes")
     store = await stores.open("a.sqlite")
     with pytest.raises(Unavailable, match="store_failed"):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 import trio
+from inline_postgres import InlinePostgresStores
 
 from common.client.policy.answers import check_answer
 from common.crypto.identity import KeyPair
@@ -34,12 +35,22 @@ BUCKET = "bucket"
 R = TypeVar("R", m.Committed, m.Deleted, m.Lease)
 
 
+def new_postgres() -> InlinePostgresStores | None:
+    """Return where a rig's store is, if not simulated: tests on PostgreSQL replace this."""
+    return None
+
+
 def facts(free: int = 10 * GIB, *, read_only: bool = False) -> m.CellFacts:
     return m.CellFacts(20 * GIB, 10 * GIB, free, 0, 0, read_only)
 
 
 class Peer:
-    """A peer with one connection to the coordinator."""
+    """A peer with one connection to the coordinator.
+
+    ``native``: of that which it calls now.
+    """
+
+    native = NATIVE
 
     def __init__(self, rig: Rig, name: str) -> None:
         self.rig = rig
@@ -61,7 +72,7 @@ class Peer:
         await self.rig.nursery.start(run)
 
     async def call(self, request: m.Request) -> Any:
-        reply, _ = await self.pool.call(NATIVE, self.rig.serving.peer_id, request)
+        reply, _ = await self.pool.call(self.native, self.rig.serving.peer_id, request)
         check_answer(request, reply)
         return reply
 
@@ -132,7 +143,7 @@ class Gateway(Peer):
         seen: tuple[bytes, ...] = (),
     ) -> None:
         """Open a tenant, with a proof that may be bound to something else than it should."""
-        connection = await self.pool.connection(NATIVE, self.rig.serving.peer_id)
+        connection = await self.pool.connection(self.native, self.rig.serving.peer_id)
         tenant_id = tenant_id or self.tenant_id
         message = tenant_message(
             channel or connection.channel, caller or self.identity.peer_id, tenant_id
@@ -290,11 +301,16 @@ class Rig:
         self.serving: RunningCoordinator
         self.scope: trio.CancelScope
         self.cells: list[FakeCell] = []
+        self.postgres = new_postgres()
 
     async def start(self) -> None:
+        world = self.node.world
+        if self.postgres is not None:
+            world = dataclasses.replace(world, stores=self.postgres)
+
         async def run(*, task_status: trio.TaskStatus[RunningCoordinator]) -> None:
             with trio.CancelScope() as self.scope:
-                await serve(self.node.world, self.config, task_status=task_status)
+                await serve(world, self.config, task_status=task_status)
 
         self.serving = await self.nursery.start(run)
 
@@ -316,6 +332,8 @@ class Rig:
         await self.start()
 
     def sql(self, statement: str, *parameters: Any) -> list[Any]:
+        if self.postgres is not None:
+            return self.postgres.sql(STORE_NAME, statement, parameters)
         connection = self.node.databases[STORE_NAME].connection
         return connection.execute(statement, parameters).fetchall()
 

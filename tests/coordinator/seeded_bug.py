@@ -46,6 +46,10 @@ TESTS = {
         HERE.parent / "gateway_s3" / "test_notifying.py",
         HERE.parent / "gateway_s3" / "test_notifications_handlers.py",
     ],
+    "postgres": [
+        HERE / "test_shared_store.py",
+        HERE.parent / "common" / "system" / "test_postgres.py",
+    ],
     "rescue": [
         HERE.parent / "common" / "format" / "test_journal_records.py",
         HERE / "test_restoring_store.py",

@@ -13,9 +13,9 @@ from trio.testing import MockClock
 
 from common.errors import Refused
 from common.wire import messages as m
-from coordinator.store import dialect
 from coordinator.store.leadership import BEAT_S, SILENT_S, Leadership
 from coordinator.store.schema import migrate, next_number
+from sim.stores import SimStores
 from sim.world import SimWorld
 
 
@@ -141,7 +141,7 @@ async def test_the_only_coordinator_leads_and_counts_no_beats(autojump_clock: Mo
 async def test_a_coordinator_of_a_shared_store_counts_beats_cells_and_renewals(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialect, "IS_SHARED", True)
+    monkeypatch.setattr(SimStores, "is_shared", True)
     async with running(write_lease_ttl_s=60) as rig:
         gateway = await rig.add_gateway()
         await gateway.make_bucket()

@@ -7,19 +7,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from e2e_coordinators import Coordinator
 from e2e_load import Load, body_of
-from e2e_swarm import BIN, QUICK, Swarm, clean_environment, free_port, wait_until
+from e2e_swarm import QUICK, Swarm, free_port, wait_until
 
 ROUNDS = int(os.environ.get("ALVEARY_TAKEOVER_ROUNDS", "1"))
 RESUMED_WITHIN_S = 15.0
@@ -27,40 +26,6 @@ SLACK_S = 15.0
 """Of a machine that does other work at the same time."""
 WRITERS = 2
 ASLEEP_S = 20.0
-
-
-class Coordinator:
-    """One of two coordinators: that of ``alveary up``, or another one, started by hand."""
-
-    def __init__(self, root: Path, *arguments: str, pid: int = 0) -> None:
-        self.root = root
-        self.pid = pid
-        self._arguments = arguments
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, home: Path) -> dict[str, Any]:
-        """Start it, and return what it says when it is ready."""
-        self._process = subprocess.Popen(
-            [str(BIN / "alveary"), "coordinator", *self._arguments],
-            stdout=subprocess.PIPE,
-            env=clean_environment(home),
-        )
-        self.pid = self._process.pid
-        assert self._process.stdout is not None
-        ready: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return ready
-
-    def kill(self) -> None:
-        """End it at once."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.end()
-
-    def end(self) -> None:
-        """Leave no process behind."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
 
 
 def standby_of(swarm: Swarm, root: Path) -> tuple[Coordinator, str]:
