@@ -107,8 +107,7 @@ def seal_key(
     *,
     created_ms: int,
     old_signatures: bool = False,
-    user: str | None = None,
-    policy: bytes = b"",
+    roster_revision: int | None = None,
 ) -> dict[str, str]:
     """Return the coordinator's record of an access key: sealed, so that only the tenant's key opens
     it.
@@ -116,13 +115,13 @@ def seal_key(
     Args:
         created_ms: milliseconds since 1970-01-01 UTC.
         old_signatures: it may sign headers with Signature Version 2.
-        user: whose key it is; None: the tenant's own.
-        policy: of the user.
+        roster_revision: of the roster that will say which user's key it is; None: it is the
+            tenant's own.
     """
-    if user is None:
+    if roster_revision is None:
         record = AccessKeyRecord(secret_key, created_ms, old_signatures)
         sealed = seal_access_key(tenant, access_key, record, system_entropy)
     else:
-        of_user = UserKeyRecord(secret_key, created_ms, user, policy, old_signatures)
+        of_user = UserKeyRecord(secret_key, created_ms, roster_revision, old_signatures)
         sealed = seal_user_key(tenant, access_key, of_user, system_entropy)
     return {"access_key_id": access_key, "sealed": base64.b64encode(sealed).decode()}

@@ -26,6 +26,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
         "encryption_key",
         "Named keys of a tenant, which protect objects (SSE-KMS).",
     ),
+    "user": ("cli.users", "user", "Users of a tenant, and their access keys."),
+    "policy": ("cli.policies", "policy", "Named policies: what users may do, and roles."),
     "class": ("cli.classes", "storage_class", "Make, list and remove storage classes."),
     "bucket": ("cli.classes", "bucket", "List buckets, and give them storage classes and quotas."),
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),

@@ -77,6 +77,13 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     Refusal.NAMED_KEY_EXISTS: "Choose another name; that of a destroyed key is not given again.",
     Refusal.NAMED_KEY_DISABLED: "`alveary encryption-key enable` lets it be used again.",
+    Absence.NO_SUCH_USER: "`alveary user list` shows the users; `alveary user create` makes one.",
+    Absence.NO_SUCH_POLICY: (
+        "`alveary policy list` shows the policies; `alveary policy put` makes one."
+    ),
+    Absence.NO_SUCH_USER_KEY: "`alveary user key list` shows the keys of users.",
+    Refusal.POLICY_ATTACHED: "`alveary policy detach` takes it from a user.",
+    Refusal.ROSTER_CHANGED: "Somebody else changes the users at the same time: try again.",
     Refusal.TENANT_NOT_EMPTY: "Delete its buckets first.",
     ConfigFault.TENANT_EXISTS: "Choose another name; `alveary tenant list` shows the tenants.",
     Refusal.NO_SUCH_TENANT: (

@@ -8,11 +8,10 @@ Source: docs/threat-model.md.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 import trio
@@ -27,13 +26,9 @@ from cli.credentials import (
 )
 from cli.operators import DEFAULT_DATA, OperatorApi, access_options, ask, connect
 from cli.report import print_error, print_result, table
-from common import limits
-from common.errors import AlvearyError, NotFound, OutcomeUnknown, Refused
+from common.errors import AlvearyError, NotFound, OutcomeUnknown
 from common.reasons import Absence
-from gateway.access.policy_document import parse_user_policy
-from gateway_s3.request.condition_keys import check_condition
 
-_USER_NAME: Final = re.compile(rf"[A-Za-z0-9+=,.@_-]{{1,{limits.MAX_USER_NAME_CHARACTERS}}}")
 C = TypeVar("C", bound=Callable[..., Any])
 
 
@@ -133,16 +128,14 @@ def key() -> None:
 def create_key(
     name: str,
     signature_v2: bool,
-    user: str | None,
-    policy_file: Path | None,
     tenants: Path | None,
     operator: Path | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Make an access key and print it: the secret is shown only once.
+    """Make an access key of the tenant's own and print it: the secret is shown only once.
 
-    Without --user the key may do all that the tenant may.
+    It may do all that the tenant may; `alveary user key add` makes one that may do less.
     """
     policy = _read_policy(user, policy_file)
     owner = read_tenant(tenant_directory(tenants, data) / f"{name}.json")
@@ -154,39 +147,13 @@ def create_key(
         secret_key,
         created_ms=created_ms,
         old_signatures=signature_v2,
-        user=user,
-        policy=policy,
     )
     ask(operator, data, "POST", f"/v1/tenants/{name}/keys", body)
-    made = {"tenant": name, "access_key": access_key, "secret_key": secret_key}
     print_result(
-        made if user is None else {**made, "user": user},
+        {"tenant": name, "access_key": access_key, "secret_key": secret_key},
         as_json=as_json,
         text=f"access_key  {access_key}\nsecret_key  {secret_key}",
     )
-
-
-def _read_policy(user: str | None, file: Path | None) -> bytes:
-    """Return the policy of a user, checked; empty where there is no user.
-
-    Raises:
-        click.UsageError: one of both is missing, or wrong.
-    """
-    if user is None and file is None:
-        return b""
-    if user is None or file is None:
-        raise click.UsageError("--user and --policy belong together")
-    if _USER_NAME.fullmatch(user) is None:
-        raise click.UsageError(
-            f"--user: 1 to {limits.MAX_USER_NAME_CHARACTERS} of a-z A-Z 0-9 +=,.@_-"
-        )
-    with file.open("rb") as opened:
-        policy = opened.read(limits.MAX_USER_POLICY_BYTES + 1)
-    try:
-        parse_user_policy(policy, check_condition)
-    except Refused as error:
-        raise click.UsageError(f"--policy: {error.fields['detail']}") from error
-    return policy
 
 
 async def _keys_of(api: OperatorApi, name: str | None) -> list[dict[str, str]]:
@@ -223,7 +190,11 @@ def list_keys(name: str | None, operator: Path | None, data: Path | None, as_jso
 def revoke_key(
     access_key: str, name: str | None, operator: Path | None, data: Path | None, as_json: bool
 ) -> None:
-    """Revoke ACCESS_KEY: gateways refuse it within a minute."""
+    """Revoke ACCESS_KEY: gateways refuse it within a minute, and temporary keys of it.
+
+    A user's key is better removed with `alveary user key remove`: then gateways that know of it
+    refuse it whatever a coordinator says.
+    """
 
     async def revoke() -> str:
         async with connect(operator, data) as api:

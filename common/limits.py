@@ -248,11 +248,43 @@ MAX_STORAGE_CLASSES: Final = 32
 MAX_FENCE_SITES: Final = 1000
 """Of one storage class."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
-MAX_SEALED_ACCESS_KEY_BYTES: Final = 4096
-"""A secret of at most 128 characters, and a user's name and policy, sealed for the tenant's
-gateways."""
+MAX_SEALED_ACCESS_KEY_BYTES: Final = 512
+"""A secret of at most 128 characters and a few numbers, sealed for the tenant's gateways."""
+MAX_ROSTER_USERS: Final = 5000
+"""Users of a tenant (IAM: the same)."""
+MAX_ROSTER_POLICIES: Final = 1500
+"""Named policies of a tenant (IAM: the same)."""
+MAX_POLICIES_PER_USER: Final = 10
+"""Attached to a user (IAM: the same)."""
+MAX_KEYS_PER_USER: Final = 10
+"""Access keys of a user: more than a change of keys needs (IAM: 2)."""
+MAX_POLICY_NAME_CHARACTERS: Final = 128
+"""IAM: the same, of a policy; of a role, 64."""
+MAX_ROSTER_BYTES: Final = 512 * KIB
+"""A tenant's users and policies, packed: some thousand users of a hundred bytes each, and a hundred
+policies of some KiB."""
+MAX_SEALED_ROSTER_BYTES: Final = MAX_ROSTER_BYTES + 128
+"""The same, sealed."""
+MAX_ROSTER_BODY_BYTES: Final = 704 * KIB
+"""The same in base64, in the JSON of the operators' API."""
+MAX_KNOWN_ROSTERS: Final = 64
+"""Tenants with users of which a gateway remembers the roster: 32 MiB of them at most; others are
+read from its disk."""
 MAX_ACCESS_KEY_ID_CHARACTERS: Final = 128
 """As S3 has it (IAM: 16 to 128)."""
+MAX_SESSION_TOKEN_CHARACTERS: Final = 4 * KIB
+"""A session's policy of 2 KiB and some ids, sealed, in Base64."""
+MAX_KNOWN_SESSIONS: Final = 1024
+"""Sessions that a gateway remembers opened: each a token, and a parsed policy of 2 KiB at most."""
+MIN_SESSION_S: Final = 900
+"""STS: the same, as all that follow."""
+MAX_SESSION_S: Final = 36 * 3600
+"""Of a user."""
+MAX_ROLE_SESSION_S: Final = 12 * 3600
+MAX_ACCOUNT_SESSION_S: Final = 3600
+"""Of a key of the tenant's own."""
+MAX_STS_BODY_BYTES: Final = 32 * KIB
+"""The form of a request for credentials: a policy of 2 KiB, percent-encoded, and some names."""
 MAX_ACCESS_KEY_LOOKUPS: Final = 64
 """Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
 coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no
@@ -359,8 +391,10 @@ MAX_CORS_AGE_S: Final = 2**31 - 1
 """Browsers keep it as a signed number of 32 bits."""
 MAX_POLICY_BYTES: Final = 20 * KIB
 """The policy of a bucket (S3: the same)."""
-MAX_USER_POLICY_BYTES: Final = 2 * KIB
-"""The policy of a user's access key (IAM: inline policies of a user have 2,048 characters)."""
+MAX_NAMED_POLICY_BYTES: Final = 6 * KIB
+"""A named policy of a tenant (IAM: 6,144 characters)."""
+MAX_SESSION_POLICY_BYTES: Final = 2 * KIB
+"""The policy of a session, which is part of its token (STS: 2,048 characters)."""
 MAX_USER_NAME_CHARACTERS: Final = 64
 """IAM: the same."""
 MAX_POLICY_NUMBER_CHARACTERS: Final = 40
@@ -817,6 +851,8 @@ assert MAX_TENANT_FILES <= MAX_TENANTS_PER_CONNECTION <= MAX_TENANTS
 assert MAX_STRETCHES > MAX_PARTS
 assert MAX_KEY_RING_BYTES * 4 // 3 + KIB < MAX_API_BODY_BYTES
 assert MAX_CONTENT_HEADER_BYTES + MAX_USER_METADATA_BYTES < MAX_METADATA_BYTES
+assert 4 * MAX_SEALED_ROSTER_BYTES // 3 + KIB < MAX_ROSTER_BODY_BYTES
+assert MAX_SEALED_ROSTER_BYTES < MAX_SEALED_RECORD_BYTES
 assert MAX_METADATA_BYTES < MAX_SEALED_RECORD_BYTES < MAX_FRAME_HEADER_BYTES
 assert MAX_CROWDED_HASH_LANE_BYTES < MAX_HASH_LANE_BYTES < HASH_CROWD_BYTES
 assert MAX_SIGNED_CHUNK_BYTES < MAX_HELD_CHUNKS_BYTES

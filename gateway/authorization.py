@@ -128,6 +128,8 @@ class Denial(Enum):
     """Nothing allows it to the user."""
     USER_POLICY = "user_policy"
     """A statement of the user's own policy denies it."""
+    SESSION = "session"
+    """The policy of the session does not allow it, whatever else does."""
     UNREADABLE = "unreadable"
     """This gateway cannot read the bucket's rules."""
 
@@ -168,6 +170,28 @@ def authorize(
         subject: the object or upload that it would be done to, where lists count; None: none was
             looked up, so nobody is allowed what its owner decides.
     """
+    verdict = _judge(principal, action, bucket, key, circumstances, permission, new_bucket, subject)
+    bound = principal.bound
+    if bound is None or isinstance(verdict, Deny) or action is Action.DELETE_BATCH:
+        return verdict
+    # A session's policy gives nothing: it only takes of what is allowed, by whomever.
+    resource = ARN_PREFIX + new_bucket if bucket is None else _resource_of(bucket, key)
+    needed = permission or PERMISSIONS[action]
+    effect = bound.judge(principal.caller, needed, resource, circumstances)
+    return verdict if effect is Effect.ALLOW else Deny(Denial.SESSION)
+
+
+def _judge(
+    principal: Principal,
+    action: Action,
+    bucket: Bucket | ForeignBucket | None,
+    key: bytes | None,
+    circumstances: Circumstances,
+    permission: str | None,
+    new_bucket: str,
+    subject: Subject | None,
+) -> Verdict:
+    """Decide as :func:`authorize`, but for the policy of a session."""
     nothing = Deny(Denial.ANONYMOUS if isinstance(principal, Anonymous) else Denial.NOT_OWNER)
     if bucket is None:
         assert action in OF_TENANT, "a bucket's owner decides"
@@ -192,9 +216,7 @@ def authorize(
         return Allow()
     if not rules.is_readable:
         return Deny(Denial.UNREADABLE)
-    resource = ARN_PREFIX + bucket.name
-    if key is not None:
-        resource += "/" + key.decode("utf-8", "surrogateescape")
+    resource = _resource_of(bucket, key)
     given, is_anothers, is_unknown = Given.NOTHING, False, False
     if rules.uses_lists:
         given = _granted(principal, bucket, needed, subject)
@@ -251,6 +273,12 @@ def _granted(principal: Principal, bucket: Bucket, needed: str, subject: Subject
         return Given.NOTHING
     account = principal.caller.account
     return granted(grants, account, wanted, ignores_public=rules.limits.ignore_acls)
+
+
+def _resource_of(bucket: Bucket | ForeignBucket, key: bytes | None) -> str:
+    """Return the name of a bucket, or of an object in it, in the words of policies."""
+    resource = ARN_PREFIX + bucket.name
+    return resource if key is None else resource + "/" + key.decode("utf-8", "surrogateescape")
 
 
 def _of_user(

@@ -32,23 +32,51 @@ def account_of(tenant: TenantKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """The session that a temporary key is for. ``issued_s``: Unix seconds. ``role``: that was
+    assumed, for a session called ``name``; None: it is the user's own. ``policy``: which limits the
+    session beside the policies of its user or role."""
+
+    issued_s: int
+    role: str | None = None
+    name: str = ""
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A caller that proved an access key. ``tenant``: of the key. ``user``: of the tenant; None:
-    the key is the tenant's own, which may do all that the tenant may. ``policy``: of the user, who
-    may do what it allows."""
+    """A caller that proved an access key. ``tenant``: of the key. ``user``: of the tenant; neither
+    a user nor a session of a role: the key is the tenant's own, which may do all that the tenant
+    may. ``policy``: of the user or the role, which may do what it allows. ``session``: of a
+    temporary key."""
 
     tenant: TenantKey
     access_key_id: str
     user: str | None = None
     policy: Policy | None = None
+    session: Session | None = None
 
     def __post_init__(self) -> None:
-        assert (self.user is None) is (self.policy is None), "a user has a policy"
+        assert self.caller.is_account is (self.policy is None), "a user or a role has a policy"
 
     @property
     def caller(self) -> PolicyCaller:
         """Return who this is in the words of policies."""
-        return PolicyCaller(account_of(self.tenant), self.user)
+        if self.session is None:
+            return PolicyCaller(account_of(self.tenant), self.user)
+        return PolicyCaller(
+            account_of(self.tenant), self.user, self.session.role, self.session.name
+        )
+
+    @property
+    def bound(self) -> Policy | None:
+        """Return the policy of the session, beyond which nothing is allowed."""
+        return None if self.session is None else self.session.policy
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the policies that decide about it wherever it goes."""
+        return tuple([each for each in (self.policy, self.bound) if each is not None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,15 @@ class Anonymous:
     @property
     def policy(self) -> None:
         """Return the policy of a user, which this is not."""
+
+    @property
+    def bound(self) -> None:
+        """Return the policy of a session, which this is not."""
+
+    @property
+    def policies(self) -> tuple[()]:
+        """Return the policies of its own: none."""
+        return ()
 
     @property
     def caller(self) -> PolicyCaller:

@@ -367,15 +367,15 @@ class App:
             version=routed.version,
             form_signature=None if form is None else form.signature_version,
         )
-        policy = principal.policy
-        if isinstance(bucket, Bucket) and (bucket.rules is not NO_RULES or policy is not None):
+        policies = principal.policies
+        if isinstance(bucket, Bucket) and (bucket.rules is not NO_RULES or policies):
             circumstances = await informed(
                 backend, circumstances, bucket, routed.key, routed.version
             )
             unproven = Call(
                 request, routed, principal, verified, bucket, b"", request_id, circumstances
             )
-            circumstances = await self._with_body(unproven, bucket, policy)
+            circumstances = await self._with_body(unproven, bucket, policies)
         judged = action if routed.version is None else OF_A_VERSION.get(action, action)
         name = backend.names.encode(routed.key)
         subjects = Subjects(backend, principal, bucket, routed, name)
@@ -418,20 +418,20 @@ class App:
         )
 
     async def _with_body(
-        self, unproven: Call, bucket: Bucket, policy: Policy | None
+        self, unproven: Call, bucket: Bucket, policies: tuple[Policy, ...]
     ) -> RequestCircumstances:
         """Return the circumstances of a request with what its body gives an object, where a
         condition asks for it: the only bodies that are read before the decision.
 
         Args:
-            policy: of the user, if the caller is one.
+            policies: of the caller.
         """
         backend, facts = self._backend, unproven.circumstances
         operation = unproven.route.operation.name
-        asks_tags = bucket.rules.asks_given_tags or (policy is not None and policy.asks_given_tags)
+        asks_tags = bucket.rules.asks_given_tags or any(each.asks_given_tags for each in policies)
         if asks_tags and operation == "PutObjectTagging":
             return replace(facts, given_tags=await read_object_tags(backend, unproven))
-        asks_lock = bucket.rules.asks_given_lock or (policy is not None and policy.asks_given_lock)
+        asks_lock = bucket.rules.asks_given_lock or any(each.asks_given_lock for each in policies)
         read_lock = _LOCKS_IN_BODIES.get(operation)
         if asks_lock and read_lock is not None:
             return replace(facts, given_lock=await read_lock(backend, unproven))

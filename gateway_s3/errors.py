@@ -42,6 +42,7 @@ INVALID_ACCESS_KEY_ID: Final = _row(
     "The AWS Access Key Id you provided does not exist in our records.",
 )
 ACCESS_FORBIDDEN: Final = _row("AccessForbidden", 403, "Access Forbidden")
+EXPIRED_TOKEN: Final = _row("ExpiredToken", 400, "The provided token has expired.")
 INVALID_TOKEN: Final = _row(
     "InvalidToken", 400, "The provided token is malformed or otherwise not valid."
 )

@@ -200,7 +200,7 @@ async def prove_form(
     principal: Principal = Anonymous()
     if claim is not None:
         check_form_time(claim, now)
-        credential = await keys.find(claim.access_key_id)
+        credential = await keys.signer(claim.access_key_id, claim.token, now)
         verify_form(claim, credential.secret)
         principal = credential.holder()
     elif "policy" not in form.fields:

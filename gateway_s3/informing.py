@@ -32,8 +32,11 @@ async def informed(
     owner = account_of(bucket.owner)
     if (circumstances.owner, circumstances.version) != (owner, version):
         circumstances = replace(circumstances, owner=owner, version=version)
-    policies = (bucket.rules.policy, circumstances.principal.policy)
-    if not key or not any(each is not None and each.asks_existing_tags for each in policies):
+    rules, policies = bucket.rules.policy, circumstances.principal.policies
+    asks = (rules is not None and rules.asks_existing_tags) or any(
+        each.asks_existing_tags for each in policies
+    )
+    if not key or not asks:
         return circumstances
     tags = await tags_by_name(backend, bucket, backend.names.encode(key), version)
     return replace(circumstances, existing_tags=tags)

@@ -18,12 +18,12 @@ from common.client.object_client import SwarmClient
 from common.http.connection import HttpFaultCounts
 from common.http.health import health_app
 from common.http.server import serve_http
-from common.ids import PeerId
+from common.ids import PeerId, TenantId
 from common.known_coordinators import KnownCoordinators
 from common.ports import Address, CertificateSource, Disk, WebhookSender, World
 from common.rpc.fair_queue import FairQueue
 from common.tasks import CountedLog, go_on
-from common.wire.messages.writing import AccessKey, AccessKeyGet
+from common.wire.messages.writing import AccessKey, AccessKeyGet, RosterGet, RosterRecord
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
@@ -32,6 +32,7 @@ from gateway.following import Follower
 from gateway.key_rings import KeyRings
 from gateway.names import IdentityNames
 from gateway.notifying import Notifier
+from gateway.rosters import Rosters
 from gateway.tenants import Tenants
 from gateway.webhooks import Webhooks
 from gateway_s3.app import App
@@ -159,7 +160,12 @@ async def serve(
         record: AccessKey = await coordinators.call(AccessKeyGet(access_key_id))
         return record
 
-    keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log)
+    async def ask_roster(tenant_id: TenantId) -> RosterRecord:
+        record: RosterRecord = await coordinators.call(RosterGet(tenant_id))
+        return record
+
+    rosters = Rosters(ask_roster, world.disk, world.log)
+    keys = AccessKeys(ask_access_key, tenants.keys.get, tenants.reload, world.log, rosters)
     queue = FairQueue(
         places=limits.MAX_S3_REQUESTS,
         at_work=limits.MAX_S3_REQUESTS_AT_WORK,

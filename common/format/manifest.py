@@ -87,15 +87,15 @@ class AccessKeyRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class UserKeyRecord(Record):
-    """The secret half of an access key of a user: of one whom a policy allows something of what the
-    tenant may do. Sealed for another purpose than AccessKeyRecord, so that a gateway that does not
-    know of users takes it for no key at all. ``policy``: a JSON document. ``old_signatures``: as of
+    """The secret half of an access key of a user. Whose it is, and what that one may do, is in the
+    tenant's roster. Sealed for another purpose than AccessKeyRecord, so that it is never taken for
+    a key of the tenant's own. ``roster_revision``: the first roster that may name it has this
+    revision, and none before it says anything about the key. ``old_signatures``: as of
     AccessKeyRecord."""
 
     secret: Annotated[str, Max(128)] = field(repr=False)
     created_ms: int
-    user: Annotated[str, Max(limits.MAX_USER_NAME_CHARACTERS)]
-    policy: Annotated[bytes, Max(limits.MAX_USER_POLICY_BYTES)]
+    roster_revision: int
     old_signatures: bool
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
-from common import limits
 from common.errors import AlvearyError, NotFound, Refused, Unavailable
 from common.http.body import read_body
 from common.http.health import json_response, method_not_allowed
@@ -20,7 +19,7 @@ from common.http.records import HttpRequest, HttpResponse
 from common.ports import Log
 from common.reasons import Outage, Refusal
 from coordinator.api.openapi import describe
-from coordinator.api.routes import ApiRoute, Field, Json
+from coordinator.api.routes import ApiRoute, Json
 from coordinator.policy.history import Standing
 from coordinator.store.history import WHAT_TO_DO, StoreHistory
 
@@ -97,7 +96,7 @@ class Api:
             ):
                 raise Unavailable(Outage.STORE_BEHIND, message=WHAT_TO_DO[Standing.BEHIND])
             names = {name: unquote(value) for name, value in match.groupdict().items()}
-            body = await _read_body(request, route.body) if route.body else {}
+            body = await _read_body(request, route) if route.body else {}
             answer = await route.work(names, body)
         except NotFound as error:
             return _error(404, error.reason, str(error))
@@ -118,15 +117,16 @@ class Api:
         return describe(self._routes)
 
 
-async def _read_body(request: HttpRequest, fields: Mapping[str, Field]) -> Json:
+async def _read_body(request: HttpRequest, route: ApiRoute) -> Json:
     """The body's JSON object, its fields checked for presence and type.
 
     Raises:
         Refused: ``bad_json``, ``body_too_large``, ``bad_value``.
     """
-    data = await read_body(request, limits.MAX_API_BODY_BYTES)
+    fields = route.body
+    data = await read_body(request, route.max_body_bytes)
     if data is None:
-        raise Refused(Refusal.BODY_TOO_LARGE, message=f"at most {limits.MAX_API_BODY_BYTES} bytes")
+        raise Refused(Refusal.BODY_TOO_LARGE, message=f"at most {route.max_body_bytes} bytes")
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from common import limits
+
 Json: TypeAlias = dict[str, Any]
 Work: TypeAlias = Callable[[Mapping[str, str], Json], Awaitable[Json | None]]
 
@@ -33,5 +35,6 @@ class ApiRoute:
     work: Work
     body: Mapping[str, Field]
     success: int = 200
+    max_body_bytes: int = limits.MAX_API_BODY_BYTES
     when_behind: bool = False
     """True if the route works on a store that is older than what its swarm has seen."""

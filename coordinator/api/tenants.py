@@ -90,6 +90,26 @@ class TenantOperations:
                     "sealed": Field("string", "the sealed record, in base64"),
                 },
             ),
+            ApiRoute(
+                "GET",
+                "/v1/tenants/{name}/roster",
+                "A tenant's roster, sealed under the tenant key; of revision 0: it has none.",
+                self._get_roster,
+                {},
+            ),
+            ApiRoute(
+                "PUT",
+                "/v1/tenants/{name}/roster",
+                "Replace a tenant's roster; gateways learn of it within seconds.",
+                self._set_roster,
+                {
+                    "previous": Field("integer", "the revision of the one that is replaced"),
+                    "revision": Field("integer", "a greater one"),
+                    "sealed": Field("string", "the sealed record, in base64"),
+                },
+                204,
+                max_body_bytes=limits.MAX_ROSTER_BODY_BYTES,
+            ),
         )
 
     async def _get_ring(self, names: Mapping[str, str], body: Json) -> Json:
@@ -167,6 +187,20 @@ class TenantOperations:
         self._log.info(
             "access_key_revoked", tenant=names["name"], access_key_id=names["access_key_id"]
         )
+
+    async def _get_roster(self, names: Mapping[str, str], body: Json) -> Json:
+        revision, sealed = await self._store.read(lambda sql: tenants.roster(sql, names["name"]))
+        return {"revision": revision, "sealed": base64.b64encode(sealed).decode()}
+
+    async def _set_roster(self, names: Mapping[str, str], body: Json) -> None:
+        previous, revision = body["previous"], body["revision"]
+        if not 0 <= previous < revision < 1 << 63:
+            raise Refused(Refusal.BAD_VALUE, message="revision: greater than previous, 63 bits")
+        sealed = _base64(body, limits.MAX_SEALED_ROSTER_BYTES)
+        await self._store.transact(
+            lambda sql: tenants.set_roster(sql, names["name"], previous, revision, sealed)
+        )
+        self._log.info("roster_set", tenant=names["name"], revision=revision)
 
 
 def _base64(body: Json, most: int) -> bytes:

@@ -24,6 +24,8 @@ from common.wire.messages.writing import (
     Grants,
     Lease,
     LeaseRenew,
+    RosterGet,
+    RosterRecord,
     ShardsReport,
     TenantOpen,
     WriteAbandon,
@@ -80,6 +82,7 @@ class WritingHandlers:
         return {
             TenantOpen: self.open_tenant,
             AccessKeyGet: self.access_key,
+            RosterGet: self.roster,
             LeaseRenew: self.renew_lease,
             WriteStart: self.start,
             WriteAbandon: self.abandon,
@@ -102,12 +105,20 @@ class WritingHandlers:
 
     async def access_key(self, caller: Caller, request: AccessKeyGet, _: memoryview) -> Answer:
         """The sealed record of an access key of a tenant that is open here."""
-        _number, tenant_id, sealed = await self._store.read(
+        _number, tenant_id, sealed, revision = await self._store.read(
             lambda sql: tenants.access_key(sql, request.access_key_id)
         )
         if tenant_id not in caller.session.tenants:
             raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
-        return AccessKey(tenant_id, sealed)
+        return AccessKey(tenant_id, sealed, revision)
+
+    async def roster(self, caller: Caller, request: RosterGet, _: memoryview) -> Answer:
+        """The sealed roster of a tenant."""
+        return RosterRecord(
+            *await self._tenant_store.read(
+                caller, request, lambda sql, tenant, _asked: tenants.roster_of(sql, tenant)
+            )
+        )
 
     async def renew_lease(self, caller: Caller, request: LeaseRenew, _: memoryview) -> Answer:
         """Open a write lease, or keep one alive."""

@@ -65,6 +65,9 @@ _VERSION_1: Final = (
     f"""CREATE TABLE key_rings (
         tenant INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) {BY_KEY}""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",
+    # Of tenants with users. revision: only ever grows.
+    f"""CREATE TABLE rosters (
+        tenant INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) {BY_KEY}""",
     # --- names ------------------------------------------------------------------------------
     # versioning: 0 never enabled, 1 enabled, 2 suspended. revision: of settings.
     # has_locks: its versions can be locked, and versioning stays enabled. retention_*: of new ones.

@@ -87,6 +87,7 @@ def remove(sql: Sql, name: str) -> None:
         raise Refused(Refusal.TENANT_NOT_EMPTY)
     sql.execute("DELETE FROM access_keys WHERE tenant = ?", (tenant,))
     sql.execute("DELETE FROM key_rings WHERE tenant = ?", (tenant,))
+    sql.execute("DELETE FROM rosters WHERE tenant = ?", (tenant,))
     sql.execute("DELETE FROM tenants WHERE tenant = ?", (tenant,))
 
 
@@ -155,17 +156,68 @@ def revoke_access_key(sql: Sql, name: str, access_key_id: str) -> None:
         raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
 
 
-def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes]:
-    """The tenant (number and id) and sealed record of an access key.
+def roster(sql: Sql, name: str) -> tuple[int, bytes]:
+    """Return the revision and the sealed roster of a tenant; 0 and nothing: it has none.
+
+    Raises:
+        NotFound: ``no_such_tenant``.
+    """
+    return _roster(sql, number_of(sql, name)) or (0, b"")
+
+
+def roster_of(sql: Sql, tenant: int) -> tuple[int, bytes]:
+    """Return the revision and the sealed roster of a tenant.
+
+    Raises:
+        NotFound: ``no_such_roster``.
+    """
+    found = _roster(sql, tenant)
+    if found is None:
+        raise NotFound(Absence.NO_SUCH_ROSTER)
+    return found
+
+
+def _roster(sql: Sql, tenant: int) -> tuple[int, bytes] | None:
+    row = sql.execute("SELECT revision, sealed FROM rosters WHERE tenant = ?", (tenant,)).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def set_roster(sql: Sql, name: str, previous: int, revision: int, sealed: bytes) -> None:
+    """Replace the roster of a tenant; the same again is fine.
+
+    Args:
+        previous: the revision of the one that is replaced; 0: there is none.
+
+    Raises:
+        NotFound: ``no_such_tenant``.
+        Refused: ``roster_changed``: another one is there; ``bad_value``: the revision is not
+            greater.
+    """
+    tenant = number_of(sql, name)
+    found = _roster(sql, tenant) or (0, b"")
+    if found == (revision, sealed):
+        return
+    if found[0] != previous:
+        raise Refused(Refusal.ROSTER_CHANGED)
+    if revision <= previous:
+        raise Refused(Refusal.BAD_VALUE, message="revision: must be greater than previous")
+    sql.execute("DELETE FROM rosters WHERE tenant = ?", (tenant,))
+    sql.execute("INSERT INTO rosters VALUES (?, ?, ?)", (tenant, revision, sealed))
+
+
+def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes, int]:
+    """The tenant (number and id) and sealed record of an access key, and the revision of the
+    tenant's roster, 0 without one.
 
     Raises:
         NotFound: ``no_such_access_key``.
     """
     row = sql.execute(
-        "SELECT t.tenant, t.tenant_id, a.sealed FROM access_keys a"
-        " JOIN tenants t ON t.tenant = a.tenant WHERE a.access_key_id = ?",
+        "SELECT t.tenant, t.tenant_id, a.sealed, coalesce(r.revision, 0) FROM access_keys a"
+        " JOIN tenants t ON t.tenant = a.tenant"
+        " LEFT JOIN rosters r ON r.tenant = a.tenant WHERE a.access_key_id = ?",
         (access_key_id,),
     ).fetchone()
     if row is None:
         raise NotFound(Absence.NO_SUCH_ACCESS_KEY)
-    return row[0], TenantId(row[1]), row[2]
+    return row[0], TenantId(row[1]), row[2], row[3]

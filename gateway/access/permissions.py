@@ -121,6 +121,9 @@ OF_BUCKETS: Final = frozenset(
 OF_ACCOUNTS: Final = frozenset({PREFIX + "ListAllMyBuckets"})
 """Permissions whose resource is neither: a bucket's policy has no say in them."""
 
+ASSUME_ROLE: Final = "sts:AssumeRole"
+"""The permission whose resource is a role. Policies of users give it, and none of a bucket."""
+
 ALL: Final = OF_OBJECTS | OF_BUCKETS | OF_ACCOUNTS
 assert not OF_OBJECTS & OF_BUCKETS
 

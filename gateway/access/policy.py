@@ -5,6 +5,7 @@ Source: AWS IAM User Guide, "Policy evaluation logic"; docs/s3-compatibility.md,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -34,33 +35,45 @@ class Effect(Enum):
 @dataclass(frozen=True, slots=True)
 class PolicyCaller:
     """A caller in the words of policies. ``account``: the id of a tenant; None: nobody was
-    proven. ``user``: of the account; None: the account itself."""
+    proven. ``user``: of the account. ``role``: of the account, which somebody assumed for a session
+    called ``session``. Neither user nor role: the account itself."""
 
     account: str | None
     user: str | None = None
+    role: str | None = None
+    session: str = ""
+
+    @property
+    def is_account(self) -> bool:
+        """Return whether it is an account itself, and no user or role of it."""
+        return self.account is not None and self.user is None and self.role is None
 
 
 @dataclass(frozen=True, slots=True)
 class Principals:
-    """The callers that a statement names. ``accounts``: whole ones. ``users``: as (account, user).
+    """The callers that a statement names. ``accounts``: whole ones. ``users``, ``roles``: each with
+    its account before its name.
     Services, which a policy may name too, never call a gateway."""
 
     everyone: bool = False
     accounts: frozenset[str] = frozenset()
     users: frozenset[tuple[str, str]] = frozenset()
+    roles: frozenset[tuple[str, str]] = frozenset()
 
     def include(self, caller: PolicyCaller, *, accounts: bool = True) -> bool:
         """Return whether the caller is named.
 
         Args:
-            accounts: a whole account stands for its users, too.
+            accounts: a whole account stands for its users and roles, too.
         """
         if self.everyone:
             return True
         if caller.account is None:
             return False
-        if caller.account in self.accounts and (accounts or caller.user is None):
+        if caller.account in self.accounts and (accounts or caller.is_account):
             return True
+        if caller.role is not None:
+            return (caller.account, caller.role) in self.roles
         return caller.user is not None and (caller.account, caller.user) in self.users
 
 
@@ -107,9 +120,9 @@ def _any(patterns: tuple[Pattern, ...], subject: str, circumstances: Circumstanc
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The policy of a bucket. ``asks_existing_tags``, ``asks_given_tags``: a condition looks at the
-    tags that an object has, or that a request gives it. ``asks_given_lock``: one looks at the lock
-    that a request gives it."""
+    """The policy of a bucket, a user, a role or a session. ``asks_existing_tags``,
+    ``asks_given_tags``: a condition looks at the tags that an object has, or that a request gives
+    it. ``asks_given_lock``: one looks at the lock that a request gives it."""
 
     statements: tuple[Statement, ...]
     asks_existing_tags: bool = False
@@ -140,3 +153,15 @@ class Policy:
                     return Effect.DENY
                 effect = Effect.ALLOW
         return effect
+
+
+def combined(policies: Iterable[Policy]) -> Policy:
+    """Return one policy of the statements of several: each allows what it allows, and none what
+    another denies."""
+    all_of_them = tuple(policies)
+    return Policy(
+        tuple([statement for each in all_of_them for statement in each.statements]),
+        any(each.asks_existing_tags for each in all_of_them),
+        any(each.asks_given_tags for each in all_of_them),
+        any(each.asks_given_lock for each in all_of_them),
+    )

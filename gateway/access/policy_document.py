@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, TypeAlias
 
 from common import limits
@@ -17,7 +17,7 @@ from common.ids import TENANT_ID_BYTES
 from common.reasons import Refusal
 from gateway.access.conditions import BadCondition, PolicyCondition, parse_condition
 from gateway.access.patterns import NOTHING_KNOWN, Pattern, condition_key, parse_pattern
-from gateway.access.permissions import ALL, OF_BUCKETS, OF_OBJECTS
+from gateway.access.permissions import ALL, ASSUME_ROLE, OF_BUCKETS, OF_OBJECTS
 from gateway.access.policy import (
     EXISTING_TAG,
     LOCK,
@@ -31,6 +31,8 @@ from gateway.access.policy import (
 
 Json: TypeAlias = dict[str, Any]
 ARN_PREFIX: Final = "arn:aws:s3:::"
+_ROLE: Final = re.compile(r"arn:aws:iam::[^:]+:role/.+", re.DOTALL)
+"""A role, or several by wildcards, in the policy of a user."""
 _VERSIONS: Final = {"2008-10-17": False, "2012-10-17": True}
 """Versions of the language, and whether they have variables."""
 _POLICY_FIELDS: Final = frozenset({"Version", "Id", "Statement"})
@@ -48,10 +50,12 @@ _STATEMENT_FIELDS: Final = frozenset(
     }
 )
 _BY_LOWER: Final = {each.lower(): each for each in ALL}
+_OF_USERS: Final = {**_BY_LOWER, ASSUME_ROLE.lower(): ASSUME_ROLE}
+"""The permissions that policies of users may name."""
 _ACCOUNT: Final = re.compile(rf"[0-9a-f]{{{2 * TENANT_ID_BYTES}}}")
 _PRINCIPAL_ARN: Final = re.compile(
     rf"arn:aws:iam::({_ACCOUNT.pattern}):"
-    r"(?:root|user/(?:[\w+=,.@/-]*/)?([\w+=,.@-]+))",
+    r"(?:root|(user|role)/(?:[\w+=,.@/-]*/)?([\w+=,.@-]+))",
     re.ASCII,
 )
 _SERVICE: Final = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(?:\.cn)?")
@@ -80,7 +84,8 @@ def parse_policy(
 
 
 def parse_user_policy(data: bytes, check_condition: CheckCondition = accept_condition) -> Policy:
-    """Read the policy of a user: it names no principal, and buckets of any name.
+    """Read a policy of users, of a role or a session: it names no principal, buckets of any name,
+    and roles.
 
     Args:
         check_condition: as of :func:`parse_policy`.
@@ -88,7 +93,7 @@ def parse_user_policy(data: bytes, check_condition: CheckCondition = accept_cond
     Raises:
         Refused: ``malformed_policy``.
     """
-    return _parse(data, limits.MAX_USER_POLICY_BYTES, None, check_condition)
+    return _parse(data, limits.MAX_NAMED_POLICY_BYTES, None, check_condition)
 
 
 def _parse(
@@ -199,7 +204,8 @@ def _statement(
     )
     actions, but_permissions = _either(value, "Action")
     resources, but_resources = _either(value, "Resource")
-    permissions = _permissions(actions)
+    known = _OF_USERS if bucket is None else _BY_LOWER
+    permissions = _permissions(actions, known)
     named = frozenset().union(*[fitting for _, fitting in permissions])
     patterns = _resources(resources, bucket, variables)
     if bucket is not None and not but_permissions and not but_resources:
@@ -210,7 +216,10 @@ def _statement(
         tuple([pattern for pattern, _ in permissions]),
         patterns,
         _conditions(
-            value.get("Condition"), ALL if but_permissions else named, check_condition, variables
+            value.get("Condition"),
+            frozenset(known.values()) if but_permissions else named,
+            check_condition,
+            variables,
         ),
         but_principals,
         but_permissions,
@@ -247,7 +256,7 @@ def _principals(value: Any) -> Principals:
         refuse(detail)
     everyone = False
     accounts: set[str] = set()
-    users: set[tuple[str, str]] = set()
+    named: dict[str, set[tuple[str, str]]] = {"user": set(), "role": set()}
     for kind, names in value.items():
         for name in _texts(names, detail):
             match = _PRINCIPAL_ARN.fullmatch(name)
@@ -259,23 +268,29 @@ def _principals(value: Any) -> Principals:
                 if match[2] is None:
                     accounts.add(match[1])
                 else:
-                    users.add((match[1], match[2]))
+                    named[match[2]].add((match[1], match[3]))
             elif kind != "Service" or _SERVICE.fullmatch(name) is None:
                 refuse(detail)
-    return Principals(everyone, frozenset(accounts), frozenset(users))
+    return Principals(
+        everyone, frozenset(accounts), frozenset(named["user"]), frozenset(named["role"])
+    )
 
 
-def _permissions(value: Any) -> list[tuple[Pattern, frozenset[str]]]:
-    """The patterns of permissions, each with all permissions that fit it."""
+def _permissions(value: Any, known: Mapping[str, str]) -> list[tuple[Pattern, frozenset[str]]]:
+    """The patterns of permissions, each with all permissions that fit it.
+
+    Args:
+        known: all that there are, by their names in lower case.
+    """
     patterns: list[tuple[Pattern, frozenset[str]]] = []
     for text in _texts(value, "Policy has invalid action"):
         pattern = parse_pattern(text.lower(), variables=False)
-        exact = _BY_LOWER.get(text.lower())
+        exact = known.get(text.lower())
         if exact is not None:
             fitting = frozenset({exact})
         else:
             fitting = frozenset(
-                name for lower, name in _BY_LOWER.items() if pattern.matches(lower, NOTHING_KNOWN)
+                name for lower, name in known.items() if pattern.matches(lower, NOTHING_KNOWN)
             )
         if not fitting:
             refuse("Policy has invalid action")
@@ -286,9 +301,11 @@ def _permissions(value: Any) -> list[tuple[Pattern, frozenset[str]]]:
 def _resources(value: Any, bucket: str | None, variables: bool) -> tuple[Pattern, ...]:
     detail = "Policy has invalid resource"
     patterns: list[Pattern] = []
-    for written in _texts(value, detail):
-        text = ARN_PREFIX + "*" if bucket is None and written == "*" else written
+    for text in _texts(value, detail):
         rest = text.removeprefix(ARN_PREFIX)
+        if bucket is None and (text == "*" or _ROLE.fullmatch(text) is not None):
+            patterns.append(parse_pattern(text, variables=variables))
+            continue
         if rest == text:
             refuse(detail)
         name, slash, _ = rest.partition("/")

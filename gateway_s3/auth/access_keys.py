@@ -1,5 +1,8 @@
 """Access keys: who signs with which secret, kept for seconds so that most requests ask nobody.
 
+A temporary key brings a token with all that is to be known of it but whether the key that it was
+given to still is one: that is looked up as any key.
+
 Source: docs/threat-model.md, "A malicious gateway, or a stolen S3 secret";
 docs/s3-compatibility.md, "Authentication".
 """
@@ -18,14 +21,22 @@ from common import limits
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
 from common.format.manifest import open_access_key, open_user_key
+from common.format.session import SessionRecord, open_session, tenant_of_token
 from common.ids import TenantId
 from common.ports import Log
 from common.wire.messages.writing import AccessKey
 from gateway.access.policy import Policy
 from gateway.access.policy_document import parse_user_policy
-from gateway.principals import KeyHolder
+from gateway.principals import KeyHolder, Session
+from gateway.rosters import Rosters
 from gateway_s3.auth.sigv4 import derive_signing_key
-from gateway_s3.errors import INVALID_ACCESS_KEY_ID, SLOW_DOWN, S3Error
+from gateway_s3.errors import (
+    EXPIRED_TOKEN,
+    INVALID_ACCESS_KEY_ID,
+    INVALID_TOKEN,
+    SLOW_DOWN,
+    S3Error,
+)
 
 FRESH_S: Final = 5.0
 """A known key is used for so long without asking: a revoked one works for no longer."""
@@ -40,7 +51,8 @@ UNKNOWN_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class Credential:
     """An access key with its secret and its owner. ``old_signatures``: it may sign headers with
-    Version 2. ``user``, ``policy``: as of a KeyHolder."""
+    Version 2. ``user``, ``policy``, ``session``: as of a KeyHolder. ``roster_revision``: of the
+    roster that the tenant had at least when this was learned."""
 
     access_key_id: str
     secret: str = field(repr=False)
@@ -48,11 +60,13 @@ class Credential:
     old_signatures: bool = False
     user: str | None = None
     policy: Policy | None = None
+    session: Session | None = None
+    roster_revision: int = 0
     _signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
     def holder(self) -> KeyHolder:
         """Return the principal that proves it holds this key."""
-        return KeyHolder(self.tenant, self.access_key_id, self.user, self.policy)
+        return KeyHolder(self.tenant, self.access_key_id, self.user, self.policy, self.session)
 
     def signing_key(self, date: str, region: str) -> bytes:
         """The key of one day and region, derived once. As secret as the secret."""
@@ -82,27 +96,15 @@ class _Asking:
     failure: Unavailable | OutcomeUnknown | None = None
 
 
-def _opened(tenant: TenantKey, access_key_id: str, sealed: bytes) -> Credential:
-    """The credential in a record: the tenant's own, or a user's.
+@dataclass(frozen=True, slots=True)
+class _KnownSession:
+    """A session whose token was opened. ``signing_keys``: as of its credential."""
 
-    Raises:
-        Corrupt: it is not authentic as either.
-        Refused: ``malformed_policy``: the user's.
-    """
-    try:
-        opened = open_access_key(tenant, access_key_id, sealed)
-    except Corrupt:
-        of_user = open_user_key(tenant, access_key_id, sealed)
-        policy = parse_user_policy(of_user.policy)
-        return Credential(
-            access_key_id,
-            of_user.secret,
-            tenant,
-            of_user.old_signatures,
-            of_user.user,
-            policy,
-        )
-    return Credential(access_key_id, opened.secret, tenant, opened.old_signatures)
+    token: str
+    record: SessionRecord
+    tenant: TenantKey
+    policy: Policy | None
+    signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
 
 class AccessKeys:
@@ -113,6 +115,7 @@ class AccessKeys:
         tenant_key: the key of a tenant, None when this gateway does not hold it.
         more_tenants: looks for tenants that were added; whether there are some. A coordinator
             reveals nothing of a tenant whose key this gateway has not proven.
+        rosters: the users of tenants.
     """
 
     def __init__(
@@ -121,8 +124,11 @@ class AccessKeys:
         tenant_key: Callable[[TenantId], TenantKey | None],
         more_tenants: Callable[[], Awaitable[bool]],
         log: Log,
+        rosters: Rosters,
     ) -> None:
         self._ask = ask
+        self._rosters = rosters
+        self._sessions: OrderedDict[str, _KnownSession] = OrderedDict()
         self._tenant_key = tenant_key
         self._more_tenants = more_tenants
         self._log = log
@@ -157,6 +163,90 @@ class AccessKeys:
             raise
         finally:
             known.asking = False
+
+    async def signer(self, access_key_id: str, token: str | None, now: float) -> Credential:
+        """The credential of this access key id, which is temporary if it comes with a token.
+
+        Args:
+            now: Unix seconds.
+
+        Raises:
+            S3Error: InvalidToken: it is not a token of this key, or its role is gone; ExpiredToken;
+                as :meth:`find` of the key itself, or of that which a temporary one was given to.
+            Unavailable: as :meth:`find`.
+        """
+        if token is None:
+            return await self.find(access_key_id)
+        known = self._sessions.get(access_key_id)
+        if known is None or known.token != token:
+            known = await self._open_session(access_key_id, token)
+        record = known.record
+        if now >= record.expires_s:
+            raise S3Error(EXPIRED_TOKEN)
+        parent = await self.find(record.parent)
+        if parent.tenant.tenant_id != known.tenant.tenant_id:
+            raise S3Error(INVALID_TOKEN)
+        self._sessions[access_key_id] = known
+        self._sessions.move_to_end(access_key_id)
+        if len(self._sessions) > limits.MAX_KNOWN_SESSIONS:
+            self._sessions.popitem(last=False)
+        user, policy = await self._rights(record, parent)
+        return Credential(
+            access_key_id,
+            record.secret,
+            parent.tenant,
+            parent.old_signatures,
+            user,
+            policy,
+            Session(record.issued_s, record.role or None, record.name, known.policy),
+            parent.roster_revision,
+            known.signing_keys,
+        )
+
+    async def _open_session(self, access_key_id: str, token: str) -> _KnownSession:
+        """Open a token. Raises S3Error InvalidToken."""
+        try:
+            if len(token) > limits.MAX_SESSION_TOKEN_CHARACTERS:
+                raise S3Error(INVALID_TOKEN)
+            tenant_id = tenant_of_token(token)
+            tenant = self._tenant_key(tenant_id)
+            if tenant is None and await self._more_tenants():
+                tenant = self._tenant_key(tenant_id)
+            if tenant is None:
+                raise S3Error(INVALID_TOKEN)
+            record = open_session(tenant, access_key_id, token)
+            policy = parse_user_policy(record.policy) if record.policy else None
+        except (Corrupt, Refused):
+            raise S3Error(INVALID_TOKEN) from None
+        return _KnownSession(token, record, tenant, policy)
+
+    async def _rights(
+        self, record: SessionRecord, parent: Credential
+    ) -> tuple[str | None, Policy | None]:
+        """Return the user of a session, and the policy of that one or of the role.
+
+        Raises:
+            S3Error: InvalidToken: there is no such role any more, or the key is no user's any more.
+        """
+        if not record.role and record.roster_revision <= parent.roster_revision:
+            return parent.user, parent.policy
+        revision = max(record.roster_revision, parent.roster_revision)
+        try:
+            roster = await self._rosters.find(parent.tenant, revision)
+            if record.role:
+                policy = roster.role(record.role)
+                if policy is None:
+                    raise S3Error(INVALID_TOKEN)
+                return None, policy
+            if parent.user is None:
+                return None, None
+            user = roster.user_of(parent.access_key_id)
+            if user is None:
+                raise S3Error(INVALID_TOKEN)
+            return user.name, roster.policy_of(user)
+        except (Corrupt, Refused) as error:
+            self._log.error("session_not_authentic", reason=error.reason)
+            raise S3Error(INVALID_TOKEN) from error
 
     async def _learn_first(self, access_key_id: str) -> Credential:
         """Ask for an id that is not known, once for all who wait for it."""
@@ -214,12 +304,47 @@ class AccessKeys:
             self._log.warning("tenant_not_served", tenant_id=record.tenant_id)
             return None
         try:
-            return _opened(tenant, access_key_id, record.sealed)
+            return await self._opened(tenant, access_key_id, record)
         except (Corrupt, Refused) as error:
             # A coordinator that answers with another's record must not let anyone in, and a policy
             # that cannot be read must not be passed over.
             self._log.error("access_key_not_authentic", reason=error.reason)
             return None
+
+    async def _opened(
+        self, tenant: TenantKey, access_key_id: str, record: AccessKey
+    ) -> Credential | None:
+        """The credential in a record: the tenant's own, or a user's; None: it is disabled, or the
+        roster does not know it.
+
+        Raises:
+            Corrupt: it is not authentic as either; as :meth:`Rosters.find`.
+            Refused: ``malformed_policy``: the user's.
+            Unavailable: no coordinator answers.
+        """
+        revision = record.roster_revision
+        self._rosters.note_answer(tenant.tenant_id, revision)
+        try:
+            own = open_access_key(tenant, access_key_id, record.sealed)
+        except Corrupt:
+            of_user = open_user_key(tenant, access_key_id, record.sealed)
+        else:
+            return Credential(
+                access_key_id, own.secret, tenant, own.old_signatures, roster_revision=revision
+            )
+        roster = await self._rosters.find(tenant, max(revision, of_user.roster_revision))
+        user = roster.user_of(access_key_id)
+        if user is None:
+            return None
+        return Credential(
+            access_key_id,
+            of_user.secret,
+            tenant,
+            of_user.old_signatures,
+            user.name,
+            roster.policy_of(user),
+            roster_revision=roster.revision,
+        )
 
     async def _record(self, access_key_id: str) -> AccessKey | None:
         try:

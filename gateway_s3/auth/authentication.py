@@ -59,7 +59,7 @@ async def authenticate(
         of_host = routed.bucket if routed.by_host else ""
         claim_v2 = parse_v2(request, routed.query, form, of_host)
         check_time_v2(claim_v2, clock.now())
-        credential = await keys.find(claim_v2.access_key_id)
+        credential = await keys.signer(claim_v2.access_key_id, claim_v2.token, clock.now())
         if not accepted(form, signature_v2, credential.old_signatures):
             raise unsupported_mechanism()
         return credential.holder(), verify_v2(claim_v2, credential.secret, clock.now())
@@ -69,6 +69,6 @@ async def authenticate(
         return Anonymous(), unsigned()
     # The cheapest check first: a client that invents keys needs at least a clock.
     check_time(claim, clock.now())
-    credential = await keys.find(claim.access_key_id)
+    credential = await keys.signer(claim.access_key_id, claim.token, clock.now())
     signing_key = credential.signing_key(claim.date, region)
     return credential.holder(), verify(claim, signing_key, clock.now())

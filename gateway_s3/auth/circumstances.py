@@ -84,7 +84,8 @@ class RequestCircumstances:
         parameter = _OF_QUERY.get(key)
         if parameter is not None:
             # Another operation ignores it: it says nothing of what is done.
-            understood = parameter in BY_NAME[self.operation].parameters
+            operation = BY_NAME.get(self.operation)
+            understood = operation is not None and parameter in operation.parameters
             return _one(self.query.get(parameter)) if understood else None
         if key == "s3:versionid":
             return _one(None if self.version is None else version_text(self.version))
@@ -178,35 +179,55 @@ def _time(now: float) -> str:
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _arn(caller: PolicyCaller) -> str | None:
+def role_arn(account: str, role: str) -> str:
+    """Return the name of a role."""
+    return f"arn:aws:iam::{account}:role/{role}"
+
+
+def arn_of(caller: PolicyCaller) -> str | None:
+    """Return the name of a caller; None: it proved nothing."""
     if caller.account is None:
         return None
+    if caller.role is not None:
+        return role_arn(caller.account, caller.role)
     return f"arn:aws:iam::{caller.account}:" + (f"user/{caller.user}" if caller.user else "root")
 
 
 def _type(caller: PolicyCaller) -> str:
     if caller.account is None:
         return "Anonymous"
+    if caller.role is not None:
+        return "AssumedRole"
     return "User" if caller.user else "Account"
 
 
-def _id(caller: PolicyCaller) -> str:
+def user_id_of(caller: PolicyCaller) -> str:
+    """Return what ``aws:userid`` is of a caller."""
     if caller.account is None:
         return NOBODYS_ID
+    if caller.role is not None:
+        return f"{caller.account}:{caller.role}:{caller.session}"
     return f"{caller.account}:{caller.user}" if caller.user else caller.account
+
+
+def _issued(principal: Principal) -> Sequence[str] | None:
+    """When the credentials were issued, if they are temporary."""
+    session = principal.session if isinstance(principal, KeyHolder) else None
+    return None if session is None else (_time(session.issued_s),)
 
 
 _OTHERS: Final[Mapping[str, Callable[[RequestCircumstances], Sequence[str] | None]]] = {
     "aws:currenttime": lambda facts: (_time(facts.now),),
     "aws:epochtime": lambda facts: (str(int(facts.now)),),
     "aws:principalaccount": lambda facts: _one(facts.account()),
-    "aws:principalarn": lambda facts: _one(_arn(facts.principal.caller)),
+    "aws:principalarn": lambda facts: _one(arn_of(facts.principal.caller)),
     "aws:principaltype": lambda facts: (_type(facts.principal.caller),),
     "aws:requestedregion": lambda facts: (facts.region,),
     "aws:resourceaccount": lambda facts: _one(facts.owner or None),
     "aws:securetransport": lambda facts: ("true" if facts.request.secure else "false",),
     "aws:sourceip": lambda facts: _one(facts.source_address()),
-    USER_ID: lambda facts: (_id(facts.principal.caller),),
+    "aws:tokenissuetime": lambda facts: _issued(facts.principal),
+    USER_ID: lambda facts: (user_id_of(facts.principal.caller),),
     "aws:username": lambda facts: _one(facts.principal.caller.user),
     "s3:authtype": lambda facts: _one(facts.authentication()[0]),
     "s3:objectcreationoperation": lambda facts: _one(_CREATES.get(facts.operation)),

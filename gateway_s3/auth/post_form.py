@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from common import limits
@@ -35,14 +35,16 @@ _V4: Final = {
     "x-amz-signature": "X-Amz-Signature",
 }
 _V2: Final = {"awsaccesskeyid": "AWSAccessKeyId", "signature": "Signature"}
-SIGNING: Final = frozenset({*_V4, *_V2, "policy"})
+_SESSION: Final = "x-amz-security-token"
+SIGNING: Final = frozenset({*_V4, *_V2, "policy", _SESSION})
 """Fields that are of the signature and not of the object."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormClaim:
     """The unproven claim of a form. ``date``, ``region``: of Version 4; empty: it is signed with
-    Version 2. ``signed_at``: Unix seconds, of Version 4."""
+    Version 2. ``signed_at``: Unix seconds, of Version 4. ``token``: that a temporary key comes
+    with."""
 
     access_key_id: str
     policy: str
@@ -50,6 +52,7 @@ class FormClaim:
     date: str = ""
     region: str = ""
     signed_at: float = 0.0
+    token: str | None = field(default=None, repr=False)
 
 
 def parse_form_claim(
@@ -65,12 +68,13 @@ def parse_form_claim(
         S3Error: InvalidArgument: a field is missing or says something impossible; InvalidRequest;
             InvalidToken.
     """
-    if "x-amz-security-token" in fields:
-        raise S3Error(errors.INVALID_TOKEN)
+    token = fields.get(_SESSION)
     v4, v2 = (any(name in fields for name in names) for names in (_V4, _V2))
     if v4 and v2:
         raise two_mechanisms()
     if not v4 and not v2:
+        if token is not None:
+            raise S3Error(errors.INVALID_TOKEN)
         return None
     for name, shown in {**(_V4 if v4 else _V2), "policy": "Policy"}.items():
         if not fields.get(name):
@@ -78,7 +82,9 @@ def parse_form_claim(
     if v2:
         if not accepts_v2:
             raise unsupported_mechanism()
-        return FormClaim(fields["awsaccesskeyid"], fields["policy"], fields["signature"])
+        return FormClaim(
+            fields["awsaccesskeyid"], fields["policy"], fields["signature"], token=token
+        )
     return _claim_v4(fields, region)
 
 
@@ -128,6 +134,7 @@ def _claim_v4(fields: Mapping[str, str], region: str) -> FormClaim:
         date,
         claimed_region,
         signed_at,
+        fields.get(_SESSION),
     )
 
 

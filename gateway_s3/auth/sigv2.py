@@ -31,6 +31,7 @@ from gateway_s3.auth.sigv4 import (
     check_skew,
     iso_time,
     parse_payload,
+    session_token,
     signing_time,
     two_mechanisms,
 )
@@ -73,6 +74,7 @@ class ClaimV2:
     ``signed_at``: Unix seconds, of a header; ``expires_at``: Unix seconds, of a presigned URL; one
     of them is None. ``candidates``: the strings to sign that say what this request says; several
     where signers differ in how they write a bucket's path or a parameter without a value.
+    ``token``: that a temporary key comes with.
     """
 
     access_key_id: str
@@ -83,6 +85,7 @@ class ClaimV2:
     candidates: tuple[bytes, ...] = field(repr=False)
     payload: Payload
     payload_sha256: bytes | None
+    token: str | None = field(default=None, repr=False)
 
 
 def form_of(request: HttpRequest, query: Query) -> Form | None:
@@ -131,10 +134,7 @@ def parse_v2(request: HttpRequest, query: Query, form: Form, bucket_of_host: str
             InvalidArgument, InvalidRequest, InvalidToken, InvalidURI.
     """
     headers = HeaderValues(request)
-    if "x-amz-security-token" in headers.values or any(
-        name.lower() == b"x-amz-security-token" for name, _ in query
-    ):
-        raise S3Error(errors.INVALID_TOKEN)
+    token = session_token(headers, query, in_query=form is Form.QUERY)
     for name, _ in query:
         text = name.decode("utf-8", "replace")
         if text in SUBRESOURCES and name not in _SIGNED_PARAMETERS:
@@ -173,6 +173,7 @@ def parse_v2(request: HttpRequest, query: Query, form: Form, bucket_of_host: str
         candidates=_strings_to_sign(request, query, headers, date, bucket_of_host),
         payload=payload,
         payload_sha256=sha256,
+        token=token,
     )
 
 

@@ -53,6 +53,7 @@ _PRESIGN_PARTS: Final = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_TOKEN: Final = b"x-amz-security-token"
 _V2_PARTS: Final = ("AWSAccessKeyId", "Signature")
 
 
@@ -78,7 +79,8 @@ class Claim:
 
     ``date``, ``region``: of the credential scope, already checked against the timestamp and our
     region. ``signed_at``: Unix seconds. ``expires_s``: of a presigned URL; None for a header.
-    ``payload_sha256``: 32 bytes where ``payload`` is HASHED, else None.
+    ``payload_sha256``: 32 bytes where ``payload`` is HASHED, else None. ``token``: that a temporary
+    key comes with.
     """
 
     access_key_id: str
@@ -91,6 +93,7 @@ class Claim:
     payload_sha256: bytes | None
     canonical_request: bytes
     signature: str
+    token: str | None = field(default=None, repr=False)
 
     @property
     def scope(self) -> str:
@@ -150,8 +153,6 @@ def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
     """
     query = Query(request.query)
     headers = HeaderValues(request)
-    if "x-amz-security-token" in headers.values or _lowered(query, b"x-amz-security-token"):
-        raise S3Error(errors.INVALID_TOKEN)
     in_header = bool(headers.get("authorization"))
     in_query = _lowered(query, b"x-amz-signature", b"x-amz-algorithm", b"x-amz-credential")
     if in_header and (in_query or any(name in query for name in _V2_PARTS)):
@@ -162,13 +163,37 @@ def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
         return _parse_presigned(request, headers, query, region)
     if any(name in query for name in _V2_PARTS):
         raise unsupported_mechanism()
+    if session_token(headers, query, in_query=True) is not None:
+        raise S3Error(errors.INVALID_TOKEN)
     raise Unsigned
 
 
-def derive_signing_key(secret: str, date: str, region: str) -> bytes:
+def session_token(headers: HeaderValues, query: Query, *, in_query: bool) -> str | None:
+    """Return the token that a temporary key comes with; None: it is not temporary.
+
+    Args:
+        in_query: the signature is in the query, where the token may be, too.
+
+    Raises:
+        S3Error: InvalidArgument: there are two, or it is where the signature is not.
+    """
+    tokens = [value for name, value in query if name.lower() == _TOKEN]
+    in_header = headers.get("x-amz-security-token")
+    if not tokens:
+        return in_header
+    if not in_query or len(tokens) > 1 or in_header is not None:
+        raise S3Error(
+            errors.INVALID_ARGUMENT,
+            "A security token must be given once, in the query of a presigned URL or in a header.",
+            ArgumentName="X-Amz-Security-Token",
+        )
+    return tokens[0].decode("latin-1")
+
+
+def derive_signing_key(secret: str, date: str, region: str, service: str = SERVICE) -> bytes:
     """The key that signs one day's requests to one region. Keep it as secret as the secret."""
     key = f"AWS4{secret}".encode()
-    for part in (date, region, SERVICE, TERMINATION):
+    for part in (date, region, service, TERMINATION):
         key = hmac.digest(key, part.encode("ascii"), "sha256")
     return key
 
@@ -339,6 +364,7 @@ def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, reg
         payload_sha256=sha256,
         canonical_request=_canonical_request(request, query, headers, signed, declared),
         signature=parts["Signature"],
+        token=session_token(headers, query, in_query=False),
     )
 
 
@@ -397,6 +423,7 @@ def _parse_presigned(
         payload_sha256=sha256,
         canonical_request=_canonical_request(request, query, headers, signed, declared),
         signature=parts["X-Amz-Signature"],
+        token=session_token(headers, query, in_query=True),
     )
 
 

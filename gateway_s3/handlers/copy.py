@@ -228,7 +228,7 @@ async def _check_tags(
     if (
         source.bucket.rules is NO_RULES
         and call.bucket.rules is NO_RULES
-        and call.principal.policy is None
+        and not call.principal.policies
     ):
         return  # Both are the caller's own, or it would not have come here.
     facts = await informed(backend, call.circumstances, source.bucket, named.key, named.version)

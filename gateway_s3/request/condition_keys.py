@@ -25,6 +25,7 @@ _KNOWN: Final = frozenset(
         "aws:resourceaccount",
         "aws:securetransport",
         "aws:sourceip",
+        "aws:tokenissuetime",
         "aws:useragent",
         "aws:userid",
         "aws:username",
@@ -85,7 +86,6 @@ _ELSEWHERE: Final = frozenset(
         "aws:sourceowner",
         "aws:sourcevpc",
         "aws:sourcevpce",
-        "aws:tokenissuetime",
         "aws:viaawsservice",
         "aws:vpcsourceip",
         "s3:accessgrantsinstancearn",
@@ -145,6 +145,8 @@ _LIMITED: Final[Mapping[str, frozenset[str]]] = {
 
 def applies(key: str, permissions: frozenset[str]) -> bool:
     """Return whether a key can be asked about with one of these permissions at least."""
+    if key.startswith("aws:"):
+        return True
     if key.startswith((EXISTING_TAG, REQUEST_TAG)):
         return bool(permissions & OF_OBJECTS)
     limited = _LIMITED.get(key)

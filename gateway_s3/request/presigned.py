@@ -79,7 +79,7 @@ def lift_headers(request: HttpRequest, query: Query) -> None:
         if not name.startswith(b"x-amz-"):
             if not v2 or name not in _V2_HEADERS:
                 continue
-        elif raw_name in _SIGNING:
+        elif raw_name in _SIGNING or (v2 and name == b"x-amz-security-token"):
             continue
         elif not presigned or name in _SIGNING_LOWERED:
             raise S3Error(errors.NOT_IMPLEMENTED, Parameter=name.decode("latin-1")[:255])

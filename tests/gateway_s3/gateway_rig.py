@@ -6,9 +6,9 @@ import datetime
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -16,8 +16,18 @@ from xml.etree import ElementTree
 from object_rig import SECRET, ObjectRig
 
 from common.format.manifest import UserKeyRecord, seal_user_key
+from common.format.roster import (
+    EMPTY_ROSTER,
+    Roster,
+    RosterKey,
+    RosterPolicy,
+    RosterUser,
+    open_roster,
+    seal_roster,
+)
 from common.http.records import BytesBody, HttpRequest, HttpResponse
 from coordinator.store import tenants
+from gateway.rosters import Rosters
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import SignatureV2
@@ -85,16 +95,43 @@ class Rig(ObjectRig):
             return False
 
         log = self.node.world.log
-        self.keys = AccessKeys(self.access_key, self.tenants.get, more_tenants, log)
+        self.rosters = Rosters(self.roster, self.node.world.disk, log)
+        self.keys = AccessKeys(self.access_key, self.tenants.get, more_tenants, log, self.rosters)
         self.app = App(self.backend, self.keys, domains, signature_v2)
 
     def add_user(self, name: str, *statements: Mapping[str, Any], of: str = "AK") -> None:
-        """Store an access key of this name, of a user of this name with a policy."""
+        """Store an access key of this name, of a user of this name with a policy of this name."""
         tenant = self.tenants[self.coordinators.access_key(of).tenant_id]
-        policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
-        record = UserKeyRecord(SECRET, 0, name, policy, False)
+        sql, name_of_tenant = self.coordinators.sql, tenant.tenant_id.hex()
+        record = UserKeyRecord(SECRET, 0, tenants.roster(sql, name_of_tenant)[0] + 1, False)
         sealed = seal_user_key(tenant, name, record, self.node.world.entropy)
-        tenants.add_access_key(self.coordinators.sql, tenant.tenant_id.hex(), name, sealed, 0)
+        tenants.add_access_key(sql, name_of_tenant, name, sealed, 0)
+        user = RosterUser(name, 0, (name,), (RosterKey(name, 0, True),))
+        self.put_policy(name, *statements, of=of)
+        self.change_roster(lambda was: replace(was, users=(*was.users, user)), of=of)
+
+    def put_policy(
+        self, name: str, *statements: Mapping[str, Any], is_role: bool = False, of: str = "AK"
+    ) -> None:
+        """Store a policy in the place of the one of this name."""
+        text = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
+        made = RosterPolicy(name, 0, text, is_role)
+
+        def change(was: Roster) -> Roster:
+            others = [each for each in was.policies if each.name != name]
+            return replace(was, policies=(*others, made))
+
+        self.change_roster(change, of=of)
+
+    def change_roster(self, change: Callable[[Roster], Roster], *, of: str = "AK") -> None:
+        """Change the roster of a tenant, as the command line does."""
+        tenant = self.tenants[self.coordinators.access_key(of).tenant_id]
+        sql, name = self.coordinators.sql, tenant.tenant_id.hex()
+        previous, sealed = tenants.roster(sql, name)
+        was = open_roster(tenant, previous, sealed) if previous else EMPTY_ROSTER
+        entropy = self.node.world.entropy
+        changed = seal_roster(tenant, previous + 1, change(was), entropy)
+        tenants.set_roster(sql, name, previous, previous + 1, changed)
 
     def sign(
         self,

@@ -17,7 +17,8 @@ from common.errors import NotFound, Unavailable
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.reasons import Absence, Outage
-from common.wire.messages.writing import AccessKey
+from common.wire.messages.writing import AccessKey, RosterRecord
+from gateway.rosters import Rosters
 from gateway_s3.auth.access_keys import FRESH_S, STALE_S, UNKNOWN_S, AccessKeys
 from gateway_s3.errors import S3Error
 from sim.world import SimWorld
@@ -58,7 +59,21 @@ def keys(
     coordinator: Coordinator, more: Callable[[], Awaitable[bool]] = no_more_tenants
 ) -> AccessKeys:
     held = {TENANT.tenant_id: TENANT}
-    return AccessKeys(coordinator.ask, held.get, more, SimWorld(1).node("gateway").world.log)
+    return made(coordinator.ask, held, more)
+
+
+def made(
+    ask: Callable[[str], Awaitable[AccessKey]],
+    held: dict[TenantId, TenantKey],
+    more: Callable[[], Awaitable[bool]] = no_more_tenants,
+) -> AccessKeys:
+    world = SimWorld(1).node("gateway").world
+
+    async def no_roster(_: TenantId) -> RosterRecord:
+        raise NotFound(Absence.NO_SUCH_ROSTER)
+
+    rosters = Rosters(no_roster, world.disk, world.log)
+    return AccessKeys(ask, held.get, more, world.log, rosters)
 
 
 async def test_a_key_of_a_tenant_that_came_later_is_found() -> None:
@@ -206,8 +221,7 @@ async def test_a_coordinator_that_hangs_holds_a_request_with_a_known_key_for_a_s
         return await coordinator.ask(key_id)
 
     held = {TENANT.tenant_id: TENANT}
-    log = SimWorld(1).node("gateway").world.log
-    found = AccessKeys(ask, held.get, no_more_tenants, log)
+    found = made(ask, held)
     await found.find("AK")
     await trio.sleep(FRESH_S + 1)
     hangs = True

@@ -319,12 +319,29 @@ def test_a_presigning_parameter_must_be_there_once(name: str) -> None:
     assert refusal(request) == "AuthorizationQueryParametersError"
 
 
-def test_session_tokens_are_refused() -> None:
+def test_a_session_token_is_signed_and_given_once_where_the_signature_is() -> None:
+    claim = parse_authorization(presigned(query="X-Amz-Security-Token=x%2By"), region=REGION)
+    assert claim.token == "x+y"
+    assert parse_authorization(signed(), region=REGION).token is None
     request = signed()
     request.headers.append((b"x-amz-security-token", b"x"))
-    assert refusal(request) == "InvalidToken"
+    assert refusal(request) == "AccessDenied"  # It is not among the signed headers.
+    for token in ("X-Amz-Security-Token=x", "x-amz-security-token=x"):
+        request = signed()
+        request.query = token.encode()
+        assert refusal(request) == "InvalidArgument"
+        request = presigned(query="X-Amz-Security-Token=x")
+        request.query += b"&" + token.encode()
+        assert refusal(request) == "InvalidArgument"
     request = presigned(query="X-Amz-Security-Token=x")
-    assert refusal(request) == "InvalidToken"
+    request.headers.append((b"x-amz-security-token", b"x"))
+    assert refusal(request) == "InvalidArgument"
+    for query in (b"", b"X-Amz-Security-Token=x"):
+        request = HttpRequest("GET", b"/b/k", b"/b/k", query, [(b"host", b"x")])
+        if not query:
+            request.headers.append((b"x-amz-security-token", b"x"))
+        assert refusal(request) == "InvalidToken"
+    assert "x+y" not in repr(claim)
 
 
 def test_an_anonymous_request_is_denied() -> None:

@@ -114,8 +114,7 @@ class GatewayCoordinator(InProcessCoordinator):
 
     def access_key(self, access_key_id: str) -> m.AccessKey:
         """An access key as gateways get it."""
-        _, tenant_id, sealed = tenants.access_key(self.sql, access_key_id)
-        return m.AccessKey(tenant_id, sealed)
+        return m.AccessKey(*tenants.access_key(self.sql, access_key_id)[1:])
 
     @property
     def owned(self) -> dict[str, m.BucketRecord]:
@@ -379,6 +378,11 @@ class ObjectRig:
         sealed = seal_key_ring(self.tenant, revision, ring, self.node.world.entropy)
         key_rings.replace(sql, number, revision, sealed)
         return ring
+
+    async def roster(self, tenant_id: TenantId) -> m.RosterRecord:
+        """A tenant's roster, asked of the coordinator."""
+        answer: m.RosterRecord = await self._call(m.RosterGet(tenant_id))
+        return answer
 
     async def access_key(self, access_key_id: str) -> m.AccessKey:
         """An access key, asked of the coordinator."""

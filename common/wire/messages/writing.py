@@ -48,10 +48,12 @@ class TenantOpen(Request):
 
 @dataclass(frozen=True, slots=True)
 class AccessKey(Reply):
-    """A sealed access-key record: only a holder of the tenant key can open it."""
+    """A sealed access-key record: only a holder of the tenant key can open it.
+    ``roster_revision``: of the roster that the tenant has now; 0: it has none."""
 
     tenant_id: Tenant
     sealed: Sealed
+    roster_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,23 @@ class AccessKeyGet(Request):
     reply: ClassVar[type[Reply]] = AccessKey
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
     tenant_scope: ClassVar[TenantScope] = TenantScope.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class RosterRecord(Reply):
+    """The sealed roster of a tenant."""
+
+    revision: int
+    sealed: Annotated[bytes, Max(limits.MAX_SEALED_ROSTER_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class RosterGet(TenantRequest):
+    """NotFound ``no_such_roster``: the tenant has no users."""
+
+    code: ClassVar[int] = 96
+    reply: ClassVar[type[Reply]] = RosterRecord
+    idempotency: ClassVar[Idempotency] = Idempotency.ASKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,15 @@ from common.erasure.stripe import decode_stripe, encode_stripe
 from common.format import manifest as fmt
 from common.format.envelope import KeyEnvelope, WrappingKey
 from common.format.key_ring import open_key_ring, seal_key_ring
+from common.format.roster import (
+    Roster,
+    RosterKey,
+    RosterPolicy,
+    RosterUser,
+    open_roster,
+    seal_roster,
+)
+from common.format.session import SessionRecord, open_session, seal_session, tenant_of_token
 from common.wire.messages.writing import Extent, Page
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -85,6 +94,27 @@ def manifest_of(row):
     )
 
 
+def roster_of(v):
+    key = RosterKey(v["access_key_id"], v["created_ms"], is_active=False)
+    user = RosterUser("ann", v["created_ms"], ("reader",), (key,))
+    return Roster(1, (user,), (RosterPolicy("reader", v["created_ms"], b"{}", True),))
+
+
+def session_of(v):
+    return SessionRecord(
+        1, v["secret"], v["access_key_id"], 1_800_000_000, 1_800_000_900, "reader", "job", b"{}", 3
+    )
+
+
+def seal_session_bytes(*arguments):
+    return seal_session(*arguments).encode()
+
+
+def open_session_bytes(tenant, access_key_id, token):
+    assert tenant_of_token(token.decode()) == tenant.tenant_id
+    return open_session(tenant, access_key_id, token.decode())
+
+
 def test_sealed_records():
     v = load("sealed-records.json")
     tenant = keytree.TenantKey(unhex(v["tenant_id"]), unhex(v["tenant_key"]))
@@ -117,8 +147,10 @@ def test_sealed_records():
             fmt.seal_user_key,
             fmt.open_user_key,
             (v["access_key_id"],),
-            fmt.UserKeyRecord(v["secret"], v["created_ms"], "ann", b'{"Statement": []}', True),
+            fmt.UserKeyRecord(v["secret"], v["created_ms"], v["revision"], True),
         ),
+        "roster": (seal_roster, open_roster, (v["revision"],), roster_of(v)),
+        "session": (seal_session_bytes, open_session_bytes, (v["access_key_id"],), session_of(v)),
     }
     older = v["sealed"].pop("access-key without old signatures")
     assert fmt.open_access_key(tenant, v["access_key_id"], unhex(older)) == access_key

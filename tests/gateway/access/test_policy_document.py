@@ -10,7 +10,7 @@ import pytest
 from common import limits
 from common.errors import Refused
 from gateway.access.patterns import NOTHING_KNOWN
-from gateway.access.policy import Effect, PolicyCaller
+from gateway.access.policy import Effect, PolicyCaller, combined
 from gateway.access.policy_document import parse_policy, parse_user_policy
 from gateway_s3.request.condition_keys import check_condition
 
@@ -47,23 +47,25 @@ def test_one_statement_stands_for_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("principal", "callers"),
     [
-        ("*", "nobody account user other"),
-        ({"AWS": "*"}, "nobody account user other"),
-        ({"AWS": [OURS]}, "account user"),
-        ({"AWS": f"arn:aws:iam::{OURS}:root"}, "account user"),
+        ("*", "nobody account user role other"),
+        ({"AWS": "*"}, "nobody account user role other"),
+        ({"AWS": [OURS]}, "account user role"),
+        ({"AWS": f"arn:aws:iam::{OURS}:root"}, "account user role"),
         ({"AWS": f"arn:aws:iam::{OURS}:user/ann"}, "user"),
         ({"AWS": f"arn:aws:iam::{OURS}:user/team/ann"}, "user"),
+        ({"AWS": f"arn:aws:iam::{OURS}:role/ann"}, "role"),
         ({"AWS": [f"arn:aws:iam::{OURS}:user/bob", THEIRS]}, "other"),
         ({"CanonicalUser": THEIRS}, "other"),
         ({"Service": "logging.s3.amazonaws.com"}, ""),
         ({"Service": "logging.s3.amazonaws.com", "AWS": THEIRS}, "other"),
     ],
 )
-def test_principals_are_everyone_accounts_and_users(principal: object, callers: str) -> None:
+def test_principals_are_everyone_accounts_users_and_roles(principal: object, callers: str) -> None:
     known = {
         "nobody": PolicyCaller(None),
         "account": PolicyCaller(OURS),
         "user": PolicyCaller(OURS, "ann"),
+        "role": PolicyCaller(OURS, role="ann", session="s"),
         "other": PolicyCaller(THEIRS),
     }
     for field, expected in (("Principal", True), ("NotPrincipal", False)):
@@ -159,7 +161,7 @@ NO_COMBINATION = "Conditions do not apply to combination of actions and resource
                 {"AWS": 1},
                 {"AWS": "123456789012"},
                 {"AWS": "arn:aws:iam::123456789012:root"},
-                {"AWS": f"arn:aws:iam::{OURS}:role/x"},
+                {"AWS": f"arn:aws:iam::{OURS}:group/x"},
                 {"AWS": f"arn:aws:iam::{OURS}:user/"},
                 {"AWS": f"arn:aws:iam::{OURS}:user/*"},
                 {"AWS": OURS.replace("0", "X")},
@@ -264,10 +266,49 @@ def test_a_users_policy_names_any_bucket_and_no_principal() -> None:
         ),
         (changed(Principal=None, Resource="bucket/*"), "Policy has invalid resource"),
         (
-            changed(Principal=None, Sid="x" * limits.MAX_USER_POLICY_BYTES),
+            changed(Principal=None, Sid="x" * limits.MAX_NAMED_POLICY_BYTES),
             "Policy exceeds the maximum allowed document size.",
         ),
     ):
         with pytest.raises(Refused) as caught:
             parse_user_policy(user_policy(wrong))
         assert caught.value.fields == {"detail": detail}
+
+
+def test_a_users_policy_names_roles_and_a_buckets_none() -> None:
+    role = f"arn:aws:iam::{OURS}:role/reader"
+    caller = PolicyCaller(OURS, "ann")
+    for resource, fits in ((role, True), ("*", True), (f"arn:aws:iam::{OURS}:role/w*", False)):
+        statement = changed(Principal=None, Action="sts:AssumeRole", Resource=resource)
+        policy = parse_user_policy(user_policy(statement), check_condition)
+        effect = policy.judge(caller, "sts:AssumeRole", role, NOTHING_KNOWN)
+        assert (effect is Effect.ALLOW) is fits
+        assert policy.judge(caller, "s3:GetObject", role, NOTHING_KNOWN) is None
+    with pytest.raises(Refused):
+        parse_policy(text(changed(Action="sts:AssumeRole")), "bucket")
+    of_objects = parse_user_policy(user_policy(changed(Principal=None, Action="*")))
+    assert of_objects.judge(caller, "sts:AssumeRole", role, NOTHING_KNOWN) is None
+
+
+def test_policies_together_allow_what_one_allows_and_none_denies() -> None:
+    caller = PolicyCaller(OURS, "ann")
+    names = {"read": "s3:GetObject", "write": "s3:PutObject"}
+    read, write = (
+        parse_user_policy(user_policy(changed(Principal=None, Action=each, Resource="*")))
+        for each in names.values()
+    )
+    deny = changed(
+        Principal=None,
+        Effect="Deny",
+        Resource="*",
+        Condition={"StringEquals": {"s3:ExistingObjectTag/a": "b", "s3:RequestObjectTag/a": "b"}},
+    )
+    not_tagged = parse_user_policy(user_policy(deny))
+    both = combined([read, write, not_tagged])
+    for permission in names.values():
+        effect = both.judge(caller, permission, "arn:aws:s3:::b/k", NOTHING_KNOWN)
+        assert effect is Effect.ALLOW
+    assert both.asks_existing_tags
+    assert both.asks_given_tags
+    assert not both.asks_given_lock
+    assert combined([]).judge(caller, "s3:GetObject", "arn:aws:s3:::b/k", NOTHING_KNOWN) is None
