@@ -65,7 +65,7 @@ def put(
     try:
         parse_user_policy(text, check_condition)
     except Refused as error:
-        raise click.UsageError(f"{file.name}: {error.fields['detail']}") from error
+        raise click.UsageError(f"policy {name}: {error.fields['detail']}") from error
     if is_role and len(name) > limits.MAX_USER_NAME_CHARACTERS:
         raise click.UsageError(
             f"a role's name: at most {limits.MAX_USER_NAME_CHARACTERS} characters"

@@ -137,19 +137,19 @@ def _base64(data: bytes) -> str:
 def roster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of commands about a roster, of which the command gets ``access``, ``as_json``."""
 
-    @click.option("--tenant", "name", required=True, help="Whose users and policies.")
+    @click.option("--tenant", "tenant_name", required=True, help="Whose users and policies.")
     @tenants_option
     @access_options
     @functools.wraps(command)
     def run(
         *arguments: Any,
-        name: str,
+        tenant_name: str,
         tenants: Path | None,
         operator: Path | None,
         data: Path | None,
         **more: Any,
     ) -> Any:
-        access = RosterAccess(name, tenant_directory(tenants, data), operator, data)
+        access = RosterAccess(tenant_name, tenant_directory(tenants, data), operator, data)
         return command(*arguments, access=access, **more)
 
     return run

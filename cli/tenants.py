@@ -137,7 +137,6 @@ def create_key(
 
     It may do all that the tenant may; `alveary user key add` makes one that may do less.
     """
-    policy = _read_policy(user, policy_file)
     owner = read_tenant(tenant_directory(tenants, data) / f"{name}.json")
     access_key, secret_key = make_access_key()
     created_ms = int(time.time() * 1000)

@@ -65,7 +65,7 @@ class Roster(Record):
 
 
 EMPTY_ROSTER: Final = Roster(ROSTER_VERSION, (), ())
-"""That of a tenant without users."""
+"""The roster of a tenant without users."""
 
 
 def seal_roster(tenant: TenantKey, revision: int, roster: Roster, entropy: Entropy) -> bytes:

@@ -9,6 +9,7 @@ Source: docs/manifest-format.md, "Session tokens"; docs/decisions/0053-rosters-a
 
 from __future__ import annotations
 
+import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -95,6 +96,7 @@ def _decoded(token: str) -> bytes:
     except ValueError:
         raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=_SESSION) from None
     # Letters that mean nothing, and bits that are left over: each session has one token.
-    if len(content) <= TENANT_ID_BYTES or _encoded(content) != token:
+    spelling = _encoded(content).encode("ascii")
+    if len(content) <= TENANT_ID_BYTES or not hmac.compare_digest(spelling, token.encode("utf-8")):
         raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=_SESSION)
     return content

@@ -9,6 +9,7 @@ docs/s3-compatibility.md, "Authentication".
 
 from __future__ import annotations
 
+import hmac
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -106,6 +107,10 @@ class _KnownSession:
     policy: Policy | None
     signing_keys: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
+    def is_of(self, token: str) -> bool:
+        """Return whether this is the token that was opened."""
+        return hmac.compare_digest(self.token.encode("ascii"), token.encode("utf-8"))
+
 
 class AccessKeys:
     """Finds credentials by access key id.
@@ -178,7 +183,7 @@ class AccessKeys:
         if token is None:
             return await self.find(access_key_id)
         known = self._sessions.get(access_key_id)
-        if known is None or known.token != token:
+        if known is None or not known.is_of(token):
             known = await self._open_session(access_key_id, token)
         record = known.record
         if now >= record.expires_s:
@@ -226,7 +231,7 @@ class AccessKeys:
         """Return the user of a session, and the policy of that one or of the role.
 
         Raises:
-            S3Error: InvalidToken: there is no such role any more, or the key is no user's any more.
+            S3Error: InvalidToken: there is no such role, or the roster does not name the key.
         """
         if not record.role and record.roster_revision <= parent.roster_revision:
             return parent.user, parent.policy

@@ -211,7 +211,7 @@ def user_id_of(caller: PolicyCaller) -> str:
 
 
 def _issued(principal: Principal) -> Sequence[str] | None:
-    """When the credentials were issued, if they are temporary."""
+    """The time at which temporary credentials were issued."""
     session = principal.session if isinstance(principal, KeyHolder) else None
     return None if session is None else (_time(session.issued_s),)
 

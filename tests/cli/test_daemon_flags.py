@@ -94,22 +94,6 @@ def test_wrong_usage_ends_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -
     assert "--tenant" in capsys.readouterr().err
 
 
-def test_a_users_key_needs_a_name_and_a_policy_that_can_be_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    policy = tmp_path / "policy.json"
-    policy.write_text('{"Statement": {"Effect": "Allow", "Action": "s3:Fly", "Resource": "*"}}')
-    create = ["key", "create", "--tenant", "t"]
-    for wrong, told in (
-        (["--user", "ann"], "belong together"),
-        (["--policy", str(policy)], "belong together"),
-        (["--user", "a/b", "--policy", str(policy)], "--user: 1 to 64"),
-        (["--user", "ann", "--policy", str(policy)], "--policy: Policy has invalid action"),
-    ):
-        assert main([*create, *wrong]) == 2
-        assert told in capsys.readouterr().err
-
-
 def test_a_damaged_token_is_refused_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cell", "join", "alv1-aaaa"]) == 2
     assert "alveary invite" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 """Tenants see their own and nothing else; buckets belong to one of them."""
 
+import base64
 from dataclasses import replace
 
 import pytest
 from coordinator_rig import BUCKET, NATIVE, Gateway, page, running
 
+from common import limits
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
@@ -154,6 +156,51 @@ async def test_access_keys_are_told_to_gateways_of_their_tenant_only(autojump_cl
         await rig.operate("DELETE", "/v1/tenants/tenant/keys/AKEXAMPLE")
         with pytest.raises(NotFound, match="no_such_access_key"):
             await gateway.call(m.AccessKeyGet("AKEXAMPLE"))
+
+
+async def test_a_roster_grows_by_compare_and_set_and_is_told_to_its_tenant_only(autojump_clock):
+    async with running(cells=0) as rig:
+        gateway = await rig.add_gateway()
+        other = await rig.add_gateway("other")
+        await rig.add_key("tenant")
+        path = "/v1/tenants/tenant/roster"
+
+        async def put(previous, revision, sealed):
+            body = {
+                "previous": previous,
+                "revision": revision,
+                "sealed": base64.b64encode(sealed).decode(),
+            }
+            answer = await rig.http("PUT", path, body)
+            return answer.json()["error"] if answer.status_code >= 400 else ""
+
+        assert await rig.operate("GET", path) == {"revision": 0, "sealed": ""}
+        assert (await gateway.call(m.AccessKeyGet("AKEXAMPLE"))).roster_revision == 0
+        with pytest.raises(NotFound, match="no_such_roster"):
+            await gateway.call(m.RosterGet(gateway.tenant_id))
+        large = bytes(limits.MAX_SEALED_ROSTER_BYTES)
+        assert await put(0, 5, b"first") == ""
+        assert await put(0, 5, b"first") == ""  # An answer that was lost.
+        assert await put(0, 6, b"another") == "roster_changed"
+        assert await put(5, 5, b"another") == "bad_value"
+        assert await put(5, 4, b"another") == "bad_value"
+        assert await put(5, 1 << 63, b"another") == "bad_value"
+        assert await put(5, 9, b"") == "bad_value"
+        assert await put(5, 9, large + b"x") == "bad_value"
+        assert await put(5, 9, large) == ""
+        assert await rig.operate("GET", path) == {
+            "revision": 9,
+            "sealed": base64.b64encode(large).decode(),
+        }
+        assert (await gateway.call(m.AccessKeyGet("AKEXAMPLE"))).roster_revision == 9
+        assert await gateway.call(m.RosterGet(gateway.tenant_id)) == m.RosterRecord(9, large)
+        with pytest.raises(Refused, match="tenant_not_open"):
+            await other.call(m.RosterGet(gateway.tenant_id))
+        with pytest.raises(NotFound, match="no_such_roster"):
+            await other.call(m.RosterGet(other.tenant_id))
+        assert (await rig.http("GET", "/v1/tenants/none/roster")).status_code == 404
+        await rig.operate("DELETE", "/v1/tenants/tenant")
+        assert rig.one("SELECT count(*) FROM rosters") == 0
 
 
 async def test_buckets_are_made_listed_and_deleted(autojump_clock):

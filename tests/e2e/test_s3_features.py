@@ -412,32 +412,52 @@ def test_aws_cli_uploads_lists_restores_and_removes_versions(swarm: Swarm, tmp_p
     assert len(api("list-object-versions", "--bucket", "by-cli")["Versions"]) == 3
 
 
-def test_a_users_key_of_the_command_line_reads_one_folder(
-    swarm: Swarm, s3: Any, tmp_path: Path
+def test_a_user_of_the_command_line_reads_one_folder_until_its_policy_is_changed(
+    swarm: Swarm, s3: Any
 ) -> None:
     for key in ("shared/a", "private"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
-    statement = {
-        "Effect": "Allow",
-        "Action": "s3:GetObject",
-        "Resource": f"arn:aws:s3:::{BUCKET}/shared/*",
-    }
-    policy = tmp_path / "policy.json"
-    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statement}))
-    tenant = json.loads(swarm.alveary("tenant", "list", "--json", f"--data={swarm.root}").stdout)
-    names = [each["name"] if isinstance(each, dict) else each for each in tenant]
-    made = swarm.alveary(
-        *("key", "create", "--tenant", names[0], "--user", "ann", "--policy", str(policy)),
-        *("--json", f"--data={swarm.root}"),
-    )
-    given = json.loads(made.stdout)
+    where = ("--tenant", "default", f"--data={swarm.root}")
+
+    def put_policy(*actions: str) -> None:
+        resource = f"arn:aws:s3:::{BUCKET}/shared/*"
+        statement = {"Effect": "Allow", "Action": actions, "Resource": resource}
+        document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        path = swarm.root / "policy.json"
+        path.write_text(document)
+        swarm.alveary("policy", "put", "shared", str(path), *where)
+
+    put_policy("s3:GetObject")
+    swarm.alveary("user", "create", "ann", "--policy", "shared", *where)
+    given = json.loads(swarm.alveary("user", "key", "add", "ann", "--json", *where).stdout)
     ann = swarm.boto3(access_key=given["access_key"], secret_key=given["secret_key"])
+
+    def wait_until(code: str, action: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                action()
+            except ClientError:
+                break
+            time.sleep(0.5)
+        assert code_of(action) == code
+
+    read = partial(ann.get_object, Bucket=BUCKET, Key="shared/a")
+    delete = partial(ann.delete_object, Bucket=BUCKET, Key="shared/a")
     try:
-        read = ann.get_object(Bucket=BUCKET, Key="shared/a")
-        assert read["Body"].read() == b"shared/a"
+        assert read()["Body"].read() == b"shared/a"
         assert code_of(lambda: ann.get_object(Bucket=BUCKET, Key="private")) == "AccessDenied"
-        assert code_of(lambda: ann.delete_object(Bucket=BUCKET, Key="shared/a")) == "AccessDenied"
+        assert code_of(delete) == "AccessDenied"
         assert code_of(ann.list_buckets) == "AccessDenied"
+        put_policy("s3:DeleteObject")
+        wait_until("AccessDenied", read)
+        delete()
+        swarm.alveary("user", "key", "disable", given["access_key"], *where)
+        wait_until("InvalidAccessKeyId", delete)
+        shown = json.loads(swarm.alveary("user", "show", "ann", "--json", *where).stdout)
+        assert [each["active"] for each in shown["keys"]] == [False]
+        swarm.alveary("user", "remove", "ann", *where)
+        swarm.alveary("policy", "remove", "shared", *where)
     finally:
         ann.close()
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 from gateway_rig import Rig
 from trio.testing import MockClock
+
+from cli import roster_changes
+from coordinator.store import tenants
+from gateway_s3.auth.access_keys import FRESH_S
 
 ALLOW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
 
@@ -165,3 +171,86 @@ async def test_a_users_policy_costs_no_further_call(rig: Rig) -> None:
     rig.coordinators.requests.clear()
     assert await status(rig, "ann", "GET", "/bucket/key") == 200
     assert rig.coordinators.calls == ["ObjectGet"]
+
+
+async def test_a_policy_is_changed_in_its_place_within_seconds(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.add_user("ann", ALLOW)
+    assert await status(rig, "ann", "GET", "/bucket/key") == 200
+    rig.put_policy("ann", {**ALLOW, "Action": "s3:PutObject"})
+    await trio.sleep(FRESH_S + 0.1)
+    assert await status(rig, "ann", "GET", "/bucket/key") == 403
+    assert await status(rig, "ann", "PUT", "/bucket/key") == 200
+    rig.coordinators.requests.clear()
+    for _ in range(3):
+        await trio.sleep(FRESH_S + 0.1)
+        assert await status(rig, "ann", "HEAD", "/bucket/key") == 403
+    assert rig.coordinators.calls.count("AccessKeyGet") == 3
+    assert "RosterGet" not in rig.coordinators.calls, "it did not change"
+
+
+async def test_policies_of_a_user_add_up_and_a_detached_one_counts_no_more(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.add_user("ann", ALLOW)
+    rig.put_policy("write", {**ALLOW, "Action": "s3:PutObject"})
+
+    def attach(*policies: str) -> None:
+        rig.change_roster(
+            lambda was: replace(was, users=(replace(was.users[0], policies=policies),))
+        )
+
+    attach("ann", "write")
+    assert await status(rig, "ann", "GET", "/bucket/key") == 200
+    assert await status(rig, "ann", "PUT", "/bucket/key") == 200
+    attach("write")
+    await trio.sleep(FRESH_S + 0.1)
+    assert await status(rig, "ann", "GET", "/bucket/key") == 403
+    attach()
+    await trio.sleep(FRESH_S + 0.1)
+    assert await status(rig, "ann", "PUT", "/bucket/key") == 403
+
+
+async def test_a_disabled_key_is_refused_until_it_is_enabled(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.add_user("ann", ALLOW)
+
+    def set_active(is_active: bool) -> None:
+        rig.change_roster(lambda was: roster_changes.set_active(was, "ann", is_active))
+
+    for is_active, code in ((True, ""), (False, "InvalidAccessKeyId"), (True, "")):
+        set_active(is_active)
+        await trio.sleep(FRESH_S + 0.1)
+        answer = await rig.ask("GET", "/bucket/key", access_key="ann")
+        assert answer.status == (403 if code else 200)
+        assert not code or answer.code == code
+
+
+async def test_a_coordinator_that_keeps_what_was_removed_lets_nobody_in(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.add_user("ann", ALLOW)
+    assert await status(rig, "ann", "GET", "/bucket/key") == 200
+    name = rig.tenant.tenant_id.hex()
+    old = tenants.roster(rig.coordinators.sql, name)
+    rig.change_roster(lambda was: roster_changes.remove_user(was, "ann"))  # Its key's record stays.
+    await trio.sleep(FRESH_S + 0.1)
+    assert await status(rig, "ann", "GET", "/bucket/key") == 403
+    rig.coordinators.sql.execute("UPDATE rosters SET revision = ?, sealed = ?", old)
+    await trio.sleep(FRESH_S + 0.1)
+    for gateway in (rig, Rig(beside=rig)):  # The other one has the same disk, and a new life.
+        assert await status(gateway, "ann", "GET", "/bucket/key") == 403
+
+
+async def test_a_new_key_is_worth_nothing_with_a_roster_from_before_it(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.add_user("ann", ALLOW)
+    name = rig.tenant.tenant_id.hex()
+    old = tenants.roster(rig.coordinators.sql, name)
+    rig.add_user("bob", ALLOW)
+    rig.coordinators.sql.execute("UPDATE rosters SET revision = ?, sealed = ?", old)
+    assert await status(rig, "bob", "GET", "/bucket/key") == 403
+    assert await status(rig, "ann", "GET", "/bucket/key") == 200
