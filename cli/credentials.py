@@ -17,7 +17,6 @@ from common.crypto.keys import TenantKey
 from common.errors import BadConfig
 from common.format.manifest import (
     AccessKeyRecord,
-    UserKeyRecord,
     seal_access_key,
     seal_user_key,
 )
@@ -107,7 +106,7 @@ def seal_key(
     *,
     created_ms: int,
     old_signatures: bool = False,
-    roster_revision: int | None = None,
+    of_user: bool = False,
 ) -> dict[str, str]:
     """Return the coordinator's record of an access key: sealed, so that only the tenant's key opens
     it.
@@ -115,13 +114,9 @@ def seal_key(
     Args:
         created_ms: milliseconds since 1970-01-01 UTC.
         old_signatures: it may sign headers with Signature Version 2.
-        roster_revision: of the roster that will say which user's key it is; None: it is the
-            tenant's own.
+        of_user: the roster will say which user's key it is; False: it is the tenant's own.
     """
-    if roster_revision is None:
-        record = AccessKeyRecord(secret_key, created_ms, old_signatures)
-        sealed = seal_access_key(tenant, access_key, record, system_entropy)
-    else:
-        of_user = UserKeyRecord(secret_key, created_ms, roster_revision, old_signatures)
-        sealed = seal_user_key(tenant, access_key, of_user, system_entropy)
+    record = AccessKeyRecord(secret_key, created_ms, old_signatures)
+    seal = seal_user_key if of_user else seal_access_key
+    sealed = seal(tenant, access_key, record, system_entropy)
     return {"access_key_id": access_key, "sealed": base64.b64encode(sealed).decode()}

@@ -116,13 +116,6 @@ def key() -> None:
     is_flag=True,
     help="For old tools: it may sign headers with Signature Version 2.",
 )
-@click.option("--user", help="A user of the tenant: the key may do what --policy allows.")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The user's policy, a JSON file in the language of IAM.",
-)
 @tenants_option
 @access_options
 def create_key(

@@ -23,7 +23,7 @@ from cli.roster_changes import (
     remove_user,
     set_active,
 )
-from cli.rosters import WHEN, RosterAccess, next_revision, roster_options
+from cli.rosters import WHEN, RosterAccess, roster_options
 from common.errors import NotFound, Refused
 from common.format.roster import RosterKey, RosterUser
 
@@ -148,7 +148,7 @@ def add(name: str, signature_v2: bool, access: RosterAccess, as_json: bool) -> N
         secret_key,
         created_ms=now_ms,
         old_signatures=signature_v2,
-        roster_revision=next_revision(0),
+        of_user=True,
     )
     # Until the roster says whose it is, it is nobody's.
     access.call("POST", "keys", dict(body))

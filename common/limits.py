@@ -276,6 +276,15 @@ MAX_SESSION_TOKEN_CHARACTERS: Final = 4 * KIB
 """A session's policy of 2 KiB and some ids, sealed, in Base64."""
 MAX_KNOWN_SESSIONS: Final = 1024
 """Sessions that a gateway remembers opened: each a token, and a parsed policy of 2 KiB at most."""
+MIN_SESSION_S: Final = 900
+"""STS: the same, as all that follow."""
+MAX_SESSION_S: Final = 36 * 3600
+"""Of a user."""
+MAX_ROLE_SESSION_S: Final = 12 * 3600
+MAX_ACCOUNT_SESSION_S: Final = 3600
+"""Of a key of the tenant's own."""
+MAX_STS_BODY_BYTES: Final = 32 * KIB
+"""The form of a request for credentials: a policy of 2 KiB, percent-encoded, and some names."""
 MAX_ACCESS_KEY_LOOKUPS: Final = 64
 """Unknown ids that are looked up at the same time. Anyone can invent ids, and each is a call to a
 coordinator: beyond this, clients are asked to slow down. Keys in use are remembered and need no

@@ -57,7 +57,9 @@ class KeyHolder:
     session: Session | None = None
 
     def __post_init__(self) -> None:
-        assert self.caller.is_account is (self.policy is None), "a user or a role has a policy"
+        role = None if self.session is None else self.session.role
+        is_account = self.user is None and role is None
+        assert is_account is (self.policy is None), "a user or a role has a policy"
 
     @property
     def caller(self) -> PolicyCaller:

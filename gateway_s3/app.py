@@ -71,10 +71,12 @@ from gateway_s3.judging import Subjects
 from gateway_s3.request.acl import asked_ownership, check_acl_headers
 from gateway_s3.request.expected_owner import check_expected_owner
 from gateway_s3.request.names import check_key
-from gateway_s3.request.operations import BY_NAME, OPERATIONS, PREFLIGHT_OF
+from gateway_s3.request.operations import BY_NAME, OPERATIONS, PREFLIGHT_OF, Scope
 from gateway_s3.request.permissions import permissions_of
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Resource, Route, bucket_of_host, locate, route
+from gateway_s3.request.sts import is_sts
+from gateway_s3.sts import answer_sts, refuse_sts
 from gateway_s3.translation import from_error
 from gateway_s3.turns import REFUSAL_PAUSE_S, STRANGERS, PacedBody, in_line, is_share_used, pay
 from gateway_s3.websites import Fetch, answer_website
@@ -180,6 +182,8 @@ _LOCKS_IN_BODIES: Final[Mapping[str, Callable[[Backend, Call], Awaitable[Lock]]]
 }
 _NO_OPERATION: Final = "none"
 _WEBSITE: Final = "Website"
+_STS: Final = "Sts"
+"""The operation of a request for temporary credentials until its action is known."""
 """The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
@@ -265,6 +269,11 @@ class App:
                     backend, request, website, self._fetch_page(request_id, visit), request_id
                 )
                 await visit.enter(STRANGERS)
+            elif is_sts(request) and locate(request, self._domains).scope is Scope.SERVICE:
+                operation = _STS
+                operation, response = await answer_sts(
+                    backend, self._keys, request, visit, request_id
+                )
             elif request.method == "OPTIONS":
                 resource = locate(request, self._domains)
                 operation = PREFLIGHT_OF[resource.scope]
@@ -290,7 +299,10 @@ class App:
             if isinstance(error, Unavailable) and error.reason == Outage.CLIENT_GONE:
                 raise
             refusal = await in_line(visit, error)
-            response = self._refuse(request, operation, refusal, request_id)
+            if operation == _STS:
+                response = refuse_sts(refusal, request_id)
+            else:
+                response = self._refuse(request, operation, refusal, request_id)
         except Exception as error:
             backend.log.error(
                 "request_broke",

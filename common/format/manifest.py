@@ -85,20 +85,6 @@ class AccessKeyRecord(Record):
     old_signatures: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UserKeyRecord(Record):
-    """The secret half of an access key of a user. Whose it is, and what that one may do, is in the
-    tenant's roster. Sealed for another purpose than AccessKeyRecord, so that it is never taken for
-    a key of the tenant's own. ``roster_revision``: the first roster that may name it has this
-    revision, and none before it says anything about the key. ``old_signatures``: as of
-    AccessKeyRecord."""
-
-    secret: Annotated[str, Max(128)] = field(repr=False)
-    created_ms: int
-    roster_revision: int
-    old_signatures: bool
-
-
 def _seal(
     tenant: TenantKey, purpose: str, context: tuple[bytes, ...], plaintext: bytes, entropy: Entropy
 ) -> bytes:
@@ -413,17 +399,18 @@ def open_access_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> Acc
 
 
 def seal_user_key(
-    tenant: TenantKey, access_key_id: str, record: UserKeyRecord, entropy: Entropy
+    tenant: TenantKey, access_key_id: str, record: AccessKeyRecord, entropy: Entropy
 ) -> bytes:
-    """Seal an access key of a user."""
-    return _seal(tenant, _USER_KEY, (access_key_id.encode(),), record.pack(), entropy)
+    """Seal the secret half of an access key of a user, for another purpose than one of the tenant's
+    own, so that it is never taken for such a one. The tenant's roster says whose it is."""
+    return tenant.seal(_USER_KEY, (access_key_id.encode(),), record.pack(), entropy)
 
 
-def open_user_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> UserKeyRecord:
+def open_user_key(tenant: TenantKey, access_key_id: str, sealed: bytes) -> AccessKeyRecord:
     """Open an access key of a user.
 
     Raises:
         Corrupt: it is not authentic for this access key id and purpose, or not understood.
     """
     plaintext = tenant.open(_USER_KEY, (access_key_id.encode(),), sealed)
-    return _understood(UserKeyRecord, plaintext)
+    return _understood(AccessKeyRecord, plaintext)

@@ -53,7 +53,7 @@ def seal_session(
     Args:
         access_key_id: the temporary one.
     """
-    sealed = tenant.seal(_SESSION, (access_key_id.encode(),), record.pack(), entropy)
+    sealed = tenant.seal(_SESSION, _context(access_key_id), record.pack(), entropy)
     return _encoded(tenant.tenant_id + sealed)
 
 
@@ -76,7 +76,7 @@ def open_session(tenant: TenantKey, access_key_id: str, token: str) -> SessionRe
     content = _decoded(token)
     if content[:TENANT_ID_BYTES] != tenant.tenant_id:
         raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=_SESSION)
-    plaintext = tenant.open(_SESSION, (access_key_id.encode(),), content[TENANT_ID_BYTES:])
+    plaintext = tenant.open(_SESSION, _context(access_key_id), content[TENANT_ID_BYTES:])
     try:
         record = SessionRecord.unpack(plaintext)
     except PeerViolation as error:
@@ -84,6 +84,10 @@ def open_session(tenant: TenantKey, access_key_id: str, token: str) -> SessionRe
     if record.version != SESSION_VERSION:
         raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="SessionRecord", version=record.version)
     return record
+
+
+def _context(access_key_id: str) -> tuple[bytes, ...]:
+    return (access_key_id.encode(),)
 
 
 def _encoded(content: bytes) -> str:

@@ -208,6 +208,19 @@ class AccessKeys:
             known.signing_keys,
         )
 
+    async def role(self, credential: Credential, name: str) -> tuple[Policy | None, int]:
+        """Return the policy of a role of a tenant, None without it, and the roster's revision.
+
+        Args:
+            credential: a key of the tenant.
+
+        Raises:
+            Corrupt: as :meth:`Rosters.find`; Refused: ``malformed_policy``.
+            Unavailable: no coordinator answers.
+        """
+        roster = await self._rosters.find(credential.tenant, credential.roster_revision)
+        return roster.role(name), roster.revision
+
     async def _open_session(self, access_key_id: str, token: str) -> _KnownSession:
         """Open a token. Raises S3Error InvalidToken."""
         try:
@@ -337,7 +350,7 @@ class AccessKeys:
             return Credential(
                 access_key_id, own.secret, tenant, own.old_signatures, roster_revision=revision
             )
-        roster = await self._rosters.find(tenant, max(revision, of_user.roster_revision))
+        roster = await self._rosters.find(tenant, revision)
         user = roster.user_of(access_key_id)
         if user is None:
             return None

@@ -142,7 +142,7 @@ class RequestCircumstances:
 
     def principal_id(self) -> str:
         """The caller as events and policies name it."""
-        return _id(self.principal.caller)
+        return user_id_of(self.principal.caller)
 
     def account(self) -> str | None:
         """The account that asks."""

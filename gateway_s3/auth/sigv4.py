@@ -94,11 +94,12 @@ class Claim:
     canonical_request: bytes
     signature: str
     token: str | None = field(default=None, repr=False)
+    service: str = SERVICE
 
     @property
     def scope(self) -> str:
         """The credential scope."""
-        return f"{self.date}/{self.region}/{SERVICE}/{TERMINATION}"
+        return f"{self.date}/{self.region}/{self.service}/{TERMINATION}"
 
     @property
     def string_to_sign(self) -> bytes:
@@ -166,6 +167,29 @@ def parse_authorization(request: HttpRequest, *, region: str) -> Claim:
     if session_token(headers, query, in_query=True) is not None:
         raise S3Error(errors.INVALID_TOKEN)
     raise Unsigned
+
+
+def parse_service_authorization(
+    request: HttpRequest, body_sha256: str, *, region: str, service: str
+) -> Claim:
+    """Read who claims to have signed a request to another service than S3, whose body is always
+    signed, and what exactly.
+
+    Args:
+        body_sha256: of the whole body, in hex.
+        region: ours; a claim for another is refused.
+
+    Raises:
+        Unsigned: no header signs it.
+        S3Error: as :func:`parse_authorization`; XAmzContentSHA256Mismatch.
+    """
+    headers = HeaderValues(request)
+    if not headers.get("authorization"):
+        raise Unsigned
+    declared = headers.get("x-amz-content-sha256")
+    if declared is not None and declared != body_sha256:
+        raise S3Error(errors.CONTENT_SHA256_MISMATCH)
+    return _parse_header(request, headers, Query(request.query), region, service, body_sha256)
 
 
 def session_token(headers: HeaderValues, query: Query, *, in_query: bool) -> str | None:
@@ -323,7 +347,19 @@ def unsupported_mechanism() -> S3Error:
     )
 
 
-def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, region: str) -> Claim:
+def _parse_header(
+    request: HttpRequest,
+    headers: HeaderValues,
+    query: Query,
+    region: str,
+    service: str = SERVICE,
+    body_sha256: str | None = None,
+) -> Claim:
+    """Read the claim of an ``authorization`` header.
+
+    Args:
+        body_sha256: of the body, where it is known; None: a header must say what signs the body.
+    """
     value = headers.get("authorization") or ""
     mechanism, _, rest = value.partition(" ")
     if mechanism == "AWS":
@@ -344,9 +380,9 @@ def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, reg
         _malformed(errors.AUTHORIZATION_HEADER_MALFORMED, "a part is missing")
     timestamp, signed_at = signing_time(headers)
     code = errors.AUTHORIZATION_HEADER_MALFORMED
-    access_key_id, date = _scope(parts["Credential"], timestamp, region, code)
+    access_key_id, date = _scope(parts["Credential"], timestamp, region, code, service)
     signed = _signed_headers(parts["SignedHeaders"], headers, frozenset(), code)
-    declared = headers.get("x-amz-content-sha256")
+    declared = headers.get("x-amz-content-sha256") if body_sha256 is None else body_sha256
     if declared is None:
         raise S3Error(
             errors.INVALID_REQUEST,
@@ -365,6 +401,7 @@ def _parse_header(request: HttpRequest, headers: HeaderValues, query: Query, reg
         canonical_request=_canonical_request(request, query, headers, signed, declared),
         signature=parts["Signature"],
         token=session_token(headers, query, in_query=False),
+        service=service,
     )
 
 
@@ -475,7 +512,9 @@ def signing_time(headers: HeaderValues, *, any_form: bool = False) -> tuple[str,
     )
 
 
-def _scope(credential: str, timestamp: str, region: str, code: ErrorCode) -> tuple[str, str]:
+def _scope(
+    credential: str, timestamp: str, region: str, code: ErrorCode, service: str = SERVICE
+) -> tuple[str, str]:
     """The access key id and date of a credential for our region and service."""
     parts = credential.split("/")
     if len(parts) != 5 or ACCESS_KEY_ID.fullmatch(parts[0]) is None:
@@ -484,7 +523,7 @@ def _scope(credential: str, timestamp: str, region: str, code: ErrorCode) -> tup
             "the Credential is mal-formed; expecting "
             '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"',
         )
-    access_key_id, date, claimed_region, service, termination = parts
+    access_key_id, date, claimed_region, claimed_service, termination = parts
     if date != timestamp[:8]:
         _malformed(code, "the Credential's date is not that of X-Amz-Date")
     if claimed_region != region:
@@ -492,8 +531,8 @@ def _scope(credential: str, timestamp: str, region: str, code: ErrorCode) -> tup
         if code is errors.AUTHORIZATION_HEADER_MALFORMED:
             raise S3Error(code, f"The authorization header is malformed; {what}", Region=region)
         raise S3Error(code, f"Error parsing the X-Amz-Credential parameter; {what}", Region=region)
-    if service != SERVICE:
-        _malformed(code, f"incorrect service; this endpoint belongs to '{SERVICE}'")
+    if claimed_service != service:
+        _malformed(code, f"incorrect service; this endpoint belongs to '{service}'")
     if termination != TERMINATION:
         _malformed(code, f"incorrect terminal; it is '{TERMINATION}'")
     return access_key_id, date

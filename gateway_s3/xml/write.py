@@ -262,9 +262,17 @@ def configuration(tree: Tree) -> bytes:
     return _document(tree.name, map(_element, tree.children))
 
 
-def plain_document(tree: Tree) -> bytes:
+def plain_document(tree: Tree, namespace: str = "") -> bytes:
     """A document of another protocol than S3, without S3's namespace."""
-    return f"{_DECLARATION}{_element(tree)}".encode()
+    if not namespace:
+        return f"{_DECLARATION}{_element(tree)}".encode()
+    inner = "".join(map(_element, tree.children))
+    return f'{_DECLARATION}<{tree.name} xmlns="{namespace}">{inner}</{tree.name}>'.encode()
+
+
+def readable(text: str) -> str:
+    """Return a text without the characters that XML 1.0 cannot hold."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def _element(tree: Tree) -> str:

@@ -61,6 +61,13 @@ TESTS = {
         HERE / "test_journal.py",
         HERE.parent / "cell" / "test_cell_journal.py",
     ],
+    "users": [
+        HERE.parent / "gateway" / "test_rosters.py",
+        HERE.parent / "gateway_s3" / "test_user_keys.py",
+        HERE.parent / "gateway_s3" / "test_sts.py",
+        HERE.parent / "cli" / "test_cli_users.py",
+        HERE / "test_coordinator_tenants.py",
+    ],
 }
 """The tests that find the seeded bugs of each subject."""
 LISTINGS = {subject: HERE / f"{subject}_mutants.toml" for subject in TESTS}

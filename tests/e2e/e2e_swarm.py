@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -202,12 +203,17 @@ class Swarm:
             "RCLONE_CONFIG_SWARM_SECRET_ACCESS_KEY": self.credentials["secret_key"],
         }
 
-    def run_client(self, *command: str, timeout_s: float = 240) -> str:
+    def run_client(
+        self,
+        *command: str,
+        timeout_s: float = 240,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Run an S3 client's command; returns what it printed."""
         done = subprocess.run(
             # A client of the virtual environment by its name, another one by its path.
             [str(BIN / command[0]), *command[1:]],
-            env=self.environment(),
+            env={**self.environment(), **environment},
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -216,16 +222,17 @@ class Swarm:
         assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
-    def aws(self, *arguments: str, timeout_s: float = 240) -> str:
+    def aws(self, *arguments: str, **more: Any) -> str:
+        """Run the AWS CLI; ``more``: as of :meth:`run_client`."""
         endpoint = self.credentials["endpoint"]
-        return self.run_client("aws", "--endpoint-url", endpoint, *arguments, timeout_s=timeout_s)
+        return self.run_client("aws", "--endpoint-url", endpoint, *arguments, **more)
 
     def rclone(self, *arguments: str, timeout_s: float = 240) -> str:
         return self.run_client(
             "rclone", "--retries=1", "--low-level-retries=1", *arguments, timeout_s=timeout_s
         )
 
-    def boto3(self, *, retries: int = 0, **credentials: str) -> Any:
+    def boto3(self, *, retries: int = 0, service: str = "s3", **credentials: str) -> Any:
         """A boto3 client; close it."""
         import boto3
         from botocore.config import Config
@@ -234,10 +241,11 @@ class Swarm:
         session = boto3.session.Session(
             aws_access_key_id=known["access_key"],
             aws_secret_access_key=known["secret_key"],
+            aws_session_token=known.get("session_token"),
             region_name=known["region"],
         )
         return session.client(
-            "s3",
+            service,
             endpoint_url=known["endpoint"],
             verify=known.get("ca_file"),
             config=Config(

@@ -80,13 +80,15 @@ def signed(
     return {**fields, **ours, "policy": encoded, "x-amz-signature": signature}
 
 
-def signed_v2(rig: Rig, fields: Mapping[str, str], *, secret: str = SECRET) -> dict[str, str]:
+def signed_v2(
+    rig: Rig, fields: Mapping[str, str], *, access_key: str = "AK", secret: str = SECRET
+) -> dict[str, str]:
     """The same with Signature Version 2."""
     conditions = [{"bucket": "bucket"}, *({name: value} for name, value in fields.items())]
     encoded = policy_of(rig, conditions)
     digest = hmac.digest(secret.encode(), encoded.encode(), "sha1")
     signature = base64.b64encode(digest).decode()
-    return {**fields, "AWSAccessKeyId": "AK", "policy": encoded, "signature": signature}
+    return {**fields, "AWSAccessKeyId": access_key, "policy": encoded, "signature": signature}
 
 
 async def post(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+from urllib.parse import quote
 
 import pytest
 import signing_v2
@@ -125,14 +126,37 @@ async def by_v2_url(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
     return await rig.send(asked.method, asked.path, query, b"", headers)
 
 
-SIGNED = {
+Sign: TypeAlias = Callable[[Rig, Asked, str, str], Awaitable[Answer]]
+PERMANENT: Mapping[str, Sign] = {
     "v4-header": by_v4_header,
     "v4-chunked": by_chunks,
     "v4-presigned": by_v4_url,
     "v2-header": by_v2_header,
     "v2-presigned": by_v2_url,
 }
-Sign: TypeAlias = Callable[[Rig, Asked, str, str], Awaitable[Answer]]
+
+
+def temporarily(sign: Sign) -> Sign:
+    """The same with a temporary key that was given to the key."""
+
+    async def by_session(rig: Rig, asked: Asked, key: str, secret: str) -> Answer:
+        access_key, token = rig.temporary(key)
+        if sign is by_v4_url:
+            given = f"X-Amz-Security-Token={quote(token, safe='')}"
+            query = f"{asked.query}&{given}" if asked.query else given
+            return await sign(rig, replace(asked, query=query), access_key, secret)
+        headers = {**asked.headers, "x-amz-security-token": token}
+        return await sign(rig, replace(asked, headers=headers), access_key, secret)
+
+    return by_session
+
+
+TEMPORARY: Mapping[str, Sign] = {
+    f"{name}-temporary": temporarily(sign) for name, sign in PERMANENT.items()
+}
+SIGNED: Mapping[str, Sign] = {**PERMANENT, **TEMPORARY}
+OF_CHUNKS = {PERMANENT["v4-chunked"], TEMPORARY["v4-chunked-temporary"]}
+OF_V2 = {each for name, each in SIGNED.items() if name.startswith("v2-")}
 
 
 def can_carry(sign: Sign, operation: Operation) -> bool:
@@ -141,9 +165,9 @@ def can_carry(sign: Sign, operation: Operation) -> bool:
     A body in chunks says that the path is meant as an object's, not a bucket's to make or remove;
     Version 2 is older than some subresources, and signs none of those.
     """
-    if sign is by_chunks:
+    if sign in OF_CHUNKS:
         return operation.name not in {"CreateBucket", "DeleteBucket"}
-    if sign in {by_v2_header, by_v2_url}:
+    if sign in OF_V2:
         selectors = {each.partition("=")[0] for each in operation.selectors}
         return (selectors & SUBRESOURCES) <= set(HmacV1Auth.QSAOfInterest)
     return True

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 from object_rig import SECRET, ObjectRig
 
-from common.format.manifest import UserKeyRecord, seal_user_key
+from common.errors import NotFound
+from common.format.manifest import AccessKeyRecord, seal_user_key
 from common.format.roster import (
     EMPTY_ROSTER,
     Roster,
@@ -25,12 +26,14 @@ from common.format.roster import (
     open_roster,
     seal_roster,
 )
+from common.format.session import SessionRecord, seal_session
 from common.http.records import BytesBody, HttpRequest, HttpResponse
 from coordinator.store import tenants
 from gateway.rosters import Rosters
 from gateway_s3.app import App
 from gateway_s3.auth.access_keys import AccessKeys
 from gateway_s3.auth.sigv2 import SignatureV2
+from gateway_s3.auth.sigv4 import derive_signing_key
 from gateway_s3.backend import Backend
 from gateway_s3.metrics import GatewayMetrics
 
@@ -95,6 +98,7 @@ class Rig(ObjectRig):
             return False
 
         log = self.node.world.log
+        self.session_policies: dict[str, bytes] = {}
         self.rosters = Rosters(self.roster, self.node.world.disk, log)
         self.keys = AccessKeys(self.access_key, self.tenants.get, more_tenants, log, self.rosters)
         self.app = App(self.backend, self.keys, domains, signature_v2)
@@ -103,7 +107,7 @@ class Rig(ObjectRig):
         """Store an access key of this name, of a user of this name with a policy of this name."""
         tenant = self.tenants[self.coordinators.access_key(of).tenant_id]
         sql, name_of_tenant = self.coordinators.sql, tenant.tenant_id.hex()
-        record = UserKeyRecord(SECRET, 0, tenants.roster(sql, name_of_tenant)[0] + 1, False)
+        record = AccessKeyRecord(SECRET, 0)
         sealed = seal_user_key(tenant, name, record, self.node.world.entropy)
         tenants.add_access_key(sql, name_of_tenant, name, sealed, 0)
         user = RosterUser(name, 0, (name,), (RosterKey(name, 0, True),))
@@ -132,6 +136,20 @@ class Rig(ObjectRig):
         entropy = self.node.world.entropy
         changed = seal_roster(tenant, previous + 1, change(was), entropy)
         tenants.set_roster(sql, name, previous, previous + 1, changed)
+
+    def temporary(self, parent: str) -> tuple[str, str]:
+        """A temporary access key id and its token, of a key; its secret is that of all keys. What
+        ``session_policies`` has is of ``AK``, with that policy."""
+        policy = self.session_policies.get(parent, b"")
+        parent = "AK" if policy else parent
+        try:
+            tenant = self.tenants[self.coordinators.access_key(parent).tenant_id]
+        except NotFound:
+            tenant = self.tenant
+        entropy, now_s = self.node.world.entropy, int(self.node.world.clock.now())
+        access_key = f"ASIA{entropy(8).hex().upper()}"
+        record = SessionRecord(1, SECRET, parent, now_s, now_s + 3600, "", "", policy, 0)
+        return access_key, seal_session(tenant, access_key, record, entropy)
 
     def sign(
         self,
@@ -198,9 +216,20 @@ class Rig(ObjectRig):
         signature = self.signature(method, path, whole, signed, "UNSIGNED-PAYLOAD", secret)
         return f"{whole}&X-Amz-Signature={signature}"
 
-    def scope(self) -> tuple[str, str]:
-        """Time and credential scope of what is signed now."""
-        moment = datetime.datetime.fromtimestamp(self.node.world.clock.now(), datetime.UTC)
+    def last_chunk(self, headers: Mapping[str, str], secret: str) -> bytes:
+        """The body of no bytes in signed chunks, behind these headers."""
+        stamp, scope = headers["x-amz-date"], self.scope()[1]
+        before = headers["authorization"].rpartition("Signature=")[2]
+        empty = hashlib.sha256(b"").hexdigest()
+        text = "\n".join(["AWS4-HMAC-SHA256-PAYLOAD", stamp, scope, before, empty, empty])
+        key = derive_signing_key(secret, stamp[:8], self.region)
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        return f"0;chunk-signature={signature}\r\n\r\n".encode()
+
+    def scope(self, skew_s: float = 0.0) -> tuple[str, str]:
+        """Time and credential scope of what is signed now, or by a clock that is wrong."""
+        now = self.node.world.clock.now() + skew_s
+        moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
         stamp = moment.strftime("%Y%m%dT%H%M%SZ")
         return stamp, f"{stamp[:8]}/{self.region}/s3/aws4_request"
 

@@ -7,11 +7,13 @@ that notes what it was called with stands in the place of all: only the way to i
 from __future__ import annotations
 
 import itertools
+import json
 
 import form_client
 import pytest
 from gate import (
     IMPLEMENTED,
+    TEMPORARY,
     Gate,
     Sign,
     asked_of,
@@ -65,7 +67,8 @@ def check_reached(gate: Gate, rig: Rig, operation: Operation) -> None:
     ]
     assert verdict == Allow()
     assert isinstance(principal, KeyHolder)
-    assert (principal.access_key_id, principal.tenant) == ("AK", rig.tenant)
+    assert (principal.access_key_id == "AK") is (principal.session is None)
+    assert (principal.tenant, principal.caller.is_account) == (rig.tenant, True)
     assert action is call.route.operation.action is operation.action
     assert key == key_of(operation)
     assert call.principal == principal
@@ -229,6 +232,31 @@ async def test_a_user_reaches_what_its_own_policy_allows_and_nothing_else(
             with gate.asked(operation) as asked:
                 await sign(rig, asked, user, SECRET)
                 assert bool(gate.reached) is expected, user
+
+
+@pytest.mark.parametrize("sign", TEMPORARY.values(), ids=TEMPORARY)
+async def test_a_session_reaches_what_its_policy_allows_and_nothing_else(
+    sign: Sign, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    rig = await gate.open()
+    everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    permissions = sorted({each for op in IMPLEMENTED for each in needed_of(op) if each})
+    statements = {"all": [everything], "none": [{**everything, "Resource": "arn:aws:s3:::other/*"}]}
+    for denied in permissions:
+        statements[denied] = [everything, {**everything, "Effect": "Deny", "Action": denied}]
+    for name, given in statements.items():
+        rig.session_policies[name] = json.dumps({"Statement": given}).encode()
+    for operation in IMPLEMENTED:
+        if not can_carry(sign, operation):
+            continue
+        needed = needed_of(operation)
+        reached = {"all": True, "none": needed == (None,)}
+        reached |= {each: False for each in needed if each is not None}
+        for name, expected in reached.items():
+            with gate.asked(operation) as asked:
+                await sign(rig, asked, name, SECRET)
+                assert bool(gate.reached) is expected, name
 
 
 @every_way

@@ -147,7 +147,7 @@ def test_sealed_records():
             fmt.seal_user_key,
             fmt.open_user_key,
             (v["access_key_id"],),
-            fmt.UserKeyRecord(v["secret"], v["created_ms"], v["revision"], True),
+            fmt.AccessKeyRecord(v["secret"], v["created_ms"], True),
         ),
         "roster": (seal_roster, open_roster, (v["revision"],), roster_of(v)),
         "session": (seal_session_bytes, open_session_bytes, (v["access_key_id"],), session_of(v)),
