@@ -75,6 +75,9 @@ class _TimedFile:
         now = trio.current_time()
         self._times.syncs.add(now - began, now)
 
+    async def begin_writeback(self, offset: int, length: int) -> None:
+        await self._file.begin_writeback(offset, length)
+
     async def size(self) -> int:
         return await self._file.size()
 

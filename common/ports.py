@@ -220,6 +220,10 @@ class File(Protocol):
                 sync counts as lost.
         """
 
+    async def begin_writeback(self, offset: int, length: int) -> None:
+        """Let the medium begin with what was written there, so that the next :meth:`sync` waits for
+        less of it. A hint: nothing is durable by it, and it never fails; a sync says what did."""
+
     async def size(self) -> int: ...
 
     async def truncate(self, length: int) -> None: ...

@@ -66,6 +66,8 @@ class Inode:
     doubtful: dict[int, bytes] = field(default_factory=dict)
     """Sectors whose sync failed, with what the medium may still have there: clean for the kernel,
     and synced again only once they are rewritten."""
+    waiting_bytes: int = 0
+    """Written since the last sync, and the medium was not let begin with it."""
 
     def touched(self) -> set[int]:
         """The sectors that unsynced writes touch."""
@@ -114,6 +116,8 @@ class Platter:
         self.capacity_bytes = capacity_bytes
         self.faults = DiskFaults()
         self.inodes: dict[str, Inode] = {}
+        self.most_waited_bytes = 0
+        """The most that a sync had to wait for."""
         self._durable: dict[str, Inode] = {}
         self._changes: list[tuple[str, dict[str, Inode | None]]] = []
 
@@ -195,6 +199,7 @@ class Platter:
         """Write, remembering how to take it back."""
         old = bytes(inode.content[offset : offset + len(data)])
         inode.unsynced.append(Undo(offset, old, len(inode.content), data))
+        inode.waiting_bytes += len(data)
         self._put(inode, offset, data)
 
     def truncate(self, inode: Inode, length: int) -> None:
@@ -249,10 +254,17 @@ class SimFile:
         await self._disk.step("sync")
         assert self._is_open
         platter = self._disk.platter
+        platter.most_waited_bytes = max(platter.most_waited_bytes, self._inode.waiting_bytes)
+        self._inode.waiting_bytes = 0
         if platter.faults.sync_error and platter.chance.random() < platter.faults.sync_error:
             self._inode.fail_sync()
             raise Unavailable(Outage.SYNC_FAILED, path=self._path)
         self._inode.sync()
+
+    async def begin_writeback(self, offset: int, length: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self._inode.waiting_bytes = max(0, self._inode.waiting_bytes - length)
+        self._disk.mark("writeback", length)
 
     async def size(self) -> int:
         await self._disk.step("size", changes=False)

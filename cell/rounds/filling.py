@@ -177,6 +177,7 @@ class Filling:
                 await self._background.turn(size, is_urgent=self._is_urgent)
                 for number, unit in enumerate(await source.units(first, count), first):
                     await upload.append(number, memoryview(unit))
+                await upload.begin_writeback()
             await upload.finish(source.root)
         finally:
             upload.abort()

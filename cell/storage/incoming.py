@@ -41,6 +41,8 @@ class IncomingShard:
         self._volume, self._offset = place
         self._leaves: list[bytes] = []
         self._received = 0
+        self._begun = 0
+        """Bytes with which the medium was let begin."""
         self._is_over = False
         self.last_used = trio.current_time()
         self.is_busy = False
@@ -106,6 +108,17 @@ class IncomingShard:
         finally:
             self.is_busy = False
             self.last_used = trio.current_time()
+
+    async def begin_writeback(self) -> None:
+        """Let the medium begin with the units that came since the last time.
+
+        Records of a volume share its syncs: without this the sync of a writer's small object would
+        wait for all that came of a shard that is rebuilt.
+        """
+        first, self._begun = self._begun, self._received
+        start = self._offset + data_offset(self._unit_bytes, self._shard_bytes)
+        async with self._storage.volumes.opened(self._volume.number) as file:
+            await file.begin_writeback(start + first, self._received - first)
 
     async def finish(self, root: bytes) -> None:
         """Finish the shard, of which all units are there; durable on return.

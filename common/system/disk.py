@@ -143,6 +143,14 @@ class RealFile:
                 Outage.SYNC_FAILED, path=self._path, error=os.strerror(error.errno or 0)
             ) from error
 
+    async def begin_writeback(self, offset: int, length: int) -> None:
+        """See :class:`common.ports.File`. The pages leave the cache once they are written."""
+        begin = partial(
+            os.posix_fadvise, self._descriptor, offset, length, os.POSIX_FADV_DONTNEED
+        )
+        with suppress(OSError):
+            await self._workers.run(begin)
+
     async def size(self) -> int:
         """See :class:`common.ports.File`."""
         await trio.lowlevel.checkpoint()

@@ -55,6 +55,14 @@ async def test_missing_shards_are_computed_from_k_others(
         assert len(settled) <= 2  # by the rebuild, and by the comparison after the start
 
 
+async def test_no_sync_waits_for_a_shard_that_is_rebuilt(autojump_clock: MockClock) -> None:
+    async with ring() as rig:
+        segment = await rig.write(1, 8 * MIB, without=(0,))
+        await rig.until(nothing_missing(rig))
+        assert len(segment.shards[0]) > 2 * MIB
+        assert rig.cells[0].node.platter.most_waited_bytes < MIB
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_shard_is_copied_from_the_former_holder(
     size: int, autojump_clock: MockClock

@@ -126,6 +126,19 @@ async def test_operations_may_overlap(disk):
     await file.close()
 
 
+async def test_a_writeback_that_is_begun_changes_nothing(disk):
+    file = await disk.open("f", create=True)
+    await file.write(100, [b"x" * LARGE])
+    await file.begin_writeback(100, LARGE)
+    await file.begin_writeback(10 * LARGE, LARGE)  # where nothing is
+    assert await file.read(100, LARGE) == b"x" * LARGE
+    await file.sync()
+    await file.close()
+    file = await disk.open("f")
+    assert await file.read(100, LARGE) == b"x" * LARGE
+    await file.close()
+
+
 # --- the real one alone ---------------------------------------------------------------------
 
 
