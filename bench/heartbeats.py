@@ -1,12 +1,16 @@
 """``python -m bench.heartbeats``: what sessions and heartbeats of many cells cost a coordinator.
 
-Options: ``--cells``, ``--interval``, ``--seconds``. One real coordinator in a process of its own;
-the cells are connections of this process that say what idle cells say, over TLS, one session each.
-They are written into the store before, come, and beat for some time. Then the coordinator is killed
-and started again: all come back at once, and it is measured for how long that takes, and what
-memory their sessions take of a coordinator that knew the cells before.
+Options: ``--cells``, ``--interval``, ``--seconds``, ``--no-restart``. One real coordinator in a
+process of its own; the cells are connections of this process that say what idle cells say, over
+TLS, one session each. They are written into the store before, come, and beat for some time. Then
+the coordinator is killed and started again: all come back at once, and it is measured for how long
+that takes, and what memory their sessions take of a coordinator that knew the cells before.
 Cells have a machine each in a real swarm, which answers a handshake at once. Here one process plays
-them all, so it makes at most CONNECTING connections at a time.
+them all, so it makes at most CONNECTING connections at a time. 100,000 cells need as many open
+files of either process (as root the limit is raised), memory for both, and a core for each:
+
+    python -m bench.heartbeats --cells 100000 --interval 60 --seconds 300
+
 The load of a larger swarm is the cost of one heartbeat, as many times as a coordinator asks for.
 """
 
@@ -16,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,7 +29,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -59,6 +64,9 @@ SWARMS: Final = (1_000, 10_000, 100_000)
 INTERVAL_S: Final = 5
 """Of a swarm that is not too large for it."""
 RECONNECT_S: Final = limits.RECONNECT_MAX_S
+CALLERS_OF_AN_ADDRESS: Final = 20_000
+"""Cells that call one address of the coordinator: a connection has a port of its own among those of
+its two addresses."""
 API_EVERY_S: Final = 0.5
 
 
@@ -73,12 +81,14 @@ class MeasuredCoordinator:
 
     def __init__(self, data: Path, identities: list[KeyPair]) -> None:
         data.mkdir(parents=True)
-        self.address = Address("127.0.0.1", free_port())
+        self.port = free_port()
         self.http = f"127.0.0.1:{free_port()}"
         self._data = data
+        is_small = len(identities) <= CALLERS_OF_AN_ADDRESS
         settings = {
             "data": str(data),
-            "listen": str(self.address),
+            "listen": f"{'127.0.0.1' if is_small else '0.0.0.0'}:{self.port}",  # noqa: S104
+            "advertise": f"127.0.0.1:{self.port}",
             "http": self.http,
             "discovery": False,
             "log": str(data / "log"),
@@ -214,8 +224,8 @@ class IdleCells:
         self._wanted_back = self._count
         self._are_back = trio.Event()
 
-    async def run(self, seconds: float) -> None:
-        """Let all come, measure, restart the coordinator, measure again. Prints the figures."""
+    async def run(self, seconds: float, restarts: bool) -> None:
+        """Let all come, measure; restart the coordinator, measure again. Prints the figures."""
         async with trio.open_nursery() as nursery:
             for number in range(self._count):
                 nursery.start_soon(self._live, number)
@@ -225,10 +235,11 @@ class IdleCells:
             for count in SWARMS:
                 beats = count / interval_of(count)
                 print(f"{count} cells: {beats:.0f} heartbeats/s, {beats * each:.2f} CPU-s/s")
-            await self._coordinator.restart()
-            await self._watch_return("restart")
-            await self._settle()
-            await self._measure(seconds, "after the restart")
+            if restarts:
+                await self._coordinator.restart()
+                await self._watch_return("restart")
+                await self._settle()
+                await self._measure(seconds, "after the restart")
             nursery.cancel_scope.cancel()
 
     async def _measure(self, seconds: float, when: str) -> float:
@@ -278,6 +289,7 @@ class IdleCells:
             f"{when}: {cpu / self._count * 1000:.2f} CPU-ms for each cell, {self.failed} failed"
             f" heartbeats; memory {without:.0f} MiB before, {memory:.0f} MiB after, at most"
             f" {peak:.0f} MiB: {(memory - without) * 1024 / self._count:.1f} KiB for each session;"
+            f" this process, which plays the cells: {machine.memory_mib(os.getpid())[0]:.0f} MiB;"
             f" operators' API: {api.answered} answers, {api.failed} failed,"
             f" the longest after {api.longest_s:.2f} s",
             flush=True,
@@ -300,7 +312,8 @@ class IdleCells:
     async def _connect(self, number: int) -> PeerConnection:
         coordinator = self._coordinator
         key = coordinator.token.coordinator_id
-        stream = await self._network.connect(coordinator.address, pin=key)
+        host = f"127.0.0.{1 + number // CALLERS_OF_AN_ADDRESS}"
+        stream = await self._network.connect(Address(host, coordinator.port), pin=key)
         assert stream.server_key is not None
         connection = PeerConnection(stream, stream.server_key)
         try:
@@ -338,21 +351,33 @@ class IdleCells:
         self.errors[str(error)] += 1
 
 
+def _ask_for_open_files(wanted: int) -> None:
+    """Raise the hard limit of open files, where the system lets this user; the coordinator inherits
+    it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="bench.heartbeats", description=__doc__)
     parser.add_argument("--cells", type=int, default=900)
     parser.add_argument("--interval", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--no-restart", action="store_true", help="measure once")
     options = parser.parse_args()
     print(machine.describe(), file=sys.stderr)
+    _ask_for_open_files(options.cells + 2 * limits.KEPT_OPEN_FILES)
     if raise_open_files() < options.cells + limits.KEPT_OPEN_FILES:
         parser.error("the machine does not allow one process so many connections")
     identities = [KeyPair.generate(system_entropy) for _ in range(options.cells)]
     data = (Path(".bench") / f"heartbeats-{time.time_ns()}").absolute()
     try:
         with running_coordinator(data, identities) as coordinator:
-            trio.run(IdleCells(coordinator, identities, options.interval).run, options.seconds)
+            cells = IdleCells(coordinator, identities, options.interval)
+            trio.run(cells.run, options.seconds, not options.no_restart)
     finally:
         shutil.rmtree(data, ignore_errors=True)
     return 0

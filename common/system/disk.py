@@ -145,9 +145,7 @@ class RealFile:
 
     async def begin_writeback(self, offset: int, length: int) -> None:
         """See :class:`common.ports.File`. The pages leave the cache once they are written."""
-        begin = partial(
-            os.posix_fadvise, self._descriptor, offset, length, os.POSIX_FADV_DONTNEED
-        )
+        begin = partial(os.posix_fadvise, self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
         with suppress(OSError):
             await self._workers.run(begin)
 
