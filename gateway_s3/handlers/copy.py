@@ -118,7 +118,8 @@ async def copy_object(backend: Backend, call: Call) -> HttpResponse:
         )
 
     async def use(source: SourceObject, found: FoundObject) -> _Copied:
-        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX)
+        owner = source.bucket.owner
+        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX, owner)
         keys = keys_of_copy(source, call.bucket, source_key, wrapping, backend.entropy)
         tags = given if own_tags else tags_of_object(found)
         if tags and not own_tags:
@@ -267,7 +268,8 @@ async def upload_part_copy(backend: Backend, call: Call) -> HttpResponse:
     async def use(
         source: SourceObject, found: FoundObject
     ) -> tuple[PartContent, VersionName | None]:
-        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX)
+        owner = source.bucket.owner
+        source_key = await key_to_read(backend, call, found, SOURCE_PREFIX, owner)
         keys = CopyKeys(source_key, upload_key)
         content = await _copy_part(backend, call, source, found, upload, number, keys)
         return content, found.version

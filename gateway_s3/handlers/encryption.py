@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.crypto.keys import TenantKey
 from common.errors import Refused
 from common.format.envelope import KeyEnvelope, Kind, WrappingKey
 from common.format.key_ring import KeyRing
@@ -78,12 +79,12 @@ async def wrapping_of_new(
         return None
     owner = call.bucket.owner
     name = key_name(asked.key_id, backend.region, account_of(owner))
-    ring = await _key_ring(backend, call)
+    ring = await _key_ring(backend, call, owner)
     return ring.wrapping(name, asked.context, bucket_key=bool(asked.bucket_key))
 
 
-async def _key_ring(backend: Backend, call: Call) -> KeyRing:
-    """The named keys of the bucket's owner; an anonymous caller uses none, whatever a policy
+async def _key_ring(backend: Backend, call: Call, owner: TenantKey) -> KeyRing:
+    """The named keys of the owner of a bucket; an anonymous caller uses none, whatever a policy
     allows.
 
     Raises:
@@ -96,13 +97,20 @@ async def _key_ring(backend: Backend, call: Call) -> KeyRing:
             "Signature Version 4.",
             ArgumentName="Authorization",
         )
-    return await backend.key_rings.of(call.bucket.owner)
+    return await backend.key_rings.of(owner)
 
 
 async def _unwrapped(
-    backend: Backend, call: Call, envelope: KeyEnvelope, given: CustomerKey | None
+    backend: Backend,
+    call: Call,
+    owner: TenantKey,
+    envelope: KeyEnvelope,
+    given: CustomerKey | None,
 ) -> bytes:
     """The object key of an envelope.
+
+    Args:
+        owner: of the bucket that the object is in.
 
     Raises:
         Refused: ``object_key_missing``, ``wrong_object_key``, ``object_key_not_needed``,
@@ -113,7 +121,7 @@ async def _unwrapped(
         return unwrapped(envelope, None if given is None else given.wrapping)
     if given is not None:
         raise Refused(Refusal.OBJECT_KEY_NOT_NEEDED)
-    ring = await _key_ring(backend, call)
+    ring = await _key_ring(backend, call, owner)
     return ring.unwrapping(envelope).unwrap(envelope)
 
 
@@ -129,12 +137,17 @@ def begin(backend: Backend, key: ObjectKey | None, size: int) -> InnerWriter | N
 
 
 async def key_to_read(
-    backend: Backend, call: Call, found: FoundObject, prefix: bytes = PREFIX
+    backend: Backend,
+    call: Call,
+    found: FoundObject,
+    prefix: bytes = PREFIX,
+    owner: TenantKey | None = None,
 ) -> bytes | None:
     """Return the key of an object's inner layer; None: it has none.
 
     Args:
         prefix: of the headers that give a customer's key.
+        owner: of the bucket that the object is in, if it is not that of the call.
 
     Raises:
         Refused, NotFound: the object's key is not given, or cannot be used.
@@ -147,7 +160,7 @@ async def key_to_read(
             raise Refused(Refusal.OBJECT_KEY_NOT_NEEDED)
         return None
     assert inner.envelope is not None, "only a part has none"
-    return await _unwrapped(backend, call, inner.envelope, given)
+    return await _unwrapped(backend, call, owner or call.bucket.owner, inner.envelope, given)
 
 
 async def check_key(backend: Backend, call: Call, found: FoundObject) -> None:
@@ -183,7 +196,8 @@ async def key_of_upload(backend: Backend, call: Call, upload: MultipartUpload) -
             )
         return None
     try:
-        return ObjectKey(envelope, await _unwrapped(backend, call, envelope, given))
+        key = await _unwrapped(backend, call, call.bucket.owner, envelope, given)
+        return ObjectKey(envelope, key)
     except Refused as error:
         if error.reason == Refusal.OBJECT_KEY_MISSING:
             raise S3Error(

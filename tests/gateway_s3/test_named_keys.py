@@ -464,6 +464,32 @@ async def test_a_copy_is_under_the_key_that_it_names(rig: Rig, target: str) -> N
         assert (await get(rig, "/bucket/back")).body == PLAIN
 
 
+@pytest.mark.parametrize("by_parts", [False, True])
+async def test_another_tenants_source_is_read_with_the_keys_of_its_owner(
+    rig: Rig, by_parts: bool
+) -> None:
+    await rig.put("/bucket/key", PLAIN, kms("archive"))
+    account = rig.tenants[rig.coordinators.access_key("OTHER").tenant_id].tenant_id.hex()
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::bucket/*",
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    await rig.ask("PUT", "/bucket", "policy=", json.dumps(policy).encode())
+    await rig.ask("PUT", "/others", access_key="OTHER")
+    headers, query = {"x-amz-copy-source": "/bucket/key"}, ""
+    if by_parts:
+        begun = await rig.ask("POST", "/others/copy", "uploads=", access_key="OTHER")
+        query = f"partNumber=1&uploadId={begun.text('UploadId')}"
+    made = await rig.ask("PUT", "/others/copy", query, b"", headers, access_key="OTHER")
+    assert made.status == 200, made.body
+    if not by_parts:
+        got = await rig.ask("GET", "/others/copy", access_key="OTHER")
+        assert (got.body, got.headers[METHOD]) == (PLAIN, "AES256")
+
+
 async def test_a_copy_outlives_the_key_of_its_source(rig: Rig, autojump_clock: MockClock) -> None:
     await rig.put("/bucket/key", PLAIN, kms("archive"))
     await copy(rig, "/bucket/key", "/bucket/copy", kms("other"))
