@@ -136,7 +136,7 @@ class InProcessCoordinator:
             CellOrders(membership, SWARM_SECRET, self.epoch),
             OrderTime(order_time.start(sql, world.clock.now()), now),
             self.book,
-            Readers(self.book),
+            Readers(self.book, None),
             Queues(),
             world.clock,
             world.chance,
