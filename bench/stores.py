@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any, Final
 
 import trio
 
+from common import limits
 from common.erasure.geometry import Geometry
 from common.ids import (
     LEASE_ID_BYTES,
@@ -231,29 +233,86 @@ async def rate(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
     return done / took, (time.process_time() - cpu) * 1000 / max(1, done)
 
 
+class ServerTime:
+    """CPU time of a PostgreSQL server's processes; none without its first process's number."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began = 0.0
+
+    def _now(self) -> float:
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat") if self._pid else ():
+            with suppress(OSError):
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[1]) == self._pid:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._began = self._now()
+
+    def ms(self) -> float:
+        """The CPU milliseconds since."""
+        return self._now() - self._began
+
+
+async def exchange(store: Store, engine: str, cell_count: int, server: ServerTime) -> None:
+    """Measure what heartbeats of all cells cost where several coordinators share the store: one
+    writes them, another one reads them."""
+    known = await store.read(lambda sql: cells.load(sql, 0.0))
+    server.start()
+    cpu = time.process_time()
+    some = limits.MAX_HEARTBEATS_PER_TRANSACTION
+    for first in range(0, len(known), some):
+        heard = known[first : first + some]
+        await store.transact(partial(cells.count_heartbeats, heard=heard))
+    written = ((time.process_time() - cpu) * 1000 + server.ms()) / cell_count
+    server.start()
+    cpu = time.process_time()
+    await store.read(lambda sql: cells.load(sql, 0.0))
+    learned = ((time.process_time() - cpu) * 1000 + server.ms()) / cell_count
+    print(
+        f"{engine}: {cell_count} cells: {written:.3f} CPU-ms to write a heartbeat,"
+        f" {learned:.3f} CPU-ms to read a cell"
+    )
+
+
 async def size(store: Store) -> int:
     """The bytes of the database."""
     return await store.read(dialect.store_bytes)
 
 
 async def measure(
-    make: Callable[[], Stores], engine: str, counts: list[int], cell_count: int, seconds: float
+    make: Callable[[], Stores],
+    engine: str,
+    counts: list[int],
+    cell_count: int,
+    seconds: float,
+    server_pid: int = 0,
 ) -> None:
     """Measure one engine in this process."""
     store = await make().open(STORE)
+    server = ServerTime(server_pid)
     await store.transact(migrate)
     empty = await size(store)
     tenant, lease, made = await prepare(store, cell_count, 1)
     with_cells = await size(store)
     print(f"{engine}: {(with_cells - empty) / cell_count:.0f} bytes for each cell and its slots")
+    await exchange(store, engine, cell_count, server)
     committer = Committer(store, tenant, lease, made, bucket_of(0))
     there = 0
     for count in counts:
         await committer.fill(count - there)
         there = count
         names = await committer.names(2000)
+        server.start()
         commits, commit_ms = await rate(committer.commit, seconds)
+        commit_ms += server.ms() / max(1, committer.count)
+        server.start()
         gets, get_ms = await rate(partial(committer.look_up_one, cycle(names)), seconds)
+        get_ms += server.ms() / max(1.0, gets * seconds)
         there += committer.count
         committer.count = 0
         held = await size(store)
@@ -320,6 +379,7 @@ def main() -> None:
     parser.add_argument("--processes", default="1,2,4")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--postgresql", default="")
+    parser.add_argument("--server-pid", type=int, default=0, help="of its first process")
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     parser.add_argument("--bucket", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -341,7 +401,16 @@ def main() -> None:
         return
     url = given.postgresql
     stores = PostgresStores(url, to_postgres, os.urandom)
-    trio.run(measure, lambda: stores, "postgresql", counts, given.cells, given.seconds)
+    trio.run(stores.discard, STORE)
+    trio.run(
+        measure,
+        lambda: stores,
+        "postgresql",
+        counts,
+        given.cells,
+        given.seconds,
+        given.server_pid,
+    )
     trio.run(stores.discard, STORE)
 
     async def again() -> None:

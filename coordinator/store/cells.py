@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -396,17 +396,21 @@ def save(sql: Sql, cell: int, host: str, port: int, facts: CellFacts) -> None:
     )
 
 
-def count_heartbeats(sql: Sql, heard: Iterable[Cell]) -> dict[int, int]:
+def count_heartbeats(sql: Sql, heard: Collection[Cell]) -> dict[int, int]:
     """Count that cells were heard, with where they are and what they said of themselves.
 
     Returns:
         The heartbeats of each, now.
     """
-    counts = {}
-    for cell in heard:
-        save(sql, cell.cell, cell.address_host, cell.address_port, cell.facts)
-        counts[cell.cell] = sql.execute(
-            "UPDATE cells SET heartbeats = heartbeats + 1 WHERE cell = ? RETURNING heartbeats",
-            (cell.cell,),
-        ).fetchone()[0]
-    return counts
+    sql.executemany(
+        "UPDATE cells SET address_host = ?, address_port = ?, facts = ?,"
+        " heartbeats = heartbeats + 1 WHERE cell = ?",
+        [(each.address_host, each.address_port, each.facts.pack(), each.cell) for each in heard],
+    )
+    numbers = [each.cell for each in heard]
+    places = ", ".join("?" * len(numbers))
+    return dict(
+        sql.execute(
+            f"SELECT cell, heartbeats FROM cells WHERE cell IN ({places})", numbers
+        ).fetchall()
+    )
