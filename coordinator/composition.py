@@ -6,6 +6,7 @@ Source: docs/architecture.md, "Where things are".
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from common import limits
 from common.http.health import health_app
@@ -59,6 +60,10 @@ from coordinator.shared_store import BEAT_S as COORDINATORS_S
 from coordinator.shared_store import OtherCoordinators
 from coordinator.standbys import Standbys
 from coordinator.store.leadership import BEAT_S
+
+OVERLAP_S: Final = 10
+"""On a shared store what was dropped is numbered before its transaction ends, and is seen as much
+later: longer than PostgreSQL lets one last that is waited for."""
 
 
 def auditor_of(
@@ -196,7 +201,7 @@ def rounds_of(
         parts.history,
         parts.readers,
         parts.queues,
-        delete_grace_s=config.delete_grace_s,
+        delete_grace_s=config.delete_grace_s + (OVERLAP_S if leadership.is_shared else 0),
     )
     repair = RepairRound(parts, world)
     outlook = OutlookRound(parts.store, world.workers, parts.membership, repair)

@@ -122,12 +122,14 @@ class JournaledStore:
             await self.keeper.kept.wait()
             await look()
 
-    async def run(self) -> None:
+    async def run(self, was_replaced: trio.Event) -> None:
         """Keep the journal until the store must be opened again, or another coordinator is active.
+        Without a journal, until an older copy was put in the place of the store.
         Raises as :meth:`coordinator.journal.keeper.JournalKeeper.run`, but for ``journal_epoch``.
         """
         if self.keeper is None:
-            await trio.sleep_forever()
+            await was_replaced.wait()
+            return
         assert self.keeper is not None
         try:
             async with trio.open_nursery() as nursery:

@@ -383,7 +383,7 @@ async def _serve(
                     listener.address, http.address, keys.identity.peer_id, keys.operator_token, role
                 )
             )
-            await journaled.run()
+            await journaled.run(parts.history.was_replaced)
             nursery.cancel_scope.cancel()
     return replace(config, listen=listener.address, http=http.address)
 

@@ -78,7 +78,7 @@ class Upgrade:
             nursery.start_soon(server.serve, native)
             nursery.start_soon(partial(serve_http, log=world.log, clock=world.clock), http, app)
             nursery.start_soon(self._migrate, nursery.cancel_scope)
-            await self.journaled.run()
+            await self.journaled.run(trio.Event())
             nursery.cancel_scope.cancel()
 
     async def _migrate(self, scope: trio.CancelScope) -> None:

@@ -84,6 +84,8 @@ class StoreHistory:
         self.standing = Standing.CURRENT
         self.has_begun = False
         """True once this process's run is in the store; not while that can only be read."""
+        self.was_replaced = trio.Event()
+        """Set once the store is found to lack what this process has committed: its run is over."""
         self.has_acknowledged = False
         """True once a gateway got an acknowledgement in this run."""
         self._own = run_id if is_shared else None
@@ -143,13 +145,28 @@ class StoreHistory:
             self._past.has(positions.read(each), self.commit) for each in seen
         )
 
-    def learn(self, kept: Kept) -> None:
-        """Take in how far the other processes have come, and what they have heard."""
+    def learn(self, kept: Kept, own_commit: int) -> list[bytes]:
+        """Take in how far the other processes have come, and what they have heard.
+
+        Args:
+            own_commit: the last transaction of this process before ``kept`` was read.
+
+        Returns:
+            A position that the store lacks, to be kept (:func:`keep`): it had come further for this
+            process, so another copy was put in its place (:attr:`was_replaced`).
+        """
+        lacking = self.position()
         self._past = Past(kept.runs, kept.accepted, own=self._own)
+        own = self._past.current
+        if self.has_begun and (own is None or max(own.begun, own.reached) < own_commit):
+            self._log.error("store_replaced", own_transaction=own_commit)
+            self.was_replaced.set()
+            return [lacking]
         for run_id in kept.accepted & self._told.keys():
             del self._told[run_id]
         self._note(kept.told.values())
         self._judge()
+        return []
 
     def _note(self, told: Iterable[bytes]) -> list[bytes]:
         news = []
@@ -339,8 +356,11 @@ class NumberedStore:
         return number
 
     async def refresh(self) -> None:
-        """Learn how far the other processes on the store have come."""
-        self._history.learn(await self._store.read(Kept))
+        """Learn how far the other processes on the store have come. Raises as :meth:`transact`."""
+        commit = self._history.commit
+        lacking = self._history.learn(await self._store.read(Kept), commit)
+        if lacking:
+            await self._store.transact(lambda sql: keep(sql, lacking))
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""

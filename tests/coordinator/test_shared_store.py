@@ -238,3 +238,26 @@ async def test_transactions_are_run_again_and_outcomes_are_lost_and_each_commit_
 async def granted(gateway: Gateway, grants: m.Grants) -> m.NewSegment:
     (grant,) = grants.grants
     return written(grant, 100, gateway.chance)
+
+
+async def test_a_coordinator_notices_that_its_store_was_replaced_under_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a replica that is promoted without all that was acknowledged."""
+    monkeypatch.setattr(SimStores, "is_shared", True)
+    async with running() as rig:
+        gateway = await rig.add_gateway()
+        await gateway.make_bucket()
+        older = rig.copy()
+        await gateway.put(b"lost")
+        rig.node.databases[STORE_NAME].connection.deserialize(older)
+        await trio.sleep(EXCHANGED_S)
+        # Its rounds have written more since than the store lacks: that makes up for nothing.
+        await trio.sleep(200)
+        assert (await rig.operate("GET", "/v1/status"))["store"]["standing"] == "behind"
+        with pytest.raises(Unavailable, match="store_behind"):
+            await gateway.open()
+        await rig.operate("POST", "/v1/store/accept")
+        await gateway.connect()
+        await gateway.open()
+        assert [each.name for each in (await gateway.names()).objects] == []
