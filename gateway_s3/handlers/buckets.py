@@ -54,7 +54,8 @@ async def create_bucket(backend: Backend, call: Call) -> HttpResponse:
             raise
         bucket = await backend.buckets.read(owner, name)
         lacks_locks = has_locks and bucket.default_retention is None
-        if backend.region != DEFAULT_REGION or lacks_locks:
+        differs = any(bucket.settings.document(kind) != body for kind, body in documents.items())
+        if backend.region != DEFAULT_REGION or lacks_locks or differs:
             raise S3Error(errors.BUCKET_ALREADY_OWNED_BY_YOU, BucketName=name) from error
     return HttpResponse(200, [(b"location", b"/" + name.encode("ascii"))])
 

@@ -183,6 +183,22 @@ async def test_a_bucket_is_made_with_a_list() -> None:
     assert (await rig.ask("HEAD", "/public")).status == 404
 
 
+async def test_a_bucket_that_is_made_again_keeps_its_ownership_and_list_or_is_refused() -> None:
+    rig = await made()
+    await set_list(rig, "/bucket", "log-delivery-write")
+    before = await list_of(rig, "/bucket")
+    writers = {"x-amz-object-ownership": "ObjectWriter"}
+    for headers, status in (
+        ({}, 200),
+        (writers, 200),
+        ({"x-amz-object-ownership": "BucketOwnerPreferred"}, 409),
+        ({**writers, "x-amz-grant-read": f'id="{other_account(rig)}"'}, 409),
+        ({**writers, "x-amz-acl": "log-delivery-write"}, 200),
+    ):
+        assert (await rig.ask("PUT", "/bucket", "", b"", headers)).status == status
+        assert await list_of(rig, "/bucket") == before
+
+
 @pytest.mark.parametrize("permission", ALL)
 async def test_a_document_sets_a_list_and_is_shown_as_it_was_set(permission: str) -> None:
     rig = await made()
