@@ -28,7 +28,7 @@ from common.format.journal import (
     follow,
     read_head,
 )
-from common.ports import Disk, Log
+from common.ports import Disk, File, Log
 from common.reasons import Absence, Damage, Refusal
 from common.state_files import read_whole, write_whole
 from common.wire.messages.base import Label
@@ -94,6 +94,8 @@ class CellJournal:
         since that failed."""
         self._is_broken = False
         """A write or a sync failed: the file is not written any more, but copied."""
+        self._file: File | None = None
+        """The file of records, once it is written: opening it costs a thread's turn, as a sync."""
         self._last_file = kept.file_number
         """The highest number that a file of records ever had: none is written again once the state
         on the disk may name it."""
@@ -352,17 +354,16 @@ class CellJournal:
         is_first = not self._offsets and not self._bytes
         if is_first:
             await self._disk.make_directory(DIRECTORY)
-        file = await self._disk.open(self._kept.records_name, create=True)
-        try:
-            if index < len(self._offsets):
-                self._end = await self._point(index)
-                self._bytes = self._offsets[index]
-                del self._offsets[index:]
-                await file.truncate(self._bytes)
-            await file.write(self._bytes, [record for record, _ in new])
-            await file.sync()
-        finally:
-            await file.close()
+        if self._file is None:
+            self._file = await self._disk.open(self._kept.records_name, create=True)
+        file = self._file
+        if index < len(self._offsets):
+            self._end = await self._point(index)
+            self._bytes = self._offsets[index]
+            del self._offsets[index:]
+            await file.truncate(self._bytes)
+        await file.write(self._bytes, [record for record, _ in new])
+        await file.sync()
         if is_first:
             await self._disk.sync_directory(DIRECTORY)
             await self._disk.sync_directory(".")
@@ -465,6 +466,7 @@ class CellJournal:
             await file.close()
         await self._disk.sync_directory(DIRECTORY)
         await self._keep(kept)
+        self._file = None  # of the file before; closed with its last user
         self._end, self._bytes = kept.base, 0
         self._offsets = array("Q")
         self._take_in(tail)
@@ -512,6 +514,7 @@ class CellJournal:
         finally:
             if not is_done:
                 self._is_broken = True
+                self._file = None
                 assert self._bytes <= before
 
 

@@ -44,7 +44,7 @@ LOOK_EVERY_S: Final = 5.0
 """Interval at which it is looked at who should keep the journal."""
 LOOK_SOON_S: Final = 0.25
 """The same, while other cells should."""
-REST_AFTER_S: Final = 0.05
+REST_AFTER_S: Final = 0.2
 """Time after which the cells get a commit that it can pass without: that much it waits where one of
 the others has just gone."""
 REPLACE_AFTER_S: Final = 60.0
