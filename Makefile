@@ -73,9 +73,11 @@ client-test: $(VENV)/.dev
 kill-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/e2e/test_cell_kill.py
 
-# 50 take-overs by a standby, from a coordinator that is killed or stopped under load.
+# 50 take-overs (ROUNDS=) by a standby, from a coordinator that is killed or stopped under load; as many
+# rounds in which the coordinator of any of three sites is killed, sleeps or is cut off (root).
 takeover-test: $(VENV)/.dev
-	ALVEARY_TAKEOVER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m slow -s tests/e2e/test_takeover.py
+	ALVEARY_TAKEOVER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m slow -s tests/e2e/test_takeover.py \
+	  tests/e2e/test_takeover_sites.py
 
 # A 5 GiB object through the gateway, every daemon's memory watched.
 memory-test: $(VENV)/.dev

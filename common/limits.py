@@ -182,6 +182,9 @@ UNREACHABLE_PATIENCE_S: Final = 1.0
 """Time that a call waits for a connection to a peer that could not be reached when last tried."""
 COORDINATOR_PATIENCE_S: Final = 10.0
 """Time that a request waits for a coordinator in all, retries included."""
+TAKE_OVER_PATIENCE_S: Final = 16.0
+"""The same, where several coordinators are known: longer than a standby takes to take over (15 s),
+so that what comes meanwhile is late, and does not fail."""
 UNANSWERED_S: Final = 5.0
 """After a request timed out, others wait only UNANSWERED_PATIENCE_S for so long."""
 UNANSWERED_PATIENCE_S: Final = 2.0
@@ -821,7 +824,7 @@ assert AUDIT_OPENED_BYTES <= MAX_UNITS_PER_READ_BYTES
 assert 2 * 32 * MAX_STRIPES_PER_SEGMENT + KIB <= MAX_EVIDENCE_BYTES
 assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
-assert FAILOVER_S < COORDINATOR_PATIENCE_S < CALL_TIMEOUT_S
+assert FAILOVER_S < COORDINATOR_PATIENCE_S < TAKE_OVER_PATIENCE_S < CALL_TIMEOUT_S
 assert RECONNECT_MAX_S < UNANSWERED_S
 assert MAX_UPLOADS_PER_CONNECTION <= MAX_UPLOADS_PER_CALLER < MAX_UPLOADS
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES

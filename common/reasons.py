@@ -325,6 +325,7 @@ class ConfigFault(Reason):
     NO_TENANT_KEY = "no_tenant_key"
     NOT_JOINED = "not_joined"
     REDUNDANCY_DIFFERS = "redundancy_differs"
+    SITES_DIFFER = "sites_differ"
     STANDBY_FOLLOWS = "standby_follows"
     STORE_EXISTS = "store_exists"
     STORE_MISSING = "store_missing"

@@ -80,7 +80,8 @@ class Coordinators:
         log: when no coordinator answers.
         timeout_s: for one try, at most, where a call does not say.
         is_patient: whether a call tries again while none answers, for COORDINATOR_PATIENCE_S in
-            all. Else each is tried once: for callers whose own rounds come again.
+            all, or TAKE_OVER_PATIENCE_S where there are several. Else each is tried once: for
+            callers whose own rounds come again.
         find: looks for coordinators when none is known, and again when none of those that were
             found, or named by them, answers: they may have moved.
         ask: makes requests, where a call does not say.
@@ -264,6 +265,8 @@ class Coordinators:
             return math.inf
         if now < self._unanswered_until:
             return now + limits.UNANSWERED_PATIENCE_S
+        if len(self._all) > 1:
+            return now + limits.TAKE_OVER_PATIENCE_S
         return now + limits.COORDINATOR_PATIENCE_S
 
     def _note_unanswered(self, request: Request, error: AlvearyError) -> None:

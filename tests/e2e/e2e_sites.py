@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -148,17 +149,7 @@ class Sites:
 
     def start(self) -> None:
         self._lay_cables()
-        data = self.root / "coordinator"
-        data.mkdir()
-        settings = {
-            **self._settings,
-            "data": str(data),
-            "listen": f"{SUBNET}.1:{COORDINATOR_PORT}",
-            "http": f"{SUBNET}.1:{HTTP_PORT}",
-            "discovery": False,
-        }
-        (data / "config.toml").write_text(tomli_w.dumps(settings))
-        self.run("coordinator", 0, "coordinator", "--data", str(data))
+        self._start_coordinator()
         for site, names in self.cells.items():
             for number, name in enumerate(names):
                 self.add_cell(name, site, CELL_PORT + number)
@@ -178,6 +169,23 @@ class Sites:
             "access_key": made["access_key"],
             "secret_key": made["secret_key"],
         }
+
+    def _start_coordinator(self) -> None:
+        self._configure_coordinator("coordinator", f"{SUBNET}.1")
+        self.run("coordinator", 0, "coordinator", "--data", str(self.root / "coordinator"))
+
+    def _configure_coordinator(self, name: str, host: str, **more: object) -> None:
+        data = self.root / name
+        data.mkdir(mode=0o700)
+        settings = {
+            **self._settings,
+            "data": str(data),
+            "listen": f"{host}:{COORDINATOR_PORT}",
+            "http": f"{host}:{HTTP_PORT}",
+            "discovery": False,
+            **more,
+        }
+        (data / "config.toml").write_text(tomli_w.dumps(settings))
 
     def add_cell(self, name: str, site: int, port: int) -> None:
         """Start a new cell; the directory of its name does not exist yet."""
@@ -256,6 +264,96 @@ class Sites:
             )
         for space in self._spaces:
             space.close()
+
+
+class CoordinatedSites(Sites):
+    """Sites with a coordinator each, on a machine of its own that can be cut off alone; the first
+    one is active at first. The gateway and the clients are in the middle."""
+
+    @property
+    def coordinators(self) -> list[str]:
+        """Their names."""
+        return ["coordinator", *(f"coordinator-{site}" for site in self.cells if site)]
+
+    def _space_of(self, number: int) -> int:
+        return 1 + len(self.cells) + number
+
+    def _lay_cables(self) -> None:
+        super()._lay_cables()
+        core = self._spaces[0]
+        for number, _ in enumerate(self.coordinators):
+            space = Namespace()
+            self._spaces.append(space)
+            peer = ("peer", "name", "eth0", "netns", str(space.pid))
+            core.ip("link", "add", f"coord{number}", "type", "veth", *peer)
+            core.ip("link", "set", f"coord{number}", "master", "bridge0", "up")
+            space.ip("addr", "add", f"{SUBNET}.{100 + number}/24", "dev", "eth0")
+            space.ip("link", "set", "eth0", "up")
+
+    def _start_coordinator(self) -> None:
+        self._configure(0, standby=False)
+        self.start_coordinator(0)
+
+    def _configure(self, number: int, *, standby: bool) -> None:
+        host = f"{SUBNET}.{100 + number}"
+        self._configure_coordinator(
+            self.coordinators[number],
+            host,
+            advertise=f"{host}:{COORDINATOR_PORT}",
+            standby=standby,
+        )
+
+    def start_coordinator(self, number: int) -> dict[str, Any]:
+        """Start a coordinator, again; what it says when it is ready."""
+        name = self.coordinators[number]
+        config = str(self.root / name / "config.toml")
+        return self.run(name, self._space_of(number), "coordinator", "--config", config)
+
+    def start_standbys(self) -> None:
+        """Start the other coordinators, once the journal is kept."""
+        for number, name in enumerate(self.coordinators[1:], start=1):
+            self._configure(number, standby=True)
+            shutil.copy2(self.root / "coordinator" / "recovery.json", self.root / name)
+            self.start_coordinator(number)
+
+    def _drop_all(self, space: int, device: str, *, drop: bool) -> None:
+        """Have nothing leave through a device, and nobody told; or everything again."""
+        what = ("replace", "dev", device, "root", "bfifo", "limit", "1")
+        undone = ("del", "dev", device, "root")
+        _run(*self._spaces[space].enter(), "tc", "qdisc", *(what if drop else undone))
+
+    def cut_coordinator(self, number: int, way: str) -> None:
+        """Cut a coordinator's machine off: ``both`` ways, or all that goes ``in``, or ``out``."""
+        if way in ("both", "in"):
+            self._drop_all(0, f"coord{number}", drop=True)
+        if way in ("both", "out"):
+            self._drop_all(self._space_of(number), "eth0", drop=True)
+
+    def mend_coordinator(self, number: int, way: str) -> None:
+        """Undo :meth:`cut_coordinator`."""
+        if way in ("both", "in"):
+            self._drop_all(0, f"coord{number}", drop=False)
+        if way in ("both", "out"):
+            self._drop_all(self._space_of(number), "eth0", drop=False)
+
+    def answer_of(self, number: int) -> dict[str, Any]:
+        """What a coordinator says of itself, to its operator; empty while it does not answer."""
+        access = json.loads((self.root / self.coordinators[number] / "operator.json").read_text())
+        request = urllib.request.Request(access["url"] + "/v1/status")
+        request.add_header("authorization", f"Bearer {access['token']}")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)
+        except OSError:
+            return {}
+        return found
+
+    def active(self) -> int | None:
+        """The coordinator that says it is active; None: none does."""
+        for number, _ in enumerate(self.coordinators):
+            if self.answer_of(number).get("role") == "active":
+                return number
+        return None
 
 
 def names_of(sites: Sequence[int], of: Sites) -> list[str]:

@@ -89,6 +89,26 @@ async def test_calls_wait_for_a_coordinator_that_starts_again(autojump_clock: Mo
             nursery.cancel_scope.cancel()
 
 
+async def test_calls_wait_for_a_standby_to_take_over(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
+        other = (Address("nobody", 7000), swarm.coordinator.identity.peer_id)
+        coordinators = CoordinatorClient(
+            swarm.pool, [other, live], {TENANT.tenant_id: TENANT}, swarm.node.world.log
+        )
+        await coordinators.call(GET)
+        swarm.coordinator.node.crash(power=False)
+        async with trio.open_nursery() as nursery:
+
+            async def take_over() -> None:
+                await trio.sleep(14)
+                await nursery.start(swarm.coordinator.serve)
+
+            nursery.start_soon(take_over)
+            await coordinators.call(GET)
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_coordinator_that_stays_away_is_an_error_within_seconds(
     autojump_clock: MockClock,
 ) -> None:
