@@ -28,6 +28,8 @@ from common.errors import (
 from common.reasons import ConfigFault, Outage, Refusal, Uncertainty
 
 API_TIMEOUT_S: Final = 30.0
+ROLE_TIMEOUT_S: Final = 2.0
+"""For a coordinator of several to say whether it is active."""
 OPERATOR_VARIABLE: Final = "ALVEARY_OPERATOR"
 DEFAULT_DATA: Final = Path("alveary-data")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -155,8 +157,22 @@ def read_operator_file(path: Path) -> tuple[str, str]:
         raise BadConfig(ConfigFault.BAD_OPERATOR_FILE, file=str(path)) from error
 
 
+def _role(path: Path) -> str:
+    """The role of the coordinator of an operator file; empty where it does not say."""
+    try:
+        url, token = read_operator_file(path)
+        headers = {"authorization": f"Bearer {token}"}
+        answer = httpx.get(
+            f"{url}/v1/status", headers=headers, timeout=ROLE_TIMEOUT_S, trust_env=False
+        )
+        return str(answer.json().get("role", ""))
+    except (BadConfig, httpx.HTTPError, ValueError, AttributeError):
+        return ""
+
+
 def find_operator_file(operator: Path | None, data: Path | None) -> Path:
-    """Return the path of the operator file: what was named, else the usual places.
+    """Return the path of the operator file: what was named, else the usual places; of several
+    coordinators the one that is active.
 
     Args:
         operator: the file itself, if named.
@@ -170,9 +186,16 @@ def find_operator_file(operator: Path | None, data: Path | None) -> Path:
     if data is None and (named := os.environ.get(OPERATOR_VARIABLE)):
         return Path(named)
     base = DEFAULT_DATA if data is None else data
-    for candidate in (base / "coordinator" / "operator.json", base / "operator.json"):
-        if candidate.exists():
-            return candidate
+    of_sites = sorted(base.glob("coordinator-*/operator.json"))
+    found = [
+        each
+        for each in (base / "coordinator" / "operator.json", base / "operator.json", *of_sites)
+        if each.exists()
+    ]
+    if len(found) > 1:
+        return next((each for each in found if _role(each) == "active"), found[0])
+    if found:
+        return found[0]
     raise BadConfig(ConfigFault.NO_OPERATOR_FILE, message=f"no operator.json below {base}")
 
 

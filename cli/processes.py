@@ -28,12 +28,13 @@ LOG_TAIL_LINES: Final = 12
 class DaemonProcess:
     """One daemon of a local swarm and, once it is started, its process.
 
-    ``ready``: what it printed when it was; None until then.
+    ``ready``: what it printed when it was; None until then. ``site``: where it is, if that is said.
     """
 
     name: str
     role: str
     data: Path
+    site: str = ""
     process: subprocess.Popen[bytes] | None = None
     ready: dict[str, Any] | None = None
     gone: trio.Event = field(default_factory=trio.Event)

@@ -414,12 +414,41 @@ def describe(answer: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def describe_processes(processes: list[dict[str, Any]]) -> str:
-    """The local daemons for people; the dead ones stand out."""
-    rows = [
-        [each["name"], each["pid"], "running" if each["running"] else "DEAD"] for each in processes
-    ]
-    return table(["DAEMON", "PID", ""], rows)
+def describe_processes(processes: list[dict[str, Any]], answer: dict[str, Any]) -> str:
+    """The local daemons for people, by site where there are some; the dead ones stand out.
+
+    Args:
+        answer: of a coordinator; empty: none answers.
+    """
+    if not any(each.get("site") for each in processes):
+        rows = [[each["name"], each["pid"], _life(each)] for each in processes]
+        return table(["DAEMON", "PID", ""], rows)
+    by_site = sorted(processes, key=lambda each: each.get("site", ""))
+    return table(
+        ["SITE", "DAEMON", "PID", "", ""],
+        [
+            [each.get("site", ""), each["name"], each["pid"], _life(each), _duty(each, answer)]
+            for each in by_site
+        ],
+    )
+
+
+def _life(process: dict[str, Any]) -> str:
+    return "running" if process["running"] else "DEAD"
+
+
+def _duty(process: dict[str, Any], answer: dict[str, Any]) -> str:
+    """Return whether a coordinator is active or a standby, as the active one says; empty for other
+    daemons."""
+    listen = process.get("listen")
+    if listen is None or not process["running"]:
+        return ""
+    if listen in answer.get("coordinators", [])[:1]:
+        return "active"
+    standbys = {each["address"]: each["follows"] for each in answer.get("standbys", [])}
+    if listen not in standbys:
+        return "not heard"
+    return "standby" if standbys[listen] else "SILENT"
 
 
 @click.command()
@@ -436,7 +465,7 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
         print_result(
             {"error": error.reason, "processes": processes},
             as_json=as_json,
-            text=describe_processes(processes),
+            text=describe_processes(processes, {}),
         )
         print_error(explain(error))
         return exit_code_of(error)
@@ -446,6 +475,6 @@ def status(operator: Path | None, data: Path | None, as_json: bool) -> int:
         result["processes"] = processes
     text = describe_standby(result) if result.get("role") == "standby" else describe(result)
     if processes:
-        text += "\n\n" + describe_processes(processes)
+        text += "\n\n" + describe_processes(processes, answer)
     print_result(result, as_json=as_json, text=text)
     return 0

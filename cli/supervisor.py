@@ -5,6 +5,7 @@ Source: docs/operations.md, "A swarm on one machine".
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -18,18 +19,24 @@ import trio
 from cli.authority import ANYWHERE, LocalTls, prepare_tls
 from cli.credentials import make_access_key, make_tenant, read_tenant, seal_key, tenant_body
 from cli.credentials import write_tenant as write_tenant_file
-from cli.operators import OperatorApi, read_operator_file
+from cli.files import read_json, write_private
+from cli.operators import ROLE_TIMEOUT_S, OperatorApi, read_operator_file
 from cli.ports import PortChooser, can_listen, parse_address
 from cli.processes import DaemonProcess, Processes
 from cli.report import explain, print_error
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
-from common.errors import BadConfig, OutcomeUnknown, Unavailable
+from common.errors import BadConfig, OutcomeUnknown, Refused, Unavailable
 from common.ports import Address
 from common.reasons import ConfigFault, Outage, Uncertainty
+from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.policy.journal import FEWEST
+from coordinator.secrets import OPERATOR_NAME
+from coordinator.standby import MARK_NAME
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
+FOLLOWED_TIMEOUT_S: Final = 30.0
+"""Time for the standbys to follow, once they are started."""
 JOURNAL_TIMEOUT_S: Final = 10.0
 """Time for the journal, once everything else is there."""
 POLL_S: Final = 0.05
@@ -64,18 +71,25 @@ class LocalSwarm:
         self._settings = settings
         self._processes = processes
         self._ports = PortChooser()
+        self._listen: dict[str, str] = {}
+        """The addresses of the coordinators by name."""
         self._tls: LocalTls | None = None
-        self._coordinator = DaemonProcess(
-            "coordinator", "coordinator", directory.daemon("coordinator")
-        )
+        self._coordinators = [
+            DaemonProcess(name, "coordinator", directory.daemon(name), settings.site_of(number))
+            for number, name in enumerate(settings.coordinators)
+        ]
+        self._coordinator = self._coordinators[0]
         names = [f"cell-{number:02d}" for number in range(settings.cells)]
-        self._cells = [DaemonProcess(name, "cell", directory.daemon(name)) for name in names]
+        self._cells = [
+            DaemonProcess(name, "cell", directory.daemon(name), settings.site_of(number))
+            for number, name in enumerate(names)
+        ]
         self._gateway = DaemonProcess("gateway", "gateway", directory.daemon("gateway"))
 
     @property
     def daemons(self) -> list[DaemonProcess]:
         """All daemons, in the order in which they are started."""
-        return [self._coordinator, *self._cells, self._gateway]
+        return [*self._coordinators, *self._cells, self._gateway]
 
     async def start(self) -> S3Credentials:
         """Start everything; return when objects can be read and, if the disks allow, written.
@@ -91,22 +105,33 @@ class LocalSwarm:
         self._directory.write_settings(self._settings)
         if self._settings.tls:
             self._tls = prepare_tls(self._directory.tls, address, time.time())
-        path, listen = self._configure_coordinator()
+        paths = [self._configure_coordinator(each) for each in self._coordinators]
+        # A standby has the swarm's secrets from the active one, once the journal is kept.
+        there = [each for each in self._coordinators if each is self._coordinator or _is_made(each)]
         async with trio.open_nursery() as nursery:
             # Cells that were there before start beside the coordinator, which needs their journal.
-            known = {"native": str(listen), "peer_id": self._settings.coordinator_id}
-            early = [cell for cell in self._cells if known["peer_id"] and self._has_token(cell)]
+            is_known = bool(self._settings.coordinator_id)
+            early = [cell for cell in self._cells if is_known and self._has_token(cell)]
             for cell in early:
-                nursery.start_soon(self._start_cell, cell, known, None)
-            coordinator = await self._start_coordinator(path)
-            async with OperatorApi(*read_operator_file(self._directory.operator_file)) as api:
+                nursery.start_soon(self._start_cell, cell, None)
+            for each, path in zip(self._coordinators[1:], paths[1:], strict=True):
+                if each in there:
+                    nursery.start_soon(self._start_coordinator, each, path)
+            await self._start_coordinator(self._coordinator, paths[0])
+            active = await self._find_active(there)
+            async with OperatorApi(*read_operator_file(operator_file(active))) as api:
                 async with trio.open_nursery() as later:
                     for cell in self._cells:
                         if cell not in early:
-                            later.start_soon(self._start_cell, cell, coordinator, api)
+                            later.start_soon(self._start_cell, cell, api)
                     credentials = await self._patiently(partial(self._prepare_tenant, api))
-                    ready = await self._start_gateway(coordinator)
+                    ready = await self._start_gateway()
                 await self._wait_heard(api)
+                for each, path in zip(self._coordinators, paths, strict=True):
+                    if each not in there:
+                        await self._make_standby(active, each)
+                        await self._start_coordinator(each, path)
+                await self._wait_followed(api)
         credentials = replace(
             credentials,
             endpoint=_endpoint(parse_address(ready["s3"]), secure=ready["secure"]),
@@ -125,6 +150,8 @@ class LocalSwarm:
                 "role": daemon.role,
                 "pid": daemon.pid,
                 "data": str(daemon.data),
+                **({"site": daemon.site} if daemon.site else {}),
+                **({"listen": self._listen[daemon.name]} if daemon.name in self._listen else {}),
                 **({} if daemon.is_running else {"exit": daemon.exit_text()}),
             }
             for daemon in self.daemons
@@ -150,19 +177,23 @@ class LocalSwarm:
             The names of the daemons that did not stop in time and were killed.
         """
         killed: list[str] = []
-        for group in ([self._gateway], self._cells, [self._coordinator]):
+        standbys = [each for each in self._coordinators if _is_standby(each)]
+        rest = [each for each in self._coordinators if each not in standbys]
+        # Standbys before the cells and the active one: nobody is to take over on the way.
+        for group in ([self._gateway], standbys, self._cells, rest):
             killed += await self._processes.stop(group, timeout_s=STOP_TIMEOUT_S)
         self.forget_processes()
         return killed
 
-    def _configure_coordinator(self) -> tuple[Path, Address]:
-        """Write the coordinator's configuration; return where, and where it is to listen."""
-        known = self._directory.read_daemon_config("coordinator")
+    def _configure_coordinator(self, coordinator: DaemonProcess) -> Path:
+        """Write a coordinator's configuration; return where."""
+        known = self._directory.read_daemon_config(coordinator.name)
         listen = self._ports.choose(known.get("listen"))
+        self._listen[coordinator.name] = str(listen)
         config = {
             **known,
-            "data": str(self._coordinator.data),
-            "log": str(self._coordinator.log_path),
+            "data": str(coordinator.data),
+            "log": str(coordinator.log_path),
             "listen": str(listen),
             "advertise": str(listen),
             "http": str(self._ports.choose(known.get("http"))),
@@ -170,10 +201,12 @@ class LocalSwarm:
             "redundancy": self._settings.redundancy,
             "discovery": False,  # Nobody else can reach a swarm that listens on loopback.
         }
-        return self._directory.write_daemon_config("coordinator", config), listen
+        if coordinator is not self._coordinator:
+            config["standby"] = True
+        return self._directory.write_daemon_config(coordinator.name, config)
 
-    async def _start_coordinator(self, path: Path) -> dict[str, Any]:
-        ready = await self._run(self._coordinator, path)
+    async def _start_coordinator(self, coordinator: DaemonProcess, path: Path) -> None:
+        ready = await self._run(coordinator, path)
         if not self._settings.coordinator_id:
             self._settings = replace(self._settings, coordinator_id=str(ready["peer_id"]))
             self._directory.write_settings(self._settings)
@@ -182,9 +215,63 @@ class LocalSwarm:
                 ConfigFault.WRONG_COORDINATOR,
                 message="the coordinator's key is not this swarm's: its data directory was "
                 "replaced or emptied",
-                data=str(self._coordinator.data),
+                data=str(coordinator.data),
             )
-        return ready
+
+    async def _find_active(self, coordinators: list[DaemonProcess]) -> DaemonProcess:
+        """Return the coordinator that is active, of those that were started.
+
+        Raises:
+            Unavailable: ``not_ready``: none is.
+        """
+        if len(coordinators) == 1:
+            return coordinators[0]
+        with trio.move_on_after(START_TIMEOUT_S):
+            while True:
+                for each in coordinators:
+                    if each.ready is not None and await _role(each) == "active":
+                        return each
+                await trio.sleep(POLL_S)
+        raise Unavailable(
+            Outage.NOT_READY,
+            message="no coordinator is active: each follows, or waits for the journal's cells",
+            log=str(self._coordinator.log_path),
+        )
+
+    async def _make_standby(self, active: DaemonProcess, standby: DaemonProcess) -> None:
+        """Give a coordinator the swarm's secrets, as soon as there is a journal to follow.
+
+        Raises:
+            Unavailable: ``no_journal``: there is none.
+        """
+        give_up_at = trio.current_time() + START_TIMEOUT_S
+        while (content := read_json(active.data / RECOVERY_NAME)) is None:
+            if trio.current_time() > give_up_at:
+                break
+            await trio.sleep(POLL_S)
+        if content is None:
+            raise Unavailable(
+                Outage.NO_JOURNAL,
+                message="sites need the journal on cells, which is not kept: look at `alveary"
+                " status`",
+                log=str(active.log_path),
+            )
+        write_private(standby.data / RECOVERY_NAME, json.dumps(content) + "\n")
+
+    async def _wait_followed(self, api: OperatorApi) -> None:
+        """Wait until the active coordinator knows all others, and the gateway and the cells can
+        hear of them; say which ones do not follow."""
+        wanted = len(self._coordinators) - 1
+        told: list[dict[str, Any]] = []
+        with trio.move_on_after(FOLLOWED_TIMEOUT_S):
+            while wanted:
+                told = (await self._patiently(partial(api.call, "GET", "/v1/status")))["standbys"]
+                if sum(each["follows"] for each in told) >= wanted:
+                    return
+                await trio.sleep(POLL_S)
+        if wanted:
+            follow = sum(each["follows"] for each in told)
+            print_error(f"warning: {follow} of {wanted} standbys follow")
 
     def _has_token(self, cell: DaemonProcess) -> bool:
         return "token" in self._directory.read_daemon_config(cell.name)
@@ -201,14 +288,13 @@ class LocalSwarm:
             try:
                 return await work()
             except (Unavailable, OutcomeUnknown) as error:
-                is_waiting = error.reason in _PASSING and self._coordinator.is_running
+                runs = any(each.is_running for each in self._coordinators)
+                is_waiting = error.reason in _PASSING and runs
                 if not is_waiting or trio.current_time() > give_up_at:
                     raise
             await trio.sleep(POLL_S)
 
-    async def _start_cell(
-        self, cell: DaemonProcess, coordinator: dict[str, Any], api: OperatorApi | None
-    ) -> None:
+    async def _start_cell(self, cell: DaemonProcess, api: OperatorApi | None) -> None:
         """Start a cell. ``api``: asked for a token if it has none."""
         known = self._directory.read_daemon_config(cell.name)
         listen = self._ports.choose(known.get("listen"))
@@ -224,13 +310,14 @@ class LocalSwarm:
             "listen": str(listen),
             "advertise": str(listen),
             "http": str(http),
-            "coordinator": [coordinator["native"]],
-            "coordinator_id": coordinator["peer_id"],
+            "coordinator": list(self._listen.values()),
+            "coordinator_id": self._settings.coordinator_id,
             "owner": cell.name,
+            **({"site": cell.site} if cell.site else {}),
         }
         await self._run(cell, self._directory.write_daemon_config(cell.name, config))
 
-    async def _start_gateway(self, coordinator: dict[str, Any]) -> dict[str, Any]:
+    async def _start_gateway(self) -> dict[str, Any]:
         known = self._directory.read_daemon_config("gateway")
         config = {
             **known,
@@ -238,8 +325,8 @@ class LocalSwarm:
             "log": str(self._gateway.log_path),
             "s3": self._settings.s3,
             "http": str(self._ports.choose(known.get("http"))),
-            "coordinator": [coordinator["native"]],
-            "coordinator_id": coordinator["peer_id"],
+            "coordinator": list(self._listen.values()),
+            "coordinator_id": self._settings.coordinator_id,
             "tenants": str(self._directory.tenants),
             "region": REGION,
         }
@@ -325,6 +412,30 @@ class LocalSwarm:
             rings=len(status.get("rings", [])),
             log=str(self._coordinator.log_path),
         )
+
+
+def operator_file(coordinator: DaemonProcess) -> Path:
+    """Return where a coordinator says how to reach it, and shows its token."""
+    return coordinator.data / OPERATOR_NAME
+
+
+def _is_made(coordinator: DaemonProcess) -> bool:
+    """Return whether a standby was given the swarm's secrets."""
+    return (coordinator.data / RECOVERY_NAME).exists()
+
+
+def _is_standby(coordinator: DaemonProcess) -> bool:
+    """Return whether a coordinator's directory says that it is a standby."""
+    return (coordinator.data / MARK_NAME).exists()
+
+
+async def _role(coordinator: DaemonProcess) -> str:
+    try:
+        url, token = read_operator_file(operator_file(coordinator))
+        async with OperatorApi(url, token, timeout_s=ROLE_TIMEOUT_S) as api:
+            return str((await api.call("GET", "/v1/status")).get("role", ""))
+    except (Unavailable, BadConfig, Refused):
+        return ""
 
 
 def _serves(status: dict[str, Any]) -> bool:

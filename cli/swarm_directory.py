@@ -2,7 +2,7 @@
 
 ``swarm.json`` what the swarm is; ``credentials.json`` for S3 clients; ``processes.json`` while it
 runs; ``tls/`` the local authority; ``coordinator/``, ``cell-00/``..., ``gateway/`` each with
-``config.toml``, ``log`` and data.
+``config.toml``, ``log`` and data; with sites ``coordinator-2/``... too.
 
 Source: docs/operations.md, "The directory of alveary up".
 """
@@ -26,6 +26,10 @@ from common.reasons import ConfigFault
 VERSION: Final = 1
 DEFAULT_CELLS: Final = 6
 DEFAULT_REDUNDANCY: Final = "4/6"
+DEFAULT_REDUNDANCY_OF_SITES: Final = "2/6"
+"""With three sites, of which any may go: its write quorum is what the other two have."""
+FEWEST_SITES: Final = 3
+"""Of two, one would have most cells of the journal: without it nobody takes over."""
 DEFAULT_S3: Final = "127.0.0.1:9000"
 
 
@@ -39,6 +43,8 @@ class Settings:
     tls: bool = False
     coordinator_id: str = ""
     """64 hex digits; empty until the coordinator has been started once."""
+    sites: int = 0
+    """Each has cells and a coordinator; 0: there is one coordinator, and nobody says where."""
 
     @classmethod
     def resolve(
@@ -49,6 +55,7 @@ class Settings:
         redundancy: str | None,
         s3: str | None,
         tls: bool | None = None,
+        sites: int | None = None,
     ) -> Self:
         """Return the settings to start with: the remembered ones, changed by the flags that may
         change them.
@@ -59,16 +66,20 @@ class Settings:
             redundancy: ``k/n``; never changes.
             s3: ``host:port``; may change.
             tls: whether S3 is spoken over TLS; may change.
+            sites: never changes: a cell's site is where it joined.
 
         Raises:
-            BadConfig: ``redundancy_differs``, ``cells_differ`` or ``bad_redundancy``.
+            BadConfig: ``redundancy_differs``, ``cells_differ``, ``sites_differ``,
+                ``bad_redundancy`` or ``too_few_cells``.
         """
         if remembered is None:
             wanted = cls(
-                cells=DEFAULT_CELLS if cells is None else cells,
-                redundancy=redundancy or DEFAULT_REDUNDANCY,
+                cells=max(DEFAULT_CELLS, sites or 0) if cells is None else cells,
+                redundancy=redundancy
+                or (DEFAULT_REDUNDANCY_OF_SITES if sites else DEFAULT_REDUNDANCY),
                 s3=s3 or DEFAULT_S3,
                 tls=bool(tls),
+                sites=sites or 0,
             )
         else:
             if redundancy is not None and redundancy != remembered.redundancy:
@@ -83,6 +94,12 @@ class Settings:
                     message=f"this swarm has {remembered.cells} cells, which hold data; "
                     f"{cells} would leave some out",
                 )
+            if sites is not None and sites != remembered.sites:
+                raise BadConfig(
+                    ConfigFault.SITES_DIFFER,
+                    message=f"this swarm was made with {remembered.sites or 'no'} sites, "
+                    f"not {sites}",
+                )
             wanted = replace(
                 remembered,
                 cells=cells or remembered.cells,
@@ -96,7 +113,21 @@ class Settings:
                 message=f"redundancy {wanted.redundancy} needs at least {slots} cells, "
                 f"not {wanted.cells}",
             )
+        if wanted.cells < wanted.sites:
+            raise BadConfig(
+                ConfigFault.TOO_FEW_CELLS,
+                message=f"{wanted.sites} sites need at least a cell each, not {wanted.cells}",
+            )
         return wanted
+
+    @property
+    def coordinators(self) -> list[str]:
+        """The names of the coordinators: one for each site."""
+        return ["coordinator", *(f"coordinator-{site}" for site in range(2, self.sites + 1))]
+
+    def site_of(self, number: int) -> str:
+        """The site of the coordinator or cell of a number, from 0 on; empty without sites."""
+        return f"site-{number % self.sites + 1}" if self.sites else ""
 
 
 def parse_redundancy(text: str) -> tuple[int, int]:

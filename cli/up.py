@@ -17,7 +17,13 @@ from cli.ports import parse_address
 from cli.processes import DaemonProcess, Processes
 from cli.report import print_error
 from cli.supervisor import LocalSwarm
-from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
+from cli.swarm_directory import (
+    FEWEST_SITES,
+    S3Credentials,
+    Settings,
+    SwarmDirectory,
+    parse_redundancy,
+)
 from common import limits
 from common.system.process import die_with_parent, keep_files_private
 from coordinator.config import JournalUse
@@ -32,7 +38,7 @@ def greeting(settings: Settings, credentials: S3Credentials, root: Path) -> str:
     endpoint, region = credentials.endpoint, credentials.region
     key, secret = credentials.access_key, credentials.secret_key
     return f"""\
-alveary is ready: {settings.cells} cells, redundancy {settings.redundancy}, S3 at {endpoint}
+alveary is ready: {_size(settings)}, redundancy {settings.redundancy}, S3 at {endpoint}
 
   endpoint    {endpoint}
   region      {region}
@@ -54,6 +60,11 @@ rclone:
   rclone ls alveary:first
 {_trust(credentials.ca_file)}{_of_loss(root)}
 Ctrl-C stops it; started again on the same --data, everything is there."""
+
+
+def _size(settings: Settings) -> str:
+    cells = f"{settings.cells} cells"
+    return f"{settings.sites} sites with {cells}" if settings.sites else cells
 
 
 def _of_loss(root: Path) -> str:
@@ -116,7 +127,24 @@ def class_warnings(settings: Settings) -> list[str]:
     """Return in words what the swarm's class does not survive when one of its cells is lost."""
     k, n = parse_redundancy(settings.redundancy)
     redundancy = Redundancy(k, n, default_quorum(k, n))
-    return [f"warning: {each}" for each in weaknesses(redundancy, [1] * settings.cells)]
+    found = list(weaknesses(redundancy, [1] * settings.cells))
+    if settings.sites:
+        found += _site_weaknesses(redundancy, settings.sites)
+    return [f"warning: {each}" for each in found]
+
+
+def _site_weaknesses(redundancy: Redundancy, sites: int) -> list[str]:
+    """Return in words what the loss of one site stops, where a ring is spread evenly."""
+    left = redundancy.n - -(-redundancy.n // sites)
+    name = f"{redundancy.k}/{redundancy.n}"
+    if left < redundancy.k:
+        return [f"with {name} on {sites} sites, objects cannot be read while a site is away"]
+    if left < redundancy.quorum:
+        return [
+            f"with {name} on {sites} sites, writes wait for a smaller class while a site is away:"
+            " docs/operations.md, 'Three sites on one machine'"
+        ]
+    return []
 
 
 async def _wait_signal(*, task_status: trio.TaskStatus[None]) -> None:
@@ -175,11 +203,19 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
     help="Data directory.",
 )
 @click.option(
+    "--sites",
+    type=click.IntRange(FEWEST_SITES, limits.MAX_COORDINATOR_ADDRESSES),
+    help="Run so many sites, each with its cells and a coordinator: any one may go.",
+)
+@click.option(
     "--cells",
     type=click.IntRange(1, limits.MAX_LOCAL_CELLS),
-    help="Number of cells (default 6; may grow later).",
+    help="Number of cells, over all sites (default 6; may grow later).",
 )
-@click.option("--redundancy", help="K/N: any K of N shards restore the data (default 4/6).")
+@click.option(
+    "--redundancy",
+    help="K/N: any K of N shards restore the data (default 4/6; 2/6 with --sites).",
+)
 @click.option("--s3", help="HOST:PORT for S3 (default 127.0.0.1:9000).")
 @click.option(
     "--tls/--no-tls",
@@ -191,6 +227,7 @@ async def supervise(root: Path, settings: Settings, *, as_json: bool) -> int:
 @click.option("--parent-pid", type=int, hidden=True)
 def up(
     data: Path,
+    sites: int | None,
     cells: int | None,
     redundancy: str | None,
     s3: str | None,
@@ -206,7 +243,12 @@ def up(
     handle = lock_directory(root)
     try:
         settings = Settings.resolve(
-            SwarmDirectory(root).read_settings(), cells=cells, redundancy=redundancy, s3=s3, tls=tls
+            SwarmDirectory(root).read_settings(),
+            cells=cells,
+            redundancy=redundancy,
+            s3=s3,
+            tls=tls,
+            sites=sites,
         )
         for warning in class_warnings(settings):
             print_error(warning)

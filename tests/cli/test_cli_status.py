@@ -9,6 +9,7 @@ import pytest
 from cli.status import (
     describe,
     describe_hazard,
+    describe_processes,
     describe_standby,
     describe_standbys,
     local_processes,
@@ -200,3 +201,26 @@ def test_a_standby_says_what_it_follows_and_whether_it_keeps_up() -> None:
     shown = describe_standby({**told, "active": "", "behind_s": 90.0, "error": "no_space"})
     assert "DOES NOT KEEP UP" in shown
     assert "FOLLOWS NOT: no_space" in shown
+
+
+def test_the_processes_of_sites_are_shown_by_site_with_who_is_active() -> None:
+    processes = [
+        {"name": "coordinator", "pid": 1, "running": False, "site": "site-1", "listen": "h:1"},
+        {"name": "coordinator-2", "pid": 2, "running": True, "site": "site-2", "listen": "h:2"},
+        {"name": "coordinator-3", "pid": 3, "running": True, "site": "site-3", "listen": "h:3"},
+        {"name": "cell-00", "pid": 4, "running": True, "site": "site-2"},
+    ]
+    answer = {
+        "coordinators": ["h:2", "h:3"],
+        "standbys": [{"address": "h:3", "follows": True}],
+    }
+    lines = [line.split() for line in describe_processes(processes, answer).splitlines()[1:]]
+    assert lines == [
+        ["site-1", "coordinator", "1", "DEAD"],
+        ["site-2", "coordinator-2", "2", "running", "active"],
+        ["site-2", "cell-00", "4", "running"],
+        ["site-3", "coordinator-3", "3", "running", "standby"],
+    ]
+    answer["standbys"] = [{"address": "h:3", "follows": False}]
+    assert "SILENT" in describe_processes(processes, answer)
+    assert "not heard" in describe_processes(processes, {})

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cli.swarm_directory import S3Credentials, Settings, SwarmDirectory, parse_redundancy
+from cli.up import class_warnings
 from common.errors import BadConfig
 
 MADE = Settings(cells=8, redundancy="4/6", s3="127.0.0.1:9000", coordinator_id="ab" * 32)
@@ -73,3 +74,38 @@ def test_the_list_of_processes_can_be_forgotten_twice(tmp_path: Path) -> None:
     directory.forget_processes()
     directory.forget_processes()
     assert not (tmp_path / "processes.json").exists()
+
+
+def test_sites_have_names_coordinators_and_a_class_that_goes_on_without_one() -> None:
+    made = Settings.resolve(None, cells=None, redundancy=None, s3=None, sites=3)
+    assert (made.cells, made.redundancy) == (6, "2/6")
+    assert made.coordinators == ["coordinator", "coordinator-2", "coordinator-3"]
+    assert [made.site_of(number) for number in range(4)] == ["site-1", "site-2", "site-3", "site-1"]
+    assert class_warnings(made) == []
+    assert Settings.resolve(None, cells=None, redundancy=None, s3=None, sites=8).cells == 8
+
+
+def test_a_class_that_stops_without_a_site_is_warned_of() -> None:
+    made = Settings.resolve(None, cells=None, redundancy="4/6", s3=None, sites=3)
+    assert any("writes wait" in each for each in class_warnings(made))
+    made = Settings.resolve(None, cells=None, redundancy="5/6", s3=None, sites=3)
+    assert any("cannot be read" in each for each in class_warnings(made))
+
+
+def test_without_sites_there_is_one_coordinator_and_nothing_else_changes() -> None:
+    made = Settings.resolve(None, cells=None, redundancy=None, s3=None)
+    assert (made.sites, made.cells, made.redundancy) == (0, 6, "4/6")
+    assert made.coordinators == ["coordinator"]
+    assert made.site_of(5) == ""
+
+
+def test_sites_cannot_change_and_need_a_cell_each() -> None:
+    made = Settings.resolve(None, cells=None, redundancy=None, s3=None, sites=3)
+    assert Settings.resolve(made, cells=None, redundancy=None, s3=None).sites == 3
+    assert Settings.resolve(made, cells=None, redundancy=None, s3=None, sites=3) == made
+    with pytest.raises(BadConfig, match="made with 3 sites, not 4"):
+        Settings.resolve(made, cells=None, redundancy=None, s3=None, sites=4)
+    with pytest.raises(BadConfig, match="made with no sites, not 3"):
+        Settings.resolve(MADE, cells=None, redundancy=None, s3=None, sites=3)
+    with pytest.raises(BadConfig, match="at least a cell each"):
+        Settings.resolve(None, cells=6, redundancy="2/6", s3=None, sites=7)

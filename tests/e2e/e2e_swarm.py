@@ -66,10 +66,12 @@ class Swarm:
         redundancy: str = "4/6",
         tls: bool = False,
         host: str = "127.0.0.1",
+        sites: int = 0,
     ) -> None:
         self.root = root
         self.tls = tls
         self.host = host
+        self.sites = sites
         self.cells = cells
         self.redundancy = redundancy
         self.port = free_port()
@@ -97,6 +99,7 @@ class Swarm:
             f"--redundancy={self.redundancy}",
             f"--s3={self.host}:{self.port}",
             "--tls" if self.tls else "--no-tls",
+            *([f"--sites={self.sites}"] if self.sites else []),
             f"--parent-pid={os.getpid()}",  # Nothing stays, even of a test run that is killed.
             *more,
         ]
