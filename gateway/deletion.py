@@ -119,7 +119,7 @@ async def _delete(
     service: ObjectService, bucket: Bucket, deletions: Sequence[Deletion]
 ) -> list[DeletedObject | AlvearyError]:
     has_versions = bucket.versioning != UNVERSIONED
-    items = [_item(service, bucket, each, has_versions) for each in deletions]
+    items = [item_of(service, bucket, each, has_versions) for each in deletions]
     reply: Deleted = await service.coordinators.call(
         ObjectsDelete(
             bucket.owner.tenant_id,
@@ -133,9 +133,15 @@ async def _delete(
     return [_deleted(item, result) for item, result in zip(items, reply.results, strict=True)]
 
 
-def _item(
+def item_of(
     service: ObjectService, bucket: Bucket, deletion: Deletion, has_versions: bool
 ) -> DeleteItem:
+    """Return a deletion as coordinators are asked for it.
+
+    Args:
+        bucket: as it is known now.
+        has_versions: its versioning was enabled once, so a delete marker is made.
+    """
     name, version = deletion.name, deletion.version
     condition, judged = deletion.condition, deletion.judged
     if version is not None:

@@ -62,6 +62,7 @@ from gateway_s3.handlers import (
     objects,
     post,
     reads,
+    rename,
     unset,
 )
 from gateway_s3.handlers.answers import marker_error
@@ -113,6 +114,7 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "PutObject": objects.put_object,
     "PostObject": post.post_object,
     "CopyObject": copy.copy_object,
+    "RenameObject": rename.rename,
     "GetObject": reads.get_object,
     "HeadObject": reads.head_object,
     "GetObjectAttributes": attributes.get_attributes,

@@ -16,6 +16,7 @@ from common.wire.messages.objects import (
     ObjectCommit,
     ObjectGet,
     ObjectRecord,
+    ObjectRename,
     ObjectsDelete,
     ObjectsList,
     ObjectTagsSet,
@@ -41,6 +42,7 @@ class ObjectHandlers:
             ObjectCommit: self.commit,
             ObjectGet: self.get,
             ObjectsDelete: self.delete,
+            ObjectRename: self.rename,
             ObjectsList: self.list_objects,
             ObjectAclSet: self.set_acl,
             ObjectTagsSet: self.set_tags,
@@ -67,6 +69,18 @@ class ObjectHandlers:
         if content.has_homes:
             self._store.homes.tell()
         return committed
+
+    async def rename(self, caller: Caller, request: ObjectRename, _: memoryview) -> Answer:
+        """Move an object to another name."""
+        tenant, now_ms = self._store.tenant(caller, request), self._store.now_ms()
+
+        def work(sql: Sql) -> Committed:
+            committed, content = objects.rename(sql, tenant, caller.peer_id, request, now_ms)
+            if content is not None:
+                misplaced.note_committed(sql, tenant, committed.sequence, content)
+            return committed
+
+        return await self._store.grow(self._store.dropped, work)
 
     async def get(self, caller: Caller, request: ObjectGet, _: memoryview) -> Answer:
         """Look up a version, with places and orders for a range of it."""

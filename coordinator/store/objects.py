@@ -26,6 +26,7 @@ from common.wire.messages.objects import (
     ObjectAclSet,
     ObjectCommit,
     ObjectGet,
+    ObjectRename,
     ObjectsDelete,
     ObjectTagsSet,
     PlacedPage,
@@ -140,6 +141,58 @@ def commit(
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     notifications.add(sql, tenant, bucket, request.notification, now_ms)
     return committed(bucket, sequence, now_ms)
+
+
+def rename(
+    sql: Sql, tenant: int, writer: PeerId, request: ObjectRename, now_ms: int
+) -> tuple[Committed, Content | None]:
+    """Let a version of a name have what the current version of another name has, and delete that
+    name, all or nothing.
+
+    Returns:
+        The answer, and the content of the version; None: this very request was carried out before.
+
+    Raises:
+        NotFound: ``no_such_bucket``.
+        Refused: ``condition_failed``, of either name; and as :func:`commit` and :func:`delete`.
+    """
+    bucket = buckets.find(sql, tenant, request.bucket, request.bucket_id)
+    before = committed_before(sql, bucket, request.name, request.version_id, request.sealed)
+    if before is not None:
+        return before, None
+    check_size(request.name, 0)
+    source = request.source
+    if source.named or source.name == request.name:
+        raise Refused(Refusal.BAD_NAME)
+    kept = versions.current(sql, bucket.bucket, source.name)
+    found = versions.current(sql, bucket.bucket, request.name)
+    is_as_read = kept is not None and kept.version_id == source.condition.version_id
+    is_admitted = versions.holds(request.condition, found)
+    if kept is None or not (is_as_read and is_admitted):
+        raise Refused(Refusal.CONDITION_FAILED)
+    pages = sql.execute(
+        "SELECT extents FROM pages WHERE owner = ? ORDER BY number", (kept.sequence,)
+    ).fetchall()
+    content = segments.check_content(tuple([Page.unpack(row[0]) for row in pages]), (), kept.size)
+    deletion = ObjectsDelete(request.tenant_id, request.bucket, (source,), request.bucket_id)
+    (deleted,) = delete(sql, tenant, deletion, now_ms)
+    if deleted.failure is not None:
+        raise deleted.failure.error()
+    sequence = next_number(sql, "sequence")
+    segments.register(sql, tenant, bucket.bucket, writer, sequence, content, now_ms)
+    new = NewVersion(
+        sequence,
+        request.name,
+        request.version_id,
+        kept.size,
+        request.summary,
+        request.sealed,
+        request.tags,
+        acl=request.acl,
+    )
+    versions.insert(sql, tenant, bucket, new, found, now_ms)
+    notifications.add(sql, tenant, bucket, request.notification, now_ms)
+    return committed(bucket, sequence, now_ms), content
 
 
 def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet, now_ms: int) -> None:

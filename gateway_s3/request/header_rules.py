@@ -27,6 +27,14 @@ ANY: Final = frozenset({"*"})
 _KMS: Final = KMS.encode()
 _BOOLEANS: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
+OF_RENAMES: Final = (
+    b"x-amz-client-token",
+    b"x-amz-rename-source",
+    b"x-amz-rename-source-if-match",
+    b"x-amz-rename-source-if-modified-since",
+    b"x-amz-rename-source-if-none-match",
+    b"x-amz-rename-source-if-unmodified-since",
+)
 ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     CANNED: CANNED_NAMES,
     b"x-amz-bucket-namespace": frozenset({"global"}),
@@ -64,6 +72,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     OWNERSHIP: frozenset(OWNERSHIPS),
     b"x-amz-optional-object-attributes": ANY,
     b"x-amz-part-number-marker": ANY,
+    **dict.fromkeys(OF_RENAMES, ANY),
     b"x-amz-request-payer": frozenset({"requester"}),
     b"x-amz-sdk-checksum-algorithm": ANY,
     METHOD: frozenset({AES256, KMS}),
@@ -87,6 +96,7 @@ REFUSED_FAMILIES: Final = (
     b"x-amz-bucket-",
     b"x-amz-bypass-",
     b"x-amz-checksum-",
+    b"x-amz-client-token",
     b"x-amz-confirm-",
     b"x-amz-copy-source",
     b"x-amz-expected-bucket-owner",
@@ -176,6 +186,7 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     OF_BUCKET: frozenset({"CreateBucket"}),
     OWNERSHIP: frozenset({"CreateBucket"}),
     **dict.fromkeys((HOLD, MODE, UNTIL), _MAKES),
+    **dict.fromkeys(OF_RENAMES, frozenset({"RenameObject"})),
     **dict.fromkeys(OF_NAMED_KEYS, _MAKES),
     **{name: _TAKES_CUSTOMER_KEYS for name in CUSTOMER_KEYS if name.startswith(CUSTOMER)},
     b"x-amz-tagging": _MAKES,

@@ -180,6 +180,7 @@ _IMPLEMENTED = (
     _yes("PostObject", _BUCKET, "POST", Action.WRITE_OBJECT, answer=204, note="see Forms"),
     _yes("PutObject", _OBJECT, "PUT", Action.WRITE_OBJECT),
     _yes("CopyObject", _OBJECT, "PUT", Action.WRITE_OBJECT, header=b"x-amz-copy-source"),
+    _yes("RenameObject", _OBJECT, "PUT", Action.WRITE_OBJECT, "renameObject", note="see Renaming"),
     _yes(
         "GetObject",
         _OBJECT,
@@ -414,7 +415,6 @@ _NOT_IMPLEMENTED = (
     ),
     _no("UpdateBucketMetadataJournalTableConfiguration", _BUCKET, "PUT", "metadataJournalTable"),
     _no("ListObjectAnnotations", _OBJECT, "GET", "annotation"),
-    _no("RenameObject", _OBJECT, "PUT", "renameObject"),
     _no("RestoreObject", _OBJECT, "POST", "restore"),
     _no("SelectObjectContent", _OBJECT, "POST", "select", "select-type=2"),
     _no("UpdateObjectEncryption", _OBJECT, "PUT", "encryption"),

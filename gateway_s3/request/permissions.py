@@ -76,10 +76,13 @@ _OF_HEADERS: Final[Mapping[bytes, str]] = {
 _WITH_HEADERS: Final = frozenset({"PutObject", "PostObject", "CopyObject", "CreateMultipartUpload"})
 _WITH_BYPASS: Final = frozenset({"DeleteObject", "PutObjectRetention"})
 _WITH_CONDITION: Final = frozenset(
-    {"PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"}
+    {"PutObject", "CopyObject", "RenameObject", "CompleteMultipartUpload", "DeleteObject"}
 )
 """Operations whose condition on an ETag shows something of the object, so it must be readable."""
-_ALSO: Final[Mapping[str, tuple[str, ...]]] = {"GetObjectAttributes": ("s3:GetObject",)}
+_ALSO: Final[Mapping[str, tuple[str, ...]]] = {
+    "GetObjectAttributes": ("s3:GetObject",),
+    "RenameObject": ("s3:PutObject",),
+}
 """Operations that need a further permission."""
 
 

@@ -45,6 +45,7 @@ TESTS = {
         HERE.parent / "gateway" / "test_webhooks.py",
         HERE.parent / "gateway_s3" / "test_notifying.py",
         HERE.parent / "gateway_s3" / "test_notifications_handlers.py",
+        HERE.parent / "gateway_s3" / "test_rename_handlers.py",
     ],
     "postgres": [
         HERE / "test_shared_store.py",

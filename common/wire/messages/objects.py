@@ -272,6 +272,34 @@ class DeleteResult(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectRename(TenantRequest):
+    """Make a version of ``name`` of what the current version of another name has, and delete that
+    name: all or nothing, in one transaction. Idempotent by ``version_id``.
+
+    ``source``: the name that is deleted, as in ObjectsDelete, whose condition names the version
+    that is current there. ``condition``: on ``name``, as in ObjectCommit.
+
+    Raises over the wire: NotFound ``no_such_bucket``; Refused ``condition_failed``, of either name;
+    ``version_locked``, ``version_exists``, ``bad_name`` (both are one), ``marker_missing``.
+    """
+
+    bucket: Label
+    bucket_id: Bucket
+    source: DeleteItem
+    name: Name
+    version_id: Version
+    sealed: Sealed
+    summary: Summary
+    condition: Condition
+    tags: SealedTags = b""
+    acl: SealedAcl = b""
+    notification: Notification | None = None
+    code: ClassVar[int] = 113
+    reply: ClassVar[type[Reply]] = Committed
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted(Reply):
     """One result per item, in order. Durable."""
 
