@@ -462,6 +462,17 @@ slow: another one gets the lane, and what is delivered twice does no harm."""
 NOTIFICATION_LIFE_MS: Final = 7 * 86_400_000
 """A notification that could not be delivered for so long is dropped."""
 
+MAX_LOG_PREFIX_BYTES: Final = 800
+"""Of the keys of an access log: what stands behind it has some 150."""
+ACCESS_LOG_OBJECT_BYTES: Final = 1 * MIB
+"""A log that has grown so much is written at once."""
+MAX_ACCESS_LOG_BYTES: Final = 8 * MIB
+"""Lines of all logs that a gateway keeps in memory; further ones are dropped, and counted."""
+MAX_ACCESS_LOG_FIELD_CHARACTERS: Final = 8192
+ACCESS_LOG_S: Final = 300
+"""Time between two objects of a log: S3's come within hours."""
+MAX_ACCESS_LOG_S: Final = 3600
+
 # --- HTTP front ------------------------------------------------------------------------------
 MAX_HTTP_HEADER_BLOCK_BYTES: Final = 32 * KIB
 MAX_HTTP_HEADERS: Final = 200

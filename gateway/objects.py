@@ -216,6 +216,8 @@ class ObjectBody:
         self._chunks = chunks
         self._counter = counter
         self._first: Buffer | None = None
+        self.sent = 0
+        """Bytes that were taken of it."""
         self.on_close: Callable[[], None] | None = None
         """Called once, when the body has been sent or abandoned."""
         self.on_chunk: Callable[[int], Awaitable[None]] | None = None
@@ -246,6 +248,7 @@ class ObjectBody:
         if chunk is None:
             chunk = await anext(self._chunks)
         self._counter.inc(len(chunk))
+        self.sent += len(chunk)
         if self.on_chunk is not None:
             await self.on_chunk(len(chunk))
         return chunk

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from common.crypto.keys import TenantKey
-from common.format.configurations import BucketEncryption, unpack_encryption
+from common.errors import Corrupt
+from common.format.configurations import (
+    AccessLogging,
+    BucketEncryption,
+    unpack_access_logging,
+    unpack_encryption,
+)
 from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
@@ -23,6 +29,8 @@ from gateway.notifications import Notifications, notifications_of
 
 ENCRYPTION: Final = "encryption"
 """The kind of the document that says which named key protects a bucket's new objects."""
+LOGGING: Final = "logging"
+"""The kind of the document that says where a bucket's access log is written."""
 NOBODY: Final = PolicyCaller(None)
 
 
@@ -113,9 +121,9 @@ class Bucket:
     ``storage_class``: the name of the class that new objects are written in.
     ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
     the bucket was read. ``rules``: about access, ``lifecycle``: about expiry, ``encryption``: of
-    new objects, and ``notifications``: about events, all but the first None without any, are read
-    from the settings once for each revision, so that a remembered bucket is the memory of its
-    parsed policy, too."""
+    new objects, ``notifications``: about events, and ``logging``: about its access log, all but the
+    first None without any, are read from the settings once for each revision, so that a remembered
+    bucket is the memory of its parsed policy, too."""
 
     name: str
     owner: TenantKey
@@ -129,6 +137,7 @@ class Bucket:
     lifecycle: Lifecycle | None = field(init=False, repr=False, compare=False)
     encryption: BucketEncryption | None = field(init=False, repr=False, compare=False)
     notifications: Notifications | None = field(init=False, repr=False, compare=False)
+    logging: AccessLogging | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings, self.name))
@@ -137,6 +146,19 @@ class Bucket:
         told = None if encryption is None else unpack_encryption(encryption)
         object.__setattr__(self, "encryption", told)
         object.__setattr__(self, "notifications", notifications_of(self.settings))
+        object.__setattr__(self, "logging", _logging_of(self.settings))
+
+
+def _logging_of(settings: BucketSettings) -> AccessLogging | None:
+    """Return the target of a bucket's access log; None: it has none, or one of a version that
+    cannot be read."""
+    body = settings.document(LOGGING) if settings.documents else None
+    if body is None:
+        return None
+    try:
+        return unpack_access_logging(body)
+    except Corrupt:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

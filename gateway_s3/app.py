@@ -23,6 +23,7 @@ from common.wire.messages.locks import Lock
 from gateway.access.lists import Subject
 from gateway.access.policy import Policy
 from gateway.access.rules import NO_RULES
+from gateway.access_log import AccessLogs
 from gateway.authorization import (
     OF_A_VERSION,
     OF_TENANT,
@@ -46,6 +47,7 @@ from gateway_s3.errors import S3Error
 from gateway_s3.forms import PostForm, described_by, prove_form, read_form
 from gateway_s3.handlers import (
     access,
+    access_logs,
     acl,
     attributes,
     bucket_encryption,
@@ -77,6 +79,7 @@ from gateway_s3.request.permissions import permissions_of
 from gateway_s3.request.query import Query
 from gateway_s3.request.router import Resource, Route, bucket_of_host, locate, route
 from gateway_s3.request.sts import is_sts
+from gateway_s3.request_log import RequestLog, note
 from gateway_s3.sts import answer_sts, refuse_sts
 from gateway_s3.translation import from_error
 from gateway_s3.turns import REFUSAL_PAUSE_S, STRANGERS, PacedBody, in_line, is_share_used, pay
@@ -128,6 +131,8 @@ HANDLERS: Final[Mapping[str, Handle]] = {
     "GetBucketTagging": configurations.get_tagging,
     "PutBucketTagging": configurations.put_tagging,
     "DeleteBucketTagging": configurations.delete_tagging,
+    "GetBucketLogging": access_logs.get_logging,
+    "PutBucketLogging": access_logs.put_logging,
     "GetBucketCors": configurations.get_cors,
     "PutBucketCors": configurations.put_cors,
     "DeleteBucketCors": configurations.delete_cors,
@@ -217,6 +222,7 @@ class App:
         handlers: by operation; of every one that is implemented.
         judge: decides whether a principal may do what it asks for.
         queue: shares the gateway between tenants.
+        logs: takes lines of access logs; None: none is written.
     """
 
     def __init__(
@@ -230,6 +236,7 @@ class App:
         handlers: Mapping[str, Handle] = HANDLERS,
         judge: Authorize = authorize,
         queue: FairQueue | None = None,
+        logs: AccessLogs | None = None,
     ) -> None:
         self._backend = backend
         self._queue = queue or FairQueue(
@@ -243,6 +250,7 @@ class App:
         self._judge = judge
         self._domains = domains
         self._website_domains = website_domains
+        self._logs = logs
         self._host_id = base64.b64encode(backend.entropy(24))
         self._running = 0
 
@@ -260,16 +268,16 @@ class App:
         self._running += 1
         streams = False
         bucket: Bucket | None = None
+        known = RequestLog(started, backend.clock.now())
         visit = self._queue.visit()
         if self._queue.has_byte_rate:
             request.body = PacedBody(request.body, visit)
         try:
             website = self._website(request)
             if website is not None:
-                operation = _WEBSITE
-                response = await answer_website(
-                    backend, request, website, self._fetch_page(request_id, visit), request_id
-                )
+                operation, known.is_website = _WEBSITE, True
+                fetch = self._fetch_page(known, request_id, visit)
+                response = await answer_website(backend, request, website, fetch, request_id)
                 await visit.enter(STRANGERS)
             elif is_sts(request) and locate(request, self._domains).scope is Scope.SERVICE:
                 operation = _STS
@@ -286,7 +294,7 @@ class App:
             else:
                 routed = route(request, self._domains)
                 operation = routed.operation.name
-                call = await self._prove(request, routed, request_id, visit)
+                call = await self._prove(known, request, routed, request_id, visit)
                 bucket = call.about
                 response = await self._handle(call)
             body = response.body
@@ -304,7 +312,7 @@ class App:
             if operation == _STS:
                 response = refuse_sts(refusal, request_id)
             else:
-                response = self._refuse(request, operation, refusal, request_id)
+                response = self._refuse(known, request, operation, refusal, request_id)
         except Exception as error:
             backend.log.error(
                 "request_broke",
@@ -313,6 +321,7 @@ class App:
                 error=type(error).__name__,
                 detail=_detail(error),
             )
+            known.code = errors.INTERNAL_ERROR.code
             response = self._answer_error(request, S3Error(errors.INTERNAL_ERROR), request_id)
         finally:
             visit.end_work()
@@ -322,13 +331,58 @@ class App:
             response.headers += await self._cross_origin(request, bucket)
         response.headers.append((b"x-amz-request-id", request_id.encode("ascii")))
         response.headers.append((b"x-amz-id-2", self._host_id))
-        backend.metrics.count(operation, response.status, trio.current_time() - started)
+        turned_s = trio.current_time() - started
+        backend.metrics.count(operation, response.status, turned_s)
+        if known.bucket is not None and known.bucket.logging is not None:
+            self._log(known, request, response, request_id, turned_s)
         return response
 
+    def _log(
+        self,
+        known: RequestLog,
+        request: HttpRequest,
+        response: HttpResponse,
+        request_id: str,
+        turned_s: float,
+    ) -> None:
+        """Have a request logged once its answer has been sent."""
+        if self._logs is None:
+            return
+        told = partial(
+            note,
+            self._logs,
+            known,
+            request,
+            response,
+            request_id,
+            self._host_id.decode("ascii"),
+            turned_s,
+        )
+        body = response.body
+        if not isinstance(body, ObjectBody) or body.on_close is None:
+            told(len(body) if isinstance(body, bytes) else 0)
+            return
+        ended = body.on_close
+
+        def close() -> None:
+            ended()
+            told(body.sent)
+
+        body.on_close = close
+
     async def _prove(
-        self, request: HttpRequest, routed: Route, request_id: str, visit: Visit
+        self,
+        known: RequestLog,
+        request: HttpRequest,
+        routed: Route,
+        request_id: str,
+        visit: Visit,
     ) -> Call:
-        """Return the call that a request makes, proven and allowed: no handler runs without one."""
+        """Return the call that a request makes, proven and allowed: no handler runs without one.
+
+        Args:
+            known: takes in what is found out on the way.
+        """
         backend = self._backend
         form: PostForm | None = None
         if routed.operation.is_form:
@@ -354,6 +408,7 @@ class App:
                 region=backend.region,
                 signature_v2=self._signature_v2,
             )
+        known.principal, known.verified, known.route = principal, verified, routed
         if isinstance(principal, KeyHolder):
             cost = cost_of(request.body.length or 0)
             await visit.enter(("tenant", principal.tenant.tenant_id), cost)
@@ -367,6 +422,7 @@ class App:
             fresh = action in _OF_THE_BUCKET and isinstance(principal, KeyHolder)
             bucket = await backend.owners.seen_by(principal, routed.bucket, fresh=fresh)
             if isinstance(bucket, Bucket):
+                known.bucket = bucket
                 # Beside the owner's own share: the public must not shut the owner out.
                 await visit.enter(("public", bucket.owner.tenant_id))
         described = request if form is None else described_by(form, request)
@@ -451,13 +507,14 @@ class App:
             return replace(facts, given_lock=await read_lock(backend, unproven))
         return facts
 
-    def _fetch_page(self, request_id: str, visit: Visit) -> Fetch:
+    def _fetch_page(self, known: RequestLog, request_id: str, visit: Visit) -> Fetch:
         """Return what reads objects for a website, as an anonymous caller."""
 
         async def fetch(request: HttpRequest, bucket: str, key: bytes) -> HttpResponse:
             operation = BY_NAME["HeadObject" if request.method == "HEAD" else "GetObject"]
             routed = Route(operation, bucket, check_key(key), Query(b""), by_host=True)
-            return await self._handle(await self._prove(request, routed, request_id, visit))
+            call = await self._prove(known, request, routed, request_id, visit)
+            return await self._handle(call)
 
         return fetch
 
@@ -493,7 +550,12 @@ class App:
         self._running -= 1
 
     def _refuse(
-        self, request: HttpRequest, operation: str, error: AlvearyError, request_id: str
+        self,
+        known: RequestLog,
+        request: HttpRequest,
+        operation: str,
+        error: AlvearyError,
+        request_id: str,
     ) -> HttpResponse:
         if isinstance(error, NotFound) and error.reason == Absence.DELETE_MARKER:
             told = _with_name(self._resource(request), error, marker_error(error))
@@ -507,6 +569,7 @@ class App:
                 status=told.status,
                 cause=str(error),
             )
+        known.code = told.code.code
         response = self._answer_error(request, told, request_id)
         if is_share_used(error):
             response.pause_s = REFUSAL_PAUSE_S

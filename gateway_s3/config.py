@@ -124,6 +124,13 @@ class GatewayConfig:
             config.path, "The directory of files that name receivers of events.", is_path=True
         ),
     )
+    access_log_s: int = field(
+        default=limits.ACCESS_LOG_S,
+        metadata=key(
+            config.whole_number(1, limits.MAX_ACCESS_LOG_S),
+            "Seconds between two objects of a bucket's access log (300).",
+        ),
+    )
     drain_notice_s: int = field(
         default=0,
         metadata=key(

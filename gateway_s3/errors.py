@@ -66,6 +66,12 @@ CONTENT_SHA256_MISMATCH: Final = _row(
     "The provided 'x-amz-content-sha256' header does not match what was computed.",
 )
 
+INVALID_TARGET_BUCKET_FOR_LOGGING: Final = _row(
+    "InvalidTargetBucketForLogging",
+    400,
+    "The target bucket for logging does not exist or is not owned by you.",
+)
+
 # --- what is asked ---------------------------------------------------------------------------
 BAD_REQUEST: Final = _row("BadRequest", 400, "Bad Request")
 BAD_DIGEST: Final = _row(

@@ -96,6 +96,12 @@ class GatewayMetrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._logged = Counter(
+            "alveary_gateway_access_log_lines",
+            "Lines of access logs, by outcome: written, or dropped for want of room or of a target",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._series: dict[str, _Series] = {}
 
     def expired(self, what: str) -> None:
@@ -105,6 +111,10 @@ class GatewayMetrics:
     def kept(self) -> None:
         """See :class:`gateway.expiring.ExpiryCounts`."""
         self._kept.inc()
+
+    def logged(self, outcome: str, lines: int) -> None:
+        """See :class:`gateway.access_log.LineCounts`."""
+        self._logged.labels(outcome).inc(lines)
 
     def told(self, outcome: str) -> None:
         """See :class:`gateway.notifying.DeliveryCounts`."""

@@ -24,6 +24,7 @@ from common.ports import Address, CertificateSource, Disk, WebhookSender, World
 from common.rpc.fair_queue import FairQueue
 from common.tasks import CountedLog, go_on
 from common.wire.messages.writing import AccessKey, AccessKeyGet, RosterGet, RosterRecord
+from gateway.access_log import AccessLogs
 from gateway.bucket_cache import BucketCache
 from gateway.bucket_owners import BucketOwners
 from gateway.connections import SwarmConnections
@@ -61,6 +62,7 @@ class RunningGateway:
     app: App
     stop: Stop
     certificate: ServerCertificate | None = None
+    logs: AccessLogs | None = None
 
     def look_at_certificate(self) -> None:
         """Look at the certificate's files now, if there is one."""
@@ -76,6 +78,9 @@ class RunningGateway:
         self.stop.now.set()
         with trio.move_on_after(DRAIN_S):
             await self.stop.has_drained.wait()
+        if self.logs is not None:
+            with trio.move_on_after(DRAIN_S):
+                await self.logs.flush()
 
 
 @dataclass(slots=True)
@@ -174,6 +179,7 @@ async def serve(
         requests_per_s=config.tenant_requests_per_s or 0,
         bytes_per_s=config.tenant_bytes_per_s or 0,
     )
+    logs = AccessLogs(backend, config.region, config.access_log_s, metrics)
     app = App(
         backend,
         keys,
@@ -181,6 +187,7 @@ async def serve(
         config.signature_v2,
         website_domains=config.website_domains,
         queue=queue,
+        logs=logs,
     )
 
     metrics.watch(
@@ -264,6 +271,7 @@ async def serve(
         nursery.start_soon(presence.run)
         follower = Follower(backend, tenants.keys, metrics.rewritten_bytes)
         nursery.start_soon(go_on, "following", follower.run, world.log)
+        nursery.start_soon(go_on, "access_logs", logs.run, world.log)
         expirer = Expirer(backend, tenants.keys, backend.lifecycle_day_ms, metrics)
         nursery.start_soon(go_on, "lifecycle", expirer.run, world.log)
 
@@ -299,7 +307,7 @@ async def serve(
         world.log.info("serving", s3=str(s3.address), tenants=len(tenants.keys))
         task_status.started(
             RunningGateway(
-                s3.address, http_address, connections.identity.peer_id, app, stop, certificate
+                s3.address, http_address, connections.identity.peer_id, app, stop, certificate, logs
             )
         )
 

@@ -202,6 +202,22 @@ class NotificationRules(Record):
     rules: Annotated[tuple[NotificationRule, ...], Max(limits.MAX_NOTIFICATION_RULES)]
 
 
+LOG_BY_EVENT_TIME: Final = "event"
+LOG_BY_DELIVERY_TIME: Final = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogging(Record):
+    """The target of the access log of a bucket. ``bucket``: of the same owner. ``prefix``: of
+    the keys. ``partition``: the time by which keys are partitioned, LOG_BY_EVENT_TIME or
+    LOG_BY_DELIVERY_TIME; empty: they are not."""
+
+    version: int
+    bucket: Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
+    prefix: Annotated[str, Max(limits.MAX_LOG_PREFIX_BYTES)]
+    partition: Text
+
+
 @dataclass(frozen=True, slots=True)
 class Event(Record):
     """An event in a bucket, as it is known before it comes about. ``kind``: of
@@ -265,3 +281,8 @@ def unpack_notification_rules(data: bytes) -> NotificationRules:
 def unpack_event(data: bytes) -> Event:
     """Read an event. Raises Corrupt ``bad_metadata``."""
     return unpack_versioned(Event, CONFIGURATION_VERSION, "event", data)
+
+
+def unpack_access_logging(data: bytes) -> AccessLogging:
+    """Read where an access log is written. Raises Corrupt ``bad_metadata``."""
+    return unpack_versioned(AccessLogging, CONFIGURATION_VERSION, "access logging", data)

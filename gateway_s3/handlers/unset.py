@@ -29,13 +29,11 @@ _EMPTY_LIST: Final = (Tree("IsTruncated", "false"),)
 
 ABAC: Final = Tree("AbacStatus", "", (Tree("Status", "Disabled"),))
 ACCELERATE: Final = Tree("AccelerateConfiguration")
-LOGGING: Final = Tree("BucketLoggingStatus")
 REQUEST_PAYMENT: Final = Tree("RequestPaymentConfiguration", "", (Tree("Payer", "BucketOwner"),))
 
 _DOCUMENTS: Final[Mapping[str, Tree]] = {
     "GetBucketAbac": ABAC,
     "GetBucketAccelerateConfiguration": ACCELERATE,
-    "GetBucketLogging": LOGGING,
     "GetBucketRequestPayment": REQUEST_PAYMENT,
     "ListBucketAnalyticsConfigurations": Tree(
         "ListBucketAnalyticsConfigurationResult", "", _EMPTY_LIST
@@ -65,7 +63,6 @@ _DELETIONS: Final = ("DeleteBucketReplication",)
 """Deletions that leave everything as it is: 204, as for what was deleted before."""
 
 _WRITES: Final[Mapping[str, tuple[Tree, ...]]] = {
-    "PutBucketLogging": (LOGGING,),
     "PutBucketRequestPayment": (REQUEST_PAYMENT,),
 }
 """The documents that ask for what is so already."""

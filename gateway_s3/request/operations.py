@@ -280,6 +280,7 @@ _CONFIGURED: Mapping[str, tuple[int, str]] = {
     "GetBucketCors": (200, ""),
     "GetBucketLifecycle": (200, "as GetBucketLifecycleConfiguration"),
     "GetBucketLifecycleConfiguration": (200, ""),
+    "GetBucketLogging": (200, "see Access logs"),
     "GetBucketNotification": (200, "as GetBucketNotificationConfiguration"),
     "GetBucketNotificationConfiguration": (200, "see Event notifications"),
     "GetBucketOwnershipControls": (200, "BucketOwnerEnforced until another is set"),
@@ -297,6 +298,7 @@ _CONFIGURED: Mapping[str, tuple[int, str]] = {
     "PutBucketCors": (200, ""),
     "PutBucketLifecycle": (200, "as PutBucketLifecycleConfiguration"),
     "PutBucketLifecycleConfiguration": (200, "no transitions: 501; see Lifecycle"),
+    "PutBucketLogging": (200, "see Access logs"),
     "PutBucketNotification": (200, "as PutBucketNotificationConfiguration"),
     "PutBucketNotificationConfiguration": (200, "to webhooks; see Event notifications"),
     "PutBucketOwnershipControls": (200, ""),
@@ -318,7 +320,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "GetBucketEncryption": (200, ""),
     "GetBucketIntelligentTieringConfiguration": (404, "always: NoSuchConfiguration"),
     "GetBucketInventoryConfiguration": (404, "always: NoSuchConfiguration"),
-    "GetBucketLogging": (200, "always: empty"),
     "GetBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
     "GetBucketReplication": (404, "always: ReplicationConfigurationNotFoundError"),
     "GetBucketRequestPayment": (200, "always: BucketOwner"),
@@ -329,7 +330,6 @@ _NEVER_SET: Mapping[str, tuple[int, str]] = {
     "DeleteBucketMetricsConfiguration": (404, "always: NoSuchConfiguration"),
     "DeleteBucketReplication": (204, "there is none"),
     "PutBucketEncryption": (200, "AES256, aws:kms with named keys"),
-    "PutBucketLogging": (200, "only an empty one; else 501"),
     "PutBucketRequestPayment": (200, "only BucketOwner; else 501"),
 }
 """Status and note of operations on configurations that were never set (handlers/unset.py)."""

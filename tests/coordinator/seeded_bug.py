@@ -41,6 +41,7 @@ TESTS = {
         *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("of_others", "limits")),
         *(HERE.parent / "gateway_s3" / f"test_acl_{name}.py" for name in ("handlers", "obeyed")),
     ],
+    "logging": [HERE.parent / "gateway_s3" / "test_access_logs.py"],
     "notification": [
         HERE.parent / "gateway" / "test_webhooks.py",
         HERE.parent / "gateway_s3" / "test_notifying.py",

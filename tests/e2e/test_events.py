@@ -130,3 +130,25 @@ def test_events_reach_their_receiver_though_it_and_the_gateway_were_gone(
         ("ObjectRemoved:Delete", "in/two"),
         ("ObjectCreated:Copy", "in/three"),
     ]
+
+
+@pytest.mark.timeout(200)
+def test_what_was_asked_is_logged_when_the_gateway_stops(swarm: Swarm) -> None:
+    with closing(swarm.boto3()) as client:
+        for bucket in ("logged", "logs"):
+            client.create_bucket(Bucket=bucket)
+        client.put_bucket_logging(
+            Bucket="logged",
+            BucketLoggingStatus={
+                "LoggingEnabled": {"TargetBucket": "logs", "TargetPrefix": "log/"}
+            },
+        )
+        client.put_object(Bucket="logged", Key="key", Body=b"12345")
+        client.get_object(Bucket="logged", Key="key")["Body"].read()
+    swarm.stop()
+    swarm.start()
+    with closing(swarm.boto3()) as client:
+        found = client.list_objects_v2(Bucket="logs").get("Contents", [])
+        bodies = [client.get_object(Bucket="logs", Key=each["Key"])["Body"] for each in found]
+        lines = [line for body in bodies for line in body.read().decode().splitlines()]
+    assert [line.split()[7] for line in lines] == ["REST.PUT.OBJECT", "REST.GET.OBJECT"]

@@ -30,6 +30,7 @@ UNPACK = {
     "BucketOwnership": access_lists.unpack_ownership,
     "LifecycleRules": configurations.unpack_lifecycle,
     "BucketEncryption": configurations.unpack_encryption,
+    "AccessLogging": configurations.unpack_access_logging,
     "NotificationRules": configurations.unpack_notification_rules,
     "Event": configurations.unpack_event,
 }
