@@ -22,6 +22,12 @@ RETRY_H = 1.0
 """Time after which a slot that found no cell, or no k peers, is tried again."""
 CHUNK_H = 6.0
 """Time after which a cell with several slots to fill looks again which of them comes first."""
+SPREAD_FIRST_H = 1.0
+SPREAD_LAST_H = 1000.0
+"""Times after a cell has joined at which crowded rings are looked at: each is twice the one
+before."""
+MANY_RINGS = 100
+"""A fleet with more looks at none: with so many cells rings are hardly ever crowded."""
 DAY_H = 24.0
 NIGHT_JITTER_H = 1.0
 
@@ -44,6 +50,7 @@ class Happening(IntEnum):
     SITE_LIT = 11
     BATCH_FAILS = 12
     BEGINS = 13
+    SPREADS = 14
 
 
 class Fleet:
@@ -83,6 +90,9 @@ class Fleet:
         self._has_nights = bytearray()
         self._pending: set[int] = set()
         self._homeless: set[int] = set()
+        self._seen_homeless = -1, -1
+        """Cells that were added, and slots filled, when the homeless were last planned for: while
+        there is no more of either, there is no place for them."""
         self._has_plan = False
         # By cell: slots to fill, since when; the one that is being filled, since when, and the
         # bytes to read for all of it; a count of such.
@@ -95,6 +105,8 @@ class Fleet:
         # By the number of a power cut: the cells that it took down.
         self._dark: dict[int, list[int]] = {}
         self._cuts = 0
+        self._joined = 0
+        self._spread_after_h = SPREAD_FIRST_H
         self._mendings = 0
         for site in sites:
             self._add_cell(site, is_new=False)
@@ -120,6 +132,7 @@ class Fleet:
             Happening.SITE_LIT: self._site_lit,
             Happening.BATCH_FAILS: self._batch_fails,
             Happening.BEGINS: self._begins,
+            Happening.SPREADS: self._spreads,
         }
         by_kind = [handlers[kind] for kind in Happening]
         events, shards = self._events, self.shards
@@ -199,6 +212,24 @@ class Fleet:
 
     def _joins(self, dead: int, _token: int) -> None:
         self._add_cell(self.site_of[dead], is_new=True)
+        self._joined += 1
+        if len(self.shards.there_of) <= MANY_RINGS and not self.options.mending.together:
+            self._spreads_after(SPREAD_FIRST_H)
+
+    def _spreads_after(self, after_h: float) -> None:
+        self._spread_after_h = after_h
+        self._at(after_h, Happening.SPREADS, 0, self._joined)
+
+    def _spreads(self, _subject: int, token: int) -> None:
+        """Move slots of rings that are crowded, which may be since there were too few cells."""
+        if token != self._joined:
+            return
+        for slot, target in self._planner.spread():
+            self.shards.move(slot, target)
+            self.report.slots_moved += 1
+            self._queue(slot, target)
+        if self._spread_after_h < SPREAD_LAST_H:
+            self._spreads_after(2 * self._spread_after_h)
 
     def _stops(self, cell: int) -> None:
         """Note one more cause for which a cell is down."""
@@ -345,6 +376,11 @@ class Fleet:
         """Move the slots of cells that count as lost."""
         self._has_plan = False
         shards = self.shards
+        seen = self._planner.added, self.report.filled
+        if not self._pending and seen == self._seen_homeless:
+            if self._homeless:
+                self._asks_for_plan(RETRY_H)
+            return
         slots = self._homeless
         self._homeless = set()
         for cell in self._pending:
@@ -364,6 +400,7 @@ class Fleet:
             self._queue(slot, target)
         if due:
             self._homeless = due
+            self._seen_homeless = seen
             self._asks_for_plan(RETRY_H)
 
     def _gives_back(self, cell: int) -> None:

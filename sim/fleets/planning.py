@@ -1,9 +1,9 @@
 """The seam between a simulated fleet and the coordinator's policies.
 
 ``plan_rings`` makes the rings, ``Chooser`` puts segments on them, ``plan_moves`` says where slots
-go and ``plan_returns`` which come back. A planner gets what concerns its question, not the whole
-fleet: the rings of the cells that are gone, and of the others some that could take slots, with the
-number of slots that each holds and fills.
+go, ``plan_returns`` which come back, and ``plan_even`` which leave a crowded site. A planner gets
+what concerns its question, not the whole fleet: the rings of the cells that are gone, and of the
+others some that could take slots, with the number of slots that each holds and fills.
 
 Source: docs/durability.md, "Simulated fleets"; docs/placement.md, "Moves".
 """
@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
+from coordinator.policy.evening import even_limit, plan_even
 from coordinator.policy.moves import (
     Filled,
     FormerHolder,
@@ -97,6 +98,8 @@ class Planner:
         self._chance = chance
         self.cells: list[int] = []
         """Cells that can take slots now."""
+        self.added = 0
+        """Cells that were added, one that comes up again among them."""
         self._position: dict[int, int] = {}
         self._known: defaultdict[int, dict[tuple[int, int, bool], PlaceView]] = defaultdict(dict)
         """Cells that are not candidates, and have no room for that reason, by number and state."""
@@ -104,6 +107,7 @@ class Planner:
     def add(self, cell: int) -> None:
         """Take in that a cell can take slots."""
         if cell not in self._position:
+            self.added += 1
             self._position[cell] = len(self.cells)
             self.cells.append(cell)
 
@@ -138,6 +142,16 @@ class Planner:
         others = [self._other_slots(cell, here[cell]) for cell in sorted(candidates)]
         plan = plan_moves([*rings, *others], cells, self._chance, limit=len(slots))
         return [(move.ring * n + move.slot, move.target) for move in plan.moves]
+
+    def spread(self) -> list[tuple[int, int]]:
+        """Return slots of rings that have more on a site than they have to, each with the cell that
+        it goes to. Looks at the whole fleet."""
+        shards = self._shards
+        rings = [self._ring(ring, shards.k) for ring in range(len(shards.there_of))]
+        cells = self._views(rings, set(self.cells))
+        # Rings without bytes: use is even in the long run, since slots go where room is.
+        plan = plan_even(rings, cells, {}, self._chance, limit=even_limit(len(self.cells)))
+        return [(move.ring * shards.n + move.slot, move.target) for move in plan.moves]
 
     def _candidates(self, wanted: int) -> set[int]:
         cells, wanted = self.cells, max(CANDIDATES, wanted)

@@ -1,4 +1,4 @@
-"""The picture of docs/durability.md, "Simulated fleets": losses of each class with and without
+"""The pictures of docs/durability.md, "Simulated fleets": losses of each class with and without
 correlated failures, and the traffic of repair, as SVG."""
 
 from __future__ import annotations
@@ -44,10 +44,14 @@ def axes(top: float, bottom: float) -> list[str]:
 
 
 def row(each: Figure, y: float) -> list[str]:
-    alone, shocked = x_of_loss(each.exact), x_of_loss(each.shocked)
+    is_small = each.fleet not in TITLES
+    # The chain has a cell for every shard that is rebuilt: a small swarm may have none.
+    alone = x_of_loss(each.alone if is_small else each.exact)
+    shocked = x_of_loss(each.shocked)
     moved = x_of_moved(each.moved_per_stored)
+    label = f"{each.k}/{each.n} on {each.sites}" if is_small else f"{each.k}/{each.n}"
     return [
-        text(LOSS_LEFT - 12, y + 4, f"{each.k}/{each.n}", "end"),
+        text(LOSS_LEFT - 12, y + 4, label, "end"),
         f'<path d="M{alone:.1f} {y}H{shocked:.1f}" stroke="#999" stroke-width="2"/>',
         f'<circle cx="{alone:.1f}" cy="{y}" r="5" fill="{ALONE}"/>',
         f'<circle cx="{shocked:.1f}" cy="{y}" r="5" fill="{SHOCKED}"/>',
@@ -64,7 +68,8 @@ def picture(figures: Sequence[Figure]) -> str:
         rows = [each for each in figures if each.fleet == fleet]
         bottom = top + ROW * len(rows)
         middle = (LOSS_LEFT + LOSS_RIGHT) / 2
-        parts.append(text(middle, top - 10, TITLES[fleet], more=' font-weight="bold"'))
+        title = TITLES.get(fleet, f"{fleet}, on so many sites")
+        parts.append(text(middle, top - 10, title, more=' font-weight="bold"'))
         parts += axes(top, bottom)
         for number, each in enumerate(rows):
             parts += row(each, top + ROW * number + ROW / 2)

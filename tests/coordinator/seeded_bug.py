@@ -91,7 +91,17 @@ def load(listing):
     }
 
 
+def tests_that_find(listing):
+    """The test that finds each seeded bug of a listing, where the listing names it."""
+    with listing.open("rb") as file:
+        entries = tomllib.load(file)["mutant"]
+    return {each["name"]: each["found_by"] for each in entries if "found_by" in each}
+
+
 MUTANTS = {subject: load(listing) for subject, listing in LISTINGS.items()}
+FOUND_BY = {subject: tests_that_find(listing) for subject, listing in LISTINGS.items()}
+OF_REPAIR = ("moves", "audit")
+"""Subjects whose seeded bugs all name the test that finds them."""
 
 
 def compile_all(mutants):

@@ -33,6 +33,7 @@ PAGES = (DOCS / "durability.md", DOCS / "prediction.md")
 PICTURES = {
     DOCS / "durability.svg": picture,
     DOCS / "fleets.svg": lambda: fleet_picture.picture(figures.read()),
+    DOCS / "small-fleets.svg": lambda: fleet_picture.picture(figures.read(figures.SMALL_FIGURES)),
 }
 HOURS = (6, 12, 24, 72)
 YEARS = (1, 4)
@@ -156,6 +157,28 @@ def fleets() -> str:
     return table(headings, rows)
 
 
+def small_fleets() -> str:
+    rows = []
+    for each in figures.read(figures.SMALL_FIGURES):
+        error = each.shocked_error / each.shocked if each.shocked else 0.0
+        rows.append(
+            [
+                each.cells,
+                each.sites,
+                f"{each.k}/{each.n}",
+                probability(each.alone) if each.alone else "not seen",
+                f"{probability(each.shocked)} ± {error:.0%}" if each.shocked else "not seen",
+                f"{each.repair_h:.0f} h",
+                f"{each.moved_per_stored:.1f} TB",
+                f"{each.bits_per_s_of_cell / 1e6:.2f} Mbit/s",
+                f"{each.unavailability:.1e}" if each.unavailability > 0 else "0",
+            ]
+        )
+    headings = ["boxes", "sites", "class", "alone", "correlated", "repair"]
+    headings += ["moved", "each cell", "unreadable"]
+    return table(headings, rows)
+
+
 def rates() -> str:
     rows = []
     for counter in COUNTERS:
@@ -191,6 +214,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "yearly loss, 4 years": lambda: yearly_loss(4),
     "traffic": traffic,
     "fleets": fleets,
+    "small fleets": small_fleets,
     "rates": rates,
     "prediction": predictions,
 }
@@ -218,6 +242,12 @@ def test_the_picture_shows_classes_of_the_table() -> None:
     assert set(CLASSES) <= set(LOSS_CLASSES)
     recommended_here = {(row.redundancy.k, row.redundancy.n) for row in recommended()}
     assert recommended_here <= set(LOSS_CLASSES)
+
+
+def test_the_small_fleets_are_those_of_the_recommended_classes() -> None:
+    classes = [(row.boxes, row.sites, row.redundancy.k, row.redundancy.n) for row in recommended()]
+    found = figures.read(figures.SMALL_FIGURES)
+    assert [(each.cells, each.sites, each.k, each.n) for each in found] == classes
 
 
 def test_labels_of_the_picture_do_not_overlap() -> None:

@@ -169,6 +169,20 @@ def test_a_lost_site_takes_no_ring_that_is_spread_over_sites_as_it_should_be() -
     )
 
 
+def test_a_ring_that_had_to_crowd_a_site_leaves_it_when_cells_are_there_again() -> None:
+    options = FleetOptions(2, 4, 5, 2, 20.0, 1e9, replace_h=24, cell_bytes=1e11)
+    shocks = Shocks(site_lost=1 / 4)
+    fleet = Fleet(replace(options, shocks=shocks), 3)
+    report = fleet.run()
+    assert report.cells_died >= 4
+    assert not report.rings_lost
+    sites = [
+        Counter(fleet.site_of[cell] for cell in fleet.shards.cells_of(first))
+        for first in range(0, len(fleet.shards.holder), 4)
+    ]
+    assert {most for each in sites for most in each.values()} == {2}
+
+
 def test_rings_are_expected_to_be_lost_by_a_bad_batch_as_often_as_they_are() -> None:
     shocks = Shocks(batches=3, batch_fails=4, batch_dies=0.7)
     options = replace(SERVERS, mttf_h=1e9, outages=0, shocks=shocks, draws_targets=True)
