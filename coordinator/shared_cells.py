@@ -75,6 +75,8 @@ class SharedCells:
             known, made = planned
             self._membership.set_rings(known)
             self._placement.set_classes(made)
+            # Who leads may have planned by rings that were others by then.
+            self._placement.is_plan_due = True
             self._placement.refresh(now)
 
     def _compare(self, stored: Cell, now: float) -> None:

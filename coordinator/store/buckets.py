@@ -325,7 +325,7 @@ def list_buckets(sql: Sql, tenant: int, prefix: str, after: str, limit: int) -> 
     # Row by row: all that are asked for may have a quarter GiB of settings.
     for bucket_id, name, created_ms, settings, revision in sql.execute(
         "SELECT bucket_id, name, created_ms, settings, revision FROM buckets"
-        " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, ?) = ?"
+        " WHERE tenant = ? AND name > ? AND name >= ? AND substr(name, 1, CAST(? AS INT)) = ?"
         " ORDER BY name LIMIT ?",
         (tenant, after, prefix, len(prefix), prefix, limit + 1),
     ):

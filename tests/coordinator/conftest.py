@@ -10,7 +10,11 @@ import pytest
 from inline_postgres import InlinePostgresStores
 from postgres_server import PostgresServer
 
-ON_BOTH: Final = os.environ.get("ON_POSTGRESQL", "test_coordinator_objects").split(",")
+from coordinator import composition
+
+ON_BOTH: Final = os.environ.get(
+    "ON_POSTGRESQL", "test_coordinator_objects,test_coordinator_tenants"
+).split(",")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -22,6 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if getattr(request, "param", "sqlite") == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
+        # Nobody else has it open, and tests wait for the grace that they set.
+        monkeypatch.setattr(composition, "OVERLAP_S", 0)
         monkeypatch.setattr(
             coordinator_rig, "new_postgres", lambda: InlinePostgresStores(server.new_database())
         )
