@@ -27,7 +27,7 @@ from gateway.access.permissions import OF_OBJECTS, OWNERS_ALWAYS
 from gateway.access.policy_document import parse_user_policy
 from gateway.access.rules import ACL, BLOCK_NOTHING, NO_RULES, OWNERSHIP, POLICY, PUBLIC_ACCESS
 from gateway.authorization import Action, Allow, Denial, Deny, Verdict, authorize
-from gateway.principals import Anonymous, Bucket, KeyHolder, Principal
+from gateway.principals import Anonymous, Bucket, KeyHolder, Principal, Session
 
 OWNER, WRITER, THIRD = (TenantKey(TenantId(each * 16), b"k" * 32) for each in (b"o", b"w", b"t"))
 EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
@@ -330,3 +330,20 @@ def test_a_list_of_deletions_is_taken_where_a_grant_might_give_one() -> None:
     ):
         verdict = authorize(THIRDS, Action.DELETE_BATCH, bucket)
         assert (verdict == Allow()) is taken
+
+
+def test_a_sessions_policy_takes_of_what_lists_give() -> None:
+    reads = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [{**EVERYTHING, "Action": "s3:ListBucket"}],
+        }
+    ).encode()
+    session = Session(0, "role", "name", parse_user_policy(reads))
+    everything = json.dumps({"Version": "2012-10-17", "Statement": [EVERYTHING]}).encode()
+    caller = KeyHolder(THIRD, "KEY", policy=parse_user_policy(everything), session=session)
+    bucket = bucket_with(*TO_EVERYONE)
+    assert allowed(caller, bucket, object_of(WRITER, *TO_EVERYONE)) == {"s3:ListBucket"}
+    assert allowed(caller, bucket_with(), object_of(THIRD)) == set()
+    unbound = replace(caller, session=replace(session, policy=None))
+    assert allowed(unbound, bucket_with(), object_of(THIRD)) == DECIDED_BY_OBJECT
