@@ -120,11 +120,11 @@ class Notifier:
         """Deliver when something was committed here, and at an interval, until cancelled."""
         while True:
             await self._service.notified.wait(self._pause_s())
-            await self._webhooks.reload()
-            if not len(self._webhooks):
-                continue
             rest_s = REST_AFTER_LOOK_S
             try:
+                await self._webhooks.reload()
+                if not len(self._webhooks):
+                    continue
                 await self._look()
             except AlvearyError as error:
                 self._service.log.warning("notifications_wait", error=str(error))
