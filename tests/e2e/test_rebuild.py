@@ -70,7 +70,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 @pytest.fixture
 def sites(tmp_path: Path, layout: Layout) -> Iterator[Sites]:
-    needed = layout.cells * layout.mib * MIB * 11 // 10 + GIB
+    needed = layout.cells * layout.mib * MIB * 105 // 100 + GIB
     free = shutil.disk_usage(tmp_path).free
     assert free > needed, f"{tmp_path} has {free / GIB:.0f} GiB free of {needed / GIB:.0f}"
     made = Sites(tmp_path, 5, 1, f"{layout.k}/{layout.n}", **QUICK, lost_after_s=LOST_AFTER_S)
