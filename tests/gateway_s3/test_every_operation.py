@@ -54,7 +54,11 @@ DOCUMENTS: Final = {
         "</LifecycleConfiguration>",
         "some-rule",
     ),
-    "logging": Document(f"<BucketLoggingStatus {NS}/>", "BucketLoggingStatus"),
+    "logging": Document(
+        f"<BucketLoggingStatus {NS}><LoggingEnabled><TargetBucket>bucket</TargetBucket>"
+        "<TargetPrefix>some-logs/</TargetPrefix></LoggingEnabled></BucketLoggingStatus>",
+        "some-logs/",
+    ),
     "notification": Document(f"<NotificationConfiguration {NS}/>", "NotificationConfiguration"),
     "object-lock": Document(
         f"<ObjectLockConfiguration {NS}><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>"
@@ -114,7 +118,7 @@ DOCUMENTS: Final = {
     ),
 }
 """By the parameter that selects them."""
-UNCHANGEABLE: Final = {"acl", "encryption", "logging", "notification", "requestPayment"}
+UNCHANGEABLE: Final = {"acl", "encryption", "notification", "requestPayment"}
 """Of those that can be written, what shows the same before, and after it was removed."""
 
 
@@ -210,6 +214,11 @@ async def plain(rig: Town, name: str) -> Answer | None:
             wanted = {"x-amz-object-attributes": "ObjectSize"}
             answer = await ask("GET", "/bucket/key", "attributes=", b"", wanted)
             assert answer.text("ObjectSize") == "7"
+        case "RenameObject":
+            source = {"x-amz-rename-source": "bucket/key"}
+            answer = await ask("PUT", "/bucket/new", "renameObject=", b"", source)
+            assert await rig.read("/bucket/new") == b"content"
+            assert (await ask("HEAD", "/bucket/key")).status == 404
         case "DeleteObject":
             answer = await ask("DELETE", "/bucket/key")
             assert (await ask("HEAD", "/bucket/key")).status == 404
