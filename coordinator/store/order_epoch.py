@@ -38,21 +38,24 @@ def begin(sql: Sql, step: int, *, is_shared: bool) -> int:
     known = load(sql)
     if is_shared and known:
         return known
-    return go_beyond(sql, known, step)
+    return _move(sql, known + step)
 
 
 def go_beyond(sql: Sql, told: int, step: int) -> int:
-    """Go beyond an epoch, and return the store's epoch; another process may have done that.
+    """Go beyond an epoch of another history, and return the store's epoch. Where the store has this
+    epoch, or a later one, another process that shares it has begun that: it is this one's, too.
 
     Args:
-        told: the epoch to go beyond.
+        told: the epoch to go beyond, later than this process's own.
         step: how much further, drawn.
     """
-    sql.execute(
-        "UPDATE counters SET value = ? WHERE name = 'order_epoch' AND value <= ?",
-        (told + step, told),
-    )
-    return load(sql)
+    known = load(sql)
+    return known if known >= told else _move(sql, told + step)
+
+
+def _move(sql: Sql, epoch: int) -> int:
+    sql.execute("UPDATE counters SET value = ? WHERE name = 'order_epoch'", (epoch,))
+    return epoch
 
 
 class OrderEpoch:

@@ -174,6 +174,25 @@ async def test_processes_on_one_shared_store_have_one_epoch(autojump_clock):
     assert await store.transact(lambda sql: order_epoch.go_beyond(sql, 10, 9)) == 14
 
 
+async def test_the_epoch_of_a_process_on_the_same_store_is_taken_and_not_passed(autojump_clock):
+    """Else each would go beyond the other, and cells would obey neither for long."""
+    store, mine = await made(is_shared=True)
+    _, other = await made(is_shared=True)
+    for each in (mine, other):
+        each.moved(await store.transact(lambda sql: order_epoch.begin(sql, 3, is_shared=True)))
+    key = epochs.epoch_key(SECRET)
+    mine.hear(epochs.issue(key, 10))
+    passed = mine.passed_by
+    mine.moved(await store.transact(lambda sql: order_epoch.go_beyond(sql, passed, 4)))
+    other.hear(mine.mark())
+    told = other.passed_by
+    assert told == 14
+    other.moved(await store.transact(lambda sql: order_epoch.go_beyond(sql, told, 5)))
+    assert other.mark() == mine.mark()
+    mine.hear(other.mark())
+    assert mine.passed_by is None
+
+
 async def test_a_coordinator_knows_only_genuine_and_later_epochs_as_passing_its_own(
     autojump_clock,
 ):
