@@ -120,14 +120,14 @@ class Prepared:
         """Run a statement, prepared once it has been run several times."""
         key = text, tuple(map(type, parameters))
         count = self._counts[key]
-        if count <= PREPARED_AFTER:
-            self._counts[key] = count + 1
         if count == PREPARED_AFTER:
             pipeline.sync()
         # The texts are the store's own: psycopg would have them as literals.
         found = connection.execute(
             cast(Any, text), parameters, prepare=count >= PREPARED_AFTER, binary=True
         )
+        if count <= PREPARED_AFTER:
+            self._counts[key] = count + 1
         if count == PREPARED_AFTER:
             pipeline.sync()
         return found

@@ -134,14 +134,6 @@ def draw(sql: Sql, counter: str) -> int:
     return drawn
 
 
-def next_of(sql: Sql, counter: str) -> str:
-    """Count a counter up, at the latest in the statement that has what this returns in the place of
-    a number."""
-    if is_postgres(sql) and counter in SEQUENCES:
-        return f"nextval('{counter}_numbers')"
-    return str(draw(sql, counter))
-
-
 def clock_s(sql: Sql, wall_s: float) -> float:
     """Return the unix seconds by which processes on one store begin their order time: of the
     machine that they have in common, if there is one.

@@ -22,7 +22,7 @@ from common.errors import Unavailable
 from common.ports import Log, Sql, Store, WallClock
 from common.reasons import Outage
 from coordinator.policy.history import CoordinatorRun, Past, Standing, judge, lacking
-from coordinator.store import dialect, order_epoch
+from coordinator.store import order_epoch
 from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.schema import counter_value, next_number
 
@@ -155,18 +155,22 @@ class StoreHistory:
             A position that the store lacks, to be kept (:func:`keep`): it had come further for this
             process, so another copy was put in its place (:attr:`was_replaced`).
         """
-        lacking = self.position()
+        own = next((each for each in kept.runs if each.run_id == self._own), None)
+        if self.has_begun and (own is None or own.reached < own_commit):
+            return self.replaced(own_commit)
         self._past = Past(kept.runs, kept.accepted, own=self._own)
-        own = self._past.current
-        if self.has_begun and (own is None or max(own.begun, own.reached) < own_commit):
-            self._log.error("store_replaced", own_transaction=own_commit)
-            self.was_replaced.set()
-            return [lacking]
         for run_id in kept.accepted & self._told.keys():
             del self._told[run_id]
         self._note(kept.told.values())
         self._judge()
         return []
+
+    def replaced(self, own_commit: int) -> list[bytes]:
+        """Note that the store lacks transactions of this process, whose run is over. Returns as
+        :meth:`learn`."""
+        lacking = self.position()
+        self._log.error("store_replaced", own_transaction=own_commit)
+        return [lacking] if lacking else []
 
     def _note(self, told: Iterable[bytes]) -> list[bytes]:
         news = []
@@ -280,6 +284,17 @@ def _accept(sql: Sql, given_up: Iterable[tuple[bytes, bytes]]) -> None:
     )
 
 
+class _ReplacedError(Exception):
+    """An older copy was put in the place of the store, under this process."""
+
+
+def _first_number(sql: Sql) -> int:
+    """The number of the transaction that begins a run, where runs go on beside each other: beyond
+    those of all others until then."""
+    number: int = sql.execute("SELECT coalesce(max(reached), 0) + 1 FROM runs").fetchone()[0]
+    return number
+
+
 class NumberedStore:
     """A :class:`common.ports.Store` whose transactions are numbered, and known by number here.
 
@@ -310,13 +325,13 @@ class NumberedStore:
             step, is_shared = self._epoch.step(), self._epoch.is_shared
 
             def begin(sql: Sql) -> tuple[CoordinatorRun, int]:
-                begun = next_number(sql, "commit")
+                begun = _first_number(sql) if is_shared else next_number(sql, "commit")
                 # It may be there: the caller that wrote it was cancelled before it heard so.
                 number, begun = sql.execute(
-                    "INSERT INTO runs (run_id, begun, started_ms) VALUES (?, ?, ?)"
+                    "INSERT INTO runs (run_id, begun, started_ms, reached) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (run_id) DO UPDATE SET run_id = excluded.run_id"
                     " RETURNING run, begun",
-                    (run_id, begun, now_ms),
+                    (run_id, begun, now_ms, begun),
                 ).fetchone()
                 epoch = order_epoch.begin(sql, step, is_shared=is_shared)
                 return CoordinatorRun(number, run_id, begun, begun), epoch
@@ -326,41 +341,62 @@ class NumberedStore:
             self._history.begun(run)
 
     async def transact(self, work: Callable[[Sql], T]) -> T:
-        """See :class:`common.ports.Store`."""
-        if not self._history.has_begun:
-            await self.begin_run()
-
-        def numbered(sql: Sql) -> tuple[T, int]:
-            return work(sql), self._number(sql)
-
-        result, commit = await self._store.transact(numbered)
-        self._history.commit = max(self._history.commit, commit)
-        return result
-
-    def _number(self, sql: Sql) -> int:
-        """Number a transaction.
+        """See :class:`common.ports.Store`.
 
         Raises:
             Unavailable: ``store_behind``: an older copy was put in the place of the store.
         """
+        if not self._history.has_begun:
+            await self.begin_run()
+        before = self._history.commit
+
+        def numbered(sql: Sql) -> tuple[T, int]:
+            return work(sql), self._number(sql, before)
+
+        try:
+            result, commit = await self._store.transact(numbered)
+        except _ReplacedError as error:
+            await self._keep(self._history.replaced(before))
+            raise Unavailable(
+                Outage.STORE_BEHIND, detail="it lacks what this run had written"
+            ) from error
+        self._history.commit = max(self._history.commit, commit)
+        return result
+
+    def _number(self, sql: Sql, before: int) -> int:
+        """Number a transaction.
+
+        Args:
+            before: a number that was given in this run.
+
+        Raises:
+            _ReplacedError: it is given again.
+        """
         if not self._history.is_shared:
             return next_number(sql, "commit")
+        # Of this run alone: so its next number says whether the store has all before.
         row = sql.execute(
-            f"UPDATE runs SET reached = {dialect.next_of(sql, 'commit')} WHERE run_id = ?"
-            " RETURNING reached",
+            "UPDATE runs SET reached = reached + 1 WHERE run_id = ? RETURNING reached",
             (self._history.run_id,),
         ).fetchone()
-        if row is None:
-            raise Unavailable(Outage.STORE_BEHIND, detail="it has not the run of this coordinator")
+        if row is None or row[0] <= before:
+            raise _ReplacedError
         number: int = row[0]
         return number
 
     async def refresh(self) -> None:
         """Learn how far the other processes on the store have come. Raises as :meth:`transact`."""
         commit = self._history.commit
-        lacking = self._history.learn(await self._store.read(Kept), commit)
-        if lacking:
-            await self._store.transact(lambda sql: keep(sql, lacking))
+        await self._keep(self._history.learn(await self._store.read(Kept), commit))
+
+    async def _keep(self, lacking: Sequence[bytes]) -> None:
+        if not lacking:
+            return
+        with trio.CancelScope(shield=True):  # others may find the same, and end this run
+            try:
+                await self._store.transact(lambda sql: keep(sql, lacking))
+            finally:  # if it is not kept, cells know
+                self._history.was_replaced.set()
 
     async def read(self, work: Callable[[Sql], T]) -> T:
         """See :class:`common.ports.Store`."""

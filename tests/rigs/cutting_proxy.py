@@ -20,6 +20,8 @@ class Cut(Enum):
     """The server commits; the client never hears so."""
     NOT_SENT = "not sent"
     """The server never sees it."""
+    SLOW = "slow"
+    """The server sees it half a second after the client has lost its connection."""
     LATE = "late"
     """The server sees it long after the client has lost its connection."""
 
@@ -58,6 +60,11 @@ class CuttingProxy:
                 if how is Cut.ANSWER_LOST:
                     self._close(client)
                     server.sendall(data)
+                elif how is Cut.SLOW:
+                    self._close(client)
+                    threading.Event().wait(0.5)
+                    server.sendall(data)
+                    continue
                 elif how is Cut.LATE:
                     self._held.append((server, data))
                     self._close(client)

@@ -66,7 +66,7 @@ def through_proxy(postgres: PostgresServer, url: str) -> Iterator[tuple[CuttingP
         yield proxy, url.replace(f":{postgres.port}/", f":{proxy.port}/")
 
 
-@pytest.mark.parametrize("cut", [Cut.ANSWER_LOST, Cut.NOT_SENT, Cut.LATE])
+@pytest.mark.parametrize("cut", [Cut.ANSWER_LOST, Cut.NOT_SENT, Cut.SLOW, Cut.LATE])
 def test_a_commit_whose_answer_is_lost_is_carried_out_once(
     cut: Cut, postgres: PostgresServer, url: str
 ) -> None:
@@ -231,6 +231,21 @@ def test_a_failed_statement_that_nobody_looked_at_fails_the_transaction(url: str
     with pytest.raises(Unavailable, match="nowhere"):
         run(on, work)
     assert on.read_batch([value])[0][0] == 0
+    on.close()
+
+
+def test_what_was_skipped_after_a_failure_is_not_taken_for_prepared(url: str) -> None:
+    on = session(url)
+    run(on, create)
+
+    def work(sql: Sql) -> None:
+        sql.execute("INSERT INTO nowhere VALUES (1)")  # fails, and nobody looks
+        count_up(sql)
+
+    for number in range(10):
+        assert run(on, count_up) == number + 1
+        with pytest.raises(Unavailable, match="nowhere"):
+            run(on, work)
     on.close()
 
 
