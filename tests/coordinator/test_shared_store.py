@@ -248,9 +248,13 @@ async def test_a_coordinator_notices_that_its_store_was_replaced_under_it(
     async with running() as rig:
         gateway = await rig.add_gateway()
         await gateway.make_bucket()
+        await gateway.put(b"kept")
         older = rig.copy()
         await gateway.put(b"lost")
+        late = gateway.commit_of(b"late", [await gateway.segment()])
         rig.node.databases[STORE_NAME].connection.deserialize(older)
+        with pytest.raises(Unavailable, match="store_behind"):
+            await gateway.call(late)
         await trio.sleep(EXCHANGED_S)
         # Its rounds have written more since than the store lacks: that makes up for nothing.
         await trio.sleep(200)
@@ -260,4 +264,4 @@ async def test_a_coordinator_notices_that_its_store_was_replaced_under_it(
         await rig.operate("POST", "/v1/store/accept")
         await gateway.connect()
         await gateway.open()
-        assert [each.name for each in (await gateway.names()).objects] == []
+        assert [each.name for each in (await gateway.names()).objects] == [b"kept"]
