@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from cell.config import CellConfig
 from cell.disk_watch import DiskWatch
+from cell.order_epoch import SeenEpoch
 from cell.owner_rules import OwnerRules
 from cell.positions import Positions
 from cell.rounds.heartbeat import HeartbeatRound
@@ -48,6 +49,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         await open_store(swarm.node("cell")),
         coordinators,  # type: ignore[arg-type]
         await Positions.load(world.disk, world.log),
+        await SeenEpoch.load(world.disk, world.log),
         await Held.load(world.disk, world.log),
         DiskWatch(world.disk_reports, DiskTimes(), lambda: 0, is_used=True),
         await OwnerRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),

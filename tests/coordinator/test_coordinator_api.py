@@ -61,6 +61,10 @@ async def test_the_description_names_every_route_and_every_route_is_there(
             ("GET", "/v1/tenants/{name}/keys"),
             ("POST", "/v1/tenants/{name}/keys"),
             ("DELETE", "/v1/tenants/{name}/keys/{access_key_id}"),
+            ("GET", "/v1/tenants/{name}/key-ring"),
+            ("PUT", "/v1/tenants/{name}/key-ring"),
+            ("GET", "/v1/tenants/{name}/roster"),
+            ("PUT", "/v1/tenants/{name}/roster"),
             ("POST", "/v1/store/accept"),
             ("GET", "/v1/openapi.json"),
         }

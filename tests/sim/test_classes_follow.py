@@ -287,7 +287,7 @@ async def test_a_download_goes_on_where_the_bytes_are_now(autojump_clock: MockCl
         found = await find_object(backend, bucket, name, span=EVERYTHING)
         span = Span(0, found.manifest.size - 1)
         taken = Counter("taken", "of the test", registry=CollectorRegistry())
-        body = await open_body(backend, bucket, name, found, span, taken)
+        body = await open_body(backend, bucket, name, found, span, taken, object_key=None)
         got = bytes(await body.begin())
         got = bytes(await anext(body))
         await change(cluster, "COLD")
