@@ -26,12 +26,12 @@ run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The same with all that make test has a part of: every seed of sim-ci, every sequence that is cut,
 # large trees of files, more examples.
 thorough-test: $(VENV)/.dev
-	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout 600
+	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 600
 
 # What is checked beside the tests: style, types, who may import whom.
 check: $(VENV)/.dev

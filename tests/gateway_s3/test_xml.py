@@ -10,7 +10,7 @@ import pytest
 from gateway.checksums import Algorithm
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
-from gateway_s3.handlers.unset import LOGGING
+from gateway_s3.handlers.unset import REQUEST_PAYMENT
 from gateway_s3.request.listing_params import list_objects_params, list_objects_v2_params
 from gateway_s3.request.query import Query
 from gateway_s3.xml import write
@@ -215,7 +215,7 @@ def test_every_answer_is_well_formed() -> None:
         write.versioning(""),
         write.versioning("Enabled"),
         write.access_control("o", [("CanonicalUser", "o", "READ"), ("Group", "u", "WRITE")]),
-        write.configuration(LOGGING),
+        write.configuration(REQUEST_PAYMENT),
         write.copied("CopyObjectResult", "e", 0, Algorithm.SHA1, "x"),
         write.upload_created("b", b"<k>", "u"),
         write.upload_completed("http://h/<>", "b", b"k&", "e", Algorithm.CRC32, "x", "y"),
