@@ -64,16 +64,17 @@ class SeenEpoch:
 
     async def _heard(self, mark: bytes) -> None:
         epoch = epochs.read(mark)
-        if epoch < self.epoch:
-            if epoch != self._refused:
-                self._refused = epoch
-                self._log.error("coordinator_superseded", epoch=epoch, seen=self.epoch)
-            raise Unavailable(Outage.COORDINATOR_SUPERSEDED, epoch=epoch, seen=self.epoch)
         if epoch > self.epoch:
             self.epoch, self.mark = epoch, mark
         if self._written < self.epoch:
             async with self._writing:
                 await self._write()
+        # Compared last: a later one may have come while this one was being written.
+        if epoch < self.epoch:
+            if epoch != self._refused:
+                self._refused = epoch
+                self._log.error("coordinator_superseded", epoch=epoch, seen=self.epoch)
+            raise Unavailable(Outage.COORDINATOR_SUPERSEDED, epoch=epoch, seen=self.epoch)
 
     async def _write(self) -> None:
         """Make the epoch durable before anything of it is done. Where that fails, the cell goes on,

@@ -165,6 +165,29 @@ async def test_what_was_seen_is_durable_before_anything_is_done(autojump_clock):
     await again._heard(mark(7))
 
 
+async def test_an_answer_is_not_taken_if_a_later_coordinator_answers_while_it_is_written(
+    autojump_clock,
+):
+    seen = await load(SimWorld(1).node("cell"))
+    outcomes = {}
+
+    async def hear(epoch):
+        try:
+            await seen._heard(mark(epoch))
+            outcomes[epoch] = "taken"
+        except Unavailable as error:
+            outcomes[epoch] = error.reason
+
+    async with trio.open_nursery() as nursery:
+        await seen._writing.acquire()  # both come while the disk is at work
+        nursery.start_soon(hear, 7)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(hear, 8)
+        await trio.testing.wait_all_tasks_blocked()
+        seen._writing.release()
+    assert outcomes == {7: "coordinator_superseded", 8: "taken"}
+
+
 async def test_a_cell_whose_disk_fails_goes_on_and_writes_the_epoch_later(autojump_clock):
     node = SimWorld(1).node("cell")
     seen = await load(node)
