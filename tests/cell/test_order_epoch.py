@@ -24,6 +24,8 @@ class EpochRig(Rig):
     """A coordinator whose epoch the test says, and which answers what it is asked."""
 
     epoch = 5
+    settle_epoch = None
+    """Of the coordinator that answers questions about shards; None: the same."""
 
     async def _heartbeat(self, caller, request, payload):
         self.told_epoch = request.order_epoch
@@ -40,7 +42,7 @@ class EpochRig(Rig):
 
     async def _settle(self, caller, request, payload):
         reply = await super()._settle(caller, request, payload)
-        return SettleReply(reply.verdicts, b"r" * 16, (), mark(self.epoch))
+        return SettleReply(reply.verdicts, b"r" * 16, (), mark(self.settle_epoch or self.epoch))
 
 
 @pytest.fixture
@@ -131,19 +133,16 @@ async def test_a_verdict_of_an_earlier_coordinator_is_none(rig, autojump_clock):
     await rig.put(key, b"data", order=put_order(rig, key, 5))
     rig.epoch = 9
     await trio.sleep(6)
-
-    async def settle(caller, request, payload):
-        rig.settled.append(request)
-        return SettleReply(bytes([GARBAGE]), b"r" * 16, (), mark(8))
-
     # Heartbeats are answered by the later one, the question about the shard by the earlier one.
-    plain = EpochRig._settle
-    try:
-        EpochRig._settle = lambda self, *asked: settle(*asked)
-        await trio.sleep(60)
-    finally:
-        EpochRig._settle = plain
+    rig.settle_epoch, rig.verdicts = 8, {key: GARBAGE}
+    asked = len(rig.settled)
+    await trio.sleep(60)
+    assert len(rig.settled) > asked
     assert await rig.read(key, order=rig.order(OrderAction.GET, key, epoch=9)) == b"data"
+    rig.settle_epoch = 9
+    await trio.sleep(60)
+    with pytest.raises(NotFound):
+        await rig.read(key, order=rig.order(OrderAction.GET, key, epoch=9))
 
 
 async def load(node):
