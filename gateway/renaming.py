@@ -173,6 +173,8 @@ async def _rename(
         version_id=version_id,
     )
     summary = summary_of(metadata, manifest.size).pack()
+    record = source.record
+    former = hashlib.sha256(record.sealed + record.tags + record.acl).digest()
     tags = b"" if source.tags is None else source.tags.pack()
     acl = b"" if source.acl is None else source.acl.pack()
     await service.coordinators.call(
@@ -186,6 +188,7 @@ async def _rename(
             seal_manifest(owner, *place, manifest, service.entropy),
             seal_summary(owner, *place, summary, service.entropy),
             condition,
+            former,
             sealed_tags(service, owner, place, tags),
             sealed_acl(service, owner, place, acl),
             notification,

@@ -166,7 +166,7 @@ def rename(
         raise Refused(Refusal.BAD_NAME)
     kept = versions.current(sql, bucket.bucket, source.name)
     found = versions.current(sql, bucket.bucket, request.name)
-    is_as_read = kept is not None and kept.version_id == source.condition.version_id
+    is_as_read = kept is not None and _is_as_read(sql, kept, request)
     is_admitted = versions.holds(request.condition, found)
     if kept is None or not (is_as_read and is_admitted):
         raise Refused(Refusal.CONDITION_FAILED)
@@ -193,6 +193,16 @@ def rename(
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     notifications.add(sql, tenant, bucket, request.notification, now_ms)
     return committed(bucket, sequence, now_ms), content
+
+
+def _is_as_read(sql: Sql, kept: KeptVersion, request: ObjectRename) -> bool:
+    """Return whether a version is the one that a rename was made of: the same one may have other
+    pages, tags or another list by now, and the renamed one would have what it had before."""
+    row = sql.execute(
+        "SELECT sealed, tags, acl FROM versions WHERE sequence = ?", (kept.sequence,)
+    ).fetchone()
+    is_same = hashlib.sha256(b"".join(row)).digest() == request.former
+    return is_same and kept.version_id == request.source.condition.version_id
 
 
 def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet, now_ms: int) -> None:

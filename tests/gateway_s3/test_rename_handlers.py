@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import versions_client as v
+from acl_client import EVERYONE, list_of, made, set_list
 from gateway_rig import Answer, Rig
 from notifications_client import deliver, listen, rule, set_rules
+from prometheus_client import CollectorRegistry, Counter
 
 from common.errors import Unavailable
 from common.reasons import Outage
 from common.wire import messages as m
+from gateway.following import PageOfVersion, rewrite_page
+from gateway.objects import find_object
 
 
 @pytest.fixture
@@ -194,6 +198,49 @@ async def test_a_write_that_comes_between_is_not_lost(rig: Rig) -> None:
 
     rig.coordinators.faults[m.ObjectRename] = replace
     assert (await rename(rig, "new", "free")).status == 409
+
+
+@pytest.mark.parametrize("versioning", ["", "Enabled"])
+async def test_a_page_that_moves_meanwhile_leaves_it_readable(rig: Rig, versioning: str) -> None:
+    if versioning:
+        await v.set_versioning(rig, versioning)
+    body = bytes(range(256)) * 1024
+    await rig.put("/bucket/old", body)
+    counter = Counter("rewritten", "Bytes", registry=CollectorRegistry())
+
+    async def move(_: object) -> None:
+        rig.coordinators.faults.clear()
+        bucket = await rig.backend.buckets.find(rig.tenant, "bucket")
+        name = rig.backend.names.encode(b"old")
+        found = await find_object(rig.backend, bucket, name)
+        page = PageOfVersion(bucket, name, found.record.version_id, 0)
+        await rewrite_page(rig.backend, page, "STANDARD", counter)
+
+    rig.coordinators.faults[m.ObjectRename] = move
+    assert (await rename(rig, "old", "new")).status == 200
+    answer = await v.get(rig, "new")
+    assert (answer.status, answer.body) == (200, body)
+
+
+async def test_tags_and_a_list_that_are_set_meanwhile_are_kept() -> None:
+    rig = await made()
+    await rig.put("/bucket/old", b"", {"x-amz-acl": "public-read", "x-amz-tagging": "k=before"})
+
+    async def hide(_: object) -> None:
+        rig.coordinators.faults.clear()
+        await set_list(rig, "/bucket/old", "private")
+
+    rig.coordinators.faults[m.ObjectRename] = hide
+    assert (await rename(rig, "old", "new")).status == 200
+    assert EVERYONE not in {who for who, _ in (await list_of(rig, "/bucket/new"))[1]}
+
+    async def untag(_: object) -> None:
+        rig.coordinators.faults.clear()
+        assert (await rig.ask("DELETE", "/bucket/new", "tagging=")).status == 204
+
+    rig.coordinators.faults[m.ObjectRename] = untag
+    assert (await rename(rig, "new", "again")).status == 200
+    assert "x-amz-tagging-count" not in (await v.get(rig, "again")).headers
 
 
 async def test_versions_stay_under_both_names(rig: Rig) -> None:

@@ -12,6 +12,7 @@ from common import limits
 from common.wire.control import Failure
 from common.wire.messages.base import (
     Bucket,
+    Digest,
     Done,
     Endpoint,
     Idempotency,
@@ -277,7 +278,9 @@ class ObjectRename(TenantRequest):
     name: all or nothing, in one transaction. Idempotent by ``version_id``.
 
     ``source``: the name that is deleted, as in ObjectsDelete, whose condition names the version
-    that is current there. ``condition``: on ``name``, as in ObjectCommit.
+    that is current there. ``former``: SHA-256 of that version's sealed record, tags and access
+    control list, one behind the other: all of them must still be as the caller read them.
+    ``condition``: on ``name``, as in ObjectCommit.
 
     Raises over the wire: NotFound ``no_such_bucket``; Refused ``condition_failed``, of either name;
     ``version_locked``, ``version_exists``, ``bad_name`` (both are one), ``marker_missing``.
@@ -291,6 +294,7 @@ class ObjectRename(TenantRequest):
     sealed: Sealed
     summary: Summary
     condition: Condition
+    former: Digest
     tags: SealedTags = b""
     acl: SealedAcl = b""
     notification: Notification | None = None
