@@ -16,16 +16,14 @@ import struct
 from typing import Final
 
 from blake3 import blake3
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from common import limits
+from common.crypto.swarm_secret import derive
 from common.errors import PeerViolation
 from common.reasons import Violation
 
 _BODY: Final = struct.Struct(">BxxxxxxxQ")
 _MAC_BYTES: Final = 32
-_KEY_BYTES: Final = 32
 MARK_VERSION: Final = 1
 MARK_BYTES: Final = _BODY.size + _MAC_BYTES
 
@@ -36,9 +34,7 @@ def epoch_key(swarm_secret: bytes) -> bytes:
     Args:
         swarm_secret: at least 32 random bytes that only coordinators have.
     """
-    assert len(swarm_secret) >= 32
-    info = b"alveary order epoch key v1"
-    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(swarm_secret)
+    return derive(swarm_secret, b"alveary order epoch key v1")
 
 
 def issue(key: bytes, epoch: int) -> bytes:

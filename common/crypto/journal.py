@@ -16,16 +16,16 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from common import limits
 from common.crypto.identity import (
-    PRIVATE_KEY_BYTES,
     PUBLIC_KEY_BYTES,
     SIGNATURE_BYTES,
     KeyPair,
     signature_holds,
 )
+from common.crypto.swarm_secret import derive
 from common.errors import Corrupt
 from common.ports import Buffer, Entropy
 from common.reasons import Damage
@@ -38,11 +38,6 @@ _OLD_OVERHEAD_BYTES: Final = SALT_BYTES + limits.AEAD_TAG_BYTES
 RECORD: Final = b"record"
 PIECE: Final = b"piece"
 MEMBERS: Final = b"members"
-
-
-def _derive(swarm_secret: bytes, length: int, label: bytes) -> bytes:
-    assert len(swarm_secret) >= 32
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=label).derive(swarm_secret)
 
 
 def _own_key(key: bytes, version: bytes, purpose: bytes, salt: Buffer) -> AESGCM:
@@ -108,12 +103,10 @@ class JournalKey(JournalReader):
     """
 
     def __init__(self, swarm_secret: bytes) -> None:
-        self._signer = KeyPair.from_private(
-            _derive(swarm_secret, PRIVATE_KEY_BYTES, b"alveary journal author key v1")
-        )
-        read_key = _derive(swarm_secret, READ_KEY_BYTES, b"alveary journal read key v2")
+        self._signer = KeyPair.from_private(derive(swarm_secret, b"alveary journal author key v1"))
+        read_key = derive(swarm_secret, b"alveary journal read key v2")
         super().__init__(read_key, self._signer.public_key)
-        self._old_key = _derive(swarm_secret, READ_KEY_BYTES, b"alveary journal key v1")
+        self._old_key = derive(swarm_secret, b"alveary journal key v1")
 
     @property
     def reader(self) -> JournalReader:

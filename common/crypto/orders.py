@@ -15,10 +15,9 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from blake3 import blake3
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from common import limits
+from common.crypto.swarm_secret import derive
 from common.errors import Refused
 from common.ids import PEER_ID_BYTES, SEGMENT_ID_BYTES, PeerId, SegmentId
 from common.reasons import Refusal
@@ -27,7 +26,6 @@ _BODY: Final = struct.Struct(">BBBxQQQ16s32s")
 _MAC_BYTES: Final = 32
 ORDER_VERSION: Final = 1
 ORDER_BYTES: Final = _BODY.size + _MAC_BYTES
-ORDER_KEY_BYTES: Final = 32
 
 
 class OrderAction(IntEnum):
@@ -62,12 +60,8 @@ def cell_order_key(swarm_secret: bytes, cell: PeerId) -> bytes:
         swarm_secret: at least 32 random bytes that only coordinators have.
         cell: the cell.
     """
-    assert len(swarm_secret) >= 32
     assert len(cell) == PEER_ID_BYTES
-    info = b"alveary cell order key v1"
-    return HKDF(algorithm=SHA256(), length=ORDER_KEY_BYTES, salt=cell, info=info).derive(
-        swarm_secret
-    )
+    return derive(swarm_secret, b"alveary cell order key v1", salt=cell)
 
 
 def _mac(order_key: bytes, body: bytes) -> bytes:

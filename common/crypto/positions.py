@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from common.crypto.swarm_secret import derive
 from common.errors import PeerViolation
 from common.reasons import Violation
 
@@ -27,7 +26,6 @@ _MAC_BYTES: Final = 32
 POSITION_VERSION: Final = 1
 POSITION_BYTES: Final = _BODY.size + _MAC_BYTES
 RUN_ID_BYTES: Final = 16
-_KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,7 @@ def position_key(swarm_secret: bytes) -> bytes:
     Args:
         swarm_secret: at least 32 random bytes that only coordinators have.
     """
-    assert len(swarm_secret) >= 32
-    info = b"alveary store position key v1"
-    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(swarm_secret)
+    return derive(swarm_secret, b"alveary store position key v1")
 
 
 def issue(key: bytes, position: Position) -> bytes:
