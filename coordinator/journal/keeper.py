@@ -22,20 +22,20 @@ from common.reasons import Outage, Refusal, Uncertainty
 from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
-from common.wire.messages.journal import JournalMembers, JournalState
+from common.wire.messages.journal import JournalMembers
 from coordinator.journal.cells import JournalCell
 from coordinator.journal.gate import Done, GateMode, JournalGate, SealedCommit
 from coordinator.journal.lease import EpochLease, note_own_epoch
 from coordinator.journal.members import CONFIRM_WITHIN_S, Member, Recent
 from coordinator.journal.opening import OpenedStore, StoreOpener
 from coordinator.journal.recovery_file import write_recovery
+from coordinator.journal.sent_snapshots import SentSnapshots
 from coordinator.journal.settling import (
     FURTHEST_LEAP,
     BegunEpoch,
     later_epoch,
     seal_members,
 )
-from coordinator.journal.snapshots import Snapshot, make_snapshot, send_snapshot
 from coordinator.policy.journal import FEWEST, JournalCandidate, choose, passed, quorum, weakness
 from coordinator.secrets import Keys
 from coordinator.store import journal
@@ -118,7 +118,6 @@ class JournalKeeper:
         self._key = key
         self._keys = keys
         self._run_id = run_id
-        self._store_name = store_name
         self._known_cells = known_cells
         self._later_promises = later_promises or LaterPromises()
         self._recent = Recent(opened.row.end)
@@ -132,9 +131,7 @@ class JournalKeeper:
         self._has_rest = trio.Event()
         """Set when some cells were not sent the latest records yet."""
         self._nursery: trio.Nursery
-        self._snapshot: Snapshot | None = None
-        self._snapshot_turn = trio.Lock()
-        self._records_begin = 0
+        self._snapshots = SentSnapshots(world, gate, key, store_name)
         self._passed_over: dict[bytes, float] = {}
         """Cells that did not answer, and until when they are not asked again."""
         self._is_relocated = False
@@ -350,8 +347,8 @@ class JournalKeeper:
             self._run_id,
             self._opener.at,
             self._world.log,
-            send_snapshot=self._send_snapshot,
-            wants_snapshot=self._wants_snapshot,
+            send_snapshot=partial(self._snapshots.send, self._recent),
+            wants_snapshot=partial(self._snapshots.is_due, self._recent),
             on_progress=self._on_progress,
             on_confirmed=self.lease.confirm,
             on_fenced=self._on_fenced,
@@ -546,53 +543,6 @@ class JournalKeeper:
             await trio.sleep(1)
         self._configured, self._is_relocated = members, False
         await write_recovery(self._world.disk, self._world.log, self._keys, members)
-
-    # --- snapshots ----------------------------------------------------------------------------
-
-    def _wants_snapshot(self, member: Member) -> bool:
-        appended = self._recent.bytes_appended - self._records_begin
-        if self._snapshot is None:  # the one that the cell has is of an earlier process
-            records = self._recent.end.sequence - member.base_sequence
-            return (
-                appended > limits.LEAST_JOURNAL_RECORDS_BYTES
-                or records > limits.MOST_INHERITED_RECORDS
-            )
-        is_due = appended > max(limits.LEAST_JOURNAL_RECORDS_BYTES, self._snapshot.size)
-        return is_due or member.base_sequence < self._snapshot.end.sequence
-
-    async def _send_snapshot(self, member: Member) -> JournalState:
-        """Send a snapshot: the last one if the records after it are still there, or a new one. One
-        cell at a time: the others take commits meanwhile."""
-        async with self._snapshot_turn:
-            world = self._world
-            is_usable = (
-                self._snapshot is not None
-                and self._recent.has(self._snapshot.end)
-                and member.base_sequence < self._snapshot.end.sequence
-            )
-            if not is_usable:
-                self._records_begin = self._recent.bytes_appended
-                self._snapshot = await make_snapshot(
-                    world.stores, self._store_name, world.disk, world.entropy
-                )
-            assert self._snapshot is not None
-            state = await send_snapshot(
-                self._snapshot,
-                member.cell,
-                self._gate.epoch,
-                self._key,
-                world.disk,
-                world.workers,
-                world.entropy,
-                member.append,
-            )
-            world.log.info(
-                "journal_snapshot_kept",
-                cell=member.cell.cell_id,
-                sequence=self._snapshot.end.sequence,
-                bytes=state.snapshot_bytes,
-            )
-            return state
 
     # --- shown --------------------------------------------------------------------------------
 
