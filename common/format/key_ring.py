@@ -62,24 +62,24 @@ class KeyRing(Record):
     keys: Annotated[tuple[NamedKey, ...], Max(limits.MAX_NAMED_KEYS)]
 
     def find(self, name: str) -> NamedKey:
-        """Return the key of a name, in whatever state; empty: the default one.
+        """Return the key of a name, in whatever state.
 
         Raises:
-            NotFound: ``no_such_named_key``.
+            NotFound: ``no_such_named_key``: also of an empty name, which no key has.
         """
         for each in self.keys:
-            if each.name == (name or self.default):
+            if each.name == name:
                 return each
         raise NotFound(Absence.NO_SUCH_NAMED_KEY, key=name or "default")
 
     def usable(self, name: str) -> NamedKey:
-        """Return the key of a name, which may be used.
+        """Return the key of a name, which may be used; empty: the default one.
 
         Raises:
             NotFound: ``no_such_named_key``: also where it was destroyed.
             Refused: ``named_key_disabled``.
         """
-        key = self.find(name)
+        key = self.find(name or self.default)
         if key.state == DISABLED:
             raise Refused(Refusal.NAMED_KEY_DISABLED, key=key.name)
         if key.state != ENABLED or not key.versions:
@@ -207,4 +207,4 @@ def destroy(ring: KeyRing, name: str, now_ms: int) -> KeyRing:
 
 def set_default(ring: KeyRing, name: str) -> KeyRing:
     """Make a key the one of those who name none; raises as :meth:`KeyRing.usable`."""
-    return replace(ring, default=ring.usable(name).name)
+    return replace(ring, default=ring.usable(ring.find(name).name).name)

@@ -100,6 +100,10 @@ def test_a_key_is_made_rotated_disabled_and_destroyed(
     for more in ([], ["--confirm=other"], ["--confirm="]):
         assert run(tmp_path, "destroy", "archive", *more) == 2
     assert api.ring.find("archive").state == key_ring.ENABLED
+    for word in ("rotate", "disable", "default"):
+        assert run(tmp_path, word, "") == 5
+    assert run(tmp_path, "destroy", "", "--confirm=") == 5
+    assert [each.state for each in api.ring.keys] == [key_ring.ENABLED] * 2
     assert run(tmp_path, "destroy", "archive", "--confirm=archive") == 0
     assert api.ring.find("archive").versions == ()
     for word in ("rotate", "enable", "disable", "default"):

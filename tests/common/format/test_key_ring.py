@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -55,6 +56,22 @@ def test_a_name_that_no_arn_could_have_is_refused(name: str) -> None:
     with pytest.raises(Refused, match="bad_name"):
         key_ring.create(EMPTY, name, 0, entropy)
     assert key_ring.create(EMPTY, "x" * 64, 0, entropy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ring: key_ring.destroy(ring, "", 0),
+        lambda ring: key_ring.rotate(ring, "", 0, entropy),
+        lambda ring: key_ring.set_enabled(ring, "", 0, enabled=False),
+        lambda ring: key_ring.set_default(ring, ""),
+    ],
+)
+def test_an_empty_name_changes_no_key(change: Callable[[KeyRing], KeyRing]) -> None:
+    """Only who uses a key may leave it to the ring which one that is."""
+    assert one().wrapping("", b"", bucket_key=False).name == "key"
+    with pytest.raises(NotFound, match="no_such_named_key"):
+        change(one())
 
 
 def test_a_ring_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
