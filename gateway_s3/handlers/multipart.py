@@ -30,6 +30,7 @@ from gateway_s3.handlers.acl import access_of_new
 from gateway_s3.handlers.answers import checksum_headers, etag_header, flat, type_text, xml_response
 from gateway_s3.handlers.encryption import (
     begin,
+    customer_key,
     encryption_headers,
     key_of_new,
     key_of_upload,
@@ -172,6 +173,8 @@ async def complete_upload(backend: Backend, call: Call) -> HttpResponse:
     """Make the object of the parts that the request names. Completing again, before or after
     another such request was carried out, says the same."""
     condition = write_condition(call.request)
+    # No key is needed, but one that is wrongly given is refused while nothing is made yet.
+    customer_key(backend, call.request)
     # A checksum header of this request is of the object, not of the document.
     wanted = await read_document(backend, call, parse_complete_upload, checksum_is_of_body=False)
     completed = await completion.complete_upload(

@@ -237,13 +237,15 @@ async def part(rig: Rig, upload: str, number: int, body: bytes, headers: dict[st
     return await rig.ask("PUT", "/bucket/key", query, body, headers)
 
 
-async def complete(rig: Rig, upload: str, etags: list[str]) -> Answer:
+async def complete(
+    rig: Rig, upload: str, etags: list[str], headers: dict[str, str] | None = None
+) -> Answer:
     rows = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
         for number, etag in enumerate(etags, 1)
     )
     body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-    return await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body)
+    return await rig.ask("POST", "/bucket/key", f"uploadId={upload}", body, headers or {})
 
 
 async def test_parts_are_of_the_key_that_the_upload_was_begun_with(rig: Rig) -> None:
@@ -276,6 +278,25 @@ async def test_parts_are_of_the_key_that_the_upload_was_begun_with(rig: Rig) -> 
     assert third.body == PLAIN
     assert PLAIN not in stored(rig)
     assert PART[:1000] not in stored(rig)
+
+
+async def test_a_key_that_is_none_completes_nothing(rig: Rig) -> None:
+    upload = await begin(rig, customer(KEY_A))
+    etag = (await part(rig, upload, 1, PLAIN, customer(KEY_A))).headers["etag"]
+    headers = customer(KEY_A)
+    del headers["x-amz-server-side-encryption-customer-algorithm"]
+    assert refused(await complete(rig, upload, [etag], headers))[:2] == (400, "InvalidArgument")
+    rig.secure = False
+    answer = await complete(rig, upload, [etag], customer(KEY_A))
+    assert refused(answer)[:2] == (400, "InvalidRequest")
+    rig.secure = True
+    assert (await get(rig, KEY_A)).status == 404
+    done = await complete(rig, upload, [etag], customer(KEY_A))
+    assert (done.status, base64.b64decode(done.headers[MD5_HEADER])) == (
+        200,
+        hashlib.md5(KEY_A).digest(),
+    )
+    assert (await get(rig, KEY_A)).body == PLAIN
 
 
 async def test_a_part_that_is_sent_again_is_encrypted_otherwise(rig: Rig) -> None:
