@@ -31,7 +31,7 @@ _MONTHS: Final = [
 ]
 _SECRET: Final = re.compile(
     r"(?i)(^|[?&])(x-amz-signature|signature|x-amz-security-token|"
-    r"x-amz-server-side-encryption-customer-key)=[^&]*"
+    r"x-amz-(?:copy-source-)?server-side-encryption-customer-key)=[^&]*"
 )
 """Query parameters that prove something, and whose values no log gets."""
 _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\U0010ffff]')

@@ -22,6 +22,7 @@ from common.reasons import Outage
 from common.wire import messages as m
 from gateway.access_log import AccessLogs
 from gateway_s3.log_line import LogLine, format_line, operation_of
+from gateway_s3.request.customer_keys import SECRETS
 
 LINE = re.compile(
     r"(\S+) (\S+) \[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000)\] (\S+) (\S+) (\S+) (\S+)"
@@ -243,6 +244,10 @@ def some_line(**changes: Any) -> LogLine:
         (
             b"/k?X-Amz-Signature=1&X-Amz-Signature=2",
             "/k?X-Amz-Signature=REDACTED&X-Amz-Signature=REDACTED",
+        ),
+        *(
+            (b"/k?" + name + b"=a2V5&x=1", f"/k?{name.decode()}=REDACTED&x=1")
+            for name in sorted(SECRETS)
         ),
         (b"/Signature=1?versionId=2", "/Signature=1?versionId=2"),
     ],
