@@ -115,6 +115,8 @@ def parse_sts(body: bytes) -> StsRequest:
         if name not in known | _COMMON:
             raise S3Error(VALIDATION_ERROR, f"{name[:64]} is not supported here.")
     policy = given.get("Policy", "").encode("utf-8")
+    if "Policy" in given and not policy:
+        raise _invalid("policy", "", "a document")
     if len(policy) > limits.MAX_SESSION_POLICY_BYTES:
         raise S3Error(
             PACKED_POLICY_TOO_LARGE,

@@ -346,6 +346,8 @@ async def test_temporary_credentials_get_no_others(rig: Rig) -> None:
         ("GetSessionToken", {"DurationSeconds": "9" * 5000}, "ValidationError"),
         ("GetSessionToken", {"Policy": "{}"}, "MalformedPolicyDocument"),
         ("GetSessionToken", {"Policy": "{" + " " * 2048}, "PackedPolicyTooLarge"),
+        ("GetSessionToken", {"Policy": ""}, "ValidationError"),
+        ("AssumeRole", {"Policy": ""}, "ValidationError"),
         ("GetSessionToken", {"SerialNumber": "x", "TokenCode": "1"}, "AccessDenied"),
         ("GetSessionToken", {"Tags.member.1.Key": "x"}, "ValidationError"),
         ("AssumeRole", {}, "ValidationError"),
