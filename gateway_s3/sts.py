@@ -30,6 +30,7 @@ from gateway_s3.auth.circumstances import RequestCircumstances, arn_of, role_arn
 from gateway_s3.auth.sigv4 import (
     Unsigned,
     Verified,
+    check_time,
     derive_signing_key,
     parse_service_authorization,
     verify,
@@ -108,6 +109,7 @@ async def answer_sts(
     digest = hashlib.sha256(body).hexdigest()
     claim = parse_service_authorization(request, digest, region=backend.region, service=sts.SERVICE)
     now = backend.clock.now()
+    check_time(claim, now)
     credential = await keys.signer(claim.access_key_id, claim.token, now)
     key = derive_signing_key(credential.secret, claim.date, claim.region, sts.SERVICE)
     verified = verify(claim, key, now)
