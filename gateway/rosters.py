@@ -60,11 +60,14 @@ class KnownRoster:
         """Return what the policies of a user say together.
 
         Raises:
+            Corrupt: ``record_not_understood``: one of them is not there: it might deny something.
             Refused: ``malformed_policy``: one of them cannot be read.
         """
         policy = self._of_users.get(user.name)
         if policy is None:
-            attached = [self._policies[name] for name in user.policies if name in self._policies]
+            if not self._policies.keys() >= set(user.policies):
+                raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Roster")
+            attached = [self._policies[name] for name in user.policies]
             policy = combined([self._policy(each.text) for each in attached])
             self._of_users[user.name] = policy
         return policy

@@ -232,7 +232,7 @@ async def test_the_rosters_in_memory_are_bounded_and_others_come_from_the_disk(
 def test_a_disabled_key_is_nobodys_and_a_role_is_what_was_marked_as_one() -> None:
     roster = Roster(
         1,
-        (user("ann", "read", "gone"), user("bob", key="AKOFF", is_active=False)),
+        (user("ann", "read"), user("bob", key="AKOFF", is_active=False)),
         (policy("read", "s3:GetObject"), policy("role", "s3:PutObject", is_role=True)),
     )
     known = KnownRoster(1, roster)
@@ -253,6 +253,14 @@ def test_a_policy_that_cannot_be_read_gives_nothing() -> None:
     found = known.user_of("AKann")
     assert found is not None
     with pytest.raises(Refused, match="malformed_policy"):
+        known.policy_of(found)
+
+
+def test_a_user_whose_policy_is_missing_is_given_nothing() -> None:
+    known = KnownRoster(1, replace(ROSTER, users=(user("ann", "read", "gone"),)))
+    found = known.user_of("AKann")
+    assert found is not None
+    with pytest.raises(Corrupt, match="record_not_understood"):
         known.policy_of(found)
 
 
