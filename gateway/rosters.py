@@ -107,6 +107,9 @@ class Rosters:
         self._disk = disk
         self._log = log
         self._known: OrderedDict[TenantId, KnownRoster] = OrderedDict()
+        self._newest: dict[TenantId, int] = {}
+        """The revisions of the newest, also of those that are on the disk alone, or were not kept
+        there."""
         self._reading: dict[TenantId, trio.Lock] = {}
         self._told: dict[TenantId, int] = {}
 
@@ -128,12 +131,14 @@ class Rosters:
             self._known.move_to_end(tenant.tenant_id)
             return known
         async with self._reading.setdefault(tenant.tenant_id, trio.Lock()):
+            revision = max(revision, self._newest.get(tenant.tenant_id, 0))
             known = self._known.get(tenant.tenant_id)
             if known is None:
                 known = await self._load(tenant)
             if known.revision < revision:
                 known = await self._fetch(tenant, revision, known)
             self._known[tenant.tenant_id] = known
+            self._newest[tenant.tenant_id] = known.revision
             self._known.move_to_end(tenant.tenant_id)
             if len(self._known) > limits.MAX_KNOWN_ROSTERS:
                 self._known.popitem(last=False)
@@ -163,7 +168,7 @@ class Rosters:
         content = record.revision.to_bytes(_REVISION_BYTES, "big") + record.sealed
         try:
             await write_whole(self._disk, _file(tenant.tenant_id), content)
-        except AlvearyError as error:  # until the next start it is remembered all the same
+        except AlvearyError as error:  # until the next start its revision is remembered
             self._log.warning("roster_not_kept", tenant_id=tenant.tenant_id, error=str(error))
         return KnownRoster(record.revision, roster, known)
 

@@ -212,6 +212,27 @@ async def test_a_damaged_file_costs_no_more_than_a_call(
     assert coordinator.asked == 4
 
 
+async def test_a_roster_that_could_not_be_kept_is_not_followed_by_an_older_one(
+    coordinator: Coordinator, node: SimNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_KNOWN_ROSTERS", 1)
+    other = TenantKey(tenant_id=TenantId(b"o" * 16), key=b"k" * 32)
+    known = rosters(coordinator, node)
+    coordinator.put(1, ROSTER, other)
+    coordinator.put(3, ROSTER)
+    await known.find(TENANT, 3)
+    coordinator.put(4, EMPTY_ROSTER)
+    node.platter.faults.refuses = "no_space"
+    await known.find(TENANT, 4)
+    await known.find(other, 1)
+    assert TENANT.tenant_id not in known.known
+    coordinator.put(3, ROSTER)
+    with pytest.raises(Corrupt, match="roster_too_old"):
+        await known.find(TENANT, 3)
+    coordinator.put(4, EMPTY_ROSTER)
+    assert (await known.find(TENANT, 3)).revision == 4
+
+
 async def test_the_rosters_in_memory_are_bounded_and_others_come_from_the_disk(
     coordinator: Coordinator, node: SimNode
 ) -> None:
