@@ -148,14 +148,16 @@ class Coordinators:
         deadline = self._deadline(trio.current_time())
         pause_s = FIRST_PAUSE_S if self._is_patient else 0.0
         tried: list[Coordinator] = []
+        asked: set[Coordinator] = set()
         while True:
             which = await self._next(tried)
+            asked.add(which)
             try:
                 reply = await self._try(
                     which, request, timeout_s, deadline, prepare, ask or self._ask
                 )
             except (Unavailable, OutcomeUnknown, PeerViolation) as error:
-                if not self._may_try_again(request, error, tried):
+                if not self._may_try_again(request, error, asked):
                     if isinstance(error, OutcomeUnknown) and trio.current_time() >= deadline:
                         self._note_unanswered(request, error)
                     raise
@@ -219,13 +221,13 @@ class Coordinators:
         return await ask(connection, request, timeout_s)
 
     def _may_try_again(
-        self, request: Request, error: AlvearyError, tried: Sequence[Coordinator]
+        self, request: Request, error: AlvearyError, asked: set[Coordinator]
     ) -> bool:
         """Return whether the request may be retried, with another coordinator or a little later."""
         is_repeatable = request.idempotency is not Idempotency.ONCE
         if isinstance(error, Unavailable):
             if error.reason == Outage.NO_RING:  # one that has just started has heard few cells
-                return len(tried) < len(self._all)
+                return not asked.issuperset(self._all)
             return error.reason not in FINAL_REASONS
         if isinstance(error, OutcomeUnknown):
             return is_repeatable

@@ -206,6 +206,28 @@ async def test_no_ring_is_said_at_once(autojump_clock: MockClock) -> None:
         assert trio.current_time() - begun < 1
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_no_ring_is_said_soon_where_a_standby_is_known(
+    is_first: bool, autojump_clock: MockClock
+) -> None:
+    async with fake_swarm() as swarm:
+        swarm.coordinator.faults[m.ObjectGet] = failing(Unavailable(Outage.NO_RING))
+        live = (Address("coordinator", 7000), swarm.coordinator.identity.peer_id)
+        standby = (Address("nobody", 7000), swarm.coordinator.identity.peer_id)
+        coordinators = CoordinatorClient(
+            swarm.pool,
+            [live, standby] if is_first else [standby, live],
+            {TENANT.tenant_id: TENANT},
+            swarm.node.world.log,
+        )
+        begun = trio.current_time()
+        with pytest.raises(Unavailable) as caught:
+            await coordinators.call(GET)
+        assert caught.value.reason == "no_ring"
+        assert trio.current_time() - begun < 1
+        assert not any("no_coordinator_answers" in e.event for e in swarm.sim.trace.events)
+
+
 async def test_the_lease_is_opened_when_needed_and_kept_alive(autojump_clock: MockClock) -> None:
     async with fake_swarm() as swarm:
         await trio.sleep(1000)
