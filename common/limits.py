@@ -30,22 +30,6 @@ MAX_UPLOAD_KEYS_PER_OBJECT: Final = 20_000
 """One per part; a copied range brings those of its source."""
 MAX_STRETCHES: Final = 10_001
 """Of an inner layer: one for each part, or two of a form's file (MAX_PARTS is below)."""
-MAX_KEY_NAME_CHARACTERS: Final = 64
-"""Of a named key. It becomes part of an ARN and of headers."""
-MAX_KEY_ID_CHARACTERS: Final = 256
-"""Of what names a named key in a request: an ARN around the name."""
-MAX_NAMED_KEYS: Final = 256
-"""Of a tenant, destroyed ones too, whose names stay."""
-MAX_KEY_VERSIONS: Final = 256
-"""Of a named key: rotated every month, they last for 21 years."""
-MAX_KEY_RING_BYTES: Final = 40 * KIB
-"""The sealed key ring of a tenant, which gateways read once in a second while it is used: some
-1,000 versions of all its keys."""
-MAX_KEY_RINGS_REMEMBERED: Final = 1024
-"""By a gateway; of tenants that used theirs last. A call brings another one."""
-KEY_RING_AGE_S: Final = 1.0
-"""The age that a key ring has at most in a gateway: a key that is destroyed is used nowhere after
-it."""
 MAX_ENCRYPTION_CONTEXT_BYTES: Final = 4 * KIB
 """Of one object (KMS: 8,192 characters for all, of which base64 in a header takes a third)."""
 MAX_SEALED_RECORD_BYTES: Final = 1_500_000
@@ -303,6 +287,24 @@ MAX_TENANT_FILES: Final = 10_000
 MAX_TENANT_FILE_BYTES: Final = 16 * KIB
 """A tenant's keys are some hundred bytes of JSON."""
 
+# --- named keys ------------------------------------------------------------------------------
+MAX_KEY_NAME_CHARACTERS: Final = 64
+"""Of a named key. It becomes part of an ARN and of headers."""
+MAX_KEY_ID_CHARACTERS: Final = 256
+"""Of what names a named key in a request: an ARN around the name."""
+MAX_NAMED_KEYS: Final = 256
+"""Of a tenant, destroyed ones too, whose names stay."""
+MAX_KEY_VERSIONS: Final = 256
+"""Of a named key: rotated every month, they last for 21 years."""
+MAX_KEY_RING_BYTES: Final = 40 * KIB
+"""The sealed key ring of a tenant, which gateways read once in a second while it is used: some
+1,000 versions of all its keys."""
+MAX_KEY_RINGS_REMEMBERED: Final = 1024
+"""By a gateway; of tenants that used theirs last. A call brings another one."""
+KEY_RING_AGE_S: Final = 1.0
+"""The age that a key ring has at most in a gateway: a key that is destroyed is used nowhere after
+it."""
+
 # --- lists -----------------------------------------------------------------------------------
 MAX_LIST_ENTRIES: Final = 1000
 MAX_LIST_REPLY_BYTES: Final = 768 * KIB
@@ -410,6 +412,7 @@ MAX_BUCKET_DOCUMENT_BYTES: Final = 128 * KIB
 """One configuration of a bucket, packed: S3's CORS rules have up to 64 KiB, its lifecycle rules are
 bounded by their number."""
 
+# --- lifecycle rules -------------------------------------------------------------------------
 MAX_LIFECYCLE_RULES: Final = 1000
 """S3: the same."""
 MAX_LIFECYCLE_ID_CHARACTERS: Final = 255
@@ -427,6 +430,7 @@ LIFECYCLE_DAY_S: Final = 86_400
 LIFECYCLE_PAGE: Final = 500
 """Versions that a lifecycle's run looks at, and deletes in one transaction, before it rests."""
 
+# --- notifications of events -----------------------------------------------------------------
 MAX_NOTIFICATION_RULES: Final = 100
 """S3: the same."""
 MAX_WEBHOOK_NAME_CHARACTERS: Final = 64
@@ -462,6 +466,7 @@ slow: another one gets the lane, and what is delivered twice does no harm."""
 NOTIFICATION_LIFE_MS: Final = 7 * 86_400_000
 """A notification that could not be delivered for so long is dropped."""
 
+# --- access logs -----------------------------------------------------------------------------
 MAX_LOG_PREFIX_BYTES: Final = 800
 """Of the keys of an access log: what stands behind it has some 150."""
 ACCESS_LOG_OBJECT_BYTES: Final = 1 * MIB
