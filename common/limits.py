@@ -345,8 +345,8 @@ MAX_UPLOADS_PER_TENANT: Final = 100_000
 """Uploads in progress. Commit protocols of analytics begin tens of thousands in one job; each holds
 up to MAX_UPLOAD_RECORD_BYTES of the coordinator's store."""
 MAX_UPLOAD_RECORD_BYTES: Final = 32 * KIB
-"""The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, 12 KiB of tags, and
-some around."""
+"""The sealed record of an upload: 8 KiB of content headers, 2 KiB of metadata, 12 KiB of tags, an
+access control list and an encryption context of 4 KiB each, and some around."""
 MAX_BUCKET_RECORD_BYTES: Final = 256 * KIB
 """The sealed settings of a bucket. S3 has CORS rules of 64 KiB and a policy of 20 KiB."""
 MAX_FORM_FIELD_BYTES: Final = 20 * KIB
@@ -829,7 +829,8 @@ assert (
     + MAX_USER_METADATA_BYTES
     + MAX_TAGS_RECORD_BYTES
     + MAX_ACL_RECORD_BYTES
-    + 4 * KIB
+    + MAX_ENCRYPTION_CONTEXT_BYTES
+    + 2 * KIB
     <= MAX_UPLOAD_RECORD_BYTES
 )
 assert MAX_OBJECT_TAGS * (3 * (MAX_TAG_KEY_UNITS + MAX_TAG_VALUE_UNITS) + 8) < MAX_TAGS_RECORD_BYTES
