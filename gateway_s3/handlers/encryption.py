@@ -80,7 +80,7 @@ async def wrapping_of_new(
     owner = call.bucket.owner
     name = key_name(asked.key_id, backend.region, account_of(owner))
     ring = await _key_ring(backend, call, owner)
-    return ring.wrapping(name, asked.context, bucket_key=bool(asked.bucket_key))
+    return ring.wrapping(name, asked.context, bucket_key=asked.bucket_key)
 
 
 async def _key_ring(backend: Backend, call: Call, owner: TenantKey) -> KeyRing:

@@ -33,13 +33,12 @@ _OF_THE_TENANT: Final = "aws/s3"
 @dataclass(frozen=True, slots=True)
 class AskedEncryption:
     """The encryption that a request asks for. ``method``: AES256 or KMS. ``key_id``: as it was
-    sent, or empty. ``context``: JSON with its names in order, or empty. ``bucket_key``: None where
-    it does not say."""
+    sent, or empty. ``context``: JSON with its names in order, or empty."""
 
     method: str
     key_id: str = ""
     context: bytes = b""
-    bucket_key: bool | None = None
+    bucket_key: bool = False
 
 
 def read_encryption(request: HttpRequest) -> AskedEncryption | None:
@@ -62,13 +61,8 @@ def read_encryption(request: HttpRequest) -> AskedEncryption | None:
     if len(key_id) > limits.MAX_KEY_ID_CHARACTERS:
         raise _invalid(KEY_ID, "The key id is too long.")
     context = request.header(CONTEXT)
-    bucket_key = request.header(BUCKET_KEY)
-    return AskedEncryption(
-        KMS,
-        key_id,
-        b"" if not context else _context(context),
-        None if bucket_key is None else bucket_key.lower() == b"true",
-    )
+    bucket_key = (request.header(BUCKET_KEY) or b"").lower() == b"true"
+    return AskedEncryption(KMS, key_id, _context(context) if context else b"", bucket_key)
 
 
 def _context(value: bytes) -> bytes:
