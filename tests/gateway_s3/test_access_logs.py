@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from common import limits
 from common.errors import Unavailable
+from common.format import key_ring
 from common.http.records import HttpRequest
 from common.reasons import Outage
 from common.wire import messages as m
@@ -226,6 +227,20 @@ async def test_no_signature_or_token_is_logged(rig: Rig) -> None:
     assert "X-Amz-Signature=REDACTED" in found["uri"]
     assert "X-Amz-Expires=60" in found["uri"]
     assert (found["signature"], found["authentication"]) == ("SigV4", "QueryString")
+
+
+async def test_a_log_is_under_no_named_key_of_its_target(rig: Rig) -> None:
+    rig.change_ring(key_ring.create, "archive", 0, rig.node.world.entropy)
+    applied = "<SSEAlgorithm>aws:kms</SSEAlgorithm>"
+    for tag in ("ApplyServerSideEncryptionByDefault", "Rule", "ServerSideEncryptionConfiguration"):
+        applied = f"<{tag}>{applied}</{tag}>"
+    answer = await rig.ask("PUT", "/logs", "encryption=", applied.encode())
+    assert answer.status == 200, answer.body
+    await log_to(rig)
+    await rig.put("/bucket/key", b"")
+    await logs(rig).flush()
+    (written,) = await keys(rig)
+    assert rig.opened("logs", written.encode()).inner is None
 
 
 def some_line(**changes: Any) -> LogLine:
