@@ -134,6 +134,26 @@ async def test_what_a_coordinator_refuses_is_asked_of_no_other(
         assert asked == 1
 
 
+@pytest.mark.parametrize(("others", "least_s", "most_s"), [([], 9, 13), ([NOWHERE], 2.5, 4.5)])
+async def test_a_silent_coordinator_is_given_up_sooner_where_another_one_is_known(
+    autojump_clock: MockClock, others: list[Coordinator], least_s: float, most_s: float
+) -> None:
+    async def slow(caller: Caller[None], request: Request, payload: memoryview) -> Reply:
+        await trio.sleep(20)
+        return Done()
+
+    async with bench({ShardAppend: slow}) as it:
+        live = Coordinator(it.address, SERVER.peer_id)
+        log = it.near.world.log
+        known = Coordinators(it.pool, [live, *others], log, timeout_s=30, is_patient=False)
+        assert await known.call(ONCE) == Done()  # slow, but it answers the probes
+        it.swarm.internet.block("far", "near")
+        began = trio.current_time()
+        with pytest.raises(OutcomeUnknown, match="connection_lost"):
+            await known.call(ONCE)
+        assert least_s < trio.current_time() - began < most_s
+
+
 @pytest.mark.parametrize(("request_", "times"), [(REPEATABLE, 2), (ONCE, 1)])
 async def test_only_what_may_be_made_again_is_made_again(
     autojump_clock: MockClock, request_: Request, times: int
