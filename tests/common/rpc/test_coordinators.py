@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import trio
-from test_peers import CALLER, SERVER, bench
+from peers_rig import CALLER, SERVER, bench
 from trio.testing import MockClock
 
 from common.errors import OutcomeUnknown, PeerViolation, Refused, Unavailable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from test_peers import SERVER, Bench, answers_done, bench, ping_like
+from peers_rig import SERVER, Bench, answers_done, bench, ping_like
 from trio.testing import MockClock
 
 from common.crypto.identity import KeyPair
