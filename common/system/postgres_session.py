@@ -198,7 +198,7 @@ class PostgresSession:
         }
         wanted = {name: value for name, value in usual.items() if name not in given}
         wanted["options"] = f"{given.get('options') or ''} {options}".strip()
-        connection = psycopg.connect(self._url, autocommit=True, **wanted)
+        connection = Connection.connect(self._url, autocommit=True, **wanted)
         adapt(connection)
         return connection
 

@@ -1,7 +1,8 @@
-"""Statements of one transaction on PostgreSQL, sent ahead of their answers.
+"""Statements of one transaction on PostgreSQL, several sent at once.
 
-A statement whose answer nobody looks at costs no round trip: it waits for the next one whose answer
-is looked at, and what goes wrong with it shows there, or at the commit (libpq's pipeline mode).
+A statement whose answer nobody looks at costs no round trip: it waits here for the next one whose
+answer is looked at, and what goes wrong with it shows there, or at the commit (libpq's pipeline
+mode).
 
 Source: postgresql.org/docs/15/libpq-pipeline-mode.html; psycopg.org, "Pipeline mode support".
 """
@@ -10,20 +11,56 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.generators import send
 from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 
 from common.recording import only_reads
 
 ENGINE: Final = "postgresql"
-Connection = psycopg.Connection[tuple[Any, ...]]
 Translate = Callable[[str], str]
 """Returns a statement in PostgreSQL's words, its parameters as ``%s``."""
 PREPARED_AFTER: Final = 3
 NEVER: Final = 1 << 30
+
+
+class _HeldBack(psycopg.Pipeline):
+    """A pipeline that sends its statements together with the Sync after them.
+
+    Psycopg would send each at once. A process that stops then, before the Sync, would keep its
+    transaction open for as long as it is stopped: PostgreSQL counts no time while it waits for one.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._is_due = False
+
+    def _enqueue_sync(self) -> None:
+        super()._enqueue_sync()
+        self._is_due = True
+
+    def _communicate_gen(self) -> PQGen[None]:
+        if self._is_due:
+            self._is_due = False
+            while self.command_queue:
+                self.command_queue.popleft()()
+            yield from send(self.pgconn)
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose pipelines hold statements back until a Sync."""
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """See psycopg."""
+        self._pipeline = _HeldBack(self)
+        with super().pipeline() as pipeline:
+            yield pipeline
 
 
 class _WholeNumber(Int8BinaryDumper):
@@ -79,8 +116,7 @@ class _Answer:
         return self._answered().rowcount
 
     def _answered(self) -> psycopg.Cursor[tuple[Any, ...]]:
-        # A cursor would fetch by itself, with a Flush: only after a Sync does PostgreSQL count the
-        # time for which it waits for us inside a transaction.
+        # A cursor would fetch by itself, with a Flush: see _HeldBack.
         if self._cursor.pgresult is None:
             self._pipeline.sync()
         return self._cursor
