@@ -12,7 +12,7 @@ from typing import Final
 
 from common import limits
 from common.errors import NotFound, Refused
-from common.format.manifest import seal_manifest, seal_summary
+from common.format.manifest import open_acl, seal_manifest, seal_summary
 from common.format.objects import summary_of
 from common.ids import VERSION_ID_BYTES, VersionId
 from common.reasons import Absence, Refusal
@@ -176,7 +176,9 @@ async def _rename(
     record = source.record
     former = hashlib.sha256(record.sealed + record.tags + record.acl).digest()
     tags = b"" if source.tags is None else source.tags.pack()
-    acl = b"" if source.acl is None else source.acl.pack()
+    # Also where no list counts now: it does again when the bucket's owner says so.
+    found = (owner, record.bucket_id, renaming.source, record.version_id)
+    acl = open_acl(*found, record.acl) if record.acl else b""
     await service.coordinators.call(
         ObjectRename(
             owner.tenant_id,

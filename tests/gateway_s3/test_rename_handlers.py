@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import versions_client as v
-from acl_client import EVERYONE, list_of, made, set_list
+from acl_client import EVERYONE, OWNERSHIP, list_of, made, ownership, set_list
 from gateway_rig import Answer, Rig
 from notifications_client import deliver, listen, rule, set_rules
 from prometheus_client import CollectorRegistry, Counter
@@ -241,6 +241,21 @@ async def test_tags_and_a_list_that_are_set_meanwhile_are_kept() -> None:
     rig.coordinators.faults[m.ObjectRename] = untag
     assert (await rename(rig, "new", "again")).status == 200
     assert "x-amz-tagging-count" not in (await v.get(rig, "again")).headers
+
+
+async def test_a_list_is_kept_that_does_not_count_now() -> None:
+    rig = await made()
+    await rig.put("/bucket/old", b"", {"x-amz-acl": "public-read"})
+    before = await list_of(rig, "/bucket/old")
+
+    async def set_ownership(rule: str) -> None:
+        assert (await rig.ask("PUT", "/bucket", OWNERSHIP, ownership(rule))).status == 200
+
+    await set_ownership("BucketOwnerEnforced")
+    assert (await rename(rig, "old", "new")).status == 200
+    await set_ownership("ObjectWriter")
+    assert await list_of(rig, "/bucket/new") == before
+    assert EVERYONE in {who for who, _ in before[1]}
 
 
 async def test_versions_stay_under_both_names(rig: Rig) -> None:
