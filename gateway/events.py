@@ -15,6 +15,7 @@ from common.ids import VersionId
 from common.wire.messages.notifications import Notification
 from gateway.notifications import Cause, EventKind, marking
 from gateway.object_service import ObjectService
+from gateway.objects import FoundObject
 from gateway.principals import Bucket
 
 _LANE: Final = "webhook"
@@ -75,4 +76,24 @@ def notification_of(
         notification_id,
         bucket.owner.token(_LANE, (bucket.bucket_id, rule.webhook.encode())),
         seal_event(bucket.owner, *place, event.pack(), service.entropy),
+    )
+
+
+def notification_about(
+    service: ObjectService, bucket: Bucket, name: bytes, cause: Cause | None, found: FoundObject
+) -> Notification | None:
+    """Return likewise what is to be kept with a change to a version that is there.
+
+    Args:
+        found: the version.
+    """
+    return notification_of(
+        service,
+        bucket,
+        name,
+        cause,
+        size=found.manifest.size,
+        etag=found.metadata.etag,
+        version_id=b"" if found.record.is_null else found.record.version_id,
+        named=found.version is not None,
     )

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from common.errors import NotFound, Refused
 from common.format.access_lists import ACCESS_LIST_VERSION, AccessList, AclGrant, Ownership
-from common.format.manifest import seal_acl
 from common.reasons import Absence, Refusal
 from common.wire.messages.objects import ObjectAclSet
 from gateway.access.lists import JudgedObject, own_grants
-from gateway.events import notification_of
+from gateway.events import notification_about
 from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject
 from gateway.principals import Bucket, KeyHolder, Principal
+from gateway.writing import sealed_acl
 
 
 def owner_of_new(bucket: Bucket, principal: Principal, *, is_for_bucket_owner: bool) -> bytes:
@@ -86,20 +86,8 @@ async def set_grants(
     """
     owner, version_id = bucket.owner, found.record.version_id
     packed = pack_grants(grants, owner_of(bucket, found.metadata.owner))
-    sealed = b""
-    if packed:
-        place = (found.record.bucket_id, name, version_id)
-        sealed = seal_acl(owner, *place, packed, service.entropy)
-    notification = notification_of(
-        service,
-        bucket,
-        name,
-        cause,
-        size=found.manifest.size,
-        etag=found.metadata.etag,
-        version_id=b"" if found.record.is_null else version_id,
-        named=found.version is not None,
-    )
+    sealed = sealed_acl(service, owner, (found.record.bucket_id, name, version_id), packed)
+    notification = notification_about(service, bucket, name, cause, found)
     try:
         await service.coordinators.call(
             ObjectAclSet(owner.tenant_id, bucket.name, name, version_id, sealed, notification)

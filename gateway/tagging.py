@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from common.errors import NotFound
 from common.format.configurations import Tags
 from common.wire.messages.objects import ObjectTagsSet
-from gateway.events import notification_of
+from gateway.events import notification_about
 from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, change_version, find_object
@@ -64,16 +64,7 @@ async def set_tags(
         version_id = found.record.version_id
         place = (found.record.bucket_id, name, version_id)
         sealed = sealed_tags(service, bucket.owner, place, packed)
-        notification = notification_of(
-            service,
-            bucket,
-            name,
-            cause,
-            size=found.manifest.size,
-            etag=found.metadata.etag,
-            version_id=b"" if found.record.is_null else version_id,
-            named=found.version is not None,
-        )
+        notification = notification_about(service, bucket, name, cause, found)
         await service.coordinators.call(
             ObjectTagsSet(
                 bucket.owner.tenant_id, bucket.name, name, version_id, sealed, notification
