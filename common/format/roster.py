@@ -13,7 +13,8 @@ from typing import Annotated, Final, TypeAlias
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import Corrupt, PeerViolation, Refused
+from common.errors import Corrupt, Refused
+from common.format.versioned import unpack_opened
 from common.ports import Entropy
 from common.reasons import Damage, Refusal
 from common.wire.records import Max, Record
@@ -92,10 +93,4 @@ def open_roster(tenant: TenantKey, revision: int, sealed: bytes) -> Roster:
     if not 0 <= revision < 1 << 63:
         raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=_ROSTER)
     plaintext = tenant.open(_ROSTER, (revision.to_bytes(8, "big"),), sealed)
-    try:
-        roster = Roster.unpack(plaintext)
-    except PeerViolation as error:
-        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Roster") from error
-    if roster.version != ROSTER_VERSION:
-        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="Roster", version=roster.version)
-    return roster
+    return unpack_opened(Roster, ROSTER_VERSION, plaintext)

@@ -16,8 +16,9 @@ from typing import Annotated, Final
 
 from common import limits
 from common.crypto.keys import TenantKey
-from common.errors import Corrupt, PeerViolation
+from common.errors import Corrupt
 from common.format.roster import PolicyName
+from common.format.versioned import unpack_opened
 from common.ids import TENANT_ID_BYTES, TenantId
 from common.ports import Entropy
 from common.reasons import Damage
@@ -77,13 +78,7 @@ def open_session(tenant: TenantKey, access_key_id: str, token: str) -> SessionRe
     if content[:TENANT_ID_BYTES] != tenant.tenant_id:
         raise Corrupt(Damage.RECORD_NOT_AUTHENTIC, purpose=_SESSION)
     plaintext = tenant.open(_SESSION, _context(access_key_id), content[TENANT_ID_BYTES:])
-    try:
-        record = SessionRecord.unpack(plaintext)
-    except PeerViolation as error:
-        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="SessionRecord") from error
-    if record.version != SESSION_VERSION:
-        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record="SessionRecord", version=record.version)
-    return record
+    return unpack_opened(SessionRecord, SESSION_VERSION, plaintext)
 
 
 def _context(access_key_id: str) -> tuple[bytes, ...]:

@@ -1,4 +1,5 @@
-"""Records that are sealed inside others, each with the version of its format in its first field.
+"""Sealed records, inside others or by themselves, each with the version of its format in its first
+field.
 
 Source: docs/object-format.md.
 """
@@ -42,4 +43,21 @@ def unpack_versioned(record: type[V], understood: int, what: str, data: bytes) -
         raise Corrupt(Damage.BAD_METADATA, what=what) from error
     if unpacked.version != understood:
         raise Corrupt(Damage.BAD_METADATA, what=what, version=unpacked.version)
+    return unpacked
+
+
+def unpack_opened(record: type[V], understood: int, plaintext: bytes) -> V:
+    """Read a record that was sealed by itself, of the version that is understood.
+
+    Raises:
+        Corrupt: ``record_not_understood``.
+    """
+    try:
+        unpacked = record.unpack(plaintext)
+    except PeerViolation as error:
+        raise Corrupt(Damage.RECORD_NOT_UNDERSTOOD, record=record.__name__) from error
+    if unpacked.version != understood:
+        raise Corrupt(
+            Damage.RECORD_NOT_UNDERSTOOD, record=record.__name__, version=unpacked.version
+        )
     return unpacked
