@@ -189,9 +189,9 @@ _LOCKS_IN_BODIES: Final[Mapping[str, Callable[[Backend, Call], Awaitable[Lock]]]
 }
 _NO_OPERATION: Final = "none"
 _WEBSITE: Final = "Website"
+"""The name under which requests to websites are counted."""
 _STS: Final = "Sts"
 """The operation of a request for temporary credentials until its action is known."""
-"""The name under which requests to websites are counted."""
 RETRY_AFTER_S: Final = b"2"
 """Seconds after which a client may retry: a busy gateway has freed its memory by then."""
 _OF_THE_BUCKET: Final = frozenset(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b32encode, b64encode
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from common import limits
@@ -63,30 +64,19 @@ _CODES: Final[Mapping[ErrorCode, ErrorCode]] = {
 """The codes of STS for errors of S3's signatures."""
 
 
+@dataclass(frozen=True, slots=True)
 class ProvenRequest:
-    """A request that was proven. ``credential``, ``principal``: of who signed it."""
+    """A request that was proven. ``credential``, ``principal``: of who signed it. ``now``: Unix
+    seconds."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        keys: AccessKeys,
-        request: HttpRequest,
-        form: StsRequest,
-        credential: Credential,
-        verified: Verified,
-    ) -> None:
-        self.backend = backend
-        self.keys = keys
-        self.request = request
-        self.form = form
-        self.credential = credential
-        self.verified = verified
-        self.now = backend.clock.now()
-
-    @property
-    def principal(self) -> KeyHolder:
-        """Return the caller."""
-        return self.credential.holder()
+    backend: Backend
+    keys: AccessKeys
+    request: HttpRequest
+    form: StsRequest
+    credential: Credential
+    principal: KeyHolder
+    verified: Verified
+    now: float
 
 
 Act: TypeAlias = Callable[[ProvenRequest], Awaitable[tuple[Tree, ...]]]
@@ -115,7 +105,8 @@ async def answer_sts(
     verified = verify(claim, key, now)
     await visit.enter(("tenant", credential.tenant.tenant_id), cost_of(len(body)))
     form = parse_sts(body)
-    asked = ProvenRequest(backend, keys, request, form, credential, verified)
+    principal, now = credential.holder(), backend.clock.now()
+    asked = ProvenRequest(backend, keys, request, form, credential, principal, verified, now)
     content = answer(form.action, await _ACTS[form.action](asked), request_id)
     return form.action, HttpResponse(200, _headers(request_id), content)
 

@@ -149,7 +149,7 @@ async def put_bucket_acl(backend: Backend, call: Call) -> HttpResponse:
     if not call.bucket.rules.uses_lists:
         await _check_own(backend, call)
         return HttpResponse(200)
-    asked = None if not has_acl_headers(call.request) else asked_list(call.request)
+    asked = asked_list(call.request)
     by_document = await _document(backend, call, owner, has_headers=asked is not None)
     if asked is not None:
         grants = asked.of_bucket(owner)
