@@ -214,12 +214,12 @@ async def with_extents(
     commit: Callable[[Extents], Awaitable[T]],
 ) -> T:
     """Commit these bytes of the source as content of the target. They are shared where both belong
-    to one tenant and are under one object key, or none; otherwise they are read and written, for
-    extents are sealed with keys of their tenant.
+    to one tenant and are under no object key, or are all that is under one; otherwise they are read
+    and written, for extents are sealed with keys of their tenant.
 
     Args:
         counter: of bytes read.
-        keys: that agree for all of an object only, if it is protected.
+        keys: of the two objects.
 
     Returns:
         What ``commit`` returns.
@@ -227,11 +227,12 @@ async def with_extents(
     Raises:
         AlvearyError: as :func:`gateway.writing.store`.
     """
-    if source.bucket.owner.tenant_id == target.owner.tenant_id and keys.agree:
+    inner = found.manifest.inner
+    # Stretches are whole: of what is protected all bytes are shared, or none.
+    can_be_shared = keys.agree and (inner is None or span.length == found.manifest.size)
+    if source.bucket.owner.tenant_id == target.owner.tenant_id and can_be_shared:
         pages = await shared_pages(service, source, found, span)
-        inner = found.manifest.inner
         if inner is not None and keys.target is not None:
-            assert span.length == found.manifest.size, "stretches are whole"
             inner = replace(inner, envelope=keys.target.envelope)
         return await commit(Extents(pages, needed_keys(found, pages), inner=inner))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from form_client import post, signed
@@ -13,6 +14,8 @@ from keys_client import KEY_A, KEY_B, customer, source_customer
 from prometheus_client import CollectorRegistry, Counter
 
 from common.limits import MIN_PART_BYTES
+from common.wire import messages as m
+from common.wire.messages.base import Request
 from gateway.following import PageOfVersion, rewrite_page
 
 PLAIN = b"a secret that nobody else may read" * 10
@@ -381,15 +384,16 @@ async def test_a_source_is_not_copied_without_its_key(
 
 @pytest.mark.parametrize("of_source", [None, KEY_A, KEY_B])
 @pytest.mark.parametrize("of_upload", [None, KEY_A])
+@pytest.mark.parametrize("given_range", ["bytes=7-200", None])
 async def test_a_copied_part_is_under_the_key_of_its_upload(
-    rig: Rig, of_source: bytes | None, of_upload: bytes | None
+    rig: Rig, of_source: bytes | None, of_upload: bytes | None, given_range: str | None
 ) -> None:
     await rig.put("/bucket/source", PLAIN, customer(of_source) if of_source else {})
     given = customer(of_upload) if of_upload else {}
     upload = await begin(rig, given)
     headers = {
         "x-amz-copy-source": "/bucket/source",
-        "x-amz-copy-source-range": "bytes=7-200",
+        **({} if given_range is None else {"x-amz-copy-source-range": given_range}),
         **(source_customer(of_source) if of_source else {}),
         **given,
     }
@@ -397,7 +401,34 @@ async def test_a_copied_part_is_under_the_key_of_its_upload(
     copied = await rig.ask("PUT", "/bucket/key", query, b"", headers)
     assert copied.status == 200, copied.body
     assert (await complete(rig, upload, [copied.text("ETag") or ""])).status == 200
-    assert (await get(rig, of_upload)).body == PLAIN[7:201]
+    assert (await get(rig, of_upload)).body == PLAIN[slice(7, 201) if given_range else slice(None)]
+
+
+@pytest.mark.parametrize("copied", ["bytes=0-9", None])
+async def test_a_part_of_the_object_that_its_upload_became_meanwhile_is_none(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, copied: str | None
+) -> None:
+    """Source and upload have one object key then."""
+    upload = await begin(rig, customer(KEY_A))
+    etag = (await part(rig, upload, 1, PLAIN, customer(KEY_A))).headers["etag"]
+    call = rig.coordinators.call
+    completed: list[bool] = []
+
+    async def overtaken(request: Request, **more: Any) -> Any:
+        reply = await call(request, **more)
+        if isinstance(request, m.UploadGet) and not completed:
+            completed.append(True)
+            assert (await complete(rig, upload, [etag])).status == 200
+        return reply
+
+    monkeypatch.setattr(rig.coordinators, "call", overtaken)
+    headers = {**source_customer(KEY_A), **customer(KEY_A), "x-amz-copy-source": "/bucket/key"}
+    if copied is not None:
+        headers["x-amz-copy-source-range"] = copied
+    answer = await rig.ask("PUT", "/bucket/key", f"partNumber=2&uploadId={upload}", b"", headers)
+    assert completed
+    assert (answer.status, answer.code) == (404, "NoSuchUpload")
+    assert (await get(rig, KEY_A)).body == PLAIN
 
 
 async def test_an_object_gets_another_key_by_a_copy_onto_itself(rig: Rig) -> None:
