@@ -123,9 +123,11 @@ class Notifier:
             rest_s = REST_AFTER_LOOK_S
             try:
                 await self._webhooks.reload()
-                if not len(self._webhooks):
-                    continue
-                await self._look()
+                if len(self._webhooks):
+                    await self._look()
+                else:
+                    self._receivers.clear()
+                    self._held.clear()
             except AlvearyError as error:
                 self._service.log.warning("notifications_wait", error=str(error))
                 rest_s = REST_AFTER_TROUBLE_S

@@ -314,6 +314,30 @@ async def test_a_receiver_that_this_gateway_does_not_know_is_left_to_others(rig:
     assert receiver.told == [("ObjectCreated:Put", "key")]
 
 
+async def test_a_gateway_whose_last_receiver_was_taken_away_rests(
+    rig: Rig, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = listen(rig)
+    await set_rules(rig, rule(*ALL))
+    await rig.put("/bucket/key", b"")
+    receiver.answers = lambda _: 503
+    webhooks, looks = rig.backend.webhooks, 0
+    assert webhooks is not None
+
+    async def reload() -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 1000, "without a pause no time goes by"
+
+    monkeypatch.setattr(webhooks, "reload", reload)
+    with trio.move_on_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(notifier(rig).run)
+            await trio.sleep(20)
+            webhooks._known = {}
+    assert looks < 100
+
+
 async def test_a_lane_is_at_one_gateway_while_its_lease_lives(rig: Rig) -> None:
     listen(rig)
     await set_rules(rig, rule(*ALL))
