@@ -463,6 +463,9 @@ NOTIFICATIONS_PAGE: Final = 100
 NOTIFICATION_LANE_PATIENCE_S: Final = 60.0
 """A gateway that has not asked for the next page of a lane for so long has died, or its receiver is
 slow: another one gets the lane, and what is delivered twice does no harm."""
+NOTIFICATION_TURN_S: Final = 10.0
+"""A gateway that has delivered for so long in one lane goes on with the next one: a slow receiver,
+or events that come faster than it takes them, hold up no other lane."""
 NOTIFICATION_LIFE_MS: Final = 7 * 86_400_000
 """A notification that could not be delivered for so long is dropped."""
 
@@ -840,6 +843,7 @@ assert 1.5 * MAX_HEARTBEAT_INTERVAL_S < AUDIT_PATIENCE_S
 assert AUDIT_OPENED_BYTES <= MAX_UNITS_PER_READ_BYTES
 assert 2 * 32 * MAX_STRIPES_PER_SEGMENT + KIB <= MAX_EVIDENCE_BYTES
 assert MAX_LEASES_PER_CALLER < MAX_LEASES_PER_TENANT < MAX_LEASES
+assert NOTIFICATION_TURN_S + 2 * WEBHOOK_TIMEOUT_S < NOTIFICATION_LANE_PATIENCE_S
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
 assert FAILOVER_S < COORDINATOR_PATIENCE_S < TAKE_OVER_PATIENCE_S < CALL_TIMEOUT_S
 assert RECONNECT_MAX_S < UNANSWERED_S

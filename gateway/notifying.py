@@ -162,9 +162,10 @@ class Notifier:
             del self._held[number]
 
     async def _walk(self, owner: TenantKey, lane: NotificationLane, lease: int) -> None:
-        """Go through a lane, until its receiver takes no more."""
+        """Go through a lane, until its receiver takes no more or the lane has had its turn."""
         blocked: set[bytes] = set()
         after, has_more = 0, True
+        begun, has_delivered = trio.current_time(), False
         while has_more and len(blocked) < limits.MAX_EVENTS_HELD:
             page: NotificationsPage = await self._service.coordinators.call(
                 NotificationsList(owner.tenant_id, lease, lane.number, after)
@@ -190,6 +191,10 @@ class Notifier:
                     scope.deadline = trio.current_time() + limits.WEBHOOK_TIMEOUT_S
                     await self._end(owner, lane, delivered, given_up)
             if not goes_on:
+                return
+            has_delivered = has_delivered or bool(delivered)
+            if has_delivered and trio.current_time() >= begun + limits.NOTIFICATION_TURN_S:
+                self._service.notified.tell()  # the rest is looked at after all other lanes
                 return
 
     def _opened(
@@ -228,7 +233,8 @@ class Notifier:
         """Deliver the notifications of a page, of several keys at once, in order for each key.
 
         Args:
-            blocked: keys of which an earlier notification was not delivered; grows.
+            blocked: keys of which an earlier notification was not delivered; grows. Those that are
+                left when the turn is over are among them.
             delivered: gets the numbers of those that were.
 
         Returns:
@@ -239,6 +245,7 @@ class Notifier:
             assert each.event is not None
             by_key.setdefault(each.event.key, []).append(each)
         places = trio.CapacityLimiter(limits.WEBHOOK_DELIVERIES)
+        until = trio.current_time() + limits.NOTIFICATION_TURN_S
         takes = True
 
         async def of_key(key: bytes, opened: list[_Opened]) -> None:
@@ -249,7 +256,8 @@ class Notifier:
                 async with places:
                     if not takes:
                         return
-                    outcome = await self._try(owner, each)
+                    is_over = trio.current_time() >= until
+                    outcome = False if is_over else await self._try(owner, each)
                 if outcome is None:
                     takes = False
                 if outcome:

@@ -314,6 +314,46 @@ async def test_a_receiver_that_this_gateway_does_not_know_is_left_to_others(rig:
     assert receiver.told == [("ObjectCreated:Put", "key")]
 
 
+@pytest.mark.parametrize("keys", [1, 500])
+async def test_a_receiver_that_is_slow_holds_up_no_other(
+    rig: Rig, autojump_clock: MockClock, keys: int
+) -> None:
+    receiver = listen(rig)
+    await rig.put("/second", b"")
+    for bucket in ("bucket", "second"):
+        await set_rules(rig, rule(*ALL), bucket=bucket)
+    for number in range(500):
+        await rig.put(f"/bucket/{number % keys}", b"")
+    await rig.put("/second/other", b"")
+    receiver.taken.clear()
+
+    def answers(document: dict[str, Any]) -> int:
+        if document["Records"][0]["s3"]["object"]["key"] == "other":
+            moments.append(trio.current_time())
+        return 200
+
+    async def slow() -> None:
+        await trio.sleep(0.9 * limits.WEBHOOK_TIMEOUT_S)
+
+    moments: list[float] = []
+    receiver.answers, receiver.before = answers, slow
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(notifier(rig).run)
+        await trio.sleep(3 * limits.NOTIFICATION_TURN_S + limits.WEBHOOK_TIMEOUT_S)
+        assert moments, "lanes take turns"
+        await trio.sleep(600 * limits.WEBHOOK_TIMEOUT_S)
+        nursery.cancel_scope.cancel()
+    assert len(receiver.records) == 501
+    by_key = defaultdict(list)
+    for record in receiver.records:
+        told = record["s3"]["object"]
+        by_key[told["key"]].append(told["sequencer"])
+    assert all(seen == sorted(seen) for seen in by_key.values())
+    assert trio.current_time() - begun < 7000
+    assert waiting(rig) == 0
+
+
 async def test_a_gateway_whose_last_receiver_was_taken_away_rests(
     rig: Rig, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
