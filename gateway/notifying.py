@@ -112,7 +112,11 @@ class Notifier:
         self._receivers: dict[str, _Retry] = {}
         """Receivers that took nothing when last tried."""
         self._held: OrderedDict[int, _Retry] = OrderedDict()
-        """Notifications that their receiver refused."""
+        """Notifications that their receiver refused, or whose delivery failed when it was last
+        tried: those may be what it fails at."""
+        self._start = 0
+        """The next look begins behind this lane, whose receiver failed: where it takes what is in
+        another one, it is an event that is at fault."""
         self._unknown: set[str] = set()
         """Receivers that this gateway does not know, as it has said."""
 
@@ -146,23 +150,37 @@ class Notifier:
         service = self._service
         begun = trio.current_time()
         turn: NotificationsTurn = await service.coordinators.call(NotificationsTake(0))
-        after, is_due = 0, turn.is_due
-        while is_due:
-            lease = await service.coordinators.lease.number()
-            turn = await service.coordinators.call(NotificationsTake(lease, after))
-            if turn.lane is None:
-                break
-            after = turn.lane.number
-            owner = self._tenants.get(turn.lane.tenant_id)
-            if owner is not None:
-                await self._walk(owner, turn.lane, lease)
+        if turn.is_due:
+            start, self._start = self._start, 0
+            if start:
+                await self._look_behind(start)
+            await self._look_behind(0)
         # What was due and not tried was delivered by others meanwhile, or is theirs to try.
         self._receivers = {name: each for name, each in self._receivers.items() if each.at > begun}
         for number in [number for number, each in self._held.items() if each.at <= begun]:
             del self._held[number]
 
-    async def _walk(self, owner: TenantKey, lane: NotificationLane, lease: int) -> None:
-        """Go through a lane, until its receiver takes no more or the lane has had its turn."""
+    async def _look_behind(self, after: int) -> None:
+        """Deliver what waits and is due in all lanes with greater numbers."""
+        service = self._service
+        while True:
+            lease = await service.coordinators.lease.number()
+            turn: NotificationsTurn = await service.coordinators.call(
+                NotificationsTake(lease, after)
+            )
+            if turn.lane is None:
+                return
+            after = turn.lane.number
+            owner = self._tenants.get(turn.lane.tenant_id)
+            if owner is not None and not await self._walk(owner, turn.lane, lease):
+                self._start = self._start or after
+
+    async def _walk(self, owner: TenantKey, lane: NotificationLane, lease: int) -> bool:
+        """Go through a lane, until its receiver takes no more or the lane has had its turn.
+
+        Returns:
+            Whether its receiver took what was tried.
+        """
         blocked: set[bytes] = set()
         after, has_more = 0, True
         begun, has_delivered = trio.current_time(), False
@@ -171,7 +189,7 @@ class Notifier:
                 NotificationsList(owner.tenant_id, lease, lane.number, after)
             )
             if not page.waiting:
-                return
+                return True
             after, has_more = page.waiting[-1].number, page.more
             opened = [self._opened(owner, lane, each) for each in page.waiting]
             now_ms = min(page.now_ms, self._service.now_ms())
@@ -191,11 +209,12 @@ class Notifier:
                     scope.deadline = trio.current_time() + limits.WEBHOOK_TIMEOUT_S
                     await self._end(owner, lane, delivered, given_up)
             if not goes_on:
-                return
+                return False
             has_delivered = has_delivered or bool(delivered)
             if has_delivered and trio.current_time() >= begun + limits.NOTIFICATION_TURN_S:
                 self._service.notified.tell()  # the rest is looked at after all other lanes
-                return
+                return True
+        return True
 
     def _opened(
         self, owner: TenantKey, lane: NotificationLane, waiting: WaitingNotification
@@ -265,9 +284,13 @@ class Notifier:
                 else:
                     blocked.add(key)
 
-        async with trio.open_nursery() as nursery:
-            for key, opened in by_key.items():
-                nursery.start_soon(of_key, key, opened)
+        # Those that failed come last: where others are taken, it is the event that is at fault.
+        failed = {key for key, opened in by_key.items() if opened[0].waiting.number in self._held}
+        for has_failed in (False, True):
+            async with trio.open_nursery() as nursery:
+                for key, opened in by_key.items():
+                    if (key in failed) is has_failed:
+                        nursery.start_soon(of_key, key, opened)
         return takes
 
     async def _try(self, owner: TenantKey, opened: _Opened) -> bool | None:
@@ -297,20 +320,26 @@ class Notifier:
             self._counts.told("delivered")
             return True
         self._counts.told("failed" if status is None else "refused")
-        if status is not None and 400 <= status < 500 and status not in _NOT_OF_THE_EVENT:
-            self._receivers.pop(webhook.name, None)
-            self._held[waiting.number] = _Retry.after(held, self._chance)
-            self._held.move_to_end(waiting.number)
-            while len(self._held) > limits.MAX_EVENTS_HELD:
-                self._held.popitem(last=False)
-            return False
+        is_refusal = status is not None and 400 <= status < 500 and status not in _NOT_OF_THE_EVENT
         is_news = webhook.name not in self._receivers
-        self._receivers[webhook.name] = _Retry.after(receiver, self._chance)
+        if is_refusal or (held is not None and is_news):  # it took others since this one failed
+            self._receivers.pop(webhook.name, None)
+            self._hold(waiting.number, _Retry.after(held, self._chance))
+            return False
+        retry = self._receivers[webhook.name] = _Retry.after(receiver, self._chance)
+        self._hold(waiting.number, retry)
         if is_news:
             self._service.log.warning(
                 "webhook_takes_nothing", webhook=webhook.name, status=status or 0
             )
         return None
+
+    def _hold(self, number: int, retry: _Retry) -> None:
+        """Remember the next try at a notification."""
+        self._held[number] = retry
+        self._held.move_to_end(number)
+        while len(self._held) > limits.MAX_EVENTS_HELD:
+            self._held.popitem(last=False)
 
     async def _post(
         self, webhook: Webhook, owner: TenantKey, event: Event, waiting: WaitingNotification

@@ -314,6 +314,41 @@ async def test_a_receiver_that_this_gateway_does_not_know_is_left_to_others(rig:
     assert receiver.told == [("ObjectCreated:Put", "key")]
 
 
+@pytest.mark.parametrize("status", [500, None])
+async def test_an_event_at_which_its_receiver_fails_holds_up_no_other(
+    rig: Rig, autojump_clock: MockClock, status: int | None
+) -> None:
+    receiver = listen(rig)
+    await rig.put("/second", b"")
+    for bucket in ("bucket", "second"):
+        await set_rules(rig, rule(*ALL), bucket=bucket)
+    for key in ("bad", *map(str, range(50)), "bad"):
+        await rig.put(f"/bucket/{key}", b"")
+    await rig.put("/second/other", b"")
+    receiver.taken.clear()
+    tried: list[str] = []
+
+    def answers(document: dict[str, Any]) -> int | None:
+        told = document["Records"][0]["s3"]["object"]
+        if told["key"] != "bad":
+            return 200
+        tried.append(told["sequencer"])
+        return status
+
+    receiver.answers = answers
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(notifier(rig).run)
+        await trio.sleep(5)
+        assert sorted(key for _, key in receiver.told) == sorted([*map(str, range(50)), "other"])
+        await trio.sleep(1200)
+        assert len(set(tried)) == 1, "what comes behind it waits"
+        assert 4 <= len(tried) <= 16, "it is tried ever more rarely"
+        receiver.answers = lambda _: 200
+        await trio.sleep(limits.WEBHOOK_RETRY_MAX_S + 15)
+        nursery.cancel_scope.cancel()
+    assert receiver.told[51:] == [("ObjectCreated:Put", "bad")] * 2
+
+
 @pytest.mark.parametrize("keys", [1, 500])
 async def test_a_receiver_that_is_slow_holds_up_no_other(
     rig: Rig, autojump_clock: MockClock, keys: int
