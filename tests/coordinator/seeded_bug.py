@@ -67,6 +67,7 @@ TESTS = {
         HERE.parent / "gateway" / "test_rosters.py",
         HERE.parent / "gateway_s3" / "test_user_keys.py",
         HERE.parent / "gateway_s3" / "test_sts.py",
+        HERE.parent / "gateway_s3" / "test_session_tokens.py",
         HERE.parent / "cli" / "test_cli_users.py",
         HERE / "test_coordinator_tenants.py",
     ],

@@ -11,9 +11,11 @@ from urllib.parse import urlencode
 from gateway_rig import Answer, Rig
 from object_rig import SECRET
 
+from gateway_s3.auth.sigv2 import SignatureV2
 from gateway_s3.auth.sigv4 import derive_signing_key
 
 ACTION = {"Version": "2011-06-15"}
+READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,27 @@ def made_of(answer: Answer) -> Temporary:
     found = [answer.text(f".//Credentials/{name}") or "" for name in names]
     assert all(found)
     return Temporary(*found)
+
+
+async def gateway() -> Rig:
+    """A gateway that takes all signatures, with an object."""
+    made = Rig(signature_v2=SignatureV2.ALL)
+    await made.put("/bucket", b"")
+    await made.put("/bucket/key", b"content")
+    return made
+
+
+async def use(
+    rig: Rig, by: Temporary, method: str = "GET", path: str = "/bucket/key", query: str = ""
+) -> Answer:
+    """A request that is signed with temporary credentials, in a header."""
+    headers = {"x-amz-security-token": by.token}
+    return await rig.ask(
+        method, path, query, headers=headers, access_key=by.access_key, secret=by.secret
+    )
+
+
+async def status(
+    rig: Rig, by: Temporary, method: str = "GET", path: str = "/bucket/key", query: str = ""
+) -> int:
+    return (await use(rig, by, method, path, query)).status
