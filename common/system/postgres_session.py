@@ -47,15 +47,18 @@ TOGETHER: Final = 2
 IDLE_IN_TRANSACTION_S: Final = 2
 """A process that stops inside a transaction holds rows up that others wait for: then PostgreSQL
 ends its connection. Far more than any step between two statements takes."""
-LOCK_TIMEOUT_S: Final = 5
+LOCK_TIMEOUT_S: Final = 3
+"""Longer than IDLE_IN_TRANSACTION_S: what is still waited for then is held by a process that
+PostgreSQL counts no time for, or that works."""
 STATEMENT_TIMEOUT_S: Final = 60
 CONNECTION_ID_BYTES: Final = 16
 _FORGOTTEN_AFTER: Final = "7 days"
+_LOCKED: Final = "55P03"  # lock_not_available
 _AGAIN: Final = frozenset(
     {
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
-        "55P03",  # lock_not_available
+        _LOCKED,
         "23505",  # unique_violation: by a row that the transaction could not see
         "42P07",  # duplicate_table: two that make the tables of an empty store
         "42710",  # duplicate_object
@@ -70,6 +73,14 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS connections (connection BYTEA PRIMARY KEY, number BIGINT NOT NULL,"
     " begun TIMESTAMPTZ NOT NULL DEFAULT now(),"
     " pid INTEGER NOT NULL DEFAULT pg_backend_pid())",
+)
+# Those of the same store which PostgreSQL waits for inside a transaction. state_change: when the
+# last message of the client came in whole.
+_END_SILENT: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN"
+    " (SELECT pid FROM connections) AND datname = current_database() AND usename = current_user"
+    " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND wait_event_type = 'Client'"
+    f" AND state_change < clock_timestamp() - interval '{IDLE_IN_TRANSACTION_S} s'"
 )
 _END: Final = "UPDATE connections SET number = %s WHERE connection = %s"
 
@@ -289,6 +300,8 @@ class PostgresSession:
                     raise
                 tries += self._connection is not None
                 last = error
+                if error.sqlstate == _LOCKED:
+                    self._end_silent()
             else:
                 self._is_down = False
                 return results
@@ -397,8 +410,16 @@ class PostgresSession:
                     raise OutcomeUnknown(
                         Uncertainty.STORE_UNKNOWN, detail=str(error).strip()
                     ) from error
+                if error.sqlstate == _LOCKED:
+                    self._end_silent()
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _end_silent(self) -> None:
+        """End the connections of processes that stopped in the middle of what they sent. What is
+        long leaves in pieces, and PostgreSQL 15 counts no time for the rest of a pipeline."""
+        with suppress(psycopg.Error), self._plain() as other:
+            other.execute(cast(Any, _END_SILENT))
 
 
 def _escaped(value: str) -> str:

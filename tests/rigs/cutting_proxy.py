@@ -1,4 +1,5 @@
-"""A relay to a PostgreSQL server that loses connections in the middle of a commit."""
+"""A relay to a PostgreSQL server that loses connections in the middle of a commit, or stops in the
+middle of what a client sends."""
 
 from __future__ import annotations
 
@@ -27,10 +28,15 @@ class Cut(Enum):
 
 
 class CuttingProxy:
-    """The relay. ``cut``: of the next COMMIT; it is NONE again afterwards."""
+    """The relay. ``cut``: of the next COMMIT; it is NONE again afterwards. ``stops_at``: bytes from
+    which on nothing that this client sends comes through until ``goes_on`` is set, as of a process
+    that is stopped between two writes."""
 
     def __init__(self, port: int) -> None:
         self.cut = Cut.NONE
+        self.stops_at: bytes | None = None
+        self.has_stopped = threading.Event()
+        self.goes_on = threading.Event()
         self.cuts = 0
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -52,6 +58,12 @@ class CuttingProxy:
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
+                if self.stops_at is not None and self.stops_at in data:
+                    before, self.stops_at = data.index(self.stops_at), None
+                    server.sendall(data[:before])
+                    self.has_stopped.set()
+                    self.goes_on.wait()
+                    data = data[before:]
                 if self.cut is Cut.NONE or _COMMIT not in data:
                     server.sendall(data)
                     continue
@@ -102,6 +114,7 @@ class CuttingProxy:
 
     def close(self) -> None:
         self.refuse()
+        self.goes_on.set()
         self._listener.close()
         for each in self._open:
             each.close()

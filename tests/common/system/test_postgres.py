@@ -203,6 +203,43 @@ def test_a_process_that_stops_inside_a_transaction_holds_nobody_up(looks: bool, 
     other.close()
 
 
+@pytest.mark.parametrize("leads", [True, False], ids=["writes", "reads"])
+def test_a_process_that_stops_while_it_sends_a_batch_holds_nobody_up(
+    leads: bool, postgres: PostgresServer, url: str
+) -> None:
+    """What is long leaves in several pieces: those before the stop are carried out, and PostgreSQL
+    counts no time while it waits for the others."""
+    other = session(url)
+    run(other, create)
+    run(other, lambda sql: sql.execute("CREATE TABLE kept (body BLOB NOT NULL)") and None)
+    long = b"x" * 20_000 + b"here" + b"x" * 20_000
+
+    def work(sql: Sql) -> int:
+        if leads:
+            sql.execute("UPDATE counted SET value = value + 1 WHERE name = 'one'")
+        else:
+            sql.execute("SELECT 1 FROM counted")
+        sql.execute("INSERT INTO kept VALUES (?)", (long,))
+        return value(sql)
+
+    def alter(sql: Sql) -> None:
+        sql.execute("ALTER TABLE counted ADD COLUMN more INTEGER NOT NULL DEFAULT 0")
+
+    found: list[int] = []
+    with through_proxy(postgres, url) as (proxy, stopping_url):
+        stopped = session(stopping_url)
+        proxy.stops_at = b"here"
+        thread = threading.Thread(target=lambda: found.append(run(stopped, work)))
+        thread.start()
+        assert proxy.has_stopped.wait(10)
+        assert run(other, count_up if leads else alter) == (1 if leads else None)
+        proxy.goes_on.set()
+        thread.join()
+        assert found == [2 if leads else 0]
+        stopped.close()
+    other.close()
+
+
 def test_of_several_functions_only_the_one_that_fails_is_taken_back(url: str) -> None:
     on = session(url)
     run(on, create)
