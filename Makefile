@@ -20,6 +20,9 @@ ROUNDS ?= 50
 # Processes that run tests, each a file at a time. One more than CI has cores: end-to-end tests wait.
 WORKERS ?= 3
 
+# Where an environment forbids it, each of the many processes of a swarm would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test takeover-test hostile-test clean
 
 run: $(VENV)/.run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from cell.owner_rules_policy import QuietHours, quiet_hours
 from common import config, limits
 from common.config import key
+from common.data_classes import dataclass
 from common.ids import PeerId
 from common.ports import Address
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Final
 
 from common import limits
 from common.config import bad_value
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.reasons import Damage
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -44,6 +44,7 @@ from cell.timed_disk import DiskTimes, TimedDisk
 from common import limits
 from common.client.fetch_units import FetchContext
 from common.client.policy.slot_health import SlotHealth
+from common.data_classes import dataclass
 from common.format.token import ROLE_CELL, JoinToken, decode_token
 from common.http.server import serve_http
 from common.ids import PeerId

@@ -5,11 +5,12 @@ Source: docs/protocol.md, "Room of uploads".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 import common.rpc.caller as rpc
 from cell.storage.incoming import IncomingShard
+from common.data_classes import dataclass
 
 
 @dataclass(slots=True)

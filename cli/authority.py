@@ -6,12 +6,12 @@ Source: docs/operations.md, "TLS for S3 clients".
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cli.files import write_private
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ports import Address
 from common.reasons import ConfigFault

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from cli.daemons import CONFIG_NAME, config_class, read_config
 from cli.join import default_data
 from cli.report import human_bytes, print_result, table
 from common.config import with_paths
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.format.volume import VOLUME_HEAD_BYTES
 from common.ports import Address

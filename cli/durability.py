@@ -6,7 +6,7 @@ Source: docs/durability.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import click
 from cli.operators import access_options, ask
 from cli.report import print_result, table
 from cli.swarm_directory import parse_redundancy
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.reasons import ConfigFault
 from coordinator.policy.classes import Recommendation, recommended

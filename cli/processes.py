@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -17,6 +17,7 @@ import trio
 
 from cli.report import print_error
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.reasons import Outage
 

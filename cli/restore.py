@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import click
 
 from cli.files import make_private_directory
 from cli.report import print_result
+from common.data_classes import dataclass
 from common.errors import BadConfig, Unavailable
 from common.ports import Sql
 from common.reasons import ConfigFault, Outage

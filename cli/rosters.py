@@ -13,7 +13,6 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from cli.report import print_error
 from cli.roster_changes import Change
 from cli.tenants import tenant_directory, tenants_option
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt, Refused
 from common.format.roster import EMPTY_ROSTER, Roster, open_roster, seal_roster
 from common.reasons import Refusal

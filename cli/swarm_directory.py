@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,6 +20,7 @@ import tomli_w
 from cli.daemons import CONFIG_NAME, read_config
 from cli.files import read_json, write_private
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.reasons import ConfigFault
 

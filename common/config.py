@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ids import PEER_ID_BYTES, PeerId
 from common.ports import Address
@@ -36,7 +37,7 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key of a configuration.
 

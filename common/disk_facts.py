@@ -6,10 +6,11 @@ Source: docs/prediction.md, "Reports of cells".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 
 UNKNOWN: Final = -1
 """A figure that the disk does not give."""

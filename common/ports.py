@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError
 from common.ids import PeerId
 

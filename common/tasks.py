@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,6 +20,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import AlvearyError
 from common.ports import Log
 

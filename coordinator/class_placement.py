@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.ports import Chance
 from coordinator.membership import Membership

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from common import config, limits
 from common.config import bad_value, key
+from common.data_classes import dataclass
 from common.ports import Address
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.reputation import WINDOW, Thresholds

@@ -5,9 +5,8 @@ Source: docs/operations.md, "Many cells".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from common import limits
+from common.data_classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ Source: docs/operations.md, "Metrics and health".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import PeerId
 from common.rpc.caller import Answer
 from common.wire.messages.membership import CoordinatorAddress

@@ -8,10 +8,12 @@ Source: docs/placement.md, "Rounds".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
+
+from common.data_classes import dataclass
 
 LOOK_AGAIN_S: Final = 60.0
 """Time after which a worker looks without a hint, in case one came too early."""

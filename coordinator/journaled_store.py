@@ -6,12 +6,13 @@ Source: docs/journal.md; docs/architecture.md, "Where things are".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import trio
 
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import BadConfig, Refused
 from common.ports import Store, World
 from common.reasons import ConfigFault

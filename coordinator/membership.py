@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ids import PeerId
 from common.reasons import Absence, Refusal

@@ -5,11 +5,10 @@ Source: docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import trio
 
 from common.crypto.positions import RUN_ID_BYTES
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.ports import Sql, World
 from coordinator.config import CoordinatorConfig

@@ -5,12 +5,12 @@ Source: docs/journal.md, "Recovery".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, BadConfig
 from common.ports import Sql, World
 from common.reasons import ConfigFault

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from common.crypto.identity import PRIVATE_KEY_BYTES, KeyPair
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ids import PeerId
 from common.ports import Disk, Entropy

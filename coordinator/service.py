@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import trio
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, Unavailable
 from common.http.server import serve_http
 from common.ids import PeerId

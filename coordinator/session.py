@@ -6,10 +6,11 @@ Source: docs/protocol.md, "Tenants", "Cells and coordinators".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 import common.rpc.caller as rpc
+from common.data_classes import dataclass
 from common.ids import TenantId
 from common.wire.messages.base import Request
 from coordinator.store.cells import Cell

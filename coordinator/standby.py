@@ -9,12 +9,13 @@ Source: docs/standby.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import trio
 
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, BadConfig, Corrupt
 from common.http.health import health_app
 from common.http.server import serve_http

@@ -6,12 +6,12 @@ Source: docs/standby.md, "Finding the active one".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.ids import PeerId
 from common.ports import Address

@@ -11,13 +11,13 @@ Source: docs/journal.md, "Settling".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.http.health import health_app, json_response
 from common.http.records import HttpRequest, HttpResponse

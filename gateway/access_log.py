@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -21,6 +20,7 @@ import trio
 from common import limits
 from common.client.object_client import Written
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, NotFound, Refused
 from common.format.configurations import (
     LOG_BY_DELIVERY_TIME,

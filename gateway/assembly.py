@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, Refused
 from common.format.envelope import InnerLayer
 from common.format.manifest import MANIFEST_VERSION, Manifest

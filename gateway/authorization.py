@@ -13,10 +13,10 @@ docs/decisions/0052-access-lists.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.format.access_lists import AclPermission
 from common.reasons import Refusal

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.format.objects import BucketSettings, unpack_bucket

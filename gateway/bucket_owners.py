@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -19,6 +19,7 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import NotFound, OutcomeUnknown, Refused, Unavailable
 from common.ids import TenantId
 from common.reasons import Absence, Outage, Refusal

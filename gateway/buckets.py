@@ -6,13 +6,13 @@ Source: docs/crypto.md, "Answers and questions".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import NotFound, OutcomeUnknown, Refused
 from common.format.manifest import open_bucket_settings, seal_bucket_settings
 from common.format.objects import METADATA_VERSION, BucketSettings, unpack_bucket

@@ -13,12 +13,12 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeAlias, cast
 
 from awscrt import checksums as crt
 
+from common.data_classes import dataclass
 from common.ports import Buffer
 
 

@@ -7,10 +7,11 @@ Source: docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.format.envelope import KeyEnvelope
 from common.format.manifest import Manifest, seal_manifest, seal_summary

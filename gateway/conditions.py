@@ -5,9 +5,9 @@ Source: RFC 9110, section 13 (13.2.2: precedence).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.reasons import Refusal
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeVar
 
 from prometheus_client import Counter
@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from common import limits
 from common.client.object_client import Written
 from common.crypto.keys import commitment_of
+from common.data_classes import dataclass
 from common.errors import NotFound
 from common.format.envelope import InnerLayer, WrappingKey
 from common.ports import Buffer, Entropy

@@ -6,9 +6,9 @@ Source: docs/protocol.md; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError, NotFound, Refused
 from common.format.manifest import seal_marker
 from common.format.objects import METADATA_VERSION, DeleteMarker

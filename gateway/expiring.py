@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Protocol, TypeAlias
 
@@ -21,6 +20,7 @@ import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.configurations import unpack_tags
 from common.format.manifest import open_tags

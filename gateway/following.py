@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import trio
 from prometheus_client import Counter
@@ -20,6 +20,7 @@ from prometheus_client import Counter
 from common import limits
 from common.client.object_client import Written
 from common.crypto.keys import TenantKey, commitment_of
+from common.data_classes import dataclass
 from common.errors import AlvearyError, NotFound, Refused
 from common.format.manifest import Manifest, PageEntry, seal_manifest
 from common.ids import TenantId, VersionId

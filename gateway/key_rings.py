@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.key_ring import KeyRing, open_key_ring
 from common.ids import TenantId

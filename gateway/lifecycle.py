@@ -10,10 +10,11 @@ elements"; docs/s3-compatibility.md, "Lifecycle"; docs/decisions/0044-lifecycle.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.configurations import LifecycleRule, unpack_lifecycle
 from common.format.objects import BucketSettings

@@ -8,12 +8,13 @@ Source: docs/protocol.md; docs/crypto.md, "Answers and questions".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
 import trio
 
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.manifest import open_marker, open_summary
 from common.format.objects import ObjectSummary, unpack_marker, unpack_summary

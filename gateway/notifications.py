@@ -7,10 +7,11 @@ using object key name filtering"; docs/s3-compatibility.md, "Event notifications
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.configurations import NotificationRule, unpack_notification_rules
 from common.format.objects import BucketSettings

@@ -5,10 +5,11 @@ Source: docs/architecture.md, "Where things are".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient
+from common.data_classes import dataclass
 from common.ids import BucketId, VersionId
 from common.ports import Entropy, Log, WallClock, Workers
 from common.rpc.budget import ByteBudget

@@ -9,12 +9,12 @@ Source: docs/crypto.md, "Answers and questions".
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 from prometheus_client import Counter
 
 from common import limits
 from common.crypto.inner_layer import InnerStream
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, Refused
 from common.format.access_lists import AccessList, unpack_access_list
 from common.format.configurations import Tags, unpack_tags

@@ -5,9 +5,8 @@ Source: docs/object-format.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.envelope import InnerLayer
 from common.format.manifest import Manifest

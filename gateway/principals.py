@@ -6,10 +6,11 @@ Source: docs/decisions/0021-authorization.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeAlias
 
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.configurations import (
     AccessLogging,

@@ -9,13 +9,14 @@ Source: docs/crypto.md, "Inner layer"; docs/decisions/0054-keys-of-objects.md.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final
 
 from common import limits
 from common.crypto.inner_layer import InnerStream, Stretch, pack_stretches, unpack_stretches
 from common.crypto.keys import DATA_NONCE_BYTES, KEY_BYTES
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.format.envelope import InnerLayer, KeyEnvelope, Kind, WrappingKey
 from common.ports import Buffer, Entropy, Workers

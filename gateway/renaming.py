@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.format.manifest import open_acl, seal_manifest, seal_summary
 from common.format.objects import summary_of

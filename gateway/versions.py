@@ -5,10 +5,10 @@ Source: docs/s3-compatibility.md, "Versions".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import NotFound
 from common.format.manifest import open_marker
 from common.format.objects import DeleteMarker, unpack_marker

@@ -16,13 +16,14 @@ import hmac
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import AlvearyError, BadConfig
 from common.ids import TENANT_ID_BYTES, TenantId
 from common.ports import Disk, Log

@@ -10,7 +10,6 @@ Source: Amazon S3 User Guide, "Conditional writes"; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import trio
@@ -19,6 +18,7 @@ from common import limits
 from common.client.object_client import Written
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.format.envelope import InnerLayer
 from common.format.extents import page_bytes

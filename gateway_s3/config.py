@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from common import config, limits
 from common.config import key
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ids import PeerId
 from common.ports import Address

@@ -6,9 +6,9 @@ Source: Amazon S3 API Reference, "Error responses"; docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError
 
 

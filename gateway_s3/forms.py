@@ -13,12 +13,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
 from common import limits
 from common.client.body_reader import Source
+from common.data_classes import dataclass
 from common.http.records import Headers, HttpRequest
 from common.ports import Buffer
 from gateway.checksums import Algorithm, new_checksum

@@ -7,8 +7,7 @@ Source: docs/decisions/0052-access-lists.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from common.data_classes import dataclass
 from common.errors import NotFound
 from common.reasons import Absence
 from gateway.access.lists import (

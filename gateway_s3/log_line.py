@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote_from_bytes
 
 from common import limits
+from common.data_classes import dataclass
 
 _NONE: Final = "-"
 _MONTHS: Final = [

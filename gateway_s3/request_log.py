@@ -5,10 +5,9 @@ Source: docs/s3-compatibility.md, "Access logs".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import trio
 
+from common.data_classes import dataclass
 from common.http.records import HttpRequest, HttpResponse
 from gateway.access_log import AccessLogs
 from gateway.principals import Bucket, KeyHolder, Principal

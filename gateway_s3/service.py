@@ -6,7 +6,7 @@ Source: docs/architecture.md, "Where things are".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
@@ -15,6 +15,7 @@ import trio
 
 from common import limits
 from common.client.object_client import SwarmClient
+from common.data_classes import dataclass
 from common.http.connection import HttpFaultCounts
 from common.http.health import health_app
 from common.http.server import serve_http

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 from base64 import b32encode, b64encode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, Refused
 from common.format.session import SESSION_VERSION, SessionRecord, seal_session
 from common.http.body import read_body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from common.data_classes import dataclass
 
 
 @dataclass(slots=True)

@@ -10,9 +10,10 @@ Source: docs/s3-compatibility.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
 from common.reasons import Absence, Damage, Outage, Reason, Refusal
 from gateway_s3 import errors

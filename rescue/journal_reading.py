@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
 from common.format.journal import ChainEnd
 from common.ports import Address, Store, World

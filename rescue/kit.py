@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -22,6 +22,7 @@ from common.crypto.identity import PRIVATE_KEY_BYTES, PUBLIC_KEY_BYTES, KeyPair
 from common.crypto.journal import READ_KEY_BYTES, JournalKey, JournalReader
 from common.crypto.keys import TenantKey
 from common.crypto.rescue import PASS_BYTES, issue_pass, pass_holds
+from common.data_classes import dataclass
 from common.errors import BadConfig, PeerViolation
 from common.ids import PEER_ID_BYTES, PeerId, TenantId
 from common.ports import Address, Entropy

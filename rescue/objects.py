@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,6 +20,7 @@ from common.crypto.inner_layer import InnerStream
 from common.crypto.keys import TenantKey, segment_key
 from common.crypto.rescue import rescue_order
 from common.crypto.stream import StripeCipher
+from common.data_classes import dataclass
 from common.errors import Corrupt, Unavailable
 from common.format.extents import page_bytes
 from common.format.manifest import Manifest

@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import trio
 from common.client.policy.slot_health import SlotHealth
 from common.crypto.inner_layer import InnerStream, unpack_stretches
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, OutcomeUnknown, Refused, Unavailable
 from common.format.envelope import Kind, WrappingKey
 from common.format.key_ring import EMPTY, KeyRing, open_key_ring, unwrapping

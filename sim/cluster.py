@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,6 +25,7 @@ from cell.storage.recovery import INDEX_NAME
 from cell.storage.volumes import DIRECTORY
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId

@@ -14,11 +14,12 @@ from __future__ import annotations
 import posixpath
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
 
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, Unavailable
 from common.ports import Buffer, Space
 from common.reasons import Absence, Damage, Outage

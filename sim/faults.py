@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import httpx
 import trio
 
+from common.data_classes import dataclass
 from sim.cluster import Cluster, SimDaemon
 from sim.network import LinkModel
 from sim.pace import Pulse, draw_log_uniform

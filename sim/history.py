@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
+from common.data_classes import dataclass
 from sim.checkers.linearizability import UNKNOWN_END, RegisterEffect, RegisterOperation
 from sim.checkers.naming import Names
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import trio
@@ -26,6 +26,7 @@ import trio
 import coordinator.composition
 from common import limits
 from common.crypto.orders import Order, OrderAction, cell_order_key, issue
+from common.data_classes import dataclass
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, NotFound, Refused
 from common.ids import PeerId, SegmentId

@@ -12,11 +12,12 @@ import importlib.machinery
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+from common.data_classes import dataclass
 
 ROOT: Final = Path(__file__).parent.parent
 MOST_SEEDS: Final = 500

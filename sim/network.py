@@ -10,13 +10,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from common import limits
 from common.crypto.identity import peer_id_of
+from common.data_classes import dataclass
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
 from common.ports import Address, Buffer, Certificate, Identity

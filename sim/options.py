@@ -6,9 +6,9 @@ A volume of 256 MiB is never compacted in a run of minutes; one of 256 KiB is, r
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
+from common.data_classes import dataclass
 from common.limits import KIB, MIB
 from sim.pace import WorkloadPace, draw_pace
 

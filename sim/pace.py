@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from typing import Final
 
 import trio
+
+from common.data_classes import dataclass
 
 LEAST_SPELL: Final = 5
 MOST_SPELL: Final = 60

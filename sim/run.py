@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 import trio
 
+from common.data_classes import dataclass
 from sim.checkers.audits import check_audits
 from sim.checkers.bounds import check_bounds
 from sim.checkers.fences import not_followed, outside_of_fences

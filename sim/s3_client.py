@@ -9,11 +9,11 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import httpx
 
+from common.data_classes import dataclass
 from common.ports import WallClock
 
 

@@ -8,10 +8,11 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from common.data_classes import dataclass
 from sim.run import Report, run_scenario
 from sim.scenario import SCENARIOS, Scenario
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from common.data_classes import dataclass
 
 KEPT_EVENTS: Final = 20_000
 

@@ -8,7 +8,6 @@ import html
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote, unquote
@@ -16,6 +15,7 @@ from urllib.parse import quote, unquote
 import httpx
 import trio
 
+from common.data_classes import dataclass
 from sim.checkers.linearizability import RegisterEffect
 from sim.history import OperationHistory, Value, Wait
 from sim.pace import Pulse, WorkloadPace

@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from sim.history import Value
 from sim.workloads import VALUE_HEADER, Mix
 from sim.workloads_versions import KEEP_MIX, KEYS, REFUSED, SIZES, VersionsWorkload

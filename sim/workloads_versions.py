@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import quote, unquote
 
 import httpx
 
+from common.data_classes import dataclass
 from sim.history import Value
 from sim.workloads import DEFAULT_MIX, VALUE_HEADER, Mix, text_of
 from sim.workloads_parts import PartsWorkload

@@ -7,7 +7,6 @@ Source: docs/repair.md, "Filling"; docs/decisions/0031-repair.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -20,6 +19,7 @@ from cell.storage.shards import ShardKey
 from common import limits
 from common.client.fetch_units import FetchContext, ShardFetcher, Stripe
 from common.client.policy.get_plan import group_stripes
+from common.data_classes import dataclass
 from common.erasure.code import Code, make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import home_unit

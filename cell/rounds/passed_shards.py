@@ -5,11 +5,11 @@ Source: docs/repair.md, "Filling".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from cell.storage.shards import ShardKey
 from common import limits
+from common.data_classes import dataclass
 from common.ports import Chance
 
 FIRST_PAUSE_S: Final = 15.0

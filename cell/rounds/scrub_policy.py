@@ -10,11 +10,12 @@ Source: docs/repair.md, "Scrub".
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from cell.storage.shards import ShardKey
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.ids import SEGMENT_ID_BYTES, SegmentId
 from common.reasons import Damage

@@ -6,12 +6,12 @@ Source: docs/protocol.md, "Cells and coordinators".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cell.positions import Positions
 from cell.storage.index_tables import HeldRow
 from cell.storage.shard_store import ShardStore
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.ports import Log
 from common.reasons import Refusal

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.limits import KIB, MIB
 
 DEAD_PART: Final = 0.5

@@ -10,12 +10,13 @@ Source: docs/operations.md, "What is missing".
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final
 
 import trio
 
 from cell.storage.shard_store import ShardStore
+from common.data_classes import dataclass
 from common.errors import Corrupt, Unavailable
 from common.ports import Disk, Log
 from common.reasons import Damage

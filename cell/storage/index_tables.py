@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from cell.storage.shards import Entry, ShardKey, VolumeFacts
+from common.data_classes import dataclass
 from common.format.volume import HEADER_BYTES, RecordHeader, RecordKind
 from common.ids import SegmentId
 from common.ports import Sql

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Final
 
 import trio
 from blake3 import blake3
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, NotFound, PeerViolation, Refused
 from common.format.journal import (
     BEGINNING,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cell.storage.index import Index
@@ -15,6 +14,7 @@ from cell.storage.volumes import Growing, Volumes
 from cell.storage.writer import Writer
 from common import limits
 from common.crypto.digest import ShardDigests
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.volume import (
     NO_DIGEST,

@@ -16,7 +16,7 @@ Source: docs/shard-format.md, "Start".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final
 
@@ -27,6 +27,7 @@ from cell.storage.recovery_read_only import recover_to_read
 from cell.storage.scan import is_whole, read_steadily, records
 from cell.storage.shards import ShardKey, VolumeFacts
 from cell.storage.volumes import DIRECTORY, Growing, Volumes, volume_number, volume_path
+from common.data_classes import dataclass
 from common.errors import Corrupt, Unavailable
 from common.format.volume import (
     VOLUME_HEAD_BYTES,

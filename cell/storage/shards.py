@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from common.data_classes import dataclass
 from common.format.volume import HEADER_BYTES, VOLUME_HEAD_BYTES, data_offset, record_bytes_of
 from common.ids import SegmentId
 

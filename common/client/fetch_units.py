@@ -9,7 +9,6 @@ Source: docs/data-path.md, "Reading"; docs/decisions/0024-keyless-fetching.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -20,6 +19,7 @@ from common import limits
 from common.client.policy.get_plan import slot_order
 from common.client.policy.slot_health import SlotHealth
 from common.crypto.digest import ShardDigests
+from common.data_classes import dataclass
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, Corrupt, NotFound, PeerViolation, Refused, Unavailable
 from common.ids import DIGEST_BYTES, PeerId

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -19,6 +18,7 @@ from common.client.policy.put_plan import best_grant
 from common.client.policy.slot_health import SlotHealth
 from common.client.resources import Background
 from common.crypto.digest import shard_root
+from common.data_classes import dataclass
 from common.erasure.geometry import Geometry
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ids import PeerId, SegmentId, TenantId, lease_of

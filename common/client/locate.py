@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 
@@ -21,6 +21,7 @@ from common.client.read_segment import SegmentReader
 from common.crypto.digest import page_digest
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, Unavailable
 from common.format.extents import ExtentRun, page_bytes, runs_of_page
 from common.format.manifest import Manifest, open_manifest

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -20,6 +19,7 @@ from common.client.locate import Locator, Version
 from common.client.policy.get_plan import group_stripes
 from common.client.read_segment import SegmentReader
 from common.client.resources import Resources
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.format.extents import ExtentRun, join_runs, pages_of_extents
 from common.ports import Buffer

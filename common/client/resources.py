@@ -6,7 +6,6 @@ Source: docs/data-path.md, "Memory".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -14,6 +13,7 @@ import trio
 from common.client.abandons import Abandons
 from common.client.fetch_units import FetchContext, Report
 from common.client.policy.slot_health import SlotHealth
+from common.data_classes import dataclass
 from common.ids import TenantId
 from common.ports import Chance, Log, Workers
 from common.rpc.budget import ByteBudget, Share

@@ -5,7 +5,7 @@ Source: docs/data-path.md, "Writing".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Final
 
@@ -21,6 +21,7 @@ from common.client.write_segment_small import WholeWrite
 from common.client.write_segment_stream import SegmentUpload
 from common.crypto.keys import TenantKey, commitment_of, segment_key
 from common.crypto.stream import StripeCipher
+from common.data_classes import dataclass
 from common.erasure.code import make_code
 from common.erasure.stripe import EncodedStripe, encode_stripe
 from common.errors import Unavailable

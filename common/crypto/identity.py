@@ -6,12 +6,13 @@ Source: docs/crypto.md, "Identities"; RFC 8032.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ids import PeerId
 from common.ports import Entropy

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from common.crypto.keys import DATA_NONCE_BYTES, data_key
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.ports import Buffer
 from common.reasons import Damage

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hmac
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
 
 from common.crypto.swarm_secret import derive
+from common.data_classes import dataclass
 from common.errors import PeerViolation
 from common.reasons import Violation
 

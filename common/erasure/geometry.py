@@ -9,10 +9,11 @@ Source: docs/manifest-format.md, "Geometry".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import PeerViolation
 from common.reasons import Violation
 

@@ -6,11 +6,11 @@ Source: docs/manifest-format.md, "Stripes".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from common import limits
 from common.crypto.digest import leaf
 from common.crypto.stream import StripeCipher
+from common.data_classes import dataclass
 from common.erasure.code import Code
 from common.erasure.geometry import Geometry
 from common.ports import Buffer

@@ -6,11 +6,11 @@ Source: docs/object-format.md; docs/decisions/0052-access-lists.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.versioned import unpack_versioned
 from common.ids import TENANT_ID_BYTES

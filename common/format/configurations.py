@@ -7,10 +7,10 @@ Source: docs/object-format.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.format.versioned import unpack_versioned
 from common.wire.records import Max, Record
 

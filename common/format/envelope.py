@@ -9,7 +9,7 @@ Source: docs/crypto.md, "Inner layer".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Annotated, Final
 
@@ -23,6 +23,7 @@ from common.crypto.keys import (
     seal_under,
     wrapping_purpose_key,
 )
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.ports import Entropy
 from common.reasons import Refusal

@@ -6,11 +6,11 @@ Source: docs/repair.md, "Evidence".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from common import limits
 from common.crypto.identity import peer_id_of, signature_holds
+from common.data_classes import dataclass
 from common.errors import Corrupt, PeerViolation
 from common.ids import PeerId
 from common.ports import Identity

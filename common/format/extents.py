@@ -6,9 +6,10 @@ Source: docs/manifest-format.md, "Geometry".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.writing import Extent, Page
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Final
 
 from common import limits
 from common.crypto.keys import KEY_BYTES, RECORD_OVERHEAD_BYTES, TenantKey
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.format.envelope import KeyEnvelope, WrappingKey
 from common.format.versioned import unpack_versioned

@@ -11,12 +11,13 @@ Source: docs/manifest-format.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 from common import limits
 from common.crypto.inner_layer import unpack_stretches
 from common.crypto.keys import RECORD_OVERHEAD_BYTES, TenantKey, commitment_of
+from common.data_classes import dataclass
 from common.errors import Corrupt, PeerViolation, Refused
 from common.format.envelope import InnerLayer
 from common.ids import BucketId, VersionId

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Final, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.envelope import KeyEnvelope
 from common.format.versioned import unpack_versioned

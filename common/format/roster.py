@@ -8,11 +8,11 @@ Source: docs/manifest-format.md, "Roster"; docs/decisions/0053-rosters-and-sessi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt, Refused
 from common.format.versioned import unpack_opened
 from common.ports import Entropy

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Final
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.roster import PolicyName
 from common.format.versioned import unpack_opened

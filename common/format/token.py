@@ -14,10 +14,10 @@ import base64
 import binascii
 import hashlib
 import zlib
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BadConfig, PeerViolation
 from common.reasons import ConfigFault
 from common.wire.messages.base import Label, Peer

@@ -14,13 +14,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
 from blake3 import blake3
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.ids import DIGEST_BYTES, SEGMENT_ID_BYTES, SegmentId
 from common.ports import Buffer

@@ -6,11 +6,12 @@ Source: RFC 9112; docs/architecture.md, "HTTP".
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.http.answer import AnswerSender, Sending
 from common.http.body import Input, StreamBody

@@ -8,12 +8,12 @@ Source: RFC 9112, sections 3 (request line), 5 (fields), 6 (message body), 11.2 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import httptools
 
 from common import limits
+from common.data_classes import dataclass
 from common.http.records import Headers
 
 METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})

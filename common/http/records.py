@@ -6,9 +6,10 @@ Source: RFC 9110, RFC 9112; docs/architecture.md, "HTTP".
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeAlias
 
+from common.data_classes import dataclass
 from common.ports import Buffer
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]

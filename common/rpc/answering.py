@@ -9,12 +9,12 @@ import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ports import Buffer, Entropy, Identity, Log
 from common.reasons import Outage, Refusal

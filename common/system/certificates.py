@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ports import Certificate
 from common.reasons import ConfigFault

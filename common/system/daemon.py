@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -16,6 +15,7 @@ from typing import Final, Generic, TypeVar
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.ports import Stores, World
 from common.system.disk import hold_directory
 from common.system.memory import spare_long_lived

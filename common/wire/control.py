@@ -5,11 +5,11 @@ Source: docs/protocol.md, "Handshake" and "Calls".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import BY_WIRE_CODE, AlvearyError, PeerViolation
 from common.ids import PEER_ID_BYTES, TENANT_ID_BYTES, PeerId, TenantId
 from common.reasons import Violation

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import PeerViolation
 from common.ports import Buffer
 from common.reasons import Violation

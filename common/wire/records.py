@@ -21,19 +21,20 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 import msgpack
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import PeerViolation
 from common.ports import Buffer
 from common.reasons import Violation
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Size:
     """Exact length of a bytes field, in bytes."""
 
     exact: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Max:
     """Greatest length: bytes of a bytes or str field, items of a list."""
 
@@ -93,7 +94,7 @@ class Record:
         return cls.from_fields(unpack_value(data))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Shape:
     """The meaning of a field's annotation."""
 

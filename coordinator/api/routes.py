@@ -7,10 +7,10 @@ Source: docs/operations.md, "Operator access".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 
 Json: TypeAlias = dict[str, Any]
 Work: TypeAlias = Callable[[Mapping[str, str], Json], Awaitable[Json | None]]

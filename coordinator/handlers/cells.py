@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import BucketId
 from common.ports import Log, Sql, Store, WallClock
 from common.rpc.caller import Answer

@@ -9,13 +9,13 @@ Source: docs/journal.md, "Bodies".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 
 from common import limits
 from common.crypto.journal import RECORD, SEAL_OVERHEAD_BYTES, JournalKey, JournalReader
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.journal import RECORD_HEAD_BYTES, ChainEnd, RecordHead, end_of, head_of
 from common.ports import Entropy, SqlStatement

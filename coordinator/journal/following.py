@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused
 from common.format.journal import BEGINNING, ChainEnd
 from common.ports import Address, Sql, Store, World

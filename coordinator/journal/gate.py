@@ -6,11 +6,11 @@ Source: docs/journal.md, "Order of a commit".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from common import limits
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Unavailable
 from common.format.journal import BEGINNING, ChainEnd
 from common.ports import Entropy, Sql, SqlStatement

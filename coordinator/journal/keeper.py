@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import trio
 
 from common import limits
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import AlvearyError, OutcomeUnknown, Refused, Unavailable
 from common.format.journal import ChainEnd
 from common.ports import Sql, Store, World

@@ -6,13 +6,13 @@ Source: docs/journal.md, "Settling" and "Recovery".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
 from common.crypto.journal import JournalKey
+from common.data_classes import dataclass
 from common.errors import (
     AlvearyError,
     Corrupt,

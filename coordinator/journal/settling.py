@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -20,6 +20,7 @@ import trio
 
 from common import limits
 from common.crypto.journal import MEMBERS, JournalKey, JournalReader
+from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused, Unavailable
 from common.format.journal import ChainEnd, follow
 from common.ports import Address, Entropy, Log

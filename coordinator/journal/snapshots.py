@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -16,6 +15,7 @@ from blake3 import blake3
 
 from common import limits
 from common.crypto.journal import PIECE, JournalKey, JournalReader
+from common.data_classes import dataclass
 from common.errors import Corrupt
 from common.format.journal import ChainEnd
 from common.ports import Disk, Entropy, Stores, Workers

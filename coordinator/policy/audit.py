@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final
@@ -19,6 +18,7 @@ from typing import Final
 from common import limits
 from common.crypto.digest import ShardDigests
 from common.crypto.freshness import FreshDigests
+from common.data_classes import dataclass
 from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Buffer, Chance
 

@@ -10,10 +10,11 @@ Source: docs/repair.md, "Audits".
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ports import Chance
 from common.reasons import Absence, Refusal

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from common.data_classes import dataclass
 
 TARGET: Final = 0.9995
 """Of 30 days, 21.6 minutes of silence."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from common.data_classes import dataclass
 from coordinator.policy.moves import HeldRing
 
 OTHERS: Final = "(others)"

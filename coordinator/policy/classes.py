@@ -9,10 +9,10 @@ Source: docs/durability.md, "Redundancy classes".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
+from common.data_classes import dataclass
 from coordinator.policy.fallback import Spread, best_class
 from coordinator.policy.placement import Redundancy, default_quorum, spread_limit
 

@@ -10,9 +10,10 @@ Source: docs/durability.md, "Formulas".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import comb, exp, expm1, fsum, inf, lgamma, log, log1p, log10
 from typing import Final
+
+from common.data_classes import dataclass
 
 DAYS_PER_YEAR: Final = 365.0
 HOURS_PER_YEAR: Final = 24 * DAYS_PER_YEAR

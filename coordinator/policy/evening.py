@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.ports import Chance
 from coordinator.policy.fence import Fence, admits
 from coordinator.policy.moves import (

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from common.data_classes import dataclass
 from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.placement import Redundancy, spread_limit
 

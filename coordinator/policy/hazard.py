@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from math import expm1
 from typing import Final
 
+from common.data_classes import dataclass
 from common.disk_facts import UNKNOWN, DiskFacts
 
 HORIZON_DAYS: Final = 30

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, Flag, StrEnum, auto
 from typing import Final
+
+from common.data_classes import dataclass
 
 
 class CellState(StrEnum):

@@ -6,11 +6,11 @@ Source: docs/placement.md, "The store's history"; docs/decisions/0005-store-gene
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from common import limits
 from common.crypto.positions import Position
+from common.data_classes import dataclass
 
 
 class Standing(Enum):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.ids import SegmentId
 from common.ports import Chance
 

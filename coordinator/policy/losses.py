@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from coordinator.policy.fallback import Spread, best_class
 from coordinator.policy.health import SURE, WRITABLE, CellState
 from coordinator.policy.placement import Redundancy

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from coordinator.policy.moves import HeldRing
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from common import limits
+from common.data_classes import dataclass
 from common.ports import Chance
 from coordinator.policy.fence import EVERYWHERE, Fence, admits
 from coordinator.policy.targets import Surroundings, TargetCell, Targets
@@ -90,8 +91,7 @@ class PlaceView:
     barred: bool = False
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RingSlot:
+class RingSlot(NamedTuple):
     """A slot of a ring."""
 
     ring: int

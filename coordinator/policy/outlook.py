@@ -8,12 +8,13 @@ Source: docs/operations.md, "What is wrong, in words".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from itertools import chain
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.words import counted, human_duration, human_rate
 from coordinator.policy.bucket_margins import BucketMargin
 from coordinator.policy.health import CellState

@@ -11,10 +11,10 @@ import heapq
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import Unavailable
 from common.ports import Chance
 from common.reasons import Outage

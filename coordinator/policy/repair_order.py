@@ -8,8 +8,9 @@ Source: docs/decisions/0031-repair.md.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from common.data_classes import dataclass
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ Source: docs/repair.md, "Reputation".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from common.data_classes import dataclass
 from coordinator.policy.audit import WORDS, Finding
 
 WINDOW: Final = 60

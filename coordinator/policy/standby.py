@@ -9,8 +9,8 @@ Source: docs/standby.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.format.journal import ChainEnd
 from coordinator.policy.journal import quorum
 

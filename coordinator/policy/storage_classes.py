@@ -6,10 +6,10 @@ Pure. Source: docs/placement.md, "Storage classes".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.base import STANDARD_CLASS
 from coordinator.policy.fence import EVERYWHERE, Fence
 from coordinator.policy.placement import Redundancy, default_quorum

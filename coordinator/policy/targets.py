@@ -12,11 +12,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Set
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, islice
 from typing import Final
 
+from common.data_classes import dataclass
 from common.ports import Chance
 from coordinator.policy.fence import EVERYWHERE, Fence
 from coordinator.policy.placement import CAPACITY_RATIO

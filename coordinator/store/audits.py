@@ -6,10 +6,10 @@ Source: docs/repair.md, "Audits".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Sql
 from common.wire.messages.base import ShardName

@@ -10,9 +10,9 @@ Source: docs/placement.md, "Availability".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.ports import Sql
 from coordinator.policy.availability import Absences, day_of, first_day
 from coordinator.store.schema import counter_value

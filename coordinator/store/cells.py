@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.format.token import INVITE_ID_BYTES
 from common.ids import PeerId

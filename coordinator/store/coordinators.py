@@ -6,8 +6,8 @@ Source: docs/placement.md, "Several coordinators"; docs/decisions/0050-postgresq
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ports import Address, Sql
 from common.reasons import ConfigFault

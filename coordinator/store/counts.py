@@ -6,9 +6,9 @@ Source: docs/operations.md, "Metrics and health".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.ports import Sql
 from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy

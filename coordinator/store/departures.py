@@ -5,8 +5,7 @@ Source: docs/operations.md, "Cells that leave, rest, or are not trusted".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from common.data_classes import dataclass
 from common.ports import Sql
 from coordinator.store.moves import hold_of
 

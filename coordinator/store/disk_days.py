@@ -10,8 +10,8 @@ Source: docs/prediction.md, "History".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.disk_facts import UNKNOWN, DiskFacts
 from common.ports import Sql
 from coordinator.policy.availability import DAY_S, day_of, first_day

@@ -6,8 +6,8 @@ Source: docs/journal.md, "Statements".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.format.journal import ChainEnd
 from common.ports import Sql
 from common.wire.messages.journal import JournalMembers

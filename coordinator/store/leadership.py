@@ -12,11 +12,11 @@ Source: docs/placement.md, "Leadership"; docs/decisions/0023-several-coordinator
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import trio
 
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.ports import Log, Sql, Store
 from common.reasons import Refusal

@@ -9,9 +9,9 @@ Source: docs/placement.md, "Objects expire"; docs/decisions/0044-lifecycle.md.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.ids import BucketId, TenantId
 from common.ports import Sql
 from common.wire.messages.lifecycle import LifecycleNote, LifecycleTask

@@ -9,11 +9,12 @@ Source: docs/placement.md, "Listings".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 from common import limits
 from common.client.policy.answers import rolled_up
+from common.data_classes import dataclass
 from common.ids import VersionId
 from common.ports import Sql
 from common.wire.messages.buckets import VERSIONED

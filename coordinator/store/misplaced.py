@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ids import PeerId, SegmentId, TenantId, VersionId
 from common.ports import Sql

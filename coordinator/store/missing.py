@@ -9,9 +9,9 @@ Source: docs/decisions/0031-repair.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import DIGEST_BYTES, SegmentId
 from common.ports import Sql
 from common.wire.messages.base import ShardName

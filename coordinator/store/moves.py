@@ -5,8 +5,7 @@ Source: docs/decisions/0031-repair.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from common.data_classes import dataclass
 from common.ports import Sql
 from coordinator.policy.moves import FormerHolder, Move, MoveReason
 from coordinator.store import deletes

@@ -9,9 +9,9 @@ Source: docs/placement.md, "Notifications wait"; docs/decisions/0055-event-notif
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import BucketId, TenantId
 from common.ports import Sql
 from common.wire.messages.notifications import (

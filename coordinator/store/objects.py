@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ids import BucketId, PeerId, SegmentId, VersionId
 from common.ports import Sql

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import SegmentId
 from common.ports import Sql
 from common.wire.messages.writing import Page

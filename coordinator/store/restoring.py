@@ -8,10 +8,10 @@ Source: docs/rescue.md, "What is read".
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from common.data_classes import dataclass
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Sql
 from common.wire.messages.base import Endpoint

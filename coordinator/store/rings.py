@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from common.data_classes import dataclass
 from common.ports import Sql
 from coordinator.policy.fence import EVERYWHERE, Fence
 from coordinator.policy.homes import HomeClass, HomeRing

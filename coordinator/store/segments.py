@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from common import limits
+from common.data_classes import dataclass
 from common.erasure.geometry import Geometry
 from common.errors import Corrupt, NotFound, PeerViolation, Refused
 from common.ids import DIGEST_BYTES, PeerId, SegmentId, lease_of

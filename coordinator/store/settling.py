@@ -9,8 +9,8 @@ Source: docs/placement.md, "The life of a segment"; docs/decisions/0031-repair.m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.ids import DIGEST_BYTES, SegmentId, lease_of
 from common.ports import Sql
 from common.wire.messages.base import ShardName

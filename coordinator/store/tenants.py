@@ -7,9 +7,8 @@ Source: docs/threat-model.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ids import TenantId
 from common.ports import Sql

@@ -9,9 +9,9 @@ Source: docs/placement.md, "Quotas"; docs/decisions/0045-quotas.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import NotFound, Refused
 from common.ports import Sql
 from common.reasons import Absence, Refusal

@@ -13,9 +13,9 @@ Source: docs/placement.md, "Versions".
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Final
 
+from common.data_classes import dataclass
 from common.errors import Refused
 from common.ids import VersionId
 from common.ports import Sql

@@ -7,10 +7,10 @@ access policy permissions"; docs/decisions/0052-access-lists.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from common.data_classes import dataclass
 from common.format.access_lists import AclGrant, AclPermission, Grantee
 
 OF_BUCKET: Final[Mapping[str, AclPermission]] = {

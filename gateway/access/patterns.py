@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
+
+from common.data_classes import dataclass
 
 _VARIABLE: Final = re.compile(
     r"\$\{(?:(?P<literal>[*?$])|(?P<name>[A-Za-z0-9:/_.+=@-]+)(?:,\s*'(?P<default>[^']*)')?)\}"

@@ -6,10 +6,10 @@ Source: AWS IAM User Guide, "Policy evaluation logic"; docs/s3-compatibility.md,
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from common.data_classes import dataclass
 from gateway.access.conditions import PolicyCondition
 from gateway.access.patterns import Circumstances, Pattern
 

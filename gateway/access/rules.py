@@ -5,9 +5,9 @@ Source: docs/decisions/0039-bucket-policies.md; docs/object-format.md, "Document
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.errors import Corrupt, Refused
 from common.format.access_lists import (
     AclGrant,

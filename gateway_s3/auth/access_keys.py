@@ -13,13 +13,14 @@ import hmac
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
 
 from common import limits
 from common.crypto.keys import TenantKey
+from common.data_classes import dataclass
 from common.errors import Corrupt, NotFound, OutcomeUnknown, Refused, Unavailable
 from common.format.manifest import open_access_key, open_user_key
 from common.format.session import SessionRecord, open_session, tenant_of_token

@@ -7,10 +7,10 @@ policy examples using condition keys".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from common.wire.messages.locks import Lock
 from gateway.access.policy import EXISTING_TAG, LOCK, NOBODYS_ID, REQUEST_TAG, USER_ID, PolicyCaller

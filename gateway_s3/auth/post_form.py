@@ -11,10 +11,11 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import (
     ACCESS_KEY_ID,

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import base64
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.auth.sigv4 import (

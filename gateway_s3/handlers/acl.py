@@ -6,9 +6,9 @@ lists".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from common.data_classes import dataclass
 from common.format.access_lists import (
     ACCESS_LIST_VERSION,
     AclGrant,

@@ -6,11 +6,11 @@ Source: Amazon S3 API Reference, CopyObject, UploadPartCopy.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import Final, TypeVar
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound
 from common.format.envelope import KeyEnvelope
 from common.format.objects import METADATA_VERSION, Checksum, ObjectMetadata, part_count

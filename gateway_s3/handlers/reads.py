@@ -8,10 +8,10 @@ Source: Amazon S3 API Reference, GetObject, HeadObject.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound, Unavailable
 from common.format.objects import (
     Checksum,

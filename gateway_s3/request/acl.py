@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from common import limits
+from common.data_classes import dataclass
 from common.format.access_lists import AclGrant, AclPermission, Grantee, Ownership
 from common.http.records import HttpRequest
 from common.ids import TENANT_ID_BYTES

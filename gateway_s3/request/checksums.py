@@ -8,11 +8,11 @@ Source: Amazon S3 User Guide, "Checking object integrity".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from gateway.checksums import Algorithm, parse_digest
 from gateway_s3 import errors

@@ -5,8 +5,7 @@ Source: Amazon S3 API Reference, CopyObject.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from common.data_classes import dataclass
 from gateway.names import is_bucket_name
 from gateway.versions import VersionName
 from gateway_s3 import errors

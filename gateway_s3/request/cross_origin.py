@@ -8,8 +8,8 @@ standard, "HTTP CORS protocol".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from common.data_classes import dataclass
 from common.format.configurations import OriginRule
 from common.http.records import Headers, HttpRequest
 from gateway_s3 import errors

@@ -11,10 +11,11 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from common.crypto.keys import KEY_BYTES
+from common.data_classes import dataclass
 from common.format.envelope import WrappingKey
 from common.http.records import Headers, HttpRequest
 from gateway_s3 import errors

@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from common.data_classes import dataclass
 
 _WORD: Final = re.compile(
     # charset, perhaps with a language (RFC 2231), encoding, text; white space or an end around it

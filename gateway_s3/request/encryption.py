@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.errors import NotFound
 from common.http.records import HttpRequest
 from common.reasons import Absence

@@ -9,10 +9,10 @@ Source: RFC 7578; RFC 2046, section 5.1.1; Amazon S3 API Reference, "POST Object
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.ports import Buffer
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from gateway.versions import VersionName
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error

@@ -10,10 +10,10 @@ Source: Amazon S3 API Reference, "Actions".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from common.data_classes import dataclass
 from gateway.authorization import Action
 
 

@@ -10,11 +10,11 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from common import limits
+from common.data_classes import dataclass
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 

@@ -6,9 +6,9 @@ Source: RFC 9110, section 14; Amazon S3 API Reference, GetObject and UploadPartC
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from gateway.spans import Span
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error

@@ -9,9 +9,9 @@ Source: Amazon S3 API Reference; User Guide, "Virtual hosting of buckets".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from gateway.versions import VersionName
 from gateway_s3 import errors

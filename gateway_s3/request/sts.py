@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from common import limits
+from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from gateway_s3.errors import ErrorCode, S3Error
 from gateway_s3.request.numbers import parse_number

@@ -5,10 +5,10 @@ Source: Amazon S3 User Guide, "Hosting a static website", "Configuring a webpage
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes
 
+from common.data_classes import dataclass
 from common.format.configurations import (
     REPLACES_KEY,
     REPLACES_PREFIX,

@@ -6,10 +6,10 @@ Source: Amazon S3 API Reference, PutBucketAcl, PutObjectAcl, PutBucketOwnershipC
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from common import limits
+from common.data_classes import dataclass
 from common.format.access_lists import AclGrant, AclPermission, Grantee, Ownership
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error

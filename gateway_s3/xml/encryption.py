@@ -6,9 +6,9 @@ Source: Amazon S3 API Reference, PutBucketEncryption, ServerSideEncryptionRule.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
 from gateway_s3.request.encryption import AES256, KMS

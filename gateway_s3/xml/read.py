@@ -11,13 +11,14 @@ CompleteMultipartUpload.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
 from xml.parsers import expat
 
 from common import limits
+from common.data_classes import dataclass
 from gateway.assembly import NamedPart
 from gateway.checksums import Algorithm
 from gateway.versions import Versioning

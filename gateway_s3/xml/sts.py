@@ -5,10 +5,11 @@ Source: AWS Security Token Service API Reference, the response of each action, "
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Final
 
+from common.data_classes import dataclass
 from gateway_s3.errors import S3Error
 from gateway_s3.xml.read import Tree
 from gateway_s3.xml.write import plain_document, readable

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote_from_bytes
 
+from common.data_classes import dataclass
 from gateway.checksums import Algorithm
 from gateway_s3.errors import S3Error
 from gateway_s3.request.listing_params import (

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Final
+
+from common.data_classes import dataclass
 
 ABSENT: Final = None
 SOME_VALUE: Final = "a value that nobody saw"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
+from common.data_classes import dataclass
 from common.disk_facts import UNKNOWN, DiskFacts
 from coordinator.policy.hazard import Advice, DiskDay, estimate_hazard
 

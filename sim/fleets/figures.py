@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
 from typing import Final
 
+from common.data_classes import dataclass
 from coordinator.policy.classes import recommended
 from coordinator.policy.durability import HOURS_PER_YEAR, lazy_repair
 from sim.fleets.engine import simulate

@@ -5,8 +5,9 @@ Source: docs/durability.md, "Simulated fleets".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from common.data_classes import dataclass
 from coordinator.policy.placement import Redundancy, default_quorum
 
 

@@ -6,9 +6,10 @@ Source: docs/durability.md, "Simulated fleets".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from math import sqrt
 
+from common.data_classes import dataclass
 from coordinator.policy.durability import DAYS_PER_YEAR, HOURS_PER_YEAR
 from sim.fleets.options import FleetOptions
 

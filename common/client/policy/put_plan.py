@@ -8,9 +8,11 @@ Source: docs/data-path.md, "Write quorum" and "Slow slots".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
+
+from common.data_classes import dataclass
 
 STRAGGLER_FLOOR_S: Final = 3.0
 """A slot that is cut misses its shard until it is rebuilt: a busy machine must not cost redundancy,

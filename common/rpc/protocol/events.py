@@ -5,9 +5,9 @@ Source: docs/protocol.md, "Calls".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from common.data_classes import dataclass
 from common.errors import AlvearyError
 from common.ids import PeerId
 from common.wire.messages.base import Reply, Request

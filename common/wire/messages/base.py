@@ -7,11 +7,11 @@ Source: docs/protocol.md, "Messages".
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.wire.records import Max, Record, Size
 

@@ -6,10 +6,10 @@ Source: docs/journal.md, "Messages".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.base import (
     Digest,
     Done,

@@ -5,9 +5,9 @@ Source: docs/protocol.md, "Messages"; docs/decisions/0044-lifecycle.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from common.data_classes import dataclass
 from common.wire.messages.base import (
     Bucket,
     Done,

@@ -5,9 +5,9 @@ Source: docs/protocol.md, "Messages"; docs/decisions/0043-locks.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from common.data_classes import dataclass
 from common.wire.records import Record
 
 NO_RETENTION: Final = 0

@@ -6,10 +6,10 @@ Source: docs/protocol.md, "Messages"; docs/placement.md, "Data follows its class
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.base import (
     Bucket,
     Digest,

@@ -6,10 +6,10 @@ Source: docs/protocol.md, "Messages"; docs/decisions/0055-event-notifications.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.base import (
     Bucket,
     Done,

@@ -5,10 +5,10 @@ Source: docs/protocol.md, "Messages".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias
 
 from common import limits
+from common.data_classes import dataclass
 from common.wire.messages.base import (
     STANDARD_CLASS,
     Digest,
