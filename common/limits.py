@@ -164,6 +164,10 @@ RECONNECT_MAX_S: Final = 2.0
 """Writes return within 5 s once coordinators and cells reach each other again."""
 UNREACHABLE_PATIENCE_S: Final = 1.0
 """Time that a call waits for a connection to a peer that could not be reached when last tried."""
+READ_PATIENCE_S: Final = 3.0
+"""Time for which a read looks for shards again when too few can be reached."""
+READ_RETRY_S: Final = 0.25
+"""Time from one such look to the next."""
 COORDINATOR_PATIENCE_S: Final = 10.0
 """Time that a request waits for a coordinator in all, retries included."""
 TAKE_OVER_PATIENCE_S: Final = 16.0
@@ -847,6 +851,7 @@ assert NOTIFICATION_TURN_S + 2 * WEBHOOK_TIMEOUT_S < NOTIFICATION_LANE_PATIENCE_
 assert ORDER_TIME_KEPT_EVERY_S < ORDER_TIME_AHEAD_S <= ORDER_EXPIRY_GRACE_S
 assert FAILOVER_S < COORDINATOR_PATIENCE_S < TAKE_OVER_PATIENCE_S < CALL_TIMEOUT_S
 assert RECONNECT_MAX_S < UNANSWERED_S
+assert RECONNECT_MAX_S + READ_RETRY_S < READ_PATIENCE_S < COORDINATOR_PATIENCE_S
 assert MAX_UPLOADS_PER_CONNECTION <= MAX_UPLOADS_PER_CALLER < MAX_UPLOADS
 assert STRIPE_SEALED_BYTES <= MAX_FRAME_PAYLOAD_BYTES
 assert SEND_BATCH_BYTES <= OUTBOX_BYTES

@@ -265,9 +265,22 @@ class _Reading:
             stripes = await group.reader.read(group.first, group.count)
             chunks = group.trimmed(stripes)
         except Unavailable:
-            chunks = await self._read_again(group)
+            chunks = await self._read_patiently(group)
         entry.keep(group.stripe_bytes)
         entry.chunks = deque(chunks)
+
+    async def _read_patiently(self, group: _Group) -> list[memoryview]:
+        """Retry a group while too few of its cells can be reached: one that has just come back is
+        connected to within RECONNECT_MAX_S."""
+        give_up_at = trio.current_time() + limits.READ_PATIENCE_S
+        while True:
+            try:
+                return await self._read_again(group)
+            except Unavailable as error:
+                is_late = trio.current_time() >= give_up_at
+                if is_late or error.reason != Outage.TOO_FEW_SHARDS:
+                    raise
+            await trio.sleep(limits.READ_RETRY_S)
 
     async def _read_again(self, group: _Group) -> list[memoryview]:
         """Read a group from where it is now: shards may have moved, orders expired, or the page may

@@ -82,6 +82,42 @@ async def test_fewer_than_k_shards_is_an_error(size: int, autojump_clock: MockCl
         assert swarm.client.budget.free_bytes == 32 << 20
 
 
+@pytest.mark.parametrize("size", [3000, 3 * MIB])
+async def test_a_read_waits_for_a_cell_that_is_coming_back(
+    size: int, autojump_clock: MockClock
+) -> None:
+    """Another one was lost at the moment in which a restarted cell began to listen: until it is
+    connected to, k-1 can be reached."""
+    async with fake_swarm() as swarm:
+        data = content(size)
+        manifest = await swarm.commit(await swarm.write(data))
+        swarm.kill(0)
+        swarm.kill(2)
+        assert await swarm.read(manifest) == data
+        swarm.kill(5)
+
+        async def come_back() -> None:
+            await trio.sleep(limits.RECONNECT_MAX_S / 2)
+            await swarm.nursery.start(swarm.cells[2].serve)
+
+        swarm.nursery.start_soon(come_back)
+        begun = trio.current_time()
+        assert await swarm.read(manifest) == data
+        assert trio.current_time() - begun < limits.READ_PATIENCE_S
+
+
+async def test_a_read_that_lacks_cells_gives_up_in_time(autojump_clock: MockClock) -> None:
+    async with fake_swarm() as swarm:
+        manifest = await swarm.commit(await swarm.write(content(3000)))
+        for number in (0, 2, 5):
+            swarm.kill(number)
+        begun = trio.current_time()
+        with pytest.raises(Unavailable, match="too_few_shards"):
+            await swarm.read(manifest)
+        waited_s = trio.current_time() - begun
+        assert limits.READ_PATIENCE_S <= waited_s < 2 * limits.READ_PATIENCE_S
+
+
 def lie_consistently(reply: m.ShardUnits, data: bytes) -> tuple[m.ShardUnits, bytes]:
     wrong = bytes(len(data))
     units = [wrong[at : at + reply.unit_bytes] for at in range(0, len(data), reply.unit_bytes)]
