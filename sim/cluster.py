@@ -464,11 +464,13 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         name: str = "client-0",
         gateway: int = 0,
         credentials: SimCredentials | None = None,
+        *,
+        is_anonymous: bool = False,
     ) -> S3Client:
         """An S3 client on a node of its own. One per task: its connections are its own."""
         node = self.swarm.node(name)
         http = httpx.AsyncClient(
             transport=SimTransport(node.world.network), timeout=CLIENT_TIMEOUT_S
         )
-        signer = credentials or self.credentials
+        signer = None if is_anonymous else credentials or self.credentials
         return S3Client(http, f"gateway-{gateway}:{S3_PORT}", signer, node.world.clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,26 +23,25 @@ from sim.checkers.sealing import SealWatch
 from sim.checkers.tables import MOST_SHOWN, store_rows
 from sim.checkers.waits import check_waits
 from sim.checkers.witness import Witness
+from sim.clients import Clients
 from sim.cluster import Cluster, Shape
 from sim.faults import KINDS, FaultPlan, Nemesis, draw_calm_link, draw_plan
 from sim.guests import Guests
 from sim.history import OperationHistory
 from sim.hostile import Intruder
-from sim.options import Options, draw_options
+from sim.options import draw_options
 from sim.pace import Pulse
 from sim.replay import run_seeded
 from sim.scenario import Scenario
 from sim.trace import TraceEvent
-from sim.workloads import BUCKET, DEFAULT_MIX, Workload
-from sim.workloads_locks import LOCK_MIX, LocksWorkload
-from sim.workloads_parts import BLIND_MIX, PartsWorkload
-from sim.workloads_versions import VersionsWorkload
+from sim.workloads import BUCKET, Workload
 from sim.world import SimWorld
 
 CONVERGE_S: Final = 1200.0
 """Virtual time after healing within which everything must have converged: two write leases
 (300 s), the delete grace and several rounds, with room."""
-SECOND_BUCKET: Final = "comb"
+OVERDUE_EVERY_S: Final = 30.0
+"""Interval at which it is looked for what is to expire: longer than a lifecycle day of a run."""
 LOOK_EVERY_S: Final = 1.0
 """Interval of the checkers that watch a whole run: shorter than a cell takes to report a loss."""
 
@@ -128,10 +126,10 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
     )
     seals = SealWatch()
     guests = Guests(scenario, swarm, options)
+    clients = Clients(scenario, seed, swarm, options, guests)
     try:
         with seals.watching(), guests.around_the_swarm(), ExitStack() as stack:
             async with Cluster(swarm, shape) as cluster:
-                workloads = _workloads(scenario, seed, cluster, history, options, pulse, guests)
                 await guests.prepare(cluster)
                 witness, media = Witness(cluster), MediaWatch(cluster)
                 gone = GoneWatch(cluster)
@@ -148,12 +146,7 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
                         media.look()
                         await trio.sleep(LOOK_EVERY_S)
 
-                for workload in {each.bucket: each for each in workloads}.values():
-                    await workload.make_bucket()
-                    if _shared_bucket_has_versions(scenario, swarm):
-                        await workload.keep_versions()
-                for keeper in _keepers(workloads):
-                    await keeper.make_own_bucket()
+                workloads = await clients.come(cluster, history, pulse)
                 cluster.start_soon(watch)
                 await _trouble(scenario, swarm, cluster, workloads, pulse, report, guests)
                 await _converge(cluster, workloads, report, guests)
@@ -177,45 +170,6 @@ async def _run(scenario: Scenario, seed: int, report: Report) -> None:
         report.steps = swarm.trace.count
         report.events = list(swarm.trace.events)
         report.counts = dict(sorted(history.counts.items()))
-
-
-def _workloads(
-    scenario: Scenario,
-    seed: int,
-    cluster: Cluster,
-    history: OperationHistory,
-    options: Options,
-    pulse: Pulse,
-    guests: Guests,
-) -> list[PartsWorkload]:
-    """The clients; where a coordinator lies, in two buckets that have the same keys.
-
-    Clients that keep versions believe no coordinator that lies, and no older store.
-    """
-    chance = cluster.swarm.random("versions")
-    has_versions = chance.random() < scenario.versions and not (guests.liar or guests.has_older)
-    workloads: list[PartsWorkload] = []
-    for number in range(max(1, scenario.clients)):
-        client = cluster.client(f"client-{number}", number % options.gateways)
-        drawn = random.Random(f"{seed}/client-{number}")
-        if has_versions:
-            keeper = LocksWorkload(client, history, drawn, options.pace, pulse, LOCK_MIX)
-            keeper.prepare(f"kept-by-{number}")
-            workloads.append(keeper)
-            continue
-        mix = BLIND_MIX if guests.liar else DEFAULT_MIX
-        bucket = SECOND_BUCKET if guests.liar and number % 2 else BUCKET
-        workloads.append(PartsWorkload(client, history, drawn, options.pace, pulse, mix, bucket))
-    return workloads
-
-
-def _shared_bucket_has_versions(scenario: Scenario, swarm: SimWorld) -> bool:
-    """Draw whether the bucket that all clients share keeps versions: so may a liar's buckets."""
-    return scenario.versions > 0 and swarm.random("shared versions").random() < 0.5
-
-
-def _keepers(workloads: Sequence[Workload]) -> list[VersionsWorkload]:
-    return [each for each in workloads if isinstance(each, VersionsWorkload)]
 
 
 async def _trouble(
@@ -300,8 +254,11 @@ async def _converge(
             await workload.read_all()
             for problem in workload.unread():
                 report.violations.append(f"not readable after healing: {problem}")
-        for keeper in _keepers(workloads):
-            for silent in await keeper.read_own():
+        for workload in workloads:
+            while violations := await workload.overdue():  # noqa: ASYNC110
+                await trio.sleep(OVERDUE_EVERY_S)  # listings know no events either
+        for workload in workloads:
+            for silent in await workload.read_own():
                 report.violations.append(f"not readable after healing: {silent}")
         while violations := await _unrest(cluster, had_older_store=guests.older is not None):
             if guests.older is not None:

@@ -32,6 +32,7 @@ class S3Client:
     Args:
         http: an httpx client over the simulated network.
         endpoint: ``host:port`` of the gateway.
+        credentials: None: nothing is signed.
         clock: the client's wall clock.
     """
 
@@ -39,7 +40,7 @@ class S3Client:
         self,
         http: httpx.AsyncClient,
         endpoint: str,
-        credentials: SimCredentials,
+        credentials: SimCredentials | None,
         clock: WallClock,
     ) -> None:
         self._http = http
@@ -55,7 +56,7 @@ class S3Client:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Send one signed request; the answer is read whole.
+        """Send one request, signed by who has credentials; the answer is read whole.
 
         Args:
             path: decoded, starting with ``/``.
@@ -65,7 +66,11 @@ class S3Client:
         """
         raw_path = quote(path, safe="/-_.~")
         raw_query = urlencode(sorted((query or {}).items()), quote_via=quote, safe="-_.~")
-        signed = self.sign(method, raw_path, raw_query, hashlib.sha256(body).hexdigest(), headers)
+        if self._credentials is None:
+            signed = dict(headers or {})
+        else:
+            payload_hash = hashlib.sha256(body).hexdigest()
+            signed = self.sign(method, raw_path, raw_query, payload_hash, headers)
         url = f"http://{self._endpoint}{raw_path}" + (f"?{raw_query}" if raw_query else "")
         return await self._http.request(method, url, content=body, headers=signed)
 
@@ -81,6 +86,7 @@ class S3Client:
         moment = time.gmtime(self._clock.now())
         stamp, date = time.strftime("%Y%m%dT%H%M%SZ", moment), time.strftime("%Y%m%d", moment)
         own = self._credentials
+        assert own is not None
         signed = {
             **{name.lower(): value for name, value in (headers or {}).items()},
             "host": self._endpoint,

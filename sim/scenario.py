@@ -34,6 +34,10 @@ class Scenario:
     versions: float = 0.0
     """Share of the runs whose clients keep versions, and lock some
     (:mod:`sim.workloads_versions`, :mod:`sim.workloads_locks`)."""
+    rules: float = 0.0
+    """Share of the runs, of those without versions, whose clients set lifecycle rules, share with
+    others and have named keys (:mod:`sim.workloads_lifecycle`, :mod:`sim.workloads_access`,
+    :mod:`sim.workloads_keys`)."""
     loses_coordinator: bool = False
     """The coordinator loses its disk, and is recovered from its journal
     (:mod:`sim.lost_coordinator`)."""
@@ -95,8 +99,10 @@ def _small(name: str, kinds: tuple[str, ...], pause_s: float = 0.0) -> Scenario:
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     each.name: each
     for each in (
-        Scenario("everything", liar=0.2, departures=0.5, versions=0.5),
-        Scenario("journaled", liar=0.2, departures=0.5, versions=0.5, keeps_journal=True),
+        Scenario("everything", liar=0.2, departures=0.5, versions=0.5, rules=0.5),
+        Scenario(
+            "journaled", liar=0.2, departures=0.5, versions=0.5, rules=0.5, keeps_journal=True
+        ),
         Scenario("calm", kinds=(), minutes=5, cells=6, is_dense=True),
         Scenario("idle", kinds=(), clients=0),
         Scenario("crashes", kinds=CRASH_KINDS),
@@ -110,6 +116,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         _small("cuts-small", ("cut_connections",), 1.0),
         _small("liars-small", ("lies",), 5.0),
         replace(_small("versions", KINDS), versions=1.0, departures=0.3, cells=9),
+        replace(_small("lifecycle", KINDS), rules=1.0),
+        replace(_small("lifecycle-calm", ()), minutes=2, rules=1.0),
+        replace(_small("lifecycle-clocks", ("clock_step", "kill"), 3.0), rules=1.0),
         Scenario("three-boxes", minutes=10, cells=3, redundancy="2/3"),
         replace(_small("journaled-boxes", KINDS), cells=3, redundancy="2/3", keeps_journal=True),
         replace(_small("journaled-small", KINDS), keeps_journal=True),

@@ -41,12 +41,14 @@ CI_SEEDS: Final[Mapping[str, range]] = {
     "classes": range(1, 6),
     "classes-calm": range(1, 4),
     "versions": range(1, 11),
+    "lifecycle": range(1, 9),
+    "lifecycle-calm": range(1, 4),
     "journal": range(1, 11),
     "journaled-small": range(1, 9),
     "journaled-boxes": range(1, 9),
     "takeover": range(1, 9),
 }
-"""The seeds that ``make sim-ci`` simulates: 315, short, because bugs show in the first minutes or
+"""The seeds that ``make sim-ci`` simulates: 326, short, because bugs show in the first minutes or
 are rare."""
 SAMPLED: Final = 8
 """``make test`` simulates the first of so many of them, of each scenario."""

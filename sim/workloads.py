@@ -24,6 +24,8 @@ from sim.s3_client import S3Client
 BUCKET: Final = "hive"
 SIZES: Final = (0, 1, 100, 4096, 4096, 70_000, 300_000, 1_100_000, 2_500_000)
 VALUE_HEADER: Final = "x-amz-meta-value"
+REFUSED: Final = 403
+"""The status where the clocks of client and gateway differ too much: nothing was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,21 @@ class Workload:
         answer = await self._client.request("PUT", f"/{self.bucket}")
         assert answer.status_code == 200, answer.text
 
+    async def make_own_bucket(self) -> None:
+        """Create the buckets of this client alone (setup: no faults yet)."""
+
+    async def read_own(self) -> list[str]:
+        """Read what is in the client's own buckets once, when all is healed.
+
+        Returns:
+            What got no answer, readable.
+        """
+        return []
+
+    async def overdue(self) -> list[str]:
+        """Return what is still to happen in the client's own buckets, readable."""
+        return []
+
     async def keep_versions(self) -> None:
         """Have the bucket of the run keep versions (setup: no faults yet)."""
         assert await self._set_versioning(self.bucket, "Enabled")
@@ -171,11 +188,24 @@ class Workload:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response | None:
         """One request about a bucket; None as :meth:`_ask`."""
+        return await self._send(self._client, bucket, method, key, query, body, headers)
+
+    async def _send(
+        self,
+        client: S3Client,
+        bucket: str,
+        method: str,
+        key: str | None,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response | None:
+        """One request of some client about a bucket; None as :meth:`_ask`."""
         path = f"/{bucket}" if key is None else f"/{bucket}/{key}"
         self._pulse.begin()
         start, is_answered = trio.current_time(), False
         try:
-            answer = await self._client.request(method, path, query, body, headers)
+            answer = await client.request(method, path, query, body, headers)
             is_answered = answer.status_code < 500
         except httpx.TransportError:
             return None
@@ -389,6 +419,11 @@ def text_of(element: str, text: str) -> str:
     found = re.search(rf"<{element}>(.*?)</{element}>", text)
     assert found is not None, f"no {element} in {text}"
     return found.group(1)
+
+
+def md5_of(body: bytes) -> dict[str, str]:
+    """The header by which a client vouches for a body."""
+    return {"content-md5": _base64(hashlib.md5(body, usedforsecurity=False).digest())}
 
 
 def _base64(data: bytes) -> str:

@@ -7,15 +7,13 @@ request had an answer or not, the version is excused from then on, and no other 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Final
 
 from common.data_classes import dataclass
 from sim.history import Value
-from sim.workloads import VALUE_HEADER, Mix
-from sim.workloads_versions import KEEP_MIX, KEYS, REFUSED, SIZES, VersionsWorkload
+from sim.workloads import REFUSED, VALUE_HEADER, Mix, md5_of
+from sim.workloads_versions import KEEP_MIX, KEYS, SIZES, VersionsWorkload
 
 LOCK_MIX: Final = Mix(
     {
@@ -52,11 +50,6 @@ class LockedVersion:
     mode: str
     is_held: bool
     may_go: bool = False
-
-
-def _md5_of(body: bytes) -> dict[str, str]:
-    digest = hashlib.md5(body, usedforsecurity=False).digest()
-    return {"content-md5": base64.b64encode(digest).decode()}
 
 
 class LocksWorkload(VersionsWorkload):
@@ -96,7 +89,7 @@ class LocksWorkload(VersionsWorkload):
     ) -> int | None:
         """PUT a document; the status, None without an answer."""
         body = document.encode()
-        given = {**_md5_of(body), **(headers or {})}
+        given = {**md5_of(body), **(headers or {})}
         answer = await self._ask_of(self.lock_bucket, "PUT", key, query, body, given)
         return None if answer is None else answer.status_code
 
@@ -110,7 +103,7 @@ class LocksWorkload(VersionsWorkload):
         kind = self._chance.choice((GOVERNANCE, COMPLIANCE, "hold", "default"))
         value = self._history.new_value(self._chance.choice(SIZES), f"{self.lock_bucket}/{key}")
         body = value.content()
-        headers = {VALUE_HEADER: value.name, **_md5_of(body)}
+        headers = {VALUE_HEADER: value.name, **md5_of(body)}
         if kind in {GOVERNANCE, "hold"}:
             # Without a mode of its own it would have the default one.
             headers |= {_PREFIX + "mode": GOVERNANCE, _PREFIX + "retain-until-date": UNTIL}
@@ -151,7 +144,7 @@ class LocksWorkload(VersionsWorkload):
         elif way == "batch":
             row = f"<Key>{locked.key}</Key><VersionId>{locked.version}</VersionId>"
             body = f"<Delete><Object>{row}</Object></Delete>".encode()
-            headers = _md5_of(body) | (_BYPASS if stands else {})
+            headers = md5_of(body) | (_BYPASS if stands else {})
             answer = await self._ask_of(
                 self.lock_bucket, "POST", None, {"delete": ""}, body, headers
             )

@@ -17,7 +17,7 @@ import httpx
 
 from common.data_classes import dataclass
 from sim.history import Value
-from sim.workloads import DEFAULT_MIX, VALUE_HEADER, Mix, text_of
+from sim.workloads import DEFAULT_MIX, REFUSED, VALUE_HEADER, Mix, text_of
 from sim.workloads_parts import PartsWorkload
 
 KEEP_MIX: Final = Mix(
@@ -36,8 +36,6 @@ KEEP_MIX: Final = Mix(
 KEYS: Final = ("kept one", "kept/two")
 SIZES: Final = (100, 4096, 70_000, 1_100_000)
 NULL: Final = "null"
-REFUSED: Final = 403
-"""The status where the clocks of client and gateway differ too much: nothing was looked at."""
 
 
 @dataclass(slots=True)

@@ -108,7 +108,8 @@ class SimNode:
         self.swarm = swarm
         self.name = name
         self.life = 0
-        self.clock_offset_s = 0.0
+        self.clock_steps = [(swarm.start_s, 0.0)]
+        """The error of its clock from each virtual time on, seconds."""
         self.clock_drift = 0.0
         self.steps = 0
         self.disk_report = b""
@@ -149,6 +150,25 @@ class SimNode:
     @property
     def disk_latency_s(self) -> float:
         return self.swarm.disk_latency_s
+
+    @property
+    def clock_offset_s(self) -> float:
+        """The error of its clock now."""
+        return self.clock_steps[-1][1]
+
+    @clock_offset_s.setter
+    def clock_offset_s(self, offset_s: float) -> None:
+        if offset_s != self.clock_offset_s:
+            self.clock_steps.append((trio.current_time(), offset_s))
+
+    def offset_at(self, at_s: float) -> float:
+        """Return the error that its clock had at a virtual time, seconds."""
+        return next((each for since_s, each in reversed(self.clock_steps) if since_s <= at_s), 0.0)
+
+    def least_offset_s(self, since_s: float) -> float:
+        """Return the least error of its clock since a virtual time, seconds."""
+        later = [offset for at_s, offset in self.clock_steps if at_s >= since_s]
+        return min([self.offset_at(since_s), *later])
 
     async def alive(self, life: int) -> None:
         """Return if that life goes on; a dead life's task waits here until it is cancelled, and a

@@ -24,7 +24,7 @@ for name, seed in json.loads(sys.argv[1]):
     print(json.dumps(dataclasses.asdict(report), default=repr))
 """
 SAMPLE = [("small", 11), ("three-boxes", 12), ("everything", 13), ("crashes-small", 19)]
-SAMPLE += [("liars", 3), ("greedy", 3), ("older-store", 2)]
+SAMPLE += [("lifecycle", 2), ("liars", 3), ("greedy", 3), ("older-store", 2)]
 
 
 def short(name):
