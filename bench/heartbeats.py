@@ -91,7 +91,7 @@ class MeasuredCoordinator:
         is_small = len(identities) <= CALLERS_OF_AN_ADDRESS
         settings = {
             "data": str(data),
-            "listen": f"{'127.0.0.1' if is_small else '0.0.0.0'}:{self.port}",  # noqa: S104
+            "listen": f"{'127.0.0.1' if is_small else '0.0.0.0'}:{self.port}",  # noqa: S104  # many callers' addresses
             "advertise": f"127.0.0.1:{self.port}",
             "http": self.http,
             "discovery": False,

@@ -104,7 +104,7 @@ async def prepare(store: Store, cell_count: int, bucket_count: int) -> tuple[int
     for first in range(0, len(of_rings), AT_ONCE):
         plan = RingPlan(new=tuple(of_rings[first : first + AT_ONCE]), reopen=(), close=())
         added = await store.transact(
-            lambda sql, plan=plan: rings.apply(sql, plan, REDUNDANCY, 0)  # type: ignore[misc]
+            lambda sql, plan=plan: rings.apply(sql, plan, REDUNDANCY, 0)  # type: ignore[misc]  # a default has no type
         )
         made += [each.ring for each in added]
 

@@ -45,8 +45,7 @@ def _stores(config: CoordinatorConfig) -> Stores | None:
     """Return where the store is, if not in the directory."""
     if not config.has_postgres:
         return None
-    # A coordinator on SQLite does without psycopg.
-    from common.system.postgres import PostgresStores  # noqa: PLC0415
+    from common.system.postgres import PostgresStores  # noqa: PLC0415 - SQLite needs no psycopg
 
     return PostgresStores(config.store, to_postgres, system_entropy)
 

@@ -173,7 +173,7 @@ class SimDaemon:
                     task_status.started()
                     started = True
             await trio.sleep(pauses.uniform(*DOWN_S))
-            while self.is_gone or trio.current_time() < self.down_until_s:  # noqa: ASYNC110
+            while self.is_gone or trio.current_time() < self.down_until_s:  # noqa: ASYNC110  # virtual time
                 await trio.sleep(1)  # it may be called back early
 
     async def _one_life(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -231,7 +231,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     def __init__(self, swarm: SimWorld, shape: Shape) -> None:
         # The time at which a counter was made is the machine's, not the world's.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped
         self.swarm = swarm
         self.shape = shape
         self.coordinators: list[SimDaemon] = []
@@ -266,7 +266,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     async def wait_all_up(self) -> None:
         """Wait until every daemon serves that is not gone for good."""
-        while not all(daemon.is_up or daemon.is_gone for daemon in self.daemons):  # noqa: ASYNC110
+        while not all(daemon.is_up or daemon.is_gone for daemon in self.daemons):  # noqa: ASYNC110  # virtual time
             await trio.sleep(1)  # lives begin and end; a poll in virtual time costs nothing
 
     def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -456,7 +456,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
             return (await http.get(f"http://{daemon.node.name}:{HTTP_PORT}/metrics")).text
 
     async def _wait_rings(self) -> None:
-        while not (await self.operate("GET", "/v1/status"))["rings"]:  # noqa: ASYNC110
+        while not (await self.operate("GET", "/v1/status"))["rings"]:  # noqa: ASYNC110  # virtual time
             await trio.sleep(1)  # over HTTP there is no event to wait for
 
     def client(

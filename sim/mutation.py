@@ -163,8 +163,8 @@ def main(arguments: Sequence[str]) -> int:
     install(mutant)
     import dataclasses  # noqa: PLC0415 - only after the change is installed
 
-    from sim.run import run_scenario  # noqa: PLC0415
-    from sim.scenario import SCENARIOS  # noqa: PLC0415
+    from sim.run import run_scenario  # noqa: PLC0415 - as above
+    from sim.scenario import SCENARIOS  # noqa: PLC0415 - as above
 
     scenario = dataclasses.replace(SCENARIOS[mutant.scenario], minutes=mutant.minutes)
     for seed in range(int(first), int(last) + 1):

@@ -33,7 +33,7 @@ SYN_SENT_AT_S: Final = (0.0, 1.0, 3.0)
 out."""
 RETRANSMIT_S: Final = 0.2
 MAX_RETRANSMISSIONS: Final = 8
-WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"})  # noqa: S104
+WILDCARD_HOSTS: Final = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "localhost"})  # noqa: S104  # simulated hosts
 """Hosts that mean the node itself in a simulated world."""
 
 

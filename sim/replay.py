@@ -234,7 +234,7 @@ def _cheap_sleep(clock: VirtualClock) -> Iterator[None]:
 @contextmanager
 def _rare_polls() -> Iterator[None]:
     """Ask the kernel for events now and then only: nothing comes from outside but Ctrl-C."""
-    manager: Any = trio_run.TheIOManager  # type: ignore[attr-defined]
+    manager: Any = trio_run.TheIOManager  # type: ignore[attr-defined]  # trio's own name
     poll = manager.get_events
     turns = itertools.count()
 

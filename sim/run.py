@@ -255,7 +255,7 @@ async def _converge(
             for problem in workload.unread():
                 report.violations.append(f"not readable after healing: {problem}")
         for workload in workloads:
-            while violations := await workload.overdue():  # noqa: ASYNC110
+            while violations := await workload.overdue():  # noqa: ASYNC110  # virtual time
                 await trio.sleep(OVERDUE_EVERY_S)  # listings know no events either
         for workload in workloads:
             for silent in await workload.read_own():

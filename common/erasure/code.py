@@ -74,7 +74,7 @@ class ZfecCode:
         self.k: Final = k
         self.n: Final = n
         self._encoder = zfec.Encoder(k, n)  # type: ignore[attr-defined]  # it has no types
-        self._decoder = zfec.Decoder(k, n)  # type: ignore[attr-defined]
+        self._decoder = zfec.Decoder(k, n)  # type: ignore[attr-defined]  # as above
 
     def encode(self, sealed: memoryview, unit_bytes: int) -> list[memoryview]:
         parity = tuple(range(self.k, self.n))

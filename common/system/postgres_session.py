@@ -309,7 +309,7 @@ class PostgresSession:
                 self._is_down = self._connection is None
                 raise last
             # Chance parts those that met: it decides nothing else, and is repeated by no test.
-            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _write(

@@ -85,6 +85,7 @@ async def _in_asyncio(function: Callable[[], Awaitable[None]]) -> None:
         # trio_asyncio has no types, and does not say what it exports.
         async with trio_asyncio.open_loop():  # type: ignore[attr-defined]
             try:
+                # As above.
                 await trio_asyncio.aio_as_trio(function)()  # type: ignore[attr-defined,no-untyped-call]
             except sqlite3.Error as error:  # the loop would wrap it in a group
                 failure = error

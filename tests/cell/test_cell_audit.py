@@ -82,7 +82,7 @@ async def cell() -> AsyncIterator[tuple[SimNode, ShardStore]]:
 async def answer(node: SimNode, store: ShardStore, asked: Coordinator) -> CellMetrics:
     metrics = CellMetrics()
     world = node.world
-    await AuditRound(store, asked, asked, metrics, world.log).run()  # type: ignore[arg-type]
+    await AuditRound(store, asked, asked, metrics, world.log).run()
     return metrics
 
 

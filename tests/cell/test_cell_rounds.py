@@ -47,7 +47,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
     coordinators = BreakingCoordinators()
     heartbeat = HeartbeatRound(
         await open_store(swarm.node("cell")),
-        coordinators,  # type: ignore[arg-type]
+        coordinators,
         await Positions.load(world.disk, world.log),
         await SeenEpoch.load(world.disk, world.log),
         await Held.load(world.disk, world.log),

@@ -40,7 +40,7 @@ class Scrubbed:
             self.read.append((key, node.world.clock.now()))
             return await plain(key, wait)
 
-        store.check = check  # type: ignore[method-assign]
+        store.check = check
 
     def count(self, name: str) -> float:
         return self.metrics.registry.get_sample_value(f"alveary_cell_{name}_total") or 0.0

@@ -29,7 +29,7 @@ PASS = ScrubPass(1000.0, "ab" * 16, 3, 500, 1)
     st.integers(0, 1 << 60),
 )
 def test_a_pass_is_read_back(began: float, segment: bytes, slot: int, size: int) -> None:
-    made = ScrubPass(began).has_read((segment, slot), size, is_bad=True)  # type: ignore[arg-type]
+    made = ScrubPass(began).has_read((segment, slot), size, is_bad=True)
     assert ScrubPass.unpack(made.pack()) == made
     assert made.after == (segment, slot)
 

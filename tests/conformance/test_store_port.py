@@ -249,7 +249,7 @@ async def test_a_store_that_is_damaged_while_it_is_open_fails_its_check(tmp_path
     await store.transact(create)
     for first in range(0, 3000, 1000):
         await store.transact(
-            lambda sql, first=first: sql.executemany(  # type: ignore[misc]
+            lambda sql, first=first: sql.executemany(
                 "INSERT INTO rows VALUES (?)", [(number,) for number in range(first, first + 1000)]
             )
         )

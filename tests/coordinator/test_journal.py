@@ -48,7 +48,7 @@ def refuse(sql: Sql) -> None:
 
 
 async def wait_kept(keeper: JournalKeeper) -> None:
-    while keeper.tell()["state"] != "kept":  # noqa: ASYNC110
+    while keeper.tell()["state"] != "kept":  # noqa: ASYNC110  # virtual time
         await trio.sleep(0.1)  # a poll in virtual time costs nothing
 
 
@@ -319,7 +319,7 @@ async def test_another_cell_takes_the_place_of_one_that_goes(
             gone += [each for each in rig.cells if each.identity.peer_id.hex() in first][:1]
             if not leaves:
                 gone[0].stop()
-            while {each["cell_id"] for each in keeper.tell()["cells"]} == first:  # noqa: ASYNC110
+            while {each["cell_id"] for each in keeper.tell()["cells"]} == first:  # noqa: ASYNC110  # virtual time
                 await trio.sleep(1)  # a poll in virtual time costs nothing
             await opened.store.transact(put(2))
             assert gone[0].identity.peer_id.hex() not in {
@@ -351,7 +351,7 @@ async def test_a_cell_that_was_away_for_long_gets_a_snapshot(
         for number in range(40):
             await opened.store.transact(put(number))
         await rig.cells[2].start()
-        while rig.cells[2].end.sequence < keeper.tell()["sequence"]:  # noqa: ASYNC110
+        while rig.cells[2].end.sequence < keeper.tell()["sequence"]:  # noqa: ASYNC110  # virtual time
             await trio.sleep(1)  # a poll in virtual time costs nothing
         assert rig.cells[2].journal.state().base.sequence > 30
 
@@ -531,14 +531,14 @@ async def test_a_beginning_whose_cells_go_begins_with_others(autojump_clock: Moc
             promise = keeper._promise
 
             async def promise_and_go(wanted: object) -> int:
-                highest = await promise(wanted)  # type: ignore[arg-type]
+                highest = await promise(wanted)
                 for each in rig.cells[:2]:
                     each.stop()
                 return highest
 
-            keeper._promise = promise_and_go  # type: ignore[method-assign]
+            keeper._promise = promise_and_go
             await trio.sleep(20)
-            keeper._promise = promise  # type: ignore[method-assign]
+            keeper._promise = promise
             assert keeper.tell()["state"] == "not kept"
             await opened.store.transact(put(1))
             there[:] = rig.cells[2:]

@@ -121,7 +121,7 @@ async def test_a_coordinator_that_is_upgraded_starts_before_its_cells(
             coordinator = cluster.coordinators[0]
             coordinator.come_back()
             with trio.fail_after(60):
-                while not coordinator.is_up:  # noqa: ASYNC110
+                while not coordinator.is_up:  # noqa: ASYNC110  # virtual time
                     await trio.sleep(0.1)  # a poll in virtual time costs nothing
             await trio.sleep(30)
             code, facts = await readiness(cluster)

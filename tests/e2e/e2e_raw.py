@@ -121,7 +121,7 @@ class RawClient:
 
     def request(self, method: str, path: str, body: bytes = b"", **more: object) -> Answer:
         """A whole signed request."""
-        return self.send(self.head(method, path, length=len(body), **more), body)  # type: ignore[arg-type]
+        return self.send(self.head(method, path, length=len(body), **more), body)
 
 
 def read_answer(stream: socket.socket) -> Answer:

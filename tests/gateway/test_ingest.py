@@ -49,7 +49,7 @@ def ingest(
     return Ingest(
         receive=source.receive,
         size=size,
-        slow=slow or [],  # type: ignore[arg-type]
+        slow=slow or [],
         fast=[],
         check=check,
         workers=SimWorkers(),
@@ -143,7 +143,7 @@ async def test_slow_hashing_stops_the_receiving(crowded: bool, autojump_clock: o
         slow=[hashlib.md5()],
         fast=[],
         check=nothing,
-        workers=StuckWorkers(),  # type: ignore[arg-type]
+        workers=StuckWorkers(),
         backlog=backlog,
     )
     with trio.move_on_after(5):

@@ -307,7 +307,7 @@ class Rig(ObjectRig):
         if isinstance(response.body, bytes):
             content = response.body
         else:
-            async with aclosing(response.body) as chunks:  # type: ignore[type-var]
+            async with aclosing(response.body) as chunks:
                 content = b"".join([bytes(chunk) async for chunk in chunks])
         shown = {name.decode(): value.decode("latin-1") for name, value in response.headers}
         if "content-length" in shown and method != "HEAD":

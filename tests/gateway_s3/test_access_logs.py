@@ -58,9 +58,7 @@ async def log_to(rig: Rig, target: str = "logs", prefix: str = "log/", more: str
 @pytest.fixture
 async def rig() -> Rig:
     made = Rig()
-    made.logs = AccessLogs(  # type: ignore[attr-defined]
-        made.backend, "us-east-1", 300, made.backend.metrics
-    )
+    made.logs = AccessLogs(made.backend, "us-east-1", 300, made.backend.metrics)
     made.app._logs = logs(made)
     await made.put("/bucket", b"")
     await made.put("/logs", b"")
@@ -68,7 +66,7 @@ async def rig() -> Rig:
 
 
 def logs(rig: Rig) -> AccessLogs:
-    found: AccessLogs = rig.logs  # type: ignore[attr-defined]
+    found: AccessLogs = rig.logs
     return found
 
 

@@ -121,7 +121,7 @@ async def test_what_fails_behind_is_told_without_details(
             raise error
         return await call(request)
 
-    rig.coordinators.call = failing  # type: ignore[method-assign, assignment]
+    rig.coordinators.call = failing
     got = await rig.ask("GET", "/bucket/key")
     assert (got.status, got.code) == (status, code)
     assert b"secret" not in got.body
@@ -145,7 +145,7 @@ async def test_a_read_that_fails_at_once_is_told_and_later_cuts(rig: Rig) -> Non
                 taken += len(piece)
                 yield piece
 
-    rig.swarm.read = broken  # type: ignore[method-assign, assignment]
+    rig.swarm.read = broken
     fails_after = 0
     answer = await rig.ask("GET", "/bucket/big")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")

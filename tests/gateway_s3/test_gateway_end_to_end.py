@@ -151,8 +151,8 @@ async def test_six_completions_at_once_make_one_object(autojump_clock: MockClock
 
             async def repeat(client: S3Client) -> None:
                 query = {"uploadId": upload}  # noqa: B023  (it ends within the round)
-                answer = await good(client, "POST", path, query, document)  # noqa: B023
-                texts.append(answer.text)  # noqa: B023
+                answer = await good(client, "POST", path, query, document)  # noqa: B023  (it ends within the round)
+                texts.append(answer.text)  # noqa: B023  (it ends within the round)
 
             async with trio.open_nursery() as nursery:
                 for client in clients:

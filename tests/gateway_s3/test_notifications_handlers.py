@@ -97,7 +97,7 @@ async def test_a_receiver_is_sent_one_test_event_and_must_take_it(
     (document,) = receiver.taken
     assert (document["Event"], document["Bucket"]) == ("s3:TestEvent", "bucket")
     for status in (None, 500, 302):
-        receiver.answers = lambda _, status=status: status  # type: ignore[misc]
+        receiver.answers = lambda _, status=status: status
         answer = await put_rules(rig, rule("s3:ObjectRemoved:*"))
         assert (answer.status, answer.code) == (400, "InvalidArgument")
         assert "hook" in (answer.text("Message") or "")

@@ -69,11 +69,11 @@ async def test_an_object_replaced_and_purged_before_its_first_byte_is_read_anew(
             await rig.put("/bucket/key", b"new" * 1000)
         if times <= lost:
             raise NotFound(Absence.NO_SUCH_VERSION)
-        async with aclosing(read(*arguments)) as chunks:  # type: ignore[arg-type, type-var]
+        async with aclosing(read(*arguments)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    rig.swarm.read = gone  # type: ignore[method-assign, assignment]
+    rig.swarm.read = gone
     lost = 1
     answer = await rig.ask("GET", "/bucket/key")
     assert (answer.status, answer.body) == (200, b"new" * 1000)

@@ -254,6 +254,6 @@ def test_overrides_replace_headers_for_signed_requests_and_inject_nothing() -> N
     ],
 )
 def test_our_errors_become_theirs_and_keep_our_facts_inside(error: Exception, code: str) -> None:
-    told = from_error(error)  # type: ignore[arg-type]
+    told = from_error(error)
     assert told.code.code == code
     assert not told.fields

@@ -102,7 +102,7 @@ def test_a_subresource_never_falls_through_to_the_plain_operation(
         try:
             found = ask(method, f"{path}?{subresource}{suffix}").operation
         except S3Error as error:
-            assert error.code.code in {"NotImplemented", "MethodNotAllowed"}  # noqa: PT017
+            assert error.code.code in {"NotImplemented", "MethodNotAllowed"}  # noqa: PT017  # it may pass, too
         else:
             assert subresource in found.selectors
 

@@ -71,10 +71,10 @@ async def test_changed_files_are_taken_without_a_restart(autojump_clock: MockClo
     node, log = SimWorld(1).node("gateway"), Lines()
     files = Files(made("first"))
     async with following(node, files, log) as (keeper, listener):
-        assert listener.certificate == made("first")  # type: ignore[attr-defined]
+        assert listener.certificate == made("first")
         files.content = made("second", 2e12)
         await trio.sleep(CHECK_INTERVAL_S + 1)
-        assert listener.certificate == made("second", 2e12)  # type: ignore[attr-defined]
+        assert listener.certificate == made("second", 2e12)
         assert keeper.end() == 2e12
 
 
@@ -85,7 +85,7 @@ async def test_a_signal_has_them_looked_at_now(autojump_clock: MockClock) -> Non
         files.content = made("second")
         keeper.ask()
         await trio.sleep(0.1)
-        assert listener.certificate == made("second")  # type: ignore[attr-defined]
+        assert listener.certificate == made("second")
         keeper.ask()
         await trio.sleep(0.1)
         assert files.reads == 3
@@ -110,11 +110,11 @@ async def test_a_broken_pair_keeps_the_one_before_and_is_logged_once(
     async with following(node, files, log) as (_, listener):
         files.content = broken
         await trio.sleep(5 * CHECK_INTERVAL_S)
-        assert listener.certificate == made("first")  # type: ignore[attr-defined]
+        assert listener.certificate == made("first")
         assert log.events == ["certificate_not_taken"]
         files.content = made("second")
         await trio.sleep(CHECK_INTERVAL_S + 1)
-        assert listener.certificate == made("second")  # type: ignore[attr-defined]
+        assert listener.certificate == made("second")
 
 
 async def test_a_certificate_that_ends_soon_is_warned_of_daily(autojump_clock: MockClock) -> None:
@@ -148,7 +148,7 @@ async def test_the_place_of_a_completed_object_has_the_requests_scheme(
         request.secure = secure
         return await app(request)
 
-    rig.app = over  # type: ignore[assignment]
+    rig.app = over
     upload = (await rig.ask("POST", "/bucket/key", "uploads=")).text("UploadId")
     query = f"partNumber=1&uploadId={upload}"
     etag = (await rig.ask("PUT", "/bucket/key", query, b"x")).headers["etag"]

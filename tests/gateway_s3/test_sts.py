@@ -411,7 +411,7 @@ async def test_without_a_coordinator_nobody_is_given_anything(rig: Rig) -> None:
     async def none(*_: object, **__: object) -> object:
         raise Unavailable(Outage.NO_COORDINATOR)
 
-    rig.coordinators.call = none  # type: ignore[method-assign,assignment]
+    rig.coordinators.call = none
     answer = await ask(rig, "GetSessionToken", access_key="SECOND")
     assert (answer.status, answer.text("Error/Code")) == (503, "ServiceUnavailable")
     assert answer.text("Error/Type") == "Receiver"

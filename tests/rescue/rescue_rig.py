@@ -57,7 +57,7 @@ class SimTree(SimDisk):
 
 async def wait_kept(cluster: Cluster) -> None:
     """Wait until the journal is kept."""
-    while (await cluster.operate("GET", "/v1/status"))["journal"]["state"] != "kept":  # noqa: ASYNC110
+    while (await cluster.operate("GET", "/v1/status"))["journal"]["state"] != "kept":  # noqa: ASYNC110  # virtual time
         await trio.sleep(0.5)  # over HTTP there is no event to wait for
 
 
@@ -80,7 +80,7 @@ async def kit_of(cluster: Cluster) -> Kit:
 
 async def wait_up(cells: list[SimDaemon]) -> None:
     """Wait until cells run again."""
-    while not all(each.is_up for each in cells):  # noqa: ASYNC110
+    while not all(each.is_up for each in cells):  # noqa: ASYNC110  # virtual time
         await trio.sleep(1)  # what starts them again gives no sign
 
 

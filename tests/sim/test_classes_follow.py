@@ -125,7 +125,7 @@ def sites_of(cluster: Cluster) -> set[str]:
 
 async def wait_followed(cluster: Cluster) -> None:
     with trio.fail_after(1500):
-        while await is_following(cluster):  # noqa: ASYNC110
+        while await is_following(cluster):  # noqa: ASYNC110  # virtual time
             await trio.sleep(1)  # over HTTP there is no event to wait for
 
 
@@ -138,7 +138,7 @@ async def wait_at_rest(cluster: Cluster) -> None:
     """Wait until nothing is left over of what was written before."""
     problems: list[str] = []
     with trio.move_on_after(1500):
-        while problems := await check_ownership(cluster):  # noqa: ASYNC110
+        while problems := await check_ownership(cluster):  # noqa: ASYNC110  # virtual time
             await trio.sleep(5)  # stores know no events
     assert problems == []
 

@@ -150,7 +150,7 @@ async def test_each_event_is_told_in_order_whatever_crashes(
             stop.set()
         receiver.is_well = True
         with trio.fail_after(BOUND_S):
-            while store_rows(cluster, "SELECT 1 FROM notifications"):  # noqa: ASYNC110
+            while store_rows(cluster, "SELECT 1 FROM notifications"):  # noqa: ASYNC110  # virtual time
                 await trio.sleep(1)  # stores know no events
         outer.cancel_scope.cancel()
 

@@ -164,7 +164,7 @@ async def crash_some(cluster: Cluster, chance: random.Random) -> None:
         await trio.sleep(chance.uniform(1, DAY_S / 2))
         if number % 2:
             with trio.move_on_after(2 * DAY_S):
-                while not store_rows(  # noqa: ASYNC110
+                while not store_rows(  # noqa: ASYNC110  # virtual time
                     cluster, "SELECT 1 FROM lifecycles WHERE after <> ?", b""
                 ):
                     await trio.sleep(0.05)  # stores know no events
@@ -249,6 +249,6 @@ async def test_just_what_rules_name_expires_whatever_crashes(
 
         problems: list[str] = []
         with trio.move_on_after(600):
-            while problems := await check_ownership(cluster):  # noqa: ASYNC110
+            while problems := await check_ownership(cluster):  # noqa: ASYNC110  # virtual time
                 await trio.sleep(5)  # stores know no events
         assert problems == []

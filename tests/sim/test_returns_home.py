@@ -60,7 +60,7 @@ async def fallbacks(cluster: Cluster) -> int:
 
 async def wait_home(cluster: Cluster) -> None:
     with trio.fail_after(3000):
-        while await fallbacks(cluster):  # noqa: ASYNC110
+        while await fallbacks(cluster):  # noqa: ASYNC110  # virtual time
             await trio.sleep(2)  # over HTTP there is no event to wait for
 
 

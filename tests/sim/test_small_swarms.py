@@ -72,7 +72,7 @@ async def swarm(shape: Shape, seed: int) -> AsyncIterator[tuple[Cluster, S3Clien
 async def wait_home(cluster: Cluster) -> None:
     """Wait until no segment is in a fallback."""
     with trio.fail_after(600):
-        while (await cluster.operate("GET", "/v1/status"))["fallback_segments"]:  # noqa: ASYNC110
+        while (await cluster.operate("GET", "/v1/status"))["fallback_segments"]:  # noqa: ASYNC110  # virtual time
             await trio.sleep(5)  # over HTTP there is no event to wait for
 
 

@@ -102,7 +102,7 @@ async def start(nursery: trio.Nursery) -> Start:
 
         async def serve() -> None:
             await serve_http(
-                wrap(listener),  # type: ignore[arg-type]
+                wrap(listener),
                 handler,
                 log=world.log,
                 clock=world.clock,
@@ -723,7 +723,7 @@ class BreakingListener:
     async def accept(self) -> Stream:
         stream = await self._listener.accept()
         self._given += 1
-        return BrokenStream(stream) if self._given % 2 else stream  # type: ignore[return-value]
+        return BrokenStream(stream) if self._given % 2 else stream
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._listener, name)

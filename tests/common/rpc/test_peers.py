@@ -519,9 +519,9 @@ async def test_a_bug_in_one_native_connection_ends_that_connection_only(
     listener = await made.far.world.network.listen(Address("far", 0), identity=SERVER)
     made.listener = listener
     if side == "server":
-        made.listener = BreakingListener(listener, good_calls)  # type: ignore[assignment]
+        made.listener = BreakingListener(listener, good_calls)
     else:
-        made.pool._network = BreakingNetwork(made.near.world.network, good_calls)  # type: ignore[assignment]
+        made.pool._network = BreakingNetwork(made.near.world.network, good_calls)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.serve)
         await nursery.start(made.pool.run)

@@ -71,7 +71,7 @@ async def test_no_session_is_resumed() -> None:
         stream = await network.connect(listener.address, pin=SERVER.peer_id)
         buffer = memoryview(bytearray(5))
         assert await stream.receive_into(buffer) == 5
-        session = stream._socket.session  # type: ignore[attr-defined]
+        session = stream._socket.session
         assert session is None or not session.has_ticket
         await stream.close()
     await listener.close()

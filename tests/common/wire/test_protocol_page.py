@@ -78,7 +78,7 @@ def shape_text(shape: _Shape) -> str:
 
 def fields_text(record: type[Record]) -> str:
     hints = typing.get_type_hints(record, include_extras=True)
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(record)  # type: ignore[arg-type]
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(record)
     each = (f"`{field.name}` {shape_text(_shape(hints[field.name]))}" for field in fields)
     return "; ".join(each) or "none"
 
