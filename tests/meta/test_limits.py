@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from common import limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,8 +79,11 @@ def test_every_limit_is_used() -> None:
     assert [name for name in vars(limits) if name.isupper() and name not in used | others] == []
 
 
-@pytest.mark.parametrize("name", [name for name in vars(limits) if name.isupper()])
-def test_a_limit_is_a_positive_number(name: str) -> None:
-    value = getattr(limits, name)
-    assert isinstance(value, int | float)
-    assert value > 0
+def test_every_limit_is_a_positive_number() -> None:
+    values = {name: value for name, value in vars(limits).items() if name.isupper()}
+    wrong = {
+        name: value
+        for name, value in values.items()
+        if not isinstance(value, int | float) or value <= 0
+    }
+    assert wrong == {}
