@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import tomli_w
 
+from cli.main import main
 from cli.status import is_running
 
 BIN = Path(sys.executable).parent
@@ -31,8 +34,8 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    """Processes outside are only seen by looking. The pause between two looks grows: some looks
-    are a process of their own."""
+    """Processes outside are only seen by looking. The pause between two looks grows: a look is work
+    for those that are waited for."""
     deadline = time.monotonic() + timeout_s
     pause_s = 0.05
     while not condition():
@@ -171,8 +174,10 @@ class Swarm:
         )
 
     def status(self) -> dict[str, Any]:
-        done = self.alveary("status", "--json", f"--data={self.root}")
-        answer: dict[str, Any] = json.loads(done.stdout)
+        """What `alveary status --json` prints: in this process, as tests look again and again."""
+        with redirect_stdout(StringIO()) as printed:
+            assert main(["status", "--json", f"--data={self.root}"]) == 0
+        answer: dict[str, Any] = json.loads(printed.getvalue())
         return answer
 
     def shards(self) -> int:
