@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
+from journal_records import joined
 
 from cell.journal_handlers import JournalHandlers
 from cell.rescuers import Rescuers
@@ -15,6 +16,7 @@ from cell.storage.journal import CellJournal
 from common import limits
 from common.crypto.identity import KeyPair
 from common.crypto.journal import JournalKey
+from common.errors import Refused
 from common.format.journal import BEGINNING, ChainEnd
 from common.ports import Address, Sql
 from common.rpc.peers import PeerPool
@@ -209,6 +211,42 @@ async def journal_rig(cells: int = 3) -> AsyncIterator[JournalRig]:
             await each.start()
         yield rig
         nursery.cancel_scope.cancel()
+
+
+def put(number: int) -> Callable[[Sql], int]:
+    """A transaction whose rows name the number; it returns the sequence."""
+
+    def work(sql: Sql) -> int:
+        sql.executemany(
+            "INSERT INTO deletes (cell, segment_id, slot) VALUES (?, ?, ?)",
+            ((number, bytes([slot]) * 16, slot) for slot in range(3)),
+        )
+        found: int = sql.execute(
+            "UPDATE counters SET value = value + 1 WHERE name = 'sequence' RETURNING value"
+        ).fetchone()[0]
+        return found
+
+    return work
+
+
+def refuse(sql: Sql) -> None:
+    """A transaction that writes, and is refused."""
+    put(1000)(sql)
+    raise Refused.received("no")
+
+
+async def wait_kept(keeper: JournalKeeper) -> None:
+    while keeper.tell()["state"] != "kept":  # noqa: ASYNC110  # virtual time
+        await trio.sleep(0.1)  # a poll in virtual time costs nothing
+
+
+async def write(
+    rig: JournalRig, cell: RigCell, epoch: int, after: ChainEnd, records: list[bytes]
+) -> None:
+    """Write records to one cell alone."""
+    client = rig.client(cell)
+    await client.begin(epoch, b"x" * 16)
+    await client.append(epoch, after, joined(records))
 
 
 def dump(node: SimNode) -> dict[str, list[tuple[object, ...]]]:

@@ -26,7 +26,7 @@ TESTS = {
     "fence": [HERE / "test_fences.py"],
     "journal": [
         HERE / "test_lease.py",
-        HERE / "test_journal.py",
+        *(HERE / f"test_journal{part}.py" for part in ("", "_settling", "_beginning")),
         HERE.parent / "cell" / "test_cell_journal.py",
     ],
     "keys": [
@@ -60,7 +60,7 @@ TESTS = {
     "standby": [
         HERE / "test_standby_policy.py",
         HERE / "test_standby.py",
-        HERE / "test_journal.py",
+        *(HERE / f"test_journal{part}.py" for part in ("", "_settling", "_beginning")),
         HERE.parent / "cell" / "test_cell_journal.py",
     ],
     "users": [

@@ -8,8 +8,7 @@ from typing import Any, cast
 import pytest
 import trio
 from coordinator_rig import facts
-from journal_rig import JournalRig, journal_rig
-from test_journal import put, wait_kept
+from journal_rig import JournalRig, journal_rig, put, wait_kept
 from trio.testing import MockClock
 
 from common.errors import Refused, Unavailable

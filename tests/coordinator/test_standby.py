@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 import trio
 from journal_records import joined
-from journal_rig import KEY, STORE, JournalRig, dump, journal_rig
-from test_journal import put, wait_kept
+from journal_rig import KEY, STORE, JournalRig, dump, journal_rig, put, wait_kept
 from trio.testing import MockClock
 
 from common import limits
