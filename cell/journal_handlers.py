@@ -11,7 +11,7 @@ from cell.rescuers import Rescuers
 from cell.session import Caller, Handler
 from cell.storage.journal import CellJournal
 from common.errors import Refused
-from common.format.journal import ChainEnd
+from common.format.journal import end_in
 from common.ids import PeerId
 from common.reasons import Refusal
 from common.rpc.caller import Answer
@@ -22,7 +22,6 @@ from common.wire.messages.journal import (
     JournalConfigure,
     JournalKeep,
     JournalLook,
-    JournalPoint,
     JournalRead,
     JournalRecords,
     SnapshotPiece,
@@ -90,7 +89,7 @@ class JournalHandlers:
     async def append(self, caller: Caller, request: JournalAppend, payload: memoryview) -> Answer:
         """Append records, durably."""
         self._check(caller)
-        await self._journal.append(request.epoch, _end(request.after), payload)
+        await self._journal.append(request.epoch, end_in(request.after), payload)
         return Done()
 
     async def read(self, caller: Caller, request: JournalRead, payload: memoryview) -> Answer:
@@ -116,7 +115,7 @@ class JournalHandlers:
             request.snapshot_id,
             request.snapshot_bytes,
             request.snapshot_digest,
-            _end(request.base),
+            end_in(request.base),
         )
 
     async def read_snapshot(
@@ -134,7 +133,3 @@ class JournalHandlers:
         self._check(caller)
         await self._journal.configure(request.epoch, request.version, request.members)
         return Done()
-
-
-def _end(point: JournalPoint) -> ChainEnd:
-    return ChainEnd(point.sequence, point.epoch, point.digest)

@@ -12,7 +12,8 @@ Source: docs/architecture.md, "Faults of ours".
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -136,6 +137,25 @@ async def repeat_all(
     async with trio.open_nursery() as nursery:
         for each in rounds:
             nursery.start_soon(repeating, each)
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[trio.Nursery]:
+    """Open a nursery for tasks that serve the body: they are cancelled when it ends.
+
+    Raises:
+        Exception: that of the body, as it is: a nursery would wrap it in a group.
+        BaseExceptionGroup: a task failed, and the body was cancelled.
+    """
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except Exception as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class CountedLog:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import trio
-
 from common.crypto.journal import JournalKey
 from common.data_classes import dataclass
-from common.errors import AlvearyError, BadConfig
+from common.errors import BadConfig
 from common.ports import Sql, World
 from common.reasons import ConfigFault
 from common.rpc.peers import PeerPool
 from common.state_files import write_whole
+from common.tasks import background
 from coordinator.journal.gate import JournalGate
-from coordinator.journal.opening import OpenedStore, StoreOpener
+from coordinator.journal.opening import StoreOpener
 from coordinator.journal.recovery_file import RECOVERY_NAME, unpack_recovery
 from coordinator.journaled_store import RUN_ID_BYTES, STORE_NAME
 from coordinator.secrets import IDENTITY_NAME, SECRET_NAME, Keys, note_store_begun
@@ -72,20 +71,11 @@ async def recover(
     gate = JournalGate(key, world.entropy)
     run_id = world.entropy(RUN_ID_BYTES)
     opener = StoreOpener(world, pool, STORE_NAME, gate, key, keys.swarm_id, run_id)
-    opened: OpenedStore | None = None
-    failure: AlvearyError | None = None
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         await nursery.start(pool.run)
-        try:
-            opened = await opener.open(
-                patience_s=patience_s, recovered=members, needs_all=not with_most
-            )
-        except AlvearyError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    assert opened is not None
+        opened = await opener.open(
+            patience_s=patience_s, recovered=members, needs_all=not with_most
+        )
     assert opened.settled is not None
     try:
         transactions, objects = await opened.store.read(_count)

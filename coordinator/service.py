@@ -14,13 +14,13 @@ from typing import Final
 import trio
 
 from common.data_classes import dataclass
-from common.errors import AlvearyError, Corrupt, Unavailable
+from common.errors import Corrupt, Unavailable
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Identity, Listener, Log, World
 from common.reasons import Outage
 from common.rpc.peers import PeerPool
-from common.tasks import CountedLog, log_fault
+from common.tasks import CountedLog, background, log_fault
 from coordinator.api.addresses import advertised_url
 from coordinator.api.app import Api
 from coordinator.api.status import Status
@@ -105,16 +105,9 @@ async def serve(
         chance=world.chance,
         log=world.log,
     )
-    failure: AlvearyError | None = None
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         await nursery.start(pool.run)
-        try:
-            await _serve_stores(world, config, keys, pool, metrics, task_status)
-        except AlvearyError as error:
-            failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        await _serve_stores(world, config, keys, pool, metrics, task_status)
 
 
 class _StartedOnce:
@@ -212,10 +205,9 @@ async def _stand_by(
     metrics.is_active.set(0)
     standby = Standby(world, pool, keys, metrics, config.swarm, STORE_NAME, config.place)
     places = connection_places(world.open_files)
-    failure: AlvearyError | None = None
     async with _listen(world, config.http, None) as http:
         await _write_operator_file(world, keys, advertised_url(http.address))
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             nursery.start_soon(standby.serve_http, http, places.http)
             world.log.info("standing_by", http=str(http.address))
             started.started(
@@ -223,13 +215,7 @@ async def _stand_by(
                     config.listen, http.address, keys.identity.peer_id, keys.operator_token, role
                 )
             )
-            try:
-                await standby.run()
-            except AlvearyError as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            await standby.run()
     return replace(config, http=http.address)
 
 

@@ -23,7 +23,7 @@ from common.ports import Address, Disk, World
 from common.reasons import ConfigFault, Damage
 from common.rpc.peers import PeerPool
 from common.state_files import read_whole, write_whole
-from common.tasks import log_fault
+from common.tasks import background, log_fault
 from common.wire.messages.membership import StandbyHeard, StandbyPresence
 from coordinator.api.app import Api
 from coordinator.api.routes import ApiRoute, Json
@@ -166,19 +166,12 @@ class Standby:
             Corrupt: ``journal_forked``, ``journal_diverged``: the store is not of this journal.
         """
         self._follower = await self._open()
-        failure: AlvearyError | None = None
         try:
-            async with trio.open_nursery() as nursery:
+            async with background() as nursery:
                 nursery.start_soon(self._keep_presence)
-                try:
-                    await self._follow()
-                except AlvearyError as error:
-                    failure = error
-                nursery.cancel_scope.cancel()
+                await self._follow()
         finally:
             await self._follower.close()
-        if failure is not None:
-            raise failure
 
     async def _open(self) -> JournalFollower:
         content = await read_whole(self._world.disk, RECOVERY_NAME)

@@ -24,6 +24,7 @@ from common import limits
 from common.errors import Refused
 from common.ports import Buffer, Workers
 from common.reasons import Refusal
+from common.tasks import background
 
 T = TypeVar("T")
 Receive: TypeAlias = Callable[[], Awaitable[Buffer]]
@@ -206,17 +207,9 @@ class Ingest:
             written = await write(self.receive)
             assert self._ended, "the writer left bytes behind"
             return written
-        result: list[T] = []
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             for lane in self._lanes:
                 nursery.start_soon(lane.run)
-            try:
-                result.append(await write(self.receive))
-            except Exception as error:  # carried over the nursery, which would wrap it in a group
-                failure = error
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+            written = await write(self.receive)
         assert self._ended, "the writer left bytes behind"
-        return result[0]
+        return written

@@ -14,14 +14,15 @@ import trio
 
 from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Unavailable
-from common.format.journal import ChainEnd
+from common.format.journal import ChainEnd, end_in
 from common.ports import Address, Store, World
 from common.reasons import Outage
 from common.rpc.peers import PeerPool
 from common.state_files import read_whole, write_whole
+from common.tasks import background
 from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers, JournalState
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import JournalCell
 from coordinator.journal.replay import catch_up
 from coordinator.journal.settling import open_members
 from coordinator.journal.snapshots import RESTORED_NAME, fetch_snapshot
@@ -262,22 +263,14 @@ async def read_swarm(
         chance=world.chance,
         log=world.log,
     )
-    failure: AlvearyError | None = None
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         await nursery.start(pool.run)
         reading = JournalReading(world, pool, kit)
+        journal = await reading.run()
         try:
-            journal = await reading.run()
-        except AlvearyError as error:
-            failure = error
-        else:
-            try:
-                cells = await journal.store.read(restoring.endpoints)
-                await reading.survey.ask(pool, kit, cells)
-                yield pool, reading, journal
-            finally:
-                with trio.CancelScope(shield=True):
-                    await journal.store.close()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            cells = await journal.store.read(restoring.endpoints)
+            await reading.survey.ask(pool, kit, cells)
+            yield pool, reading, journal
+        finally:
+            with trio.CancelScope(shield=True):
+                await journal.store.close()

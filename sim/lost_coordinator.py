@@ -17,9 +17,8 @@ from blake3 import blake3
 
 from cell.journal_handlers import JournalHandlers
 from common.errors import AlvearyError, Corrupt
-from common.format.journal import ChainEnd, head_of
+from common.format.journal import ChainEnd, end_in, head_of
 from common.wire.messages.journal import JournalPoint, JournalState
-from coordinator.journal.cells import end_in
 from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover

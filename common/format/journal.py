@@ -18,6 +18,7 @@ from common import limits
 from common.errors import PeerViolation
 from common.ports import Buffer
 from common.reasons import Violation
+from common.wire.messages.journal import JournalPoint
 
 RECORD_VERSION: Final = 1
 _HEAD: Final = struct.Struct(">BxxxIQQ32s")
@@ -35,6 +36,11 @@ class ChainEnd(NamedTuple):
 
 BEGINNING: Final = ChainEnd(0, 0, bytes(DIGEST_BYTES))
 """The point before the first record of all."""
+
+
+def end_in(point: JournalPoint) -> ChainEnd:
+    """Return the point that a message names."""
+    return ChainEnd(point.sequence, point.epoch, point.digest)
 
 
 class RecordHead(NamedTuple):

@@ -120,8 +120,3 @@ class JournalCell:
     async def configure(self, epoch: int, version: int, members: bytes) -> None:
         """Have it remember who keeps the journal."""
         await self._call(JournalConfigure(epoch, version, members), Done)
-
-
-def end_in(point: JournalPoint) -> ChainEnd:
-    """The point of a message."""
-    return ChainEnd(point.sequence, point.epoch, point.digest)

@@ -18,13 +18,13 @@ import trio
 from common.crypto.journal import JournalKey
 from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused
-from common.format.journal import BEGINNING, ChainEnd
+from common.format.journal import BEGINNING, ChainEnd, end_in
 from common.ports import Address, Sql, Store, World
 from common.reasons import Damage, Refusal, Violation
 from common.recording import unrecorded
 from common.rpc.peers import PeerPool
 from common.wire.messages.journal import JournalMembers, JournalState
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import JournalCell
 from coordinator.journal.gate import GateMode, JournalGate
 from coordinator.journal.replay import Replay
 from coordinator.journal.settling import open_members

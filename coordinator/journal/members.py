@@ -17,11 +17,11 @@ import trio
 
 from common import limits
 from common.errors import AlvearyError, Refused
-from common.format.journal import ChainEnd
+from common.format.journal import ChainEnd, end_in
 from common.ports import Address, Log
 from common.reasons import Refusal
 from common.wire.messages.journal import JournalState
-from coordinator.journal.cells import CALL_S, JournalCell, end_in
+from coordinator.journal.cells import CALL_S, JournalCell
 from coordinator.journal.commits import SealedRecord
 from coordinator.journal.lease import LEASE_S, RENEW_S
 from coordinator.journal.settling import later_epoch

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from common.crypto.journal import JournalReader
 from common.errors import Corrupt, PeerViolation
-from common.format.journal import ChainEnd, follow
+from common.format.journal import ChainEnd, end_in, follow
 from common.ports import Buffer, Sql, Store
 from common.reasons import Damage, Violation
 from common.recording import run, unrecorded
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import JournalCell
 from coordinator.journal.commits import Assembly, Commit, open_record, unpack_commit
 from coordinator.journal.settling import BegunEpoch
 from coordinator.store import dialect, journal

@@ -22,13 +22,13 @@ from common import limits
 from common.crypto.journal import MEMBERS, JournalKey, JournalReader
 from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, PeerViolation, Refused, Unavailable
-from common.format.journal import ChainEnd, follow
+from common.format.journal import ChainEnd, end_in, follow
 from common.ports import Address, Entropy, Log
 from common.reasons import Damage, Outage, Refusal, Violation
 from common.rpc.peers import PeerPool
 from common.wire.messages.base import Endpoint
 from common.wire.messages.journal import JournalMembers, JournalState
-from coordinator.journal.cells import NOWHERE, JournalCell, end_in
+from coordinator.journal.cells import NOWHERE, JournalCell
 from coordinator.journal.commits import BEGUN, SealedRecord, open_record, seal_record
 from coordinator.journal.lease import SUCCESSOR_WAIT_S
 from coordinator.journal.snapshots import relay_snapshot

@@ -17,11 +17,11 @@ from common import limits
 from common.crypto.journal import PIECE, JournalKey, JournalReader
 from common.data_classes import dataclass
 from common.errors import Corrupt
-from common.format.journal import ChainEnd
+from common.format.journal import ChainEnd, end_in
 from common.ports import Disk, Entropy, Stores, Workers
 from common.reasons import Damage
 from common.wire.messages.journal import JournalState
-from coordinator.journal.cells import JournalCell, end_in
+from coordinator.journal.cells import JournalCell
 from coordinator.store import journal
 
 COPY_NAME: Final = "journal.copy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from trio.testing import MockClock
 from common.errors import AlvearyError, Unavailable
 from common.limits import TASK_PAUSE_MAX_S, TASK_PAUSE_MIN_S
 from common.reasons import Outage
-from common.tasks import CountedLog, Round, every, go_on, repeat
+from common.tasks import CountedLog, Round, background, every, go_on, repeat
 from sim.world import SimWorld
 
 
@@ -87,3 +88,44 @@ async def test_rounds_go_on_after_errors_and_say_each_once(autojump_clock: MockC
     for event in ("look_failed", "round_broke"):
         labels = {"level": "error", "event": event}
         assert registry.get_sample_value("alveary_log_lines_total", labels) == 1
+
+
+async def test_a_background_task_ends_with_the_body() -> None:
+    ended = False
+
+    async def serve() -> None:
+        nonlocal ended
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended = True
+
+    async with background() as nursery:
+        nursery.start_soon(serve)
+        await trio.lowlevel.checkpoint()
+    assert ended
+
+
+async def beside(served: Callable[[], Awaitable[object]], body: Callable[[], Awaitable[object]]):
+    async with background() as nursery:
+        nursery.start_soon(served)
+        await body()
+
+
+@pytest.mark.parametrize("error", [Unavailable(Outage.CONNECTION_LOST), ValueError("ours")])
+async def test_an_error_of_the_body_leaves_the_background_as_it_is(error: Exception) -> None:
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await beside(trio.sleep_forever, fail)
+    assert caught.value is error
+
+
+async def test_a_failed_background_task_ends_the_body() -> None:
+    async def fail() -> None:
+        raise Unavailable(Outage.CONNECTION_LOST)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await beside(fail, trio.sleep_forever)
+    assert caught.group_contains(Unavailable)
