@@ -1,4 +1,5 @@
-"""``alveary class`` and ``alveary bucket``: storage classes, and the class and quota of a bucket.
+"""``alveary class`` and ``alveary bucket``: storage classes, the names that lead to them, and the
+class and quota of a bucket.
 
 Source: docs/operations.md, "Storage classes", "Quotas".
 """
@@ -17,6 +18,7 @@ from common import limits
 from common.config import size
 from common.errors import BadConfig
 from common.words import counted
+from gateway.class_names import CLASS_NAMES
 
 
 def describe_class(each: dict[str, Any]) -> str:
@@ -27,7 +29,7 @@ def describe_class(each: dict[str, Any]) -> str:
 
 @click.group("class")
 def storage_class() -> None:
-    """Make, list and remove storage classes."""
+    """Make, list, name and remove storage classes."""
 
 
 @storage_class.command("create")
@@ -72,10 +74,11 @@ def list_classes(operator: Path | None, data: Path | None, as_json: bool) -> Non
             each["write_quorum"],
             ", ".join(each["sites"]) or "all",
             each["buckets"],
+            ", ".join(each["names"]) or "-",
         ]
         for each in found
     ]
-    text = table(["CLASS", "REDUNDANCY", "QUORUM", "SITES", "BUCKETS"], rows)
+    text = table(["CLASS", "REDUNDANCY", "QUORUM", "SITES", "BUCKETS", "NAMES"], rows)
     print_result(found, as_json=as_json, text=text)
 
 
@@ -83,12 +86,41 @@ def list_classes(operator: Path | None, data: Path | None, as_json: bool) -> Non
 @click.argument("name")
 @access_options
 def remove_class(name: str, operator: Path | None, data: Path | None, as_json: bool) -> None:
-    """Remove the storage class NAME, which no bucket may have any more.
+    """Remove the storage class NAME, which no bucket may have any more, and no name lead to.
 
-    What still lies in it stays where it is, on its sites.
+    What still lies in it follows into the classes of its buckets.
     """
     ask(operator, data, "DELETE", f"/v1/classes/{quote(name, safe='')}")
     print_result({"removed": name}, as_json=as_json, text=f"removed: storage class {name}")
+
+
+@storage_class.command("name")
+@click.argument("name", type=click.Choice(sorted(CLASS_NAMES)))
+@click.argument("storage_class", required=False)
+@click.option("--none", "is_none", is_flag=True, help="Let it lead to the class of each bucket.")
+@access_options
+def name_class(
+    name: str,
+    storage_class: str | None,
+    is_none: bool,
+    operator: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Let NAME, which S3 clients give with objects (x-amz-storage-class), lead to a STORAGE_CLASS.
+
+    New objects and copies of this name take it from now on, in buckets whose sites admit it. What
+    is there stays where it is. A name that leads nowhere means the class of the bucket.
+    """
+    if is_none is (storage_class is not None):
+        raise click.UsageError("say a storage class, or else --none")
+    path = f"/v1/class-names/{name}"
+    if storage_class is None:
+        ask(operator, data, "DELETE", path)
+        print_result({"removed": name}, as_json=as_json, text=f"{name}: the class of the bucket")
+        return
+    named = ask(operator, data, "POST", path, {"storage_class": storage_class})
+    print_result(named, as_json=as_json, text=f"{name}: class {storage_class}")
 
 
 @click.group()

@@ -28,7 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     ),
     "user": ("cli.users", "user", "Users of a tenant, and their access keys."),
     "policy": ("cli.policies", "policy", "Named policies: what users may do, and roles."),
-    "class": ("cli.classes", "storage_class", "Make, list and remove storage classes."),
+    "class": ("cli.classes", "storage_class", "Make, list, name and remove storage classes."),
     "bucket": ("cli.classes", "bucket", "List buckets, and give them storage classes and quotas."),
     "coordinator": ("cli.services", "coordinator", "Run a coordinator."),
     "cell": ("cli.services", "cell", "Run a cell, or join one to a swarm."),

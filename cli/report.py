@@ -71,7 +71,10 @@ _ADVICE: Final[Mapping[str, str]] = {
         "`alveary class list` shows the classes; `alveary class create` makes one."
     ),
     Refusal.CLASS_EXISTS: "A class is never changed: make another one under another name.",
-    Refusal.CLASS_IN_USE: "Give its buckets another class first: `alveary bucket list` shows them.",
+    Refusal.CLASS_IN_USE: (
+        "Give its buckets another class first (`alveary bucket list` shows them), and its names"
+        " (`alveary class list`)."
+    ),
     Absence.NO_SUCH_NAMED_KEY: (
         "`alveary encryption-key list` shows the keys; one that was destroyed does not come back."
     ),

@@ -238,6 +238,12 @@ MAX_STORAGE_CLASSES: Final = 32
 """Beside the configured one: each has rings of its own, weighed again when free space changes."""
 MAX_FENCE_SITES: Final = 1000
 """Of one storage class."""
+MAX_CLASS_NAMES: Final = 32
+"""Of classes that clients ask for. Gateways read those that lead somewhere with each bucket."""
+CLASS_NAME_BYTES: Final = 32
+"""A name of a class that clients ask for, filled up, so that all are sealed alike."""
+MAX_SEALED_CLASS_BYTES: Final = 128
+"""The same, sealed."""
 MAX_ACCESS_KEYS_PER_TENANT: Final = 10_000
 MAX_SEALED_ACCESS_KEY_BYTES: Final = 512
 """A secret of at most 128 characters and a few numbers, sealed for the tenant's gateways."""

@@ -49,8 +49,9 @@ _BUCKET_BYTES: Final = 512
 REMEMBERED_S: Final = 10.0
 """The age that remembered settings have at most: what one gateway sets, all others obey by then."""
 CLASS_REMEMBERED_S: Final = 60.0
-"""The age that a remembered storage class has at most: operators change it, and no revision counts
-that. What is written in the former class meanwhile follows later."""
+"""The age that a remembered storage class has at most, and names that lead to one: operators change
+them, and no revision counts that. What is written in the former class of the bucket meanwhile
+follows later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,4 +286,5 @@ def _opened(owner: TenantKey, record: BucketRecord) -> Bucket:
         record.storage_class,
         record.versioning,
         record.default_retention,
+        record.class_names,
     )

@@ -85,6 +85,7 @@ async def create_bucket(
             record.storage_class,
             record.versioning,
             record.default_retention,
+            record.class_names,
         )
         service.buckets.remember(made, asked)
 

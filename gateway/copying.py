@@ -213,6 +213,8 @@ async def with_extents(
     counter: Counter,
     keys: CopyKeys,
     commit: Callable[[Extents], Awaitable[T]],
+    *,
+    class_name: str,
 ) -> T:
     """Commit these bytes of the source as content of the target. They are shared where both belong
     to one tenant and are under no object key, or are all that is under one; otherwise they are read
@@ -221,6 +223,7 @@ async def with_extents(
     Args:
         counter: of bytes read.
         keys: of the two objects.
+        class_name: that is asked for the target's object.
 
     Returns:
         What ``commit`` returns.
@@ -268,7 +271,8 @@ async def with_extents(
     )
     try:
         writer = writers[0] if writers else None
-        return await store(service, target, ingest, span.length, commit_written, writer)
+        whole = (ingest, span.length, commit_written, writer)
+        return await store(service, target, *whole, class_name=class_name)
     finally:
         if body is not None:
             await body.aclose()

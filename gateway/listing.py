@@ -20,7 +20,7 @@ from common.format.manifest import open_marker, open_summary
 from common.format.objects import ObjectSummary, unpack_marker, unpack_summary
 from common.ids import BucketId, VersionId
 from common.reasons import Damage
-from common.wire.messages.multipart import Uploads, UploadsList
+from common.wire.messages.multipart import UploadRow, Uploads, UploadsList
 from common.wire.messages.objects import (
     ListedObject,
     ListedVersion,
@@ -33,6 +33,7 @@ from gateway.names import NameCodec
 from gateway.object_service import ObjectService
 from gateway.parts import begun_ms
 from gateway.principals import Bucket
+from gateway.sealed_class import opened_class_name
 from gateway.versions import VersionName
 
 Row = TypeVar("Row")
@@ -40,30 +41,34 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class ObjectEntry:
-    """An object in a listing."""
+    """An object in a listing. ``class_name``: that was asked for; empty: none was."""
 
     key: bytes
     summary: ObjectSummary
+    class_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionEntry:
-    """A version or a delete marker in a listing. ``summary``: of a marker only its time counts."""
+    """A version or a delete marker in a listing. ``summary``: of a marker only its time counts.
+    ``class_name``: as of an object."""
 
     key: bytes
     summary: ObjectSummary
     version: VersionName
     is_latest: bool
     is_marker: bool
+    class_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadEntry:
-    """An upload in a listing. ``begun_ms``: unix milliseconds."""
+    """An upload in a listing. ``begun_ms``: unix milliseconds. ``class_name``: of its object."""
 
     key: bytes
     upload_id: VersionId
     begun_ms: int
+    class_name: str = ""
 
 
 @dataclass(slots=True)
@@ -139,10 +144,12 @@ async def list_objects(
 def _object_row(
     service: ObjectService, owner: TenantKey, bucket_id: BucketId, row: ListedObject
 ) -> ObjectEntry:
-    summary = unpack_summary(open_summary(owner, bucket_id, row.name, row.version_id, row.summary))
+    place = (owner, bucket_id, row.name, row.version_id)
+    summary = unpack_summary(open_summary(*place, row.summary))
     if row.size != summary.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
-    return ObjectEntry(service.names.decode(row.name), summary)
+    class_name = opened_class_name(*place, row.class_name)
+    return ObjectEntry(service.names.decode(row.name), summary, class_name)
 
 
 async def list_versions(
@@ -196,17 +203,18 @@ def open_version(
     Raises:
         Corrupt: it is not authentic, or not of this bucket, or of another size.
     """
-    place = (owner, bucket_id, row.name, row.version_id, row.summary)
+    place = (owner, bucket_id, row.name, row.version_id)
     if row.delete_marker:
-        marker = unpack_marker(open_marker(*place))
+        marker = unpack_marker(open_marker(*place, row.summary))
         summary = ObjectSummary(marker.version, "", 0, marker.modified_ms)
     else:
-        summary = unpack_summary(open_summary(*place))
+        summary = unpack_summary(open_summary(*place, row.summary))
     if row.size != summary.size:
         raise Corrupt(Damage.SIZE_MISMATCH, size=row.size)
     version = VersionName(None if row.is_null else row.version_id)
     key = service.names.decode(row.name)
-    return VersionEntry(key, summary, version, row.is_latest, row.delete_marker)
+    class_name = opened_class_name(*place, row.class_name)
+    return VersionEntry(key, summary, version, row.is_latest, row.delete_marker, class_name)
 
 
 async def list_uploads(
@@ -224,7 +232,7 @@ async def list_uploads(
 
     Raises:
         NotFound: ``no_such_bucket``.
-        Corrupt: ``bad_upload_id``.
+        Corrupt: ``bad_upload_id``; a class name of another upload.
     """
     page: ListingPage[UploadEntry] = ListingPage(last=after, last_upload=after_upload)
     names = service.names
@@ -241,10 +249,15 @@ async def list_uploads(
                 room,
             )
         )
-        page.rows += [
-            UploadEntry(names.decode(row.name), row.upload_id, begun_ms(row.upload_id))
-            for row in reply.uploads
-        ]
+        page.rows += [_upload_row(service, bucket, row) for row in reply.uploads]
         page.last_upload = reply.last_upload
         if _ends(page, names, reply, len(reply.uploads), room):
             return page
+
+
+def _upload_row(service: ObjectService, bucket: Bucket, row: UploadRow) -> UploadEntry:
+    upload_id = row.upload_id
+    class_name = opened_class_name(
+        bucket.owner, bucket.bucket_id, row.name, upload_id, row.class_name
+    )
+    return UploadEntry(service.names.decode(row.name), upload_id, begun_ms(upload_id), class_name)

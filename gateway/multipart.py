@@ -36,6 +36,7 @@ from common.wire.messages.objects import Committed
 from gateway.object_service import ObjectService
 from gateway.parts import MultipartUpload, Part, PartContent
 from gateway.principals import Bucket
+from gateway.sealed_class import named_class, opened_class_name
 from gateway.writing import entries_of, in_bucket
 
 
@@ -45,11 +46,12 @@ async def create_upload(
     name: bytes,
     info: UploadInfo,
     lock: Lock = NO_LOCK,
+    class_name: str = "",
 ) -> VersionId:
     """Begin an upload.
 
     Args:
-        lock: of the object that it becomes.
+        lock, class_name: of the object that it becomes.
 
     Returns:
         Its id.
@@ -65,7 +67,14 @@ async def create_upload(
         sealed = seal_upload(bucket.owner, bucket_id, name, upload_id, info.pack(), service.entropy)
         begun: UploadRecord = await service.coordinators.call(
             UploadCreate(
-                bucket.owner.tenant_id, bucket.name, name, upload_id, sealed, bucket_id, lock
+                bucket.owner.tenant_id,
+                bucket.name,
+                name,
+                upload_id,
+                sealed,
+                bucket_id,
+                lock,
+                named_class(known, name, upload_id, class_name, service.entropy),
             )
         )
         return None, begun.bucket_revision
@@ -85,9 +94,10 @@ async def find_upload(
     record: UploadRecord = await service.buckets.ask(
         bucket, UploadGet(bucket.owner.tenant_id, bucket.name, name, upload_id)
     )
-    sealed = open_upload(bucket.owner, record.bucket_id, name, upload_id, record.sealed)
-    info = unpack_upload(sealed)
-    return MultipartUpload(bucket, name, record.bucket_id, upload_id, info, record.lock)
+    place = (bucket.owner, record.bucket_id, name, upload_id)
+    info = unpack_upload(open_upload(*place, record.sealed))
+    class_name = opened_class_name(*place, record.class_name)
+    return MultipartUpload(bucket, name, record.bucket_id, upload_id, info, record.lock, class_name)
 
 
 async def abort_upload(

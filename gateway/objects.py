@@ -27,6 +27,7 @@ from common.wire.messages.objects import ObjectGet, ObjectRecord
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
 from gateway.protection import decrypting, inner_stream
+from gateway.sealed_class import opened_class_name
 from gateway.spans import Span
 from gateway.versions import VersionName, deleted_by, marker_of, name_of
 
@@ -35,7 +36,8 @@ from gateway.versions import VersionName, deleted_by, marker_of, name_of
 class FoundObject:
     """An object that was looked up and opened. ``places``: the bytes whose places were asked for;
     they may reach beyond the end. ``tags``: None where it has none. ``acl``: its access control
-    list, if one was set and lists count in its bucket."""
+    list, if one was set and lists count in its bucket. ``class_name``: that was asked for; empty:
+    none was."""
 
     record: ObjectRecord
     manifest: Manifest
@@ -43,6 +45,7 @@ class FoundObject:
     places: Span | None = None
     tags: Tags | None = None
     acl: AccessList | None = None
+    class_name: str = ""
 
     def has_places(self, span: Span) -> bool:
         """Return whether the places of exactly these bytes are known."""
@@ -112,7 +115,9 @@ async def find_object(
         tags = unpack_tags(open_tags(*place, record.tags))
     if record.acl and bucket.rules.uses_lists:
         acl = unpack_access_list(open_acl(*place, record.acl))
-    return FoundObject(record, manifest, unpack_object(manifest.metadata), span, tags, acl)
+    class_name = opened_class_name(*place, record.class_name)
+    metadata = unpack_object(manifest.metadata)
+    return FoundObject(record, manifest, metadata, span, tags, acl, class_name)
 
 
 async def change_version(

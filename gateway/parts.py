@@ -22,7 +22,8 @@ from gateway.principals import Bucket
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in progress. ``name``: as stored. ``lock``: of the object that it becomes."""
+    """An upload in progress. ``name``: as stored. ``lock``, ``class_name``: of the object that it
+    becomes."""
 
     bucket: Bucket
     name: bytes
@@ -30,6 +31,7 @@ class MultipartUpload:
     upload_id: VersionId
     info: UploadInfo
     lock: Lock = NO_LOCK
+    class_name: str = ""
 
     @property
     def algorithm(self) -> Algorithm:

@@ -21,7 +21,7 @@ from common.format.configurations import (
 from common.format.objects import BucketSettings
 from common.ids import BucketId
 from common.wire.messages.base import STANDARD_CLASS
-from common.wire.messages.buckets import UNVERSIONED
+from common.wire.messages.buckets import UNVERSIONED, ClassName
 from common.wire.messages.locks import DefaultRetention
 from gateway.access.policy import Policy, PolicyCaller
 from gateway.access.rules import AccessRules, rules_of
@@ -119,12 +119,13 @@ Principal: TypeAlias = KeyHolder | Anonymous
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket and its owner. ``settings``: of ``revision``, which compare-and-set needs.
-    ``storage_class``: the name of the class that new objects are written in.
-    ``versioning``, ``default_retention`` (None: its versions cannot be locked): as they were when
-    the bucket was read. ``rules``: about access, ``lifecycle``: about expiry, ``encryption``: of
-    new objects, ``notifications``: about events, and ``logging``: about its access log, all but the
-    first None without any, are read from the settings once for each revision, so that a remembered
-    bucket is the memory of its parsed policy, too."""
+    ``storage_class``: the name of the class that new objects are written in, and ``class_names``:
+    the names that lead to another one, ``versioning``, ``default_retention`` (None: its versions
+    cannot be locked): as they were when the bucket was read. ``rules``: about access,
+    ``lifecycle``: about expiry, ``encryption``: of new objects, ``notifications``: about events,
+    and ``logging``: about its access log, all but the first None without any, are read from the
+    settings once for each revision, so that a remembered bucket is the memory of its parsed policy,
+    too."""
 
     name: str
     owner: TenantKey
@@ -134,6 +135,7 @@ class Bucket:
     storage_class: str = STANDARD_CLASS
     versioning: int = UNVERSIONED
     default_retention: DefaultRetention | None = None
+    class_names: tuple[ClassName, ...] = ()
     rules: AccessRules = field(init=False, repr=False, compare=False)
     lifecycle: Lifecycle | None = field(init=False, repr=False, compare=False)
     encryption: BucketEncryption | None = field(init=False, repr=False, compare=False)
@@ -148,6 +150,18 @@ class Bucket:
         object.__setattr__(self, "encryption", told)
         object.__setattr__(self, "notifications", notifications_of(self.settings))
         object.__setattr__(self, "logging", _logging_of(self.settings))
+
+    def own_class(self, class_name: str) -> str:
+        """Return the storage class to which a class name leads in this bucket; empty: to the
+        bucket's."""
+        for each in self.class_names:
+            if each.name == class_name:
+                return each.storage_class
+        return ""
+
+    def class_of(self, class_name: str) -> str:
+        """Return the storage class in which objects of a class name are written."""
+        return self.own_class(class_name) or self.storage_class
 
 
 def _logging_of(settings: BucketSettings) -> AccessLogging | None:

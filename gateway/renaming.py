@@ -26,6 +26,7 @@ from gateway.notifications import Cause
 from gateway.object_service import ObjectService
 from gateway.objects import FoundObject, find_object
 from gateway.principals import Bucket
+from gateway.sealed_class import sealed_class_name
 from gateway.writing import sealed_acl, sealed_tags
 
 _TOKEN: Final = b"alveary rename v1"
@@ -175,7 +176,7 @@ async def _rename(
     )
     summary = summary_of(metadata, manifest.size).pack()
     record = source.record
-    former = hashlib.sha256(record.sealed + record.tags + record.acl).digest()
+    former = hashlib.sha256(record.sealed + record.tags + record.acl + record.class_name).digest()
     tags = b"" if source.tags is None else source.tags.pack()
     # Also where no list counts now: it does again when the bucket's owner says so.
     found = (owner, record.bucket_id, renaming.source, record.version_id)
@@ -195,6 +196,7 @@ async def _rename(
             sealed_tags(service, owner, place, tags),
             sealed_acl(service, owner, place, acl),
             notification,
+            sealed_class_name(owner, *place, source.class_name, service.entropy),
         )
     )
     if notification is not None or item.notification is not None:

@@ -45,6 +45,7 @@ from gateway.object_service import ObjectService
 from gateway.objects import find_object
 from gateway.principals import Bucket
 from gateway.protection import InnerWriter
+from gateway.sealed_class import named_class
 
 C = TypeVar("C")
 
@@ -55,7 +56,7 @@ UNCONDITIONAL: Final = WriteCondition()
 class NewObject:
     """A version to be. ``keys``: upload keys that its extents need; ``segments``: new ones.
     ``tags``, ``acl``: packed, or empty. ``lock``: that its writer gives it. ``inner``: of its
-    bytes. ``cause``: of its event."""
+    bytes. ``cause``: of its event. ``class_name``: that is asked for; empty: none is."""
 
     metadata: ObjectMetadata
     size: int
@@ -67,6 +68,7 @@ class NewObject:
     inner: InnerLayer | None = None
     acl: bytes = b""
     cause: Cause | None = None
+    class_name: str = ""
 
 
 def entries_of(pages: tuple[Page, ...]) -> tuple[PageEntry, ...]:
@@ -202,6 +204,7 @@ async def commit_object(
                     new.lock,
                     sealed_acl(service, owner, (bucket_id, name, version_id), new.acl),
                     notification,
+                    named_class(known, name, version_id, new.class_name, service.entropy),
                 )
             )
             if notification is not None:
@@ -247,15 +250,18 @@ async def store(
     size: int,
     commit: Callable[[Written], Awaitable[C]],
     inner: InnerWriter | None = None,
+    *,
+    class_name: str = "",
 ) -> C:
     """Write a body to cells and commit what was written; when that does not end well, have the
     cells drop it.
 
     Args:
-        bucket: that the version or part is of: its storage class is taken.
+        bucket: that the version or part is of.
         body: of ``size`` bytes.
         commit: makes a version or a part of what was written.
         inner: encrypts the body's bytes, which are of its stretch; None: they are not protected.
+        class_name: that is asked for the object: it says in which storage class it is written.
 
     Returns:
         What ``commit`` returns.
@@ -269,7 +275,7 @@ async def store(
     async def write(receive: Receive) -> Written:
         if inner is not None:
             receive = inner.encrypting(receive, service.workers)
-        return await service.swarm.write(owner, receive, size, bucket.storage_class)
+        return await service.swarm.write(owner, receive, size, bucket.class_of(class_name))
 
     written = await body.through(write)
     return await commit_or_abandon(service, owner, written, lambda: commit(written))

@@ -16,8 +16,15 @@ from typing import Any
 from common.crypto.keys import TenantKey
 from common.errors import Corrupt
 from common.format.access_lists import AclPermission, Grantee, unpack_access_list
+from common.format.class_names import unpack_class_name
 from common.format.configurations import unpack_tags
-from common.format.manifest import open_acl, open_bucket_settings, open_marker, open_tags
+from common.format.manifest import (
+    open_acl,
+    open_bucket_settings,
+    open_class_name,
+    open_marker,
+    open_tags,
+)
 from common.format.objects import (
     Headers,
     ObjectMetadata,
@@ -100,17 +107,15 @@ def object_record(
     """Return the record of an object's version.
 
     Raises:
-        Corrupt: its tags or its access control list do not open.
+        Corrupt: its tags, its access control list or its class name do not open.
     """
+    place = (tenant, bucket.bucket_id, version.name, version.version_id)
     tags: Mapping[str, str] = {}
     if version.tags:
-        sealed = version.tags
-        opened = open_tags(tenant, bucket.bucket_id, version.name, version.version_id, sealed)
-        tags = unpack_tags(opened).as_mapping()
+        tags = unpack_tags(open_tags(*place, version.tags)).as_mapping()
     grants = None
     if version.acl:
-        sealed = version.acl
-        opened = open_acl(tenant, bucket.bucket_id, version.name, version.version_id, sealed)
+        opened = open_acl(*place, version.acl)
         grants = [
             {
                 "grantee": each.account.hex() or Grantee(each.grantee).name,
@@ -118,6 +123,9 @@ def object_record(
             }
             for each in unpack_access_list(opened).grants
         ]
+    class_name = None
+    if version.class_name:
+        class_name = unpack_class_name(open_class_name(*place, version.class_name))
     checksum = metadata.checksum
     return {
         "kind": "object",
@@ -131,6 +139,7 @@ def object_record(
         "tags": dict(tags),
         "lock": _lock(version.lock),
         "owner": metadata.owner.hex() or None,
+        "class_name": class_name,
         "grants": grants,
         "checksum": None if checksum is None else {checksum.algorithm: checksum.value},
         "parts": [each.size for each in part_spans(metadata)],

@@ -32,6 +32,7 @@ _PART: Final = "part"
 _SUMMARY: Final = "summary"
 _TAGS: Final = "tags"
 _ACL: Final = "acl"
+_CLASS_NAME: Final = "class-name"
 _MARKER: Final = "delete-marker"
 _UPLOAD: Final = "upload"
 _BUCKET_SETTINGS: Final = "bucket-settings"
@@ -270,6 +271,30 @@ def open_acl(
         Corrupt: ``record_not_authentic``.
     """
     return tenant.open(_ACL, (bucket_id, name, version_id), sealed)
+
+
+def seal_class_name(
+    tenant: TenantKey,
+    bucket_id: BucketId,
+    name: bytes,
+    version_id: VersionId,
+    class_name: bytes,
+    entropy: Entropy,
+) -> bytes:
+    """Seal the name of the class that was asked for a version, or for an upload in parts, whose id
+    its version has (:func:`common.format.class_names.pack_class_name`)."""
+    return tenant.seal(_CLASS_NAME, (bucket_id, name, version_id), class_name, entropy)
+
+
+def open_class_name(
+    tenant: TenantKey, bucket_id: BucketId, name: bytes, version_id: VersionId, sealed: bytes
+) -> bytes:
+    """Return what was sealed as the class name of this version of this name.
+
+    Raises:
+        Corrupt: ``record_not_authentic``.
+    """
+    return tenant.open(_CLASS_NAME, (bucket_id, name, version_id), sealed)
 
 
 def seal_marker(

@@ -1,4 +1,4 @@
-"""Operations on storage classes, and on which of them a bucket has.
+"""Operations on storage classes, on which of them a bucket has, and on the names that lead to them.
 
 Source: docs/operations.md, "Storage classes".
 """
@@ -16,6 +16,7 @@ from common import limits
 from common.errors import Refused
 from common.ports import Log, Sql
 from common.reasons import Refusal
+from common.wire.messages.base import STANDARD_CLASS
 from coordinator.api.routes import ApiRoute, Field, Json
 from coordinator.parts import CoordinatorParts
 from coordinator.policy.fence import Fence
@@ -27,7 +28,7 @@ _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 
 
 class ClassOperations:
-    """Makes and removes storage classes, and gives them to buckets."""
+    """Makes and removes storage classes, gives them to buckets, and lets names lead to them."""
 
     def __init__(self, parts: CoordinatorParts, log: Log) -> None:
         self._store = parts.store
@@ -59,8 +60,24 @@ class ClassOperations:
             ApiRoute(
                 "DELETE",
                 "/v1/classes/{name}",
-                "Remove a storage class that no bucket has: nothing new is written in it.",
+                "Remove a storage class that no bucket has and no name leads to: nothing new is"
+                " written in it.",
                 self._remove_class,
+                {},
+                204,
+            ),
+            ApiRoute(
+                "POST",
+                "/v1/class-names/{name}",
+                "Let the name of a class that clients ask for lead to a storage class.",
+                self._set_name,
+                {"storage_class": Field("string", "the name of the storage class")},
+            ),
+            ApiRoute(
+                "DELETE",
+                "/v1/class-names/{name}",
+                "Let a name lead nowhere any more: to the class of each bucket.",
+                self._remove_name,
                 {},
                 204,
             ),
@@ -81,21 +98,24 @@ class ClassOperations:
         )
 
     async def _list_classes(self, _: Mapping[str, str], body: Json) -> Json:
-        found, used = await self._store.read(
-            lambda sql: (classes.load(sql), classes.buckets_of(sql))
+        found, used, names = await self._store.read(
+            lambda sql: (classes.load(sql), classes.buckets_of(sql), classes.names(sql))
         )
         standard = self._placement.classes[0].storage_class
         return {
             "classes": [
-                {**_described(each), "buckets": used.get(each.number, 0)}
+                {
+                    **_described(each),
+                    "buckets": used.get(each.number, 0),
+                    "names": [name for name, number in names.items() if number == each.number],
+                }
                 for each in (standard, *found)
             ]
         }
 
     async def _create_class(self, _: Mapping[str, str], body: Json) -> Json:
         name: str = body["name"]
-        if _NAME.fullmatch(name) is None:
-            raise Refused(Refusal.BAD_VALUE, message=f"name: must match {_NAME.pattern}")
+        _check_name(name)
         redundancy = redundancy_of(body["redundancy"], body.get("write_quorum"))
         if redundancy is None:
             raise Refused(
@@ -106,10 +126,13 @@ class ClassOperations:
         fence = _fence(body.get("sites", []))
 
         def create(sql: Sql) -> tuple[StorageClass, list[StorageClass]]:
-            return classes.create(sql, name, redundancy, fence), classes.load(sql)
+            created = classes.create(sql, name, redundancy, fence)
+            _follow(sql, created.number)
+            return created, classes.load(sql)
 
         made, known = await self._store.transact(create)
         self._take_in(known)
+        self._changed.tell()
         self._log.info(
             "class_created",
             storage_class=name,
@@ -120,11 +143,35 @@ class ClassOperations:
 
     async def _remove_class(self, names: Mapping[str, str], body: Json) -> None:
         def remove(sql: Sql) -> list[StorageClass]:
-            classes.remove(sql, names["name"])
+            _follow(sql, classes.remove(sql, names["name"]))
             return classes.load(sql)
 
         self._take_in(await self._store.transact(remove))
+        self._changed.tell()
         self._log.warning("class_removed", storage_class=names["name"])
+
+    async def _set_name(self, names: Mapping[str, str], body: Json) -> Json:
+        name, wanted = names["name"], str(body["storage_class"])
+        _check_name(name)
+        if name == STANDARD_CLASS:
+            raise Refused(
+                Refusal.BAD_VALUE,
+                message=f"name: {STANDARD_CLASS} is the class of each bucket; give the buckets"
+                " another one",
+            )
+
+        def set_name(sql: Sql) -> None:
+            self._check_writable(classes.find(sql, wanted), wanted)
+            classes.set_name(sql, name, wanted)
+
+        await self._store.transact(set_name)
+        self._log.info("class_named", class_name=name, storage_class=wanted)
+        return {"name": name, "storage_class": wanted}
+
+    async def _remove_name(self, names: Mapping[str, str], body: Json) -> None:
+        name = names["name"]
+        await self._store.transact(lambda sql: classes.remove_name(sql, name))
+        self._log.info("class_name_removed", class_name=name)
 
     async def _list_buckets(self, _: Mapping[str, str], body: Json) -> Json:
         found = await self._store.read(lambda sql: buckets.overview(sql, limits.MAX_BUCKETS_LISTED))
@@ -168,6 +215,18 @@ class ClassOperations:
     def _take_in(self, known: list[StorageClass]) -> None:
         self._placement.set_classes(known)
         self._placement.refresh(trio.current_time())
+
+
+def _follow(sql: Sql, number: int) -> None:
+    """Let all buckets be looked through that have something for which a class was asked that is
+    gone now, or there again."""
+    for bucket in classes.buckets_with(sql, number):
+        misplaced.follow(sql, bucket)
+
+
+def _check_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise Refused(Refusal.BAD_VALUE, message=f"name: must match {_NAME.pattern}")
 
 
 def _described(storage_class: StorageClass) -> dict[str, Any]:

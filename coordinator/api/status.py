@@ -254,7 +254,7 @@ class Status:
                 configured=str(self._placement.redundancy),
                 fallback=str(self._placement.written) if has_fallen_back else "",
                 fallback_segments=sum(counts.fallback_segments.values()),
-                classes=seen_classes(self._placement, counts.buckets),
+                classes=seen_classes(self._placement, counts.classes_in_use),
                 misplaced=counts.misplaced_pages,
                 scans=counts.class_scans,
             )
@@ -449,7 +449,7 @@ class Status:
             sum(
                 not each.can_be_written
                 for each in placed
-                if each.storage_class.number in {STANDARD, *counts.buckets}
+                if each.storage_class.number in {STANDARD, *counts.classes_in_use}
             )
         )
         metrics.fallback_segments.set(sum(counts.fallback_segments.values()))

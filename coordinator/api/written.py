@@ -5,7 +5,7 @@ Source: docs/operations.md, "Storage classes".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from coordinator.placement import Placement
@@ -34,8 +34,12 @@ def tell_classes(placement: Placement, buckets: Mapping[int, int]) -> list[dict[
     ]
 
 
-def seen_classes(placement: Placement, buckets: Mapping[int, int]) -> list[SeenClass]:
-    """Return the classes beside the configured one that buckets have."""
+def seen_classes(placement: Placement, in_use: Collection[int]) -> list[SeenClass]:
+    """Return the classes beside the configured one that are in use.
+
+    Args:
+        in_use: by their numbers.
+    """
     return [
         SeenClass(
             each.storage_class.name,
@@ -47,7 +51,7 @@ def seen_classes(placement: Placement, buckets: Mapping[int, int]) -> list[SeenC
             each.can_be_written,
         )
         for each in placement.classes
-        if each.storage_class.number != STANDARD and each.storage_class.number in buckets
+        if each.storage_class.number != STANDARD and each.storage_class.number in in_use
     ]
 
 

@@ -103,6 +103,7 @@ class ObjectHandlers:
             found.delete_marker,
             found.lock,
             found.acl,
+            found.class_name,
         )
 
     async def delete(self, caller: Caller, request: ObjectsDelete, _: memoryview) -> Answer:

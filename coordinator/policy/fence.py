@@ -29,6 +29,11 @@ def admits(fence: Fence, site: str) -> bool:
     return not fence or site in fence
 
 
+def encloses(fence: Fence, other: Fence) -> bool:
+    """Return whether all that is within the other fence is within this one, too."""
+    return not fence or (bool(other) and other <= fence)
+
+
 def within(fence: Fence, cells: Iterable[P]) -> list[P]:
     """Return those of some cells that may hold what is within a fence."""
     return [cell for cell in cells if not fence or cell.site in fence]

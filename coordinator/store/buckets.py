@@ -105,27 +105,15 @@ def create(
         raise Refused(Refusal.BAD_NAME)
     _check_settings(request.settings)
     row = sql.execute(
-        "SELECT tenant, bucket_id, created_ms, settings, revision, storage_class, versioning,"
-        f" {_RETENTION} FROM buckets WHERE name = ?",
-        (request.name,),
+        "SELECT tenant, bucket_id FROM buckets WHERE name = ?", (request.name,)
     ).fetchone()
     if row is not None:
-        owner, bucket_id, created_ms, settings, revision, number, versioning, *retention = row
+        owner, bucket_id = row
         if owner != tenant:
             raise Refused(Refusal.BUCKET_EXISTS)
         if bucket_id != request.bucket_id:
             raise Refused(Refusal.BUCKET_OWNED)
-        name = classes.name_of(sql, number)
-        return BucketRecord(
-            BucketId(bucket_id),
-            request.name,
-            created_ms,
-            settings,
-            revision,
-            name,
-            versioning,
-            _retention(*retention),
-        )
+        return get(sql, tenant, request.name)
     taken = sql.execute("SELECT 1 FROM buckets WHERE bucket_id = ?", (request.bucket_id,))
     if taken.fetchone() is not None:
         raise Refused(Refusal.BUCKET_EXISTS)
@@ -177,6 +165,7 @@ def get(sql: Sql, tenant: int, name: str) -> BucketRecord:
         storage_class,
         bucket.versioning,
         bucket.default_retention,
+        classes.names_in(sql, number),
     )
 
 

@@ -14,7 +14,7 @@ from coordinator.policy.fallback import fallbacks
 from coordinator.policy.placement import Redundancy
 from coordinator.policy.storage_classes import StorageClass
 from coordinator.store import dialect, lifecycles, misplaced, notifications, usage
-from coordinator.store.classes import buckets_of
+from coordinator.store.classes import buckets_of, in_use
 from coordinator.store.lifecycles import LifecycleCounts
 from coordinator.store.notifications import NotificationCounts
 
@@ -24,8 +24,9 @@ class StoreCounts:
     """Numbers from the store. ``segments_at_risk``: segments that lack at least one shard;
     ``segments_lost``: those that lack so many that they can be read no more;
     ``fallback_segments``: by the name of a storage class, and the redundancy that stands in for its
-    own; ``buckets``: by the number of a storage class, how many have it. ``misplaced_pages``: pages
-    of objects that may not be in the class of their bucket; ``class_scans``: buckets that are still
+    own; ``buckets``: by the number of a storage class, how many have it; ``classes_in_use``: those
+    and the ones to which names lead. ``misplaced_pages``: pages of objects that may not be in their
+    class; ``class_scans``: buckets that are still
     looked through for such. ``lifecycle``: of runs over buckets with rules.
     ``notifications``: of events that wait to be delivered."""
 
@@ -34,6 +35,7 @@ class StoreCounts:
     segments_lost: int
     fallback_segments: Mapping[tuple[str, Redundancy], int]
     buckets: Mapping[int, int]
+    classes_in_use: frozenset[int]
     misplaced_pages: int
     class_scans: int
     lifecycle: LifecycleCounts
@@ -105,6 +107,7 @@ def count(sql: Sql, classes: Sequence[StorageClass]) -> StoreCounts:
         _count_lost(sql),
         _count_fallback(sql, classes),
         buckets_of(sql),
+        in_use(sql),
         *misplaced.count(sql),
         lifecycles.count(sql),
         notifications.count(sql),

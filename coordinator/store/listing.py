@@ -132,17 +132,14 @@ def list_objects(sql: Sql, tenant: int, request: ObjectsList) -> Listing:
     def scan(start: bytes, inclusive: bool) -> Iterator[tuple[bytes, int, ListedObject]]:
         within, parameters = _range(request.prefix, inclusive)
         rows: Any = sql.execute(
-            "SELECT c.name, v.version_id, c.sequence, v.created_ms, v.size, v.summary"
+            "SELECT c.name, v.version_id, c.sequence, v.created_ms, v.size, v.summary, v.class_name"
             f" FROM (SELECT name, sequence FROM current WHERE bucket = ? AND {within}"
             f" ORDER BY name LIMIT ?) c {THEN_JOIN} versions v ON v.sequence = c.sequence",
             (bucket.bucket, start, *parameters, page.limit + 1),
         )
-        for name, version_id, sequence, created_ms, size, summary in rows:
-            yield (
-                name,
-                len(name) + len(summary) + ROW_OVERHEAD_BYTES,
-                ListedObject(name, VersionId(version_id), sequence, created_ms, size, summary),
-            )
+        for name, version_id, *facts in rows:
+            row = ListedObject(name, VersionId(version_id), *facts)
+            yield name, len(name) + len(row.summary) + len(row.class_name) + ROW_OVERHEAD_BYTES, row
 
     truncated = _fill(page, scan, request.prefix, request.delimiter, request.after, False)
     return Listing(
@@ -168,8 +165,9 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
     if after.startswith(request.prefix):
         older_than = _sequence_after(sql, bucket, request)
     columns = (
-        "SELECT name, version_id, sequence, created_ms, size, summary, versioning, delete_marker"
-        f"{', tags' if request.with_tags else ''} FROM versions WHERE bucket = ? AND dropped = 0"
+        "SELECT name, version_id, sequence, created_ms, size, summary, versioning, delete_marker,"
+        f" class_name{', tags' if request.with_tags else ''} FROM versions"
+        " WHERE bucket = ? AND dropped = 0"
     )
 
     def found(start: bytes, inclusive: bool) -> Iterator[tuple[Any, ...]]:
@@ -189,7 +187,8 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
         before: bytes | None = None
         for each in found(start, inclusive):
             name, version_id, sequence, created_ms, size, summary, versioning, marker = each[:8]
-            tags = each[8] if request.with_tags else b""
+            class_name = each[8]
+            tags = each[9] if request.with_tags else b""
             is_latest = name != before
             if is_latest and name == after:
                 newest = versions.latest(sql, bucket.bucket, name)
@@ -206,8 +205,10 @@ def list_versions(sql: Sql, tenant: int, request: VersionsList) -> VersionListin
                 is_latest,
                 bool(marker),
                 tags,
+                class_name,
             )
-            yield name, len(name) + len(summary) + len(tags) + ROW_OVERHEAD_BYTES, row
+            sealed_bytes = len(summary) + len(tags) + len(class_name)
+            yield name, len(name) + sealed_bytes + ROW_OVERHEAD_BYTES, row
 
     after_more = bool(request.after_version or request.after_null)
     truncated = _fill(page, scan, request.prefix, request.delimiter, after, after_more)
@@ -254,13 +255,13 @@ def list_uploads(sql: Sql, tenant: int, request: UploadsList) -> Uploads:
             within += " AND (name > ? OR upload_id > ?)"
             parameters = (*parameters, after, after_upload)
         rows: Any = sql.execute(
-            f"SELECT name, upload_id, created_ms FROM uploads WHERE bucket = ? AND {within}"
-            " ORDER BY name, upload_id LIMIT ?",
+            "SELECT name, upload_id, created_ms, class_name FROM uploads"
+            f" WHERE bucket = ? AND {within} ORDER BY name, upload_id LIMIT ?",
             (bucket.bucket, start, *parameters, page.limit + 1),
         )
-        for name, upload_id, created_ms in rows:
-            row = UploadRow(name, VersionId(upload_id), created_ms)
-            yield name, len(name) + ROW_OVERHEAD_BYTES, row
+        for name, upload_id, created_ms, class_name in rows:
+            row = UploadRow(name, VersionId(upload_id), created_ms, class_name)
+            yield name, len(name) + len(class_name) + ROW_OVERHEAD_BYTES, row
 
     truncated = _fill(page, scan, request.prefix, request.delimiter, after, bool(after_upload))
     last_upload = (

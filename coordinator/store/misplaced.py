@@ -1,5 +1,7 @@
-"""Pages of objects whose data is not in the storage class of their bucket, until a gateway has
-written them again. Functions of a transaction.
+"""Pages of objects whose data is not in the storage class that it is to be in: the one that was
+asked for, or that of their bucket. Functions of a transaction.
+
+A gateway writes them again.
 
 The rows are hints: each is checked when it is given to a gateway, and forgotten if the page is
 where it should be, or gone. So whatever may have left a page in another class notes it, and nothing
@@ -50,25 +52,26 @@ def note_all(sql: Sql, tenant: int, owner: int) -> None:
 
 
 def note_committed(sql: Sql, tenant: int, owner: int, content: Content) -> None:
-    """Note a new version if any of its segments is not in the class of its bucket: its gateway did
-    not know of a change yet, or it shares what an object of another bucket has."""
+    """Note a new version if any of its segments is not in its class: its gateway did not know of a
+    change yet, or it shares what an object of another class has."""
     if content.uses and is_needed(sql) and not _are_in(sql, content.uses, _class_of(sql, owner)):
         note_all(sql, tenant, owner)
 
 
 def note_completed(sql: Sql, tenant: int, owner: int) -> None:
-    """Note a version that was made of parts, which may be older than the class of its bucket."""
+    """Note a version that was made of parts, which may be older than what its class is now."""
     if is_needed(sql):
         note_all(sql, tenant, owner)
 
 
 def _class_of(sql: Sql, owner: int) -> int:
-    found: int = sql.execute(
-        "SELECT b.storage_class FROM versions v JOIN buckets b ON b.bucket = v.bucket"
-        " WHERE v.sequence = ?",
+    """The storage class in which the data of a version is to be."""
+    row = sql.execute(
+        "SELECT v.storage_class, b.storage_class FROM versions v"
+        " JOIN buckets b ON b.bucket = v.bucket WHERE v.sequence = ?",
         (owner,),
-    ).fetchone()[0]
-    return found
+    ).fetchone()
+    return classes.wanted(sql, *row)
 
 
 def _are_in(sql: Sql, wanted: Collection[SegmentId], storage_class: int) -> bool:
@@ -216,18 +219,19 @@ def next_pages(
 
 
 def _misplaced(sql: Sql, owner: int, number: int) -> tuple[MisplacedPage | None, int]:
-    """The page of a live version, None if its data is in the class of the bucket; and the number of
-    its extents, all of which may have been looked at."""
+    """The page of a live version, None if its data is in its class; and the number of its extents,
+    all of which may have been looked at."""
     row = sql.execute(
-        "SELECT t.tenant_id, b.name, v.name, v.version_id, b.storage_class, p.extents"
-        " FROM versions v JOIN buckets b ON b.bucket = v.bucket"
+        "SELECT t.tenant_id, b.name, v.name, v.version_id, v.storage_class, b.storage_class,"
+        " p.extents FROM versions v JOIN buckets b ON b.bucket = v.bucket"
         " JOIN tenants t ON t.tenant = b.tenant JOIN pages p ON p.owner = v.sequence"
         " WHERE v.sequence = ? AND v.dropped = 0 AND p.number = ?",
         (owner, number),
     ).fetchone()
     if row is None:
         return None, 0
-    tenant_id, bucket, name, version_id, wanted, packed = row
+    tenant_id, bucket, name, version_id, own, of_bucket, packed = row
+    wanted = classes.wanted(sql, own, of_bucket)
     extents = Page.unpack(packed).extents
     if _are_in(sql, {extent.segment_id for extent in extents}, wanted):
         return None, len(extents)

@@ -28,7 +28,7 @@ from common.wire.messages.multipart import (
     UploadRecord,
 )
 from common.wire.messages.objects import Committed
-from coordinator.store import buckets, notifications, objects, segments, usage, versions
+from coordinator.store import buckets, classes, notifications, objects, segments, usage, versions
 from coordinator.store.objects import KIND_PART
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content
@@ -71,9 +71,11 @@ def create(
     if begun >= most_uploads:
         raise Refused(Refusal.TOO_MANY_UPLOADS, most=most_uploads)
     _count(sql, tenant, 1)
+    class_name = b"" if request.named_class is None else request.named_class.sealed
     sql.execute(
-        "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed, retention,"
-        " retain_until_ms, hold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed, class_name,"
+        " storage_class, retention, retain_until_ms, hold)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             next_number(sql, "sequence"),
             bucket.bucket,
@@ -81,6 +83,8 @@ def create(
             request.upload_id,
             now_ms,
             request.sealed,
+            class_name,
+            classes.asked(sql, request.named_class),
             request.lock.mode,
             request.lock.until_ms,
             request.lock.hold,
@@ -93,6 +97,7 @@ def create(
         request.sealed,
         bucket.revision,
         request.lock,
+        class_name,
     )
 
 
@@ -111,12 +116,19 @@ def get(sql: Sql, tenant: int, bucket_name: str, name: bytes, upload_id: bytes) 
     """An upload in progress. Raises NotFound ``no_such_bucket``, ``no_such_upload``."""
     bucket = buckets.find(sql, tenant, bucket_name)
     upload = _find(sql, bucket.bucket, name, upload_id)
-    created_ms, sealed, *lock = sql.execute(
-        "SELECT created_ms, sealed, retention, retain_until_ms, hold FROM uploads WHERE upload = ?",
+    created_ms, sealed, class_name, *lock = sql.execute(
+        "SELECT created_ms, sealed, class_name, retention, retain_until_ms, hold FROM uploads"
+        " WHERE upload = ?",
         (upload,),
     ).fetchone()
     return UploadRecord(
-        bucket.bucket_id, VersionId(upload_id), created_ms, sealed, bucket.revision, Lock(*lock)
+        bucket.bucket_id,
+        VersionId(upload_id),
+        created_ms,
+        sealed,
+        bucket.revision,
+        Lock(*lock),
+        class_name,
     )
 
 
@@ -225,8 +237,10 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
     moves = _moves(parts, request.parts, sequence, request.size)
     if not versions.holds(request.condition, found):
         raise Refused(Refusal.CONDITION_FAILED)
-    lock = sql.execute(
-        "SELECT retention, retain_until_ms, hold FROM uploads WHERE upload = ?", (upload,)
+    class_name, storage_class, *lock = sql.execute(
+        "SELECT class_name, storage_class, retention, retain_until_ms, hold FROM uploads"
+        " WHERE upload = ?",
+        (upload,),
     ).fetchone()
     sql.executemany(
         "UPDATE pages SET owner = ?, number = number + ?, start = start + ? WHERE owner = ?", moves
@@ -247,6 +261,8 @@ def complete(sql: Sql, tenant: int, request: UploadComplete, now_ms: int) -> Com
         request.tags,
         lock=Lock(*lock),
         acl=request.acl,
+        class_name=class_name,
+        storage_class=storage_class,
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     notifications.add(sql, tenant, bucket, request.notification, now_ms)

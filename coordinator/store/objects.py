@@ -34,7 +34,7 @@ from common.wire.messages.objects import (
 )
 from common.wire.messages.writing import Page
 from coordinator.policy.locks import check_lock, may_retain
-from coordinator.store import buckets, notifications, segments, usage, versions
+from coordinator.store import buckets, classes, notifications, segments, usage, versions
 from coordinator.store.buckets import StoredBucket
 from coordinator.store.schema import next_number
 from coordinator.store.segments import Content, Stored
@@ -137,6 +137,8 @@ def commit(
         request.tags,
         lock=request.lock,
         acl=request.acl,
+        class_name=b"" if request.named_class is None else request.named_class.sealed,
+        storage_class=classes.asked(sql, request.named_class),
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     notifications.add(sql, tenant, bucket, request.notification, now_ms)
@@ -189,6 +191,8 @@ def rename(
         request.sealed,
         request.tags,
         acl=request.acl,
+        class_name=request.class_name,
+        storage_class=_own_class(sql, kept),
     )
     versions.insert(sql, tenant, bucket, new, found, now_ms)
     notifications.add(sql, tenant, bucket, request.notification, now_ms)
@@ -197,12 +201,20 @@ def rename(
 
 def _is_as_read(sql: Sql, kept: KeptVersion, request: ObjectRename) -> bool:
     """Return whether a version is the one that a rename was made of: the same one may have other
-    pages, tags or another list by now, and the renamed one would have what it had before."""
+    pages, tags, another list or class by now, and the renamed one would have what it had before."""
     row = sql.execute(
-        "SELECT sealed, tags, acl FROM versions WHERE sequence = ?", (kept.sequence,)
+        "SELECT sealed, tags, acl, class_name FROM versions WHERE sequence = ?", (kept.sequence,)
     ).fetchone()
     is_same = hashlib.sha256(b"".join(row)).digest() == request.former
     return is_same and kept.version_id == request.source.condition.version_id
+
+
+def _own_class(sql: Sql, kept: KeptVersion) -> int | None:
+    """The storage class that was asked for a version; None: that of its bucket."""
+    found: int | None = sql.execute(
+        "SELECT storage_class FROM versions WHERE sequence = ?", (kept.sequence,)
+    ).fetchone()[0]
+    return found
 
 
 def set_tags(sql: Sql, tenant: int, request: ObjectTagsSet, now_ms: int) -> None:
@@ -388,12 +400,13 @@ class FoundVersion:
     delete_marker: bool
     lock: Lock
     acl: bytes
+    class_name: bytes
 
 
 _FOUND: Final = (
     "v.version_id, v.sequence, v.created_ms, v.size,"
     " CASE WHEN v.delete_marker = 1 THEN v.summary ELSE v.sealed END, v.tags, v.acl,"
-    " v.versioning, v.delete_marker, v.retention, v.retain_until_ms, v.hold"
+    " v.class_name, v.versioning, v.delete_marker, v.retention, v.retain_until_ms, v.hold"
 )
 
 
@@ -406,7 +419,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
     """
     bucket = buckets.find(sql, tenant, request.bucket)
     row = _find(sql, bucket, request)
-    version_id, sequence, created_ms, size, sealed, tags, acl, *rest = row
+    version_id, sequence, created_ms, size, sealed, tags, acl, class_name, *rest = row
     versioning, delete_marker, *lock = rest
     pages: tuple[PlacedPage, ...] = ()
     stored: tuple[Stored, ...] = ()
@@ -430,6 +443,7 @@ def get(sql: Sql, tenant: int, request: ObjectGet) -> FoundVersion:
         bool(delete_marker),
         Lock(*lock),
         acl,
+        class_name,
     )
 
 

@@ -58,6 +58,7 @@ class RestorableVersion:
     is_latest: bool
     lock: Lock
     acl: bytes
+    class_name: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,13 @@ def version(sql: Sql, sequence: int) -> RestorableVersion:
     """Return a version by its number, which :func:`listed` gave."""
     bucket, name, version_id, marker, versioning, sealed, summary, *rest = sql.execute(
         "SELECT bucket, name, version_id, delete_marker, versioning, sealed, summary, tags,"
-        " acl, (SELECT max(o.sequence) FROM versions o"
+        " acl, class_name, (SELECT max(o.sequence) FROM versions o"
         "  WHERE o.bucket = v.bucket AND o.name = v.name AND o.dropped = 0),"
         " retention, retain_until_ms, hold"
         " FROM versions v WHERE sequence = ?",
         (sequence,),
     ).fetchone()
-    tags, acl, last, *lock = rest
+    tags, acl, class_name, last, *lock = rest
     return RestorableVersion(
         sequence,
         bucket,
@@ -194,6 +195,7 @@ def version(sql: Sql, sequence: int) -> RestorableVersion:
         last == sequence,
         Lock(*lock),
         acl,
+        class_name,
     )
 
 

@@ -87,7 +87,9 @@ _VERSION_1: Final = (
         most_objects INTEGER, most_bytes INTEGER) {BY_KEY}""",
     # versioning: of the bucket at the commit: those of 0 and 2 are null versions.
     # dropped: 1 = deleted or replaced; it can be read by its id until its grace is over.
-    # tags, acl: sealed apart, so that they change without the version; empty: none.
+    # tags, acl, class_name: sealed apart, so that they change without the version; empty: none.
+    # storage_class: in which its data is to be, where its bucket's fence admits that; NULL: in that
+    # of its bucket.
     # summary: of a delete marker, its record.
     # committed_as: SHA-256 of the manifest that it was committed with, if it has another now.
     # retention, retain_until_ms, hold: its lock (common/wire/messages/locks.py).
@@ -97,21 +99,24 @@ _VERSION_1: Final = (
         dropped INTEGER NOT NULL DEFAULT 0, versioning INTEGER NOT NULL DEFAULT 0,
         size INTEGER NOT NULL, created_ms INTEGER NOT NULL,
         summary BLOB NOT NULL, sealed BLOB NOT NULL, tags BLOB NOT NULL,
-        acl BLOB NOT NULL,
+        acl BLOB NOT NULL, class_name BLOB NOT NULL, storage_class INTEGER,
         committed_as BLOB, retention INTEGER NOT NULL DEFAULT 0,
         retain_until_ms INTEGER NOT NULL DEFAULT 0, hold INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX versions_by_name ON versions (bucket, name, sequence DESC) WHERE dropped = 0",
     # No row of a bucket without versions is in it: there the null version is the only one.
     "CREATE UNIQUE INDEX null_versions ON versions (bucket, name)"
     " WHERE dropped = 0 AND versioning = 2",
+    "CREATE INDEX versions_by_class ON versions (storage_class, bucket)"
+    " WHERE storage_class IS NOT NULL",
     # Live names: those whose latest version is an object, and which version that is.
     f"""CREATE TABLE current (
         bucket INTEGER NOT NULL, name BLOB NOT NULL, sequence INTEGER NOT NULL,
         PRIMARY KEY (bucket, name)) {BY_KEY}""",
-    # retention, retain_until_ms, hold: the lock of the object that it becomes.
+    # class_name, storage_class, retention, retain_until_ms, hold: of the object that it becomes.
     """CREATE TABLE uploads (
         upload INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL,
         upload_id BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
+        class_name BLOB NOT NULL, storage_class INTEGER,
         retention INTEGER NOT NULL DEFAULT 0, retain_until_ms INTEGER NOT NULL DEFAULT 0,
         hold INTEGER NOT NULL DEFAULT 0)""",
     "CREATE UNIQUE INDEX uploads_by_name ON uploads (bucket, name, upload_id)",
@@ -258,6 +263,9 @@ _VERSION_1: Final = (
     f"""CREATE TABLE class_sites (
         storage_class INTEGER NOT NULL, site TEXT NOT NULL,
         PRIMARY KEY (storage_class, site)) {BY_KEY}""",
+    # Names of classes that clients ask for, and where they lead.
+    f"""CREATE TABLE class_names (
+        name TEXT PRIMARY KEY, storage_class INTEGER NOT NULL) {BY_KEY}""",
     # revision: how many slots of the ring were moved.
     f"""CREATE TABLE rings (
         ring {NUMBERED}, k INTEGER NOT NULL, n INTEGER NOT NULL,

@@ -53,7 +53,8 @@ class KeptVersion:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A version to be, or a delete marker, which has no size and no sealed manifest."""
+    """A version to be, or a delete marker, which has no size and no sealed manifest.
+    ``storage_class``: that its client asked for; None: that of its bucket."""
 
     sequence: int
     name: bytes
@@ -65,6 +66,8 @@ class NewVersion:
     delete_marker: bool = False
     lock: Lock = NO_LOCK
     acl: bytes = b""
+    class_name: bytes = b""
+    storage_class: int | None = None
 
 
 def _kept(row: Any) -> KeptVersion | None:
@@ -217,8 +220,8 @@ def insert(
         _drop(sql, gone, now_ms, bypass=False)
     sql.execute(
         "INSERT INTO versions (sequence, bucket, name, version_id, delete_marker, versioning, size,"
-        " created_ms, summary, sealed, tags, acl, retention, retain_until_ms, hold)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_ms, summary, sealed, tags, acl, class_name, storage_class, retention,"
+        " retain_until_ms, hold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.sequence,
             bucket.bucket,
@@ -232,6 +235,8 @@ def insert(
             new.sealed,
             new.tags,
             new.acl,
+            new.class_name,
+            new.storage_class,
             lock.mode,
             lock.until_ms,
             lock.hold,

@@ -21,6 +21,7 @@ from gateway_s3.handlers.answers import http_date, type_text, xml_response
 from gateway_s3.handlers.called_object import find_called_object
 from gateway_s3.handlers.encryption import check_key
 from gateway_s3.request.numbers import parse_number
+from gateway_s3.request.storage_classes import shown_class
 from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.read import Tree
 from gateway_s3.xml.write import configuration
@@ -85,7 +86,7 @@ def _elements(found: FoundObject, asked: frozenset[str], most: int, after: int) 
     if "ObjectParts" in asked and metadata.parts:
         yield Tree("ObjectParts", "", tuple(_parts(metadata, most, after)))
     if "StorageClass" in asked:
-        yield Tree("StorageClass", "STANDARD")
+        yield Tree("StorageClass", shown_class(found.class_name))
     if "ObjectSize" in asked:
         yield Tree("ObjectSize", str(found.manifest.size))
 

@@ -58,6 +58,7 @@ from gateway_s3.handlers.locks import lock_of_new
 from gateway_s3.handlers.named_upload import find_named_upload
 from gateway_s3.handlers.object_tags import tags_of_object, tags_of_request
 from gateway_s3.informing import informed
+from gateway_s3.request import storage_classes
 from gateway_s3.request.checksums import parse_algorithm
 from gateway_s3.request.conditions import read_conditions, write_condition
 from gateway_s3.request.copy_source import CopySource, parse_copy_source
@@ -78,7 +79,7 @@ from gateway_s3.xml.write import copied
 T = TypeVar("T")
 
 _ATTRIBUTES: Final = (
-    b"x-amz-storage-class",
+    storage_classes.HEADER,
     b"x-amz-server-side-encryption",
     REDIRECT,
 )
@@ -177,6 +178,8 @@ async def _copy(
     size = found.manifest.size
     _check_copied_bytes(size)
     span = Span(0, size - 1)
+    # That of the source is none of the copy's.
+    class_name = storage_classes.asked_class(call.request)
     old = found.metadata
     checksum = old.checksum
     if algorithm is not None and (checksum is None or checksum.algorithm != algorithm.value):
@@ -200,14 +203,15 @@ async def _copy(
         own = with_changes(metadata, etag=_etag(backend, old, made))
         parts = (made.pages, made.keys, made.segments)
         made_of = (own, size, *parts, tags, lock, made.inner, access.acl)
-        new = NewObject(*made_of, call.cause(EventKind.COPY))
+        new = NewObject(*made_of, call.cause(EventKind.COPY), class_name)
         version_id, committed = await commit_object(backend, call.bucket, call.name, new, condition)
         version = name_of_new(version_id, committed)
         envelope = None if made.inner is None else made.inner.envelope
         return _Copied(own, version, found.version, size, tags, envelope)
 
     counter = backend.metrics.copied_bytes
-    return await with_extents(backend, source, found, span, call.bucket, counter, keys, commit)
+    whole = (span, call.bucket, counter, keys, commit)
+    return await with_extents(backend, source, found, *whole, class_name=class_name)
 
 
 def _etag(backend: Backend, old: ObjectMetadata, made: Extents) -> str:
@@ -322,7 +326,8 @@ async def _copy_part(
         return content
 
     counter = backend.metrics.copied_bytes
-    return await with_extents(backend, source, found, span, call.bucket, counter, keys, commit)
+    whole = (span, call.bucket, counter, keys, commit)
+    return await with_extents(backend, source, found, *whole, class_name=upload.class_name)
 
 
 def _headers(call: Call, old: ObjectMetadata, replace: bool) -> Headers:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from common.format.objects import ObjectSummary
 from common.http.records import HttpResponse
 from gateway import listing
 from gateway.ownership import owner_of
@@ -26,6 +25,7 @@ from gateway_s3.request.listing_params import (
     list_versions_params,
 )
 from gateway_s3.request.multipart_params import parse_upload_id, upload_id_text
+from gateway_s3.request.storage_classes import shown_class
 from gateway_s3.request.version_ids import version_text
 from gateway_s3.xml import write
 
@@ -46,7 +46,7 @@ async def _list(
     )
     elements = write.ObjectElements(
         call.bucket.name,
-        [_facts(call, entry.key, entry.summary) for entry in page.rows],
+        [_facts(call, entry) for entry in page.rows],
         page.prefixes,
         call.bucket.owner.tenant_id.hex(),
         page.truncated,
@@ -55,15 +55,17 @@ async def _list(
     return xml_response(document(params, elements))
 
 
-def _facts(call: Call, key: bytes, summary: ObjectSummary) -> write.ObjectElement:
+def _facts(call: Call, entry: listing.ObjectEntry | listing.VersionEntry) -> write.ObjectElement:
+    summary = entry.summary
     return write.ObjectElement(
-        key,
+        entry.key,
         summary.modified_ms,
         summary.etag,
         summary.size,
         summary.algorithm,
         type_text(summary.composite) if summary.algorithm else "",
         owner_of(call.bucket, summary.owner).hex() if summary.owner else "",
+        shown_class(entry.class_name),
     )
 
 
@@ -91,7 +93,7 @@ async def list_versions(backend: Backend, call: Call) -> HttpResponse:
     )
     rows = [
         write.VersionElement(
-            _facts(call, entry.key, entry.summary),
+            _facts(call, entry),
             version_text(entry.version),
             entry.is_latest,
             entry.is_marker,
@@ -130,7 +132,12 @@ async def list_uploads(backend: Backend, call: Call) -> HttpResponse:
         limit=params.limit,
     )
     elements = [
-        write.UploadElement(entry.key, upload_id_text(entry.upload_id), entry.begun_ms)
+        write.UploadElement(
+            entry.key,
+            upload_id_text(entry.upload_id),
+            entry.begun_ms,
+            storage_class=shown_class(entry.class_name),
+        )
         for entry in page.rows
     ]
     document = write.list_uploads(

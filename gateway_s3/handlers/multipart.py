@@ -45,6 +45,7 @@ from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.listing_params import list_parts_params
 from gateway_s3.request.multipart_params import parse_part_number, parse_upload_id, upload_id_text
 from gateway_s3.request.numbers import parse_number
+from gateway_s3.request.storage_classes import asked_class, shown_class
 from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml import write
 from gateway_s3.xml.read import parse_complete_upload
@@ -71,7 +72,10 @@ async def create_upload(backend: Backend, call: Call) -> HttpResponse:
         _initiator(call),
     )
     lock = await lock_of_new(backend, call, request)
-    upload_id = await multipart.create_upload(backend, call.bucket, call.name, info, lock)
+    class_name = asked_class(request)
+    upload_id = await multipart.create_upload(
+        backend, call.bucket, call.name, info, lock, class_name
+    )
     headers = [*encryption_headers(backend, call, info.envelope)]
     if asked is not None:
         headers += [
@@ -124,7 +128,8 @@ async def upload_part(backend: Backend, call: Call) -> HttpResponse:
         return etag
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    etag = await store(backend, call.bucket, ingest, body.size, commit, inner)
+    whole = (ingest, body.size, commit, inner)
+    etag = await store(backend, call.bucket, *whole, class_name=upload.class_name)
     shown = Checksum(body.algorithm.value, encode(body.checksum()), upload.info.composite)
     headers = [etag_header(etag.hex()), checksum_headers(shown)[0]]
     return HttpResponse(200, headers + encryption_headers(backend, call, upload.info.envelope))
@@ -158,6 +163,7 @@ async def list_parts(backend: Backend, call: Call) -> HttpResponse:
         encode_url=(call.query.get("encoding-type") or "").lower() == "url",
         algorithm=upload.info.algorithm,
         checksum_type=type_text(upload.info.composite) if upload.info.algorithm else "",
+        storage_class=shown_class(upload.class_name),
     )
     return xml_response(document, abort_headers(backend, call, begun_ms(upload.upload_id)))
 

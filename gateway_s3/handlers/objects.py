@@ -38,6 +38,7 @@ from gateway_s3.request.headers import content_headers, user_metadata
 from gateway_s3.request.locks import asks_bypass
 from gateway_s3.request.names import check_key
 from gateway_s3.request.permissions import BYPASS
+from gateway_s3.request.storage_classes import asked_class
 from gateway_s3.request.version_ids import parse_version_id, version_headers, version_text
 from gateway_s3.translation import from_error
 from gateway_s3.xml.read import DeleteTarget, parse_delete
@@ -51,6 +52,7 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(request))
     user = flat(user_metadata(request))
     tags = tags_of_request(request)
+    class_name = asked_class(request)
     access = access_of_new(call, request)
     lock = await lock_of_new(backend, call, request)
     key = await key_of_new(backend, call, request)
@@ -77,12 +79,14 @@ async def put_object(backend: Backend, call: Call) -> HttpResponse:
             layer_of([] if inner is None else [inner]),
             access.acl,
             call.cause(EventKind.PUT),
+            class_name,
         )
         made = await commit_object(backend, call.bucket, call.name, new, condition)
         return metadata, name_of_new(*made)
 
     ingest = body.ingest(backend.workers, backend.backlog)
-    metadata, version = await store(backend, call.bucket, ingest, body.size, commit, inner)
+    whole = (ingest, body.size, commit, inner)
+    metadata, version = await store(backend, call.bucket, *whole, class_name=class_name)
     answered = [etag_header(metadata.etag), *checksum_headers(metadata.checksum)]
     answered += encryption_headers(backend, call, None if key is None else key.envelope)
     expires = expiration_header(backend, call, metadata, body.size, tags)

@@ -28,6 +28,7 @@ from gateway_s3.handlers.encryption import begin, encryption_headers, key_of_new
 from gateway_s3.handlers.expiration import expiration_header
 from gateway_s3.handlers.locks import check_vouched, lock_of_new
 from gateway_s3.request.headers import content_headers, user_metadata
+from gateway_s3.request.storage_classes import asked_class
 from gateway_s3.request.tags import object_tags
 from gateway_s3.request.version_ids import version_headers
 from gateway_s3.xml.configurations import parse_tagging
@@ -47,6 +48,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
     headers = flat(content_headers(form.headers))
     user = flat(user_metadata(form.headers))
     tags = _tags(form)
+    class_name = asked_class(form.headers)
     access = access_of_new(call, form.headers)
     lock = await lock_of_new(backend, call, form.headers)
     file = FormFile(call.request, form)
@@ -79,12 +81,13 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             layer_of(stretches),
             access.acl,
             call.cause(EventKind.POST),
+            class_name,
         )
         made = await commit_object(backend, call.bucket, call.name, new)
         return metadata, name_of_new(*made)
 
     async def store_rest(before: tuple[Written, ...]) -> Posted:
-        return await _store_rest(backend, call, file, before, commit, begin_stretch)
+        return await _store_rest(backend, call, file, form, before, commit, begin_stretch)
 
     if file.sure_bytes:
         slow, fast = file.digests
@@ -104,6 +107,7 @@ async def post_object(backend: Backend, call: Call) -> HttpResponse:
             file.sure_bytes,
             lambda run: store_rest((run,)),
             begin_stretch(file.sure_bytes),
+            class_name=class_name,
         )
     else:
         stored = await store_rest(())
@@ -118,6 +122,7 @@ async def _store_rest(
     backend: Backend,
     call: Call,
     file: FormFile,
+    form: PostForm,
     before: tuple[Written, ...],
     commit: Commit,
     begin_stretch: Callable[[int], InnerWriter | None],
@@ -158,6 +163,7 @@ async def _store_rest(
             len(rest),
             lambda run: commit((*before, run)),
             begin_stretch(len(rest)),
+            class_name=asked_class(form.headers),
         )
     finally:
         source.close()

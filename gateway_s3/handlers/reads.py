@@ -41,6 +41,7 @@ from gateway_s3.request.conditions import range_applies, read_conditions
 from gateway_s3.request.headers import overridden, response_overrides, shown_content, shown_metadata
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.ranges import content_range, parse_range, read_range
+from gateway_s3.request.storage_classes import class_headers
 from gateway_s3.request.version_ids import version_headers
 
 WHOLE_BODY_BYTES: Final = 64 * limits.KIB
@@ -212,6 +213,7 @@ def _head(backend: Backend, call: Call, found: FoundObject, part: _Part) -> tupl
         )
     headers += kept
     headers += shown_metadata(paired(metadata.user))
+    headers += class_headers(found.class_name)
     headers += headers_of(backend, call, found)
     headers += count_header(call, found)
     headers += lock_headers(call, found)

@@ -16,6 +16,7 @@ from typing import Final
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request import storage_classes
 from gateway_s3.request.acl import CANNED, CANNED_NAMES, OWNERSHIP, OWNERSHIPS
 from gateway_s3.request.customer_keys import NAMES as CUSTOMER_KEYS
 from gateway_s3.request.customer_keys import PREFIX as CUSTOMER
@@ -25,6 +26,7 @@ from gateway_s3.request.operations import BY_NAME
 
 ANY: Final = frozenset({"*"})
 _KMS: Final = KMS.encode()
+_STANDARD: Final = storage_classes.STANDARD.encode()
 _BOOLEANS: Final = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 OF_RENAMES: Final = (
@@ -80,7 +82,7 @@ ACCEPTED: Final[Mapping[bytes, frozenset[str]]] = {
     **dict.fromkeys(OF_NAMED_KEYS, ANY),
     b"x-amz-skip-destination-validation": ANY,
     b"x-amz-source-expected-bucket-owner": ANY,
-    b"x-amz-storage-class": frozenset({"STANDARD"}),
+    storage_classes.HEADER: storage_classes.ACCEPTED,
     b"x-amz-tagging": ANY,
     b"x-amz-tagging-directive": frozenset({"COPY", "REPLACE"}),
     b"x-amz-transition-default-minimum-object-size": frozenset(
@@ -189,6 +191,7 @@ _MEANT_ON: Final[Mapping[bytes, frozenset[str]]] = {
     **dict.fromkeys(OF_RENAMES, frozenset({"RenameObject"})),
     **dict.fromkeys(OF_NAMED_KEYS, _MAKES),
     **{name: _TAKES_CUSTOMER_KEYS for name in CUSTOMER_KEYS if name.startswith(CUSTOMER)},
+    storage_classes.HEADER: _MAKES,
     b"x-amz-tagging": _MAKES,
     b"x-amz-transition-default-minimum-object-size": frozenset(
         {"PutBucketLifecycle", "PutBucketLifecycleConfiguration"}
@@ -202,29 +205,13 @@ _CONDITIONAL: Final[Mapping[bytes, frozenset[str]]] = {
 }
 """The writes on which a condition can be given; on other writes it is refused."""
 
-_STORAGE_CLASSES: Final = frozenset(
-    {
-        "DEEP_ARCHIVE",
-        "EXPRESS_ONEZONE",
-        "FSX_ONTAP",
-        "FSX_OPENZFS",
-        "GLACIER",
-        "GLACIER_IR",
-        "INTELLIGENT_TIERING",
-        "ONEZONE_IA",
-        "OUTPOSTS",
-        "REDUCED_REDUNDANCY",
-        "SNOW",
-        "STANDARD_IA",
-    }
-)
 _ENCRYPTIONS: Final = frozenset({"aws:kms:dsse", "aws:fsx"})
 _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
     CANNED: (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
     OWNERSHIP: (frozenset(), errors.INVALID_ARGUMENT),
     METHOD: (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
-    b"x-amz-storage-class": (_STORAGE_CLASSES, errors.INVALID_STORAGE_CLASS),
+    storage_classes.HEADER: (storage_classes.ARCHIVES, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-transition-default-minimum-object-size": (frozenset(), errors.INVALID_ARGUMENT),
 }
@@ -252,7 +239,7 @@ def check_headers(request: HttpRequest, operation: str) -> None:
                 _check_value(name, value)
                 if name == b"x-amz-copy-source-range" and operation == "CopyObject":
                     raise _refused(name)
-                if operation not in _MEANT_ON.get(name, _EVERY) and value:
+                if operation not in _MEANT_ON.get(name, _EVERY) and not _says_nothing(name, value):
                     raise _refused(name)
                 if name == METHOD and value == _KMS and operation not in _MAKES:
                     raise S3Error(
@@ -284,6 +271,11 @@ def _check_single(name: bytes, seen: set[bytes]) -> None:
             ArgumentName=name.decode("ascii"),
         )
     seen.add(name)
+
+
+def _says_nothing(name: bytes, value: bytes) -> bool:
+    """Return whether a header asks for no more than what is without it."""
+    return not value or (name == storage_classes.HEADER and value == _STANDARD)
 
 
 def _refused(name: bytes) -> S3Error:

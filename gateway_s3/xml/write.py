@@ -26,6 +26,7 @@ from gateway_s3.request.listing_params import (
     ListVersionsParams,
     make_token,
 )
+from gateway_s3.request.storage_classes import STANDARD
 from gateway_s3.request.version_ids import version_text
 from gateway_s3.xml.read import Tree
 
@@ -41,7 +42,8 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 @dataclass(frozen=True, slots=True)
 class ObjectElement:
     """A listed object. ``etag``: without quotes. ``algorithm``, ``checksum_type``: or empty.
-    ``owner_id``: where it is another than of the bucket, or empty."""
+    ``owner_id``: where it is another than of the bucket, or empty. ``storage_class``: a word, which
+    needs no escapes."""
 
     key: bytes
     modified_ms: int
@@ -50,6 +52,7 @@ class ObjectElement:
     algorithm: str = ""
     checksum_type: str = ""
     owner_id: str = ""
+    storage_class: str = STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class UploadElement:
     created_ms: int
     algorithm: str = ""
     checksum_type: str = ""
+    storage_class: str = STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +292,7 @@ def _contents(rows: Sequence[ObjectElement], names: _Names, owner: str) -> list[
         f"<Contents>{names('Key', row.key)}<LastModified>{iso_time(row.modified_ms)}</LastModified>"
         f"{_etag(row.etag)}{_algorithm(row.algorithm, row.checksum_type)}<Size>{row.size}</Size>"
         f"{_owner(row.owner_id) if owner and row.owner_id else owner}"
-        "<StorageClass>STANDARD</StorageClass></Contents>"
+        f"<StorageClass>{row.storage_class}</StorageClass></Contents>"
         for row in rows
     ]
 
@@ -395,7 +399,7 @@ def _version_row(row: VersionElement, names: _Names, owner: str) -> str:
     return (
         f"<Version>{head}{_etag(shown.etag)}{_algorithm(shown.algorithm, shown.checksum_type)}"
         f"<Size>{shown.size}</Size>{_owner(shown.owner_id) if shown.owner_id else owner}"
-        "<StorageClass>STANDARD</StorageClass></Version>"
+        f"<StorageClass>{shown.storage_class}</StorageClass></Version>"
     )
 
 
@@ -428,7 +432,7 @@ def list_uploads(
             _flag("IsTruncated", truncated),
             *(
                 f"<Upload>{names('Key', row.key)}{_tag('UploadId', row.upload_id)}{people}"
-                "<StorageClass>STANDARD</StorageClass>"
+                f"<StorageClass>{row.storage_class}</StorageClass>"
                 f"<Initiated>{iso_time(row.created_ms)}</Initiated>"
                 f"{_algorithm(row.algorithm, row.checksum_type)}</Upload>"
                 for row in rows
@@ -451,6 +455,7 @@ def list_parts(
     encode_url: bool = False,
     algorithm: str = "",
     checksum_type: str = "",
+    storage_class: str = STANDARD,
 ) -> bytes:
     """ListParts."""
     return _document(
@@ -461,7 +466,7 @@ def list_parts(
             _tag("UploadId", upload_id),
             _owner(initiator_id, "Initiator"),
             _owner(owner_id),
-            "<StorageClass>STANDARD</StorageClass>",
+            _tag("StorageClass", storage_class),
             _tag("PartNumberMarker", params.after),
             _tag("NextPartNumberMarker", rows[-1].number if rows else 0),
             _tag("MaxParts", params.limit),

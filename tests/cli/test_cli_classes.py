@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((method, path, body))
         return {
             **COLD,
-            "classes": [{**COLD, "buckets": 2}],
+            "classes": [{**COLD, "buckets": 2, "names": ["STANDARD_IA", "ONEZONE_IA"]}],
             "buckets": [{"name": "b", "storage_class": "COLD", **HELD}],
             **HELD,
         }
@@ -56,7 +56,9 @@ def test_a_class_is_made_with_its_sites(asked: list[tuple[Any, ...]]) -> None:
 
 
 def test_classes_and_buckets_are_listed(asked: list[tuple[Any, ...]]) -> None:
-    assert run("class", "list").splitlines()[1].split() == ["COLD", "2/4", "3", "a,", "b", "2"]
+    assert run("class", "list").splitlines()[1].split() == [
+        *("COLD", "2/4", "3", "a,", "b", "2", "STANDARD_IA,", "ONEZONE_IA")
+    ]
     assert run("bucket", "list").splitlines()[1].split() == [
         *("b", "COLD", "3", "2.0", "KiB", "10", "objects")
     ]
@@ -70,6 +72,23 @@ def test_a_bucket_gets_a_class_and_a_class_is_removed(asked: list[tuple[Any, ...
         ("POST", "/v1/buckets/b/class", {"storage_class": "COLD"}),
         ("DELETE", "/v1/classes/CO%2FLD", None),
     ]
+
+
+def test_a_name_leads_to_a_class_or_nowhere(asked: list[tuple[Any, ...]]) -> None:
+    assert run("class", "name", "STANDARD_IA", "COLD") == "STANDARD_IA: class COLD\n"
+    assert run("class", "name", "STANDARD_IA", "--none") == "STANDARD_IA: the class of the bucket\n"
+    assert asked == [
+        ("POST", "/v1/class-names/STANDARD_IA", {"storage_class": "COLD"}),
+        ("DELETE", "/v1/class-names/STANDARD_IA", None),
+    ]
+    for wrong in (
+        ("STANDARD", "COLD"),
+        ("GLACIER", "COLD"),
+        ("STANDARD_IA",),
+        ("STANDARD_IA", "COLD", "--none"),
+    ):
+        assert CliRunner().invoke(alveary, ["class", "name", *wrong]).exit_code == 2
+    assert len(asked) == 2
 
 
 def test_status_shows_classes_where_there_is_more_than_one() -> None:

@@ -32,7 +32,7 @@ from coordinator.placement import Placement
 from coordinator.policy.placement import Redundancy, RingPlan
 from coordinator.readers import Readers
 from coordinator.session import Caller, CoordinatorSession
-from coordinator.store import cells, deletes, leases, order_time, rings, tenants
+from coordinator.store import cells, classes, deletes, leases, order_time, rings, tenants
 from coordinator.store.leases import LeaseBook
 from coordinator.store.order_epoch import OrderEpoch
 from coordinator.store.order_time import OrderTime
@@ -124,7 +124,7 @@ class InProcessCoordinator:
         membership = Membership(cells.load(sql, now), rings.load(sql), 5, 20.0, 900.0)
         for cell in membership.cells.values():
             membership.heard(cell, cell.address_host, cell.address_port, FREE, now)
-        placement = Placement(membership, self.redundancy)
+        placement = Placement(membership, self.redundancy, classes.load(sql))
         placement.refresh(now)
         self.book = LeaseBook(LEASE_TTL_S)
         self.book.load(leases.alive(sql), now)
@@ -154,6 +154,21 @@ class InProcessCoordinator:
         rings.apply(self.sql, plan, redundancy, 0)
         self.redundancy = redundancy
         self._start()
+
+    def add_class(
+        self,
+        name: str,
+        redundancy: Redundancy,
+        ring_cells: Iterable[Sequence[int]],
+        sites: Iterable[str] = (),
+    ) -> int:
+        """Make a storage class with rings of these cells, fenced or not; its number."""
+        made = classes.create(self.sql, name, redundancy, frozenset(sites))
+        numbers = [cell.cell for cell in cells.load(self.sql, 0)]
+        plan = RingPlan(tuple(tuple(numbers[cell] for cell in ring) for ring in ring_cells), (), ())
+        rings.apply(self.sql, plan, redundancy, 0, made.number)
+        self._start()
+        return made.number
 
     def add_tenant(self, name: str, key: TenantKey) -> int:
         """Make a tenant; its number."""

@@ -44,6 +44,10 @@ SealedTags: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_TAGS_BYTES)]
 SealedAcl: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_ACL_BYTES)]
 """The access control list of a version, sealed apart from it like its tags; empty: none was set."""
 
+SealedClass: TypeAlias = Annotated[bytes, Max(limits.MAX_SEALED_CLASS_BYTES)]
+"""The name of the class that a client asked for, sealed apart from the version like its tags;
+empty: it asked for none."""
+
 Token: TypeAlias = Annotated[bytes, Max(256)]
 
 Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]

@@ -37,6 +37,14 @@ SUSPENDED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
+class ClassName(Record):
+    """A name of a class that clients ask for, and the storage class that it leads to."""
+
+    name: Label
+    storage_class: Label
+
+
+@dataclass(frozen=True, slots=True)
 class BucketRecord(Reply):
     """A bucket. ``settings`` is sealed by the gateway, with its ``revision``."""
 
@@ -50,6 +58,9 @@ class BucketRecord(Reply):
     versioning: int = UNVERSIONED
     default_retention: DefaultRetention | None = None
     """None: its versions cannot be locked."""
+    class_names: Annotated[tuple[ClassName, ...], Max(limits.MAX_CLASS_NAMES)] = ()
+    """Those that lead to another class than its own, within its fence. All others lead to its
+    own."""
 
 
 @dataclass(frozen=True, slots=True)

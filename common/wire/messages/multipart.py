@@ -19,6 +19,7 @@ from common.wire.messages.base import (
     Revision,
     Sealed,
     SealedAcl,
+    SealedClass,
     SealedTags,
     Summary,
     TenantRequest,
@@ -26,7 +27,7 @@ from common.wire.messages.base import (
 )
 from common.wire.messages.locks import NO_LOCK, Lock
 from common.wire.messages.notifications import Notification
-from common.wire.messages.objects import Committed, Condition
+from common.wire.messages.objects import Committed, Condition, NamedClass
 from common.wire.messages.writing import NewSegments, Pages
 from common.wire.records import Max, Record
 
@@ -41,6 +42,7 @@ class UploadRecord(Reply):
     sealed: Sealed
     bucket_revision: Revision = 0
     lock: Lock = NO_LOCK
+    class_name: SealedClass = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class UploadCreate(TenantRequest):
     """As in ObjectCommit."""
     lock: Lock = NO_LOCK
     """Of the object that it becomes."""
+    named_class: NamedClass | None = None
+    """Likewise."""
     code: ClassVar[int] = 61
     reply: ClassVar[type[Reply]] = UploadRecord
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -179,6 +183,7 @@ class UploadRow(Record):
     name: Name
     upload_id: Version
     created_ms: int
+    class_name: SealedClass = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from common.wire.messages.base import (
     Revision,
     Sealed,
     SealedAcl,
+    SealedClass,
     SealedTags,
     Summary,
     TenantRequest,
@@ -45,6 +46,15 @@ class Condition(Record):
 
     absent: bool = False
     version_id: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedClass(Record):
+    """The class that a client asked for. ``sealed``: its name. ``storage_class``: the storage class
+    in which the data is to be, by its name; empty: that of the bucket."""
+
+    sealed: SealedClass
+    storage_class: Label = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class ObjectCommit(TenantRequest):
     acl: SealedAcl = b""
     notification: Notification | None = None
     """Of its event, where a webhook is to be notified."""
+    named_class: NamedClass | None = None
+    """None: its client asked for none; it is in the class of its bucket."""
     code: ClassVar[int] = 53
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -128,6 +140,7 @@ class ObjectRecord(Reply):
     """It says that there is no object. ``sealed`` is the record of a marker."""
     lock: Lock = NO_LOCK
     acl: SealedAcl = b""
+    class_name: SealedClass = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +291,10 @@ class ObjectRename(TenantRequest):
     name: all or nothing, in one transaction. Idempotent by ``version_id``.
 
     ``source``: the name that is deleted, as in ObjectsDelete, whose condition names the version
-    that is current there. ``former``: SHA-256 of that version's sealed record, tags and access
-    control list, one behind the other: all of them must still be as the caller read them.
-    ``condition``: on ``name``, as in ObjectCommit.
+    that is current there. ``former``: SHA-256 of that version's sealed record, tags, access control
+    list and class name, one behind the other: all of them must still be as the caller read them.
+    ``condition``: on ``name``, as in ObjectCommit. ``class_name``: of the new version, whose data
+    is to be in the storage class in which it was to be.
 
     Raises over the wire: NotFound ``no_such_bucket``; Refused ``condition_failed``, of either name;
     ``version_locked``, ``version_exists``, ``bad_name`` (both are one), ``marker_missing``.
@@ -298,6 +312,7 @@ class ObjectRename(TenantRequest):
     tags: SealedTags = b""
     acl: SealedAcl = b""
     notification: Notification | None = None
+    class_name: SealedClass = b""
     code: ClassVar[int] = 113
     reply: ClassVar[type[Reply]] = Committed
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -335,6 +350,7 @@ class ListedObject(Record):
     created_ms: int
     size: int
     summary: Summary
+    class_name: SealedClass = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +398,7 @@ class ListedVersion(Record):
     delete_marker: bool
     tags: SealedTags = b""
     """Empty, too, where they were not asked for."""
+    class_name: SealedClass = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from common.erasure.code import ZfecCode, make_code
 from common.erasure.geometry import Geometry
 from common.erasure.stripe import decode_stripe, encode_stripe
 from common.format import manifest as fmt
+from common.format.class_names import pack_class_name
 from common.format.envelope import KeyEnvelope, WrappingKey
 from common.format.key_ring import open_key_ring, seal_key_ring
 from common.format.roster import (
@@ -130,6 +131,7 @@ def test_sealed_records():
         "part": (fmt.seal_part, fmt.open_part, part, manifest),
         "summary": (fmt.seal_summary, fmt.open_summary, place, opaque),
         "delete-marker": (fmt.seal_marker, fmt.open_marker, place, opaque),
+        "class-name": (fmt.seal_class_name, fmt.open_class_name, place, pack_class_name("COLD")),
         "upload": (fmt.seal_upload, fmt.open_upload, place, opaque),
         "bucket-settings": (
             fmt.seal_bucket_settings,
