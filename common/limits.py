@@ -433,6 +433,13 @@ MAX_LIFECYCLE_ELEMENTS: Final = 64
 """Of one rule: S3's have some forty with all tags."""
 MAX_LIFECYCLE_DAYS: Final = 2**31 - 1
 """SDKs have it as a signed number of 32 bits."""
+MAX_TRANSITIONS: Final = 6
+"""Of one kind in one rule: S3 has as many classes to which they lead."""
+LEAST_TRANSITION_BYTES: Final = 128 * KIB
+"""Smaller objects stay in their class, unless a rule is about sizes (S3: the same)."""
+LEAST_INFREQUENT_DAYS: Final = 30
+"""In another class before rules lead to one for infrequent access, or in that before they lead on
+(S3: the same)."""
 MAX_NEWER_NONCURRENT: Final = 100
 """Noncurrent versions that a rule can retain (S3: the same)."""
 LIFECYCLE_DAY_S: Final = 86_400

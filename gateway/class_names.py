@@ -15,20 +15,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-_FOLLOWERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "": ("STANDARD_IA", "INTELLIGENT_TIERING", "ONEZONE_IA", "GLACIER_IR"),
-    "REDUCED_REDUNDANCY": ("STANDARD_IA", "INTELLIGENT_TIERING", "ONEZONE_IA", "GLACIER_IR"),
-    "STANDARD_IA": ("INTELLIGENT_TIERING", "ONEZONE_IA", "GLACIER_IR"),
-    "INTELLIGENT_TIERING": ("ONEZONE_IA", "GLACIER_IR"),
-    "ONEZONE_IA": (),
-    "GLACIER_IR": (),
-}
-CLASS_NAMES: Final = frozenset(_FOLLOWERS) - {""}
-"""Those that can be asked for, beside the empty one."""
-TRANSITION_TARGETS: Final = _FOLLOWERS[""]
+TRANSITION_TARGETS: Final = (
+    "STANDARD_IA",
+    "INTELLIGENT_TIERING",
+    "ONEZONE_IA",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+)
 """Those to which rules lead, the ones that keep data for less money behind the others."""
+_FOLLOWERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": TRANSITION_TARGETS,
+    "REDUCED_REDUNDANCY": TRANSITION_TARGETS,
+    "STANDARD_IA": TRANSITION_TARGETS[1:],
+    "INTELLIGENT_TIERING": TRANSITION_TARGETS[2:],
+    "ONEZONE_IA": TRANSITION_TARGETS[4:],
+    "GLACIER_IR": TRANSITION_TARGETS[4:],
+    "GLACIER": TRANSITION_TARGETS[5:],
+    "DEEP_ARCHIVE": (),
+}
+ARCHIVES: Final = frozenset({"DEEP_ARCHIVE", "GLACIER"})
+CLASS_NAMES: Final = frozenset(_FOLLOWERS) - ARCHIVES - {""}
+"""Those that can be asked for, beside the empty one."""
 
 
 def may_follow(name: str, target: str) -> bool:
     """Return whether rules lead an object of one class to another. No rule leads back."""
     return target in _FOLLOWERS.get(name, ())
+
+
+def rank(target: str) -> int:
+    """Return the place of a class to which rules lead among all of them: of several, an object gets
+    the last one."""
+    return TRANSITION_TARGETS.index(target) if target in TRANSITION_TARGETS else -1

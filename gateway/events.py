@@ -35,6 +35,7 @@ def notification_of(
     version_id: VersionId | bytes = b"",
     named: bool = False,
     marks: bool = False,
+    class_name: str = "",
 ) -> Notification | None:
     """Return what is to be kept with the transaction that brings an event about; None where no
     webhook is notified.
@@ -44,6 +45,7 @@ def notification_of(
         name: as stored.
         cause: None: it counts as none.
         size, etag, version_id, named: as of :class:`common.format.configurations.Event`.
+        class_name: that a version got, likewise.
         marks: it is a deletion that makes a delete marker.
     """
     rules = bucket.notifications
@@ -70,6 +72,7 @@ def notification_of(
         etag,
         version_id,
         named,
+        class_name,
     )
     place = (bucket.bucket_id, notification_id)
     return Notification(

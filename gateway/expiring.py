@@ -1,10 +1,11 @@
-"""Objects expire by the rules of their buckets: what is due is deleted, a page of versions at a
-time.
+"""Objects expire, or get another class, by the rules of their buckets: what is due is deleted or
+changed, a page of versions at a time.
 
 A run over a bucket goes from its first name to its last, and then over its uploads; how far it has
 come is noted with a coordinator after each page, so that another gateway goes on where one died. A
-run may be repeated, or run twice at once: each deletion is carried out only while the version is
-as it was judged.
+run may be repeated, or run twice at once: each deletion, and each change, is carried out only while
+the version is as it was judged. The data of what got another class follows later
+(:mod:`gateway.following`).
 
 Source: docs/placement.md, "Objects expire"; docs/decisions/0044-lifecycle.md.
 """
@@ -24,9 +25,14 @@ from common.data_classes import dataclass
 from common.errors import AlvearyError, Corrupt, NotFound, Refused
 from common.format.configurations import unpack_tags
 from common.format.manifest import open_tags
+from common.format.objects import ObjectSummary
 from common.ids import BucketId, TenantId
 from common.reasons import Absence, Refusal
+from common.wire.messages.buckets import UNVERSIONED
 from common.wire.messages.lifecycle import (
+    ClassChange,
+    ClassesChange,
+    ClassesChanged,
     LifecycleNote,
     LifecycleTake,
     LifecycleTask,
@@ -40,6 +46,7 @@ from common.wire.messages.objects import (
 )
 from gateway.background import look_for_work, rest_since
 from gateway.deletion import Deletion, delete_objects
+from gateway.events import notification_of
 from gateway.lifecycle import (
     NO_TAGS,
     NOTHING,
@@ -54,6 +61,7 @@ from gateway.multipart import abort_upload
 from gateway.notifications import Cause, EventKind
 from gateway.object_service import ObjectService
 from gateway.principals import Bucket
+from gateway.sealed_class import named_class
 from gateway.versions import VersionName
 
 EXPIRY: Final = "s3.amazonaws.com"
@@ -68,6 +76,9 @@ class ExpiryCounts(Protocol):
 
     def kept(self) -> None:
         """Count a version that is due and could not be deleted."""
+
+    def led(self, class_name: str) -> None:
+        """Count a version that got another class."""
 
     def ran(self, *, has_ended: bool) -> None:
         """Count a run over a bucket that has ended, or failed and is to go on later."""
@@ -133,14 +144,27 @@ class Expirer:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of a listing. ``seen``: None where it could not be opened."""
+    """A row of a listing. ``seen``, ``summary``: None where it could not be opened."""
 
     listed: ListedVersion
     seen: SeenVersion | None
     version: VersionName
+    summary: ObjectSummary | None = None
 
 
 _Due: TypeAlias = tuple[Judgement, Deletion]
+
+
+@dataclass(slots=True)
+class _Page:
+    """The work that a page of versions asks for. ``changes``: each with the name of its class.
+    ``last``: the deletion of the latest version of the name that is looked at, which comes behind
+    those of its older ones: a delete marker over it would be another latest version than they were
+    judged by."""
+
+    deletions: list[_Due]
+    changes: list[tuple[str, ClassChange]]
+    last: _Due | None = None
 
 
 class _Run:
@@ -221,7 +245,7 @@ class _Run:
             # Whether it is the last of its name is known with the one behind it.
             held = [rows.pop()] if rows and has_more else []
             names = [each.listed.name for each in (*rows[1:], *held)]
-            due: list[_Due] = []
+            due = _Page([], [], at_last)
             for row, behind in zip_longest(rows, names[: len(rows)]):
                 listed, name = row.listed, row.listed.name
                 # Where the version is gone after which a listing was to go on, the versions of its
@@ -231,17 +255,16 @@ class _Run:
                 if judge is None or latest is None or not is_older:
                     judge, latest = NameJudge(rules, self._task.now_ms, self._day_ms), listed
                 is_last = behind != name
-                deletion = self._judged(judge, row, latest, is_last=is_last)
                 if listed is latest:
-                    # A delete marker over it would be another latest version than was judged.
-                    at_last = deletion
-                elif deletion is not None:
-                    due.append(deletion)
+                    due.last = None
+                self._judge(judge, row, latest, bucket, due, is_last=is_last)
                 if is_last:
                     self._after = name
-                    if at_last is not None:
-                        due.append(at_last)
-            await self._delete(bucket, due)
+                    if due.last is not None:
+                        due.deletions.append(due.last)
+            at_last = due.last
+            await self._change(bucket, due.changes)
+            await self._delete(bucket, due.deletions)
             await self._note()
             await rest_since(begun)
 
@@ -288,24 +311,75 @@ class _Run:
             entry.summary.size,
             entry.is_marker,
             tags,
+            entry.class_name,
         )
-        return _Row(row, seen, version)
+        return _Row(row, seen, version, entry.summary)
 
-    def _judged(
-        self, judge: NameJudge, row: _Row, latest: ListedVersion, *, is_last: bool
-    ) -> _Due | None:
-        """Return the deletion of a version that is due; None: it stays."""
+    def _judge(
+        self,
+        judge: NameJudge,
+        row: _Row,
+        latest: ListedVersion,
+        bucket: Bucket,
+        due: _Page,
+        *,
+        is_last: bool,
+    ) -> None:
+        """Judge the next version of a name, and add what is due of it."""
         if row.seen is None:
             judge.pass_over()
-            return None
+            return
         judgement = judge.judge(row.seen, is_last=is_last)
         if judgement is None:
-            return None
+            return
         tags = hashlib.sha256(row.listed.tags).digest() if judgement.by_tags else b""
         judged = JudgedVersion(row.listed.version_id, latest.version_id, tags)
+        if judgement.expiry is Expiry.TRANSITION:
+            change = self._class_change(bucket, row, judged, judgement.class_name)
+            due.changes.append((judgement.class_name, change))
+            return
         named = None if judgement.expiry is Expiry.CURRENT else row.version
         cause = Cause(EventKind.EXPIRE, EXPIRY, request_id="")
-        return judgement, Deletion(row.listed.name, named, judged=judged, cause=cause)
+        deletion = Deletion(row.listed.name, named, judged=judged, cause=cause)
+        if row.listed is latest:
+            due.last = judgement, deletion
+        else:
+            due.deletions.append((judgement, deletion))
+
+    def _class_change(
+        self, bucket: Bucket, row: _Row, judged: JudgedVersion, class_name: str
+    ) -> ClassChange:
+        service, listed, summary = self._service, row.listed, row.summary
+        assert summary is not None, "what was judged was opened"
+        named = named_class(bucket, listed.name, listed.version_id, class_name, service.entropy)
+        assert named is not None, "no rule leads back to where no name is"
+        told = notification_of(
+            service,
+            bucket,
+            listed.name,
+            Cause(EventKind.TRANSITION, EXPIRY, request_id=""),
+            size=summary.size,
+            etag=summary.etag,
+            version_id=b"" if listed.is_null else listed.version_id,
+            named=bucket.versioning != UNVERSIONED,
+            class_name=class_name,
+        )
+        former = hashlib.sha256(listed.class_name).digest()
+        return ClassChange(listed.name, judged, former, named, told)
+
+    async def _change(self, bucket: Bucket, changes: list[tuple[str, ClassChange]]) -> None:
+        """Give versions the classes that they are due to get; they are the same otherwise."""
+        if not changes:
+            return
+        items = tuple([each for _, each in changes])
+        reply: ClassesChanged = await self._service.coordinators.call(
+            ClassesChange(bucket.owner.tenant_id, bucket.name, bucket.bucket_id, items)
+        )
+        if any(each.notification is not None for each in items):
+            self._service.notified.tell()
+        for (name, _), result in zip(changes, reply.results, strict=True):
+            if result.failure is None:
+                self._counts.led(name)
 
     async def _delete(self, bucket: Bucket, due: list[_Due]) -> None:
         if not due:

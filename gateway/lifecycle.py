@@ -1,10 +1,12 @@
-"""The rules of a bucket by which objects expire, and what they say of each version. Pure.
+"""The rules of a bucket by which objects expire or get other classes, and what they say of each
+version. Pure.
 
 A day is as long as a gateway is configured to take it, and begins at multiples of it: at midnight
 UTC. What is to happen days after something happens at the first midnight after that.
 
 Source: Amazon S3 User Guide, "Managing the lifecycle of objects", "Lifecycle configuration
-elements"; docs/s3-compatibility.md, "Lifecycle"; docs/decisions/0044-lifecycle.md.
+elements", "Transitioning objects using Amazon S3 Lifecycle"; docs/s3-compatibility.md, "Lifecycle";
+docs/decisions/0044-lifecycle.md, 0057-class-names.md.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from dataclasses import field
 from enum import Enum
 from typing import Final
 
+from common import limits
 from common.data_classes import dataclass
 from common.errors import Corrupt
-from common.format.configurations import LifecycleRule, unpack_lifecycle
+from common.format.configurations import LifecycleRule, LifecycleTransition, unpack_lifecycle
 from common.format.objects import BucketSettings
 from common.ids import VersionId
+from gateway.class_names import may_follow, rank
 
 LIFECYCLE: Final = "lifecycle"
 """The kind of the document with a bucket's rules."""
@@ -34,12 +38,14 @@ class Expiry(Enum):
     """The version is deleted for good."""
     MARKER = "marker"
     """The delete marker, under which nothing is left, is removed."""
+    TRANSITION = "transition"
+    """The version gets another class, and stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenVersion:
     """A version of a key, or a delete marker, as a listing shows it. ``version_id``: that of a null
-    version, too. ``tags``: empty for none."""
+    version, too. ``tags``: empty for none. ``class_name``: empty: it is STANDARD."""
 
     key: bytes
     version_id: VersionId
@@ -47,16 +53,18 @@ class SeenVersion:
     size: int
     is_marker: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    class_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The decision about a version that is due. ``rule_id``: of a rule that says so. ``by_tags``:
-    none would say so if the version had other tags."""
+    none would say so if the version had other tags. ``class_name``: that it gets."""
 
     expiry: Expiry
     rule_id: str
     by_tags: bool
+    class_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,8 @@ def _is_about_versions(rule: LifecycleRule) -> bool:
         or rule.expire_ms is not None
         or rule.removes_markers
         or rule.noncurrent_days
+        or rule.transitions
+        or rule.noncurrent_transitions
     )
 
 
@@ -166,6 +176,13 @@ def _is_for(rule: LifecycleRule, version: SeenVersion) -> bool:
     if rule.smaller_than is not None and version.size >= rule.smaller_than:
         return False
     return all(version.tags.get(tag.key) == tag.value for tag in rule.tags)
+
+
+def _is_large_enough(rule: LifecycleRule, version: SeenVersion) -> bool:
+    """Return whether a version is none of the small ones that stay in their class. A rule that is
+    about sizes says itself which do."""
+    is_about_sizes = rule.larger_than is not None or rule.smaller_than is not None
+    return is_about_sizes or version.size >= limits.LEAST_TRANSITION_BYTES
 
 
 class NameJudge:
@@ -205,10 +222,14 @@ class NameJudge:
                 Expiry.NONCURRENT, version, lambda rule: self._is_outdated(rule, since_ms)
             )
             if judgement is None and not version.is_marker:
+                judgement = self._transition(version, since_ms, is_current=False)
                 self._stay += 1
             return judgement
         if not version.is_marker:
-            return self._judgement(Expiry.CURRENT, version, is_over)
+            # What expires is not moved before.
+            return self._judgement(Expiry.CURRENT, version, is_over) or self._transition(
+                version, version.modified_ms, is_current=True
+            )
         if not is_last:
             return None
         return self._judgement(
@@ -222,12 +243,53 @@ class NameJudge:
             and end_of_days(since_ms, rule.noncurrent_days, self._day_ms) <= self._now_ms
         )
 
+    def _transition(
+        self, version: SeenVersion, since_ms: int, *, is_current: bool
+    ) -> Judgement | None:
+        """The last class to which rules lead a version by now; None: it has its class.
+
+        Args:
+            since_ms: when it was made or, of a noncurrent one, when another took its place.
+        """
+
+        def leads(rule: LifecycleRule) -> list[str]:
+            transitions = rule.transitions if is_current else rule.noncurrent_transitions
+            return [
+                each.class_name
+                for each in transitions
+                if may_follow(version.class_name, each.class_name)
+                and self._stay >= each.newer
+                and self._has_come(each, since_ms)
+            ]
+
+        def is_for(rule: LifecycleRule) -> bool:
+            return _is_large_enough(rule, version) and _is_for(rule, version)
+
+        found = [(rule, name) for rule in self._of_key(version) for name in leads(rule)]
+        found = [(rule, name) for rule, name in found if is_for(rule)]
+        if not found:
+            return None
+        target = max((name for _, name in found), key=rank)
+        rules = [rule for rule, name in found if name == target]
+        by_tags = all(rule.tags for rule in rules)
+        return Judgement(Expiry.TRANSITION, rules[0].rule_id, by_tags, target)
+
+    def _has_come(self, transition: LifecycleTransition, since_ms: int) -> bool:
+        end = transition.at_ms
+        if transition.days is not None:
+            end = end_of_days(since_ms, transition.days, self._day_ms)
+        return end is not None and end <= self._now_ms
+
+    def _of_key(self, version: SeenVersion) -> list[LifecycleRule]:
+        """The rules of the key, which all versions have."""
+        if self._rules is None:
+            self._rules = self._lifecycle.of_key(version.key)
+        return self._rules
+
     def _judgement(
         self, expiry: Expiry, version: SeenVersion, says: Callable[[LifecycleRule], bool]
     ) -> Judgement | None:
-        if self._rules is None:
-            self._rules = self._lifecycle.of_key(version.key)
-        found = [rule for rule in self._rules if says(rule) and _is_for(rule, version)]
+        found = [rule for rule in self._of_key(version) if says(rule) and _is_for(rule, version)]
         if not found:
             return None
         return Judgement(expiry, found[0].rule_id, all(rule.tags for rule in found))

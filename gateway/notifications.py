@@ -31,6 +31,7 @@ class EventKind(Enum):
     MARK = "ObjectRemoved:DeleteMarkerCreated"
     EXPIRE = "LifecycleExpiration:Delete"
     EXPIRE_MARK = "LifecycleExpiration:DeleteMarkerCreated"
+    TRANSITION = "LifecycleTransition"
     TAG = "ObjectTagging:Put"
     UNTAG = "ObjectTagging:Delete"
     ACL = "ObjectAcl:Put"

@@ -1,6 +1,6 @@
 """Class names of versions and uploads, sealed and opened where they belong.
 
-Source: docs/crypto.md, "Records"; docs/decisions/0057-class-names.md.
+Source: docs/crypto.md, "Sealed records"; docs/decisions/0057-class-names.md.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from common.format.configurations import Event
 from common.ids import VersionId
 from common.wire.messages.buckets import UNVERSIONED, VERSIONED
 from common.wire.messages.notifications import WaitingNotification
+from gateway.notifications import EventKind
 from gateway.principals import account_of
 from gateway.versions import VersionName
 from gateway_s3.request.version_ids import version_text
@@ -78,6 +79,9 @@ def event_record(
     }
     if event.kind.startswith("LifecycleExpiration:"):
         record["lifecycleEventData"] = {"expirationEventData": {}}
+    if event.kind == EventKind.TRANSITION.value:
+        told_class = {"destinationStorageClass": event.class_name}
+        record["lifecycleEventData"] = {"transitionEventData": told_class}
     return json.dumps({"Records": [record]}, separators=(",", ":")).encode()
 
 

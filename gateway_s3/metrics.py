@@ -85,6 +85,12 @@ class GatewayMetrics:
             "Versions that were due by lifecycle rules and could not be deleted: they are locked",
             registry=self.registry,
         )
+        self._led = Counter(
+            "alveary_gateway_transitions",
+            "Versions that lifecycle rules led to another storage class, by the name of the class",
+            ("storage_class",),
+            registry=self.registry,
+        )
         self._runs = Counter(
             "alveary_gateway_lifecycle_runs",
             "Runs of lifecycle rules over a bucket, by outcome: ended, or failed for now",
@@ -113,6 +119,10 @@ class GatewayMetrics:
     def kept(self) -> None:
         """See :class:`gateway.expiring.ExpiryCounts`."""
         self._kept.inc()
+
+    def led(self, class_name: str) -> None:
+        """See :class:`gateway.expiring.ExpiryCounts`."""
+        self._led.labels(class_name).inc()
 
     def logged(self, outcome: str, lines: int) -> None:
         """See :class:`gateway.access_log.LineCounts`."""

@@ -1,6 +1,6 @@
 """Names of the classes that clients ask for: records that are sealed beside versions.
 
-All have one length, so that a sealed one does not tell which it is.
+All have one length: the size of a sealed one says nothing of the name.
 
 Source: docs/object-format.md, "Class names".
 """

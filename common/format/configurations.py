@@ -119,8 +119,24 @@ class Website(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class LifecycleTransition(Record):
+    """A change of class of objects. ``days``: after a version was made or, of one that is
+    noncurrent, after another one took its place; None: from ``at_ms`` (unix milliseconds) on.
+    ``class_name``: of the class. ``newer``: the noncurrent versions that have to be newer."""
+
+    days: int | None
+    at_ms: int | None
+    class_name: Annotated[str, Max(limits.CLASS_NAME_BYTES)]
+    newer: int = 0
+
+
+Transitions: TypeAlias = Annotated[tuple[LifecycleTransition, ...], Max(limits.MAX_TRANSITIONS)]
+
+
+@dataclass(frozen=True, slots=True)
 class LifecycleRule(Record):
-    """A rule by which objects of a bucket expire. What is 0 or None is not asked for.
+    """A rule by which objects of a bucket expire, or get another class. What is 0 or None is not
+    asked for.
 
     What it is for: keys that begin with ``prefix``, with all of ``tags``, of more bytes than
     ``larger_than`` and fewer than ``smaller_than``. ``prefix``: None where none was given.
@@ -131,7 +147,8 @@ class LifecycleRule(Record):
     milliseconds) on, the current version expires. ``removes_markers``: a delete marker without
     versions is removed. A version expires ``noncurrent_days`` after another one took its place, if
     at least ``newer_noncurrent`` stay that are newer and noncurrent, too. An upload is aborted
-    ``abort_days`` after it was begun.
+    ``abort_days`` after it was begun. ``transitions``: of a current version;
+    ``noncurrent_transitions``: of one that is not.
     """
 
     rule_id: Annotated[str, Max(limits.MAX_LIFECYCLE_ID_CHARACTERS)]
@@ -148,6 +165,8 @@ class LifecycleRule(Record):
     noncurrent_days: int
     newer_noncurrent: int
     abort_days: int
+    transitions: Transitions = ()
+    noncurrent_transitions: Transitions = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +244,7 @@ class Event(Record):
     ``webhook``: the receiver.
     ``caller``, ``address``, ``request_id``: of the request. ``size``, ``etag``: of an object that
     was made. ``version_id``: of the version that it makes or that a client names (``named``; empty:
-    the null version), or empty."""
+    the null version), or empty. ``class_name``: that a version got."""
 
     version: int
     kind: Text
@@ -241,6 +260,7 @@ class Event(Record):
     etag: Annotated[str, Max(64)]
     version_id: Annotated[bytes, Max(16)]
     named: bool
+    class_name: Annotated[str, Max(limits.CLASS_NAME_BYTES)] = ""
 
 
 def unpack_tags(data: bytes) -> Tags:

@@ -1,4 +1,4 @@
-"""Handlers of requests about buckets with rules by which objects expire.
+"""Handlers of requests about buckets with rules by which objects expire, or get another class.
 
 Source: docs/placement.md, "Objects expire".
 """
@@ -10,11 +10,17 @@ from common.ports import Store
 from common.reasons import Refusal
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done
-from common.wire.messages.lifecycle import LifecycleNote, LifecycleTake, LifecycleTurn
+from common.wire.messages.lifecycle import (
+    ClassesChange,
+    ClassesChanged,
+    LifecycleNote,
+    LifecycleTake,
+    LifecycleTurn,
+)
 from coordinator.handlers.given_work import GivenWork
 from coordinator.handlers.tenant_store import TenantStore
 from coordinator.session import ByRequest, Caller
-from coordinator.store import lifecycles
+from coordinator.store import lifecycles, reclassing
 from coordinator.store.leases import LeaseBook
 
 
@@ -33,7 +39,11 @@ class LifecycleHandlers:
 
     def by_request(self) -> ByRequest:
         """Return the handler of each request."""
-        return {LifecycleTake: self.take, LifecycleNote: self.note}
+        return {
+            LifecycleTake: self.take,
+            LifecycleNote: self.note,
+            ClassesChange: self.change_classes,
+        }
 
     async def take(self, caller: Caller, request: LifecycleTake, _: memoryview) -> Answer:
         """Give the caller a bucket that is due, and that nobody else is at.
@@ -67,3 +77,8 @@ class LifecycleHandlers:
             grows=None,
         )
         return Done()
+
+    async def change_classes(self, caller: Caller, request: ClassesChange, _: memoryview) -> Answer:
+        """Give versions other classes, each if it is as it was judged."""
+        results = await self._tenant_store.transact(caller, request, reclassing.change, grows=None)
+        return ClassesChanged(tuple(results))

@@ -211,7 +211,7 @@ _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
     b"x-amz-metadata-directive": (frozenset(), errors.INVALID_ARGUMENT),
     OWNERSHIP: (frozenset(), errors.INVALID_ARGUMENT),
     METHOD: (_ENCRYPTIONS, errors.INVALID_ENCRYPTION_ALGORITHM),
-    storage_classes.HEADER: (storage_classes.ARCHIVES, errors.INVALID_STORAGE_CLASS),
+    storage_classes.HEADER: (storage_classes.NOT_DONE, errors.INVALID_STORAGE_CLASS),
     b"x-amz-tagging-directive": (frozenset(), errors.INVALID_ARGUMENT),
     b"x-amz-transition-default-minimum-object-size": (frozenset(), errors.INVALID_ARGUMENT),
 }

@@ -297,7 +297,7 @@ _CONFIGURED: Mapping[str, tuple[int, str]] = {
     "PutBucketAcl": (200, "see Access control lists"),
     "PutBucketCors": (200, ""),
     "PutBucketLifecycle": (200, "as PutBucketLifecycleConfiguration"),
-    "PutBucketLifecycleConfiguration": (200, "no transitions: 501; see Lifecycle"),
+    "PutBucketLifecycleConfiguration": (200, "see Lifecycle"),
     "PutBucketLogging": (200, "see Access logs"),
     "PutBucketNotification": (200, "as PutBucketNotificationConfiguration"),
     "PutBucketNotificationConfiguration": (200, "to webhooks; see Event notifications"),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from common.http.records import Headers, HttpRequest
-from gateway.class_names import CLASS_NAMES
+from gateway.class_names import ARCHIVES, CLASS_NAMES
 
 HEADER: Final = b"x-amz-storage-class"
 STANDARD: Final = "STANDARD"
 """The class of objects of which nothing was asked; also where it was asked for."""
 ACCEPTED: Final = CLASS_NAMES | {STANDARD}
-ARCHIVES: Final = frozenset({"DEEP_ARCHIVE", "GLACIER"})
+NOT_DONE: Final = ARCHIVES
 """Classes whose objects have to be restored before they can be read: no such thing is done here,
 and clients do not try to read what is shown in one of them."""
 

@@ -1,4 +1,5 @@
-"""The document with the rules by which objects of a bucket expire, read and written.
+"""The document with the rules by which objects of a bucket expire or get other classes, read and
+written.
 
 Source: Amazon S3 API Reference, PutBucketLifecycleConfiguration; User Guide, "Lifecycle
 configuration elements"; docs/s3-compatibility.md, "Lifecycle".
@@ -14,26 +15,19 @@ from common import limits
 from common.format.configurations import (
     LifecycleRule,
     LifecycleRules,
+    LifecycleTransition,
     Tag,
 )
+from gateway.class_names import ARCHIVES, TRANSITION_TARGETS
 from gateway_s3 import errors
 from gateway_s3.errors import S3Error
+from gateway_s3.request.storage_classes import STANDARD
 from gateway_s3.request.tags import object_tags
 from gateway_s3.xml.read import Tree, malformed, members_of, parse_children
+from gateway_s3.xml.transitions import INFREQUENT, check_transitions
 
 _DAY_MS: Final = 86_400_000
 _STATUSES: Final = {"Enabled": True, "Disabled": False}
-_STORAGE_CLASSES: Final = frozenset(
-    {
-        "DEEP_ARCHIVE",
-        "GLACIER",
-        "GLACIER_IR",
-        "INTELLIGENT_TIERING",
-        "ONEZONE_IA",
-        "STANDARD_IA",
-    }
-)
-"""The classes to which S3's transitions lead."""
 _TRANSITIONS: Final = ("Transition", "NoncurrentVersionTransition")
 _ACTIONS: Final = (
     "Expiration",
@@ -58,7 +52,7 @@ def parse_lifecycle(data: bytes) -> tuple[LifecycleRule, ...]:
 
     Raises:
         S3Error: MalformedXML, InvalidArgument, InvalidRequest, InvalidTag: what S3 refuses, too;
-            NotImplemented: a transition to another storage class.
+            NotImplemented: a transition to a class whose objects would have to be restored.
     """
     most = limits.MAX_LIFECYCLE_RULES
     # One more than there may be, for which there is an error of its own.
@@ -73,15 +67,15 @@ def parse_lifecycle(data: bytes) -> tuple[LifecycleRule, ...]:
         twice = next(each for each in ids if ids.count(each) > 1)
         _wrong("Rule ID must be unique. Found same ID for one or more rules", "ID", twice)
     # What S3 refuses is said of all rules before what is not done here is said of one.
-    for element in found:
-        for child in element.children:
-            if child.name in _TRANSITIONS:
-                raise S3Error(
-                    errors.NOT_IMPLEMENTED,
-                    "Transitions are not implemented: a bucket has one storage class, which all "
-                    "of its objects follow.",
-                    Element=child.name,
-                )
+    led = [each for rule in rules for each in (*rule.transitions, *rule.noncurrent_transitions)]
+    for each in led:
+        if each.class_name in ARCHIVES:
+            raise S3Error(
+                errors.NOT_IMPLEMENTED,
+                "Classes whose objects have to be restored before they can be read are not "
+                "implemented.",
+                StorageClass=each.class_name,
+            )
     return rules
 
 
@@ -98,9 +92,10 @@ def _text(members: Mapping[str, Tree], name: str) -> str | None:
 def _rule(element: Tree) -> LifecycleRule:
     if element.name != "Rule":
         malformed()
-    transitions = [child for child in element.children if child.name in _TRANSITIONS]
-    for each in transitions:
-        _check_transition(each)
+    current, noncurrent = (
+        tuple([_transition(child) for child in element.children if child.name == name])
+        for name in _TRANSITIONS
+    )
     others = tuple([child for child in element.children if child.name not in _TRANSITIONS])
     members = members_of(Tree("Rule", "", others), _OF_A_RULE)
     rule_id = _text(members, "ID") or ""
@@ -117,7 +112,7 @@ def _rule(element: Tree) -> LifecycleRule:
     days, date_ms, removes_markers = _expiration(members)
     noncurrent_days, newer = _noncurrent(members)
     abort_days = _abort(members)
-    if not transitions and not members.keys() & set(_ACTIONS):
+    if not (current or noncurrent or members.keys() & set(_ACTIONS)):
         _refused("At least one action needs to be specified in a rule")
     if tags and removes_markers:
         _refused("ExpiredObjectDeleteMarker cannot be specified with Tags.")
@@ -125,9 +120,9 @@ def _rule(element: Tree) -> LifecycleRule:
         _refused("AbortIncompleteMultipartUpload cannot be specified with Tags.")
     if abort_days and (larger_than is not None or smaller_than is not None):
         _refused("AbortIncompleteMultipartUpload cannot be specified with Object Size.")
-    if newer and "Filter" not in members:
+    if (newer or any(each.newer for each in noncurrent)) and "Filter" not in members:
         _refused("NewerNoncurrentVersions can only be specified in a rule with a Filter.")
-    return LifecycleRule(
+    rule = LifecycleRule(
         rule_id,
         _STATUSES[status],
         "Filter" in members,
@@ -142,7 +137,11 @@ def _rule(element: Tree) -> LifecycleRule:
         noncurrent_days,
         newer,
         abort_days,
+        current,
+        noncurrent,
     )
+    check_transitions(rule)
+    return rule
 
 
 # --- what a rule is for -------------------------------------------------------------------------
@@ -274,21 +273,7 @@ def _noncurrent(members: Mapping[str, Tree]) -> tuple[int, int]:
     inner = members_of(members[action], frozenset({"NoncurrentDays", "NewerNoncurrentVersions"}))
     if "NoncurrentDays" not in inner:
         malformed()
-    text = _text(inner, "NewerNoncurrentVersions")
-    newer = 0
-    if text is not None:
-        number = _number(text)
-        if number is None:
-            malformed()
-        if not 1 <= number <= limits.MAX_NEWER_NONCURRENT:
-            _wrong(
-                f"'NewerNoncurrentVersions' for {action} action must be between 1 and "
-                f"{limits.MAX_NEWER_NONCURRENT}",
-                "NewerNoncurrentVersions",
-                text,
-            )
-        newer = number
-    return _days(inner, "NoncurrentDays", action), newer
+    return _days(inner, "NoncurrentDays", action), _newer(inner, action)
 
 
 def _abort(members: Mapping[str, Tree]) -> int:
@@ -301,18 +286,53 @@ def _abort(members: Mapping[str, Tree]) -> int:
     return _days(inner, "DaysAfterInitiation", action)
 
 
-def _check_transition(element: Tree) -> None:
-    """Refuse a transition that S3 refuses, too. Raises S3Error MalformedXML."""
-    if element.name == "Transition":
-        inner = members_of(element, frozenset({"Days", "Date", "StorageClass"}))
-        is_timed = ("Days" in inner) is not ("Date" in inner)
-    else:
-        inner = members_of(
-            element, frozenset({"NoncurrentDays", "NewerNoncurrentVersions", "StorageClass"})
-        )
-        is_timed = "NoncurrentDays" in inner
-    if not is_timed or (_text(inner, "StorageClass") or "").strip() not in _STORAGE_CLASSES:
+def _newer(members: Mapping[str, Tree], action: str) -> int:
+    """A number of noncurrent versions; 0 without one."""
+    text = _text(members, "NewerNoncurrentVersions")
+    if text is None:
+        return 0
+    number = _number(text)
+    if number is None:
         malformed()
+    if not 1 <= number <= limits.MAX_NEWER_NONCURRENT:
+        _wrong(
+            f"'NewerNoncurrentVersions' for {action} action must be between 1 and "
+            f"{limits.MAX_NEWER_NONCURRENT}",
+            "NewerNoncurrentVersions",
+            text,
+        )
+    return number
+
+
+def _transition(element: Tree) -> LifecycleTransition:
+    """Read a Transition or a NoncurrentVersionTransition."""
+    action, is_current = element.name, element.name == "Transition"
+    named = "Days" if is_current else "NoncurrentDays"
+    more = "Date" if is_current else "NewerNoncurrentVersions"
+    inner = members_of(element, frozenset({named, more, "StorageClass"}))
+    is_timed = (named in inner) is not (is_current and "Date" in inner)
+    class_name = (_text(inner, "StorageClass") or "").strip()
+    if class_name in {STANDARD, "REDUCED_REDUNDANCY"}:
+        _wrong(f"Invalid target Storage class for {action} action", "StorageClass", class_name)
+    if not is_timed or class_name not in TRANSITION_TARGETS:
+        malformed()
+    text = _text(inner, named)
+    if text is None:
+        return LifecycleTransition(None, _date(_text(inner, "Date") or ""), class_name)
+    days = _number(text)
+    if days is None or days > limits.MAX_LIFECYCLE_DAYS:
+        malformed()
+    if days < 0:
+        _wrong(f"'{named}' in {action} action must be nonnegative", named, text)
+    if class_name in INFREQUENT and days < limits.LEAST_INFREQUENT_DAYS:
+        _wrong(
+            f"'{named}' in {action} action must be greater than or equal to "
+            f"{limits.LEAST_INFREQUENT_DAYS} for storageClass '{class_name}'",
+            named,
+            text,
+        )
+    newer = 0 if is_current else _newer(inner, action)
+    return LifecycleTransition(days, None, class_name, newer)
 
 
 # --- written ------------------------------------------------------------------------------------
@@ -330,9 +350,14 @@ def _rule_tree(rule: LifecycleRule) -> Tree:
     else:
         children.append(Tree("Prefix", rule.prefix or ""))
     children.append(Tree("Status", "Enabled" if rule.is_enabled else "Disabled"))
+    children += [_transition_tree("Transition", each) for each in rule.transitions]
     expiration = _expiration_tree(rule)
     if expiration:
         children.append(Tree("Expiration", "", expiration))
+    children += [
+        _transition_tree("NoncurrentVersionTransition", each)
+        for each in rule.noncurrent_transitions
+    ]
     if rule.noncurrent_days:
         inner = [Tree("NoncurrentDays", str(rule.noncurrent_days))]
         if rule.newer_noncurrent:
@@ -362,8 +387,22 @@ def _expiration_tree(rule: LifecycleRule) -> tuple[Tree, ...]:
     if rule.expire_days:
         return (Tree("Days", str(rule.expire_days)),)
     if rule.expire_ms is not None:
-        date = datetime.fromtimestamp(rule.expire_ms / 1000, UTC)
-        return (Tree("Date", date.strftime("%Y-%m-%dT%H:%M:%S.000Z")),)
+        return (_date_tree(rule.expire_ms),)
     if rule.removes_markers is None:
         return ()
     return (Tree("ExpiredObjectDeleteMarker", "true" if rule.removes_markers else "false"),)
+
+
+def _date_tree(at_ms: int) -> Tree:
+    date = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return Tree("Date", date.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+
+
+def _transition_tree(action: str, each: LifecycleTransition) -> Tree:
+    named = "Days" if action == "Transition" else "NoncurrentDays"
+    inner = [] if each.days is None else [Tree(named, str(each.days))]
+    if each.at_ms is not None:
+        inner.append(_date_tree(each.at_ms))
+    if each.newer:
+        inner.append(Tree("NewerNoncurrentVersions", str(each.newer)))
+    return Tree(action, "", (*inner, Tree("StorageClass", each.class_name)))

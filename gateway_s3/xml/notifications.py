@@ -38,7 +38,6 @@ _NEVER: Final = (
     "Replication:OperationMissedThreshold",
     "Replication:OperationReplicatedAfterThreshold",
     "Replication:OperationNotTracked",
-    "LifecycleTransition",
     "IntelligentTiering",
     "ObjectAnnotation:*",
     "ObjectAnnotation:Put",
@@ -149,7 +148,7 @@ def _kind(text: str) -> str:
     if text.startswith(_S3):
         if pattern in _NEVER:
             raise S3Error(errors.NOT_IMPLEMENTED, Event=text)
-        if ":" in pattern and any(is_of(pattern, each.value) for each in EventKind):
+        if any(is_of(pattern, each.value) for each in EventKind):
             return pattern
     raise _wrong("The event is not supported for notifications", "Event", text)
 

@@ -1,5 +1,5 @@
 """Nothing of a storage class lies outside of its fence, and at rest all lies in the class of its
-bucket."""
+version: the one that was asked for, where the fence of its bucket admits that, or its bucket's."""
 
 from __future__ import annotations
 
@@ -37,16 +37,31 @@ def not_followed(cluster: Cluster) -> list[str]:
             "SELECT s.segment_id, r.storage_class FROM segments s JOIN rings r ON r.ring = s.ring",
         )
     )
+    fences: dict[int, set[str]] = {}
+    for number, site in store_rows(cluster, "SELECT storage_class, site FROM class_sites"):
+        fences.setdefault(number, set()).add(site)
+    removed = {
+        number
+        for (number,) in store_rows(
+            cluster, "SELECT storage_class FROM storage_classes WHERE removed = 1"
+        )
+    }
+
+    def wanted(own: int | None, of_bucket: int) -> int:
+        sites = fences.get(of_bucket)
+        is_within = sites is None or (own in fences and fences[own] <= sites)
+        return of_bucket if own is None or own in removed or not is_within else own
+
     strange = {
         extent.segment_id
-        for packed, wanted in store_rows(
+        for packed, own, of_bucket in store_rows(
             cluster,
-            "SELECT p.extents, b.storage_class FROM pages p JOIN versions v ON v.sequence = p.owner"
-            " JOIN buckets b ON b.bucket = v.bucket",
+            "SELECT p.extents, v.storage_class, b.storage_class FROM pages p"
+            " JOIN versions v ON v.sequence = p.owner JOIN buckets b ON b.bucket = v.bucket",
         )
         for extent in Page.unpack(packed).extents
-        if class_of[extent.segment_id] != wanted
+        if class_of[extent.segment_id] != wanted(own, of_bucket)
     }
     if strange:
-        problems.append(f"{len(strange)} segments are not in the class of their bucket")
+        problems.append(f"{len(strange)} segments are not in the class of their version")
     return problems

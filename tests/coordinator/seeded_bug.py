@@ -18,6 +18,13 @@ TESTS = {
         HERE.parent / "cell" / "test_cell_audit.py",
         HERE.parent / "common" / "format" / "test_evidence.py",
     ],
+    "class": [
+        HERE.parent / "gateway" / "test_lifecycle.py",
+        HERE.parent / "gateway_s3" / "test_asked_classes.py",
+        HERE.parent / "gateway_s3" / "test_transitions.py",
+        HERE / "test_named_classes.py",
+        HERE / "test_reclassing.py",
+    ],
     "epochs": [
         HERE.parent / "common" / "crypto" / "test_crypto_orders.py",
         HERE.parent / "cell" / "test_order_epoch.py",

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.format.configurations import CONFIGURATION_VERSION, LifecycleRule, LifecycleRules, Tag
+from common import limits
+from common.format.configurations import (
+    CONFIGURATION_VERSION,
+    LifecycleRule,
+    LifecycleRules,
+    LifecycleTransition,
+    Tag,
+)
 from common.format.objects import BucketSettings
 from common.ids import VersionId
 from gateway.lifecycle import (
@@ -245,6 +252,184 @@ def test_rules_are_read_from_settings_without_those_that_are_disabled() -> None:
     assert lifecycle_of(settings) is None
     assert lifecycle_of(settings.with_document(LIFECYCLE, body)) == Lifecycle(rules[:1])
     assert lifecycle_of(settings.with_document(LIFECYCLE, b"\x93\x02")) == NOTHING
+
+
+# --- transitions ----------------------------------------------------------------------------------
+
+BIG = limits.LEAST_TRANSITION_BYTES
+
+
+def to(class_name: str, days: int | None = 1, **fields: Any) -> LifecycleTransition:
+    return LifecycleTransition(days, fields.get("at_ms"), class_name, fields.get("newer", 0))
+
+
+def led(rules: Sequence[LifecycleRule], *versions: SeenVersion) -> list[str]:
+    """The class that each version gets; a dot where it stays in its own, a dash where it goes."""
+    return ["." if each is None else each.class_name or "-" for each in judgements(rules, versions)]
+
+
+def one(*transitions: LifecycleTransition, **fields: Any) -> LifecycleRule:
+    return rule(transitions=transitions, **fields)
+
+
+TRANSITIONS = [
+    ("days are over", [one(to("STANDARD_IA", 3))], aged(4, size=BIG), "STANDARD_IA"),
+    ("days are not over", [one(to("STANDARD_IA", 3))], aged(3, size=BIG), "."),
+    ("no days", [one(to("GLACIER_IR", 0))], aged(1, size=BIG), "GLACIER_IR"),
+    ("no days, today", [one(to("GLACIER_IR", 0))], aged(0, size=BIG), "."),
+    ("a date", [one(to("STANDARD_IA", None, at_ms=NOW))], aged(0, size=BIG), "STANDARD_IA"),
+    ("a later date", [one(to("STANDARD_IA", None, at_ms=NOW + 1))], aged(0, size=BIG), "."),
+    ("another prefix", [one(to("STANDARD_IA"), prefix="x")], aged(9, size=BIG), "."),
+    ("small", [one(to("STANDARD_IA"))], aged(9, size=BIG - 1), "."),
+    (
+        "small, and said so",
+        [one(to("STANDARD_IA"), larger_than=9)],
+        aged(9, size=10),
+        "STANDARD_IA",
+    ),
+    ("smaller than said", [one(to("STANDARD_IA"), larger_than=9)], aged(9, size=9), "."),
+    ("small ones only", [one(to("STANDARD_IA"), smaller_than=9)], aged(9, size=0), "STANDARD_IA"),
+    ("tags", [one(to("STANDARD_IA"), tags=TAGS)], aged(9, size=BIG), "."),
+    (
+        "of several the last one",
+        [one(to("STANDARD_IA", 1), to("GLACIER_IR", 5))],
+        aged(9, size=BIG),
+        "GLACIER_IR",
+    ),
+    (
+        "of several rules the last class",
+        [one(to("ONEZONE_IA")), one(to("STANDARD_IA"))],
+        aged(9, size=BIG),
+        "ONEZONE_IA",
+    ),
+    (
+        "the one that has come",
+        [one(to("STANDARD_IA", 1), to("GLACIER_IR", 50))],
+        aged(9, size=BIG),
+        "STANDARD_IA",
+    ),
+    ("expiry wins", [one(to("STANDARD_IA"), expire_days=5)], aged(9, size=BIG), "-"),
+    ("expiry of another rule wins", [one(to("STANDARD_IA")), rule(expire_days=1)], aged(9), "-"),
+    (
+        "before it expires",
+        [one(to("STANDARD_IA"), expire_days=50)],
+        aged(9, size=BIG),
+        "STANDARD_IA",
+    ),
+    ("for other versions only", [rule(noncurrent_transitions=(to("X"),))], aged(9, size=BIG), "."),
+]
+
+
+@pytest.mark.parametrize(
+    ("it", "rules", "version", "wanted"), TRANSITIONS, ids=[each[0] for each in TRANSITIONS]
+)
+def test_a_current_version_gets_another_class(
+    it: str, rules: list[LifecycleRule], version: SeenVersion, wanted: str
+) -> None:
+    assert led(rules, version) == [wanted], it
+
+
+LADDER = ("STANDARD_IA", "INTELLIGENT_TIERING", "ONEZONE_IA", "GLACIER_IR")
+
+
+@pytest.mark.parametrize("target", LADDER)
+@pytest.mark.parametrize("own", ["", "REDUCED_REDUNDANCY", *LADDER])
+def test_no_rule_leads_back_or_to_where_an_object_is(own: str, target: str) -> None:
+    from_ends = {"ONEZONE_IA", "GLACIER_IR"}
+    is_led = own not in from_ends and (
+        own not in LADDER or LADDER.index(own) < LADDER.index(target)
+    )
+    version = aged(9, size=BIG, class_name=own)
+    assert led([one(to(target))], version) == [target if is_led else "."]
+
+
+@pytest.mark.parametrize(
+    ("rules", "ages", "wanted"),
+    [
+        ([rule(noncurrent_transitions=(to("STANDARD_IA", 2),))], (0, 2, 3, 9), "...S"),
+        ([rule(noncurrent_transitions=(to("STANDARD_IA", 2),))], (M(9), 9), ".S"),
+        ([rule(noncurrent_transitions=(to("STANDARD_IA", 1, newer=2),))], (5, 6, 7, 8, 9), "...SS"),
+        ([rule(noncurrent_transitions=(to("STANDARD_IA", 0),))], (5, M(6), 7), "..S"),
+        (
+            [rule(noncurrent_transitions=(to("STANDARD_IA", 1),), noncurrent_days=6)],
+            (5, 6, 7, 8),
+            ".SS-",
+        ),
+        # What gets another class is among the versions that stay.
+        (
+            [
+                rule(noncurrent_transitions=(to("STANDARD_IA", 1),)),
+                rule(noncurrent_days=1, newer_noncurrent=1),
+            ],
+            (5, 6, 7),
+            ".S-",
+        ),
+    ],
+)
+def test_noncurrent_versions_get_another_class(
+    rules: list[LifecycleRule], ages: tuple[int | str, ...], wanted: str
+) -> None:
+    versions = [each if each.is_marker else replace(each, size=BIG) for each in name(*ages)]
+    assert "".join(each[0] for each in led(rules, *versions)) == wanted
+
+
+def test_a_transition_by_tags_says_so() -> None:
+    version = aged(9, size=BIG, tags={"a": "1", "b": ""})
+    plain, tagged = one(to("STANDARD_IA")), one(to("GLACIER_IR"), tags=TAGS)
+    (judgement,) = judgements([plain, tagged], [version])
+    assert judgement == Judgement(Expiry.TRANSITION, "r", True, "GLACIER_IR")
+    (judgement,) = judgements([plain, one(to("STANDARD_IA"), tags=TAGS)], [version])
+    assert judgement == Judgement(Expiry.TRANSITION, "r", False, "STANDARD_IA")
+
+
+def test_rules_with_transitions_look_through_their_prefixes() -> None:
+    rules = (one(to("GLACIER_IR"), prefix="a"), rule(noncurrent_transitions=(to("GLACIER_IR"),)))
+    assert Lifecycle(rules).prefixes() == (b"",)
+    assert Lifecycle(rules[:1]).prefixes() == (b"a",)
+
+
+transitions_of_any_form = st.lists(
+    st.builds(
+        LifecycleTransition,
+        st.none() | st.integers(0, 6),
+        st.sampled_from([NOW - DAY, NOW, NOW + DAY]),
+        st.sampled_from(LADDER),
+        st.integers(0, 2),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@given(
+    st.lists(st.tuples(transitions_of_any_form, transitions_of_any_form), max_size=3),
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["", *LADDER])), min_size=1, max_size=5),
+)
+def test_just_the_class_to_which_rules_lead_is_given(
+    given_rules: list[tuple[tuple[LifecycleTransition, ...], ...]], made: list[tuple[int, str]]
+) -> None:
+    rules = [rule(transitions=a, noncurrent_transitions=b) for a, b in given_rules]
+    versions, at = [], NOW
+    for number, (hours, own) in enumerate(made):
+        at -= hours * HOUR
+        versions.append(seen(number, at, size=BIG, class_name=own))
+    for number, judgement in enumerate(judgements(rules, versions)):
+        since = versions[number - 1].modified_ms if number else versions[0].modified_ms
+        own = versions[number].class_name
+        open_to = {
+            each.class_name
+            for current, noncurrent in given_rules
+            for each in (noncurrent if number else current)
+            if max(number - 1, 0) >= each.newer
+            and (each.at_ms or 0 if each.days is None else midnight_after(since, each.days)) <= NOW
+        } & set(
+            ()
+            if own in {"ONEZONE_IA", "GLACIER_IR"}
+            else LADDER[LADDER.index(own) + 1 :]
+            if own
+            else LADDER
+        )
+        wanted = max(open_to, key=LADDER.index, default=None)
+        assert (None if judgement is None else judgement.class_name) == wanted
 
 
 # --- any rules, against the definition ----------------------------------------------------------

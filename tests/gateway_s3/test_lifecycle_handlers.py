@@ -22,6 +22,18 @@ async def rig() -> Rig:
     return made
 
 
+def to(class_name: str, number: int | str, name: str = "Days") -> str:
+    """Content of a transition."""
+    return f"<{name}>{number}</{name}><StorageClass>{class_name}</StorageClass>"
+
+
+def both(id: str, one: str, other: str, action: str = "Transition", **parts: str) -> str:
+    """A rule with two transitions."""
+    made = rule(id=id, **{action: one}, **parts)
+    end = f"</{action}>"
+    return made.replace(end, f"{end}<{action}>{other}{end}")
+
+
 ALL_FORMS = [
     rule(id="days", prefix="logs/", Expiration=days(3)),
     rule(id="date", Filter="", Expiration="<Date>2030-01-02T00:00:00.000Z</Date>"),
@@ -54,6 +66,19 @@ ALL_FORMS = [
         "<NewerNoncurrentVersions>5</NewerNoncurrentVersions>",
         AbortIncompleteMultipartUpload="<DaysAfterInitiation>7</DaysAfterInitiation>",
     ),
+    both("classes", to("GLACIER_IR", 90), to("STANDARD_IA", 30)),
+    rule(
+        id="class at a date",
+        Transition="<Date>2031-01-02T00:00:00.000Z</Date><StorageClass>ONEZONE_IA</StorageClass>",
+        Expiration="<Date>2031-01-03T00:00:00.000Z</Date>",
+    ),
+    rule(
+        id="classes of versions",
+        NoncurrentVersionTransition="<NoncurrentDays>0</NoncurrentDays>"
+        "<NewerNoncurrentVersions>3</NewerNoncurrentVersions>"
+        "<StorageClass>INTELLIGENT_TIERING</StorageClass>",
+        NoncurrentVersionExpiration="<NoncurrentDays>9</NoncurrentDays>",
+    ),
 ]
 
 
@@ -75,12 +100,20 @@ async def test_all_forms_of_rules_are_shown_as_they_were_set(rig: Rig) -> None:
         "and",
         "size",
         "versions",
+        "classes",
+        "class at a date",
+        "classes of versions",
+    ]
+    assert shown.texts("Rule/Transition/StorageClass") == [
+        *("GLACIER_IR", "STANDARD_IA", "ONEZONE_IA")
     ]
     assert parse_lifecycle(shown.body) == parse_lifecycle(
         f"<LifecycleConfiguration>{''.join(ALL_FORMS)}</LifecycleConfiguration>".encode()
     )
-    (date,) = shown.texts("Rule/Expiration/Date")
-    assert date == "2030-01-02T00:00:00.000Z"
+    assert shown.texts("Rule/Expiration/Date") == [
+        *("2030-01-02T00:00:00.000Z", "2031-01-03T00:00:00.000Z")
+    ]
+    assert shown.texts("Rule/Transition/Date") == ["2031-01-02T00:00:00.000Z"]
 
 
 async def test_rules_without_an_id_get_one_and_all_are_removed(rig: Rig) -> None:
@@ -116,7 +149,8 @@ def noncurrent(content: str) -> str:
 
 NONCURRENT = "<NoncurrentDays>1</NoncurrentDays>"
 ABORT = "<DaysAfterInitiation>1</DaysAfterInitiation>"
-TRANSITION = "<Days>1</Days><StorageClass>GLACIER</StorageClass>"
+TRANSITION = to("GLACIER", 1)
+NONCURRENT_TRANSITION = "NoncurrentVersionTransition"
 BAD = [
     ("no rules", "", "MalformedXML"),
     ("unknown element", rule(Expiration=DAY, Transitions=""), "MalformedXML"),
@@ -232,25 +266,119 @@ BAD = [
         ),
         "InvalidRequest",
     ),
-    ("transition", rule(Transition=TRANSITION), "NotImplemented"),
-    ("transition and more", rule(Expiration=days(9), Transition=TRANSITION), "NotImplemented"),
-    (
-        "noncurrent transition",
-        rule(
-            NoncurrentVersionTransition=NONCURRENT + "<StorageClass>STANDARD_IA</StorageClass>",
-        ),
-        "NotImplemented",
-    ),
-    (
-        "no such class",
-        rule(Transition="<Days>1</Days><StorageClass>COLD</StorageClass>"),
-        "MalformedXML",
-    ),
-    (
-        "transition at no time",
-        rule(Transition="<StorageClass>GLACIER</StorageClass>"),
-        "MalformedXML",
-    ),
+    *[
+        (f"{it}, archive", document, "NotImplemented")
+        for it, document in (
+            ("transition", rule(Transition=TRANSITION)),
+            ("transition and more", rule(Expiration=days(9), Transition=TRANSITION)),
+            ("deep", rule(Transition=to("DEEP_ARCHIVE", 0))),
+            ("behind others", both("r", to("STANDARD_IA", 30), to("GLACIER", 60))),
+            ("noncurrent", rule(**{NONCURRENT_TRANSITION: to("GLACIER", 1, "NoncurrentDays")})),
+        )
+    ],
+    *[
+        (f"{it}, malformed", rule(Transition=content), "MalformedXML")
+        for it, content in (
+            ("no such class", to("COLD", 1)),
+            ("no time", "<StorageClass>GLACIER</StorageClass>"),
+            ("no class", "<Days>1</Days>"),
+            ("two times", "<Date>2030-01-02T00:00:00Z</Date>" + to("GLACIER_IR", 1)),
+            ("no number", to("GLACIER_IR", "x")),
+            ("too many days", to("GLACIER_IR", 2**31)),
+            ("newer", "<NewerNoncurrentVersions>1</NewerNoncurrentVersions>" + to("GLACIER_IR", 1)),
+            ("class twice", "<StorageClass>GLACIER_IR</StorageClass>" + to("GLACIER_IR", 1)),
+        )
+    ],
+    *[
+        (f"{it}, argument", document, "InvalidArgument")
+        for it, document in (
+            ("back to standard", rule(Transition=to("STANDARD", 90))),
+            ("back to reduced", rule(Transition=to("REDUCED_REDUNDANCY", 90))),
+            ("negative", rule(Transition=to("GLACIER_IR", -1))),
+            ("infrequent too early", rule(Transition=to("STANDARD_IA", 29))),
+            ("one zone too early", rule(Transition=to("ONEZONE_IA", 0))),
+            (
+                "noncurrent too early",
+                rule(**{NONCURRENT_TRANSITION: to("STANDARD_IA", 29, "NoncurrentDays")}),
+            ),
+            (
+                "no midnight",
+                rule(
+                    Transition="<Date>2030-01-02T01:00:00Z</Date>"
+                    "<StorageClass>GLACIER_IR</StorageClass>"
+                ),
+            ),
+            ("the colder one first", both("r", to("GLACIER_IR", 30), to("STANDARD_IA", 60))),
+            ("on one day", both("r", to("INTELLIGENT_TIERING", 5), to("GLACIER_IR", 5))),
+            ("too short", both("r", to("STANDARD_IA", 30), to("GLACIER_IR", 59))),
+            ("neither follows", both("r", to("ONEZONE_IA", 30), to("GLACIER_IR", 90))),
+            (
+                "noncurrent too short",
+                both(
+                    "r",
+                    to("STANDARD_IA", 30, "NoncurrentDays"),
+                    to("GLACIER_IR", 59, "NoncurrentDays"),
+                    NONCURRENT_TRANSITION,
+                ),
+            ),
+            ("expires first", rule(Transition=to("GLACIER_IR", 9), Expiration=days(9))),
+            (
+                "expires first, by date",
+                rule(
+                    Transition="<Date>2030-01-02T00:00:00Z</Date>"
+                    "<StorageClass>GLACIER_IR</StorageClass>",
+                    Expiration="<Date>2030-01-02T00:00:00Z</Date>",
+                ),
+            ),
+            (
+                "noncurrent expires first",
+                rule(
+                    NoncurrentVersionExpiration="<NoncurrentDays>9</NoncurrentDays>",
+                    **{NONCURRENT_TRANSITION: to("GLACIER_IR", 9, "NoncurrentDays")},
+                ),
+            ),
+            (
+                "newer out of range",
+                rule(
+                    **{
+                        NONCURRENT_TRANSITION: "<NewerNoncurrentVersions>101"
+                        "</NewerNoncurrentVersions>" + to("GLACIER_IR", 9, "NoncurrentDays")
+                    },
+                ),
+            ),
+        )
+    ],
+    *[
+        (f"{it}, request", document, "InvalidRequest")
+        for it, document in (
+            ("a class twice", both("r", to("GLACIER_IR", 1), to("GLACIER_IR", 5))),
+            (
+                "days and dates",
+                both(
+                    "r",
+                    to("GLACIER_IR", 90),
+                    "<Date>2030-01-02T00:00:00Z</Date><StorageClass>STANDARD_IA</StorageClass>",
+                ),
+            ),
+            (
+                "expires by date",
+                rule(
+                    Transition=to("GLACIER_IR", 9),
+                    Expiration="<Date>2030-01-02T00:00:00Z</Date>",
+                ),
+            ),
+            (
+                "newer in the old form",
+                rule(
+                    Prefix="",
+                    **{
+                        NONCURRENT_TRANSITION: "<NewerNoncurrentVersions>1"
+                        "</NewerNoncurrentVersions>" + to("GLACIER_IR", 9, "NoncurrentDays")
+                    },
+                ),
+            ),
+        )
+    ],
 ]
 
 
@@ -261,7 +389,36 @@ def test_a_rule_that_s3_refuses_is_refused(it: str, document: str, code: str) ->
     assert refused.value.code.code == code, it
 
 
-async def test_a_transition_is_not_implemented_and_a_refused_rule_changes_nothing(rig: Rig) -> None:
+def test_a_refusal_says_what_is_wrong_as_s3_says_it() -> None:
+    for document, message in (
+        (
+            both("r", to("STANDARD_IA", 30), to("GLACIER_IR", 59)),
+            "'Days' in the 'Transition' action with StorageClass 'GLACIER_IR' for filter "
+            "'(prefix=)' must be 30 days more than 'Days' in the 'Transition' action with "
+            "StorageClass 'STANDARD_IA'",
+        ),
+        (
+            rule(Transition=to("STANDARD_IA", 7)),
+            "'Days' in Transition action must be greater than or equal to 30 for storageClass "
+            "'STANDARD_IA'",
+        ),
+        (
+            both("r", to("GLACIER_IR", 1), to("GLACIER_IR", 2)),
+            "'StorageClass' must be different for 'Transition' actions in same 'Rule' with filter "
+            "'(prefix=)'",
+        ),
+        (
+            rule(Prefix="x", Transition=to("GLACIER_IR", 9), Expiration=days(3)),
+            "'Days' in the Expiration action for prefix 'x' must be greater than 'Days' in the "
+            "Transition action",
+        ),
+    ):
+        with pytest.raises(S3Error) as refused:
+            parse_lifecycle(f"<LifecycleConfiguration>{document}</LifecycleConfiguration>".encode())
+        assert refused.value.message == message
+
+
+async def test_an_archive_is_not_implemented_and_a_refused_rule_changes_nothing(rig: Rig) -> None:
     await set_rules(rig, rule(id="before", Expiration=DAY))
     refused = rule(Expiration=days(9), Transition=TRANSITION)
     for document, status in ((refused, 501), (rule(), 400)):

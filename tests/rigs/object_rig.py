@@ -105,6 +105,11 @@ class GatewayCoordinator(InProcessCoordinator):
         """The honest answer to a request that is not counted, and that no fault meets."""
         return await self.answer(self.gateway, request)
 
+    def is_committed(self, segment_id: bytes) -> bool:
+        """Return whether a segment belongs to something."""
+        row = self.sql.execute("SELECT 1 FROM segments WHERE segment_id = ?", (segment_id,))
+        return row.fetchone() is not None
+
     @property
     def calls(self) -> list[str]:
         """The types of all requests that were counted."""
@@ -247,7 +252,8 @@ class MemorySwarm:
                 if error.reason != Refusal.LEASE_ENDED:  # then it is garbage anyway
                     raise
             self.abandoned.append(each.segment_id)
-            self.segments.pop(each.segment_id)
+            if not self.coordinators.is_committed(each.segment_id):
+                self.segments.pop(each.segment_id)
 
     async def read(
         self,

@@ -224,6 +224,10 @@ def _lifecycle(request: m.LifecycleTake, reply: m.LifecycleTurn) -> str:
     return "now_ms" if task.now_ms > request.now_ms else ""
 
 
+def _classes(request: m.ClassesChange, reply: m.ClassesChanged) -> str:
+    return "results" if len(reply.results) != len(request.items) else ""
+
+
 def _notifications_turn(request: m.NotificationsTake, reply: m.NotificationsTurn) -> str:
     lane = reply.lane
     if lane is None:
@@ -256,6 +260,7 @@ _MISFITS: Final[Mapping[type[m.Request], Callable[[Any, Any], str]]] = {
     m.VersionsList: _versions,
     m.MisplacedList: _misplaced,
     m.LifecycleTake: _lifecycle,
+    m.ClassesChange: _classes,
     m.NotificationsTake: _notifications_turn,
     m.NotificationsList: _notifications,
 }

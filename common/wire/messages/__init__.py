@@ -98,6 +98,10 @@ from common.wire.messages.journal import (
 )
 from common.wire.messages.key_rings import KeyRingGet, SealedKeyRing
 from common.wire.messages.lifecycle import (
+    ClassChange,
+    ClassesChange,
+    ClassesChanged,
+    ClassResult,
     LifecycleNote,
     LifecycleTake,
     LifecycleTask,
@@ -277,7 +281,11 @@ __all__ = [
     "ChosenPart",
     "Committed",
     "Condition",
+    "ClassChange",
     "ClassName",
+    "ClassResult",
+    "ClassesChange",
+    "ClassesChanged",
     "CoordinatorAddress",
     "StandbyHeard",
     "StandbyPresence",

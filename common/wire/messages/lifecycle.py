@@ -1,15 +1,19 @@
-"""Messages between gateways and coordinators about buckets with rules by which objects expire.
+"""Messages between gateways and coordinators about buckets with rules by which objects expire, or
+get another class.
 
 Source: docs/protocol.md, "Messages"; docs/decisions/0044-lifecycle.md.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from common import limits
 from common.data_classes import dataclass
+from common.wire.control import Failure
 from common.wire.messages.base import (
     Bucket,
+    Digest,
     Done,
     Idempotency,
     Label,
@@ -20,7 +24,9 @@ from common.wire.messages.base import (
     TenantRequest,
     TenantScope,
 )
-from common.wire.records import Record
+from common.wire.messages.notifications import Notification
+from common.wire.messages.objects import JudgedVersion, NamedClass
+from common.wire.records import Max, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +92,44 @@ class LifecycleNote(TenantRequest):
     has_ended: bool
     code: ClassVar[int] = 95
     reply: ClassVar[type[Reply]] = Done
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChange(Record):
+    """A version that is to get another class. ``judged``: as it was found to be due; ``former``:
+    SHA-256 of the sealed class name that it had then; ``named_class``: the new one."""
+
+    name: Name
+    judged: JudgedVersion
+    former: Digest
+    named_class: NamedClass
+    notification: Notification | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult(Record):
+    """``failure``: why a version did not get its class (``condition_failed``); None: it has it."""
+
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesChanged(Reply):
+    """One result for each version, in order. Durable."""
+
+    results: Annotated[tuple[ClassResult, ...], Max(limits.MAX_DELETE_BATCH)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesChange(TenantRequest):
+    """Give versions other classes, each if all is still so that it was judged by. Nothing else of
+    a version is changed, and no data is moved: that follows. The same request again has the same
+    results. NotFound ``no_such_bucket``, also where it is no longer the one with this id."""
+
+    bucket: Label
+    bucket_id: Bucket
+    items: Annotated[tuple[ClassChange, ...], Max(limits.MAX_DELETE_BATCH)]
+    code: ClassVar[int] = 114
+    reply: ClassVar[type[Reply]] = ClassesChanged
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
