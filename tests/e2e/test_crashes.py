@@ -102,7 +102,7 @@ def assert_whole_or_absent(swarm: Swarm, writers: Writers, prefix: str) -> None:
 
 @pytest.fixture(scope="module")
 def crashing(make_swarm: Callable[..., Swarm]) -> Swarm:
-    swarm = make_swarm()
+    swarm = make_swarm(cells=3, redundancy="2/3")
     swarm.start()
     with closing(swarm.boto3()) as s3:
         s3.create_bucket(Bucket=BUCKET)
