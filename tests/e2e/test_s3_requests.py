@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.header import decode_header, make_header
 from pathlib import Path
@@ -19,6 +19,14 @@ from e2e_swarm import Swarm
 
 BUCKET = "requests"
 DATA = bytes(range(256)) * 5000
+
+
+@pytest.fixture(scope="module")
+def swarm(make_swarm: Callable[..., Swarm]) -> Swarm:
+    """Three cells: what clients send is read before any."""
+    made = make_swarm(cells=3, redundancy="2/3")
+    made.start()
+    return made
 
 
 @pytest.fixture(autouse=True)
