@@ -29,6 +29,7 @@ from common.data_classes import dataclass
 from common.http.records import HttpRequest
 from gateway_s3 import errors
 from gateway_s3.errors import ErrorCode, S3Error
+from gateway_s3.request.header_rules import LINES
 from gateway_s3.request.numbers import parse_number
 from gateway_s3.request.presigned import binds_nothing
 from gateway_s3.request.query import Query, decode_percent
@@ -312,7 +313,7 @@ class HeaderValues:
                 continue
             # Two readers of a repeated header may take different ones (s3s #176).
             if name in {"authorization", "date", "host"} or (
-                name.startswith("x-amz-") and not name.startswith("x-amz-meta-")
+                name.startswith("x-amz-") and not _is_list(name)
             ):
                 raise S3Error(
                     errors.INVALID_ARGUMENT,
@@ -323,6 +324,11 @@ class HeaderValues:
     def get(self, name: str) -> str | None:
         values = self.values.get(name)
         return values[0].decode("latin-1") if values else None
+
+
+def _is_list(name: str) -> bool:
+    """Return whether the lines of an ``x-amz-`` header are read as one list, as they are signed."""
+    return name.startswith("x-amz-meta-") or name.encode("latin-1") in LINES
 
 
 def _lowered(query: Query, *names: bytes) -> bool:
@@ -577,7 +583,7 @@ def _check_means_what_is_signed(name: str, values: list[bytes]) -> None:
 
     More than one space stays: clients sign values with them, and what they mean is the same.
     """
-    joined = name.startswith("x-amz-meta-") or name in {"if-match", "if-none-match"}
+    joined = _is_list(name) or name in {"if-match", "if-none-match"}
     if (len(values) > 1 and not joined) or any(_WHITE.search(value) for value in values):
         raise S3Error(
             errors.INVALID_ARGUMENT,

@@ -45,10 +45,11 @@ async def get_attributes(backend: Backend, call: Call) -> HttpResponse:
 def _asked(call: Call) -> frozenset[str]:
     """The attributes that a request names. Raises S3Error."""
     lines = call.request.all(_HEADER)
-    if not lines:
+    if not any(lines):
         raise S3Error(
             errors.INVALID_REQUEST,
-            f"Missing required header for this request: {_HEADER.decode('ascii')}",
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either"
+            " missing or empty",
         )
     text = b",".join(lines).decode("latin-1")
     names = frozenset(each.strip() for each in text.split(","))

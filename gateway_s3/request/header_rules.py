@@ -219,6 +219,11 @@ _WORDS: Final[Mapping[bytes, tuple[frozenset[str], ErrorCode]]] = {
 to any other."""
 
 
+LINES: Final = frozenset({b"x-amz-object-attributes", b"x-amz-optional-object-attributes"})
+"""Lists of words, of which some clients (AWS's SDK for Go) send each word in a line of its own. The
+lines mean the same as one line with commas, which is what is signed."""
+
+
 def check_headers(request: HttpRequest, operation: str) -> None:
     """Refuse a request whose headers ask for what is not done here.
 
@@ -253,7 +258,8 @@ def check_headers(request: HttpRequest, operation: str) -> None:
                         "You can only specify a copy source header for copy requests.",
                         ArgumentName=name.decode("ascii", "replace"),
                     )
-                _check_single(name, seen)
+                if name not in LINES:
+                    _check_single(name, seen)
         else:
             if name in _SINGLE:
                 _check_single(name, seen)

@@ -88,6 +88,20 @@ async def test_what_is_asked_for_is_shown_and_no_more(
     assert answer.headers["last-modified"] == head.headers["last-modified"]
 
 
+async def test_each_attribute_may_be_in_a_line_of_its_own(rig: Rig) -> None:
+    await rig.put("/bucket/key", b"hello")
+    name = "x-amz-object-attributes"
+    signed = rig.sign("GET", "/bucket/key", "attributes=", {name: "ETag,ObjectSize"})
+    rest = [pair for pair in signed.items() if pair[0] != name]
+    for lines in (("ETag", "ObjectSize"), ("ETag,ObjectSize",)):
+        pairs = [*rest, *((name, line) for line in lines)]
+        answer = await rig.send("GET", "/bucket/key", "attributes=", b"", pairs)
+        assert answer.status == 200, answer.body
+        assert [child.tag for child in answer.xml()] == ["ETag", "ObjectSize"]
+    other = [*rest, (name, "ObjectSize"), (name, "ETag")]
+    assert (await rig.send("GET", "/bucket/key", "attributes=", b"", other)).status == 403
+
+
 async def test_parts_are_shown_by_pages(rig: Rig) -> None:
     sizes = [5 * MIB, 5 * MIB + 1, 4]
     await upload(rig, sizes)
@@ -121,7 +135,7 @@ async def test_parts_are_shown_by_pages(rig: Rig) -> None:
     ("asked", "headers", "code"),
     [
         (None, {}, "InvalidRequest"),
-        ("", {}, "InvalidArgument"),
+        ("", {}, "InvalidRequest"),
         (",", {}, "InvalidArgument"),
         ("etag", {}, "InvalidArgument"),
         ("ETag,Owner", {}, "InvalidArgument"),
