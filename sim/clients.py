@@ -46,6 +46,7 @@ class Clients:
         self._seed = seed
         self._options = options
         self._has_liar = guests.liar is not None
+        self._is_calm = not scenario.kinds
         is_honest = not (guests.liar or guests.has_older)
         self._has_versions = swarm.random("versions").random() < scenario.versions and is_honest
         self._has_rules = (
@@ -122,7 +123,8 @@ class Clients:
                 "guest": cluster.client(f"guest-{number}", gateway, credentials),
                 "anonymous": cluster.client(f"anonymous-{number}", gateway, is_anonymous=True),
             }
-            sharing.prepare(own_bucket, operator, others, account_of(guest))
+            account = account_of(guest)
+            sharing.prepare(own_bucket, operator, others, account, is_calm=self._is_calm)
             return sharing
         keeping = KeysWorkload(*given, KEYS_MIX)
         keeping.prepare(own_bucket, operator)

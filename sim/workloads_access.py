@@ -45,6 +45,8 @@ SETTINGS_AGE_S: Final = 10.0
 """A gateway goes by a bucket's settings for so long (docs/s3-compatibility.md)."""
 USER_AGE_S: Final = 30.0
 """A gateway that reaches no coordinator goes by a user's key and policies for so long."""
+CALM_USER_AGE_S: Final = 5.0
+"""The same of a gateway that reaches one."""
 MOST_OBJECTS: Final = 12
 CODES: Final = frozenset({"AccessDenied", "InvalidAccessKeyId"})
 """Of a refusal."""
@@ -68,12 +70,15 @@ class AccessWorkload(PartsWorkload):
         operator: TenantOperator,
         others: Mapping[str, S3Client],
         guest_account: str,
+        *,
+        is_calm: bool,
     ) -> None:
         """Name the client's own bucket.
 
         Args:
             others: the clients of USER, ``guest`` and ``anonymous``.
             guest_account: the id of the tenant of ``guest``.
+            is_calm: every gateway reaches a coordinator at any time.
         """
         self._own_bucket = own_bucket
         self._operator = operator
@@ -82,8 +87,9 @@ class AccessWorkload(PartsWorkload):
         self._numbers = 0
         self._shared: dict[str, SharedObject] = {}
         self._opens = Setting(True, SETTINGS_AGE_S)
-        self._is_active = Setting(True, USER_AGE_S)
-        self._reads = Setting(True, USER_AGE_S)
+        user_age_s = CALM_USER_AGE_S if is_calm else USER_AGE_S
+        self._is_active = Setting(True, user_age_s)
+        self._reads = Setting(True, user_age_s)
 
     async def make_own_bucket(self) -> None:
         """Create the client's own bucket, and the user (setup: no faults yet)."""
