@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from common.data_classes import dataclass
-from common.errors import Corrupt, Unavailable
+from common.errors import BadConfig, Corrupt, Unavailable
 from common.http.server import serve_http
 from common.ids import PeerId
 from common.ports import Address, Identity, Listener, Log, World
@@ -300,6 +300,9 @@ async def _serve(
 
     Returns:
         The configuration to go on with: it names the ports that are used.
+
+    Raises:
+        BadConfig: ``store_too_new``: another coordinator has contracted the store meanwhile.
     """
     parts = await load_parts(world, config, keys, watched)
     journaled.known_cells = partial(_cells_of_journal, parts)
@@ -312,7 +315,9 @@ async def _serve(
         advertised = Address(advertise.host, advertise.port or listener.address.port)
         await _write_operator_file(world, keys, advertised_url(http.address))
         place = None if advertised.is_wildcard else advertised
-        others = OtherCoordinators(parts.store, parts.order_time, parts.history.run_id, place)
+        others = OtherCoordinators(
+            parts.store, parts.order_time, parts.history.run_id, place, world.log
+        )
         standbys = Standbys(
             keys.identity.peer_id,
             place,
@@ -356,7 +361,15 @@ async def _serve(
         api = Api(routes, parts.history, keys.operator_token, world.log)
         app = app_of(metrics, status, api)
         on_http = partial(serve_http, log=world.log, clock=world.clock, max_connections=places.http)
+        refused: BadConfig | None = None
         async with trio.open_nursery() as nursery:
+
+            async def end_if_refused() -> None:
+                nonlocal refused
+                refused = await others.wait_refused()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end_if_refused)
             nursery.start_soon(server.serve, listener)
             nursery.start_soon(on_http, http, app)
             nursery.start_soon(run_rounds, rounds, world.log)
@@ -372,6 +385,8 @@ async def _serve(
             )
             await journaled.run(parts.history.was_replaced)
             nursery.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
     return replace(config, listen=listener.address, http=http.address)
 
 

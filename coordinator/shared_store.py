@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import trio
 
-from common.ports import Address, Sql
-from coordinator.store import coordinators, order_time
+from common.errors import BadConfig
+from common.ports import Address, Log, Sql
+from coordinator.store import coordinators, order_time, schema
 from coordinator.store.coordinators import StoredCoordinator
 from coordinator.store.history import NumberedStore
 from coordinator.store.order_time import OrderTime
@@ -34,14 +35,28 @@ class OtherCoordinators:
     """
 
     def __init__(
-        self, store: NumberedStore, kept_time: OrderTime, run_id: bytes, own: Address | None
+        self,
+        store: NumberedStore,
+        kept_time: OrderTime,
+        run_id: bytes,
+        own: Address | None,
+        log: Log,
     ) -> None:
         self._store = store
         self._order_time = kept_time
         self._run_id = run_id
         self._own = own
+        self._log = log
+        self._refused: BadConfig | None = None
+        self._is_refused = trio.Event()
         self._seen: dict[bytes, tuple[StoredCoordinator, float]] = {}
         """Each as it was when it last gave a sign of life, and when that was seen."""
+
+    async def wait_refused(self) -> BadConfig:
+        """Wait until the store is not for this version any more; return why."""
+        await self._is_refused.wait()
+        assert self._refused is not None
+        return self._refused
 
     async def keep(self) -> None:
         """Beat, and look at the others: to be called every BEAT_S."""
@@ -56,11 +71,23 @@ class OtherCoordinators:
             coordinators.beat(sql, self._run_id, self._own)
             coordinators.forget(sql, gone)
 
-        await self._store.transact(beat)
+        try:
+            await self._store.transact(beat)
+        except BadConfig as error:
+            self._refused = error
+            self._is_refused.set()
+            raise
         await self._store.refresh()
-        found, reached_s = await self._store.read(
-            lambda sql: (coordinators.load(sql), order_time.issued_elsewhere(sql))
+        found, reached_s, is_to_contract = await self._store.read(
+            lambda sql: (
+                coordinators.load(sql),
+                order_time.issued_elsewhere(sql),
+                schema.is_to_contract(sql),
+            )
         )
+        if is_to_contract:
+            steps = await self._store.transact(schema.contract)
+            self._log.info("store_contracted", steps=steps)
         now = trio.current_time()
         self._order_time.catch_up(reached_s, now)
         self._seen = {each.run_id: (each, self._moved_at(each, now)) for each in found}

@@ -220,6 +220,8 @@ class PostgresSession:
         self._prepared = Prepared()
 
     def _connected(self) -> Connection:
+        if self._prepared.is_over:
+            self._drop()
         if self._connection is None or self._connection.closed:
             connection = self._plain()
             try:

@@ -27,6 +27,7 @@ Translate = Callable[[str], str]
 """Returns a statement in PostgreSQL's words, its parameters as ``%s``."""
 PREPARED_AFTER: Final = 3
 NEVER: Final = 1 << 30
+_OF_TABLES: Final = ("ALTER ", "CREATE ", "DROP ")
 
 
 class _HeldBack(psycopg.Pipeline):
@@ -141,9 +142,14 @@ class Prepared:
 
     psycopg would prepare by itself, and in a pipeline it takes for prepared what PostgreSQL skipped
     since something before it had failed. So a statement is prepared between two Syncs.
+
+    ``is_over``: nothing is prepared any more, and the connection is to be replaced. When tables
+    change psycopg forgets what is prepared and has the server forget it, some statements later:
+    those that were prepared in between would be missing from then on.
     """
 
     def __init__(self) -> None:
+        self.is_over = False
         self._counts: Counter[Hashable] = Counter()
 
     def run(
@@ -154,8 +160,9 @@ class Prepared:
         parameters: Sequence[Any],
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a statement, prepared once it has been run several times."""
+        self.is_over |= text.startswith(_OF_TABLES)
         key = text, tuple(map(type, parameters))
-        count = self._counts[key]
+        count = 0 if self.is_over else self._counts[key]
         if count == PREPARED_AFTER:
             pipeline.sync()
         # The texts are the store's own: psycopg would have them as literals.

@@ -184,7 +184,8 @@ def invite(
     """Remember an invitation by the digest of its secret, and forget those that are over."""
     sql.execute("DELETE FROM invites WHERE expires_ms < ? OR uses_left < 1", (now_ms,))
     sql.execute(
-        "INSERT INTO invites VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO invites (secret_digest, site, owner, uses_left, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?)",
         (hashlib.sha256(secret).digest(), site, owner, uses, expires_ms),
     )
 

@@ -11,6 +11,7 @@ from common.data_classes import dataclass
 from common.errors import BadConfig
 from common.ports import Address, Sql
 from common.reasons import ConfigFault
+from coordinator.store import schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,11 @@ def begin(sql: Sql, run_id: bytes, swarm_id: bytes, address: Address | None) -> 
     """Enter a coordinator that starts, in the place of one that was at its address.
 
     Raises:
-        BadConfig: ``wrong_swarm``: those that were here before have another secret.
+        BadConfig: ``wrong_swarm``: those that were here before have another secret;
+            ``store_too_new``.
     """
+    # Again, in this transaction: from now on nothing is taken away that this one uses.
+    schema.check_version(sql)
     row = sql.execute("SELECT swarm_id FROM coordinators LIMIT 1").fetchone()
     if row is not None and row[0] != swarm_id:
         raise BadConfig(
@@ -39,14 +43,19 @@ def begin(sql: Sql, run_id: bytes, swarm_id: bytes, address: Address | None) -> 
     if port:
         sql.execute("DELETE FROM coordinators WHERE host = ? AND port = ?", (host, port))
     sql.execute(
-        "INSERT INTO coordinators (run_id, swarm_id, host, port) VALUES (?, ?, ?, ?)"
+        "INSERT INTO coordinators (run_id, swarm_id, host, port, version) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (run_id) DO UPDATE SET host = excluded.host, port = excluded.port",
-        (run_id, swarm_id, host, port),
+        (run_id, swarm_id, host, port, schema.SCHEMA_VERSION),
     )
 
 
 def beat(sql: Sql, run_id: bytes, address: Address | None) -> None:
-    """Give a sign of life, with where calls are taken."""
+    """Give a sign of life, with where calls are taken.
+
+    Raises:
+        BadConfig: ``store_too_new``: this one was taken for gone, and something that it uses away.
+    """
+    schema.check_version(sql)
     host, port = ("", 0) if address is None else (address.host, address.port)
     sql.execute(
         "UPDATE coordinators SET beats = beats + 1, host = ?, port = ? WHERE run_id = ?",

@@ -93,6 +93,13 @@ def _noted(sql: Sql, column: str, pragma: str) -> int:
     return found
 
 
+def lock_version(sql: Sql) -> None:
+    """Let nobody else change the tables before the transaction ends. One that has read the version
+    that another has changed meanwhile is turned away and run again. SQLite has one that writes."""
+    if is_postgres(sql):
+        sql.execute("UPDATE store_version SET number = number")
+
+
 def set_version(sql: Sql, number: int, digest: int) -> None:
     """Note the version of the store's tables, and a digest (31 bits) of what made them."""
     if is_postgres(sql):

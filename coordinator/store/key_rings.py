@@ -37,4 +37,7 @@ def replace(sql: Sql, tenant: int, revision: int, sealed: bytes) -> None:
     if found.revision != revision - 1:
         raise Refused(Refusal.KEY_RING_CHANGED, revision=found.revision)
     sql.execute("DELETE FROM key_rings WHERE tenant = ?", (tenant,))
-    sql.execute("INSERT INTO key_rings VALUES (?, ?, ?)", (tenant, revision, sealed))
+    sql.execute(
+        "INSERT INTO key_rings (tenant, revision, sealed) VALUES (?, ?, ?)",
+        (tenant, revision, sealed),
+    )

@@ -6,7 +6,7 @@ objects of a bucket are to expire). Numbers such as ``tenant``, ``bucket``, ``ce
 internal and short; ``*_id`` are the ids of the wire. One counter, ``sequence``, orders all
 versions, parts and uploads, so their rows are appended, never scattered.
 
-Source: docs/placement.md, "What the store holds".
+Source: docs/placement.md, "What the store holds"; docs/decisions/0060-rolling-upgrades.md.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from common.ports import Sql
 from common.reasons import ConfigFault
 from coordinator.store import dialect
 from coordinator.store.dialect import BY_KEY, NO_BYTES, NO_DIGEST, NUMBERED
+from coordinator.store.steps import Step, StepKind, expand
 
 _VERSION_1: Final = (
     f"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) {BY_KEY}",
     "INSERT INTO counters VALUES"
     " ('sequence', 0), ('lease', 0), ('commit', 0), ('order_time', 0), ('order_epoch', 0),"
-    " ('plans', 0), ('watched_s', 0)",
+    " ('plans', 0), ('watched_s', 0), ('least_version', 0)",
     # --- the store's own history ------------------------------------------------------------
     # A run is a start of a coordinator; begun: the number of the transaction that noted it.
     # reached: the number of its last transaction, where several runs go on beside each other.
@@ -33,9 +34,10 @@ _VERSION_1: Final = (
         run {NUMBERED}, run_id BLOB NOT NULL UNIQUE, begun INTEGER NOT NULL,
         started_ms INTEGER NOT NULL, reached INTEGER NOT NULL DEFAULT 0)""",
     # Coordinators on a shared store. swarm_id: of the secret that all have. beats: signs of life.
+    # version: of the store, the newest that it knows.
     f"""CREATE TABLE coordinators (
         run_id BLOB PRIMARY KEY, swarm_id BLOB NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
-        beats INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
+        version INTEGER NOT NULL, beats INTEGER NOT NULL DEFAULT 0) {BY_KEY}""",
     # What peers have seen of other histories. accepted: an operator has given that run up.
     f"""CREATE TABLE told_positions (
         run_id BLOB PRIMARY KEY, position BLOB NOT NULL,
@@ -285,15 +287,18 @@ _VERSION_1: Final = (
         PRIMARY KEY (ring, slot)) {BY_KEY}""",
 )
 
-MIGRATIONS: Final = (_VERSION_1,)
-"""``MIGRATIONS[v]`` makes version v + 1 of version v. Never change one that was released."""
-SCHEMA_VERSION: Final = len(MIGRATIONS)
-SCHEMA_DIGEST: Final = zlib.crc32("\n".join(chain(*MIGRATIONS)).encode()) >> 1
+STEPS: Final = (expand(*_VERSION_1),)
+"""``STEPS[v]`` makes version v + 1 of version v. Never change one that was released."""
+SCHEMA_VERSION: Final = len(STEPS)
+SCHEMA_DIGEST: Final = (
+    zlib.crc32("\n".join(chain.from_iterable(each.statements for each in STEPS)).encode()) >> 1
+)
 """Distinguishes tables of the same version from before its release, while they still changed."""
 
 
 def migrate(sql: Sql) -> int:
-    """Bring the store to this version, inside the caller's transaction.
+    """Bring the store to this version, inside the caller's transaction: expand it, and contract it
+    as far as :func:`contract` does. A store that has nothing to be done is not written.
 
     Returns:
         The version the store had before; 0 when it was empty.
@@ -304,24 +309,78 @@ def migrate(sql: Sql) -> int:
     found = check_version(sql)
     if not found:
         dialect.begin(sql)
-    for version in range(found, SCHEMA_VERSION):
-        for statement in MIGRATIONS[version]:
-            sql.execute(statement)
-    if found != SCHEMA_VERSION:
+    if found < SCHEMA_VERSION:
+        dialect.lock_version(sql)
+        for step in STEPS[found:]:
+            if step.kind is StepKind.EXPAND:
+                _carry_out(sql, step)
         dialect.set_version(sql, SCHEMA_VERSION, SCHEMA_DIGEST)
+    contract(sql)
     return found
 
 
+def contract(sql: Sql) -> int:
+    """Take away what only coordinators of older versions use, if none has the store open that is
+    that old, inside the caller's transaction. They are refused from then on.
+
+    Returns:
+        How many steps were carried out.
+    """
+    due = _contractions(sql)
+    if not due:
+        return 0
+    dialect.lock_version(sql)
+    for number in due:
+        _carry_out(sql, STEPS[number - 1])
+    sql.execute("UPDATE counters SET value = ? WHERE name = 'least_version'", (due[-1],))
+    return len(due)
+
+
+def is_to_contract(sql: Sql) -> bool:
+    """Return whether :func:`contract` would carry something out."""
+    return bool(_contractions(sql))
+
+
+def _contractions(sql: Sql) -> list[int]:
+    """The versions that steps of contraction make, which are due."""
+    # Each is the least that a coordinator must know after it, so they are carried out in order.
+    done = counter_value(sql, "least_version")
+    left = [
+        number
+        for number, step in enumerate(STEPS, start=1)
+        if number > done and step.kind is StepKind.CONTRACT
+    ]
+    if not left:
+        return []
+    (oldest,) = sql.execute("SELECT min(version) FROM coordinators").fetchone()
+    return [number for number in left if oldest is None or number <= oldest]
+
+
+def _carry_out(sql: Sql, step: Step) -> None:
+    for statement in step.statements:
+        sql.execute(statement)
+
+
 def check_version(sql: Sql) -> int:
-    """Return the version of a store: 0 of an empty one.
+    """Return the version of a store: 0 of an empty one. A newer one can be served as long as
+    nothing was taken away that this version uses.
 
     Raises:
-        BadConfig: ``store_too_new``: a newer coordinator has written it; ``store_unreleased``: its
-            tables were made before the release of their version, and are others.
+        BadConfig: ``store_too_new``: something was; ``store_unreleased``: its tables were made
+            before the release of their version, and are others.
     """
     found = dialect.version(sql)
     if found > SCHEMA_VERSION:
-        raise BadConfig(ConfigFault.STORE_TOO_NEW, found=found, known=SCHEMA_VERSION)
+        least = counter_value(sql, "least_version")
+        if least > SCHEMA_VERSION:
+            raise BadConfig(
+                ConfigFault.STORE_TOO_NEW,
+                found=found,
+                known=SCHEMA_VERSION,
+                message="a newer coordinator has changed the store so that this one cannot use it"
+                f" (it needs version {least} or later, and this one knows {SCHEMA_VERSION}):"
+                " upgrade this coordinator",
+            )
     if found == SCHEMA_VERSION and dialect.digest(sql) != SCHEMA_DIGEST:
         raise BadConfig(
             ConfigFault.STORE_UNRELEASED,

@@ -129,7 +129,8 @@ def add_access_key(sql: Sql, name: str, access_key_id: str, sealed: bytes, now_m
     if count.fetchone()[0] >= limits.MAX_ACCESS_KEYS_PER_TENANT:
         raise Refused(Refusal.TOO_MANY_ACCESS_KEYS)
     sql.execute(
-        "INSERT INTO access_keys VALUES (?, ?, ?, ?)", (access_key_id, tenant, sealed, now_ms)
+        "INSERT INTO access_keys (access_key_id, tenant, sealed, created_ms) VALUES (?, ?, ?, ?)",
+        (access_key_id, tenant, sealed, now_ms),
     )
 
 
@@ -201,7 +202,10 @@ def set_roster(sql: Sql, name: str, previous: int, revision: int, sealed: bytes)
     if revision <= previous:
         raise Refused(Refusal.BAD_VALUE, message="revision: must be greater than previous")
     sql.execute("DELETE FROM rosters WHERE tenant = ?", (tenant,))
-    sql.execute("INSERT INTO rosters VALUES (?, ?, ?)", (tenant, revision, sealed))
+    sql.execute(
+        "INSERT INTO rosters (tenant, revision, sealed) VALUES (?, ?, ?)",
+        (tenant, revision, sealed),
+    )
 
 
 def access_key(sql: Sql, access_key_id: str) -> tuple[int, TenantId, bytes, int]:

@@ -289,7 +289,10 @@ def remove(
 
 def _lead_to(sql: Sql, bucket: int, name: bytes, sequence: int, found: KeptVersion | None) -> None:
     if found is None:
-        sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
+        sql.execute(
+            "INSERT INTO current (bucket, name, sequence) VALUES (?, ?, ?)",
+            (bucket, name, sequence),
+        )
     else:
         sql.execute(
             "UPDATE current SET sequence = ? WHERE bucket = ? AND name = ?",

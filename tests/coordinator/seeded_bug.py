@@ -70,6 +70,11 @@ TESTS = {
         *(HERE / f"test_journal{part}.py" for part in ("", "_settling", "_beginning")),
         HERE.parent / "cell" / "test_cell_journal.py",
     ],
+    "upgrade": [
+        HERE / "test_steps.py",
+        HERE / "test_expanded_store.py",
+        HERE / "test_shared_store.py",
+    ],
     "users": [
         HERE.parent / "gateway" / "test_rosters.py",
         HERE.parent / "gateway_s3" / "test_user_keys.py",

@@ -132,10 +132,14 @@ async def test_a_refused_commit_takes_no_segment_in(tmp_path):
 async def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
     store = await SqliteStores(tmp_path).open(STORE_NAME)
     await store.transact(migrate)
-    await store.transact(
-        lambda sql: sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}") and None
-    )
-    with pytest.raises(BadConfig, match="store_too_new"):
+
+    def contract(sql):
+        sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        least = (SCHEMA_VERSION + 1,)
+        sql.execute("UPDATE counters SET value = ? WHERE name = 'least_version'", least)
+
+    await store.transact(contract)
+    with pytest.raises(BadConfig, match="upgrade this coordinator"):
         await store.transact(migrate)
     await store.close()
 

@@ -18,6 +18,7 @@ from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journaled_store import STORE_NAME
 from coordinator.recovery import recover
 from coordinator.store import schema
+from coordinator.store.steps import contract, expand
 from sim.checkers.tables import differences
 from sim.cluster import HTTP_PORT, Cluster, Shape, write_file
 from sim.http import SimTransport
@@ -25,19 +26,20 @@ from sim.replacing import replaced
 from sim.world import SimWorld
 
 NEXT = (
-    *schema.MIGRATIONS,
-    (
+    *schema.STEPS,
+    expand(
         "CREATE TABLE news (number INTEGER PRIMARY KEY, text TEXT NOT NULL)",
         "INSERT INTO news (number, text) SELECT bucket, name FROM buckets",
         "ALTER TABLE tenants ADD COLUMN remark TEXT NOT NULL DEFAULT ''",
     ),
+    contract("DROP INDEX evidence_by_cell"),
 )
 
 
 @contextmanager
 def next_version() -> Iterator[None]:
     """The coordinators that are started now are of the next version."""
-    with replaced(schema, "MIGRATIONS", NEXT), replaced(schema, "SCHEMA_VERSION", len(NEXT)):
+    with replaced(schema, "STEPS", NEXT), replaced(schema, "SCHEMA_VERSION", len(NEXT)):
         yield
 
 
@@ -85,6 +87,8 @@ async def check_upgraded(cluster: Cluster) -> None:
     """The store is upgraded, is written, and comes back from the cells as it is."""
     await wait_kept(cluster)
     assert rows(cluster, "SELECT text FROM news") == [("first",)]
+    dropped = "SELECT count(*) FROM sqlite_schema WHERE name = 'evidence_by_cell'"
+    assert rows(cluster, dropped) == [(0,)]
     with trio.fail_after(120):
         while True:
             answer = await cluster.client().request("PUT", "/first/object", None, b"body")
@@ -127,7 +131,7 @@ async def test_a_coordinator_that_is_upgraded_starts_before_its_cells(
             code, facts = await readiness(cluster)
             assert (code, facts["reason"]) == (503, "journal_unsettled")
             assert "older version" in str(facts["what_to_do"])
-            assert rows(cluster, "PRAGMA user_version") == [(len(NEXT) - 1,)]
+            assert rows(cluster, "PRAGMA user_version") == [(len(schema.STEPS) - 2,)]
             for each in cluster.cells:
                 each.come_back()
             await check_upgraded(cluster)
