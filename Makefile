@@ -23,7 +23,7 @@ WORKERS ?= 3
 # Where an environment forbids it, each of the many processes of a swarm would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test takeover-test hostile-test clean
+.PHONY: run test thorough-test check bench sim sim-ci fleet mutants lock client-test kill-test memory-test power-test repair-test rescue-test takeover-test postgresql-test deploy-test hostile-test clean
 
 run: $(VENV)/.run
 	$(BIN)/alveary up --data $(DATA) --s3 $(S3)
@@ -77,10 +77,16 @@ kill-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/e2e/test_cell_kill.py
 
 # 50 take-overs (ROUNDS=) by a standby, from a coordinator that is killed or stopped under load; as many
-# rounds in which the coordinator of any of three sites is killed, sleeps or is cut off (root).
+# rounds in which the coordinator of any of three sites is killed, sleeps (ASLEEP_S=60) or is cut off (root).
 takeover-test: $(VENV)/.dev
-	ALVEARY_TAKEOVER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m slow -s tests/e2e/test_takeover.py \
-	  tests/e2e/test_takeover_sites.py
+	ALVEARY_TAKEOVER_ROUNDS=$(ROUNDS) ALVEARY_ASLEEP_S=$(or $(ASLEEP_S),60) $(BIN)/python -m pytest \
+		-m slow -s tests/e2e/test_takeover.py tests/e2e/test_takeover_sites.py
+
+# The same of three coordinators that share a PostgreSQL, of which one sleeps for 15 s (ASLEEP_S=60), and
+# the kills of PostgreSQL and of each coordinator that make test has one of.
+postgresql-test: $(VENV)/.dev
+	ALVEARY_POSTGRESQL_ROUNDS=$(ROUNDS) ALVEARY_ASLEEP_S=$(or $(ASLEEP_S),15) $(BIN)/python -m pytest \
+		-m 'slow or not slow' -s tests/e2e/test_postgresql.py tests/e2e/test_postgresql_sites.py
 
 # A 5 GiB object through the gateway, every daemon's memory watched.
 memory-test: $(VENV)/.dev
@@ -110,6 +116,16 @@ hostile-test: $(VENV)/.dev
 	ALVEARY_THOROUGH=1 $(BIN)/python -m pytest -s -m 'slow or not slow' --timeout 3600 \
 		tests/gateway_s3/test_hostile_keys.py tests/gateway_s3/test_broken_requests.py \
 		tests/fuzz tests/e2e/test_slow_clients.py
+
+# What is in deploy/ for containers, with a helm and the schemas of Kubernetes.
+deploy-test: $(VENV)/.dev .deploy/.done
+	$(BIN)/python -m pytest tests/meta/test_deploy.py
+
+.deploy/.done:
+	$(PYTHON) -m venv .deploy
+	.deploy/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
+	GOBIN=$(CURDIR)/.deploy/bin go install helm.sh/helm/v3/cmd/helm@v3.16.4
+	@touch $@
 
 # Choose the newest versions (docs/hacking.md, "Dependencies").
 lock: $(VENV)/.dev
@@ -141,5 +157,5 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .sim
+	rm -rf $(VENV) .clients .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .sim
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,10 +6,24 @@ import json
 import os
 import signal
 import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from e2e_swarm import BIN, clean_environment
+
+KEY_FILES = ("identity.key", "swarm.secret")
+"""What coordinators on one store have in common in their directories."""
+COMMITS = 'alveary_coordinator_requests_total{outcome="done",request="ObjectCommit"}'
+LOOK_S = 1.0
+LOOKS = 30
+UNPAGED = (
+    "SELECT count(*) FROM coordinator.versions v WHERE dropped = 0 AND size > 0 AND NOT EXISTS"
+    " (SELECT 1 FROM coordinator.pages p WHERE p.owner = v.sequence)"
+)
+"""Objects on PostgreSQL that have lost their pages."""
 
 
 class Coordinator:
@@ -44,3 +58,25 @@ class Coordinator:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _commits_of(root: Path) -> float:
+    """The commits that a coordinator has carried out since its start; 0 while it does not say."""
+    access = json.loads((root / "operator.json").read_text())
+    try:
+        with urllib.request.urlopen(access["url"] + "/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return 0.0
+    return sum(float(each.rpartition(" ")[2]) for each in lines if each.startswith(COMMITS))
+
+
+def most_asked(roots: Sequence[Path]) -> int:
+    """Return which of several coordinators carries out the most commits now, under a load."""
+    before = [_commits_of(each) for each in roots]
+    for _ in range(LOOKS):
+        time.sleep(LOOK_S)
+        made = [_commits_of(root) - count for root, count in zip(roots, before, strict=True)]
+        if max(made) > 0:
+            return made.index(max(made))
+    raise AssertionError("no coordinator is asked for anything")

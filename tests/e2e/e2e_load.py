@@ -19,11 +19,22 @@ def body_of(key: str) -> bytes:
 
 
 class Load:
-    """Clients that write on and on, and remember what was acknowledged, and when."""
+    """Clients that write on and on, and remember what was acknowledged, and when.
 
-    def __init__(self, swarm: Swarm, writers: int) -> None:
+    Args:
+        swarm: running, with a bucket called ``kept``.
+        writers: how many.
+        rest_s: between two writes of one of them.
+        prefix: of the keys.
+    """
+
+    def __init__(
+        self, swarm: Swarm, writers: int, *, rest_s: float = 0.0, prefix: str = ""
+    ) -> None:
         self.acknowledged: dict[str, float] = {}
         self._swarm = swarm
+        self._rest_s = rest_s
+        self._prefix = prefix
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._write, args=(number,)) for number in range(writers)
@@ -34,8 +45,8 @@ class Load:
     def _write(self, writer: int) -> None:
         with closing(self._swarm.boto3()) as s3:
             number = 0
-            while not self._stop.is_set():
-                key = f"{writer}/{number}"
+            while not self._stop.wait(self._rest_s):
+                key = f"{self._prefix}{writer}/{number}"
                 number += 1
                 try:
                     s3.put_object(Bucket="kept", Key=key, Body=body_of(key))

@@ -14,13 +14,16 @@ import subprocess
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tomli_w
+from e2e_coordinators import KEY_FILES, most_asked
 from e2e_swarm import BIN, Swarm, clean_environment
 
 SUBNET = f"198.18.{os.getpid() % 250}"
 """Of the range that is set aside for tests of networks (RFC 2544)."""
+OUTSIDE = f"{SUBNET}.254"
+"""The machine that runs the tests, as sites see it."""
 COORDINATOR_PORT = 7400
 HTTP_PORT = 7480
 CELL_PORT = 7420
@@ -122,7 +125,7 @@ class Sites:
         self._outside = outside = f"alveary{os.getpid()}"
         core_pid = str(core.pid)
         _run("ip", "link", "add", outside, "type", "veth", "peer", "name", "out", "netns", core_pid)
-        _run("ip", "addr", "add", f"{SUBNET}.254/24", "dev", outside)
+        _run("ip", "addr", "add", f"{OUTSIDE}/24", "dev", outside)
         _run("ip", "link", "set", outside, "up")
         core.ip("link", "set", "out", "master", "bridge0", "up")
         for site in self.cells:
@@ -247,9 +250,9 @@ class Sites:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def boto3(self) -> Any:
-        """A client that tries each request once; close it."""
-        return Swarm(self.root / "unused").boto3(**self.credentials)
+    def boto3(self, *, retries: int = 0) -> Any:
+        """A client; close it."""
+        return Swarm(self.root / "unused").boto3(retries=retries, **self.credentials)
 
     def destroy(self) -> None:
         for process in self.running.values():
@@ -269,6 +272,9 @@ class Sites:
 class CoordinatedSites(Sites):
     """Sites with a coordinator each, on a machine of its own that can be cut off alone; the first
     one is active at first. The gateway and the clients are in the middle."""
+
+    shared_files: ClassVar = ("recovery.json",)
+    """What the others are given of the first one before their first start."""
 
     @property
     def coordinators(self) -> list[str]:
@@ -291,17 +297,20 @@ class CoordinatedSites(Sites):
             space.ip("link", "set", "eth0", "up")
 
     def _start_coordinator(self) -> None:
-        self._configure(0, standby=False)
+        self._configure(0)
         self.start_coordinator(0)
 
-    def _configure(self, number: int, *, standby: bool) -> None:
+    def _configure(self, number: int) -> None:
         host = f"{SUBNET}.{100 + number}"
         self._configure_coordinator(
             self.coordinators[number],
             host,
             advertise=f"{host}:{COORDINATOR_PORT}",
-            standby=standby,
+            **self._role(number),
         )
+
+    def _role(self, number: int) -> dict[str, object]:
+        return {"standby": number > 0}
 
     def start_coordinator(self, number: int) -> dict[str, Any]:
         """Start a coordinator, again; what it says when it is ready."""
@@ -309,12 +318,18 @@ class CoordinatedSites(Sites):
         config = str(self.root / name / "config.toml")
         return self.run(name, self._space_of(number), "coordinator", "--config", config)
 
-    def start_standbys(self) -> None:
-        """Start the other coordinators, once the journal is kept."""
+    def start_others(self) -> None:
+        """Start the other coordinators: standbys once the journal is kept."""
         for number, name in enumerate(self.coordinators[1:], start=1):
-            self._configure(number, standby=True)
-            shutil.copy2(self.root / "coordinator" / "recovery.json", self.root / name)
+            self._configure(number)
+            for file in self.shared_files:
+                shutil.copy2(self.root / "coordinator" / file, self.root / name)
             self.start_coordinator(number)
+
+    def known_to_gateway(self) -> int:
+        """The number of coordinators that the gateway has written down."""
+        known = self.root / "gateway" / "coordinators.json"
+        return known.read_text().count(str(COORDINATOR_PORT)) if known.exists() else 0
 
     def _drop_all(self, space: int, device: str, *, drop: bool) -> None:
         """Have nothing leave through a device, and nobody told; or everything again."""
@@ -354,6 +369,26 @@ class CoordinatedSites(Sites):
             if self.answer_of(number).get("role") == "active":
                 return number
         return None
+
+
+class SharingSites(CoordinatedSites):
+    """Sites whose coordinators all serve, on one store (``store`` in their configuration)."""
+
+    shared_files: ClassVar = KEY_FILES
+
+    def _role(self, number: int) -> dict[str, object]:
+        return {}
+
+    def live(self) -> int:
+        """The number of coordinators that live, as each of them sees it: the least."""
+        return min(
+            sum(each["state"] == "active" for each in self.answer_of(number).get("active", ()))
+            for number, _ in enumerate(self.coordinators)
+        )
+
+    def most_asked(self) -> int:
+        """The coordinator of which the gateway now asks the most."""
+        return most_asked([self.root / name for name in self.coordinators])
 
 
 def names_of(sites: Sequence[int], of: Sites) -> list[str]:

@@ -70,15 +70,17 @@ def _free_port() -> int:
 
 
 class PostgresServer:
-    """One cluster. ``folder`` belongs to the user that runs it."""
+    """One cluster. ``folder`` belongs to the user that runs it. ``admits``: a network from which
+    clients may come, beside this machine."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, admits: str = "", **settings: str) -> None:
         found = programs()
         assert found is not None, why_not()
         self._programs = found
         self._folder = folder
         self._data = folder / "data"
         self._settings = {**SETTINGS, **settings}
+        self._admits = admits
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,6 +102,9 @@ class PostgresServer:
             "UTF8",
             "--no-sync",
         )
+        if self._admits:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all alveary {self._admits} trust\n")
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -191,8 +196,8 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server(**settings: str) -> Iterator[PostgresServer]:
-    """Run a server of one's own, which is gone afterwards."""
+def running_server(*, admits: str = "", **settings: str) -> Iterator[PostgresServer]:
+    """Run a server of one's own, which is gone afterwards. Arguments: of its class."""
     # In memory where it can be: what tests wait for is PostgreSQL, not this disk.
     memory = Path("/dev/shm")
     where = memory if os.access(memory, os.W_OK) else None
@@ -200,7 +205,7 @@ def running_server(**settings: str) -> Iterator[PostgresServer]:
     user = _user()
     if user:
         os.chown(folder, user["user"], user["group"])
-    server = PostgresServer(folder, **settings)
+    server = PostgresServer(folder, admits=admits, **settings)
     try:
         server.make()
         server.start()
