@@ -147,7 +147,8 @@ def may_be_gone(rule: Rule, key: Aged, number: int, judged_ms: int, swing_ms: in
     since = [newer[-1].earliest_ms] if newer else []
     if not newer and key.loose_ms is not None:
         since.append(key.loose_ms)
-    if not newer and version.size is not None:
+    if version.size is not None:
+        # Under a marker that nobody saw, also where something was written above it later.
         expires = rule.expires_ms(version.earliest_ms, version.size)
         if expires <= judged_ms:
             since.append(int(expires) - swing_ms)

@@ -81,6 +81,9 @@ THREE = Aged([version("c", 2 * DAY_MS), version("b", DAY_MS), version("a", 0)])
         # What is current goes after it expired, under a marker that nobody saw.
         (TURN, THREE, 5.9, ["b", "a"]),
         (TURN, THREE, 6, ["c", "b", "a"]),
+        # So does what had expired before something was written above it.
+        (TURN, Aged([version("b", 9 * DAY_MS), version("a", 0)]), 3.9, []),
+        (TURN, Aged([version("b", 9 * DAY_MS), version("a", 0)]), 4, ["a"]),
         (Rule("kept/"), THREE, 99, []),
         # A marker goes when nothing is left under it.
         (OLD, Aged([version("m", DAY_MS, None), version("a", 0)]), 9, []),
