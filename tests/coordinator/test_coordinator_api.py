@@ -52,6 +52,8 @@ async def test_the_description_names_every_route_and_every_route_is_there(
             ("GET", "/v1/buckets"),
             ("POST", "/v1/buckets/{name}/class"),
             ("POST", "/v1/buckets/{name}/quota"),
+            ("POST", "/v1/class-names/{name}"),
+            ("DELETE", "/v1/class-names/{name}"),
             ("GET", "/v1/classes"),
             ("POST", "/v1/classes"),
             ("DELETE", "/v1/classes/{name}"),

@@ -41,14 +41,14 @@ def store_of(objects=(), uploads=()):
             sql.execute(
                 "INSERT INTO versions"
                 " (sequence, bucket, name, version_id, size, created_ms, summary, sealed, tags,"
-                " acl) VALUES (?, ?, ?, ?, 5, 0, x'', x'', x'', x'')",
+                " acl, class_name) VALUES (?, ?, ?, ?, 5, 0, x'', x'', x'', x'', x'')",
                 (sequence, bucket, name, sequence.to_bytes(16, "big")),
             )
             sql.execute("INSERT INTO current VALUES (?, ?, ?)", (bucket, name, sequence))
     for number, (name, upload_id) in enumerate(uploads):
         sql.execute(
-            "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed)"
-            " VALUES (?, 1, ?, ?, 0, x'')",
+            "INSERT INTO uploads (upload, bucket, name, upload_id, created_ms, sealed, class_name)"
+            " VALUES (?, 1, ?, ?, 0, x'', x'')",
             (number + 1, name, upload_id),
         )
     return sql

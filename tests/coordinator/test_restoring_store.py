@@ -37,7 +37,8 @@ def sql() -> Iterator[Any]:
 def add(sql: Any, sequence: int, name: bytes, *, bucket: int = 1, dropped: int = 0) -> None:
     sql.execute(
         "INSERT INTO versions (sequence, bucket, name, version_id, dropped, size, created_ms,"
-        " summary, sealed, tags, acl) VALUES (?, ?, ?, ?, ?, 10, 0, x'', x'', x'', x'')",
+        " summary, sealed, tags, acl, class_name)"
+        " VALUES (?, ?, ?, ?, ?, 10, 0, x'', x'', x'', x'', x'')",
         (sequence, bucket, name, bytes([sequence]) * 16, dropped),
     )
 
