@@ -30,7 +30,7 @@ ACCESS_MIX: Final = Mix(
         "share_list": 6,
         "share_peek": 24,
         "share_policy": 3,
-        "share_user": 4,
+        "share_user": 8,
     }
 )
 """With what others may read beside the operations on the bucket that all clients share."""
@@ -184,7 +184,8 @@ class AccessWorkload(PartsWorkload):
         """Have somebody read an object, or try what nobody else may do."""
         if self._shared:
             key = self._chance.choice(list(self._shared))
-            who = self._chance.choice(list(self._others))
+            # Of all who read, a user has most settings that may be wrong.
+            who = self._chance.choice([*self._others, USER])
             if self._chance.random() < 0.2:
                 await self._attack(who, key)
             else:
