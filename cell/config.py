@@ -49,7 +49,7 @@ class CellConfig:
     )
     coordinator_id: PeerId | None = field(
         default=None,
-        metadata=key(config.peer_id, "The coordinators' key id, 64 hex digits."),
+        metadata=key(config.peer_id, "The id of the swarm's key, 64 hex digits."),
     )
     token: str | None = field(
         default=None,

@@ -28,7 +28,7 @@ COORDINATOR_TIMEOUT_S: Final = 15.0
 
 
 def coordinator_id_of(config: CellConfig, token: JoinToken | None) -> PeerId:
-    """Return the key that the swarm's coordinators prove.
+    """Return the id of the swarm's key, which names its coordinators.
 
     Raises:
         BadConfig: ``no_coordinator_id``.

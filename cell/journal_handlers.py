@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from cell.rescuers import Rescuers
 from cell.session import Caller, Handler
 from cell.storage.journal import CellJournal
+from common.charter_book import CharterBook
 from common.errors import Refused
 from common.format.journal import end_in
-from common.ids import PeerId
 from common.reasons import Refusal
 from common.rpc.caller import Answer
 from common.wire.messages.base import Done, Request
@@ -34,12 +34,12 @@ class JournalHandlers:
     """Answers coordinators and, where it is only read, callers with a rescue pass; nobody else.
 
     Args:
-        coordinator_id: the key that the swarm's coordinators prove.
+        charters: who the swarm's coordinators are.
     """
 
-    def __init__(self, journal: CellJournal, coordinator_id: PeerId, rescuers: Rescuers) -> None:
+    def __init__(self, journal: CellJournal, charters: CharterBook, rescuers: Rescuers) -> None:
         self._journal = journal
-        self._coordinator_id = coordinator_id
+        self._charters = charters
         self._rescuers = rescuers
 
     def by_request(self) -> Mapping[type[Request], Handler]:
@@ -57,13 +57,13 @@ class JournalHandlers:
 
     def recognise(self, caller: Caller, request: Request) -> None:
         """Introduce a coordinator, or a caller with a rescue pass."""
-        if caller.peer_id == self._coordinator_id:
+        if self._charters.names(caller.peer_id):
             caller.introduce(caller.peer_id)
         elif isinstance(request, JournalLook | JournalRead | SnapshotRead):
             self._rescuers.admits(caller, request.rescue_pass)
 
     def _check(self, caller: Caller) -> None:
-        if caller.peer_id != self._coordinator_id:
+        if not self._charters.names(caller.peer_id):
             raise Refused(Refusal.NOT_A_COORDINATOR)
 
     def _check_reader(self, caller: Caller, rescue_pass: bytes) -> None:

@@ -17,7 +17,7 @@ class Rescuers:
     """Knows who may read.
 
     Args:
-        coordinator_id: the key that the swarm's coordinators prove, and sign passes with.
+        coordinator_id: the id of the swarm's key, which signs passes.
     """
 
     def __init__(self, coordinator_id: PeerId) -> None:

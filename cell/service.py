@@ -42,6 +42,7 @@ from cell.storage.journal import CellJournal
 from cell.storage.shard_store import ShardStore
 from cell.timed_disk import DiskTimes, TimedDisk
 from common import limits
+from common.charter_book import CharterBook
 from common.client.fetch_units import FetchContext
 from common.client.policy.slot_health import SlotHealth
 from common.data_classes import dataclass
@@ -95,6 +96,7 @@ class _Parts:
     journal: JournalHandlers
     rescuers: Rescuers
     known: KnownCoordinators
+    charters: CharterBook
 
 
 async def serve(
@@ -166,12 +168,18 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
     )
     held = await Held.load(world.disk, world.log)
     await held.compare(store)
+    coordinator_id = coordinator_id_of(config, token)
+    charters = await CharterBook.load(world.disk, world.log, coordinator_id)
     pool = PeerPool(
-        world.network, identity, connections_per_peer=1, chance=world.chance, log=world.log
+        world.network,
+        identity,
+        connections_per_peer=1,
+        chance=world.chance,
+        log=world.log,
+        charters=charters,
     )
     seen_epoch = await SeenEpoch.load(world.disk, world.log)
     coordinators = coordinators_of(world, config, token, pool, seen_epoch)
-    coordinator_id = coordinator_id_of(config, token)
     known = KnownCoordinators(
         world.disk,
         world.log,
@@ -199,9 +207,10 @@ async def _load(world: World, config: CellConfig, token: JoinToken | None) -> _P
         background,
         owner_rules,
         disk_watch,
-        JournalHandlers(await CellJournal.load(world.disk, world.log), coordinator_id, rescuers),
+        JournalHandlers(await CellJournal.load(world.disk, world.log), charters, rescuers),
         rescuers,
         known,
+        charters,
     )
 
 
@@ -218,6 +227,7 @@ def _heartbeat(
         parts.disk_watch,
         parts.owner_rules,
         parts.known,
+        parts.charters,
         address=Address(advertised.host, advertised.port or listening.port),
         clock=world.clock,
         log=world.log,
@@ -317,6 +327,7 @@ def _server(world: World, parts: _Parts, handlers: Handlers) -> PeerServer[CellS
             SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,
         },
         turns={ShardRead: handlers.turn},
+        charters=parts.charters,
     )
 
 

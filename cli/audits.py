@@ -13,8 +13,10 @@ import click
 
 from cli.operators import access_options, ask
 from cli.report import print_result, table
-from common.errors import Corrupt
-from common.format.evidence import AuditEvidence, read_evidence
+from common.crypto.charter import read_charter
+from common.crypto.identity import peer_id_of
+from common.errors import Corrupt, PeerViolation
+from common.format.evidence import AuditEvidence, is_signed_by, read_evidence
 from common.ids import PeerId
 from common.reasons import Damage
 
@@ -26,18 +28,38 @@ def verified(answer: dict[str, Any]) -> list[AuditEvidence]:
         Corrupt: ``evidence_not_authentic``, also of a record about another cell;
             ``evidence_not_understood``.
     """
+    keys = _keys(answer)
     found = []
     for each in answer["evidence"]:
+        record, signature = bytes.fromhex(each["record"]), bytes.fromhex(each["signature"])
+        # Its coordinator may be another one than that which answers, and may be gone.
+        signer = next((key for key in keys if is_signed_by(key, record, signature)), None)
+        if signer is None:
+            raise Corrupt(Damage.EVIDENCE_NOT_AUTHENTIC)
         evidence = read_evidence(
-            bytes.fromhex(each["record"]),
-            bytes.fromhex(each["signature"]),
-            public_key=bytes.fromhex(answer["coordinator_public_key"]),
-            coordinator=PeerId(bytes.fromhex(answer["coordinator_id"])),
+            record, signature, public_key=signer, coordinator=peer_id_of(signer)
         )
         if evidence.cell_id.hex() != answer["cell_id"]:
             raise Corrupt(Damage.EVIDENCE_NOT_AUTHENTIC)
         found.append(evidence)
     return found
+
+
+def _keys(answer: dict[str, Any]) -> list[bytes]:
+    """Return the keys that coordinators of the swarm have, or had before they were revoked.
+
+    Raises:
+        Corrupt: ``evidence_not_authentic``: the answer proves none.
+    """
+    swarm_key_id = PeerId(bytes.fromhex(answer["coordinator_id"]))
+    if answer["charter"]:
+        try:
+            charter = read_charter(bytes.fromhex(answer["charter"]), swarm_key_id)
+        except PeerViolation as error:
+            raise Corrupt(Damage.EVIDENCE_NOT_AUTHENTIC) from error
+        return [each.public_key for each in charter.coordinators]
+    public_key = bytes.fromhex(answer["coordinator_public_key"])
+    return [public_key] if peer_id_of(public_key) == swarm_key_id else []
 
 
 def describe(answer: dict[str, Any], evidence: list[AuditEvidence]) -> str:

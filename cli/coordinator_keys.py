@@ -37,11 +37,13 @@ def _coordinator_directory(data: Path) -> Path:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def new_keys(data: Path, as_json: bool) -> None:
-    """Replace the coordinator's key, the swarm's secret and the operator's token.
+    """Replace the swarm's key, the coordinator's own, the swarm's secret and the operator's token.
 
-    A thief of the old ones can do nothing with them any more, once cells and gateways trust the
-    new key: give each a fresh token (`alveary invite`, `alveary invite --gateway`) to run `alveary
-    cell trust TOKEN` and `alveary gateway trust TOKEN` with. No data is touched.
+    For a swarm whose key was stolen: a coordinator's own is shut out with `alveary coordinator
+    revoke`. A thief of the old ones can do nothing with them any more, once cells and gateways
+    trust the new key: give each a fresh token (`alveary invite`, `alveary invite --gateway`) to run
+    `alveary cell trust TOKEN` and `alveary gateway trust TOKEN` with. Other coordinators are added
+    again. No data is touched.
     """
     directory = _coordinator_directory(data.absolute())
     with hold_directory(directory):
@@ -53,5 +55,5 @@ def new_keys(data: Path, as_json: bool) -> None:
     print_result(
         {"coordinator_id": peer_id.hex()},
         as_json=as_json,
-        text=f"the coordinator's new id is {peer_id.hex()}",
+        text=f"the id of the swarm's new key is {peer_id.hex()}",
     )

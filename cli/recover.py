@@ -11,7 +11,9 @@ from pathlib import Path
 import click
 import trio
 
+from cli.coordinators import read_key
 from cli.report import print_result
+from common.crypto.identity import KeyPair
 from common.errors import AlvearyError, BadConfig, Unavailable
 from common.reasons import ConfigFault, Outage
 from common.system.disk import hold_directory
@@ -31,13 +33,23 @@ from coordinator.recovery import PATIENCE_S, RecoveredStore, recover
     is_flag=True,
     help="Go on when most of the journal's cells answer: the others are gone for good.",
 )
+@click.option(
+    "--swarm-key",
+    "key_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The swarm's private key, where FILE does not hold it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-def recover_store(data: Path, with_most: bool, as_json: bool, file: Path) -> None:
+def recover_store(
+    data: Path, with_most: bool, key_file: Path | None, as_json: bool, file: Path
+) -> None:
     """Bring back a coordinator whose disk is lost, from FILE, a copy of its recovery.json.
 
-    All cells that keep its journal must answer; FILE says where they are. Then start the
-    coordinator, at the address that cells and gateways know. Repeat a recovery that was cut short.
+    All cells that keep its journal must answer; FILE says where they are. The coordinator gets a
+    new key, and the one that was on the lost disk is revoked, if the swarm's private key is at hand
+    (in FILE, or with --swarm-key). Then start the coordinator, at the address that cells and
+    gateways know. Repeat a recovery that was cut short.
     """
     try:
         content = file.read_bytes()
@@ -45,7 +57,10 @@ def recover_store(data: Path, with_most: bool, as_json: bool, file: Path) -> Non
         raise BadConfig(ConfigFault.CANNOT_READ, file=str(file), error=str(error)) from error
     directory = data.absolute()
     with hold_directory(directory):
-        found = trio.run(partial(_recover, directory, content, with_most=with_most))
+        swarm_key = None if key_file is None else KeyPair.from_private(read_key(key_file))
+        found = trio.run(
+            partial(_recover, directory, content, with_most=with_most, swarm_key=swarm_key)
+        )
     print_result(
         {
             "data": str(directory),
@@ -60,10 +75,14 @@ def recover_store(data: Path, with_most: bool, as_json: bool, file: Path) -> Non
     )
 
 
-async def _recover(directory: Path, content: bytes, *, with_most: bool) -> RecoveredStore:
+async def _recover(
+    directory: Path, content: bytes, *, with_most: bool, swarm_key: KeyPair | None
+) -> RecoveredStore:
     async with open_world(directory, "recover") as world:
         try:
-            return await recover(world, content, patience_s=PATIENCE_S, with_most=with_most)
+            return await recover(
+                world, content, patience_s=PATIENCE_S, with_most=with_most, swarm_key=swarm_key
+            )
         except Unavailable as error:
             if error.reason != Outage.JOURNAL_UNSETTLED:
                 raise

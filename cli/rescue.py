@@ -21,12 +21,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 import click
 import trio
 
+from cli.coordinators import find_swarm_key, swarm_key_option
 from cli.credentials import read_tenant
 from cli.files import make_private_directory, write_private
 from cli.ports import parse_address
 from cli.report import human_bytes, print_error, print_result
 from common import limits
-from common.crypto.identity import KeyPair
 from common.crypto.keys import KEY_BYTES, TenantKey
 from common.errors import BadConfig
 from common.format.envelope import WrappingKey
@@ -39,7 +39,7 @@ from common.system.sqlite_backup import look_beside
 from common.system.world import open_world
 from common.wire.messages.base import Endpoint
 from coordinator.journaled_store import STORE_NAME
-from coordinator.secrets import IDENTITY_NAME, SECRET_BYTES, SECRET_NAME
+from coordinator.secrets import SECRET_BYTES, SECRET_NAME
 from coordinator.store import journal, restoring
 from rescue.checking import check
 from rescue.kit import Kit, is_sealed, make_kit, open_kit, pack_kit, seal_kit, unpack_kit
@@ -88,6 +88,7 @@ def rescue() -> None:
 )
 @click.option("--tenant", "names", multiple=True, help="Whose objects it opens; may be repeated.")
 @click.option("--operator", is_flag=True, help="It opens those of all tenants with a key file.")
+@swarm_key_option
 @click.option("--seal", is_flag=True, help="Seal it with a passphrase.")
 @_passphrase_option
 def write_kit(
@@ -96,6 +97,7 @@ def write_kit(
     directory: Path | None,
     names: Sequence[str],
     operator: bool,
+    key_file: Path | None,
     seal: bool,
     passphrase_file: Path | None,
 ) -> None:
@@ -108,7 +110,7 @@ def write_kit(
         raise click.UsageError("say --tenant NAME or --operator")
     found = _tenant_keys(directory or data / "gateway" / "tenants", names)
     own = data / "coordinator" if (data / "coordinator").is_dir() else data
-    identity = KeyPair.from_private(_secret(own / IDENTITY_NAME))
+    swarm_key = find_swarm_key(key_file, own)
     cells, keeps_journal, known = look_beside(own / STORE_NAME, _look)
     keys = {name: key for name, key in found.items() if key.tenant_id in known}
     if names and len(keys) < len(found):
@@ -118,7 +120,7 @@ def write_kit(
             message=f"this swarm has no tenant with the key of {unknown}.json",
         )
     others = len(known) - len(keys)
-    kit = make_kit(identity, _secret(own / SECRET_NAME), cells, keys, system_entropy)
+    kit = make_kit(swarm_key, _secret(own / SECRET_NAME), cells, keys, system_entropy)
     content = pack_kit(kit)
     if seal or passphrase_file is not None:
         passphrase = _passphrase(passphrase_file, is_new=True)

@@ -15,6 +15,7 @@ import click
 
 from cli.files import make_private_directory
 from cli.report import print_result
+from common.charter_book import FILE_NAME as CHARTER_NAME
 from common.data_classes import dataclass
 from common.errors import BadConfig, Unavailable
 from common.ports import Sql
@@ -22,14 +23,14 @@ from common.reasons import ConfigFault, Outage
 from common.system.disk import hold_directory
 from common.system.sqlite_backup import look_into, sync_directory, sync_file
 from coordinator.journaled_store import STORE_NAME
-from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME
+from coordinator.secrets import BEGUN_NAME, IDENTITY_NAME, SECRET_NAME, SWARM_KEY_NAME
 from coordinator.store.counts import object_count
 from coordinator.store.schema import check_version, counter_value
 
 _UNFINISHED: Final = STORE_NAME + ".unfinished"
 _BESIDE: Final = ("-wal", "-shm")
 """Files of SQLite's beside a database: with another database they would be taken for its own."""
-_KEYS: Final = (IDENTITY_NAME, SECRET_NAME)
+_KEYS: Final = (SECRET_NAME, IDENTITY_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,10 @@ def _put_keys(source: Path, directory: Path) -> bool:
         True if other ones are there, which stay: cells and gateways trust the newest only.
     """
     kept = False
+    if not (directory / IDENTITY_NAME).exists():
+        for name in (CHARTER_NAME, SWARM_KEY_NAME):
+            if (source / name).exists():
+                _copy(source / name, directory / name)
     for name in _KEYS:
         there = directory / name
         if there.exists():

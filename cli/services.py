@@ -41,6 +41,11 @@ class SubcommandGroup(click.Group):
 
 class CoordinatorGroup(CoordinatorCommand, SubcommandGroup):
     subcommands: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "list": ("cli.coordinators", "list_coordinators"),
+        "add": ("cli.coordinators", "add_coordinator"),
+        "replace": ("cli.coordinators", "replace_coordinator"),
+        "revoke": ("cli.coordinators", "revoke_coordinator"),
+        "take-swarm-key": ("cli.coordinators", "take_swarm_key"),
         "new-keys": ("cli.coordinator_keys", "new_keys"),
         "backup": ("cli.store", "backup"),
         "restore": ("cli.restore", "restore"),

@@ -14,11 +14,12 @@ import click
 from cli.files import make_private_directory
 from cli.operators import access_options, ask
 from cli.report import human_bytes, print_result
+from common.charter_book import FILE_NAME as CHARTER_NAME
 from common.errors import BadConfig
 from common.reasons import ConfigFault
 from common.system.sqlite_backup import back_up, sync_directory, sync_file
 from coordinator.journaled_store import STORE_NAME
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
+from coordinator.secrets import IDENTITY_NAME, SECRET_NAME, SWARM_KEY_NAME
 
 _UNFINISHED: Final = ".unfinished"
 
@@ -51,7 +52,8 @@ def backup(data: Path, target: Path, as_json: bool) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     make_private_directory(unfinished)
     size = back_up(source / STORE_NAME, unfinished / STORE_NAME)
-    for name in (IDENTITY_NAME, SECRET_NAME):
+    names = [IDENTITY_NAME, SECRET_NAME, CHARTER_NAME, SWARM_KEY_NAME]
+    for name in (each for each in names if (source / each).exists()):
         shutil.copy2(source / name, unfinished / name)
         sync_file(unfinished / name)
     sync_directory(unfinished)

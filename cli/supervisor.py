@@ -5,7 +5,6 @@ Source: docs/operations.md, "A swarm on one machine".
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -17,9 +16,9 @@ from typing import Any, Final, TypeVar
 import trio
 
 from cli.authority import ANYWHERE, LocalTls, prepare_tls
+from cli.coordinators import enrol, find_swarm_key
 from cli.credentials import make_access_key, make_tenant, read_tenant, seal_key, tenant_body
 from cli.credentials import write_tenant as write_tenant_file
-from cli.files import read_json, write_private
 from cli.operators import ROLE_TIMEOUT_S, OperatorApi, read_operator_file
 from cli.ports import PortChooser, can_listen, parse_address
 from cli.processes import DaemonProcess, Processes
@@ -129,7 +128,7 @@ class LocalSwarm:
                 await self._wait_heard(api)
                 for each, path in zip(self._coordinators, paths, strict=True):
                     if each not in there:
-                        await self._make_standby(active, each)
+                        await self._make_standby(api, active, each)
                         await self._start_coordinator(each, path)
                 await self._wait_followed(api)
         credentials = replace(
@@ -208,12 +207,12 @@ class LocalSwarm:
     async def _start_coordinator(self, coordinator: DaemonProcess, path: Path) -> None:
         ready = await self._run(coordinator, path)
         if not self._settings.coordinator_id:
-            self._settings = replace(self._settings, coordinator_id=str(ready["peer_id"]))
+            self._settings = replace(self._settings, coordinator_id=str(ready["coordinator_id"]))
             self._directory.write_settings(self._settings)
-        elif ready["peer_id"] != self._settings.coordinator_id:
+        elif ready["coordinator_id"] != self._settings.coordinator_id:
             raise BadConfig(
                 ConfigFault.WRONG_COORDINATOR,
-                message="the coordinator's key is not this swarm's: its data directory was "
+                message="the coordinator is not one of this swarm: its data directory was "
                 "replaced or emptied",
                 data=str(coordinator.data),
             )
@@ -238,25 +237,37 @@ class LocalSwarm:
             log=str(self._coordinator.log_path),
         )
 
-    async def _make_standby(self, active: DaemonProcess, standby: DaemonProcess) -> None:
-        """Give a coordinator the swarm's secrets, as soon as there is a journal to follow.
+    async def _make_standby(
+        self, api: OperatorApi, active: DaemonProcess, standby: DaemonProcess
+    ) -> None:
+        """Give a coordinator a key of its own and the swarm's secret, as soon as there is a journal
+        to follow.
 
         Raises:
+            BadConfig: ``no_swarm_key``: the swarm's private key was taken away.
             Unavailable: ``no_journal``: there is none.
         """
         give_up_at = trio.current_time() + START_TIMEOUT_S
-        while (content := read_json(active.data / RECOVERY_NAME)) is None:
+        while not (is_kept := _is_made(active)):
             if trio.current_time() > give_up_at:
                 break
             await trio.sleep(POLL_S)
-        if content is None:
+        if not is_kept:
             raise Unavailable(
                 Outage.NO_JOURNAL,
                 message="sites need the journal on cells, which is not kept: look at `alveary"
                 " status`",
                 log=str(active.log_path),
             )
-        write_private(standby.data / RECOVERY_NAME, json.dumps(content) + "\n")
+        swarm_key = find_swarm_key(None, active.data, self._coordinator.data)
+        answer = await api.call("GET", "/v1/coordinators")
+        # Of a start that was cut short: its key is named, and nobody has it.
+        is_named = any(
+            each["name"] == standby.name and each["state"] == "trusted"
+            for each in answer["coordinators"]
+        )
+        file = standby.data / RECOVERY_NAME
+        await enrol(api, swarm_key, active.data, standby.name, file, replaces=is_named)
 
     async def _wait_followed(self, api: OperatorApi) -> None:
         """Wait until the active coordinator knows all others, and the gateway and the cells can
@@ -420,7 +431,7 @@ def operator_file(coordinator: DaemonProcess) -> Path:
 
 
 def _is_made(coordinator: DaemonProcess) -> bool:
-    """Return whether a standby was given the swarm's secrets."""
+    """Return whether a coordinator has its keys, and a journal to follow."""
     return (coordinator.data / RECOVERY_NAME).exists()
 
 

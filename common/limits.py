@@ -143,6 +143,13 @@ MAX_TENANTS_PER_CONNECTION: Final = 10_000
 """Tenants that one gateway proves to speak for: MAX_TENANT_FILES."""
 MAX_COORDINATOR_ADDRESSES: Final = 16
 """To try, in a configuration: more than a swarm has coordinators."""
+MAX_COORDINATORS: Final = MAX_COORDINATOR_ADDRESSES
+"""Keys of coordinators that a charter names and has not revoked."""
+MAX_CHARTERED: Final = 24
+"""Entries of a charter, revoked ones among them: the oldest of these make room."""
+MAX_COORDINATOR_NAME_CHARACTERS: Final = 32
+MAX_CHARTER_BYTES: Final = 2 * KIB
+"""MAX_CHARTERED entries. It goes in frames of handshakes, beside a key and a signature."""
 MAX_DISCOVERED: Final = 16
 """More coordinators than a swarm has: a LAN full of forged answers costs no more than this."""
 MAX_TOKEN_CHARACTERS: Final = 4096
@@ -875,6 +882,9 @@ assert 2 * IMPATIENT_PROBE_AFTER_S < FAILOVER_S < DEAD_AFTER_S
 assert MAX_CONNECTIONS_PER_CALLER < MAX_CONNECTIONS_PER_LISTENER
 assert MAX_STRANGERS <= MAX_CONNECTIONS_PER_LISTENER
 assert MAX_CELLS < MAX_CONNECTIONS_PER_COORDINATOR
+assert MAX_COORDINATORS < MAX_CHARTERED
+assert MAX_CHARTERED * (MAX_COORDINATOR_NAME_CHARACTERS + 48) + 128 <= MAX_CHARTER_BYTES
+assert MAX_CHARTER_BYTES + 256 <= MAX_CONTROL_HEADER_BYTES
 assert MAX_CONNECTIONS_PER_COORDINATOR + MAX_HTTP_CONNECTIONS + KEPT_OPEN_FILES <= MAX_OPEN_FILES
 assert MAX_OPEN_VOLUMES < KEPT_OPEN_FILES < MIN_OPEN_FILES
 assert STRANGER_GRACE_S < CONNECT_TIMEOUT_S

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from common.data_classes import dataclass
 from common.errors import AlvearyError
@@ -153,6 +153,11 @@ class Identity(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes Ed25519 signature."""
+
+
+ANY_KEY: Final = PeerId(b"")
+"""A pin that every key passes: who connects judges the key that the stream shows, before it sends
+anything."""
 
 
 class Network(Protocol):

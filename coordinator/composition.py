@@ -13,6 +13,7 @@ from common.http.health import health_app
 from common.http.records import Handler, HttpRequest, HttpResponse
 from common.ports import World
 from common.rpc.fair_queue import FairQueue
+from common.rpc.peers import PeerPool
 from common.rpc.server import PeerServer
 from common.tasks import Round, every
 from common.wire.messages.base import Request
@@ -20,6 +21,7 @@ from coordinator.api.app import Api
 from coordinator.api.audits import AuditOperations
 from coordinator.api.cells import CellOperations
 from coordinator.api.classes import ClassOperations
+from coordinator.api.coordinators import CharterOperations
 from coordinator.api.decisions import DecisionOperations
 from coordinator.api.invites import InviteOperations
 from coordinator.api.quotas import QuotaOperations
@@ -43,6 +45,7 @@ from coordinator.parts import CoordinatorParts
 from coordinator.policy.audit_book import AuditBook
 from coordinator.rounds.audits import AUDITS_S, AuditsRound
 from coordinator.rounds.availability import AVAILABILITY_S, AvailabilityRound
+from coordinator.rounds.charters import CHARTERS_S, ChartersRound
 from coordinator.rounds.classes import CLASSES_S, ClassesRound
 from coordinator.rounds.disks import DISKS_S, DiskRound
 from coordinator.rounds.drains import DRAINS_S, DrainsRound
@@ -112,6 +115,7 @@ def server_of(
         swarm_name=config.swarm,
         swarm_id=parts.keys.swarm_id,
         coordinators=standbys.named,
+        charters=parts.keys.charters,
     )
 
     def recognise(caller: Caller, request: Request) -> None:
@@ -158,6 +162,7 @@ def server_of(
         end_session=of_cells.end_session,
         recognise=recognise,
         max_connections=places.native,
+        charters=parts.keys.charters,
     )
 
 
@@ -189,6 +194,7 @@ def rounds_of(
     auditor: Auditor,
     kept_facts: KeptFacts,
     others: OtherCoordinators,
+    pool: PeerPool,
 ) -> list[Round]:
     """Return all periodic work."""
     leadership = parts.leadership
@@ -218,6 +224,14 @@ def rounds_of(
     returning = HomesRound(parts, world)
     following = ClassesRound(parts.store, leadership, parts.history, parts.queues.classes)
     order_time = OrderTimeRound(parts.store, parts.order_time)
+    chartered = ChartersRound(
+        parts.store,
+        parts.keys.charters,
+        parts.membership,
+        pool,
+        world.log,
+        is_shared=leadership.is_shared,
+    )
     of_shared_store = [
         Round("leadership", leadership.keep, every(BEAT_S)),
         Round("shared_cells", shared_cells.keep, every(0.0)),
@@ -238,6 +252,7 @@ def rounds_of(
         Round("outlook", outlook.run, outlook.pause_s),
         Round("drains", DrainsRound(parts.store, parts.membership).run, every(DRAINS_S)),
         Round("facts", kept_facts.keep, every(FACTS_S)),
+        Round("charters", chartered.run, every(CHARTERS_S)),
         Round("order_time", order_time.run, every(limits.ORDER_TIME_KEPT_EVERY_S)),
     ]
 
@@ -257,15 +272,18 @@ def routes_of(
         clock,
         world.entropy,
         log,
-        key_id=parts.keys.identity.peer_id,
+        key_id=parts.keys.swarm_key_id,
         swarm_name=config.swarm,
         advertised=standbys.addresses,
     )
     return (
         *invites.routes(),
+        *CharterOperations(
+            parts.store, parts.keys.charters, parts.keys.identity.peer_id, log
+        ).routes(),
         *CellOperations(parts, world, status).routes(),
         *DecisionOperations(parts, world, status).routes(),
-        *AuditOperations(parts.store, parts.membership, parts.keys.identity).routes(),
+        *AuditOperations(parts.store, parts.membership, parts.keys).routes(),
         *ClassOperations(parts, log).routes(),
         *QuotaOperations(parts, log).routes(),
         *TenantOperations(parts.store, clock, log).routes(),

@@ -202,7 +202,7 @@ class CoordinatorConfig:
         metadata=key(
             config.boolean,
             "In an empty directory: follow the active coordinator and take over when it is gone,"
-            " with the recovery.json that was copied here.",
+            " with the recovery.json that `alveary coordinator add` made.",
         ),
     )
     log: str | None = field(

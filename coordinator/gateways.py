@@ -33,15 +33,18 @@ class Gateways:
         unwritable: why the swarm cannot be written; empty when it can be.
         space: bytes of objects that the swarm could hold, and that it can still take.
         coordinators: returns where the swarm's coordinators take calls.
+        charter: returns the charter for a gateway that has one of a revision.
     """
 
     def __init__(
         self,
         unwritable: Callable[[], str],
         space: Callable[[], tuple[int, int]],
-        coordinators: Callable[[], tuple[CoordinatorAddress, ...]] = tuple,
+        coordinators: Callable[[], tuple[CoordinatorAddress, ...]],
+        charter: Callable[[int], bytes],
     ) -> None:
         self._coordinators = coordinators
+        self._charter = charter
         self._unwritable = unwritable
         self._space = space
         self._counted = (0, 0)
@@ -63,7 +66,8 @@ class Gateways:
         if now >= self._counted_at + limits.GATEWAY_PRESENCE_INTERVAL_S:
             # Once for all gateways: every cell is asked what it has.
             self._counted, self._counted_at = self._space(), now
-        return SwarmState(not reason, reason, *self._counted, self._coordinators())
+        charter = self._charter(request.charter_revision)
+        return SwarmState(not reason, reason, *self._counted, self._coordinators(), charter)
 
     def tell(self, now: float) -> list[dict[str, Any]]:
         """Everything, JSON-like; those that are silent for long are forgotten."""

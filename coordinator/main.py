@@ -55,5 +55,6 @@ def _facts(serving: RunningCoordinator) -> dict[str, object]:
         "native": str(serving.native),
         "http": str(serving.http),
         "peer_id": serving.peer_id.hex(),
+        "coordinator_id": serving.swarm_key_id.hex(),
         "state": serving.role.name,
     }

@@ -27,6 +27,7 @@ from coordinator.store import (
     order_time,
     rings,
 )
+from coordinator.store.charters import take_stored
 from coordinator.store.history import Kept, NumberedStore, StoreHistory
 from coordinator.store.leadership import Leadership
 from coordinator.store.leases import LeaseBook
@@ -77,6 +78,7 @@ async def load_parts(
     def load(sql: Sql) -> tuple[list[cells.Cell], list[rings.Ring], list[leases.LivingLease]]:
         return cells.load(sql, now), rings.load(sql), leases.alive(sql)
 
+    await take_stored(watched, keys.charters, world.log)
     kept = await watched.read(Kept)
     await check_store_is_there(world.disk, is_empty=not kept.runs)
     known_cells, known_rings, living = await watched.read(load)

@@ -28,6 +28,7 @@ from coordinator.composition import app_of, auditor_of, rounds_of, routes_of, se
 from coordinator.config import CoordinatorConfig
 from coordinator.connection_places import ConnectionPlaces, connection_places
 from coordinator.journal.keeper import KnownCell, LaterPromises
+from coordinator.journal.recovery_file import check_founds, enrol
 from coordinator.journaled_store import (
     PATIENCE_S,
     STORE_NAME,
@@ -63,17 +64,20 @@ from coordinator.upgrading import Upgrade, must_upgrade
 
 CLOSE_TIMEOUT_S: Final = 5.0
 OPEN_AGAIN_S: Final = 1.0
+ANSWER_S: Final = 1.0
 TAKE_OVER_PATIENCE_S: Final = 10.0
 """Time for the journal's cells when a standby takes over; then it stands by again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCoordinator:
-    """A coordinator that takes calls: where, and who it is."""
+    """A coordinator that takes calls: where, and who it is. ``swarm_key_id``: whose charter names
+    it."""
 
     native: Address
     http: Address
     peer_id: PeerId
+    swarm_key_id: PeerId
     operator_token: str
     role: CoordinatorRole
     """Changes while it runs."""
@@ -89,7 +93,8 @@ async def serve(
 
     Raises:
         BadConfig: ``cannot_listen``, ``bad_secret_file``, ``store_too_new``, ``store_unreleased``,
-            ``store_missing``; ``no_recovery_file``, ``bad_recovery_file``: of a standby.
+            ``store_missing``; ``no_recovery_file``, ``bad_recovery_file``, ``not_enrolled``: of one
+            that joins others; ``coordinator_revoked``, also later.
         Corrupt: ``store_corrupt``; ``journal_forked``, ``journal_diverged``.
         Unavailable: the data directory cannot be written, and holds no store to read.
     """
@@ -97,17 +102,39 @@ async def serve(
     world = replace(world, log=CountedLog(world.log, metrics.registry))
     if config.standby:
         await prepare_standby(world.disk)
-    keys = await load_keys(world.disk, world.entropy)
+    elif world.stores.is_shared:
+        await enrol(world.disk)
+    else:
+        await check_founds(world.disk)
+    keys = await load_keys(world.disk, world.entropy, world.log)
+    keys.check_not_revoked()
     pool = PeerPool(
         world.network,
         keys.identity,
         connections_per_peer=1,
         chance=world.chance,
         log=world.log,
+        charters=keys.charters,
     )
     async with background() as nursery:
         await nursery.start(pool.run)
+        keys.charters.watch(partial(_stop_if_revoked, keys, nursery.cancel_scope))
         await _serve_stores(world, config, keys, pool, metrics, task_status)
+    keys.check_not_revoked()
+
+
+def _stop_if_revoked(keys: Keys, scope: trio.CancelScope) -> None:
+    """Stop a coordinator that nobody obeys any more, once it has answered who revoked it."""
+    if not keys.charters.names(keys.identity.peer_id):
+        scope.deadline = min(scope.deadline, trio.current_time() + ANSWER_S)
+
+
+def _running(
+    native: Address, http: Address, keys: Keys, role: CoordinatorRole
+) -> RunningCoordinator:
+    return RunningCoordinator(
+        native, http, keys.identity.peer_id, keys.swarm_key_id, keys.operator_token, role
+    )
 
 
 class _StartedOnce:
@@ -210,11 +237,7 @@ async def _stand_by(
         async with background() as nursery:
             nursery.start_soon(standby.serve_http, http, places.http)
             world.log.info("standing_by", http=str(http.address))
-            started.started(
-                RunningCoordinator(
-                    config.listen, http.address, keys.identity.peer_id, keys.operator_token, role
-                )
-            )
+            started.started(_running(config.listen, http.address, keys, role))
             await standby.run()
     return replace(config, http=http.address)
 
@@ -251,7 +274,7 @@ async def _open_and_serve(
         role.name = "active"
         metrics.is_active.set(1)
         metrics.standby_behind_s.set(0)
-        serve_it = _upgrade if await must_upgrade(journaled) else _serve
+        serve_it = _upgrade if await must_upgrade(journaled) else partial(_serve, pool)
         config = await serve_it(world, config, keys, journaled, watched, metrics, role, started)
         if journaled.is_superseded:
             await _give_way(world, stood_by=False)
@@ -277,16 +300,13 @@ async def _upgrade(
         _listen(world, config.http, None) as http,
     ):
         await _write_operator_file(world, keys, advertised_url(http.address))
-        started.started(
-            RunningCoordinator(
-                native.address, http.address, keys.identity.peer_id, keys.operator_token, role
-            )
-        )
+        started.started(_running(native.address, http.address, keys, role))
         await Upgrade(world, config, keys, journaled, watched, metrics).run(native, http)
     return replace(config, listen=native.address, http=http.address)
 
 
 async def _serve(
+    pool: PeerPool,
     world: World,
     config: CoordinatorConfig,
     keys: Keys,
@@ -319,7 +339,7 @@ async def _serve(
             parts.store, parts.order_time, parts.history.run_id, place, world.log
         )
         standbys = Standbys(
-            keys.identity.peer_id,
+            keys.charters,
             place,
             lambda: journaled.sequence,
             journaled.enforce_lease,
@@ -335,6 +355,7 @@ async def _serve(
             journaled.tell,
             standbys,
             others,
+            keys.charters,
         )
         auditor = auditor_of(world, config, parts, metrics)
         await auditor.load()
@@ -356,7 +377,7 @@ async def _serve(
         lease_ends = LeaseEndsRound(
             parts.store, parts.leadership, parts.lease_book, parts.history, world.log
         )
-        rounds = rounds_of(world, config, parts, lease_ends, auditor, kept_facts, others)
+        rounds = rounds_of(world, config, parts, lease_ends, auditor, kept_facts, others, pool)
         routes = routes_of(world, config, parts, status, lease_ends, standbys)
         api = Api(routes, parts.history, keys.operator_token, world.log)
         app = app_of(metrics, status, api)
@@ -378,11 +399,7 @@ async def _serve(
             if config.discovery:
                 nursery.start_soon(_advertise, world, advertised, config.swarm)
             world.log.info("serving", native=str(listener.address), http=str(http.address))
-            started.started(
-                RunningCoordinator(
-                    listener.address, http.address, keys.identity.peer_id, keys.operator_token, role
-                )
-            )
+            started.started(_running(listener.address, http.address, keys, role))
             await journaled.run(parts.history.was_replaced)
             nursery.cancel_scope.cancel()
     if refused is not None:
@@ -412,7 +429,7 @@ async def _write_operator_file(world: World, keys: Keys, url: str) -> None:
     """Write the operator's file, and log the URL if that fails: the store may be readable all the
     same."""
     try:
-        await write_operator_file(world.disk, keys, url)
+        await write_operator_file(world.disk, keys.operator_token, url)
     except Unavailable as error:
         world.log.error("operator_file_not_written", url=url, error=str(error))
 

@@ -29,9 +29,14 @@ from coordinator.api.app import Api
 from coordinator.api.routes import ApiRoute, Json
 from coordinator.journal.cells import NOWHERE
 from coordinator.journal.following import JournalFollower, View
-from coordinator.journal.recovery_file import RECOVERY_NAME, unpack_recovery
+from coordinator.journal.recovery_file import (
+    MISSING_RECOVERY,
+    RECOVERY_NAME,
+    enrol,
+    unpack_recovery,
+)
 from coordinator.metrics import CoordinatorMetrics
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME, Keys
+from coordinator.secrets import IDENTITY_NAME, Keys
 from coordinator.standbys import PRESENCE_S
 
 MARK_NAME: Final = "standby"
@@ -48,10 +53,6 @@ UNFIT: Final = frozenset({Damage.JOURNAL_FORKED, Damage.JOURNAL_DIVERGED})
 """Reasons why a store is not one that the journal makes."""
 FOLLOWS_WITHIN_S: Final = 30.0
 """A standby that has not had everything for longer is not well."""
-MISSING_RECOVERY: Final = (
-    "a standby takes the swarm's secrets from a copy of the active coordinator's recovery.json: put"
-    " it into this directory, for its user alone (chmod 600), and start again"
-)
 
 
 @dataclass(slots=True)
@@ -89,18 +90,15 @@ async def prepare_standby(disk: Disk) -> None:
     it is.
 
     Raises:
-        BadConfig: ``bad_recovery_file``, ``no_recovery_file``.
+        BadConfig: ``bad_recovery_file``, ``no_recovery_file``, ``not_enrolled``.
         Unavailable: the directory cannot be written.
     """
     if await read_whole(disk, IDENTITY_NAME) is not None:
         return
-    content = await read_whole(disk, RECOVERY_NAME)
-    if content is None:
+    if await read_whole(disk, RECOVERY_NAME) is None:
         raise BadConfig(ConfigFault.NO_RECOVERY_FILE, message=MISSING_RECOVERY)
-    identity, secret, _ = unpack_recovery(content)
     await write_whole(disk, MARK_NAME, _COPY)
-    await write_whole(disk, SECRET_NAME, secret.hex().encode() + b"\n")
-    await write_whole(disk, IDENTITY_NAME, identity.private_key.hex().encode() + b"\n")
+    await enrol(disk)
 
 
 async def discard_copy(world: World, store_name: str, error: Corrupt) -> None:
@@ -177,7 +175,7 @@ class Standby:
         content = await read_whole(self._world.disk, RECOVERY_NAME)
         if content is None:
             raise BadConfig(ConfigFault.NO_RECOVERY_FILE, message=MISSING_RECOVERY)
-        members = unpack_recovery(content)[2]
+        members = unpack_recovery(content).members
         follower = JournalFollower(
             self._world,
             self._pool,
@@ -251,11 +249,13 @@ class Standby:
 
     async def _announce(self, active: Address) -> None:
         place = self._place or NOWHERE
-        request = StandbyPresence(place.host, place.port, self._follower.at.sequence)
-        reply, _ = await self._pool.call(
-            active, self._keys.identity.peer_id, request, timeout_s=CALL_S
+        charters = self._keys.charters
+        request = StandbyPresence(
+            place.host, place.port, self._follower.at.sequence, charters.revision
         )
+        reply, _ = await self._pool.call(active, charters.swarm_key_id, request, timeout_s=CALL_S)
         if isinstance(reply, StandbyHeard):
+            await charters.take(reply.charter)
             self._following.coordinators = tuple(
                 Address(each.host, each.port) for each in reply.coordinators
             )

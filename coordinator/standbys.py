@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.data_classes import dataclass
 from common.errors import Refused
 from common.ids import PeerId
@@ -30,6 +31,7 @@ FORGOTTEN_AFTER_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Standby:
+    key_id: PeerId
     sequence: int
     behind: int
     heard_at: float
@@ -39,7 +41,7 @@ class Standbys:
     """Takes presences, and names the coordinators of the swarm.
 
     Args:
-        peer_id: of the swarm's coordinators: standbys prove the same key.
+        charters: who the swarm's coordinators are.
         own: where this coordinator takes calls; None: it does not say.
         sequence: returns the number of the journal's last record.
         enforce_lease: has requests refused without a lease from now on: the first standby is there.
@@ -48,14 +50,14 @@ class Standbys:
 
     def __init__(
         self,
-        peer_id: PeerId,
+        charters: CharterBook,
         own: Address | None,
         sequence: Callable[[], int],
         enforce_lease: Callable[[], Awaitable[None]],
         active: Callable[[], tuple[Address, ...]] = tuple,
     ) -> None:
         self._active = active
-        self._peer_id = peer_id
+        self._charters = charters
         self._own = own
         self._sequence = sequence
         self._enforce_lease = enforce_lease
@@ -67,12 +69,12 @@ class Standbys:
 
     def recognise(self, caller: Caller, _: Request) -> None:
         """Introduce a standby."""
-        if caller.peer_id == self._peer_id:
+        if self._charters.names(caller.peer_id):
             caller.introduce(caller.peer_id)
 
     async def hear(self, caller: Caller, request: StandbyPresence, _: memoryview) -> Answer:
         """Remember a standby, the longest silent one in its place where there are too many."""
-        if caller.peer_id != self._peer_id:
+        if not self._charters.names(caller.peer_id):
             raise Refused(Refusal.NOT_A_COORDINATOR)
         await self._enforce_lease()
         address = Address(request.host, request.port)
@@ -80,15 +82,19 @@ class Standbys:
         if len(self._known) >= limits.MAX_COORDINATOR_ADDRESSES - 1:
             del self._known[next(iter(self._known))]
         behind = max(0, self._sequence() - request.sequence)
-        self._known[address] = _Standby(request.sequence, behind, trio.current_time())
-        return StandbyHeard(self.named())
+        self._known[address] = _Standby(
+            caller.peer_id, request.sequence, behind, trio.current_time()
+        )
+        charter = self._charters.newer_than(request.charter_revision)
+        return StandbyHeard(self.named(), charter)
 
     def addresses(self) -> tuple[Address, ...]:
         """Return where the swarm's coordinators take calls, this one first; none where it does not
         say where it does itself."""
         now = trio.current_time()
         for address, each in list(self._known.items()):
-            if now - each.heard_at > FORGOTTEN_AFTER_S:
+            is_revoked = not self._charters.names(each.key_id)
+            if is_revoked or now - each.heard_at > FORGOTTEN_AFTER_S:
                 del self._known[address]
         others = tuple(
             each for each in self._known if each.host and each.port and each != self._own
@@ -107,6 +113,7 @@ class Standbys:
         return [
             {
                 "address": str(address) if address.port else "",
+                "key_id": each.key_id.hex(),
                 "sequence": each.sequence,
                 "behind": each.behind,
                 "heard_s": round(now - each.heard_at, 1),

@@ -71,6 +71,7 @@ class Upgrade:
             log=world.log,
             buffer_budget_bytes=limits.COORDINATOR_BUFFER_BUDGET_BYTES,
             new_session=CoordinatorSession,
+            charters=self.keys.charters,
         )
         app = health_app(self.metrics.registry, self._health, otherwise=_unavailable)
         world.log.warning("store_upgrade_waits", what_to_do=WHAT_TO_DO)

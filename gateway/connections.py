@@ -10,14 +10,16 @@ from typing import Final
 
 import trio
 
+from common.charter_book import CharterBook
 from common.client.coordinators import CoordinatorClient
 from common.client.object_client import SwarmClient
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
-from common.ids import PeerId, TenantId
+from common.ids import TenantId
 from common.ports import Address, World
 from common.rpc.peers import PeerPool
 from common.tasks import go_on
+from common.wire.messages.base import CharterExchange, CharterShown
 
 CONNECTIONS_PER_PEER: Final = 2
 """Beside each other, so that a large frame on one does not hold up a small call."""
@@ -28,7 +30,7 @@ class SwarmConnections:
 
     Args:
         addresses: of coordinators.
-        coordinator_id: the identity that all of them share.
+        charters: who the swarm's coordinators are.
         tenants: keys at hand; may grow.
         budget_bytes: of all streams together.
     """
@@ -37,7 +39,7 @@ class SwarmConnections:
         self,
         world: World,
         addresses: Sequence[Address],
-        coordinator_id: PeerId,
+        charters: CharterBook,
         tenants: Mapping[TenantId, TenantKey],
         *,
         budget_bytes: int,
@@ -51,8 +53,11 @@ class SwarmConnections:
             connections_per_peer=CONNECTIONS_PER_PEER,
             chance=world.chance,
             log=world.log,
+            charters=charters,
         )
-        peers = [(address, coordinator_id) for address in addresses]
+        self._charters = charters
+        self._asked = 0
+        peers = [(address, charters.swarm_key_id) for address in addresses]
         self.coordinators = CoordinatorClient(self.pool, peers, tenants, world.log)
         self.swarm = SwarmClient(
             coordinators=self.coordinators,
@@ -63,6 +68,21 @@ class SwarmConnections:
             log=world.log,
             budget_bytes=budget_bytes,
         )
+
+    async def hear_charter(self) -> None:
+        """Exchange charters with one of the peers that are connected, another one each time: a
+        coordinator that was revoked would keep that secret, and cells do not.
+
+        Raises:
+            AlvearyError: that peer did not answer as it should.
+        """
+        found = self.pool.open_connections()
+        if found:
+            self._asked += 1
+            connection = found[self._asked % len(found)]
+            reply, _ = await connection.call(CharterExchange(self._charters.shown))
+            assert isinstance(reply, CharterShown)
+            await self._charters.take(reply.charter)
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Start the background work in a nursery: connections, the write lease, reports."""

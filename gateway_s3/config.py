@@ -39,7 +39,7 @@ class GatewayConfig:
         metadata=key(config.addresses(least=1), "HOST:PORT of a coordinator; may be repeated.")
     )
     coordinator_id: PeerId = field(
-        metadata=key(config.peer_id, "The coordinators' key id, 64 hex digits.")
+        metadata=key(config.peer_id, "The id of the swarm's key, 64 hex digits.")
     )
     http: Address | None = field(
         default=None,

@@ -5,12 +5,13 @@ Source: docs/operations.md, "Metrics and health".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.client.coordinators import CoordinatorClient
 from common.crypto.keys import TenantKey
 from common.errors import AlvearyError
@@ -32,6 +33,8 @@ class Presence:
         s3: where the gateway listens for clients.
         space: gets what the coordinator says of the swarm's.
         known: gets the coordinators that it names.
+        charters: who the swarm's coordinators are.
+        hear_charter: asks another peer for the charter that it has.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class Presence:
         s3: str,
         space: SwarmSpace,
         known: KnownCoordinators,
+        charters: CharterBook,
+        hear_charter: Callable[[], Awaitable[None]],
     ) -> None:
         self._coordinators = coordinators
         self._tenants = tenants
@@ -51,6 +56,8 @@ class Presence:
         self._s3 = s3
         self._space = space
         self._known = known
+        self._charters = charters
+        self._hear_charter = hear_charter
         self._last = ""
         self.is_writable = False
         """True if objects could be written when a coordinator was last asked."""
@@ -59,7 +66,16 @@ class Presence:
         """Report at an interval, until cancelled; log what has changed."""
         while True:
             await self.facts()
+            await self._ask_others()
             await trio.sleep(limits.GATEWAY_PRESENCE_INTERVAL_S)
+
+    async def _ask_others(self) -> None:
+        """Hear from another peer of coordinators that were revoked."""
+        with trio.move_on_after(ANSWER_TIMEOUT_S):
+            try:
+                await self._hear_charter()
+            except AlvearyError as error:
+                self._log.info("charter_not_heard", error=str(error))
 
     async def facts(self) -> Mapping[str, Any]:
         """Return the gateway's facts for its readiness: ``ok`` is whether it can answer clients,
@@ -69,9 +85,10 @@ class Presence:
         reason = "no_coordinator"
         with trio.move_on_after(ANSWER_TIMEOUT_S):
             try:
-                request = GatewayPresence(self._s3, tenants)
+                request = GatewayPresence(self._s3, tenants, self._charters.revision)
                 state = await self._coordinators.call(request, timeout_s=ANSWER_TIMEOUT_S)
                 assert state is not None
+                await self._charters.take(state.charter)
                 reason = state.reason
                 self._space.capacity_bytes = state.capacity_bytes
                 self._space.free_bytes = state.free_bytes

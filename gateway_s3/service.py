@@ -14,6 +14,7 @@ from typing import Any, Final
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.client.object_client import SwarmClient
 from common.data_classes import dataclass
 from common.http.connection import HttpFaultCounts
@@ -126,10 +127,11 @@ async def serve(
         tenants_disk or world.disk, "." if tenants_disk is not None else config.tenants, world.log
     )
     await tenants.reload()
+    charters = await CharterBook.load(world.disk, world.log, config.coordinator_id)
     connections = SwarmConnections(
         world,
         config.coordinator,
-        config.coordinator_id,
+        charters,
         tenants.keys,
         budget_bytes=config.buffer_budget_bytes,
     )
@@ -263,6 +265,8 @@ async def serve(
             str(s3.address),
             backend.space,
             known,
+            charters,
+            connections.hear_charter,
         )
         metrics.watch(
             "alveary_gateway_writable",

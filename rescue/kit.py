@@ -43,9 +43,9 @@ _CONTEXT: Final = b"alveary rescue kit v1"
 class Kit:
     """All that a rescue needs beside the cells.
 
-    ``coordinator_id``: of the key that signed the pass. ``cells``: where to look for the journal,
-    those that keep it first. ``tenants``: keys by the names of their tenants. ``moved``: by the
-    first digits of the ids of cells, where they are now, whatever else is known of them.
+    ``coordinator_id``: of the swarm's key, which signed the pass. ``cells``: where to look for the
+    journal, those that keep it first. ``tenants``: keys by the names of their tenants. ``moved``:
+    by the first digits of the ids of cells, where they are now, whatever else is known of them.
     """
 
     identity: KeyPair
@@ -65,7 +65,7 @@ class Kit:
 
 
 def make_kit(
-    coordinator: KeyPair,
+    swarm_key: KeyPair,
     swarm_secret: bytes,
     cells: Sequence[Endpoint],
     tenants: Mapping[str, TenantKey],
@@ -74,7 +74,7 @@ def make_kit(
     """Make a kit with a key of its own.
 
     Args:
-        coordinator: the key that the swarm's coordinators prove.
+        swarm_key: the swarm's, which cells pin.
         swarm_secret: of the coordinators; what the kit gets of it reads the journal, no more.
         cells: those that keep the journal first.
         tenants: whose objects the kit opens.
@@ -82,8 +82,8 @@ def make_kit(
     identity = KeyPair.generate(entropy)
     return Kit(
         identity,
-        coordinator.peer_id,
-        issue_pass(coordinator, identity.peer_id),
+        swarm_key.peer_id,
+        issue_pass(swarm_key, identity.peer_id),
         JournalKey(swarm_secret).reader,
         tuple(cells[: limits.MOST_KIT_CELLS]),
         dict(tenants),

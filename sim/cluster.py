@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,15 +23,23 @@ import gateway_s3.config
 import gateway_s3.service
 from cell.storage.recovery import INDEX_NAME
 from cell.storage.volumes import DIRECTORY
+from common.crypto.charter import (
+    Charter,
+    CharteredCoordinator,
+    read_charter,
+    sign_charter,
+    with_added,
+)
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.data_classes import dataclass
-from common.errors import AlvearyError
+from common.errors import AlvearyError, BadConfig
 from common.format.manifest import AccessKeyRecord, seal_access_key
 from common.ids import TenantId
 from common.ports import Disk, Network, World
-from coordinator.journal.recovery_file import RECOVERY_NAME
+from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery, unpack_recovery
 from coordinator.journaled_store import STORE_NAME
+from coordinator.secrets import SWARM_KEY_NAME
 from coordinator.store import dialect, journal
 from sim.http import SimTransport
 from sim.s3_client import S3Client, SimCredentials
@@ -96,8 +104,15 @@ class SimDaemon:
 
         Raises:
             Exception: what the service raised while its node was alive: a finding, except for
-                the errors of :mod:`common.errors`, which end the life (a refused start).
+                the errors of :mod:`common.errors`, which end the life (a refused start), and
+                BadConfig later (a coordinator that was revoked).
         """
+        try:
+            await self._run(task_status)
+        except* BadConfig as group:
+            self.node.note("daemon ended", {"error": repr(group)})
+
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         life, died = self.node.life, self.node.died
         async with trio.open_nursery() as nursery:
 
@@ -235,11 +250,13 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self.swarm = swarm
         self.shape = shape
         self.coordinators: list[SimDaemon] = []
-        """All have one key. One is active; the others are standbys."""
+        """Each has a key of its own. One is active; the others are standbys."""
         self.cells: list[SimDaemon] = []
         self.gateways: list[SimDaemon] = []
         self.credentials: SimCredentials
         self.tenant: TenantKey
+        self.swarm_key: KeyPair
+        """The key that signs charters, as its operator keeps it."""
         self._operator_token = ""
         self._nursery_manager = trio.open_nursery()
         self._nursery: trio.Nursery
@@ -300,11 +317,28 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         return None
 
     async def add_standby(self, number: int) -> None:
-        """Start one more coordinator, which follows; it has a copy of the recovery file."""
+        """Start one more coordinator, which follows; the charter names it."""
         name = f"standby-{number}"
-        content = await read_file(self.store_node.world.disk, RECOVERY_NAME)
-        await write_file(self.swarm.node(name).world.disk, RECOVERY_NAME, content)
+        disk = self.store_node.world.disk
+        kept = unpack_recovery(await read_file(disk, RECOVERY_NAME))
+        identity = KeyPair.from_private(self.swarm.random(f"key of {name}").randbytes(32))
+        charter = await self.change_charter(
+            lambda present: with_added(present, name, identity.public_key)
+        )
+        made = replace(kept, identity=identity, charter=charter, swarm_key=None, is_enrolment=True)
+        await write_file(self.swarm.node(name).world.disk, RECOVERY_NAME, pack_recovery(made))
         await self._add_coordinator(name, standby=True)
+
+    async def change_charter(
+        self, change: Callable[[Charter], list[CharteredCoordinator]]
+    ) -> Charter:
+        """Sign a later charter, and have the coordinators take it."""
+        swarm_key = self.swarm_key
+        shown = bytes.fromhex((await self.operate("GET", "/v1/coordinators"))["charter"])
+        present = read_charter(shown, swarm_key.peer_id)
+        charter = sign_charter(swarm_key, present.revision + 1, change(present))
+        await self.operate("POST", "/v1/coordinators", {"charter": charter.data.hex()})
+        return charter
 
     def _configured(self, service: str, config: dict[str, Any]) -> dict[str, Any]:
         return {**config, **self.shape.overrides.get(service, {})}
@@ -312,11 +346,11 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
     async def _build(self) -> None:
         node = await self._add_coordinator("coordinator")
         await self.learn_operator_token()
-        identity = await read_file(node.world.disk, "identity.key")
-        coordinator_id = KeyPair.from_private(bytes.fromhex(identity.decode().strip())).peer_id
+        swarm_key = await read_file(node.world.disk, SWARM_KEY_NAME)
+        self.swarm_key = KeyPair.from_private(bytes.fromhex(swarm_key.decode().strip()))
         for number in range(self.shape.cells):
             await self.add_cell(number)
-        await self._make_tenant(coordinator_id.hex())
+        await self._make_tenant(self.swarm_key.peer_id.hex())
         await self._wait_rings()
 
     async def learn_operator_token(self) -> None:

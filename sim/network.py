@@ -19,7 +19,7 @@ from common.crypto.identity import peer_id_of
 from common.data_classes import dataclass
 from common.errors import BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.ports import Address, Buffer, Certificate, Identity
+from common.ports import ANY_KEY, Address, Buffer, Certificate, Identity
 from common.reasons import ConfigFault, Outage, Violation
 from sim.life import Life
 from sim.replay import Timer, call_at
@@ -421,7 +421,7 @@ class SimNetwork:
         if pin is not None:
             if key is None:
                 raise PeerViolation(Violation.NO_TLS, address=str(address))
-            if peer_id_of(key) != pin:
+            if pin != ANY_KEY and peer_id_of(key) != pin:
                 raise PeerViolation(Violation.WRONG_SERVER_KEY, address=str(address))
         elif key is not None or listener.certificate is not None:
             raise Unavailable(Outage.CONNECT_FAILED, address=str(address), why="server speaks TLS")

@@ -18,6 +18,7 @@ from cell.storage.held import Held
 from cell.storage.shard_store import ShardStore
 from cell.storage.shards import ShardKey
 from common import limits
+from common.charter_book import CharterBook
 from common.errors import OutcomeUnknown, Unavailable
 from common.known_coordinators import KnownCoordinators
 from common.ports import Address, Log, WallClock
@@ -50,6 +51,7 @@ class HeartbeatRound:
         disk_watch: DiskWatch,
         owner_rules: OwnerRules,
         known: KnownCoordinators,
+        charters: CharterBook,
         *,
         address: Address,
         clock: WallClock,
@@ -82,6 +84,7 @@ class HeartbeatRound:
         self._disk_watch = disk_watch
         self._owner_rules = owner_rules
         self._known = known
+        self._charters = charters
         self._address = address
         self._clock = clock
         self._log = log
@@ -173,6 +176,7 @@ class HeartbeatRound:
             seen,
             int(self._clock.now() * 1000),
             self._seen_epoch.mark,
+            self._charters.revision,
         )
         asked_at = trio.current_time()
         try:
@@ -181,6 +185,7 @@ class HeartbeatRound:
             self._is_cut_off = True
             raise
         assert isinstance(reply, HeartbeatReply)
+        await self._charters.take(reply.charter)
         now = trio.current_time()
         self._is_cut_off = False
         self._order_time_s, self._order_time_at = reply.order_time, now

@@ -1,4 +1,4 @@
-"""Rescue passes: a coordinator's word that the holder of a key may read all that cells have.
+"""Rescue passes: the word of the swarm's key that the holder of a key may read all that cells have.
 
 With every coordinator gone, nobody issues orders. A pass was signed while there was one, and never
 expires: cells let its holder read shards and the journal, and nothing else. It is not a bearer
@@ -35,22 +35,22 @@ def _signed(holder: PeerId) -> bytes:
     return b"alveary rescue pass v1\0" + holder
 
 
-def issue_pass(coordinator: KeyPair, holder: PeerId) -> bytes:
+def issue_pass(swarm_key: KeyPair, holder: PeerId) -> bytes:
     """Return a pass, PASS_BYTES bytes.
 
     Args:
-        coordinator: the key that the swarm's coordinators prove.
+        swarm_key: the swarm's, which cells pin.
         holder: the one who may read.
     """
-    return coordinator.public_key + coordinator.sign(_signed(holder))
+    return swarm_key.public_key + swarm_key.sign(_signed(holder))
 
 
 def pass_holds(rescue_pass: bytes, *, coordinator_id: PeerId, holder: PeerId) -> bool:
-    """Return whether a coordinator of this swarm gave this pass to this holder.
+    """Return whether this swarm's key gave this pass to this holder.
 
     Args:
         rescue_pass: what a caller sent.
-        coordinator_id: of the key that the swarm's coordinators prove.
+        coordinator_id: of the swarm's key.
         holder: who the caller proved to be.
     """
     public_key, signature = rescue_pass[:PUBLIC_KEY_BYTES], rescue_pass[PUBLIC_KEY_BYTES:]

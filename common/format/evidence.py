@@ -58,6 +58,11 @@ def sign_evidence(identity: Identity, evidence: AuditEvidence) -> tuple[bytes, b
     return data, identity.sign(_DOMAIN + data)
 
 
+def is_signed_by(public_key: bytes, data: bytes, signature: bytes) -> bool:
+    """Return whether a coordinator with this key signed the bytes of evidence."""
+    return signature_holds(public_key, _DOMAIN + data, signature)
+
+
 def read_evidence(
     data: bytes, signature: bytes, *, public_key: bytes, coordinator: PeerId
 ) -> AuditEvidence:
@@ -65,14 +70,14 @@ def read_evidence(
 
     Args:
         public_key: of the one that signed, 32 raw bytes.
-        coordinator: the key id that cells and gateways of the swarm know.
+        coordinator: the id of a key that the swarm's charter names, or named.
 
     Raises:
         Corrupt: ``evidence_not_authentic``: that coordinator did not sign these bytes;
             ``evidence_not_understood``: they are of another version.
     """
     is_its_key = peer_id_of(public_key) == coordinator
-    if not is_its_key or not signature_holds(public_key, _DOMAIN + data, signature):
+    if not is_its_key or not is_signed_by(public_key, data, signature):
         raise Corrupt(Damage.EVIDENCE_NOT_AUTHENTIC)
     try:
         evidence = AuditEvidence.unpack(data)

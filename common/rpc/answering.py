@@ -14,6 +14,7 @@ from typing import Final, Generic
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.data_classes import dataclass
 from common.errors import AlvearyError, PeerViolation, Refused, Unavailable
 from common.ports import Buffer, Entropy, Identity, Log
@@ -45,6 +46,7 @@ class Service(Generic[S]):
     memory: Memory
     entropy: Entropy
     log: Log
+    charters: CharterBook | None
 
 
 class InboundCall:

@@ -14,6 +14,8 @@ import outcome
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
+from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, OutcomeUnknown, PeerViolation, Unavailable
 from common.ports import Buffer, Identity, Stream
 from common.reasons import Outage, Uncertainty
@@ -70,6 +72,8 @@ class PeerConnection:
         self.fell_silent = False
         """True once it was closed because nothing came from the peer any more."""
         self._scope = trio.CancelScope()
+        self.server_id = peer_id_of(server_key)
+        """The peer id that the answerer has proved."""
 
     def be_impatient(self) -> None:
         """Give a silent peer up sooner from now on: there is another one to ask."""
@@ -243,18 +247,36 @@ class PeerConnection:
     def _is_idle(self) -> bool:
         return not self._core.calls_in_flight and not self._outbox.unsent_bytes
 
-    async def shake_hands(self, identity: Identity) -> None:
+    async def shake_hands(
+        self,
+        identity: Identity,
+        charters: CharterBook | None = None,
+        *,
+        is_coordinator: bool = False,
+    ) -> None:
         """Check who answers and prove who calls; first of all, and once.
 
+        Args:
+            charters: gets the charter that the answerer shows, and has the one that is shown to it.
+            is_coordinator: whether the answerer must be one that the charter names.
+
         Raises:
+            PeerViolation: ``bad_charter``; ``wrong_server_key``: it is not a coordinator.
             AlvearyError: close it: nothing can be carried out on it.
         """
         with trio.move_on_after(limits.HANDSHAKE_TIMEOUT_S):
             while True:
                 event = await self._next_event()
                 if isinstance(event, Greeted):
+                    shown = b""
+                    if charters is not None:
+                        await charters.take(event.charter)
+                        if is_coordinator:
+                            charters.check(self.server_id)
+                        shown = charters.shown
                     signature = identity.sign(event.message)
-                    await self._stream.send(self._core.prove(identity.public_key, signature))
+                    proof = self._core.prove(identity.public_key, signature, shown)
+                    await self._stream.send(proof)
                 elif isinstance(event, Rejected):
                     raise event.error
                 else:

@@ -14,10 +14,11 @@ import outcome
 import trio
 
 from common import limits
-from common.errors import AlvearyError, Unavailable
+from common.charter_book import CharterBook
+from common.errors import AlvearyError, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.ports import Address, Buffer, Chance, Identity, Log, Network
-from common.reasons import Outage
+from common.ports import ANY_KEY, Address, Buffer, Chance, Identity, Log, Network
+from common.reasons import Outage, Violation
 from common.rpc.peer_connection import OnAnswer, PeerConnection
 from common.rpc.protocol.pool_policy import choose, retry_delay_s
 from common.tasks import log_fault
@@ -48,6 +49,8 @@ class PeerPool:
         connections_per_peer: the most to one peer.
         chance: jitter of retries.
         log: connections made and lost.
+        charters: who the coordinators are that answer where the swarm's key is pinned; exchanged
+            with all peers.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PeerPool:
         connections_per_peer: int,
         chance: Chance,
         log: Log,
+        charters: CharterBook | None = None,
     ) -> None:
         assert connections_per_peer >= 1
         self._network = network
@@ -67,6 +71,9 @@ class PeerPool:
         self._log = log
         self._peers: dict[tuple[Address, PeerId], _Peer] = {}
         self._nursery: trio.Nursery | None = None
+        self.charters = charters
+        if charters is not None:
+            charters.watch(self._drop_revoked)
 
     @property
     def peer_id(self) -> PeerId:
@@ -264,15 +271,43 @@ class PeerPool:
         self._failed(peer, address, Unavailable(Outage.CONNECT_FAILED, cause="internal_error"))
 
     async def _open(self, address: Address, pin: PeerId) -> PeerConnection:
-        stream = await self._network.connect(address, pin=pin)
+        charters = self.charters
+        is_coordinator = self._is_swarm_key(pin)
+        stream = await self._network.connect(address, pin=ANY_KEY if is_coordinator else pin)
         assert stream.server_key is not None, "a pinned stream is secure"
         connection = PeerConnection(stream, stream.server_key)
         try:
-            await connection.shake_hands(self._identity)
+            await connection.shake_hands(self._identity, charters, is_coordinator=is_coordinator)
+            if is_coordinator:  # a later charter may have come during the handshake
+                assert charters is not None
+                charters.check(connection.server_id)
         except BaseException:
             await connection.close()
             raise
         return connection
+
+    def _is_swarm_key(self, pin: PeerId) -> bool:
+        """Return whether a pin is the id of the key that names coordinators, and proves nothing
+        itself."""
+        return self.charters is not None and pin == self.charters.swarm_key_id
+
+    def _drop_revoked(self) -> None:
+        """Drop the connections to coordinators that the charter does not name any more."""
+        charters = self.charters
+        assert charters is not None
+        for (_, pin), peer in self._peers.items():
+            for connection in peer.connections:
+                if self._is_swarm_key(pin) and not charters.names(connection.server_id):
+                    connection.reject(PeerViolation(Violation.WRONG_SERVER_KEY, cause="revoked"))
+
+    def open_connections(self) -> list[PeerConnection]:
+        """Return all connections on which calls can be made."""
+        return [
+            connection
+            for peer in self._peers.values()
+            for connection in peer.connections
+            if connection.is_open()
+        ]
 
     def _failed(self, peer: _Peer, address: Address, error: AlvearyError) -> None:
         peer.failures += 1

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Generic
 
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.errors import AlvearyError, Unavailable
 from common.ports import Entropy, Identity, Listener, Log, Stream
 from common.reasons import Outage
@@ -20,7 +22,7 @@ from common.rpc.answering import Service
 from common.rpc.caller import Answer, Caller, EndSession, Handler, Recognise, S, Turn
 from common.rpc.server_connection import ServerConnection
 from common.tasks import go_on, log_fault
-from common.wire.messages.base import Done, Ping, Request
+from common.wire.messages.base import CharterExchange, CharterShown, Done, Ping, Request
 
 ACCEPT_RETRY_S: Final = 0.1
 """Out of descriptors, say: time for some connections to end."""
@@ -58,6 +60,7 @@ class PeerServer(Generic[S]):
         turns: what requests wait for before memory is set aside for their replies, so that those
             which wait for long take none from others.
         max_connections: open at the same time; at most MAX_STRANGERS of them are strangers'.
+        charters: exchanged with callers, in handshakes and when they ask.
     """
 
     def __init__(
@@ -74,12 +77,17 @@ class PeerServer(Generic[S]):
         reply_payload_bytes: Mapping[type[Request], int] | None = None,
         turns: Mapping[type[Request], Turn[S]] | None = None,
         max_connections: int = limits.MAX_CONNECTIONS_PER_LISTENER,
+        charters: CharterBook | None = None,
     ) -> None:
         self.memory = Memory(buffer_budget_bytes)
         self._log = log
         self._service = Service(
             identity=identity,
-            handlers={Ping: _pong, **handlers},
+            handlers={
+                Ping: _pong,
+                CharterExchange: partial(_exchange_charters, charters),
+                **handlers,
+            },
             new_session=new_session,
             end_session=end_session,
             recognise=recognise,
@@ -88,6 +96,7 @@ class PeerServer(Generic[S]):
             memory=self.memory,
             entropy=entropy,
             log=log,
+            charters=charters,
         )
         self._max_connections = max_connections
         self._max_strangers = min(limits.MAX_STRANGERS, max_connections)
@@ -231,3 +240,12 @@ class PeerServer(Generic[S]):
 
 async def _pong(caller: Caller[Any], request: Ping, payload: memoryview) -> Answer:
     return Done()
+
+
+async def _exchange_charters(
+    charters: CharterBook | None, caller: Caller[Any], request: CharterExchange, _: memoryview
+) -> Answer:
+    if charters is None:
+        return CharterShown(b"")
+    await charters.take(request.charter)
+    return CharterShown(charters.shown)

@@ -111,7 +111,8 @@ class ServerConnection(Generic[S]):
 
     async def _shake_hands(self) -> Caller[S] | None:
         core, stream, service = self._core, self._stream, self._service
-        await stream.send(core.hello())
+        charters = service.charters
+        await stream.send(core.hello(b"" if charters is None else charters.shown))
         try:
             while (event := core.next_event()) is None:
                 count = await stream.receive_into(core.get_buffer())
@@ -123,6 +124,12 @@ class ServerConnection(Generic[S]):
             await stream.send(core.go_away(error))
             raise
         if isinstance(event, Proved):
+            try:
+                if charters is not None:
+                    await charters.take(event.charter)
+            except PeerViolation as error:
+                await stream.send(core.refuse(error))
+                raise
             await stream.send(core.ready())
             caller = Caller(
                 event.peer_id,

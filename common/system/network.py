@@ -21,7 +21,7 @@ from common import limits
 from common.crypto.identity import peer_id_of
 from common.errors import AlvearyError, BadConfig, PeerViolation, Unavailable
 from common.ids import PeerId
-from common.ports import Address, Buffer, Certificate, Identity, Listener, Stream
+from common.ports import ANY_KEY, Address, Buffer, Certificate, Identity, Listener, Stream
 from common.reasons import ConfigFault, Outage, Violation
 from common.system.tls import client_context, public_context, server_context, shown_key
 
@@ -196,7 +196,7 @@ class SecureStream(_SocketStream):
             PeerViolation: ``wrong_server_key``.
         """
         key = shown_key(self._socket.getpeercert(binary_form=True))
-        if peer_id_of(key) != pin:
+        if pin != ANY_KEY and peer_id_of(key) != pin:
             raise PeerViolation(Violation.WRONG_SERVER_KEY, cause="another key is pinned")
         self._server_key = key
 

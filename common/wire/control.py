@@ -30,6 +30,8 @@ class Hello(Record):
     """Fresh for every connection."""
     max_calls: int
     """The number of calls that it takes at a time on this connection."""
+    charter: Annotated[bytes, Max(limits.MAX_CHARTER_BYTES)] = b""
+    """The latest charter that it has seen; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Proof(Record):
     public_key: Annotated[bytes, Size(32)]
     signature: Annotated[bytes, Size(64)]
     """Ed25519 over :func:`proof_message`."""
+    charter: Annotated[bytes, Max(limits.MAX_CHARTER_BYTES)] = b""
+    """The latest charter that the caller has seen; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

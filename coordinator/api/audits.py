@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.format.evidence import AuditEvidence
-from common.ports import Identity, Store
+from common.ports import Store
 from coordinator.api.routes import ApiRoute, Json
 from coordinator.membership import Membership
+from coordinator.secrets import Keys
 from coordinator.store import audits
 
 
 class AuditOperations:
     """Reports what audits of cells have found."""
 
-    def __init__(self, store: Store, membership: Membership, identity: Identity) -> None:
+    def __init__(self, store: Store, membership: Membership, keys: Keys) -> None:
         self._store = store
         self._membership = membership
-        self._identity = identity
+        self._keys = keys
 
     def routes(self) -> tuple[ApiRoute, ...]:
         """Return the table of these operations."""
@@ -46,8 +47,9 @@ class AuditOperations:
             "trust_reason": reason,
             "audits": known.reputation.audits,
             "failures": known.reputation.failures,
-            "coordinator_id": self._identity.peer_id.hex(),
-            "coordinator_public_key": self._identity.public_key.hex(),
+            "coordinator_id": self._keys.swarm_key_id.hex(),
+            "coordinator_public_key": self._keys.identity.public_key.hex(),
+            "charter": self._keys.charters.shown.hex(),
             "evidence": [_row(*each) for each in found],
         }
 

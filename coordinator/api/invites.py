@@ -34,7 +34,7 @@ class InviteOperations:
     """Invites cells, and names the coordinator to gateways.
 
     Args:
-        key_id: of the coordinator's key; named in tokens.
+        key_id: of the swarm's key; named in tokens.
         swarm_name: named in tokens.
         advertised: returns where the swarm's coordinators take calls; named in tokens. Empty: cells
             look for them on their LAN.

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.ports import Address, Sql
 from common.wire.messages.base import CellFacts
 from coordinator.api.outlook import measure_outlook, seen_of, tell_look, tell_outlook
@@ -112,8 +113,12 @@ class Status:
         journal: Callable[[], dict[str, Any]],
         standbys: Standbys,
         others: OtherCoordinators,
+        charters: CharterBook,
     ) -> None:
-        self.gateways = Gateways(self.unwritable, self.space_of_objects, standbys.named)
+        self.gateways = Gateways(
+            self.unwritable, self.space_of_objects, standbys.named, charters.newer_than
+        )
+        self._charters = charters
         self._standbys = standbys
         self._others = others
         self._name = name

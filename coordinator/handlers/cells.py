@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from common import limits
+from common.charter_book import CharterBook
 from common.data_classes import dataclass
 from common.ids import BucketId
 from common.ports import Log, Sql, Store, WallClock
@@ -78,6 +79,7 @@ class CellHandlers:
         kept_facts: keeps what cells say of themselves.
         swarm_name, swarm_id: sent to a cell that joins.
         coordinators: returns where the swarm's coordinators take calls.
+        charters: who they are.
     """
 
     def __init__(
@@ -96,7 +98,8 @@ class CellHandlers:
         *,
         swarm_name: str,
         swarm_id: bytes,
-        coordinators: Callable[[], tuple[CoordinatorAddress, ...]] = tuple,
+        coordinators: Callable[[], tuple[CoordinatorAddress, ...]],
+        charters: CharterBook,
     ) -> None:
         self._store = store
         self._membership = membership
@@ -112,6 +115,7 @@ class CellHandlers:
         self._name = swarm_name
         self._swarm_id = BucketId(swarm_id)
         self._coordinators = coordinators
+        self._charters = charters
         self._heard_on: dict[int, Caller] = {}
         self._stored: dict[int, _Stored] = {}
 
@@ -213,6 +217,7 @@ class CellHandlers:
             trust=trust.value,
             trust_reason=trust_reason[: limits.MAX_LABEL_CHARACTERS],
             coordinators=self._coordinators(),
+            charter=self._charters.newer_than(request.charter_revision),
         )
 
     def _compare_clocks(self, cell: Cell, clock_ms: int) -> None:

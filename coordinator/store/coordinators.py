@@ -36,8 +36,8 @@ def begin(sql: Sql, run_id: bytes, swarm_id: bytes, address: Address | None) -> 
     if row is not None and row[0] != swarm_id:
         raise BadConfig(
             ConfigFault.WRONG_SWARM,
-            message="the store belongs to coordinators with another secret: copy identity.key and"
-            " swarm.secret of one of them into this directory before the first start",
+            message="the store belongs to coordinators with another secret: `alveary coordinator"
+            " add` makes the file for the directory of one more, before its first start",
         )
     host, port = ("", 0) if address is None else (address.host, address.port)
     if port:

@@ -64,6 +64,8 @@ _VERSION_1: Final = (
         access_key_id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, sealed BLOB NOT NULL,
         created_ms INTEGER NOT NULL) {BY_KEY}""",
     # sealed: its named keys. revision: counts the changes of them.
+    # One row at most: which keys the swarm's coordinators prove.
+    "CREATE TABLE charters (charter BLOB NOT NULL)",
     f"""CREATE TABLE key_rings (
         tenant INTEGER PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) {BY_KEY}""",
     "CREATE INDEX access_keys_by_tenant ON access_keys (tenant, access_key_id)",

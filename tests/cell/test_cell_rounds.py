@@ -18,6 +18,8 @@ from cell.rounds.heartbeat import HeartbeatRound
 from cell.rounds.runner import run_rounds
 from cell.storage.held import Held
 from cell.timed_disk import DiskTimes
+from common.charter_book import CharterBook
+from common.ids import PeerId
 from common.known_coordinators import KnownCoordinators
 from common.ports import Address
 from common.tasks import Round, every
@@ -54,6 +56,7 @@ async def test_heartbeats_go_on_after_a_bug(autojump_clock: MockClock) -> None:
         DiskWatch(world.disk_reports, DiskTimes(), lambda: 0, is_used=True),
         await OwnerRules.load(CellConfig("."), disk=world.disk, clock=world.clock, log=world.log),
         KnownCoordinators(world.disk, world.log, lambda named: None),
+        CharterBook(world.disk, world.log, PeerId(bytes(32))),
         address=Address("cell", 7000),
         clock=world.clock,
         log=world.log,

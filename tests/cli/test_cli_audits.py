@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.audits import describe, verified
+from common.crypto.charter import CharteredCoordinator, sign_charter
 from common.crypto.identity import KeyPair
 from common.errors import Corrupt
 from common.format.evidence import read_evidence
@@ -33,6 +34,7 @@ def answer(**changed: Any) -> dict[str, Any]:
         "failures": 1,
         "coordinator_id": PAIR.peer_id.hex(),
         "coordinator_public_key": PAIR.public_key.hex(),
+        "charter": "",
         "evidence": [
             {"finding": "passed", "record": VECTOR["evidence"], "signature": VECTOR["signature"]}
         ],
@@ -62,6 +64,27 @@ def test_evidence_on_another_cell_or_of_another_coordinator_is_refused(
 ) -> None:
     with pytest.raises(Corrupt, match=Damage.EVIDENCE_NOT_AUTHENTIC):
         verified(answer(**changed))
+
+
+SWARM_KEY = KeyPair.from_private(b"s" * 32)
+OTHER = KeyPair.from_private(b"o" * 32)
+
+
+def chartered(*keys: KeyPair, signer: KeyPair = SWARM_KEY, revoked: int = -1) -> dict[str, Any]:
+    entries = [
+        CharteredCoordinator(number, f"c{number}", each.public_key, number == revoked)
+        for number, each in enumerate(keys, 1)
+    ]
+    charter = sign_charter(signer, 3, entries).data.hex()
+    return answer(coordinator_id=SWARM_KEY.peer_id.hex(), charter=charter)
+
+
+def test_evidence_of_any_coordinator_of_the_charter_holds_also_once_that_is_revoked() -> None:
+    assert verified(chartered(OTHER, PAIR)) == [EVIDENCE]
+    assert verified(chartered(OTHER, PAIR, revoked=2)) == [EVIDENCE]
+    for found in (chartered(OTHER), chartered(OTHER, PAIR, signer=OTHER)):
+        with pytest.raises(Corrupt, match=Damage.EVIDENCE_NOT_AUTHENTIC):
+            verified(found)
 
 
 def test_a_cell_that_was_never_audited_has_no_table() -> None:

@@ -30,7 +30,7 @@ def swarm(tmp_path: Path) -> Path:
     """The directory of a coordinator that has two tenants, and the key files of both."""
     made = tmp_path / "swarm"
     (made / "coordinator").mkdir(parents=True)
-    for name in ("identity.key", "swarm.secret"):
+    for name in ("swarm.key", "swarm.secret"):
         (made / "coordinator" / name).write_text("11" * 32 + "\n")
     with closing(sqlite3.connect(made / "coordinator" / "coordinator.sqlite")) as sql, sql:
         migrate(sql)

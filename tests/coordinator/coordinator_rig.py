@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,7 +13,15 @@ import httpx
 import trio
 from inline_postgres import InlinePostgresStores
 
+from common.charter_book import CharterBook
 from common.client.policy.answers import check_answer
+from common.crypto.charter import (
+    Charter,
+    CharteredCoordinator,
+    read_charter,
+    sign_charter,
+    with_added,
+)
 from common.crypto.identity import KeyPair
 from common.crypto.keys import TenantKey
 from common.erasure.geometry import Geometry
@@ -21,13 +29,22 @@ from common.format.token import decode_token
 from common.ids import BucketId, PeerId, SegmentId, TenantId, VersionId
 from common.ports import Address
 from common.rpc.peers import PeerPool
+from common.state_files import write_whole
 from common.wire import messages as m
 from common.wire.control import tenant_message
 from coordinator.config import CoordinatorConfig
+from coordinator.journal.recovery_file import (
+    NO_JOURNAL,
+    RECOVERY_NAME,
+    Recovery,
+    pack_recovery,
+    read_swarm_key,
+)
 from coordinator.journaled_store import STORE_NAME
+from coordinator.secrets import load_keys
 from coordinator.service import RunningCoordinator, serve
 from sim.http import SimTransport
-from sim.world import SimWorld
+from sim.world import SimNode, SimWorld
 
 GIB = 1024**3
 NATIVE = Address("coordinator", 7000)
@@ -58,11 +75,18 @@ class Peer:
         self.identity = KeyPair.generate(self.node.world.entropy)
         self.scope: trio.CancelScope
         self.pool: PeerPool
+        self.charters: CharterBook
 
     async def connect(self) -> None:
         world = self.node.world
+        self.charters = CharterBook(world.disk, world.log, self.rig.serving.swarm_key_id)
         self.pool = PeerPool(
-            world.network, self.identity, connections_per_peer=1, chance=world.chance, log=world.log
+            world.network,
+            self.identity,
+            connections_per_peer=1,
+            chance=world.chance,
+            log=world.log,
+            charters=self.charters,
         )
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
@@ -72,7 +96,7 @@ class Peer:
         await self.rig.nursery.start(run)
 
     async def call(self, request: m.Request) -> Any:
-        reply, _ = await self.pool.call(self.native, self.rig.serving.peer_id, request)
+        reply, _ = await self.pool.call(self.native, self.rig.serving.swarm_key_id, request)
         check_answer(request, reply)
         return reply
 
@@ -143,7 +167,7 @@ class Gateway(Peer):
         seen: tuple[bytes, ...] = (),
     ) -> None:
         """Open a tenant, with a proof that may be bound to something else than it should."""
-        connection = await self.pool.connection(self.native, self.rig.serving.peer_id)
+        connection = await self.pool.connection(self.native, self.rig.serving.swarm_key_id)
         tenant_id = tenant_id or self.tenant_id
         message = tenant_message(
             channel or connection.channel, caller or self.identity.peer_id, tenant_id
@@ -385,6 +409,30 @@ class Rig:
     ) -> None:
         body = {"access_key_id": access_key_id, "sealed": base64.b64encode(sealed).decode()}
         await self.operate("POST", f"/v1/tenants/{tenant}/keys", body)
+
+    async def change_charter(
+        self, change: Callable[[Charter], list[CharteredCoordinator]]
+    ) -> Charter:
+        """Sign a later charter, and have the coordinator take it."""
+        swarm_key = await read_swarm_key(self.node.world.disk)
+        assert swarm_key is not None
+        shown = (await self.http("GET", "/v1/coordinators")).json()["charter"]
+        present = read_charter(bytes.fromhex(shown), swarm_key.peer_id)
+        charter = sign_charter(swarm_key, present.revision + 1, change(present))
+        answer = await self.http("POST", "/v1/coordinators", {"charter": charter.data.hex()})
+        assert answer.status_code == 200, answer.text
+        return charter
+
+    async def enrol(self, node: SimNode, name: str) -> None:
+        """Put the file with the keys of one more coordinator into a node's directory."""
+        world = self.node.world
+        keys = await load_keys(world.disk, world.entropy, world.log)
+        identity = KeyPair.generate(world.entropy)
+        charter = await self.change_charter(
+            lambda present: with_added(present, name, identity.public_key)
+        )
+        made = Recovery(identity, keys.swarm_secret, charter, NO_JOURNAL, is_enrolment=True)
+        await write_whole(node.world.disk, RECOVERY_NAME, pack_recovery(made))
 
     def cell_of(self, peer_id: PeerId) -> FakeCell:
         return next(cell for cell in self.cells if cell.identity.peer_id == peer_id)

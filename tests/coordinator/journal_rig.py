@@ -14,6 +14,14 @@ from cell.rescuers import Rescuers
 from cell.session import CellSession
 from cell.storage.journal import CellJournal
 from common import limits
+from common.charter_book import CharterBook
+from common.crypto.charter import (
+    Charter,
+    CharteredCoordinator,
+    founded,
+    sign_charter,
+    with_added,
+)
 from common.crypto.identity import KeyPair
 from common.crypto.journal import JournalKey
 from common.errors import Refused
@@ -27,6 +35,7 @@ from coordinator.journal.cells import JournalCell
 from coordinator.journal.gate import JournalGate
 from coordinator.journal.keeper import JournalKeeper, KnownCell
 from coordinator.journal.opening import OpenedStore, StoreOpener
+from coordinator.journal.recovery_file import Recovery, pack_recovery
 from coordinator.journal.settling import BegunEpoch, EpochBeginning
 from coordinator.policy.journal import JournalCandidate
 from coordinator.secrets import Keys
@@ -53,14 +62,16 @@ class RigCell:
         self.identity = KeyPair.generate(self.node.world.entropy)
         self.endpoint = Endpoint(self.identity.peer_id, self.node.name, PORT)
         self.journal: CellJournal
+        self.charters: CharterBook
         self._scope = trio.CancelScope()
 
     async def start(self) -> None:
         """Begin a life."""
         world = self.node.world
         self.journal = await CellJournal.load(world.disk, world.log)
-        coordinator_id = self.rig.keys.identity.peer_id
-        handlers = JournalHandlers(self.journal, coordinator_id, Rescuers(coordinator_id))
+        swarm_key_id = self.rig.swarm_key.peer_id
+        self.charters = await CharterBook.load(world.disk, world.log, swarm_key_id)
+        handlers = JournalHandlers(self.journal, self.charters, Rescuers(swarm_key_id))
         server: PeerServer[CellSession] = PeerServer(
             self.identity,
             handlers.by_request(),
@@ -73,6 +84,7 @@ class RigCell:
                 JournalRead: limits.MAX_JOURNAL_APPEND_BYTES,
                 SnapshotRead: limits.MAX_JOURNAL_APPEND_BYTES,
             },
+            charters=self.charters,
         )
         address = Address(self.endpoint.host, self.endpoint.port)
         listener = await world.network.listen(address, identity=self.identity)
@@ -102,7 +114,12 @@ class JournalRig:
         self.nursery = nursery
         self.swarm = SimWorld(1)
         self.node = self.swarm.node("coordinator")
-        self.keys = Keys(KeyPair.generate(self.node.world.entropy), SECRET, "")
+        entropy = self.node.world.entropy
+        identity = KeyPair.generate(entropy)
+        self.swarm_key = KeyPair.generate(entropy)
+        self.charter = founded(self.swarm_key, "coordinator", identity.public_key)
+        """The latest that was signed."""
+        self.keys = Keys(identity, SECRET, "", self.book_of(self.node))
         self.cells: list[RigCell] = []
         self.pool: PeerPool
         self.runs = 0
@@ -111,6 +128,30 @@ class JournalRig:
     def members(self) -> JournalMembers:
         """All cells."""
         return JournalMembers(1, 1, tuple(each.endpoint for each in self.cells))
+
+    def book_of(self, node: SimNode) -> CharterBook:
+        """What a coordinator on a node knows of the others."""
+        world = node.world
+        return CharterBook(world.disk, world.log, self.swarm_key.peer_id, self.charter)
+
+    def recovery(
+        self, members: JournalMembers | None = None, swarm_key: KeyPair | None = None
+    ) -> bytes:
+        """The coordinator's own recovery file."""
+        charter = self.keys.charters.charter
+        members = members or self.members
+        return pack_recovery(Recovery(self.keys.identity, SECRET, charter, members, swarm_key))
+
+    def sign(self, coordinators: list[CharteredCoordinator]) -> Charter:
+        """Sign the next charter."""
+        self.charter = sign_charter(self.swarm_key, self.charter.revision + 1, coordinators)
+        return self.charter
+
+    def enrolment(self, name: str = "standby") -> bytes:
+        """The recovery file of one more coordinator, which the charter names from now on."""
+        identity = KeyPair.generate(self.node.world.entropy)
+        charter = self.sign(with_added(self.charter, name, identity.public_key))
+        return pack_recovery(Recovery(identity, SECRET, charter, self.members, is_enrolment=True))
 
     def run_id(self) -> bytes:
         """Of another process."""
@@ -145,6 +186,7 @@ class JournalRig:
             connections_per_peer=1,
             chance=world.chance,
             log=world.log,
+            charters=self.keys.charters if node is self.node else self.book_of(node),
         )
         await self.nursery.start(pool.run)
         return pool

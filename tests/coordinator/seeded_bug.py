@@ -18,6 +18,11 @@ TESTS = {
         HERE.parent / "cell" / "test_cell_audit.py",
         HERE.parent / "common" / "format" / "test_evidence.py",
     ],
+    "charters": [
+        HERE.parent / "common" / "crypto" / "test_crypto_charter.py",
+        HERE / "test_charters.py",
+        HERE / "test_standby.py",
+    ],
     "class": [
         HERE.parent / "gateway" / "test_lifecycle.py",
         HERE.parent / "gateway_s3" / "test_asked_classes.py",

@@ -49,6 +49,8 @@ async def test_the_description_names_every_route_and_every_route_is_there(
             ("POST", "/v1/cells/{cell_id}/resume"),
             ("POST", "/v1/cells/{cell_id}/suspend"),
             ("GET", "/v1/status"),
+            ("GET", "/v1/coordinators"),
+            ("POST", "/v1/coordinators"),
             ("GET", "/v1/buckets"),
             ("POST", "/v1/buckets/{name}/class"),
             ("POST", "/v1/buckets/{name}/quota"),
@@ -179,28 +181,33 @@ async def test_operator_access_is_kept_over_restarts(autojump_clock: MockClock) 
         assert rig.serving == before
 
 
-@pytest.mark.parametrize("name", ["identity.key", "swarm.secret", "operator.json"])
+@pytest.mark.parametrize(
+    "name", ["identity.key", "swarm.secret", "operator.json", "coordinators.charter"]
+)
 async def test_a_damaged_secret_file_stops_the_start(autojump_clock: MockClock, name: str) -> None:
     world = SimWorld(1).node("coordinator").world
-    await load_keys(world.disk, world.entropy)
+    await load_keys(world.disk, world.entropy, world.log)
     file = await world.disk.open(name, create=True)
     await file.truncate(0)
     await file.write(0, [b"garbage"])
     with pytest.raises(BadConfig, match="bad_secret_file"):
-        await load_keys(world.disk, world.entropy)
+        await load_keys(world.disk, world.entropy, world.log)
 
 
 @pytest.mark.fault("M5")
 async def test_new_keys_replace_all_secrets_and_open_nothing_that_the_old_ones_open() -> None:
     node = SimWorld(1).node("coordinator")
-    disk, entropy = node.world.disk, node.world.entropy
+    disk, entropy, log = node.world.disk, node.world.entropy, node.world.log
     with pytest.raises(BadConfig, match="no_such_coordinator"):
         await replace_keys(disk, entropy)
-    old = await load_keys(disk, entropy)
-    await write_operator_file(disk, old, "http://127.0.0.1:1")
-    peer_id = await replace_keys(disk, entropy)
-    new = await load_keys(disk, entropy)
-    assert new.identity.peer_id == peer_id != old.identity.peer_id
+    old = await load_keys(disk, entropy, log)
+    await write_operator_file(disk, old.operator_token, "http://127.0.0.1:1")
+    swarm_key_id = await replace_keys(disk, entropy)
+    new = await load_keys(disk, entropy, log)
+    assert new.swarm_key_id == swarm_key_id != old.swarm_key_id
+    assert new.identity.peer_id != old.identity.peer_id
+    assert new.charters.names(new.identity.peer_id)
+    assert not new.charters.names(old.identity.peer_id)
     assert new.swarm_secret != old.swarm_secret
     assert new.operator_token != old.operator_token
     kept = json.loads(await read_whole(disk, "operator.json") or b"")

@@ -43,7 +43,7 @@ async def states(rig):
 async def test_a_token_lets_in_as_many_cells_as_it_says(autojump_clock):
     async with running(cells=0) as rig:
         token = (await rig.operate("POST", "/v1/invites", {"uses": 2, "site": "north"}))["token"]
-        assert decode_token(token, "cell").coordinator_id == rig.serving.peer_id
+        assert decode_token(token, "cell").coordinator_id == rig.serving.swarm_key_id
         assert [(a.host, a.port) for a in decode_token(token, "cell").coordinators] == [
             ("coordinator", 7000)
         ]
@@ -486,7 +486,7 @@ async def test_a_withdrawn_invitation_lets_nobody_in(autojump_clock):
 async def test_a_gateways_token_carries_coordinator_key_and_swarm_and_no_secret(autojump_clock):
     async with running(cells=0) as rig:
         token = decode_token((await rig.operate("GET", "/v1/gateway-token"))["token"], "gateway")
-        assert (token.swarm, token.coordinator_id) == ("test", rig.serving.peer_id)
+        assert (token.swarm, token.coordinator_id) == ("test", rig.serving.swarm_key_id)
         assert [(each.host, each.port) for each in token.coordinators] == [("coordinator", 7000)]
         assert token.secret == b""
     async with running(cells=0, listen="0.0.0.0:7000", discovery=True) as rig:

@@ -24,7 +24,7 @@ from common.wire.messages.journal import JournalMembers
 from coordinator.journal import opening
 from coordinator.journal.commits import Assembly, open_record, pack_commit, seal_commit
 from coordinator.journal.keeper import KnownCell
-from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
+from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.recovery import recover
 from sim.replacing import replaced
 
@@ -62,9 +62,9 @@ async def test_a_lost_store_comes_back_whole(autojump_clock: MockClock) -> None:
             with pytest.raises(Refused):
                 await opened.store.transact(refuse)
         before = dump(rig.node)
-        content = pack_recovery(rig.keys, rig.members)
-        assert bytes(rig.node.platter.inodes[RECOVERY_NAME].content) == pack_recovery(
-            rig.keys, keeper._configured
+        content = rig.recovery()
+        assert bytes(rig.node.platter.inodes[RECOVERY_NAME].content) == rig.recovery(
+            keeper._configured
         )
         fresh = rig.swarm.node("fresh")
         found = await recover(fresh.world, content, patience_s=30)
@@ -88,7 +88,7 @@ async def test_a_recovery_that_gets_no_further_than_the_snapshot_is_taken_up_at_
                 await opened.store.transact(put(number))
         before = dump(rig.node)
         fresh = rig.swarm.node("fresh")
-        content = pack_recovery(rig.keys, rig.members)
+        content = rig.recovery()
         with replaced(opening, "replay", cut_short), pytest.raises(Unavailable):
             await recover(fresh.world, content, patience_s=30)
         async with rig.keeping(fresh) as (opened, keeper):
@@ -152,9 +152,7 @@ async def test_another_cell_takes_the_place_of_one_that_goes(
             tuple(e.endpoint for e in rig.cells if e.identity.peer_id.hex() in first),
         )
         fresh = rig.swarm.node("fresh")
-        await recover(
-            fresh.world, pack_recovery(rig.keys, old), patience_s=60, with_most=not leaves
-        )
+        await recover(fresh.world, rig.recovery(old), patience_s=60, with_most=not leaves)
         assert dump(fresh) == before
 
 
@@ -189,7 +187,7 @@ async def test_records_stay_few_as_snapshots_follow(
                 assert state.end.sequence - state.base.sequence < 1500
         before = dump(rig.node)
         fresh = rig.swarm.node("fresh")
-        await recover(fresh.world, pack_recovery(rig.keys, rig.members), patience_s=30)
+        await recover(fresh.world, rig.recovery(), patience_s=30)
         assert dump(fresh) == before
 
 

@@ -14,10 +14,8 @@ from trio.testing import MockClock
 
 from common.errors import BadConfig, NotFound, OutcomeUnknown, Refused, Unavailable
 from common.ports import Address
-from common.state_files import read_whole, write_whole
 from common.wire import messages as m
 from coordinator.journaled_store import STORE_NAME
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from coordinator.service import serve
 from sim.stores import Database, SimStores
 
@@ -41,10 +39,7 @@ class Pair:
         return self.rig.node.databases[STORE_NAME]
 
     async def take_keys(self) -> None:
-        for name in (IDENTITY_NAME, SECRET_NAME):
-            content = await read_whole(self.rig.node.world.disk, name)
-            assert content is not None
-            await write_whole(self.node.world.disk, name, content)
+        await self.rig.enrol(self.node, "other")
 
     async def start(self) -> None:
         async def run(*, task_status: trio.TaskStatus[Any]) -> None:

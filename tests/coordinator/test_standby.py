@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from journal_rig import KEY, STORE, JournalRig, dump, journal_rig, put, wait_kep
 from trio.testing import MockClock
 
 from common import limits
+from common.charter_book import CharterBook
 from common.errors import BadConfig, Corrupt, OutcomeUnknown, PeerViolation, Refused, Unavailable
 from common.format.journal import BEGINNING
 from common.format.token import ROLE_CELL, decode_token
@@ -28,7 +30,7 @@ from coordinator.audits import Auditor
 from coordinator.config import CoordinatorConfig
 from coordinator.journal.commits import pack_commit, seal_commit
 from coordinator.journal.following import JournalFollower
-from coordinator.journal.recovery_file import RECOVERY_NAME, pack_recovery
+from coordinator.journal.recovery_file import RECOVERY_NAME
 from coordinator.journal.replay import Replay
 from coordinator.secrets import load_keys
 from coordinator.service import serve
@@ -190,7 +192,7 @@ async def test_a_standby_whose_store_cannot_be_opened_tries_again(
         world = node.world
         await wait_kept(keeper)
         await opened.store.transact(put(1))
-        await write_whole(world.disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+        await write_whole(world.disk, RECOVERY_NAME, rig.enrolment())
         open_store = SimStores.open
         monkeypatch.setattr(SimStores, "open", fail_once)
         await rig.nursery.start(serve, world, CONFIG)
@@ -219,7 +221,7 @@ async def test_a_standby_that_cannot_serve_at_first_takes_over_a_little_later(
         async with rig.keeping() as (_, keeper):
             await wait_kept(keeper)
             await keeper.enforce_lease()
-            await write_whole(world.disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+            await write_whole(world.disk, RECOVERY_NAME, rig.enrolment())
             serving = await rig.nursery.start(serve, world, CONFIG)
             await trio.sleep(5)
         await trio.sleep(60)
@@ -360,11 +362,18 @@ async def test_a_standby_takes_the_secrets_from_the_recovery_file(
         await write_whole(disk, RECOVERY_NAME, b"{}")
         with pytest.raises(BadConfig, match="bad_recovery_file"):
             await prepare_standby(disk)
-        await write_whole(disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+        await write_whole(disk, RECOVERY_NAME, rig.recovery())
+        with pytest.raises(BadConfig, match="not_enrolled"):
+            await prepare_standby(disk)
+        with pytest.raises(BadConfig, match="not_enrolled"):
+            await serve(node.world, replace(CONFIG, standby=False))
+        await write_whole(disk, RECOVERY_NAME, rig.enrolment())
         await prepare_standby(disk)
         assert await is_standby(disk)
-        keys = await load_keys(disk, node.world.entropy)
-        assert keys.identity.peer_id == rig.keys.identity.peer_id
+        keys = await load_keys(disk, node.world.entropy, node.world.log)
+        assert keys.identity.peer_id != rig.keys.identity.peer_id
+        assert keys.charters.names(keys.identity.peer_id)
+        assert keys.charters.names(rig.keys.identity.peer_id)
         assert keys.swarm_secret == rig.keys.swarm_secret
         await become_active(disk)
         assert not await is_standby(disk)
@@ -377,7 +386,7 @@ async def test_only_a_copy_that_was_never_served_is_thrown_away(autojump_clock: 
         node = rig.swarm.node("standby")
         disk = node.world.disk
         unfit = Corrupt.received("journal_forked")
-        await write_whole(disk, RECOVERY_NAME, pack_recovery(rig.keys, rig.members))
+        await write_whole(disk, RECOVERY_NAME, rig.enrolment())
         await prepare_standby(disk)
         await (await node.world.stores.open(STORE)).transact(migrate)
         await discard_copy(node.world, STORE, unfit)
@@ -397,7 +406,9 @@ def standbys(told: list[int] | None = None) -> Standbys:
         if told is not None:
             told.append(1)
 
-    return Standbys(COORDINATORS, Address("active", 1), lambda: 100, enforce)
+    world = SimWorld(1).node("active").world
+    charters = CharterBook(world.disk, world.log, COORDINATORS)
+    return Standbys(charters, Address("active", 1), lambda: 100, enforce)
 
 
 @pytest.mark.fault("M4")

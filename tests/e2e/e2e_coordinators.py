@@ -14,8 +14,6 @@ from typing import Any
 
 from e2e_swarm import BIN, clean_environment
 
-KEY_FILES = ("identity.key", "swarm.secret")
-"""What coordinators on one store have in common in their directories."""
 COMMITS = 'alveary_coordinator_requests_total{outcome="done",request="ObjectCommit"}'
 LOOK_S = 1.0
 LOOKS = 30

@@ -14,10 +14,10 @@ import subprocess
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import tomli_w
-from e2e_coordinators import KEY_FILES, most_asked
+from e2e_coordinators import most_asked
 from e2e_swarm import BIN, Swarm, clean_environment
 
 SUBNET = f"198.18.{os.getpid() % 250}"
@@ -273,9 +273,6 @@ class CoordinatedSites(Sites):
     """Sites with a coordinator each, on a machine of its own that can be cut off alone; the first
     one is active at first. The gateway and the clients are in the middle."""
 
-    shared_files: ClassVar = ("recovery.json",)
-    """What the others are given of the first one before their first start."""
-
     @property
     def coordinators(self) -> list[str]:
         """Their names."""
@@ -322,8 +319,7 @@ class CoordinatedSites(Sites):
         """Start the other coordinators: standbys once the journal is kept."""
         for number, name in enumerate(self.coordinators[1:], start=1):
             self._configure(number)
-            for file in self.shared_files:
-                shutil.copy2(self.root / "coordinator" / file, self.root / name)
+            self.operator("coordinator", "add", name, str(self.root / name / "recovery.json"))
             self.start_coordinator(number)
 
     def known_to_gateway(self) -> int:
@@ -373,8 +369,6 @@ class CoordinatedSites(Sites):
 
 class SharingSites(CoordinatedSites):
     """Sites whose coordinators all serve, on one store (``store`` in their configuration)."""
-
-    shared_files: ClassVar = KEY_FILES
 
     def _role(self, number: int) -> dict[str, object]:
         return {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
-from e2e_coordinators import KEY_FILES, UNPAGED, Coordinator, most_asked
+from e2e_coordinators import UNPAGED, Coordinator, most_asked
 from e2e_load import Load, body_of
 from e2e_swarm import QUICK, Swarm, free_port, wait_until
 from postgres_server import PostgresServer, running_server, why_not
@@ -99,11 +98,11 @@ def test_nothing_acknowledged_is_lost_when_postgresql_is_killed_and_its_connecti
 
 
 def another(swarm: Swarm, url: str, number: int) -> Coordinator:
-    """A coordinator beside that of the swarm, with the same keys and store."""
+    """A coordinator beside that of the swarm, with a key of its own and the same store."""
     root = swarm.root.parent / f"coordinator-{number}"
     root.mkdir(mode=0o700)
-    for name in KEY_FILES:
-        shutil.copy2(swarm.root / "coordinator" / name, root)
+    file = str(root / "recovery.json")
+    swarm.alveary("coordinator", "add", root.name, file, f"--data={swarm.root}")
     return Coordinator(
         root,
         f"--data={root}",

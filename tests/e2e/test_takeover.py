@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 import tomllib
@@ -29,10 +28,10 @@ ASLEEP_S = 20.0
 
 
 def standby_of(swarm: Swarm, root: Path) -> tuple[Coordinator, str]:
-    """A directory for a standby, with a copy of the recovery file; and the port where it will
-    take calls."""
+    """A directory for a standby, with a key of its own; and the port where it will take calls."""
     root.mkdir(mode=0o700)
-    shutil.copy2(swarm.root / "coordinator" / "recovery.json", root)
+    file = str(root / "recovery.json")
+    swarm.alveary("coordinator", "add", root.name, file, f"--data={swarm.root}")
     port = free_port()
     made = Coordinator(
         root,

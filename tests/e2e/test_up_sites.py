@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -39,6 +40,23 @@ def kill_site(swarm: Swarm, site: str) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(is_running(pid) for pid in pids), 10, "the site is gone")
+
+
+def shut_out_standby_of(swarm: Swarm, site: str) -> None:
+    """Revoke the key of a site's coordinator: it ends by itself, and cannot be started again."""
+    found = next(
+        each for each in swarm.processes() if each.get("site") == site and each.get("listen")
+    )
+    name, data = str(found["name"]), f"--data={swarm.root}"
+    listed = json.loads(swarm.alveary("coordinator", "list", "--json", data).stdout)
+    assert len({each["key_id"] for each in listed["coordinators"]}) == 3
+    swarm.alveary("coordinator", "revoke", name, "--yes", data)
+    wait_until(lambda: not is_running(found["pid"]), 30, "the revoked coordinator ends")
+    config = swarm.root / name / "config.toml"
+    done = swarm.alveary("coordinator", f"--config={config}", check=False)
+    assert (done.returncode, "does not name" in done.stderr) == (2, True)
+    listed = json.loads(swarm.alveary("coordinator", "list", "--json", data).stdout)
+    assert {each["name"]: each["state"] for each in listed["coordinators"]}[name] == "revoked"
 
 
 def does(work: Callable[[], Any]) -> bool:
@@ -84,6 +102,8 @@ def test_a_whole_site_with_the_active_coordinator_may_go(swarm: Swarm) -> None:
     assert [each["follows"] for each in swarm.status()["standbys"]] == [True, True]
     assert site_of_active(swarm) != lost
     with closing(swarm.boto3()) as s3:
+        assert s3.get_object(Bucket="kept", Key="after")["Body"].read() == b"after"
+        shut_out_standby_of(swarm, lost)
         assert s3.get_object(Bucket="kept", Key="after")["Body"].read() == b"after"
     swarm.stop()
     done = swarm.alveary("up", f"--data={swarm.root}", "--sites=4", check=False)

@@ -11,7 +11,7 @@ from gateway_rig import Rig
 from object_rig import SECRET
 
 from common.state_files import read_whole
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
+from coordinator.secrets import IDENTITY_NAME, SECRET_NAME, SWARM_KEY_NAME
 from sim.cluster import HTTP_PORT, Cluster, Shape
 from sim.http import SimTransport
 from sim.world import SimWorld
@@ -107,10 +107,13 @@ async def test_paths_of_control_on_the_port_of_s3_are_buckets_and_nothing_else()
             assert rig.tenant.key.hex().encode() not in answer.body
 
 
+NAMES = (IDENTITY_NAME, SECRET_NAME, SWARM_KEY_NAME)
+
+
 async def secrets_of(cluster: Cluster) -> set[str]:
     """The secrets of a swarm, as text."""
     disk = cluster.store_node.world.disk
-    kept = [await read_whole(disk, name) or b"" for name in (IDENTITY_NAME, SECRET_NAME)]
+    kept = [await read_whole(disk, name) or b"" for name in NAMES]
     secrets = {each.decode().strip() for each in kept}
     return secrets | {cluster._operator_token, cluster.credentials.secret_key}
 

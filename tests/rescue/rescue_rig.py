@@ -10,7 +10,7 @@ import trio
 from common.crypto.identity import KeyPair
 from common.ids import PeerId
 from coordinator.journaled_store import STORE_NAME
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
+from coordinator.secrets import SECRET_NAME, SWARM_KEY_NAME
 from coordinator.store import restoring
 from rescue.kit import Kit, make_kit
 from rescue.restore import Progress, Restored, Wanted, restore
@@ -66,7 +66,7 @@ async def kit_of(cluster: Cluster) -> Kit:
     node = cluster.store_node
     secrets = [
         bytes.fromhex((await read_file(node.world.disk, name)).decode().strip())
-        for name in (IDENTITY_NAME, SECRET_NAME)
+        for name in (SWARM_KEY_NAME, SECRET_NAME)
     ]
     cells = restoring.endpoints(node.databases[STORE_NAME].connection)
     return make_kit(

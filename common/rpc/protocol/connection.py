@@ -143,9 +143,10 @@ class CallerConnection(_Connection):
         """The number of calls not answered yet, the cancelled ones among them."""
         return len(self._replies)
 
-    def prove(self, public_key: bytes, signature: bytes) -> list[Buffer]:
-        """Answer a :class:`Greeted` with the signature of its message."""
-        return self._send(_PROOF, 0, Proof(PROTOCOL_VERSION, public_key, signature).pack())
+    def prove(self, public_key: bytes, signature: bytes, charter: bytes = b"") -> list[Buffer]:
+        """Answer a :class:`Greeted` with the signature of its message, and show a charter."""
+        proof = Proof(PROTOCOL_VERSION, public_key, signature, charter)
+        return self._send(_PROOF, 0, proof.pack())
 
     def call(self, request: Request, payload: Sequence[Buffer] = ()) -> tuple[int, list[Buffer]]:
         """Begin a call. Only when open, and with fewer than ``max_calls`` in flight.
@@ -192,7 +193,7 @@ class CallerConnection(_Connection):
                 raise PeerViolation(Violation.BAD_HELLO, version=hello.version)
             self.max_calls = min(hello.max_calls, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
             self._nonce = hello.nonce
-            return Greeted(proof_message(self._server_key, hello.nonce))
+            return Greeted(proof_message(self._server_key, hello.nonce), hello.charter)
         if kind == _READY:
             Ready.unpack(frame.header)
             return Accepted()
@@ -249,9 +250,11 @@ class AnswererConnection(_Connection):
         request_type = REQUESTS.get(code)
         return None if request_type is None else request_type.from_fields(fields)
 
-    def hello(self) -> list[Buffer]:
-        """The first frame."""
-        hello = Hello(PROTOCOL_VERSION, self._nonce, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION)
+    def hello(self, charter: bytes = b"") -> list[Buffer]:
+        """The first frame, which shows a charter."""
+        hello = Hello(
+            PROTOCOL_VERSION, self._nonce, limits.MAX_CALLS_IN_FLIGHT_PER_CONNECTION, charter
+        )
         return self._send(_HELLO, 0, hello.pack())
 
     def ready(self) -> list[Buffer]:
@@ -304,7 +307,7 @@ class AnswererConnection(_Connection):
         message = proof_message(self._server_key, self._nonce)
         if not signature_holds(proof.public_key, message, proof.signature):
             return Unproved(Refused(Refusal.PROOF_INVALID))
-        return Proved(peer_id_of(proof.public_key))
+        return Proved(peer_id_of(proof.public_key), proof.charter)
 
 
 def _request_of(header: Buffer) -> tuple[int, Any]:

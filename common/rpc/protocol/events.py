@@ -15,9 +15,11 @@ from common.wire.messages.base import Reply, Request
 
 @dataclass(slots=True)
 class Greeted:
-    """Caller: the answerer said HELLO. Sign ``message`` and send the proof."""
+    """Caller: the answerer said HELLO, and showed a charter or nothing. Sign ``message`` and send
+    the proof."""
 
     message: bytes
+    charter: bytes = b""
 
 
 @dataclass(slots=True)
@@ -35,9 +37,11 @@ class Rejected:
 
 @dataclass(slots=True)
 class Proved:
-    """Answerer: the caller holds the key behind ``peer_id``. Send READY."""
+    """Answerer: the caller holds the key behind ``peer_id``, and showed a charter or nothing. Send
+    READY."""
 
     peer_id: PeerId
+    charter: bytes = b""
 
 
 @dataclass(slots=True)

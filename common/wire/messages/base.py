@@ -51,6 +51,7 @@ empty: it asked for none."""
 Token: TypeAlias = Annotated[bytes, Max(256)]
 
 Label: TypeAlias = Annotated[str, Max(limits.MAX_LABEL_CHARACTERS)]
+CharterBytes: TypeAlias = Annotated[bytes, Max(limits.MAX_CHARTER_BYTES)]
 
 STANDARD_CLASS: Final = "STANDARD"
 """The name of the storage class that coordinators are configured with."""
@@ -163,6 +164,25 @@ class Ping(Request):
     code: ClassVar[int] = 1
     reply: ClassVar[type[Reply]] = Done
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
+    tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class CharterShown(Reply):
+    """The latest charter that the answerer has seen; empty: none."""
+
+    charter: CharterBytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CharterExchange(Request):
+    """Show the latest charter that the caller has seen, and get that of the answerer: which
+    coordinators the swarm has (docs/charter-format.md)."""
+
+    charter: CharterBytes = b""
+    code: ClassVar[int] = 2
+    reply: ClassVar[type[Reply]] = CharterShown
+    idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
     tenant_scope: ClassVar[TenantScope] = TenantScope.NONE
 
 

@@ -11,6 +11,7 @@ from common import limits
 from common.data_classes import dataclass
 from common.wire.messages.base import (
     CellFacts,
+    CharterBytes,
     Digest,
     Done,
     EpochMark,
@@ -100,6 +101,8 @@ class HeartbeatReply(Reply):
     """All of the swarm, the active one first; none: it does not say."""
     order_epoch: EpochMark = b""
     """Of the coordinator that answers."""
+    charter: CharterBytes = b""
+    """A later one than the cell's; empty: it has the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class Heartbeat(Request):
     """The cell's wall clock, unix milliseconds; 0: not reported."""
     order_epoch: EpochMark = b""
     """The latest that the cell has seen."""
+    charter_revision: int = 0
+    """The revision of the charter that the cell has; 0: none."""
     code: ClassVar[int] = 33
     reply: ClassVar[type[Reply]] = HeartbeatReply
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE
@@ -180,6 +185,8 @@ class StandbyHeard(Reply):
 
     coordinators: CoordinatorAddresses = ()
     """All of the swarm, the active one first."""
+    charter: CharterBytes = b""
+    """A later one than the standby's; empty: it has the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,8 @@ class StandbyPresence(Request):
     port: int
     """The place where it will take calls once it is active; port 0: it does not say."""
     sequence: int
+    charter_revision: int = 0
+    """The revision of the charter that it has; 0: none."""
     code: ClassVar[int] = 41
     reply: ClassVar[type[Reply]] = StandbyHeard
     idempotency: ClassVar[Idempotency] = Idempotency.REPEATABLE

@@ -12,6 +12,7 @@ from common.data_classes import dataclass
 from common.wire.control import Failure
 from common.wire.messages.base import (
     Bucket,
+    CharterBytes,
     Digest,
     Done,
     Endpoint,
@@ -450,6 +451,8 @@ class SwarmState(Reply):
     """Bytes of objects that they can still take."""
     coordinators: CoordinatorAddresses = ()
     """All coordinators of the swarm, the active one first; none: it does not say."""
+    charter: CharterBytes = b""
+    """A later one than the gateway's; empty: it has the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +463,8 @@ class GatewayPresence(Request):
     """The address on which it listens for clients."""
     tenants: int
     """The number of tenants that it has keys of."""
+    charter_revision: int = 0
+    """The revision of the charter that it has; 0: none."""
     code: ClassVar[int] = 69
     reply: ClassVar[type[Reply]] = SwarmState
     idempotency: ClassVar[Idempotency] = Idempotency.ASKS
