@@ -1,18 +1,17 @@
 #!/bin/sh
-# Run `alveary ...` in a container whose secrets are files in /run/secrets. A coordinator has its own
-# copies of its keys, libpq takes no password file that others can read, and a gateway follows no links to
-# tenants' keys, which the files of a Kubernetes Secret are.
+# Run `alveary ...` in a container whose secrets are files in /run/secrets. A coordinator that another
+# one has added takes its keys from a copy of recovery.json at its first start, libpq takes no password file
+# that others can read, and a gateway follows no links to tenants' keys, which the files of a Kubernetes
+# Secret are.
 set -eu
 umask 077
 data=/var/lib/alveary
 
-for name in identity.key swarm.secret recovery.json; do
-    given=/run/secrets/$name
-    if [ -e "$given" ] && [ ! -e "$data/$name" ]; then
-        cp "$given" "$data/$name.new"
-        mv "$data/$name.new" "$data/$name"
-    fi
-done
+given=/run/secrets/recovery.json
+if [ -e "$given" ] && [ ! -e "$data/recovery.json" ]; then
+    cp "$given" "$data/recovery.json.new"
+    mv "$data/recovery.json.new" "$data/recovery.json"
+fi
 if [ -e /run/secrets/pgpass ]; then
     cp /run/secrets/pgpass /tmp/pgpass
     export PGPASSFILE=/tmp/pgpass

@@ -24,7 +24,6 @@ from source_tree import ROOT
 from common.config import keys_of
 from coordinator.config import CoordinatorConfig
 from coordinator.journal.recovery_file import RECOVERY_NAME
-from coordinator.secrets import IDENTITY_NAME, SECRET_NAME
 from gateway_s3.config import GatewayConfig
 
 DEPLOY: Final = ROOT / "deploy"
@@ -171,32 +170,48 @@ def test_a_container_finds_its_secrets_where_the_daemons_look(tmp_path: Path) ->
     secrets, data, tmp, bin_ = (tmp_path / name for name in ("secrets", "data", "tmp", "bin"))
     for folder in (secrets / "tenants" / "..data", data, tmp, bin_):
         folder.mkdir(parents=True)
-    for name in (IDENTITY_NAME, SECRET_NAME, RECOVERY_NAME, "pgpass"):
+    for name in (RECOVERY_NAME, "pgpass"):
         (secrets / name).write_text(name)
     (secrets / "tenants" / "..data" / "acme.json").write_text("key")
     (secrets / "tenants" / "acme.json").symlink_to("..data/acme.json")
-    (data / SECRET_NAME).write_text("its own")
     (bin_ / "alveary").write_text('#!/bin/sh\necho "$PGPASSFILE" "$@"\n')
     (bin_ / "alveary").chmod(0o755)
     script = (DEPLOY / "start.sh").read_text()
     for place, here in (("/tmp/", tmp), ("/run/secrets/", secrets), ("/var/lib/alveary", data)):
         script = script.replace(place, f"{here}{'/' * place.endswith('/')}")
-    done = subprocess.run(
-        ["sh", "-c", script, "alveary-start", "coordinator", "--standby=true"],
-        env={"PATH": f"{bin_}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"{tmp}/pgpass coordinator --standby=true\n"
-    assert (data / IDENTITY_NAME).read_text() == IDENTITY_NAME
-    assert (data / RECOVERY_NAME).read_text() == RECOVERY_NAME
-    assert (data / SECRET_NAME).read_text() == "its own", "what is there stays"
+
+    def start() -> str:
+        return subprocess.run(
+            ["sh", "-c", script, "alveary-start", "coordinator", "--standby=true"],
+            env={"PATH": f"{bin_}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert start() == f"{tmp}/pgpass coordinator --standby=true\n"
+    recovery = data / RECOVERY_NAME
+    assert recovery.read_text() == RECOVERY_NAME
+    assert stat.S_IMODE(recovery.stat().st_mode) == 0o600
+    recovery.write_text("as it is now")
+    start()
+    assert recovery.read_text() == "as it is now", "what is there stays"
     tenant = tmp / "tenants" / "acme.json"
     assert tenant.read_text() == "key"
     assert not tenant.is_symlink()
-    for file in (data / IDENTITY_NAME, tmp / "pgpass", tenant):
+    for file in (tmp / "pgpass", tenant):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_no_two_coordinators_have_one_key() -> None:
+    """Each but the first one has what it was added with; no key is given to several."""
+    found = dict(services(DEPLOY / "compose-postgresql.yml"))
+    given = {name: set(service.get("secrets", ())) - {"pgpass"} for name, service in found.items()}
+    assert given["coordinator-1"] == set()
+    assert given["coordinator-2"] == {RECOVERY_NAME}
+    text = (CHART / "templates" / "coordinators.yaml").read_text()
+    keys = set(re.findall(r"items: \[\{key: ([^,]+), path: ([^}]+)\}\]", text))
+    assert keys == {("pgpass", "pgpass"), ("coordinator-{{ $number }}.json", RECOVERY_NAME)}
 
 
 # --- the chart ---------------------------------------------------------------------------------
