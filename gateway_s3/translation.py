@@ -205,6 +205,7 @@ NOT_THE_CLIENTS: Final[frozenset[Reason]] = frozenset(
         Refusal.BAD_SETTLE_REPLY,
         Refusal.BAD_SHAPE,
         Refusal.BAD_TOKEN,
+        Refusal.CHARTER_CHANGED,
         Refusal.BAD_UNIT_LENGTH,
         Refusal.BAD_VALUE,
         Refusal.CELL_IS_NEEDED,

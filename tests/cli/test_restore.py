@@ -129,6 +129,8 @@ def damage(backup: Path) -> None:
 def make_newer(backup: Path) -> None:
     with closing(sqlite3.connect(backup / STORE_NAME)) as connection:
         connection.execute("PRAGMA user_version = 1000000")
+        connection.execute("UPDATE counters SET value = 1000000 WHERE name = 'least_version'")
+        connection.commit()
 
 
 def forget_a_key(backup: Path) -> None:

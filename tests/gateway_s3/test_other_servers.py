@@ -126,7 +126,7 @@ async def test_no_page_for_machines_shows_a_secret_and_every_swarm_draws_its_own
     for seed in (1, 2):
         async with Cluster(SimWorld(seed), Shape()) as cluster:
             secrets = await secrets_of(cluster)
-            assert len(secrets) == 4
+            assert len(secrets) == 5
             assert min(map(len, secrets)) >= 20
             network = cluster.swarm.node("stranger").world.network
             async with httpx.AsyncClient(transport=SimTransport(network), timeout=60) as http:

@@ -178,7 +178,10 @@ class S3Machine(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from([0.5, 1, 3]))
     def wait(self, days: float) -> None:
-        wait(self.rig, days)
+        async def run_ahead() -> None:
+            wait(self.rig, days)
+
+        self.loop.run(run_ahead)
         self.model.day += days
 
     @rule(key=keys, body=BODIES, lock=retentions, held=st.booleans())
