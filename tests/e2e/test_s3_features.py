@@ -530,3 +530,60 @@ def test_a_quota_of_the_command_line_refuses_boto3_until_there_is_room(
     s3.delete_object(Bucket="limited", Key="first")
     s3.put_object(**second)
     assert "limited" in swarm.alveary("bucket", "list", place).stdout
+
+
+def test_storage_classes_of_aws_cli_and_boto3_lead_where_an_operator_says(
+    swarm: Swarm, s3: Any, tmp_path: Path
+) -> None:
+    place = f"--data={swarm.root}"
+    swarm.alveary("class", "create", "COLD", "--redundancy", "1/3", place)
+    deadline = time.monotonic() + 60
+    while swarm.alveary("class", "name", "GLACIER_IR", "COLD", place, check=False).returncode:
+        assert time.monotonic() < deadline, "its rings are not there"
+        time.sleep(0.5)
+    listed = json.loads(swarm.alveary("class", "list", "--json", place).stdout)
+    assert {each["name"]: each["names"] for each in listed} == {
+        "STANDARD": [],
+        "COLD": ["GLACIER_IR"],
+    }
+    bucket = "classes"
+    s3.create_bucket(Bucket=bucket)
+    (tmp_path / "file").write_bytes(b"content")
+    target = f"s3://{bucket}/by-cli"
+    swarm.aws("s3", "cp", str(tmp_path / "file"), target, "--storage-class", "STANDARD_IA")
+    s3.put_object(Bucket=bucket, Key="by-boto3", Body=b"content", StorageClass="GLACIER_IR")
+    s3.put_object(Bucket=bucket, Key="moves", Body=b"content")
+    begun = s3.create_multipart_upload(Bucket=bucket, Key="parts", StorageClass="ONEZONE_IA")
+    (upload,) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert (upload["UploadId"], upload["StorageClass"]) == (begun["UploadId"], "ONEZONE_IA")
+
+    def classes() -> dict[str, str]:
+        found = s3.list_objects_v2(Bucket=bucket)["Contents"]
+        return {each["Key"]: each["StorageClass"] for each in found}
+
+    assert classes() == {"by-boto3": "GLACIER_IR", "by-cli": "STANDARD_IA", "moves": "STANDARD"}
+    swarm.aws("s3", "cp", target, target, "--storage-class", "REDUCED_REDUNDANCY")
+    assert s3.head_object(Bucket=bucket, Key="by-cli")["StorageClass"] == "REDUCED_REDUNDANCY"
+    assert "StorageClass" not in s3.head_object(Bucket=bucket, Key="moves")
+    for name, code in (("GLACIER", "NotImplemented"), ("COLD", "InvalidStorageClass")):
+        asked = partial(s3.put_object, Bucket=bucket, Key="no", Body=b"", StorageClass=name)
+        assert code_of(asked) == code
+
+    rule = {
+        "ID": "moves",
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": "moves", "ObjectSizeGreaterThan": 1}},
+        "Transitions": [{"Days": 0, "StorageClass": "GLACIER_IR"}],
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == [rule]
+    before = s3.head_object(Bucket=bucket, Key="moves")
+    deadline = time.monotonic() + 90
+    while classes()["moves"] != "GLACIER_IR" or swarm.status()["following"]["pages"]:
+        assert time.monotonic() < deadline, "nothing was moved"
+        time.sleep(0.5)
+    after = s3.get_object(Bucket=bucket, Key="moves")
+    assert after["Body"].read() == b"content"
+    for name in ("ETag", "LastModified"):
+        assert after[name] == before[name]
+    s3.delete_bucket_lifecycle(Bucket=bucket)
