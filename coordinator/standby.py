@@ -16,14 +16,15 @@ import trio
 
 from common.crypto.journal import JournalKey
 from common.data_classes import dataclass
-from common.errors import AlvearyError, BadConfig, Corrupt
+from common.errors import AlvearyError, BadConfig, Corrupt, Refused
 from common.http.health import health_app
 from common.http.server import serve_http
 from common.ports import Address, Disk, World
-from common.reasons import ConfigFault, Damage
+from common.reasons import ConfigFault, Damage, Refusal
 from common.rpc.peers import PeerPool
 from common.state_files import read_whole, write_whole
 from common.tasks import background, log_fault
+from common.wire.messages.base import CharterExchange, CharterShown
 from common.wire.messages.membership import StandbyHeard, StandbyPresence
 from coordinator.api.app import Api
 from coordinator.api.routes import ApiRoute, Json
@@ -253,12 +254,28 @@ class Standby:
         request = StandbyPresence(
             place.host, place.port, self._follower.at.sequence, charters.revision
         )
-        reply, _ = await self._pool.call(active, charters.swarm_key_id, request, timeout_s=CALL_S)
+        try:
+            reply, _ = await self._pool.call(
+                active, charters.swarm_key_id, request, timeout_s=CALL_S
+            )
+        except Refused as error:
+            if error.reason == Refusal.NOT_A_COORDINATOR:
+                await self._hear_charter(active)
+            raise
         if isinstance(reply, StandbyHeard):
             await charters.take(reply.charter)
             self._following.coordinators = tuple(
                 Address(each.host, each.port) for each in reply.coordinators
             )
+
+    async def _hear_charter(self, active: Address) -> None:
+        """Hear why the active one refuses this standby: on a connection that stays, nobody shows a
+        charter by himself."""
+        charters = self._keys.charters
+        request = CharterExchange(charters.shown)
+        reply, _ = await self._pool.call(active, charters.swarm_key_id, request, timeout_s=CALL_S)
+        if isinstance(reply, CharterShown):
+            await charters.take(reply.charter)
 
     # --- shown ----------------------------------------------------------------------------------
 

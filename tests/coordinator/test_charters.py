@@ -387,6 +387,21 @@ async def test_a_directory_that_is_put_back_brings_no_revoked_key_back(
         ]
 
 
+async def test_a_standby_that_was_revoked_hears_of_it_and_stops(
+    autojump_clock: MockClock,
+) -> None:
+    async with Cluster(SimWorld(4), SHAPE) as cluster:
+        await wait_cluster_kept(cluster)
+        await cluster.add_standby(0)
+        await wait_follows(cluster)
+        first, standby = cluster.coordinators
+        await cluster.change_charter(lambda present: with_revoked(present, "standby-0"))
+        await trio.sleep(20)
+        assert not standby.is_up
+        assert cluster.active is first
+        assert (await cluster.operate("GET", "/v1/status"))["standbys"] == []
+
+
 async def wait_cluster_kept(cluster: Cluster) -> None:
     # Over HTTP there is no event to wait for.
     while (await cluster.operate("GET", "/v1/status"))["journal"]["state"] != "kept":  # noqa: ASYNC110
