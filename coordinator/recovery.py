@@ -19,7 +19,6 @@ from common.data_classes import dataclass
 from common.errors import AlvearyError, BadConfig
 from common.ports import Address, Sql, World
 from common.reasons import ConfigFault
-from common.rpc.peers import PeerPool
 from common.state_files import write_whole
 from common.tasks import background
 from common.wire.messages.base import Endpoint, Ping
@@ -28,6 +27,7 @@ from coordinator.journal.gate import JournalGate
 from coordinator.journal.opening import StoreOpener
 from coordinator.journal.recovery_file import RECOVERY_NAME, Recovery, unpack_recovery
 from coordinator.journaled_store import RUN_ID_BYTES, STORE_NAME
+from coordinator.peers import pool_of
 from coordinator.secrets import (
     FIRST_NAME,
     IDENTITY_NAME,
@@ -92,7 +92,7 @@ async def recover(
     await write_whole(world.disk, RECOVERY_NAME, content)  # what a standby needs, should it be one
     await write_secret(world.disk, SECRET_NAME, found.swarm_secret)
     keys = await _keys_of(world, found, swarm_key or found.swarm_key)
-    pool = _pool(world, keys)
+    pool = pool_of(world, keys)
     key = JournalKey(keys.swarm_secret)
     gate = JournalGate(key, world.entropy)
     run_id = world.entropy(RUN_ID_BYTES)
@@ -109,17 +109,6 @@ async def recover(
         await opened.store.close()
     return RecoveredStore(
         len(opened.settled.members.members), transactions, objects, opened.commits
-    )
-
-
-def _pool(world: World, keys: Keys) -> PeerPool:
-    return PeerPool(
-        world.network,
-        keys.identity,
-        connections_per_peer=1,
-        chance=world.chance,
-        log=world.log,
-        charters=keys.charters,
     )
 
 
@@ -162,7 +151,7 @@ async def _hear_charters(world: World, keys: Keys, members: JournalMembers) -> N
                 Address(cell.host, cell.port), cell.cell_id, Ping(), timeout_s=CHARTER_S
             )
 
-    pool = _pool(world, keys)
+    pool = pool_of(world, keys)
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
         async with trio.open_nursery() as asking:

@@ -40,6 +40,7 @@ from coordinator.kept_facts import KeptFacts
 from coordinator.membership import Membership
 from coordinator.metrics import CoordinatorMetrics
 from coordinator.parts import CoordinatorParts, load_parts
+from coordinator.peers import pool_of
 from coordinator.policy.classes import weaknesses
 from coordinator.policy.history import Standing
 from coordinator.policy.losses import cells_on_boxes
@@ -108,14 +109,7 @@ async def serve(
         await check_founds(world.disk)
     keys = await load_keys(world.disk, world.entropy, world.log)
     keys.check_not_revoked()
-    pool = PeerPool(
-        world.network,
-        keys.identity,
-        connections_per_peer=1,
-        chance=world.chance,
-        log=world.log,
-        charters=keys.charters,
-    )
+    pool = pool_of(world, keys)
     async with background() as nursery:
         await nursery.start(pool.run)
         keys.charters.watch(partial(_stop_if_revoked, keys, nursery.cancel_scope))
